@@ -1,0 +1,21 @@
+"""What is watched while a network trains, one small file each."""
+
+from mlplab.callbacks.checkpoints import Checkpoints
+from mlplab.callbacks.divergence import Divergence
+from mlplab.callbacks.figures import Figures
+from mlplab.callbacks.gradient_norms import GradientNorms
+from mlplab.callbacks.histograms import Histograms
+from mlplab.callbacks.progress import ProgressLine
+from mlplab.callbacks.status import Status
+from mlplab.callbacks.training_curves import TrainingCurves
+
+__all__ = [
+    "Checkpoints",
+    "Divergence",
+    "Figures",
+    "GradientNorms",
+    "Histograms",
+    "ProgressLine",
+    "Status",
+    "TrainingCurves",
+]

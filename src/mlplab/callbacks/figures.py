@@ -1,0 +1,55 @@
+"""Pictures of what the trained network does on the test part: in TensorBoard, and as files."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from mlplab.figures import confusion_matrix_figure, pixels, predicted_against_true_figure
+
+
+class Figures(Callback):
+    """Draws the confusion matrix, or predicted against true values, of the test part.
+
+    Args:
+        directory: for the PNG files.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        self._predicted: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
+            self._predicted.append(outputs["predictions"].detach().cpu())
+            self._targets.append(outputs["targets"].detach().cpu())
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Under several processes each has its share; the picture would show only the first one's.
+        if not self._predicted or trainer.world_size > 1:
+            return
+        predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
+        self._predicted, self._targets = [], []
+        task = pl_module.task
+        if task.kind == "classification":
+            name, figure = "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task)
+        else:
+            name, figure = "predicted_against_true", predicted_against_true_figure(predicted, targets, task)
+        figure.savefig(self.directory / f"{name}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                step = trainer.global_step
+                logger.experiment.add_image(f"test/{name}", pixels(figure), step, dataformats="HWC")

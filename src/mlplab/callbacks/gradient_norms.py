@@ -1,0 +1,49 @@
+"""The size of the gradient in every layer, by which vanishing and exploding gradients are seen."""
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+
+class GradientNorms(Callback):
+    """Logs `gradient_norm/LAYER`, the L2 norm over the layer's weights and biases, every `log_every_n_steps`.
+
+    Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
+    """
+
+    def __init__(self) -> None:
+        self._layers: dict[str, list[nn.Parameter]] = {}
+        self._logged: list[tuple[int, Tensor]] = []
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        network = getattr(pl_module, "model", pl_module)
+        parameters = {
+            name or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
+            for name, layer in network.named_modules()
+        }
+        self._layers = {name: members for name, members in parameters.items() if members}
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        step = trainer.global_step + 1  # the update that is about to be made
+        if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
+            return
+        norms = [
+            get_total_norm([p.grad for p in members if p.grad is not None]) for members in self._layers.values()
+        ]
+        self._logged.append((step, torch.stack([norm.to(pl_module.device) for norm in norms])))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._logged:
+            return
+        steps, norms = zip(*self._logged, strict=True)
+        for step, values in zip(steps, torch.stack(norms).tolist(), strict=True):
+            named = {f"gradient_norm/{name}": value for name, value in zip(self._layers, values, strict=True)}
+            named["gradient_norm/all"] = sum(value**2 for value in values) ** 0.5
+            for logger in trainer.loggers:
+                logger.log_metrics(named, step=step)
+        self._logged = []

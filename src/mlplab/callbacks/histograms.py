@@ -1,0 +1,40 @@
+"""Histograms of weights and biases, in TensorBoard."""
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class Histograms(Callback):
+    """Writes the distribution of every parameter before training, every few epochs, and at the end.
+
+    Args:
+        every_n_epochs: how often; a set of histograms takes about as long as a short epoch.
+    """
+
+    def __init__(self, every_n_epochs: int = 10) -> None:
+        self.every_n_epochs = every_n_epochs
+        self._last_step = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._write(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.global_step
+        if step == self._last_step or not trainer.is_global_zero:
+            return
+        self._last_step = step
+        network = getattr(pl_module, "model", pl_module)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for name, parameter in network.named_parameters():
+                    values = parameter.detach()
+                    if bool(values.isfinite().all()):  # a diverged network has no distribution to draw
+                        logger.experiment.add_histogram(name, values, step)

@@ -1,0 +1,71 @@
+"""The loss and the learning rate, step by step and epoch by epoch."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+STEPS_HELD = 1000
+"""Logged steps that wait for the end of the epoch; in a longer epoch the curve is written in between."""
+
+
+class TrainingCurves(Callback):
+    """Logs `train/loss_step` and `lr` every `log_every_n_steps` updates, and `train/loss` for every epoch.
+
+    `train/loss` is the mean over the rows of the epoch, as they were learned: dropout on, weights still changing,
+    penalties left out, so that it compares with `val/loss`. Losses stay on their device until the end of the
+    epoch: reading one at each step would make the processor wait for the accelerator.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._rows: list[int] = []
+        self._logged: list[tuple[int, Tensor, float]] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = _data_loss(outputs)
+        if loss is None:
+            return
+        self._losses.append(loss)
+        self._rows.append(_n_rows(batch))
+        step = trainer.global_step
+        is_new = not self._logged or self._logged[-1][0] != step
+        if step % trainer.log_every_n_steps == 0 and is_new:  # type: ignore[attr-defined]
+            self._logged.append((step, loss, trainer.optimizers[0].param_groups[0]["lr"]))
+            if len(self._logged) >= STEPS_HELD:
+                self._write_steps(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._losses:
+            rows = torch.tensor(self._rows, dtype=torch.float64)
+            losses = torch.stack(self._losses).to("cpu", torch.float64)
+            mean = torch.dot(losses, rows) / rows.sum()
+            pl_module.log("train/loss", mean.to(torch.float32), sync_dist=trainer.world_size > 1)
+        self._write_steps(trainer)
+        self._losses, self._rows = [], []
+
+    def _write_steps(self, trainer: pl.Trainer) -> None:
+        if not self._logged:
+            return
+        steps, losses, rates = zip(*self._logged, strict=True)
+        for step, loss, rate in zip(steps, torch.stack(losses).tolist(), rates, strict=True):
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/loss_step": loss, "lr": rate}, step=step)
+        self._logged = []
+
+
+def _data_loss(outputs: Any) -> Tensor | None:
+    """The loss without penalties where the step tells it apart; None where a step was skipped."""
+    if not isinstance(outputs, dict):
+        return outputs if isinstance(outputs, Tensor) else None
+    return outputs.get("data_loss", outputs.get("loss"))
+
+
+def _n_rows(batch: Any) -> int:
+    """Rows of a batch of tensors; of any other batch 1, so that its steps weigh alike."""
+    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    return len(first) if isinstance(first, Tensor) and first.ndim > 0 else 1

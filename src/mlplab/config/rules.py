@@ -1,0 +1,312 @@
+"""What each value of the configuration must be, one by one and together. Imports nothing heavy."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.config import choices
+from mlplab.errors import Refusal
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A test of one value, in words and in code, with a value that passes it."""
+
+    holds: Callable[[Any], bool]
+    must: str
+    example: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a positive number", "0.001")
+NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "a number of 0 or more", "0.0")
+SHARE = Rule(lambda v: _is_number(v) and 0 <= v < 1, "a number in [0, 1)", "0.5")
+PROPER_SHARE = Rule(lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)", "0.15")
+SEED = Rule(lambda v: _is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
+COUNT = Rule(lambda v: _is_integer(v) and v >= 1, "a positive integer", "10")
+SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
+LIMIT = Rule(
+    lambda v: v is None or (_is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100"
+)
+FRACTION_OR_COUNT = Rule(
+    lambda v: v is None or (_is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
+    "a share in [0.0, 1.0], or a number of batches",
+    "1.0",
+)
+BETAS = Rule(
+    lambda v: isinstance(v, list) and len(v) == 2 and all(_is_number(b) and 0 <= b < 1 for b in v),
+    "two numbers in [0, 1)",
+    "[0.9,0.999]",
+)
+
+
+def one_of(names: Iterable[Any], example: str) -> Rule:
+    """A rule for a name of a list; the example in its message gives way to the nearest name."""
+    names = tuple(names)
+    texts = [str(name) for name in names if isinstance(name, str)]
+    return Rule(lambda v: v in names and not isinstance(v, bool), f"one of {', '.join(texts)}", example)
+
+
+def optional(rule: Rule) -> Rule:
+    """The same rule, with null allowed."""
+    return Rule(lambda v: v is None or rule.holds(v), f"null, or {rule.must}", rule.example)
+
+
+RULES: dict[str, Rule] = {
+    "seed": SEED,
+    "mode": one_of(("min", "max"), "min"),
+    "data.batch_size": Rule(
+        lambda v: v == "full" or (_is_integer(v) and v >= 1), "a positive integer, or full", "32"
+    ),
+    "data.validation_fraction": PROPER_SHARE,
+    "data.test_fraction": PROPER_SHARE,
+    "data.split_seed": SEED,
+    "data.n_samples": Rule(lambda v: _is_integer(v) and v >= 20, "an integer of 20 or more", "1000"),
+    "data.noise": NOT_NEGATIVE,
+    "data.seed": SEED,
+    "loss.label_smoothing": SHARE,
+    "loss.delta": POSITIVE,
+    "loss.class_weights": Rule(
+        lambda v: v is None
+        or v == "balanced"
+        or (isinstance(v, list) and len(v) > 0 and all(_is_number(w) and w >= 0 for w in v) and sum(v) > 0),
+        "null, balanced, or a list of one number of 0 or more for each class",
+        "balanced",
+    ),
+    "regularization.l1": NOT_NEGATIVE,
+    "regularization.l2": NOT_NEGATIVE,
+    "regularization.applies_to": Rule(
+        lambda v: isinstance(v, list) and all(kind in choices.PARAMETER_KINDS for kind in v),
+        f"a list of {', '.join(choices.PARAMETER_KINDS)}",
+        "[weight]",
+    ),
+    "scheduler.step_size": COUNT,
+    "scheduler.gamma": POSITIVE,
+    "scheduler.min_lr": NOT_NEGATIVE,
+    "scheduler.warmup_fraction": SHARE,
+    "scheduler.factor": PROPER_SHARE,
+    "scheduler.patience": Rule(lambda v: _is_integer(v) and v >= 0, "an integer of 0 or more", "5"),
+    "scheduler.threshold": NOT_NEGATIVE,
+    "scheduler.pct_start": PROPER_SHARE,
+    "scheduler.div_factor": POSITIVE,
+    "scheduler.final_div_factor": POSITIVE,
+    "scheduler.anneal_strategy": one_of(("cos", "linear"), "cos"),
+    "callbacks.early_stopping.patience": Rule(
+        lambda v: _is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
+    ),
+    "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
+    "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
+    "callbacks.histograms.every_n_epochs": COUNT,
+    "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "auto"),
+    "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
+    "trainer.max_epochs": LIMIT,
+    "trainer.max_steps": Rule(lambda v: _is_integer(v) and v >= -1, "-1 (no limit), or an integer of 0 or more", "-1"),
+    "trainer.min_epochs": optional(COUNT),
+    "trainer.min_steps": optional(COUNT),
+    "trainer.limit_train_batches": FRACTION_OR_COUNT,
+    "trainer.limit_val_batches": FRACTION_OR_COUNT,
+    "trainer.limit_test_batches": FRACTION_OR_COUNT,
+    "trainer.overfit_batches": FRACTION_OR_COUNT,
+    "trainer.fast_dev_run": Rule(
+        lambda v: isinstance(v, bool) or (_is_integer(v) and v >= 1), "true, false, or a number of batches", "true"
+    ),
+    "trainer.check_val_every_n_epoch": optional(COUNT),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": optional(NOT_NEGATIVE),
+    "trainer.gradient_clip_algorithm": one_of(("norm", "value"), "norm"),
+    "trainer.detect_anomaly": SWITCH,
+    "trainer.threads": Rule(lambda v: v == "auto" or (_is_integer(v) and v >= 1), "auto, or a positive integer", "1"),
+}
+
+# These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
+# the same names, and checks them itself.
+MLP_RULES: dict[str, Rule] = {
+    "hidden_dims": Rule(
+        lambda v: isinstance(v, list) and all(_is_integer(width) and width >= 1 for width in v),
+        "a list of positive integers ([] is a linear model)",
+        "[128,64]",
+    ),
+    "activation": one_of(choices.ACTIVATIONS, "relu"),
+    "initialization": one_of(choices.INITIALIZATIONS, "kaiming_uniform"),
+    "initialization_std": NOT_NEGATIVE,
+    "bias_initialization": one_of(choices.BIAS_INITIALIZATIONS, "zeros"),
+    "bias_std": NOT_NEGATIVE,
+    "dropout": SHARE,
+    "input_dropout": SHARE,
+    "normalization": one_of(choices.NORMALIZATIONS, "none"),
+    "residual": SWITCH,
+}
+
+OPTIMIZER_RULES: dict[str, Rule] = {
+    "lr": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "momentum": SHARE,
+    "dampening": NOT_NEGATIVE,
+    "nesterov": SWITCH,
+    "betas": BETAS,
+    "eps": NOT_NEGATIVE,
+    "amsgrad": SWITCH,
+    "fused": optional(SWITCH),
+    "momentum_decay": NOT_NEGATIVE,
+    "decoupled_weight_decay": SWITCH,
+    "alpha": SHARE,
+    "centered": SWITCH,
+    "lr_decay": NOT_NEGATIVE,
+    "initial_accumulator_value": NOT_NEGATIVE,
+    "rho": SHARE,
+    "max_iter": COUNT,
+    "max_eval": optional(COUNT),
+    "tolerance_grad": NOT_NEGATIVE,
+    "tolerance_change": NOT_NEGATIVE,
+    "history_size": COUNT,
+    "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
+    "ns_steps": COUNT,
+}
+
+
+def check(config: DictConfig) -> None:
+    """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Raises:
+        Refusal: for the first value that breaks its rule, or the first two that do not go together.
+    """
+    rules = dict(RULES)
+    if _select(config, "model._target_") == "mlplab.models.MLP":
+        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
+        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    absent = object()
+    for key, rule in rules.items():
+        value = _select(config, key, absent)
+        if value is not absent and not rule.holds(value):
+            raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(value)}", f"{key}={_nearest(value, rule)}")
+    for check_together in TOGETHER:
+        check_together(config)
+
+
+def _select(config: DictConfig, key: str, default: Any = None) -> Any:
+    value = OmegaConf.select(config, key, default=default)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(shown(part) for part in value)}]"
+    return str(value)
+
+
+def _nearest(value: Any, rule: Rule) -> str:
+    names = rule.must.removeprefix("null, or ").removeprefix("one of ").split(", ")
+    close = difflib.get_close_matches(str(value), names, n=1)
+    return close[0] if close and "one of" in rule.must else rule.example
+
+
+def _loss_fits_task(config: DictConfig) -> None:
+    task, loss = _select(config, "data.task"), _select(config, "loss.name")
+    if loss is None or loss == "auto" or task not in choices.LOSSES or loss in choices.LOSSES[task]:
+        return
+    fitting = choices.LOSSES[task]
+    raise Refusal(
+        f"the loss must fit the task, which is {task} (data={_select(config, 'data.name')}): one of {', '.join(fitting)}",
+        f"loss={loss}",
+        f"loss={fitting[0]}",
+    )
+
+
+def _monitor_exists(config: DictConfig) -> None:
+    task, monitor, mode = (_select(config, key) for key in ("data.task", "monitor", "mode"))
+    known = choices.SCORES.get(task) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
+    names = {f"val/{name}": direction for name, direction in known.items()}
+    if monitor not in names:
+        close = difflib.get_close_matches(str(monitor), names, n=1) or ["val/loss"]
+        raise Refusal(f"monitor must be one of {', '.join(names)}", f"monitor={monitor}", f"monitor={close[0]}")
+    if mode != names[monitor]:
+        good = "small" if names[monitor] == "min" else "large"
+        raise Refusal(
+            f"mode must be {names[monitor]} for monitor={monitor}, which is good when {good}",
+            f"mode={mode}",
+            f"monitor={monitor} mode={names[monitor]}",
+        )
+
+
+def _parts_leave_training_rows(config: DictConfig) -> None:
+    fractions = [_select(config, f"data.{part}_fraction") for part in ("validation", "test")]
+    if None not in fractions and sum(fractions) >= 1:
+        raise Refusal(
+            "data.validation_fraction and data.test_fraction must leave rows for training",
+            f"they add up to {sum(fractions):g}",
+            "data.validation_fraction=0.15 data.test_fraction=0.15",
+        )
+
+
+def _batch_normalization_has_a_batch(config: DictConfig) -> None:
+    if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
+        raise Refusal(
+            "model.normalization=batch must have at least two rows in a batch",
+            "data.batch_size=1",
+            "model.normalization=layer, or data.batch_size=32",
+        )
+
+
+def _lbfgs_sees_one_function(config: DictConfig) -> None:
+    if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
+        return
+    for key in ("model.dropout", "model.input_dropout"):
+        if (_select(config, key) or 0) > 0:
+            raise Refusal(
+                "optimizer=lbfgs must see the same function at each evaluation within a step, without dropout",
+                f"{key}={_select(config, key)}",
+                f"{key}=0, or optimizer=adam",
+            )
+    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+        if _select(config, key, neutral) not in (neutral, 0):
+            raise Refusal(
+                "optimizer=lbfgs must have the plain gradient of one batch",
+                f"{key}={_select(config, key)}",
+                f"{key}={shown(neutral)}, or optimizer=adam",
+            )
+
+
+def _schedule_knows_the_end(config: DictConfig) -> None:
+    name = _select(config, "scheduler.name")
+    max_epochs, max_steps = _select(config, "trainer.max_epochs"), _select(config, "trainer.max_steps", -1)
+    if max_epochs in (-1, None) and max_steps == -1:
+        if name in choices.SCHEDULES_THAT_NEED_AN_END:
+            raise Refusal(
+                f"scheduler={name} must know where the run ends",
+                "trainer.max_epochs=-1 without trainer.max_steps",
+                "trainer.max_epochs=100",
+            )
+        if _select(config, "callbacks.early_stopping") is None and _select(config, "trainer.max_time") is None:
+            raise Refusal(
+                "a run must have an end", "no limit of epochs, steps or time, and no early stopping",
+                "trainer.max_epochs=100",
+            )  # fmt: skip
+
+
+TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
+    _loss_fits_task,
+    _monitor_exists,
+    _parts_leave_training_rows,
+    _batch_normalization_has_a_batch,
+    _lbfgs_sees_one_function,
+    _schedule_knows_the_end,
+)
+"""Checks of values that are each possible, but not together."""

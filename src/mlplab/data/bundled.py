@@ -1,0 +1,46 @@
+"""Real data sets that scikit-learn brings along: nothing is downloaded."""
+
+import numpy as np
+
+from mlplab.data.dataset import Dataset
+from mlplab.errors import Refusal
+
+BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+
+
+def bundled(name: str) -> Dataset:
+    """One of `BUNDLED`.
+
+    | name | rows | features | target |
+    |---|---|---|---|
+    | digits | 1797 | 64 pixels, 0 to 16 | 10 digits |
+    | breast_cancer | 569 | 30 | malignant or benign |
+    | wine | 178 | 13 | 3 cultivars |
+    | iris | 150 | 4 | 3 species |
+    | diabetes | 442 | 10, as measured | disease progression after a year |
+
+    Raises:
+        Refusal: there is none of that name.
+    """
+    if name not in BUNDLED:
+        raise Refusal(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
+    from sklearn import datasets  # takes a second to import
+
+    if name == "diabetes":
+        bunch = datasets.load_diabetes(scaled=False)
+        return Dataset(
+            name=name,
+            features=bunch.data,
+            targets=bunch.target,
+            feature_names=tuple(bunch.feature_names),
+            target_name="disease progression",
+        )
+    bunch = getattr(datasets, f"load_{name}")()
+    return Dataset(
+        name=name,
+        features=bunch.data,
+        targets=bunch.target.astype(np.int64),
+        feature_names=tuple(str(feature) for feature in bunch.feature_names),
+        class_names=tuple(str(label) for label in bunch.target_names),
+        target_name={"digits": "digit", "breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species"}[name],
+    )

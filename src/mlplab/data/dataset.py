@@ -1,0 +1,74 @@
+"""A data set as arrays, as every source gives it."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.errors import Refusal
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of features, each with a target.
+
+    Attributes:
+        name: for people.
+        features: (N, F) floating point, finite.
+        targets: (N,): int64 class indices below C, or floating-point values for regression.
+        feature_names: F names.
+        class_names: C names; empty for regression.
+        target_name: what the target is.
+        unit: the target's unit, as text.
+    """
+
+    name: str
+    features: npt.NDArray[np.floating]
+    targets: npt.NDArray[np.generic]
+    feature_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    target_name: str = "target"
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks what later code relies on.
+
+        Raises:
+            Refusal: the arrays do not fit each other, hold a value that is not finite, or name classes that do
+                not exist.
+        """
+        if self.features.ndim != 2 or self.targets.ndim != 1 or len(self.features) != len(self.targets):
+            raise Refusal(
+                f"{self.name}: features must have shape (N, F) and targets (N,)",
+                f"{self.features.shape} and {self.targets.shape}",
+                "one target for each row of features",
+            )
+        if not np.isfinite(self.features).all():
+            row = int(np.argwhere(~np.isfinite(self.features))[0][0])
+            raise Refusal(
+                f"{self.name}: every feature must be a finite number", f"row {row} has one that is not", "filling it in"
+            )
+        if self.class_names:
+            fits = np.issubdtype(self.targets.dtype, np.integer)
+            if not fits or self.targets.min() < 0 or self.targets.max() >= len(self.class_names):
+                raise Refusal(
+                    f"{self.name}: targets must be class indices below {len(self.class_names)}",
+                    f"{self.targets.dtype} from {self.targets.min()} to {self.targets.max()}",
+                    "numbering the classes from 0",
+                )
+        elif not np.isfinite(self.targets.astype(np.float64)).all():
+            raise Refusal(f"{self.name}: every target must be a finite number", "one is not", "leaving the row out")
+
+    @property
+    def kind(self) -> str:
+        return "classification" if self.class_names else "regression"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the arrays: equal for equal data, whatever they were read from."""
+        digest = hashlib.sha256()
+        for array in (self.features, self.targets):
+            digest.update(str((array.dtype.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

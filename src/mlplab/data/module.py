@@ -1,0 +1,142 @@
+"""The LightningDataModule: from a source to mini-batches."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlplab.data.batches import Batches
+from mlplab.data.dataset import Dataset
+from mlplab.data.preprocessing import Standardize
+from mlplab.data.split import split_rows
+from mlplab.errors import Refusal
+from mlplab.randomness import batch_order
+from mlplab.task import Task
+
+EVALUATION_BATCH_ROWS = 8192
+"""Rows per batch in validation and test, where the size changes nothing but speed and memory."""
+
+
+class DataModule(pl.LightningDataModule):
+    """Splits a data set, fits the preprocessing on the training part, and serves mini-batches.
+
+    Everything is read and transformed once, into tensors that stay in memory.
+
+    Args:
+        source: gives the data set.
+        batch_size: rows per update, over all processes; "full" takes the whole training part (batch gradient
+            descent), 1 a single row (stochastic gradient descent).
+        validation_fraction: share of all rows that validation gets.
+        test_fraction: share of all rows that the test part gets.
+        split_seed: decides which rows those are.
+        seed: decides, with the epoch, the order of the training rows.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Dataset],
+        *,
+        batch_size: int | Literal["full"] = 32,
+        validation_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        split_seed: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.batch_size = batch_size
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.split_seed, self.seed = split_seed, seed
+        self._parts: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads, splits and transforms, the first time it is called.
+
+        Raises:
+            Refusal: the data cannot be split or learned from.
+        """
+        if self._parts:
+            return
+        dataset = self.source()
+        self.name, self.fingerprint = dataset.name, dataset.fingerprint
+        split = split_rows(
+            dataset,
+            validation_fraction=self.validation_fraction,
+            test_fraction=self.test_fraction,
+            seed=self.split_seed,
+        )
+        features = torch.as_tensor(dataset.features)
+        self.preprocessor = Standardize.fit(features[split.train])
+        targets = self._fit_targets(dataset, split.train)
+        for part in ("train", "val", "test"):
+            rows = torch.from_numpy(getattr(split, part))
+            self._parts[part] = (self.preprocessor(features[rows]), targets[rows])
+
+    def _fit_targets(self, dataset: Dataset, train_rows: Any) -> Tensor:
+        """Sets the task, and returns the targets as the network sees them: (N,) int64, or (N, 1) scaled float32."""
+        mean, std = 0.0, 1.0
+        if dataset.class_names:
+            targets = torch.from_numpy(dataset.targets.astype(np.int64))
+        else:
+            values = dataset.targets.astype(np.float64)
+            mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
+            if std == 0:
+                raise Refusal(
+                    f"{dataset.name}: the target must vary", f"every training row has {mean:g}", "another target"
+                )
+            targets = torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
+        self.task = Task(
+            kind="classification" if dataset.class_names else "regression",
+            n_features=dataset.features.shape[1],
+            feature_names=dataset.feature_names,
+            class_names=dataset.class_names,
+            target_name=dataset.target_name,
+            unit=dataset.unit,
+            target_mean=mean,
+            target_std=std,
+        )
+        return targets
+
+    def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+        """The preprocessed features (N, F) and targets of a part, as they are held."""
+        return self._parts[name]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Rows of each class in the training part; empty for regression."""
+        if self.task.kind == "regression":
+            return []
+        return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()  # type: ignore[no-any-return]
+
+    def train_dataloader(self) -> Batches:
+        features, targets = self._parts["train"]
+        trainer = self.trainer
+        n_rows = len(targets)
+
+        def order() -> Tensor:
+            return batch_order(n_rows, self.seed, trainer.current_epoch if trainer else 0)
+
+        # overfit_batches means the same few batches in every epoch.
+        shuffled = trainer is None or not trainer.overfit_batches
+        size = n_rows if self.batch_size == "full" else self.batch_size
+        return self._batches(features, targets, size, order if shuffled else None)
+
+    def val_dataloader(self) -> Batches:
+        return self._batches(*self._parts["val"], EVALUATION_BATCH_ROWS)
+
+    def test_dataloader(self) -> Batches:
+        return self._batches(*self._parts["test"], EVALUATION_BATCH_ROWS)
+
+    def predict_dataloader(self) -> Batches:
+        return self.test_dataloader()
+
+    def _batches(
+        self, features: Tensor, targets: Tensor, size: int, order: Callable[[], Tensor] | None = None
+    ) -> Batches:
+        rank, world_size = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        )
+        return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)

@@ -1,0 +1,92 @@
+"""Data sets made on the spot, each to show one thing about networks.
+
+All take the number of rows, the standard deviation of the noise, and a seed; the same three give the same rows.
+Features are (x, y) in the plane.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.data.dataset import Dataset
+
+Array = npt.NDArray[np.float64]
+
+
+def circles(n_samples: int, noise: float, seed: int) -> Dataset:
+    """A disc inside a ring: no straight line parts them, one hidden layer does."""
+    generator = np.random.default_rng(seed)
+    targets = _alternating(n_samples, 2)
+    angle = generator.uniform(0, 2 * math.pi, n_samples)
+    radius = np.where(targets == 0, 0.5, 1.0)
+    features = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return _classes("circles", features, targets, noise, generator, ("inner", "outer"))
+
+
+def spirals(n_samples: int, noise: float, seed: int) -> Dataset:
+    """Two spirals around each other (Lang and Witbrock 1988): hard without hidden layers of some size."""
+    generator = np.random.default_rng(seed)
+    targets = _alternating(n_samples, 2)
+    turn = np.sqrt(generator.uniform(0.02, 1, n_samples)) * 3 * math.pi
+    angle = turn + math.pi * targets
+    radius = turn / (3 * math.pi)
+    features = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return _classes("spirals", features, targets, noise, generator, ("first", "second"))
+
+
+def xor(n_samples: int, noise: float, seed: int) -> Dataset:
+    """Opposite corners of a square belong together (Minsky and Papert 1969): beyond a single perceptron."""
+    generator = np.random.default_rng(seed)
+    corner = _alternating(n_samples, 4)
+    features = np.stack([corner % 2, corner // 2], axis=1).astype(np.float64)
+    targets = (corner % 2) ^ (corner // 2)
+    return _classes("xor", features, targets, noise, generator, ("same", "different"))
+
+
+def gaussians(n_samples: int, noise: float, seed: int) -> Dataset:
+    """Three round clouds: a linear model is already the best there is."""
+    generator = np.random.default_rng(seed)
+    targets = _alternating(n_samples, 3)
+    angle = 2 * math.pi * targets / 3
+    features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _classes("gaussians", features, targets, noise, generator, ("red", "green", "blue"))
+
+
+def plane(n_samples: int, noise: float, seed: int) -> Dataset:
+    """Regression on z = 2x − y + ½, with noise on z: its error cannot go below that noise."""
+    generator = np.random.default_rng(seed)
+    features = generator.uniform(-1, 1, (n_samples, 2))
+    height = 2 * features[:, 0] - features[:, 1] + 0.5 + noise * generator.standard_normal(n_samples)
+    return Dataset("plane", features, height, feature_names=("x", "y"), target_name="height")
+
+
+SYNTHETIC: dict[str, Callable[[int, float, int], Dataset]] = {
+    "circles": circles,
+    "spirals": spirals,
+    "xor": xor,
+    "gaussians": gaussians,
+    "plane": plane,
+}
+
+
+def synthetic(name: str, n_samples: int, noise: float, seed: int) -> Dataset:
+    """One of `SYNTHETIC`, by name."""
+    return SYNTHETIC[name](n_samples, noise, seed)
+
+
+def _alternating(n_samples: int, n_classes: int) -> npt.NDArray[np.int64]:
+    return np.arange(n_samples, dtype=np.int64) % n_classes
+
+
+def _classes(
+    name: str,
+    centres: Array,
+    targets: npt.NDArray[np.int64],
+    noise: float,
+    generator: np.random.Generator,
+    class_names: tuple[str, ...],
+) -> Dataset:
+    features = centres + noise * generator.standard_normal(centres.shape)
+    return Dataset(name, features, targets, feature_names=("x", "y"), class_names=class_names, target_name="class")

@@ -1,0 +1,27 @@
+"""The one form in which a mistake is told to the person who can mend it."""
+
+
+class Refusal(ValueError):
+    """A request that cannot be carried out, with the remedy: shown as one message, without a traceback.
+
+    Args:
+        must: what must hold, as a whole clause ("optimizer.lr must be a positive number").
+        given: what was given instead ("optimizer.lr=-1").
+        remedy: what to type or do ("optimizer.lr=0.001").
+    """
+
+    def __init__(self, must: str, given: str, remedy: str) -> None:
+        # All three stay in `args`, so that the error survives pickling on its way out of a worker process.
+        super().__init__(must, given, remedy)
+        self.must, self.given, self.remedy = must, given, remedy
+
+    def __str__(self) -> str:
+        return f"{self.must}, however: {self.given}; try: {self.remedy}"
+
+
+class RunFailed(RuntimeError):
+    """A run that began and did not reach its end, through no mistake of the configuration (it diverged, say)."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """A run ended early because it was asked to (Ctrl-C); what it reached is saved."""

@@ -1,0 +1,161 @@
+"""The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from mlplab.objectives.objective import Objective, predictions
+from mlplab.objectives.penalties import l1_l2_penalty
+from mlplab.objectives.scores import build_scores
+from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
+from mlplab.optimization.parameter_groups import penalised_parameters
+from mlplab.optimization.schedules import build_schedule, planned_steps
+from mlplab.randomness import derive_seed, seed_generators
+from mlplab.task import Task
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Learner(pl.LightningModule):
+    """Learns a task with a model: all choices of the learning algorithm meet here, none is made here.
+
+    Legend: B batch, F features, C classes. A batch is (features (B, F), targets), where targets are class
+    indices (B,) for classification, and scaled values (B, 1) for regression.
+
+    Args:
+        model: (B, F) -> (B, outputs).
+        objective: the loss of a batch.
+        task: what is learned; scores are reported in its unit.
+        optimizer: lacks only the parameters.
+        scheduler: `name` and options of `mlplab.optimization.schedules`.
+        l1, l2: penalties on the parameters of `penalised` kinds.
+        penalised: kinds of parameters that penalties and weight decay apply to.
+        monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
+        seed: of the run; dropout masks follow from it and from the step.
+        card: plain values that make a checkpoint complete (architecture, preprocessing, class names).
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        task: Task,
+        optimizer: OptimizerFactory,
+        scheduler: dict[str, Any] | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        penalised: Sequence[str] = ("weight",),
+        monitor: str = "val/loss",
+        mode: str = "min",
+        seed: int = 0,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.task = task
+        self.optimizer_factory = optimizer
+        self.scheduler = scheduler or {"name": "none"}
+        self.l1, self.l2 = l1, l2
+        self.penalised = tuple(penalised)
+        self.monitor, self.mode = monitor, mode
+        self.seed = seed
+        self.card = card or {}
+        self.mean_loss = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
+        self.scores = nn.ModuleDict({part: build_scores(task) for part in ("val", "test")})
+        self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.model(features)  # type: ignore[no-any-return]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout draws from the default generator: starting it here makes the masks a function of the step.
+        position = (self.trainer.current_epoch, batch_idx, self.global_rank)
+        seed_generators(derive_seed(self.seed, "step", *position), self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
+        features, targets = batch
+        outputs = self.model(features)
+        if self.trainer.world_size == 1:
+            loss = self.objective(outputs, targets)
+        else:
+            share = self._share_of_batch(len(targets))
+            # A process without rows still takes part in the exchange of gradients: its own are 0.
+            loss = share * self.objective(outputs, targets) if len(targets) else outputs.sum()
+        if not self._penalised_parameters:
+            return loss  # type: ignore[no-any-return]
+        penalty = l1_l2_penalty(self._penalised_parameters, l1=self.l1, l2=self.l2)
+        return {"loss": loss + penalty, "data_loss": loss.detach()}
+
+    def _share_of_batch(self, n_rows: int) -> Tensor:
+        """Factor that makes the mean over processes the mean over the rows of the whole batch.
+
+        Each process has averaged over its own rows, and their counts differ where a batch does not divide evenly.
+        """
+        rows = torch.tensor(float(n_rows), device=self.device)
+        return rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate("test", batch)
+
+    def predict_step(self, batch: Tensor | Batch, batch_idx: int = 0) -> Tensor:
+        """Probabilities (B, C), or values (B, 1) in the target's unit, for a batch of features (B, F)."""
+        features = batch if isinstance(batch, Tensor) else batch[0]
+        return predictions(self.model(features), self.task)
+
+    def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
+        features, targets = batch
+        if len(targets) == 0:  # this process's share of a small last batch
+            return {"predictions": features.new_zeros(0), "targets": targets}
+        outputs = self.model(features)
+        self.mean_loss[part].update(self.objective(outputs, targets), weight=len(targets))
+        predicted = predictions(outputs, self.task)
+        if self.task.kind == "regression":
+            predicted = predicted.squeeze(1)
+            targets = predictions(targets, self.task).squeeze(1)
+        self.scores[part].update(predicted, targets)
+        return {"predictions": predicted, "targets": targets}
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_scores("test")
+
+    def _log_scores(self, part: str) -> None:
+        values = {"loss": self.mean_loss[part].compute(), **self.scores[part].compute()}
+        # Already gathered from all processes by torchmetrics; sync_dist only says so to Lightning.
+        self.log_dict(
+            {f"{part}/{name}": value for name, value in values.items()}, sync_dist=self.trainer.world_size > 1
+        )
+        self.mean_loss[part].reset()
+        self.scores[part].reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.penalised)
+        trainer = self.trainer
+        total_steps = planned_steps(
+            batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
+            max_epochs=trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            limit_train_batches=trainer.limit_train_batches or 1.0,
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+        )
+        schedule = build_schedule(
+            optimizer=optimizer, total_steps=total_steps, monitor=self.monitor, mode=self.mode, **self.scheduler
+        )
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value,typeddict-item]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["mlplab"] = self.card

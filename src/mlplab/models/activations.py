@@ -1,0 +1,58 @@
+"""Activation functions by name, and the gain with which each wants its weights initialised."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlplab.errors import Refusal
+
+
+def identity(inputs: Tensor) -> Tensor:
+    """The input itself: with it, a network of any depth is a linear model."""
+    return inputs
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function and its initialisation gain.
+
+    The gain is the factor on the standard deviation of the weights that keeps the size of the signal about
+    the same from layer to layer.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    gain: float
+
+
+# Gains: identity, sigmoid, tanh, relu, leaky_relu and selu as `torch.nn.init.calculate_gain` has them
+# (leaky_relu with slope 0.01). The others, for which it has none, by the rule that gives relu its √2:
+# 1/√E[f(z)²] with z from the standard normal distribution (He et al. 2015, section 2.2).
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(torch.relu, 2**0.5),
+    "sigmoid": Activation(torch.sigmoid, 1.0),
+    "tanh": Activation(torch.tanh, 5 / 3),
+    "leaky_relu": Activation(functional.leaky_relu, (2 / (1 + 0.01**2)) ** 0.5),
+    "elu": Activation(functional.elu, 1.2452),
+    "selu": Activation(functional.selu, 0.75),
+    "gelu": Activation(functional.gelu, 1.5335),
+    "silu": Activation(functional.silu, 1.6765),
+    "mish": Activation(functional.mish, 1.4869),
+    "softplus": Activation(functional.softplus, 1.0418),
+    "identity": Activation(identity, 1.0),
+}
+
+
+def activation_by_name(name: str) -> Activation:
+    """Looks an activation up.
+
+    Raises:
+        Refusal: there is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise Refusal(
+            f"activation must be one of {', '.join(ACTIVATIONS)}", f"activation={name!r}", "activation=relu"
+        )
+    return ACTIVATIONS[name]

@@ -1,0 +1,164 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mlplab.errors import Refusal
+from mlplab.models.activations import activation_by_name
+from mlplab.models.initialization import initialize, linear_layers
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that lets a training batch of one row pass.
+
+    One row has no variance to normalise by. Where such a row comes (a ragged last batch), it is normalised by
+    the running statistics, as in evaluation, and leaves them as they are.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training and inputs.shape[0] < 2:
+            return functional.batch_norm(
+                inputs, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(inputs)
+
+
+NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
+    "none": None,
+    "batch": BatchNorm,
+    "layer": nn.LayerNorm,
+}
+
+
+class HiddenLayer(nn.Module):
+    """Weighted sums, normalisation, activation, dropout; with `residual`, plus the input: (B, F) -> (B, H)."""
+
+    def __init__(
+        self, linear: nn.Linear, *, activation: str, normalization: str, dropout: float, residual: bool
+    ) -> None:
+        super().__init__()
+        normalize = NORMALIZATIONS[normalization]
+        self.linear = linear
+        self.normalization = None if normalize is None else normalize(linear.out_features)
+        self.activation = activation_by_name(activation).function
+        self.dropout = dropout
+        self.residual = residual and linear.in_features == linear.out_features
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = self.linear(inputs)
+        if self.normalization is not None:
+            outputs = self.normalization(outputs)
+        outputs = self.activation(outputs)
+        if self.dropout > 0:
+            outputs = functional.dropout(outputs, self.dropout, self.training)
+        return outputs + inputs if self.residual else outputs
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron: (B, F) -> (B, C), where the outputs are raw (logits, or values on the scaled target).
+
+    Legend: B batch, F features, H hidden, C outputs. The linear layers, by `hidden_dims`:
+
+    - `[]`: F→C, a linear model (with cross-entropy: logistic regression);
+    - `[H]`: F→H, activation, H→C;
+    - `[H1, H2]`: F→H1, activation, H1→H2, activation, H2→C.
+
+    Parameters are drawn from PyTorch's default generator: seed it first.
+
+    Args:
+        in_features: F.
+        out_features: C.
+        hidden_dims: the widths of the hidden layers.
+        activation: a name of `ACTIVATIONS`.
+        initialization: how weights are drawn, see `mlplab.models.initialization`.
+        initialization_std: for `normal` and `uniform`.
+        bias_initialization: `zeros`, `normal` or `uniform`.
+        bias_std: for the latter two.
+        dropout: share of hidden activations set to zero in training, in [0, 1); the rest grows by 1/(1 − p)
+            (Srivastava et al. 2014, in the inverted form).
+        input_dropout: the same for the features.
+        normalization: `none`, `batch` (Ioffe and Szegedy 2015) or `layer` (Ba et al. 2016), before the activation.
+        residual: adds a hidden layer's input to its output where both have the same width (He et al. 2016).
+
+    Raises:
+        Refusal: a width is not a positive integer, a dropout share is outside [0, 1), or a name is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_features: int,
+        out_features: int,
+        hidden_dims: Sequence[int] = (128, 64),
+        activation: str = "relu",
+        initialization: str = "kaiming_uniform",
+        initialization_std: float = 0.05,
+        bias_initialization: str = "zeros",
+        bias_std: float = 0.01,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        normalization: str = "none",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        for width in (in_features, *hidden_dims, out_features):
+            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+                raise Refusal(
+                    "every layer's width must be a positive integer", f"{width!r}", "hidden_dims=[128,64]"
+                )
+        for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
+            if not 0 <= share < 1:
+                raise Refusal(f"{name} must lie in [0, 1)", f"{name}={share}", f"{name}=0.5")
+        if normalization not in NORMALIZATIONS:
+            raise Refusal(
+                f"normalization must be one of {', '.join(NORMALIZATIONS)}",
+                f"normalization={normalization!r}",
+                "normalization=none",
+            )
+        # Plain numbers and strings, from which `MLP(**architecture)` builds the same network again.
+        self.architecture: dict[str, Any] = {
+            "in_features": in_features,
+            "out_features": out_features,
+            "hidden_dims": list(hidden_dims),
+            "activation": activation,
+            "initialization": initialization,
+            "initialization_std": initialization_std,
+            "bias_initialization": bias_initialization,
+            "bias_std": bias_std,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "normalization": normalization,
+            "residual": residual,
+        }
+        gain = activation_by_name(activation).gain
+        layers = linear_layers([in_features, *hidden_dims, out_features])
+        initialize(
+            layers,
+            weights=initialization,
+            biases=bias_initialization,
+            gain=gain,
+            weight_std=initialization_std,
+            bias_std=bias_std,
+        )
+        self.input_dropout = input_dropout
+        self.hidden = nn.Sequential(
+            *(
+                HiddenLayer(
+                    layer,
+                    activation=activation,
+                    normalization=normalization,
+                    dropout=dropout,
+                    residual=residual,
+                )
+                for layer in layers[:-1]
+            )
+        )
+        self.output = layers[-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.input_dropout > 0:
+            features = functional.dropout(features, self.input_dropout, self.training)
+        return self.output(self.hidden(features))  # type: ignore[no-any-return]

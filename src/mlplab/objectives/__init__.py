@@ -1,0 +1,1 @@
+"""What training makes small: losses and penalties; and the scores by which the result is judged."""

@@ -1,0 +1,89 @@
+"""Loss functions, each the mean over the rows of a batch (and over the outputs, where there are several).
+
+Legend: B batch, C classes, T targets. Pure functions: nothing is drawn, stored or changed. Shapes that PyTorch
+would silently broadcast, (B,) against (B, 1) giving (B, B), are refused.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from mlplab.errors import Refusal
+
+
+def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.shape != targets.shape:
+        raise Refusal(
+            "outputs and targets must have the same shape",
+            f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
+            "targets.reshape(outputs.shape), if that is what is meant",
+        )
+
+
+def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = None) -> None:
+    fits = outputs.ndim == 2 and targets.ndim == 1 and len(outputs) == len(targets)
+    if not fits or (n_outputs is not None and outputs.shape[1] != n_outputs):
+        width = "C" if n_outputs is None else n_outputs
+        raise Refusal(
+            f"outputs must have shape (B, {width}) and targets (B,)",
+            f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
+            "class indices as targets, not one-hot rows",
+        )
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error, mean of (ŷ − y)²: no factor ½ (Goodfellow et al. 2016, eq. 5.4). (B, T), (B, T) -> ()."""
+    _require_same_shape(outputs, targets)
+    return functional.mse_loss(outputs, targets)
+
+
+def mae(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute error, mean of |ŷ − y|; its gradient at 0 is 0. (B, T), (B, T) -> ()."""
+    _require_same_shape(outputs, targets)
+    return functional.l1_loss(outputs, targets)
+
+
+def huber(outputs: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
+    """Squared near zero, absolute beyond `delta` (Huber 1964): ½e² for |e| ≤ δ, else δ(|e| − ½δ). (B, T), (B, T) -> ()."""
+    _require_same_shape(outputs, targets)
+    return functional.huber_loss(outputs, targets, delta=delta)
+
+
+def cross_entropy(
+    outputs: Tensor, targets: Tensor, *, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Softmax cross-entropy, mean of −log softmax(outputs)[target]. (B, C) logits, (B,) class indices -> ().
+
+    Args:
+        outputs: logits; the softmax is computed here, in its stable form.
+        targets: int64 class indices.
+        class_weights: (C,), the factor on each row by its class. NOTE[DIFF]: the mean is over rows.
+            PyTorch's `weight=` divides by the sum of the batch's weights instead, which makes a row's pull
+            depend on which rows it shares a batch with, and in single-sample batches undoes the weights.
+        label_smoothing: ε in [0, 1): the true class gets 1 − ε + ε/C, each other ε/C (Szegedy et al. 2016,
+            section 7).
+    """
+    _require_classes(outputs, targets)
+    if class_weights is None:
+        return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    per_row = functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing, reduction="none")
+    return (per_row * class_weights[targets]).mean()
+
+
+def binary_cross_entropy(
+    outputs: Tensor, targets: Tensor, *, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of one logit for the second of two classes. (B, 1) logits, (B,) of 0 and 1 -> ().
+
+    Args:
+        outputs: the logit z of p(class 1) = sigmoid(z).
+        targets: int64 class indices, 0 or 1.
+        class_weights: (2,), as in `cross_entropy`.
+        label_smoothing: ε: the target becomes y(1 − ε) + ε/2.
+    """
+    _require_classes(outputs, targets, n_outputs=1)
+    logits = outputs.squeeze(1)
+    smoothed = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    if class_weights is None:
+        return functional.binary_cross_entropy_with_logits(logits, smoothed)
+    per_row = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+    return (per_row * class_weights[targets]).mean()

@@ -1,0 +1,116 @@
+"""A loss function bound to a task: its options, its class weights, and what the network's outputs mean under it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.errors import Refusal
+from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
+from mlplab.task import Task
+
+LossFunction = Callable[..., Tensor]
+
+LOSSES: dict[str, dict[str, LossFunction]] = {
+    "classification": {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy},
+    "regression": {"mse": mse, "mae": mae, "huber": huber},
+}
+"""Task → loss name → function; the first of each task is what `auto` takes."""
+
+
+def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
+    """n / (C · n_c) for each class c, so that the weights of all n training rows average to 1. -> (C,)."""
+    counts = torch.tensor(class_counts, dtype=torch.float32)
+    return counts.sum() / (len(counts) * counts)
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T) -> ().
+
+    Args:
+        function: a loss of `mlplab.objectives.losses`, or a function of the same form.
+        class_weights: (C,), or None; kept as a buffer, so that it follows the module to its device.
+        options: keyword arguments for the function.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self, function: LossFunction, *, class_weights: Tensor | None = None, options: Mapping[str, Any] = {}
+    ) -> None:
+        super().__init__()
+        self.function = function
+        self.options = dict(options)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.class_weights is None:
+            return self.function(outputs, targets, **self.options)
+        return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
+
+
+def build_objective(
+    name: str, task: Task, *, class_counts: Sequence[int] = (), class_weights: Any = None, **options: Any
+) -> Objective:
+    """The objective by name.
+
+    Args:
+        name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression.
+        task: what is learned.
+        class_counts: rows of each class in the training part, for balanced weights.
+        class_weights: None, "balanced", or one number for each class.
+        **options: of the loss (label_smoothing, delta).
+
+    Raises:
+        Refusal: the loss does not fit the task, or the weights do not fit the classes.
+    """
+    fitting = LOSSES[task.kind]
+    if name == "auto":
+        name = next(iter(fitting))
+    if name not in fitting:
+        raise Refusal(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
+    if name == "binary_cross_entropy" and task.n_classes != 2:
+        raise Refusal(
+            "loss=binary_cross_entropy must have two classes",
+            f"the data have {task.n_classes}",
+            "loss=cross_entropy",
+        )
+    return Objective(
+        fitting[name], class_weights=_weights(class_weights, task, class_counts), options=options
+    )
+
+
+def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Tensor | None:
+    if class_weights is None:
+        return None
+    if class_weights == "balanced":
+        return balanced_class_weights(class_counts)
+    if len(class_weights) != task.n_classes:
+        raise Refusal(
+            f"loss.class_weights must have one number for each of the {task.n_classes} classes",
+            f"{len(class_weights)} were given",
+            "loss.class_weights=balanced",
+        )
+    return torch.tensor([float(weight) for weight in class_weights])
+
+
+def n_outputs(objective: Objective, task: Task) -> int:
+    """The width of the network's output layer under this objective."""
+    if task.kind == "regression" or objective.function is binary_cross_entropy:
+        return 1
+    return task.n_classes
+
+
+def predictions(outputs: Tensor, task: Task) -> Tensor:
+    """What raw outputs say, as people read it.
+
+    Classification: probabilities (B, C), from C logits by softmax, from one logit by sigmoid.
+    Regression: values (B, T) in the target's own unit.
+    """
+    if task.kind == "regression":
+        return outputs * task.target_std + task.target_mean
+    if outputs.shape[1] == 1:
+        second = torch.sigmoid(outputs)
+        return torch.cat([1 - second, second], dim=1)
+    return torch.softmax(outputs, dim=1)

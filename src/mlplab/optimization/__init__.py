@@ -1,0 +1,1 @@
+"""How the loss is made small: parameter groups, optimizers, schedules."""

@@ -1,0 +1,40 @@
+"""The update rule over the parameter groups."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import LBFGS, Optimizer
+
+from mlplab.errors import Refusal
+from mlplab.optimization.parameter_groups import parameter_groups
+
+OptimizerFactory = Callable[..., Optimizer]
+"""A `functools.partial` of an optimizer class with its hyper-parameters: it lacks only the parameters."""
+
+
+def build_optimizer(
+    factory: OptimizerFactory, model: nn.Module, *, applies_to: Sequence[str] = ("weight",)
+) -> Optimizer:
+    """An optimizer over all trainable parameters of the model.
+
+    Weight decay goes to the kinds of `applies_to` only (see `mlplab.optimization.parameter_groups`).
+
+    Raises:
+        Refusal: the model has no trainable parameter, or the optimizer does not take what it was given.
+    """
+    options: dict[str, Any] = getattr(factory, "keywords", {})
+    accepted = inspect.signature(factory).parameters
+    # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
+    weight_decay = options.get("weight_decay") if "weight_decay" in accepted else None
+    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
+    if not groups or not groups[0]["params"]:
+        raise Refusal("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
+    if getattr(factory, "func", factory) is LBFGS:
+        return factory([parameter for group in groups for _, parameter in group["params"]])
+    try:
+        return factory(groups)
+    except (TypeError, ValueError) as error:
+        name = getattr(getattr(factory, "func", factory), "__name__", str(factory))
+        raise Refusal(f"{name} must be given options that it takes", str(error), "see conf/optimizer") from error

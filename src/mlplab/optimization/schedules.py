@@ -1,0 +1,124 @@
+"""How the learning rate changes while training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
+
+from mlplab.errors import Refusal
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A way to build a learning-rate schedule.
+
+    Attributes:
+        build: (optimizer, total steps, options) -> scheduler.
+        interval: when it moves, after each `step` or after each `epoch`.
+        needs_end: it must know how many steps the run has.
+    """
+
+    build: Callable[[Optimizer, int, dict[str, Any]], LRScheduler]
+    interval: str
+    needs_end: bool = False
+
+
+def _warmup_steps(total_steps: int, options: dict[str, Any]) -> int:
+    return min(round(options["warmup_fraction"] * total_steps), total_steps - 1)
+
+
+def _warmup_cosine(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) -> LRScheduler:
+    warmup = _warmup_steps(total_steps, options)
+    cosine = CosineAnnealingLR(optimizer, T_max=total_steps - warmup, eta_min=options["min_lr"])
+    if warmup == 0:
+        return cosine
+    ramp = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return SequentialLR(optimizer, [ramp, cosine], milestones=[warmup])
+
+
+def _one_cycle(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) -> LRScheduler:
+    # The optimizer's own lr is the peak; momentum is left as the optimizer has it.
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps + 1, cycle_momentum=False, **options)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "step": Schedule(lambda optimizer, steps, options: StepLR(optimizer, **options), "epoch"),
+    "exponential": Schedule(lambda optimizer, steps, options: ExponentialLR(optimizer, **options), "epoch"),
+    "plateau": Schedule(lambda optimizer, steps, options: ReduceLROnPlateau(optimizer, **options), "epoch"),
+    "cosine": Schedule(
+        lambda optimizer, steps, options: CosineAnnealingLR(optimizer, T_max=steps, eta_min=options["min_lr"]),
+        "step",
+        needs_end=True,
+    ),
+    "warmup_cosine": Schedule(_warmup_cosine, "step", needs_end=True),
+    "one_cycle": Schedule(_one_cycle, "step", needs_end=True),
+}
+
+
+def planned_steps(
+    *,
+    batches_per_epoch: int,
+    max_epochs: int | None,
+    max_steps: int,
+    limit_train_batches: int | float,
+    accumulate_grad_batches: int,
+) -> int | None:
+    """How many updates a run will make if nothing ends it early; None where it has no end.
+
+    Counted from the Trainer's settings rather than asked of `Trainer.estimated_stepping_batches`, which resets
+    the data loader's place when a run is resumed.
+    """
+    if isinstance(limit_train_batches, float):
+        n_batches = int(batches_per_epoch * limit_train_batches)
+    else:
+        n_batches = min(batches_per_epoch, limit_train_batches)
+    limits = []
+    if max_epochs is not None and max_epochs >= 0:
+        limits.append(max_epochs * math.ceil(n_batches / accumulate_grad_batches))
+    if max_steps >= 0:
+        limits.append(max_steps)
+    return max(1, min(limits)) if limits else None
+
+
+def build_schedule(
+    name: str, optimizer: Optimizer, *, total_steps: int | None, monitor: str, mode: str, **options: Any
+) -> dict[str, Any] | None:
+    """What Lightning's `configure_optimizers` wants under `lr_scheduler`; None for `none`.
+
+    Args:
+        name: of `SCHEDULES`, or `none`.
+        optimizer: its learning rate is the starting value (for one_cycle: the peak).
+        total_steps: from `planned_steps`.
+        monitor: the value that `plateau` watches.
+        mode: `min` or `max`, likewise.
+        **options: of the schedule, as in conf/scheduler.
+
+    Raises:
+        Refusal: the schedule needs to know the end of the run, and it has none.
+    """
+    if name == "none":
+        return None
+    schedule = SCHEDULES[name]
+    if schedule.needs_end and total_steps is None:
+        raise Refusal(
+            f"scheduler={name} must know where the run ends",
+            "trainer.max_epochs=-1 and trainer.max_steps=-1",
+            "trainer.max_epochs=100",
+        )
+    if name == "plateau":
+        options["mode"] = mode
+    scheduler = schedule.build(optimizer, total_steps or 1, options)
+    return {"scheduler": scheduler, "interval": schedule.interval, "monitor": monitor, "name": "lr"}

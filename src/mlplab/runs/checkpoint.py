@@ -1,0 +1,118 @@
+"""Checkpoints: written whole or not at all, read as data alone, and enough to rebuild what they hold."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from mlplab.data.preprocessing import Standardize
+from mlplab.errors import Refusal
+from mlplab.models import MODELS
+from mlplab.objectives.objective import predictions
+from mlplab.runs.files import write_atomically
+from mlplab.task import Task
+
+FORMAT = 1
+"""Of the card. A reader refuses what it does not know."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to write and read checkpoints, made safe against crashes and against what is read."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads tensors, numbers, strings, lists and dicts; nothing in the file is executed.
+
+    Raises:
+        Refusal: there is no such file, it is damaged, or it holds anything else.
+    """
+    if not path.is_file():
+        raise Refusal("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Refusal(
+            "a checkpoint must be whole and hold plain data only", f"{path}: {reason}", "another checkpoint"
+        ) from None
+    if not isinstance(content, dict):
+        raise Refusal("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
+    return content
+
+
+def model_card(
+    model: nn.Module, model_config: Mapping[str, Any], *, task: Task, preprocessing: Standardize, loss: str
+) -> dict[str, Any]:
+    """Plain values that, with the weights, make a checkpoint complete.
+
+    A network of `MODELS` is named with its architecture. Any other is named by its configuration, which says
+    what it was but is never followed on reading: whoever made it has the code to build it.
+    """
+    names = {kind: name for name, kind in MODELS.items()}
+    name = names.get(type(model))  # type: ignore[arg-type]
+    return {
+        "format": FORMAT,
+        "model": {
+            "name": name or "own",
+            "architecture": getattr(model, "architecture", None) if name else dict(model_config),
+        },
+        "task": task.as_dict(),
+        "preprocessing": preprocessing.as_dict(),
+        "loss": loss,
+    }
+
+
+class Predictor(nn.Module):
+    """A trained network with its preprocessing: raw features (B, F) -> probabilities (B, C), or values (B, 1)."""
+
+    def __init__(self, model: nn.Module, preprocessing: Standardize, task: Task) -> None:
+        super().__init__()
+        self.model, self.preprocessing, self.task = model, preprocessing, task
+
+    def forward(self, features: Tensor) -> Tensor:
+        return predictions(self.model(self.preprocessing(features)), self.task)
+
+
+def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
+    """Rebuilds what a checkpoint holds, from the file alone, in evaluation mode.
+
+    Args:
+        path: of best.ckpt or last.ckpt.
+        model: an untrained network of the same form; needed only where it is not one of `MODELS`.
+
+    Raises:
+        Refusal: the file is no checkpoint of this project, or names a network that must be given.
+    """
+    checkpoint = read_checkpoint(path)
+    card = checkpoint.get("mlplab")
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise Refusal(
+            f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
+        )
+    if model is None:
+        name = card["model"]["name"]
+        if name not in MODELS:
+            raise Refusal(
+                f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
+                f"{path} holds a network of one's own",
+                "load_predictor(path, model=…) with the network built by its own code",
+            )
+        model = MODELS[name](**card["model"]["architecture"])
+    prefix = "model."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    model.load_state_dict(weights)
+    predictor = Predictor(model, Standardize.from_dict(card["preprocessing"]), Task.from_dict(card["task"]))
+    return predictor.eval()

@@ -1,0 +1,81 @@
+"""The directory of a run: claimed by one run alone, and saying at any moment what state the run is in."""
+
+import os
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mlplab.errors import Refusal
+from mlplab.runs.files import write_json
+
+
+class RunDirectory:
+    """A claimed directory with its status.json.
+
+    Attributes:
+        path: absolute.
+        checkpoints, tensorboard, figures: its parts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.figures = self.path / "figures"
+        self._status: dict[str, Any] = {}
+        self._phase: tuple[str, float] | None = None
+
+    @classmethod
+    def claim(cls, path: Path) -> "RunDirectory":
+        """Makes the directory this run's own.
+
+        The claim is the creation of status.json, which the operating system grants to one process only.
+
+        Raises:
+            Refusal: another run has claimed it, or it cannot be written to.
+        """
+        directory = cls(path)
+        try:
+            directory.path.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(directory.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            directory.checkpoints.mkdir()
+            directory.figures.mkdir()
+        except FileExistsError:
+            raise Refusal(
+                "a run's directory must be its own", f"{directory.path} holds another run", "another name for it"
+            ) from None
+        except OSError as error:
+            raise Refusal(
+                "the run's directory must be writable",
+                f"{directory.path}: {error.strerror}",
+                "paths.logs=SOMEWHERE_ELSE",
+            ) from None
+        directory.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
+        return directory
+
+    def update(self, **changes: Any) -> None:
+        """Changes status.json; what is not named stays as it was."""
+        self._status.update(changes, updated=_now())
+        write_json(self.path / "status.json", self._status)
+
+    def begin_phase(self, name: str) -> None:
+        """Ends the phase that was on and starts another; their seconds are in status.json."""
+        self.end_phase()
+        self._phase = (name, time.perf_counter())
+
+    def end_phase(self) -> None:
+        if self._phase is not None:
+            name, began = self._phase
+            seconds: dict[str, float] = self._status.setdefault("seconds", {})
+            seconds[name] = round(time.perf_counter() - began, 3)
+            self._phase = None
+
+    def end(self, state: str, reason: str) -> None:
+        """Says how it ended: `finished`, `failed` or `stopped`, and why."""
+        self.end_phase()
+        self.update(state=state, reason=reason, ended=_now())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,65 @@
+"""The configuration beside the final metrics, where the loggers show them."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
+"""The groups whose values make runs differ in what they learn."""
+
+COMPARED_FLAGS = ("max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "precision", "accumulate_grad_batches")
+
+
+def hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """A flat table of what was chosen: numbers and switches as they are, anything else as text.
+
+    `optimizer` and the like name the choice itself, `optimizer.lr` a value of it.
+    """
+    table: dict[str, Any] = {"seed": config.seed}
+    for group in COMPARED:
+        values: dict[str, Any] = OmegaConf.to_container(config[group], resolve=True)  # type: ignore[assignment]
+        name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
+        if name:
+            table[group] = name
+        for key, value in values.items():
+            if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
+                continue
+            table[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return table
+
+
+def log_configuration(loggers: list[Logger], config: DictConfig) -> None:
+    """Gives every logger the choices of the run, and TensorBoard the whole configuration as text."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # As an indented block Markdown shows it as it is.
+            text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
+            logger.experiment.add_text("config", text)
+        else:
+            logger.log_hyperparams(hyperparameters(config))
+
+
+def log_final_metrics(
+    loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]
+) -> None:
+    """Writes what TensorBoard's HParams tab compares: the choices beside the best validation and the test metrics.
+
+    They go to a directory of their own below the run's. The tab lists every scalar of the directory that holds
+    the choices, and beside the final metrics those of each step would only be in the way.
+    """
+    if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+        return
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    metrics = {f"best_{name}": value for name, value in result["validation"].items()} | result["test"]
+    # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
+    # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
+    _, start, end = hparams(hyperparameters(config), {})
+    with SummaryWriter(str(directory / "final")) as writer:
+        writer.file_writer.add_summary(start)  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(end)  # type: ignore[no-untyped-call]
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, result["steps"])  # type: ignore[no-untyped-call]

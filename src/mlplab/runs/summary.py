@@ -1,0 +1,77 @@
+"""What a run says on the terminal, before and after."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from mlplab.data.module import DataModule
+
+
+def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
+    """Data, network and directory, a line each."""
+    task = data.task
+    rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))  # type: ignore[arg-type]
+    if task.kind == "classification":
+        learned = f"{task.n_classes} classes of {task.target_name}"
+    else:
+        learned = f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}"
+    widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
+    last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    shape = "-".join(str(width) for width in widths + last)
+    return "\n".join(
+        [
+            f"data    {data.name}: {task.n_features} features -> {learned}; {rows} rows to train/validate/test",
+            f"model   {type(model).__name__} {shape}, {count:,} parameters",
+            f"run     {shortest(directory)}",
+        ]
+    )
+
+
+def describe_after(result: dict[str, Any], directory: Path) -> str:
+    """A table of validation and test metrics, why it ended, where it lies, and how to see its curves."""
+    best = result["best_epoch"]
+    table = Table(title=None)
+    table.add_column("metric")
+    table.add_column("validation" if best is None else f"validation (epoch {best + 1})", justify="right")
+    table.add_column("test", justify="right")
+    validation = {name.removeprefix("val/"): value for name, value in result["validation"].items()}
+    test = {name.removeprefix("test/"): value for name, value in result["test"].items()}
+    for name in validation | test:
+        table.add_row(name, _number(validation.get(name)), _number(test.get(name)))
+    console = Console(width=80, file=sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    program = Path(sys.executable).with_name("tensorboard")
+    command = shortest(program) if program.exists() else "tensorboard"
+    return "\n".join(
+        [
+            capture.get().rstrip(),
+            f"ended   {result['ended']}, after {result['epochs']} epochs and {result['steps']} steps",
+            f"run     {shortest(directory)}",
+            f"curves  {command} --logdir {shortest(logs_of(directory))}",
+        ]
+    )
+
+
+def logs_of(directory: Path) -> Path:
+    """The folder that holds this run and its like: logs/ of logs/runs/NAME and of logs/sweeps/NAME/0."""
+    for parent in directory.parents:
+        if parent.name in ("runs", "sweeps"):
+            return parent.parent
+    return directory
+
+
+def shortest(path: Path) -> str:
+    """The path as one would type it from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

@@ -1,0 +1,382 @@
+"""One run from its configuration to its result, from top to bottom."""
+
+import inspect
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import lightning.pytorch as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from mlplab.callbacks import Checkpoints, Divergence, Status
+from mlplab.config.rules import check
+from mlplab.data.module import DataModule
+from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.learner import Learner
+from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.randomness import derive_seed, seed_generators
+from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
+from mlplab.runs.directory import RunDirectory
+from mlplab.runs.hyperparameters import log_configuration, log_final_metrics
+from mlplab.runs.interruption import Interruption, stop_on_interrupt
+from mlplab.runs.manifest import describe_environment
+from mlplab.runs.files import write_json
+from mlplab.runs.summary import describe_before, describe_after
+
+log = logging.getLogger("mlplab")
+
+SMALL_NETWORK = 2_000_000
+"""Multiplications per step (batch rows × weights) below which a second thread costs more than it brings."""
+
+DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
+
+
+def train(config: DictConfig) -> float:
+    """Runs what the configuration says, and returns the best value of `monitor`.
+
+    Everything that can be refused is refused before the run directory is claimed. What the run learns and what
+    becomes of it is in that directory.
+
+    Raises:
+        Refusal: the configuration cannot be run.
+        RunFailed: a single run diverged. In a sweep the value is NaN instead, and the next job begins.
+        RunStopped: Ctrl-C; what was reached is saved.
+    """
+    check(config)
+    _quiet()
+    _require_device(config)
+    path = Path(HydraConfig.get().runtime.output_dir)
+    with _no_empty_directory(path):
+        data = build_data(config)
+        data.setup()
+        learner = build_learner(config, data)
+        callbacks, loggers = build_callbacks(config), build_loggers(config)
+        directory = RunDirectory.claim(path) if _is_first_process() else RunDirectory(path)
+        trainer = build_trainer(config, [*callbacks, Status(directory)], loggers, data, learner)
+    if not _is_first_process():
+        trainer.fit(learner, data)
+        _test_best(trainer, learner, data)
+        return math.nan
+
+    with _recorded(directory):
+        _write_manifest(directory, config, data, learner)
+        print(describe_before(data, learner.model, directory.path), flush=True)
+        log_configuration(loggers, config)
+
+        directory.begin_phase("fit")
+        with stop_on_interrupt(trainer) as interruption:
+            trainer.fit(learner, data)
+        ended = why_it_ended(trainer, interruption)
+
+        directory.begin_phase("test")
+        test_metrics = {} if interruption.requested else _test_best(trainer, learner, data)
+        result = _result(config, trainer, ended, test_metrics)
+        write_json(directory.path / "result.json", result)
+        log_final_metrics(loggers, config, directory.tensorboard, result)
+        directory.update(epoch=result["epochs"], step=result["steps"])
+        print(describe_after(result, directory.path), flush=True)
+
+        if interruption.requested:
+            raise RunStopped(f"stopped by Ctrl-C in epoch {trainer.current_epoch}; what it reached is in {directory.path}")
+        if ended.startswith("diverged"):
+            message = f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                directory.end("failed", message)
+                log.warning(message)
+                return math.nan
+            raise RunFailed(message)
+        directory.end("finished", ended)
+    return result["objective"] if result["objective"] is not None else math.nan
+
+
+# --- from configuration to parts ---------------------------------------------------------------------------
+
+
+def build_data(config: DictConfig) -> DataModule:
+    """The data module: options of the split and the batches are its own, the rest belongs to the source."""
+    options = {name: config.data[name] for name in DATA_OPTIONS}
+    source = {name: value for name, value in config.data.items() if name not in (*DATA_OPTIONS, "task")}
+    _require_accepted("data", source)
+    return DataModule(lambda: hydra.utils.instantiate(source, _convert_="all"), seed=config.seed, **options)
+
+
+def build_learner(config: DictConfig, data: DataModule) -> Learner:
+    """The network, freshly initialised from the seed, with its loss and optimizer."""
+    task = data.task
+    loss: dict[str, Any] = OmegaConf.to_container(config.loss, resolve=True)  # type: ignore[assignment]
+    objective = build_objective(task=task, class_counts=data.class_counts, **loss)
+    model_config: dict[str, Any] = OmegaConf.to_container(config.model, resolve=True)  # type: ignore[assignment]
+    seed_generators(derive_seed(config.seed, "initialization"))
+    shapes = {"in_features": task.n_features, "out_features": n_outputs(objective, task)}
+    _require_accepted("model", {**model_config, **shapes})
+    model: nn.Module = hydra.utils.instantiate(model_config, **shapes, _convert_="all")
+    _require_accepted("optimizer", config.optimizer)
+    learner = Learner(
+        model=model,
+        objective=objective,
+        task=task,
+        optimizer=hydra.utils.instantiate(config.optimizer, _convert_="all"),
+        scheduler=OmegaConf.to_container(config.scheduler, resolve=True),  # type: ignore[arg-type]
+        l1=config.regularization.l1,
+        l2=config.regularization.l2,
+        penalised=list(config.regularization.applies_to),
+        monitor=config.monitor,
+        mode=config.mode,
+        seed=config.seed,
+    )
+    learner.card = model_card(
+        model, model_config, task=task, preprocessing=data.preprocessor, loss=objective.function.__name__
+    )
+    return learner
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """The callbacks of conf/callbacks, in the order of the file."""
+    return [hydra.utils.instantiate(node, _convert_="all") for node in config.callbacks.values() if node]
+
+
+def build_loggers(config: DictConfig) -> list[Logger]:
+    """The loggers of conf/logger.
+
+    Raises:
+        Refusal: one of them needs a package that is not installed.
+    """
+    try:
+        return [hydra.utils.instantiate(node, _convert_="all") for node in config.logger.values() if node]
+    except Exception as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, ModuleNotFoundError):
+            raise
+        names = ", ".join(config.logger)
+        raise Refusal(
+            f"logger={names} must have its package installed",
+            str(cause).splitlines()[0],
+            f'pip install -c constraints.txt -e ".[{names}]"',
+        ) from None
+
+
+def build_trainer(
+    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: Learner
+) -> pl.Trainer:
+    """Lightning's Trainer with the flags of conf/trainer."""
+    flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    threads = flags.pop("threads")
+    torch.set_num_threads(_sensible_threads(data, learner) if threads == "auto" else threads)
+    accepted = inspect.signature(pl.Trainer).parameters
+    unknown = [name for name in flags if name not in accepted]
+    if unknown:
+        raise Refusal(
+            "trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", ", ".join(sorted(accepted))
+        )
+    # A gradient clipped to 0 would be no gradient: Lightning takes 0 as "no clipping".
+    try:
+        return pl.Trainer(
+            **flags,
+            callbacks=callbacks,
+            logger=loggers or False,
+            plugins=[AtomicCheckpointIO()],
+            use_distributed_sampler=False,  # the batches know their process
+            enable_model_summary=False,
+            default_root_dir=HydraConfig.get().runtime.output_dir,
+        )
+    except (TypeError, ValueError, RuntimeError) as error:  # what Lightning raises for flags it cannot take
+        raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
+
+
+def _require_accepted(group: str, node: Any) -> None:
+    """Refuses an option that what `_target_` names does not take, before anything is built.
+
+    Raises:
+        Refusal: for the first such option, with those that it takes.
+    """
+    target = node.get("_target_")
+    if target is None:
+        raise Refusal(f"{group} must name what it builds", f"conf/{group} without _target_", f"_target_: package.{group}")
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+    except Exception as error:
+        raise Refusal(
+            f"{group}._target_ must be importable", f"{target}: {error.__cause__ or error}", "the full dotted name"
+        ) from None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = [str(name) for name in node if not str(name).startswith("_") and name not in parameters]
+    if unknown:
+        raise Refusal(
+            f"{group} must be given options that {target} takes",
+            f"{group}.{unknown[0]}={node[unknown[0]]}",
+            ", ".join(parameters),
+        )
+
+
+# --- the surroundings of a run -----------------------------------------------------------------------------
+
+
+def _is_first_process() -> bool:
+    """Whether this process is the one that writes; Lightning sets LOCAL_RANK in the others that it starts."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+def _quiet() -> None:
+    """Silences what Lightning says about itself: hardware it found, and advice for data read from a disk."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
+    warnings.filterwarnings("ignore", message="GPU available but not used.*")
+
+
+def _require_device(config: DictConfig) -> None:
+    accelerator = config.trainer.accelerator
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        raise Refusal(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices not in (1, "auto", [0]):
+        # Further processes are started with the command line of this one, which would sweep again in each.
+        raise Refusal(
+            "a sweep's jobs must each run in one process",
+            f"-m with trainer.devices={config.trainer.devices}",
+            "one run at a time with trainer=ddp, or -m with trainer=auto",
+        )
+
+
+def _sensible_threads(data: DataModule, learner: Learner) -> int:
+    """One thread for a network so small that two would mostly wait for each other."""
+    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    weights = sum(parameter.numel() for parameter in learner.model.parameters())
+    return 1 if rows * weights < SMALL_NETWORK else os.cpu_count() or 1
+
+
+@contextmanager
+def _no_empty_directory(path: Path) -> Iterator[None]:
+    """Takes away the directory that Hydra made for the run if the run is refused."""
+    try:
+        yield
+    except BaseException:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        raise
+
+
+@contextmanager
+def _recorded(directory: RunDirectory) -> Iterator[None]:
+    """Writes train.log, and the state in which the run ends, however it ends."""
+    handler = logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("mlplab", "lightning.pytorch", "py.warnings")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    log.setLevel(logging.INFO)
+    logging.captureWarnings(False)
+    try:
+        yield
+    except RunStopped as stopped:
+        directory.end("stopped", str(stopped))
+        raise
+    except KeyboardInterrupt:
+        directory.end("stopped", "Ctrl-C, before anything was saved")
+        raise
+    except RunFailed as failed:
+        directory.end("failed", str(failed))
+        raise
+    except BaseException as error:
+        log.exception("the run failed")
+        directory.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, learner: Learner) -> None:
+    """Saves what was asked (.hydra/) and what it is made of (manifest.json)."""
+    root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+    write_json(
+        directory.path / "manifest.json",
+        {
+            **describe_environment(root),
+            "seed": config.seed,
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "rows": {part: len(data.part(part)[1]) for part in ("train", "val", "test")},  # type: ignore[arg-type]
+            },
+            "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
+        },
+    )
+    asked = directory.path / ".hydra"
+    asked.mkdir(exist_ok=True)
+    OmegaConf.save(config, asked / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
+    OmegaConf.save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
+
+
+# --- after training ----------------------------------------------------------------------------------------
+
+
+def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
+
+
+def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
+    """The reason that training ended, in words of the field."""
+    divergence, early_stopping = _find(trainer, Divergence), _find(trainer, EarlyStopping)
+    if divergence is not None and divergence.reason:
+        return f"diverged: {divergence.reason}"
+    reason = None if early_stopping is None else early_stopping.stopping_reason
+    if reason == EarlyStoppingReason.NON_FINITE_METRIC:
+        return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch}"
+    if interruption.requested:
+        return "stopped"
+    if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
+        return "converged"
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return "step limit"
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return "epoch limit"
+    return "time limit" if trainer.should_stop else "ended"
+
+
+def _test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
+    """Looks at the test part, once, with the weights that validation chose."""
+    checkpoints = _find(trainer, Checkpoints)
+    if checkpoints is not None and checkpoints.best_weights is not None:
+        learner.load_state_dict(checkpoints.best_weights)
+    elif not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
+        return {}
+    (metrics,) = trainer.test(learner, data, verbose=False) or [{}]
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _result(
+    config: DictConfig, trainer: pl.Trainer, ended: str, test_metrics: dict[str, float]
+) -> dict[str, Any]:
+    checkpoints = _find(trainer, Checkpoints)
+    best = None if checkpoints is None else checkpoints.best_epoch
+    return {
+        "objective": None if best is None else checkpoints.best_score,
+        "monitor": config.monitor,
+        "mode": config.mode,
+        "ended": ended,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "best_epoch": best,
+        "best_step": None if best is None else checkpoints.best_step,
+        "validation": {} if best is None else checkpoints.best_metrics,
+        "test": test_metrics,
+    }

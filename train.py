@@ -1,0 +1,32 @@
+"""Trains one network, or with -m a sweep of them. `python train.py --help` shows every choice."""
+
+import gc
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from mlplab.config.command_line import run_command, run_job
+from mlplab.config.rules import check
+
+
+def train(config: DictConfig) -> float:
+    """Checks the configuration, and only then imports what is needed to run it."""
+    check(config)
+    gc.disable()  # the imports make many objects and no garbage: looking for some takes a second
+    from mlplab.training import train
+
+    gc.freeze()
+    gc.enable()
+    return train(config)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> float:
+    """One job, as Hydra calls it."""
+    return run_job(train, config)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, root=Path(__file__).resolve().parent))
