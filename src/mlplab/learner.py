@@ -1,13 +1,15 @@
 """The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch.optim import LBFGS, Optimizer
+from torchmetrics import MeanMetric, MetricCollection
 
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
@@ -75,9 +77,28 @@ class Learner(pl.LightningModule):
         return self.model(features)  # type: ignore[no-any-return]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Dropout draws from the default generator: starting it here makes the masks a function of the step.
-        position = (self.trainer.current_epoch, batch_idx, self.global_rank)
-        seed_generators(derive_seed(self.seed, "step", *position), self.device)
+        self._seed_step(self.trainer.current_epoch, batch_idx)
+
+    def _seed_step(self, epoch: int, batch_idx: int) -> None:
+        """Makes what the step draws (dropout masks) a function of the seed and of where the step stands."""
+        seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, self.global_rank), self.device)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        closure = optimizer_closure
+        if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
+
+            def closure() -> Any:
+                # A line search compares values of one function: the same masks at each of its evaluations.
+                self._seed_step(epoch, batch_idx)
+                return optimizer_closure()
+
+        optimizer.step(closure=closure)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
         features, targets = batch
@@ -99,7 +120,7 @@ class Learner(pl.LightningModule):
         Each process has averaged over its own rows, and their counts differ where a batch does not divide evenly.
         """
         rows = torch.tensor(float(n_rows), device=self.device)
-        return rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
+        return n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -117,12 +138,13 @@ class Learner(pl.LightningModule):
         if len(targets) == 0:  # this process's share of a small last batch
             return {"predictions": features.new_zeros(0), "targets": targets}
         outputs = self.model(features)
-        self.mean_loss[part].update(self.objective(outputs, targets), weight=len(targets))
+        mean_loss, scores = self._metrics(part)
+        mean_loss.update(self.objective(outputs, targets), weight=len(targets))
         predicted = predictions(outputs, self.task)
         if self.task.kind == "regression":
             predicted = predicted.squeeze(1)
             targets = predictions(targets, self.task).squeeze(1)
-        self.scores[part].update(predicted, targets)
+        scores.update(predicted, targets)
         return {"predictions": predicted, "targets": targets}
 
     def on_validation_epoch_end(self) -> None:
@@ -132,13 +154,17 @@ class Learner(pl.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, part: str) -> None:
-        values = {"loss": self.mean_loss[part].compute(), **self.scores[part].compute()}
+        mean_loss, scores = self._metrics(part)
+        values = {"loss": mean_loss.compute(), **scores.compute()}
         # Already gathered from all processes by torchmetrics; sync_dist only says so to Lightning.
         self.log_dict(
             {f"{part}/{name}": value for name, value in values.items()}, sync_dist=self.trainer.world_size > 1
         )
-        self.mean_loss[part].reset()
-        self.scores[part].reset()
+        mean_loss.reset()
+        scores.reset()
+
+    def _metrics(self, part: str) -> tuple[MeanMetric, MetricCollection]:
+        return self.mean_loss[part], self.scores[part]  # type: ignore[return-value]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.penalised)
@@ -151,11 +177,15 @@ class Learner(pl.LightningModule):
             accumulate_grad_batches=trainer.accumulate_grad_batches,
         )
         schedule = build_schedule(
-            optimizer=optimizer, total_steps=total_steps, monitor=self.monitor, mode=self.mode, **self.scheduler
+            optimizer=optimizer,
+            total_steps=total_steps,
+            monitor=self.monitor,
+            mode=self.mode,
+            **self.scheduler,
         )
         if schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value,typeddict-item]
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["mlplab"] = self.card

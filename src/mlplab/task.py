@@ -40,6 +40,5 @@ class Task:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Task":
         """The inverse of `as_dict`."""
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
-        )
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()}
+        return cls(**values)

@@ -4,9 +4,8 @@ import inspect
 import logging
 import math
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch import nn
 
 from mlplab.callbacks import Checkpoints, Divergence, Status
 from mlplab.config.rules import check
+from mlplab.config.suggestions import nearest_name
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal, RunFailed, RunStopped
 from mlplab.learner import Learner
@@ -31,11 +31,11 @@ from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration, log_final_metrics
 from mlplab.runs.interruption import Interruption, stop_on_interrupt
 from mlplab.runs.manifest import describe_environment
-from mlplab.runs.files import write_json
-from mlplab.runs.summary import describe_before, describe_after
+from mlplab.runs.summary import describe_after, describe_before
 
 log = logging.getLogger("mlplab")
 
@@ -59,19 +59,18 @@ def train(config: DictConfig) -> float:
     check(config)
     _quiet()
     _require_device(config)
-    path = Path(HydraConfig.get().runtime.output_dir)
-    with _no_empty_directory(path):
-        data = build_data(config)
-        data.setup()
-        learner = build_learner(config, data)
-        callbacks, loggers = build_callbacks(config), build_loggers(config)
-        directory = RunDirectory.claim(path) if _is_first_process() else RunDirectory(path)
-        trainer = build_trainer(config, [*callbacks, Status(directory)], loggers, data, learner)
+    directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    data = build_data(config)
+    data.setup()
+    learner = build_learner(config, data)
+    loggers = build_loggers(config)
+    trainer = build_trainer(config, [*build_callbacks(config), Status(directory)], loggers, data, learner)
     if not _is_first_process():
         trainer.fit(learner, data)
         _test_best(trainer, learner, data)
         return math.nan
 
+    directory.claim()
     with _recorded(directory):
         _write_manifest(directory, config, data, learner)
         print(describe_before(data, learner.model, directory.path), flush=True)
@@ -91,7 +90,9 @@ def train(config: DictConfig) -> float:
         print(describe_after(result, directory.path), flush=True)
 
         if interruption.requested:
-            raise RunStopped(f"stopped by Ctrl-C in epoch {trainer.current_epoch}; what it reached is in {directory.path}")
+            raise RunStopped(
+                f"stopped by Ctrl-C in epoch {trainer.current_epoch}; what it reached is in {directory.path}"
+            )
         if ended.startswith("diverged"):
             message = f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -179,9 +180,8 @@ def build_trainer(
     accepted = inspect.signature(pl.Trainer).parameters
     unknown = [name for name in flags if name not in accepted]
     if unknown:
-        raise Refusal(
-            "trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", ", ".join(sorted(accepted))
-        )
+        near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
+        raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
     # A gradient clipped to 0 would be no gradient: Lightning takes 0 as "no clipping".
     try:
         return pl.Trainer(
@@ -205,12 +205,18 @@ def _require_accepted(group: str, node: Any) -> None:
     """
     target = node.get("_target_")
     if target is None:
-        raise Refusal(f"{group} must name what it builds", f"conf/{group} without _target_", f"_target_: package.{group}")
+        raise Refusal(
+            f"{group} must name what it builds",
+            f"conf/{group} without _target_",
+            f"_target_: package.{group}",
+        )
     try:
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
     except Exception as error:
         raise Refusal(
-            f"{group}._target_ must be importable", f"{target}: {error.__cause__ or error}", "the full dotted name"
+            f"{group}._target_ must be importable",
+            f"{target}: {error.__cause__ or error}",
+            "the full dotted name",
         ) from None
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -235,6 +241,8 @@ def _quiet() -> None:
     """Silences what Lightning says about itself: hardware it found, and advice for data read from a disk."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Lightning 2.6 under PyTorch 2.13.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
@@ -245,13 +253,6 @@ def _require_device(config: DictConfig) -> None:
     accelerator = config.trainer.accelerator
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise Refusal(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and config.trainer.devices not in (1, "auto", [0]):
-        # Further processes are started with the command line of this one, which would sweep again in each.
-        raise Refusal(
-            "a sweep's jobs must each run in one process",
-            f"-m with trainer.devices={config.trainer.devices}",
-            "one run at a time with trainer=ddp, or -m with trainer=auto",
-        )
 
 
 def _sensible_threads(data: DataModule, learner: Learner) -> int:
@@ -259,17 +260,6 @@ def _sensible_threads(data: DataModule, learner: Learner) -> int:
     rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
     weights = sum(parameter.numel() for parameter in learner.model.parameters())
     return 1 if rows * weights < SMALL_NETWORK else os.cpu_count() or 1
-
-
-@contextmanager
-def _no_empty_directory(path: Path) -> Iterator[None]:
-    """Takes away the directory that Hydra made for the run if the run is refused."""
-    try:
-        yield
-    except BaseException:
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-        raise
 
 
 @contextmanager
@@ -314,7 +304,7 @@ def _write_manifest(directory: RunDirectory, config: DictConfig, data: DataModul
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "rows": {part: len(data.part(part)[1]) for part in ("train", "val", "test")},  # type: ignore[arg-type]
+                "rows": {part: len(data.part(part)[1]) for part in ("train", "val", "test")},
             },
             "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
         },
@@ -363,9 +353,7 @@ def _test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _result(
-    config: DictConfig, trainer: pl.Trainer, ended: str, test_metrics: dict[str, float]
-) -> dict[str, Any]:
+def _result(config: DictConfig, trainer: pl.Trainer, ended: str, test_metrics: dict[str, float]) -> dict[str, Any]:
     checkpoints = _find(trainer, Checkpoints)
     best = None if checkpoints is None else checkpoints.best_epoch
     return {

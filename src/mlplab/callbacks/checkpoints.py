@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning import __version__
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
@@ -62,7 +63,7 @@ class Checkpoints(Checkpoint):
                 "epoch": self.best_epoch,
                 "global_step": self.best_step,
                 "metrics": self.best_metrics,
-                "pytorch-lightning_version": pl.__version__,
+                "pytorch-lightning_version": __version__,
             }
             pl_module.on_save_checkpoint(content)
             trainer.strategy.save_checkpoint(content, self.directory / "best.ckpt")

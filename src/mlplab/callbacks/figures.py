@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from mlplab.figures import confusion_matrix_figure, pixels, predicted_against_true_figure
+from mlplab.task import Task
 
 
 class Figures(Callback):
@@ -43,7 +44,7 @@ class Figures(Callback):
             return
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
         self._predicted, self._targets = [], []
-        task = pl_module.task
+        task: Task = pl_module.task  # type: ignore[assignment]
         if task.kind == "classification":
             name, figure = "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task)
         else:

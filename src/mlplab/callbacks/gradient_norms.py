@@ -32,9 +32,7 @@ class GradientNorms(Callback):
         step = trainer.global_step + 1  # the update that is about to be made
         if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
             return
-        norms = [
-            get_total_norm([p.grad for p in members if p.grad is not None]) for members in self._layers.values()
-        ]
+        norms = [get_total_norm([p.grad for p in members if p.grad is not None]) for members in self._layers.values()]
         self._logged.append((step, torch.stack([norm.to(pl_module.device) for norm in norms])))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,6 +1,5 @@
 """Between the person at the keyboard and Hydra: mistakes become one message with a suggestion."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlplab.config.resolvers import register_resolvers
-from mlplab.config.rules import check
+from mlplab.config.rules import check_job_of_sweep
+from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
@@ -33,8 +33,10 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         root: the project, where conf/ lies.
     """
     # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        os.environ.setdefault("MLPLAB_TRACEBACK", "1")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    wants_traceback = _wants_traceback()
     register_resolvers(root)
     overrides = [word for word in sys.argv[1:] if not word.startswith("-") and ("=" in word or word[0] == "~")]
     try:
@@ -45,12 +47,15 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         return _report(stopped, EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return _report("interrupted", EXIT_INTERRUPTED)
-    except (Refusal, RunFailed, HydraException, OmegaConfBaseException) as error:
+    except (Refusal, RunFailed) as error:
         if wants_traceback:
             raise
-        if isinstance(error, RunFailed):
-            return _report(error, EXIT_FAILED)
-        return _report(error if isinstance(error, Refusal) else explain(error, overrides, root / "conf"), EXIT_REFUSED)
+        return _report(error, _status(error))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # Hydra raises a bare ValueError for some command lines; from a job it would be a fault of the code.
+        if wants_traceback or (_job_has_begun and isinstance(error, ValueError)):
+            raise
+        return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     return 0
 
 
@@ -60,12 +65,33 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
     Hydra catches every `Exception` of a job and prints a line of its own before raising it again. In a sweep
     that is wanted: the other jobs go on, and the line tells which one failed.
     """
+    global _job_has_begun
+    _job_has_begun = True
     try:
         return train(config)
     except (Refusal, RunFailed) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir), stop=Path(config.paths.logs).parent)
+        if HydraConfig.get().mode == RunMode.MULTIRUN or _wants_traceback():
             raise
-        raise SystemExit(_report(error, EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED)) from None
+        raise SystemExit(_report(error, _status(error))) from None
+
+
+_job_has_begun = False
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("MLPLAB_TRACEBACK") == "1"
+
+
+def _status(error: Refusal | RunFailed) -> int:
+    return EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED
+
+
+def _remove_if_empty(directory: Path, stop: Path) -> None:
+    """Takes away the directory that Hydra made for a run that was refused, and its parents if they are empty."""
+    while directory != stop and directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
 
 
 def _report(message: object, status: int) -> int:
@@ -82,16 +108,13 @@ def check_sweep(overrides: Sequence[str], conf: Path) -> None:
         Refusal: for the first value that cannot be run.
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
-        try:
-            parsed = OverridesParser.create().parse_overrides(list(overrides))
-            alternatives = [_alternatives(override) for override in parsed]
-            first = [values[0] for values in alternatives if values]
-            for values in [[value] for value in first[:1]] + [v for v in alternatives if len(v) > 1]:
-                for value in values:
-                    others = [v[0] for v in alternatives if v and value not in v]
-                    check(compose("config", overrides=[*others, value]))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error, overrides, conf) from None
+        alternatives = [_alternatives(o) for o in OverridesParser.create().parse_overrides(list(overrides))]
+        first = [values[0] for values in alternatives if values]
+        check_job_of_sweep(compose("config", overrides=first))
+        for position, values in enumerate(v for v in alternatives if v):
+            for value in values[1:]:
+                job = [*first[:position], value, *first[position + 1 :]]
+                check_job_of_sweep(compose("config", overrides=job))
 
 
 def _alternatives(override: Override) -> list[str]:
@@ -106,10 +129,11 @@ def _alternatives(override: Override) -> list[str]:
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
     """Turns a failure to compose the configuration into a message that names the nearest valid choice."""
     if isinstance(error, OverrideParseException):
+        is_bare = "=" not in str(error.override)
         return Refusal(
             "the command line must consist of GROUP=CHOICE and key=value",
             f"{error.override!r} does not parse",
-            "quotes around it, as in 'key=\"some text\"'",
+            "optimizer=adam" if is_bare else "quotes around it, as in 'key=\"some text\"'",
         )
     with initialize_config_dir(str(conf), version_base="1.3"):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -134,42 +158,52 @@ def _values(override: Override) -> list[Any]:
 def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
     for override in overrides:
         group = override.key_or_group
-        choices = _group_choices(group)
+        choices = _group_choices(group) if group else []
         for value in _values(override) if choices else []:
-            if isinstance(value, str) and value not in choices:
-                example = (difflib.get_close_matches(value, choices, n=1) or choices)[0]
-                return Refusal(
-                    f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}"
-                )
+            if value is not None and not isinstance(value, list) and str(value) not in choices:
+                example = nearest_name(str(value), choices) or choices[0]
+                return Refusal(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}")
     return None
 
 
 def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _group_choices(o.key_or_group) and _values(o)]
-    try:
-        known = compose("config", overrides=groups)
-    except (HydraException, OmegaConfBaseException):
-        known = compose("config")
-    group_names = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
-    keys = [*group_names, *_dotted_keys(OmegaConf.to_container(known, resolve=False))]
+    keys = _keys_with(groups)
     for override in overrides:
         key = override.key_or_group
         if key in keys or override.is_add() or override.is_force_add() or key.startswith("hydra"):
             continue
         given = override.input_line or key
-        return Refusal("a name on the command line must be one of the configuration's", given, _nearest_key(key, keys))
+        value = given.partition("=")[2]
+        remedy = _other_choice_with(key, value)
+        if remedy is None:
+            near = nearest_key(key, keys)
+            remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"
+        return Refusal("a name on the command line must be one of the configuration's", given, remedy)
     return None
 
 
-def _nearest_key(key: str, keys: Sequence[str]) -> str:
-    """The most similar name; failing that, one that ends alike (`lr` → `optimizer.lr`)."""
-    last = key.rsplit(".", 1)[-1]
-    ends_alike = [known for known in keys if known.rsplit(".", 1)[-1] == last]
-    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.75)
-    by_last_part = difflib.get_close_matches(last, [known.rsplit(".", 1)[-1] for known in keys], n=1, cutoff=0.8)
-    misspelt = [known for known in keys if by_last_part and known.rsplit(".", 1)[-1] == by_last_part[0]]
-    candidates = [*ends_alike[:1], *close, *misspelt[:1]]
-    return candidates[0] if candidates else "python train.py --help, which lists them all"
+def _keys_with(groups: list[str]) -> list[str]:
+    """All group names and dotted keys of the configuration under these choices."""
+    try:
+        config = compose("config", overrides=groups)
+    except (HydraException, OmegaConfBaseException):
+        config = compose("config")
+    names: list[str] = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
+    return [*names, *_dotted_keys(OmegaConf.to_container(config, resolve=False))]
+
+
+def _other_choice_with(key: str, value: str) -> str | None:
+    """`loss=cross_entropy loss.label_smoothing=0.1`, where it is another choice of the group that has the key."""
+    group, _, last = key.partition(".")
+    fitting = [
+        choice
+        for choice in _group_choices(group)
+        if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
+    ]
+    if not fitting:
+        return None
+    return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
 
 
 def _dotted_keys(node: Any, prefix: str = "") -> list[str]:

@@ -1,14 +1,14 @@
 """What each value of the configuration must be, one by one and together. Imports nothing heavy."""
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config import choices
+from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 
 
@@ -19,6 +19,7 @@ class Rule:
     holds: Callable[[Any], bool]
     must: str
     example: str
+    names: tuple[str, ...] = ()
 
 
 def _is_number(value: Any) -> bool:
@@ -36,9 +37,7 @@ PROPER_SHARE = Rule(lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)",
 SEED = Rule(lambda v: _is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
 COUNT = Rule(lambda v: _is_integer(v) and v >= 1, "a positive integer", "10")
 SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
-LIMIT = Rule(
-    lambda v: v is None or (_is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100"
-)
+LIMIT = Rule(lambda v: v is None or (_is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100")
 FRACTION_OR_COUNT = Rule(
     lambda v: v is None or (_is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
     "a share in [0.0, 1.0], or a number of batches",
@@ -54,21 +53,20 @@ BETAS = Rule(
 def one_of(names: Iterable[Any], example: str) -> Rule:
     """A rule for a name of a list; the example in its message gives way to the nearest name."""
     names = tuple(names)
-    texts = [str(name) for name in names if isinstance(name, str)]
-    return Rule(lambda v: v in names and not isinstance(v, bool), f"one of {', '.join(texts)}", example)
+    texts = [name for name in names if isinstance(name, str)]
+    must = f"one of {', '.join(texts)}"
+    return Rule(lambda v: v in names and not isinstance(v, bool), must, example, tuple(texts))
 
 
 def optional(rule: Rule) -> Rule:
     """The same rule, with null allowed."""
-    return Rule(lambda v: v is None or rule.holds(v), f"null, or {rule.must}", rule.example)
+    return replace(rule, holds=lambda v: v is None or rule.holds(v), must=f"null, or {rule.must}")
 
 
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "mode": one_of(("min", "max"), "min"),
-    "data.batch_size": Rule(
-        lambda v: v == "full" or (_is_integer(v) and v >= 1), "a positive integer, or full", "32"
-    ),
+    "data.batch_size": Rule(lambda v: v == "full" or (_is_integer(v) and v >= 1), "a positive integer, or full", "32"),
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
@@ -78,9 +76,11 @@ RULES: dict[str, Rule] = {
     "loss.label_smoothing": SHARE,
     "loss.delta": POSITIVE,
     "loss.class_weights": Rule(
-        lambda v: v is None
-        or v == "balanced"
-        or (isinstance(v, list) and len(v) > 0 and all(_is_number(w) and w >= 0 for w in v) and sum(v) > 0),
+        lambda v: (
+            v is None
+            or v == "balanced"
+            or (isinstance(v, list) and len(v) > 0 and all(_is_number(w) and w >= 0 for w in v) and sum(v) > 0)
+        ),
         "null, balanced, or a list of one number of 0 or more for each class",
         "balanced",
     ),
@@ -119,7 +119,9 @@ RULES: dict[str, Rule] = {
     "trainer.limit_test_batches": FRACTION_OR_COUNT,
     "trainer.overfit_batches": FRACTION_OR_COUNT,
     "trainer.fast_dev_run": Rule(
-        lambda v: isinstance(v, bool) or (_is_integer(v) and v >= 1), "true, false, or a number of batches", "true"
+        lambda v: isinstance(v, bool) or (_is_integer(v) and v >= 1),
+        "true, false, or a number of batches",
+        "true",
     ),
     "trainer.check_val_every_n_epoch": optional(COUNT),
     "trainer.log_every_n_steps": COUNT,
@@ -176,6 +178,23 @@ OPTIMIZER_RULES: dict[str, Rule] = {
 }
 
 
+def check_job_of_sweep(config: DictConfig) -> None:
+    """What `check` checks, and what only a sweep's job must keep.
+
+    Raises:
+        Refusal: as `check`.
+    """
+    check(config)
+    devices = _select(config, "trainer.devices")
+    if devices not in (1, "1", "auto"):
+        # Further processes are started with the command line of this one, so each would sweep again.
+        raise Refusal(
+            "a sweep's jobs must each run in one process",
+            f"-m with trainer.devices={shown(devices)}",
+            "one run at a time, without -m",
+        )
+
+
 def check(config: DictConfig) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
 
@@ -213,9 +232,7 @@ def shown(value: Any) -> str:
 
 
 def _nearest(value: Any, rule: Rule) -> str:
-    names = rule.must.removeprefix("null, or ").removeprefix("one of ").split(", ")
-    close = difflib.get_close_matches(str(value), names, n=1)
-    return close[0] if close and "one of" in rule.must else rule.example
+    return nearest_name(str(value), rule.names) or rule.example
 
 
 def _loss_fits_task(config: DictConfig) -> None:
@@ -224,7 +241,7 @@ def _loss_fits_task(config: DictConfig) -> None:
         return
     fitting = choices.LOSSES[task]
     raise Refusal(
-        f"the loss must fit the task, which is {task} (data={_select(config, 'data.name')}): one of {', '.join(fitting)}",
+        f"the loss must fit the task, which is {task} on this data: one of {', '.join(fitting)}",
         f"loss={loss}",
         f"loss={fitting[0]}",
     )
@@ -235,8 +252,8 @@ def _monitor_exists(config: DictConfig) -> None:
     known = choices.SCORES.get(task) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if monitor not in names:
-        close = difflib.get_close_matches(str(monitor), names, n=1) or ["val/loss"]
-        raise Refusal(f"monitor must be one of {', '.join(names)}", f"monitor={monitor}", f"monitor={close[0]}")
+        close = nearest_name(str(monitor), list(names)) or "val/loss"
+        raise Refusal(f"monitor must be one of {', '.join(names)}", f"monitor={monitor}", f"monitor={close}")
     if mode != names[monitor]:
         good = "small" if names[monitor] == "min" else "large"
         raise Refusal(
@@ -265,16 +282,9 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
         )
 
 
-def _lbfgs_sees_one_function(config: DictConfig) -> None:
+def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
-    for key in ("model.dropout", "model.input_dropout"):
-        if (_select(config, key) or 0) > 0:
-            raise Refusal(
-                "optimizer=lbfgs must see the same function at each evaluation within a step, without dropout",
-                f"{key}={_select(config, key)}",
-                f"{key}=0, or optimizer=adam",
-            )
     for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
         if _select(config, key, neutral) not in (neutral, 0):
             raise Refusal(
@@ -306,7 +316,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _monitor_exists,
     _parts_leave_training_rows,
     _batch_normalization_has_a_batch,
-    _lbfgs_sees_one_function,
+    _lbfgs_has_the_plain_gradient,
     _schedule_knows_the_end,
 )
 """Checks of values that are each possible, but not together."""

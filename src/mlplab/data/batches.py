@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 
@@ -46,13 +47,14 @@ class Batches:
             yield from self._in_place()
             return
         features, targets = self.features, self.targets
-        for rows in self.order().split(self.batch_size):
+        for rows in torch.split(self.order(), self.batch_size):
             if self.world_size > 1:
                 rows = rows.tensor_split(self.world_size)[self.rank]
             yield features.index_select(0, rows), targets.index_select(0, rows)
 
     def _in_place(self) -> Iterator[tuple[Tensor, Tensor]]:
-        whole = zip(self.features.split(self.batch_size), self.targets.split(self.batch_size), strict=True)
+        size = self.batch_size
+        whole = zip(torch.split(self.features, size), torch.split(self.targets, size), strict=True)
         for features, targets in whole:
             if self.world_size > 1:
                 features = features.tensor_split(self.world_size)[self.rank]

@@ -47,7 +47,9 @@ class Dataset:
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise Refusal(
-                f"{self.name}: every feature must be a finite number", f"row {row} has one that is not", "filling it in"
+                f"{self.name}: every feature must be a finite number",
+                f"row {row} has one that is not",
+                "filling it in",
             )
         if self.class_names:
             fits = np.issubdtype(self.targets.dtype, np.integer)

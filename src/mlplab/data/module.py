@@ -85,7 +85,9 @@ class DataModule(pl.LightningDataModule):
             mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
             if std == 0:
                 raise Refusal(
-                    f"{dataset.name}: the target must vary", f"every training row has {mean:g}", "another target"
+                    f"{dataset.name}: the target must vary",
+                    f"every training row has {mean:g}",
+                    "another target",
                 )
             targets = torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
         self.task = Task(
@@ -109,7 +111,7 @@ class DataModule(pl.LightningDataModule):
         """Rows of each class in the training part; empty for regression."""
         if self.task.kind == "regression":
             return []
-        return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()  # type: ignore[no-any-return]
+        return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()
 
     def train_dataloader(self) -> Batches:
         features, targets = self._parts["train"]
@@ -120,7 +122,7 @@ class DataModule(pl.LightningDataModule):
             return batch_order(n_rows, self.seed, trainer.current_epoch if trainer else 0)
 
         # overfit_batches means the same few batches in every epoch.
-        shuffled = trainer is None or not trainer.overfit_batches
+        shuffled = trainer is None or not trainer.overfit_batches  # type: ignore[attr-defined]
         size = n_rows if self.batch_size == "full" else self.batch_size
         return self._batches(features, targets, size, order if shuffled else None)
 
@@ -136,7 +138,5 @@ class DataModule(pl.LightningDataModule):
     def _batches(
         self, features: Tensor, targets: Tensor, size: int, order: Callable[[], Tensor] | None = None
     ) -> Batches:
-        rank, world_size = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        )
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)

@@ -52,7 +52,5 @@ def activation_by_name(name: str) -> Activation:
         Refusal: there is none of that name.
     """
     if name not in ACTIVATIONS:
-        raise Refusal(
-            f"activation must be one of {', '.join(ACTIVATIONS)}", f"activation={name!r}", "activation=relu"
-        )
+        raise Refusal(f"activation must be one of {', '.join(ACTIVATIONS)}", f"activation={name!r}", "activation=relu")
     return ACTIVATIONS[name]

@@ -106,9 +106,7 @@ class MLP(nn.Module):
         super().__init__()
         for width in (in_features, *hidden_dims, out_features):
             if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise Refusal(
-                    "every layer's width must be a positive integer", f"{width!r}", "hidden_dims=[128,64]"
-                )
+                raise Refusal("every layer's width must be a positive integer", f"{width!r}", "hidden_dims=[128,64]")
         for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
             if not 0 <= share < 1:
                 raise Refusal(f"{name} must lie in [0, 1)", f"{name}={share}", f"{name}=0.5")

@@ -43,7 +43,7 @@ def mae(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def huber(outputs: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
-    """Squared near zero, absolute beyond `delta` (Huber 1964): ½e² for |e| ≤ δ, else δ(|e| − ½δ). (B, T), (B, T) -> ()."""
+    """Squared near zero, absolute beyond (Huber 1964): ½e² for |e| ≤ δ, else δ(|e| − ½δ). (B, T), (B, T) -> ()."""
     _require_same_shape(outputs, targets)
     return functional.huber_loss(outputs, targets, delta=delta)
 

@@ -20,7 +20,7 @@ LOSSES: dict[str, dict[str, LossFunction]] = {
 
 
 def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
-    """n / (C · n_c) for each class c, so that the weights of all n training rows average to 1. -> (C,)."""
+    """N / (C · n_c) for each class c, so that the weights of all n training rows average to 1. -> (C,)."""
     counts = torch.tensor(class_counts, dtype=torch.float32)
     return counts.sum() / (len(counts) * counts)
 
@@ -76,9 +76,7 @@ def build_objective(
             f"the data have {task.n_classes}",
             "loss=cross_entropy",
         )
-    return Objective(
-        fitting[name], class_weights=_weights(class_weights, task, class_counts), options=options
-    )
+    return Objective(fitting[name], class_weights=_weights(class_weights, task, class_counts), options=options)
 
 
 def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Tensor | None:

@@ -43,9 +43,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
 def penalised_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
     """The parameters of the given kinds, in the model's order."""
     kinds = parameter_kinds(model)
-    return [
-        parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to
-    ]
+    return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
 
 def parameter_groups(
@@ -61,6 +59,7 @@ def parameter_groups(
     """
     kinds = parameter_kinds(model)
     named = dict(model.named_parameters())
+    groups: list[dict[str, Any]]
     if weight_decay is None:
         groups = [{"name": "all", "params": [(name, named[name]) for name in kinds]}]
     else:

@@ -36,7 +36,8 @@ class Schedule:
 
 
 def _warmup_steps(total_steps: int, options: dict[str, Any]) -> int:
-    return min(round(options["warmup_fraction"] * total_steps), total_steps - 1)
+    warmup = round(float(options["warmup_fraction"]) * total_steps)
+    return min(warmup, total_steps - 1)
 
 
 def _warmup_cosine(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) -> LRScheduler:

@@ -96,7 +96,9 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
     card = checkpoint.get("mlplab")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise Refusal(
-            f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
+            f"a checkpoint must have a card of format {FORMAT}",
+            f"{path} has none",
+            "a checkpoint of this project",
         )
     if model is None:
         name = card["model"]["name"]
@@ -109,9 +111,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
         model = MODELS[name](**card["model"]["architecture"])
     prefix = "model."
     weights = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
     model.load_state_dict(weights)
     predictor = Predictor(model, Standardize.from_dict(card["preprocessing"]), Task.from_dict(card["task"]))

@@ -2,7 +2,7 @@
 
 import os
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from mlplab.runs.files import write_json
 
 
 class RunDirectory:
-    """A claimed directory with its status.json.
+    """A directory with its status.json: to be claimed before anything is written into it.
 
     Attributes:
         path: absolute.
@@ -26,8 +26,7 @@ class RunDirectory:
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
 
-    @classmethod
-    def claim(cls, path: Path) -> "RunDirectory":
+    def claim(self) -> None:
         """Makes the directory this run's own.
 
         The claim is the creation of status.json, which the operating system grants to one process only.
@@ -35,24 +34,22 @@ class RunDirectory:
         Raises:
             Refusal: another run has claimed it, or it cannot be written to.
         """
-        directory = cls(path)
         try:
-            directory.path.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(directory.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            directory.checkpoints.mkdir()
-            directory.figures.mkdir()
+            self.path.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            self.checkpoints.mkdir()
+            self.figures.mkdir()
         except FileExistsError:
             raise Refusal(
-                "a run's directory must be its own", f"{directory.path} holds another run", "another name for it"
+                "a run's directory must be its own", f"{self.path} holds another run", "another name for it"
             ) from None
         except OSError as error:
             raise Refusal(
                 "the run's directory must be writable",
-                f"{directory.path}: {error.strerror}",
+                f"{self.path}: {error.strerror}",
                 "paths.logs=SOMEWHERE_ELSE",
             ) from None
-        directory.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
-        return directory
+        self.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
 
     def update(self, **changes: Any) -> None:
         """Changes status.json; what is not named stays as it was."""
@@ -78,4 +75,4 @@ class RunDirectory:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

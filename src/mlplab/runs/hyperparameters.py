@@ -9,7 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
 """The groups whose values make runs differ in what they learn."""
 
-COMPARED_FLAGS = ("max_epochs", "gradient_clip_val", "gradient_clip_algorithm", "precision", "accumulate_grad_batches")
+COMPARED_FLAGS = (
+    "max_epochs",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "precision",
+    "accumulate_grad_batches",
+)
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
@@ -37,13 +43,12 @@ def log_configuration(loggers: list[Logger], config: DictConfig) -> None:
             # As an indented block Markdown shows it as it is.
             text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
             logger.experiment.add_text("config", text)
+            logger.hparams.update(hyperparameters(config))  # its hparams.yaml
         else:
             logger.log_hyperparams(hyperparameters(config))
 
 
-def log_final_metrics(
-    loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]
-) -> None:
+def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]) -> None:
     """Writes what TensorBoard's HParams tab compares: the choices beside the best validation and the test metrics.
 
     They go to a directory of their own below the run's. The tab lists every scalar of the directory that holds
@@ -57,9 +62,9 @@ def log_final_metrics(
     metrics = {f"best_{name}": value for name, value in result["validation"].items()} | result["test"]
     # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
     # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
-    _, start, end = hparams(hyperparameters(config), {})
+    _, start, end = hparams(hyperparameters(config), {})  # type: ignore[no-untyped-call]
     with SummaryWriter(str(directory / "final")) as writer:
-        writer.file_writer.add_summary(start)  # type: ignore[no-untyped-call]
-        writer.file_writer.add_summary(end)  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(start)
+        writer.file_writer.add_summary(end)
         for name, value in metrics.items():
-            writer.add_scalar(name, value, result["steps"])  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, result["steps"])

@@ -15,7 +15,7 @@ from mlplab.data.module import DataModule
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     """Data, network and directory, a line each."""
     task = data.task
-    rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))  # type: ignore[arg-type]
+    rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
         learned = f"{task.n_classes} classes of {task.target_name}"
     else:
