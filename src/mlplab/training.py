@@ -26,6 +26,7 @@ from mlplab.config.rules import check
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.lean_loop import use_lean_loop
 from mlplab.learner import Learner
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.randomness import derive_seed, seed_generators
@@ -184,7 +185,7 @@ def build_trainer(
         raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
     # A gradient clipped to 0 would be no gradient: Lightning takes 0 as "no clipping".
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,
@@ -195,6 +196,8 @@ def build_trainer(
         )
     except (TypeError, ValueError, RuntimeError) as error:  # what Lightning raises for flags it cannot take
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
+    use_lean_loop(trainer)
+    return trainer
 
 
 def _require_accepted(group: str, node: Any) -> None:

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import Tensor
 
 from mlplab.figures import confusion_matrix_figure, pixels, predicted_against_true_figure
@@ -49,8 +50,8 @@ class Figures(Callback):
             name, figure = "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task)
         else:
             name, figure = "predicted_against_true", predicted_against_true_figure(predicted, targets, task)
-        figure.savefig(self.directory / f"{name}.png")
+        image = pixels(figure)
+        Image.fromarray(image).save(self.directory / f"{name}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                step = trainer.global_step
-                logger.experiment.add_image(f"test/{name}", pixels(figure), step, dataformats="HWC")
+                logger.experiment.add_image(f"test/{name}", image, trainer.global_step, dataformats="HWC")

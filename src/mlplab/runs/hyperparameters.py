@@ -43,7 +43,6 @@ def log_configuration(loggers: list[Logger], config: DictConfig) -> None:
             # As an indented block Markdown shows it as it is.
             text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
             logger.experiment.add_text("config", text)
-            logger.hparams.update(hyperparameters(config))  # its hparams.yaml
         else:
             logger.log_hyperparams(hyperparameters(config))
 
