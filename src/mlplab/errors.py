@@ -23,5 +23,16 @@ class RunFailed(RuntimeError):
     """A run that began and did not reach its end, through no mistake of the configuration (it diverged, say)."""
 
 
-class RunStopped(KeyboardInterrupt):
-    """A run ended early because it was asked to (Ctrl-C); what it reached is saved."""
+class RunStopped(BaseException):
+    """A run that ended early because it was asked to, by a signal.
+
+    No `Exception`, so that a sweep ends with it; no `KeyboardInterrupt`, which Lightning turns into an exit of its own.
+
+    Args:
+        message: for people.
+        status: of the process, by convention 128 plus the signal's number.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -15,7 +15,8 @@ import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -34,7 +35,7 @@ from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration, log_final_metrics
-from mlplab.runs.interruption import Interruption, stop_on_interrupt
+from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.manifest import describe_environment
 from mlplab.runs.summary import describe_after, describe_before
 
@@ -78,22 +79,22 @@ def train(config: DictConfig) -> float:
         log_configuration(loggers, config)
 
         directory.begin_phase("fit")
-        with stop_on_interrupt(trainer) as interruption:
+        with stop_on_signal(trainer) as interruption:
             trainer.fit(learner, data)
         ended = why_it_ended(trainer, interruption)
 
         directory.begin_phase("test")
-        test_metrics = {} if interruption.requested else _test_best(trainer, learner, data)
-        result = _result(config, trainer, ended, test_metrics)
+        validation_metrics = _validation_of_best(trainer, learner, data, interruption.received is not None)
+        test_metrics = {} if interruption.received else _test_best(trainer, learner, data)
+        result = _result(config, trainer, ended, validation_metrics, test_metrics)
         write_json(directory.path / "result.json", result)
         log_final_metrics(loggers, config, directory.tensorboard, result)
         directory.update(epoch=result["epochs"], step=result["steps"])
         print(describe_after(result, directory.path), flush=True)
 
-        if interruption.requested:
-            raise RunStopped(
-                f"stopped by Ctrl-C in epoch {trainer.current_epoch}; what it reached is in {directory.path}"
-            )
+        if interruption.received:
+            reached = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
+            raise RunStopped(f"stopped by {interruption.name} in {reached}; all of it is saved", interruption.status)
         if ended.startswith("diverged"):
             message = f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -148,7 +149,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks of conf/callbacks, in the order of the file."""
-    return [hydra.utils.instantiate(node, _convert_="all") for node in config.callbacks.values() if node]
+    nodes = (config.get("callbacks") or {}).values()
+    return [hydra.utils.instantiate(node, _convert_="all") for node in nodes if node]
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:
@@ -158,7 +160,8 @@ def build_loggers(config: DictConfig) -> list[Logger]:
         Refusal: one of them needs a package that is not installed.
     """
     try:
-        return [hydra.utils.instantiate(node, _convert_="all") for node in config.logger.values() if node]
+        nodes = (config.get("logger") or {}).values()
+        return [hydra.utils.instantiate(node, _convert_="all") for node in nodes if node]
     except Exception as error:
         cause = error.__cause__ or error
         if not isinstance(cause, ModuleNotFoundError):
@@ -192,9 +195,16 @@ def build_trainer(
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,  # the batches know their process
             enable_model_summary=False,
+            # Left to itself, Lightning adds a way of its own to write checkpoints where it finds none.
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             default_root_dir=HydraConfig.get().runtime.output_dir,
         )
-    except (TypeError, ValueError, RuntimeError) as error:  # what Lightning raises for flags it cannot take
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        MisconfigurationException,
+    ) as error:  # what Lightning raises for flags it cannot take
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
     use_lean_loop(trainer)
     return trainer
@@ -334,7 +344,7 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
     reason = None if early_stopping is None else early_stopping.stopping_reason
     if reason == EarlyStoppingReason.NON_FINITE_METRIC:
         return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch}"
-    if interruption.requested:
+    if interruption.received:
         return "stopped"
     if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
         return "converged"
@@ -345,29 +355,52 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
     return "time limit" if trainer.should_stop else "ended"
 
 
+def _validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule, interrupted: bool) -> dict[str, float]:
+    """The validation metrics of the best state; of the last one, where the run was too short to be validated."""
+    checkpoints = _find(trainer, Checkpoints)
+    if checkpoints is not None and checkpoints.best_weights is not None:
+        return dict(checkpoints.best_metrics)
+    if interrupted or not _is_finite(learner) or not trainer.enable_validation:
+        return {}
+    return _evaluated(trainer.validate(learner, data, verbose=False))
+
+
 def _test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
     """Looks at the test part, once, with the weights that validation chose."""
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None and checkpoints.best_weights is not None:
         learner.load_state_dict(checkpoints.best_weights)
-    elif not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
+    elif not _is_finite(learner):
         return {}
-    (metrics,) = trainer.test(learner, data, verbose=False) or [{}]
-    return {name: float(value) for name, value in metrics.items()}
+    return _evaluated(trainer.test(learner, data, verbose=False))
 
 
-def _result(config: DictConfig, trainer: pl.Trainer, ended: str, test_metrics: dict[str, float]) -> dict[str, Any]:
+def _evaluated(results: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in results[0].items()} if results else {}
+
+
+def _is_finite(learner: Learner) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in learner.parameters())
+
+
+def _result(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    ended: str,
+    validation_metrics: dict[str, float],
+    test_metrics: dict[str, float],
+) -> dict[str, Any]:
     checkpoints = _find(trainer, Checkpoints)
-    best = None if checkpoints is None else checkpoints.best_epoch
+    has_best = checkpoints is not None and checkpoints.best_epoch is not None
     return {
-        "objective": None if best is None else checkpoints.best_score,
+        "objective": validation_metrics.get(config.monitor),
         "monitor": config.monitor,
         "mode": config.mode,
         "ended": ended,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "best_epoch": best,
-        "best_step": None if best is None else checkpoints.best_step,
-        "validation": {} if best is None else checkpoints.best_metrics,
+        "best_epoch": checkpoints.best_epoch if has_best else None,
+        "best_step": checkpoints.best_step if has_best else None,
+        "validation": validation_metrics,
         "test": test_metrics,
     }

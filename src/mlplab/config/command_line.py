@@ -44,13 +44,19 @@ def run_command(main: Callable[[], None], root: Path) -> int:
             check_sweep(overrides, root / "conf")
         main()
     except RunStopped as stopped:
-        return _report(stopped, EXIT_INTERRUPTED)
+        return _report(stopped, stopped.status)
     except KeyboardInterrupt:
         return _report("interrupted", EXIT_INTERRUPTED)
     except (Refusal, RunFailed) as error:
         if wants_traceback:
             raise
         return _report(error, _status(error))
+    except OSError as error:
+        if wants_traceback or _job_has_begun:
+            raise
+        return _report(
+            Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
+        )
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # Hydra raises a bare ValueError for some command lines; from a job it would be a fault of the code.
         if wants_traceback or (_job_has_begun and isinstance(error, ValueError)):
@@ -70,10 +76,11 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
     try:
         return train(config)
     except (Refusal, RunFailed) as error:
-        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir), stop=Path(config.paths.logs).parent)
         if HydraConfig.get().mode == RunMode.MULTIRUN or _wants_traceback():
             raise
         raise SystemExit(_report(error, _status(error))) from None
+    finally:
+        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir), stop=Path(config.paths.logs).parent)
 
 
 _job_has_begun = False

@@ -294,6 +294,11 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
             )
 
 
+def _plateau_is_validated(config: DictConfig) -> None:
+    if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
+        raise Refusal("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
+
+
 def _schedule_knows_the_end(config: DictConfig) -> None:
     name = _select(config, "scheduler.name")
     max_epochs, max_steps = _select(config, "trainer.max_epochs"), _select(config, "trainer.max_steps", -1)
@@ -317,6 +322,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _parts_leave_training_rows,
     _batch_normalization_has_a_batch,
     _lbfgs_has_the_plain_gradient,
+    _plateau_is_validated,
     _schedule_knows_the_end,
 )
 """Checks of values that are each possible, but not together."""

@@ -47,12 +47,13 @@ def describe_after(result: dict[str, Any], directory: Path) -> str:
     console = Console(width=80, file=sys.stdout)
     with console.capture() as capture:
         console.print(table)
+    length = f"{_count(result['epochs'], 'epoch')} and {_count(result['steps'], 'step')}"
     program = Path(sys.executable).with_name("tensorboard")
     command = shortest(program) if program.exists() else "tensorboard"
     return "\n".join(
         [
             capture.get().rstrip(),
-            f"ended   {result['ended']}, after {result['epochs']} epochs and {result['steps']} steps",
+            f"ended   {result['ended']}, after {length}",
             f"run     {shortest(directory)}",
             f"curves  {command} --logdir {shortest(logs_of(directory))}",
         ]
@@ -71,6 +72,10 @@ def shortest(path: Path) -> str:
     """The path as one would type it from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> str:

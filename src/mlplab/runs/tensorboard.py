@@ -3,7 +3,7 @@
 import time
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
