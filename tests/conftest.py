@@ -1,0 +1,69 @@
+"""What all tests share: composing a configuration, and training with it in a directory of their own."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from mlplab.config.resolvers import register_resolvers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _from_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolvers as train.py registers them; a command line that is not pytest's in the manifests."""
+    register_resolvers(ROOT)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+
+@pytest.fixture
+def make_config() -> Callable[..., DictConfig]:
+    """Composes conf/ with overrides, as the command line does."""
+
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+
+    return make
+
+
+@pytest.fixture
+def train_run(tmp_path: Path) -> Callable[..., Any]:
+    """Runs `mlplab.training.train` in this process; gives the directory, result, status and objective."""
+    from mlplab.training import train
+
+    count = 0
+
+    def run(*overrides: str) -> SimpleNamespace:
+        nonlocal count
+        directory = tmp_path / f"run_{count}"
+        count += 1
+        directory.mkdir()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            config = compose(
+                "config", overrides=[f"hydra.run.dir={directory}", *overrides], return_hydra_config=True
+            )
+        with open_dict(config):
+            config.hydra.runtime.output_dir = str(directory)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        objective = train(config)
+        result, status = (json.loads((directory / f"{name}.json").read_text()) for name in ("result", "status"))
+        return SimpleNamespace(directory=directory, result=result, status=status, objective=objective)
+
+    return run
