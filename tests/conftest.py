@@ -54,9 +54,7 @@ def train_run(tmp_path: Path) -> Callable[..., Any]:
         count += 1
         directory.mkdir()
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose(
-                "config", overrides=[f"hydra.run.dir={directory}", *overrides], return_hydra_config=True
-            )
+            config = compose("config", overrides=[f"hydra.run.dir={directory}", *overrides], return_hydra_config=True)
         with open_dict(config):
             config.hydra.runtime.output_dir = str(directory)
         HydraConfig.instance().set_config(config)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 MAX_LABELLED_CLASSES = 30
 """With more classes, names and counts would overlap: the colours alone are drawn."""
 
+MAX_POINTS = 5000
+"""With twice as many rows or more, only every second, third, … one is drawn."""
+
+DOTS_PER_INCH = 160
+
 
 def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task) -> "Figure":
     """Rows of each true class by the class they were taken for; (N,), (N,) class indices."""
@@ -23,23 +28,31 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task) -> "
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
     labelled = n <= MAX_LABELLED_CLASSES
-    side = min(max(4.0, 0.55 * n + 1.5), 14.0) if labelled else 8.0
-    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    # TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
+    names = [_short(name) for name in task.class_names] if labelled else []
+    side = min(max(2.4, 0.38 * n), 10.0) if labelled else 4.5
+    beside = 0.08 * max(map(len, names), default=3)  # inches that the names take, beside the matrix and below it
+    figure = Figure(figsize=(side + beside + 1.6, side + beside + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    # Inside the axes' own frame of reference it is exactly as high as the matrix.
+    figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="share of the true class")
     if labelled:
-        # A class name is data: "$" would start mathematics in a label.
-        names = [_short(name) for name in task.class_names]
         turned = max(len(name) for name in names) > 3
         axes.set_xticks(range(n), names, rotation=45 if turned else 0, ha="right" if turned else "center")
         axes.set_yticks(range(n), names)
+        axes.tick_params(length=0)
+        for boundary in np.arange(0.5, n - 1):
+            axes.axhline(boundary, color="white", linewidth=1)
+            axes.axvline(boundary, color="white", linewidth=1)
+        # A digit is about 0.6 of its size wide; all of the largest count must fit into a cell.
+        size = min(10.0, 0.9 * 72 * side / n / (0.6 * len(str(counts.max()))))
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     accuracy = counts.trace() / max(counts.sum(), 1)
     axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
-    axes.set_title(f"test part: {counts.trace()} of {counts.sum()} rows right ({accuracy:.1%})")
+    axes.set_title(f"test part: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
     return figure
 
 
@@ -47,18 +60,24 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     """A point for each row, in the target's own unit; (N,), (N,)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.4, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    shown = slice(None, None, max(1, len(targets) // 5000))
-    x, y = targets[shown].numpy(), predicted[shown].numpy()
-    axes.scatter(x, y, s=12, alpha=min(1.0, max(0.15, 300 / max(1, len(x)))), edgecolors="none")
-    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
-    axes.plot([low, high], [low, high], color="black", linewidth=1, label="predicted = true")
-    axes.legend(loc="upper left", frameon=False)
-    unit = f" [{_short(task.unit)}]" if task.unit else ""
+    every = max(1, len(targets) // MAX_POINTS)
+    x, y = targets[::every].numpy(), predicted[::every].numpy()
+    axes.scatter(x, y, s=18, alpha=min(0.7, max(0.15, 300 / max(1, len(x)))), edgecolors="none")
+    values = np.concatenate([x, y])
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        ends = [float(finite.min()), float(finite.max())]
+        axes.plot(ends, ends, color="black", linewidth=1, label="predicted = true")
+        axes.legend(loc="upper left", frameon=False)
     rmse = float((predicted - targets).square().mean().sqrt())
+    title = f"test part: RMSE {rmse:.4g}{f' {_short(task.unit)}' if task.unit else ''} over {_rows(len(targets))}"
+    if every > 1:
+        title += f"\none point for every {every} rows"
+    unit = f" [{_short(task.unit)}]" if task.unit else ""
     axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
-    axes.set_title(f"test part: RMSE {rmse:.4g}{unit} over {len(targets)} rows")
+    axes.set_title(title, fontsize=10)
     axes.set_aspect("equal")
     return figure
 
@@ -72,6 +91,11 @@ def pixels(figure: "Figure") -> Any:
     return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
 
 
+def _rows(count: int) -> str:
+    return f"{count} row" if count == 1 else f"{count} rows"
+
+
 def _short(text: str, limit: int = 24) -> str:
+    """A name fit for a label: short, and with "$" as itself, which otherwise starts mathematics."""
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
     return shortened.replace("$", r"\$")

@@ -160,11 +160,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
             return None, {}
         loss, extra = (output, {}) if isinstance(output, Tensor) else (output["loss"], output)
         assert isinstance(loss, Tensor)
-        detached = loss.detach()
-        return loss / self.trainer.accumulate_grad_batches if self.trainer.accumulate_grad_batches > 1 else loss, {
-            **extra,
-            "loss": detached,
-        }
+        if self.trainer.accumulate_grad_batches > 1:
+            loss = loss / self.trainer.accumulate_grad_batches
+        return loss, {**extra, "loss": loss.detach()}
 
     def _zero_grad(self, optimizer: Optimizer) -> None:
         progress = self.automatic_optimization.optim_progress.optimizer.zero_grad

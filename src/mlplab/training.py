@@ -258,6 +258,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")
 

@@ -27,7 +27,7 @@ class TrainingCurves(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = _data_loss(outputs)
+        loss = _data_loss(outputs, trainer.accumulate_grad_batches)
         if loss is None:
             return
         self._losses.append(loss)
@@ -58,11 +58,17 @@ class TrainingCurves(Callback):
         self._logged = []
 
 
-def _data_loss(outputs: Any) -> Tensor | None:
-    """The loss without penalties where the step tells it apart; None where a step was skipped."""
-    if not isinstance(outputs, dict):
-        return outputs if isinstance(outputs, Tensor) else None
-    return outputs.get("data_loss", outputs.get("loss"))
+def _data_loss(outputs: Any, gathered_batches: int) -> Tensor | None:
+    """The loss without penalties, where the step tells it apart; None where a step was skipped.
+
+    Lightning divides the loss by the number of batches whose gradients are gathered: that is undone here.
+    """
+    if not isinstance(outputs, dict) or "loss" not in outputs:
+        return None
+    if "data_loss" in outputs:
+        return outputs["data_loss"]  # type: ignore[no-any-return]
+    loss: Tensor = outputs["loss"]
+    return loss if gathered_batches == 1 else loss * gathered_batches
 
 
 def _n_rows(batch: Any) -> int:
