@@ -48,11 +48,11 @@ def train_run(tmp_path: Path) -> Callable[..., Any]:
 
     count = 0
 
-    def run(*overrides: str) -> SimpleNamespace:
+    def run(*overrides: str, directory: Path | None = None) -> SimpleNamespace:
         nonlocal count
-        directory = tmp_path / f"run_{count}"
+        directory = directory or tmp_path / f"run_{count}"
         count += 1
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config = compose("config", overrides=[f"hydra.run.dir={directory}", *overrides], return_hydra_config=True)
         with open_dict(config):

@@ -1,8 +1,11 @@
 """The pictures, as matplotlib figures. Nothing is shown on a screen and no global state is touched."""
 
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -28,11 +31,11 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task) -> "
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
     labelled = n <= MAX_LABELLED_CLASSES
-    # TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
     names = [_short(name) for name in task.class_names] if labelled else []
+    # TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
     side = min(max(2.4, 0.38 * n), 10.0) if labelled else 4.5
     beside = 0.08 * max(map(len, names), default=3)  # inches that the names take, beside the matrix and below it
-    figure = Figure(figsize=(side + beside + 1.6, side + beside + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(side + beside + 1.6, side + beside + 0.9), dpi=DOTS_PER_INCH, layout="compressed")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     # Inside the axes' own frame of reference it is exactly as high as the matrix.
@@ -75,6 +78,8 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     title = f"test part: RMSE {rmse:.4g}{f' {_short(task.unit)}' if task.unit else ''} over {_rows(len(targets))}"
     if every > 1:
         title += f"\none point for every {every} rows"
+    if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):
+        title += f"\n{_rows(left_out)} not finite and not drawn"
     unit = f" [{_short(task.unit)}]" if task.unit else ""
     axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
     axes.set_title(title, fontsize=10)
@@ -82,13 +87,12 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     return figure
 
 
-def pixels(figure: "Figure") -> Any:
-    """The figure as an array (height, width, 3) of uint8."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+def pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
+    """The figure as an array (height, width, 3), as large as what is written on it needs."""
+    buffer = BytesIO()
+    # The figure's own layout only estimates the room for long names: "tight" cuts none of them off.
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def _rows(count: int) -> str:

@@ -260,6 +260,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
+    # Of a run that diverges, which says so itself.
+    warnings.filterwarnings("ignore", message=".*Encountered `nan` values in tensor.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")
 
 

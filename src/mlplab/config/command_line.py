@@ -51,17 +51,17 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         if wants_traceback:
             raise
         return _report(error, _status(error))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # Hydra raises a bare ValueError for some command lines; from a job it would be a fault of the code.
+        if wants_traceback or (_job_has_begun and isinstance(error, ValueError)):
+            raise
+        return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     except OSError as error:
         if wants_traceback or _job_has_begun:
             raise
         return _report(
             Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
         )
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        # Hydra raises a bare ValueError for some command lines; from a job it would be a fault of the code.
-        if wants_traceback or (_job_has_begun and isinstance(error, ValueError)):
-            raise
-        return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     return 0
 
 

@@ -1,0 +1,60 @@
+"""The names that are checked without importing PyTorch are those that PyTorch's side knows."""
+
+from pathlib import Path
+
+import pytest
+
+from mlplab.config import choices
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES
+from mlplab.models.activations import ACTIVATIONS
+from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
+from mlplab.models.mlp import NORMALIZATIONS
+from mlplab.objectives.objective import LOSSES
+from mlplab.objectives.scores import build_scores
+from mlplab.optimization.parameter_groups import KINDS
+from mlplab.optimization.schedules import SCHEDULES
+from mlplab.task import Task
+
+
+def test_names_are_those_of_the_implementation() -> None:
+    assert set(choices.ACTIVATIONS) == set(ACTIVATIONS)
+    assert set(choices.INITIALIZATIONS) == {*WEIGHT_METHODS, "pytorch"}
+    assert set(choices.BIAS_INITIALIZATIONS) == set(BIAS_METHODS)
+    assert set(choices.NORMALIZATIONS) == set(NORMALIZATIONS)
+    assert choices.PARAMETER_KINDS == KINDS
+    assert {task: tuple(losses) for task, losses in LOSSES.items()} == choices.LOSSES
+    assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
+
+
+@pytest.mark.parametrize("task", [Task("classification", 2, class_names=("a", "b")), Task("regression", 2)])
+def test_scores_are_those_that_are_computed(task: Task) -> None:
+    assert set(choices.SCORES[task.kind]) == {"loss", *build_scores(task).keys()}
+
+
+@pytest.mark.parametrize("task", [Task("classification", 2, class_names=("a", "b")), Task("regression", 2)])
+def test_the_direction_of_every_score_is_that_of_torchmetrics(task: Task) -> None:
+    for name, score in build_scores(task).items():
+        assert (choices.SCORES[task.kind][name] == "max") is score.higher_is_better
+
+
+def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(root: Path) -> None:
+    assert {path.stem for path in (root / "conf/scheduler").glob("*.yaml")} == {*SCHEDULES, "none"}
+    losses = {loss for losses in LOSSES.values() for loss in losses}
+    assert {path.stem for path in (root / "conf/loss").glob("*.yaml")} == {*losses, "auto"}
+
+
+def test_every_value_of_the_optimizers_and_the_mlp_has_a_rule(make_config, root: Path) -> None:  # type: ignore[no-untyped-def]
+    for path in (root / "conf/optimizer").glob("*.yaml"):
+        options = {
+            str(name) for name in make_config(f"optimizer={path.stem}").optimizer if not str(name).startswith("_")
+        }
+        assert options <= set(OPTIMIZER_RULES), path.stem
+    assert {str(name) for name in make_config().model if not str(name).startswith("_")} == set(MLP_RULES)
+
+
+def test_every_example_keeps_its_rule(make_config) -> None:  # type: ignore[no-untyped-def]
+    from omegaconf import OmegaConf
+
+    for key, rule in {**RULES, **MLP_RULES, **OPTIMIZER_RULES}.items():
+        value = OmegaConf.to_container(OmegaConf.create(f"value: {rule.example}"))["value"]  # type: ignore[index,call-overload]
+        assert rule.holds(value), key

@@ -1,0 +1,133 @@
+"""train.py as a person types it: a real process for every command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def type_command(root: Path, tmp_path: Path) -> Any:
+    """Runs `python train.py …` with logs in a folder of the test, from a folder that is not the project."""
+
+    def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(root / "train.py"), *words]
+        if not any(word.startswith("--") for word in words):
+            command.append(f"paths.logs={tmp_path / 'logs'}")
+        variables = {
+            name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "MLPLAB_TRACEBACK")
+        }
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env={**variables, **environment}, check=False
+        )
+
+    return run
+
+
+REFUSED = [
+    ("optimizr=adam", "try: optimizer=adam"),
+    ("optimizer=adm", "try: optimizer=adam"),
+    ("optimizer=3", "optimizer must be one of adadelta"),
+    ("model.hiden_dims=[8]", "try: model.hidden_dims=[8]"),
+    ("optimizer.lr=-1", "optimizer.lr must be a positive number"),
+    ("optimizer.lr=abc", "optimizer.lr must be a positive number"),
+    ("model.dropout=1.5", "model.dropout must be"),
+    ("data.batch_size=0", "data.batch_size must be"),
+    ("model.activation=rellu", "try: model.activation=relu"),
+    ("loss=mse", "try: loss=cross_entropy"),
+    ("trainer.max_epochs=-5", "trainer.max_epochs must be"),
+    ("experiment=nothing", "experiment must be one of"),
+    ("lr=0.1", "try: optimizer.lr=0.1"),
+    ("loss.label_smoothing=0.1", "try: loss=cross_entropy loss.label_smoothing=0.1"),
+    ("optimizer.momentum=0.5", "try: optimizer=momentum optimizer.momentum=0.5"),
+    ("model.hidden_dims=[8", "does not parse"),
+    ("adam", "must consist of GROUP=CHOICE and key=value"),
+]
+
+
+@pytest.mark.parametrize(("word", "substance"), REFUSED)
+def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
+    type_command: Any, tmp_path: Path, word: str, substance: str
+) -> None:
+    done = type_command(word)
+    assert done.returncode == 2
+    assert substance in done.stderr
+    assert done.stderr.startswith("train.py: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["optimizer=adam,sdg", "optimizer.lr=0.1,-1", "seed=0,1 data.batch_size=1,0"])
+def test_a_mistake_in_a_sweep_is_refused_before_its_first_job(type_command: Any, tmp_path: Path, word: str) -> None:
+    done = type_command("-m", *word.split())
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Launching" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_that_is_not_there_is_said(type_command: Any, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = type_command("trainer=gpu")
+    assert done.returncode == 2
+    assert "must find a GPU" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_traceback_is_there_for_who_asks(type_command: Any) -> None:
+    done = type_command("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_help_shows_every_group_with_its_choices_and_five_commands(type_command: Any, root: Path) -> None:
+    done = type_command("--help")
+    assert done.returncode == 0
+    for group in (root / "conf").iterdir():
+        if group.is_dir() and group.name != "hydra":
+            choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
+            assert f"{group.name}: {choices}" in done.stdout
+    commands = [line.split("  ")[1] for line in done.stdout.partition("Five useful commands")[2].splitlines()[1:6]]
+    assert all(command.startswith(("python train.py", "tensorboard")) for command in commands)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["optimizer.lr=-1"]])
+def test_help_configuration_and_refusals_import_nothing_heavy(root: Path, words: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['train.py', *{words!r}]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'lightning', 'numpy', 'sklearn', 'rich') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Path) -> None:
+    quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=csv", "sweep.name=study"]
+    done = type_command("-m", "optimizer=sgd,adam", "seed=0,1", *quick)
+    assert done.returncode == 0, done.stderr
+    jobs = sorted(path.name for path in (tmp_path / "logs" / "sweeps" / "study").iterdir() if path.is_dir())
+    assert jobs == ["0", "1", "2", "3"]
+    for job in jobs:
+        directory = tmp_path / "logs" / "sweeps" / "study" / job
+        assert '"state": "finished"' in (directory / "status.json").read_text()
+        assert (directory / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path: Path) -> None:
+    quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none", "sweep.name=study", "optimizer=sgd"]
+    done = type_command("-m", "optimizer.lr=1e6,0.1", *quick)
+    assert done.returncode == 0, done.stderr
+    states = [
+        '"state": "failed"' in (tmp_path / "logs/sweeps/study" / job / "status.json").read_text() for job in ("0", "1")
+    ]
+    assert states == [True, False]

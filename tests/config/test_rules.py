@@ -1,0 +1,141 @@
+"""Values that cannot be run are refused, each with what must hold, what was given, and what to try."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlplab.config.rules import OPTIMIZER_RULES, RULES, check, check_job_of_sweep, shown
+from mlplab.errors import Refusal
+
+REFUSED = [
+    ("optimizer.lr=-1", "optimizer.lr must be a positive number, however: optimizer.lr=-1; try: optimizer.lr=0.001"),
+    ("optimizer.lr=0", "optimizer.lr must be a positive number"),
+    ("optimizer.lr=abc", "optimizer.lr=abc"),
+    ("optimizer.lr=nan", "optimizer.lr=nan"),
+    ("optimizer.lr=inf", "optimizer.lr=inf"),
+    ("optimizer.lr=null", "optimizer.lr=null"),
+    ("optimizer.lr=true", "optimizer.lr=true"),
+    ("optimizer.betas=[0.9]", "two numbers in"),
+    ("optimizer.betas=[0.9,1.0]", "two numbers in"),
+    ("optimizer.weight_decay=-0.1", "0 or more"),
+    ("model.dropout=1.5", "model.dropout must be a number in [0, 1), however: model.dropout=1.5"),
+    ("model.dropout=1", "[0, 1)"),
+    ("model.dropout=-0.1", "[0, 1)"),
+    ("model.input_dropout=2", "[0, 1)"),
+    ("model.activation=rellu", "try: model.activation=relu"),
+    ("model.activation=tan", "try: model.activation=tanh"),
+    ("model.initialization=kaiming", "try: model.initialization=kaiming_uniform"),
+    ("model.normalization=batchnorm", "model.normalization=batch"),
+    ("model.hidden_dims=[8,0]", "list of positive integers"),
+    ("model.hidden_dims=[8.5]", "list of positive integers"),
+    ("model.hidden_dims=8", "list of positive integers"),
+    ("model.hidden_dims=null", "list of positive integers"),
+    ("model.residual=1", "true or false"),
+    ("data.batch_size=0", "a positive integer, or full"),
+    ("data.batch_size=-3", "a positive integer, or full"),
+    ("data.batch_size=1.5", "a positive integer, or full"),
+    ("data.batch_size=all", "a positive integer, or full"),
+    ("data.validation_fraction=0", "(0, 1)"),
+    ("data.test_fraction=1", "(0, 1)"),
+    ("data.split_seed=-1", "integer from 0"),
+    ("seed=-1", "integer from 0"),
+    ("seed=1.5", "integer from 0"),
+    ("seed=4294967296", "integer from 0"),
+    ("trainer.max_epochs=-5", "trainer.max_epochs=-5"),
+    ("trainer.max_epochs=2.5", "trainer.max_epochs=2.5"),
+    ("trainer.max_steps=many", "trainer.max_steps=many"),
+    ("trainer.gradient_clip_val=-1", "0 or more"),
+    ("trainer.gradient_clip_algorithm=size", "one of norm, value"),
+    ("trainer.precision=12", "32-true"),
+    ("trainer.accelerator=quantum", "one of auto, cpu"),
+    ("trainer.threads=0", "auto, or a positive integer"),
+    ("trainer.limit_train_batches=1.5", "share in"),
+    ("callbacks.early_stopping.patience=0", "1 or more epochs"),
+    ("callbacks.early_stopping.min_delta=-1", "0 or more"),
+    ("regularization.l1=-1", "0 or more"),
+    ("regularization.applies_to=[weights]", "a list of weight, bias, normalization"),
+    ("mode=minimum", "try: mode=min"),
+    ("monitor=val/acc", "try: monitor=val/accuracy"),
+]
+
+REFUSED_TOGETHER = [
+    (["loss=mse"], "the loss must fit the task, which is classification"),
+    (["data=diabetes", "loss=cross_entropy"], "one of mse, mae, huber, however: loss=cross_entropy; try: loss=mse"),
+    (["monitor=val/accuracy"], "mode must be max for monitor=val/accuracy"),
+    (["data=diabetes", "monitor=val/accuracy", "mode=max"], "monitor must be one of val/loss, val/mse"),
+    (["data.validation_fraction=0.5", "data.test_fraction=0.5"], "must leave rows for training"),
+    (["data.batch_size=1", "model.normalization=batch"], "at least two rows in a batch"),
+    (["optimizer=lbfgs", "trainer.gradient_clip_val=1"], "plain gradient of one batch"),
+    (["optimizer=lbfgs", "trainer.accumulate_grad_batches=2"], "plain gradient of one batch"),
+    (["scheduler=cosine", "trainer.max_epochs=-1"], "must know where the run ends"),
+    (["scheduler=plateau", "trainer.limit_val_batches=0"], "must have a validation"),
+    (["trainer.max_epochs=-1", "~callbacks.early_stopping"], "a run must have an end"),
+]
+
+
+@pytest.mark.parametrize(("override", "substance"), REFUSED)
+def test_one_value_that_breaks_its_rule_is_refused(make_config: Any, override: str, substance: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        check(make_config(override))
+    message = str(refusal.value)
+    assert substance in message
+    assert " must " in message
+    assert "; try: " in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("overrides", "substance"), REFUSED_TOGETHER)
+def test_values_that_do_not_go_together_are_refused(make_config: Any, overrides: list[str], substance: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        check(make_config(*overrides))
+    assert substance in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data.batch_size=full"],
+        ["data.batch_size=1"],
+        ["model.hidden_dims=[]"],
+        ["trainer.max_epochs=-1"],
+        ["trainer.max_epochs=0"],
+        ["optimizer.lr=1e-7"],
+        ["optimizer=lbfgs", "model.dropout=0.5"],
+        ["data=diabetes", "loss=huber"],
+        ["loss=cross_entropy", "loss.class_weights=balanced"],
+        ["monitor=val/auroc", "mode=max"],
+        ["trainer.fast_dev_run=3"],
+        ["trainer.limit_train_batches=0.5"],
+    ],
+)
+def test_what_can_be_run_is_let_through(make_config: Any, overrides: list[str]) -> None:
+    check(make_config(*overrides))
+
+
+@pytest.mark.parametrize("group", ["data", "optimizer", "scheduler", "callbacks", "logger", "trainer", "debug"])
+def test_every_file_of_the_configuration_is_let_through(make_config: Any, root: Any, group: str) -> None:
+    for path in (root / "conf" / group).glob("*.yaml"):
+        check(make_config(f"{group}={path.stem}"))
+
+
+def test_rules_of_the_mlp_are_not_put_on_a_network_of_ones_own(make_config: Any) -> None:
+    check(make_config("model._target_=my.Network", "model.dropout=7"))
+
+
+def test_rules_of_the_optimizers_are_not_put_on_one_of_ones_own(make_config: Any) -> None:
+    check(make_config("optimizer._target_=my.Optimizer", "optimizer.lr=auto"))
+
+
+def test_a_sweeps_job_must_be_one_process(make_config: Any) -> None:
+    with pytest.raises(Refusal, match="must each run in one process"):
+        check_job_of_sweep(make_config("trainer=ddp"))
+
+
+@given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
+def test_rules_answer_for_any_value(value: Any) -> None:
+    for rule in {**RULES, **OPTIMIZER_RULES}.values():
+        assert rule.holds(value) in (True, False)
+    assert isinstance(shown(value), str)

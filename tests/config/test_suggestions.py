@@ -1,0 +1,31 @@
+import pytest
+
+from mlplab.config.suggestions import nearest_key, nearest_name
+
+KEYS = ["optimizer", "model", "seed", "optimizer.lr", "optimizer.weight_decay", "model.hidden_dims", "model.dropout",
+        "regularization.l2", "trainer.max_epochs", "trainer.min_epochs"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("optimizr", "optimizer"),
+        ("lr", "optimizer.lr"),
+        ("model.hiden_dims", "model.hidden_dims"),
+        ("hiden_dims", "model.hidden_dims"),
+        ("model.l2", "regularization.l2"),
+        ("weight_decay", "optimizer.weight_decay"),
+        ("epochs", "trainer.max_epochs"),
+        ("optimizer.learning_rate", None),
+        ("zzz", None),
+    ],
+)
+def test_the_key_that_was_meant(given: str, meant: str | None) -> None:
+    assert nearest_key(given, KEYS) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("adm", "adam"), ("rms", "rmsprop"), ("prop", "rmsprop"), ("", None), ("q", None)]
+)
+def test_the_name_that_was_meant(given: str, meant: str | None) -> None:
+    assert nearest_name(given, ["sgd", "adam", "adamw", "rmsprop"]) == meant
