@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from mlplab.config.resolvers import register_resolvers
 
@@ -42,7 +41,7 @@ def make_config() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def train_run(tmp_path: Path) -> Callable[..., Any]:
+def train_run(tmp_path: Path, make_config: Callable[..., DictConfig]) -> Callable[..., Any]:
     """Runs `mlplab.training.train` in this process; gives the directory, result, status and objective."""
     from mlplab.training import train
 
@@ -53,13 +52,7 @@ def train_run(tmp_path: Path) -> Callable[..., Any]:
         directory = directory or tmp_path / f"run_{count}"
         count += 1
         directory.mkdir(exist_ok=True)
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = compose("config", overrides=[f"hydra.run.dir={directory}", *overrides], return_hydra_config=True)
-        with open_dict(config):
-            config.hydra.runtime.output_dir = str(directory)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
+        config = make_config(*overrides, f"paths.run={directory}")
         objective = train(config)
         result, status = (json.loads((directory / f"{name}.json").read_text()) for name in ("result", "status"))
         return SimpleNamespace(directory=directory, result=result, status=status, objective=objective)

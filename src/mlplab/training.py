@@ -61,7 +61,7 @@ def train(config: DictConfig) -> float:
     check(config)
     _quiet()
     _require_device(config)
-    directory = RunDirectory(Path(HydraConfig.get().runtime.output_dir))
+    directory = RunDirectory(Path(config.paths.run))
     data = build_data(config)
     data.setup()
     learner = build_learner(config, data)
@@ -97,7 +97,7 @@ def train(config: DictConfig) -> float:
             raise RunStopped(f"stopped by {interruption.name} in {reached}; all of it is saved", interruption.status)
         if ended.startswith("diverged"):
             message = f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
                 directory.end("failed", message)
                 log.warning(message)
                 return math.nan
@@ -197,7 +197,7 @@ def build_trainer(
             enable_model_summary=False,
             # Left to itself, Lightning adds a way of its own to write checkpoints where it finds none.
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            default_root_dir=HydraConfig.get().runtime.output_dir,
+            default_root_dir=config.paths.run,
         )
     except (
         TypeError,
@@ -328,8 +328,9 @@ def _write_manifest(directory: RunDirectory, config: DictConfig, data: DataModul
     asked = directory.path / ".hydra"
     asked.mkdir(exist_ok=True)
     OmegaConf.save(config, asked / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
-    OmegaConf.save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
+    if HydraConfig.initialized():  # not when called from a notebook or a test
+        OmegaConf.save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
+        OmegaConf.save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
 
 
 # --- after training ----------------------------------------------------------------------------------------

@@ -121,6 +121,11 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
         directory = tmp_path / "logs" / "sweeps" / "study" / job
         assert '"state": "finished"' in (directory / "status.json").read_text()
         assert (directory / "checkpoints" / "best.ckpt").is_file()
+        assert {path.name for path in (directory / ".hydra").iterdir()} == {
+            "config.yaml",
+            "hydra.yaml",
+            "overrides.yaml",
+        }
 
 
 def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Draws the picture of the README again, from runs made for it. Takes about a minute.
+
+python scripts/figures.py
+"""
+
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIMIZERS = {"sgd": "#4477aa", "momentum": "#228833", "adam": "#ee6677", "rmsprop": "#ccbb44", "adagrad": "#aa3377"}
+SEEDS = 5
+EPOCHS = 30
+
+
+def run_sweep(logs: Path) -> None:
+    """Trains every optimizer with every seed, for the same number of epochs."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", f"optimizer={','.join(OPTIMIZERS)}"]
+    command += [f"seed={','.join(str(seed) for seed in range(SEEDS))}", f"trainer.max_epochs={EPOCHS}"]
+    command += [
+        "callbacks=minimal",
+        "~callbacks.early_stopping",
+        "logger=csv",
+        "sweep.name=curves",
+        f"paths.logs={logs}",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def read_curves(logs: Path, metric: str) -> dict[str, list[list[float]]]:
+    """Optimizer → one curve for each seed → one value for each epoch."""
+    curves: dict[str, list[list[float]]] = {name: [] for name in OPTIMIZERS}
+    jobs = sorted((logs / "sweeps" / "curves").glob("*/result.json"), key=lambda path: int(path.parent.name))
+    for position, path in enumerate(jobs):
+        assert json.loads(path.read_text())["epochs"] == EPOCHS
+        with (path.parent / "csv" / "metrics.csv").open() as file:
+            values = [float(row[metric]) for row in csv.DictReader(file) if row[metric]]
+        curves[list(OPTIMIZERS)[position // SEEDS]].append(values)
+    return curves
+
+
+def draw(logs: Path, target: Path) -> None:
+    """Validation loss and accuracy by epoch: the median over seeds as a line, the range as a band."""
+    figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, metric, label in zip(
+        panels, ("val/loss", "val/accuracy"), ("validation loss", "validation accuracy"), strict=True
+    ):
+        for name, curves in read_curves(logs, metric).items():
+            epochs = range(1, EPOCHS + 1)
+            by_epoch = list(zip(*curves, strict=True))
+            middle = [statistics.median(values) for values in by_epoch]
+            axes.plot(epochs, middle, color=OPTIMIZERS[name], label=name, linewidth=1.8)
+            low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
+            axes.fill_between(epochs, low, high, color=OPTIMIZERS[name], alpha=0.15, linewidth=0)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    panels[0].set(yscale="log")
+    panels[1].set(ylim=(0.75, 1.0))
+    panels[1].legend(frameon=False, loc="lower right")
+    figure.suptitle(f"digits, five optimizers with their default settings, median and range of {SEEDS} seeds", size=10)
+    target.parent.mkdir(exist_ok=True)
+    figure.savefig(target, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        run_sweep(Path(folder))
+        draw(Path(folder), ROOT / "docs" / "figures" / "optimizers.png")
