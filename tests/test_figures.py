@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 
@@ -103,8 +104,9 @@ def test_large_counts_are_written_small_enough_for_their_cells() -> None:
     n = 10
     classes = torch.arange(n).repeat(12_345)
     figure = confusion_matrix_figure(classes, classes, classification(*map(str, range(n))))
-    pixels(figure)
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     axes = figure.axes[0]
     cell = axes.get_window_extent(renderer).width / n
     assert all(text.get_window_extent(renderer).width < cell for text in axes.texts)

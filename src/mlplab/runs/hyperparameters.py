@@ -61,7 +61,9 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     metrics = {f"best_{name}": value for name, value in result["validation"].items()} | result["test"]
     # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
     # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
-    _, start, end = hparams(hyperparameters(config), {})  # type: ignore[no-untyped-call]
+    # As a number, which `hparams` would make of it, a switch could be filtered only by a range.
+    table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
+    _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
     with SummaryWriter(str(directory / "final")) as writer:
         writer.file_writer.add_summary(start)
         writer.file_writer.add_summary(end)

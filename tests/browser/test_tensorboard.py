@@ -1,0 +1,307 @@
+"""What a person sees who opens TensorBoard after a sweep, in headless Chromium."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
+
+from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the PATH"),
+    pytest.mark.skipif(CHROMEDRIVER is None, reason="there is no chromedriver on the PATH"),
+]
+
+LAYERS = ("hidden.0.linear", "hidden.1.linear", "output")
+SCORES = ("accuracy", "auroc", "f1", "loss")
+
+WALK = """
+const found = [];
+function walk(node) {
+  if (node.nodeType === Node.ELEMENT_NODE || node.nodeType === Node.DOCUMENT_FRAGMENT_NODE) {
+    if (['STYLE', 'SCRIPT', 'TEMPLATE', 'NOSCRIPT'].includes(node.tagName)) return;
+    if (node.shadowRoot) walk(node.shadowRoot);
+  }
+  visit(node);
+  for (const child of node.childNodes) walk(child);
+}
+"""
+"""Goes through the page and into shadow roots, of which TensorBoard's tabs are made."""
+
+TEXTS = (
+    """
+function visit(node) {
+  if (node.nodeType === Node.TEXT_NODE && node.textContent.trim()) found.push(node.textContent.trim());
+}
+"""
+    + WALK
+    + "walk(document.body); return found;"
+)
+
+IMAGES = (
+    """
+function visit(node) {
+  if (node.tagName === 'IMG' && node.src.includes('plugin/images'))
+    found.push({complete: node.complete, size: [node.naturalWidth, node.naturalHeight], shown: node.clientWidth});
+}
+"""
+    + WALK
+    + "walk(document.body); return found;"
+)
+
+CELLS = (
+    """
+function visit(node) {
+  if (node.tagName === 'VAADIN-GRID-CELL-CONTENT') found.push([node.slot, node.innerText.trim()]);
+}
+"""
+    + WALK
+    + "walk(document.body); return found;"
+)
+
+CARDS = """
+return Array.from(document.querySelectorAll('scalar-card')).map(card => ({
+  tag: card.querySelector('.tag')?.title ?? '',
+  rows: Array.from(card.querySelectorAll('tb-data-table-content-row')).map(
+    row => Array.from(row.querySelectorAll('tb-data-table-content-cell')).map(cell => cell.innerText.trim())),
+}));
+"""
+"""The cards of the Time Series tab, each with the table below its curve: colour, run, smoothed, value, step, time."""
+
+
+@pytest.fixture(scope="module")
+def logs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a sweep over two optimizers leaves."""
+    logs = tmp_path_factory.mktemp("logs")
+    arguments = ["-m", "optimizer=sgd,adam", "trainer.max_epochs=3", "trainer.accelerator=cpu", f"paths.logs={logs}"]
+    done = subprocess.run(
+        [sys.executable, "train.py", *arguments, "sweep.name=two"], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return logs
+
+
+@pytest.fixture(scope="module")
+def address(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where TensorBoard answers, with all runs loaded."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    address = f"http://localhost:{port}"
+    output = tmp_path_factory.mktemp("tensorboard") / "output.txt"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--host", "localhost"]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--reload_interval", "1"],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that what it starts itself can be ended with it
+        )
+    try:
+        _wait_until_loaded(address, process, output)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def _wait_until_loaded(address: str, process: "subprocess.Popen[bytes]", output: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 40
+    runs: list[str] = []
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with direct.open(f"{address}/data/runs", timeout=5) as answer:
+                runs = json.load(answer)
+        except (OSError, ValueError):
+            runs = []
+        if len(runs) == 4:  # of each run the curves, and the final metrics
+            return
+        time.sleep(0.1)
+    pytest.fail(f"TensorBoard shows the runs {runs}, and says: {output.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A window of a browser that knows nothing and asks nobody but the page's own server."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",  # the sandbox refuses to run as root, as containers do
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--no-proxy-server",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1600,1200",
+            f"--user-data-dir={profile}",
+        ):
+            options.add_argument(argument)
+        driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
+        try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+Look = Callable[[str, str, Callable[[Any], bool]], Any]
+
+
+@pytest.fixture
+def look(browser: webdriver.Chrome, address: str) -> Look:
+    """Opens a page, and waits until what a script finds on it is as expected; gives what it finds last."""
+
+    def look(page: str, script: str, expected: Callable[[Any], bool]) -> Any:
+        found: Any = None
+
+        def as_expected(driver: webdriver.Chrome) -> bool:
+            nonlocal found
+            found = driver.execute_script(script)
+            return expected(found)
+
+        for _ in range(2):  # a page that was opened while the server still read files is opened again
+            browser.get("about:blank")  # a change of what follows # alone would not load anything
+            browser.get(f"{address}/{page}")
+            try:
+                WebDriverWait(browser, 8, poll_frequency=0.1).until(as_expected)
+                break
+            except TimeoutException:
+                continue
+        return found
+
+    return look
+
+
+def time_series(tags: str) -> str:
+    return f"?tagFilter={quote(tags)}#timeseries"
+
+
+def test_curves_of_both_runs_are_drawn_for_every_tag_of_training(look: Look) -> None:
+    expected = {"lr", "train/loss", "train/loss_step", *(f"gradient_norm/{layer}" for layer in (*LAYERS, "all"))}
+
+    def complete(cards: Any) -> bool:
+        return {card["tag"] for card in cards} == expected and any(len(card["rows"]) == 2 for card in cards)
+
+    cards = {card["tag"]: card["rows"] for card in look(time_series("^(lr|train|gradient_norm)"), CARDS, complete)}
+    assert cards.keys() == expected
+    rows = next(rows for rows in cards.values() if rows)  # a table is filled once its card comes into view
+    assert [row[1] for row in rows] == ["sweeps/two/0/tensorboard", "sweeps/two/1/tensorboard"]
+
+
+def test_the_curve_of_the_accuracy_ends_at_the_accuracy_of_the_last_epoch(look: Look, logs: Path) -> None:
+    cards = look(time_series("^val/accuracy"), CARDS, lambda cards: len(cards) == 1 and len(cards[0]["rows"]) == 2)
+    assert [card["tag"] for card in cards] == ["val/accuracy"]
+    runs = {row[1]: (float(row[3]), int(row[4])) for row in cards[0]["rows"]}
+    assert runs.keys() == {"sweeps/two/0/tensorboard", "sweeps/two/1/tensorboard"}
+    for job in (0, 1):
+        value, step = runs[f"sweeps/two/{job}/tensorboard"]
+        result = json.loads((logs / "sweeps" / "two" / str(job) / "result.json").read_text())
+        assert step == result["steps"] - 1
+        assert 0.5 < value <= 1.0
+        if result["best_epoch"] == result["epochs"] - 1:
+            assert value == pytest.approx(result["validation"]["val/accuracy"], abs=1e-4)  # four digits are shown
+
+
+def test_scores_of_validation_and_test_have_cards(look: Look) -> None:
+    expected = {f"{part}/{score}" for part in ("val", "test") for score in SCORES}
+    cards = look(time_series("^(val|test)/"), CARDS, lambda cards: {card["tag"] for card in cards} == expected)
+    assert {card["tag"] for card in cards} == expected
+
+
+def test_the_scalars_tab_lists_every_group(look: Look) -> None:
+    groups = {"best_val", "gradient_norm", "lr", "test", "train", "val"}
+    assert groups <= set(look("#scalars", TEXTS, lambda texts: groups <= set(texts)))
+
+
+def test_the_confusion_matrix_of_each_run_is_shown_in_full(look: Look, logs: Path) -> None:
+    images = look("#images", IMAGES, lambda images: len(images) == 2 and all(i["complete"] for i in images))
+    sizes = []
+    for job in (0, 1):
+        with Image.open(logs / "sweeps" / "two" / str(job) / "figures" / "confusion_matrix.png") as picture:
+            sizes.append(list(picture.size))
+    assert sorted(image["size"] for image in images) == sorted(sizes)
+    assert all(image["shown"] >= 200 for image in images)  # pixels on the page
+    assert "test/confusion_matrix" in look("#images", TEXTS, lambda texts: "test/confusion_matrix" in texts)
+
+
+def test_the_text_tab_shows_the_configuration_of_each_run_as_it_was_written(look: Look) -> None:
+    def configurations(texts: Any) -> list[str]:
+        return [text for text in texts if text.startswith("seed: 0\n")]
+
+    shown = configurations(look("#text", TEXTS, lambda texts: len(configurations(texts)) == 2))
+    assert len(shown) == 2
+    assert sorted(re.search(r"torch\.optim\.(\w+)", text)[1] for text in shown) == ["Adam", "SGD"]  # type: ignore[index]
+    # Line breaks and indentation have survived Markdown.
+    assert all("model:\n  _target_: mlplab.models.MLP\n  hidden_dims:\n  - 128\n  - 64\n" in text for text in shown)
+
+
+def test_the_histograms_tab_lists_all_weights_and_biases(look: Look) -> None:
+    names = {f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")}
+    assert names <= set(look("#histograms", TEXTS, lambda texts: names <= set(texts)))
+
+
+def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, logs: Path) -> None:
+    def table(cells: Any) -> list[dict[str, str]]:
+        """One dictionary for each run; cells come unordered, their slots are numbered line by line."""
+        numbered = sorted((int(slot.rsplit("-", 1)[1]), text) for slot, text in cells)
+        texts = [text for _, text in numbered]
+        if "Trial ID" not in texts:
+            return []
+        start = texts.index("Trial ID")
+        names = texts[start : texts.index("", start)]
+        firsts = [place for place, text in enumerate(texts) if text.startswith("sweeps/")]
+        return [dict(zip(names, texts[place : place + len(names)], strict=False)) for place in firsts]
+
+    rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
+    assert len(rows) == 2
+    assert rows[0].keys() >= {"optimizer", "optimizer.lr", "best_val/accuracy", "test/accuracy"}
+    by_optimizer = {row["optimizer"]: row for row in rows}
+    assert by_optimizer.keys() == {"SGD", "Adam"}
+    for job, (optimizer, lr) in enumerate((("SGD", 0.1), ("Adam", 0.001))):
+        row = by_optimizer[optimizer]
+        assert row["Trial ID"] == f"sweeps/two/{job}/tensorboard/final"
+        assert float(row["optimizer.lr"]) == lr
+        result = json.loads((logs / "sweeps" / "two" / str(job) / "result.json").read_text())
+        # Five digits are shown.
+        assert float(row["best_val/accuracy"]) == pytest.approx(result["validation"]["val/accuracy"], rel=1e-4)
+        assert float(row["test/accuracy"]) == pytest.approx(result["test"]["test/accuracy"], rel=1e-4)
+        assert float(row["test/accuracy"]) > 0.5
+
+
+def test_the_hparams_tab_offers_the_columns_of_either_optimizer(look: Look) -> None:
+    expected = {"seed", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "data.batch_size"}
+    texts = look("#hparams", TEXTS, lambda texts: expected <= set(texts))
+    assert expected <= set(texts)
+    assert {"SGD", "Adam", "[128, 64]"} <= set(texts)
