@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-full check format bench tensorboard figures clean
@@ -22,16 +23,16 @@ train: .venv/installed ## trains an MLP on digits; ARGS="optimizer=sgd data=wine
 	@$(BIN)/python train.py $(ARGS)
 
 test: .venv/installed ## the ordinary tests, under 5 minutes
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-full: .venv/installed ## all tests, the slow grids too
-	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(PYTEST) -m "slow or not slow" $(ARGS)
 
 check: .venv/installed ## format, lint, types and tests: the gate
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: .venv/installed ## puts the code in order
 	$(BIN)/ruff format .

@@ -34,5 +34,9 @@ class RunStopped(BaseException):
     """
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+        # Both stay in `args`, for the same reason as a Refusal's.
+        super().__init__(message, status)
+        self.message, self.status = message, status
+
+    def __str__(self) -> str:
+        return self.message

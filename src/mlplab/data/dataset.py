@@ -44,6 +44,8 @@ class Dataset:
                 f"{self.features.shape} and {self.targets.shape}",
                 "one target for each row of features",
             )
+        if len(self.targets) == 0:
+            raise Refusal(f"{self.name}: there must be a row", "there is none", "another source")
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise Refusal(

@@ -41,15 +41,37 @@ def split_rows(dataset: Dataset, *, validation_fraction: float, test_fraction: f
     labels = dataset.targets if dataset.class_names else None
     if labels is not None:
         _require_rows_of_each_class(dataset, min(n_train, n_val, n_test))
-    rest, test = train_test_split(rows, test_size=n_test, random_state=seed, stratify=labels)
-    train, val = train_test_split(
-        rest, test_size=n_val, random_state=seed, stratify=None if labels is None else labels[rest]
+    try:
+        rest, test = train_test_split(rows, test_size=n_test, random_state=seed, stratify=labels)
+        train, val = train_test_split(
+            rest, test_size=n_val, random_state=seed, stratify=None if labels is None else labels[rest]
+        )
+    except ValueError:  # the test part has left a class a single row
+        raise _too_rare(dataset) from None
+    split = Split(np.sort(train), np.sort(val), np.sort(test))
+    if labels is not None:
+        for part in (split.train, split.val, split.test):
+            if len(np.unique(labels[part])) < len(dataset.class_names):
+                raise _too_rare(dataset)
+    return split
+
+
+def _class_counts(dataset: Dataset) -> Rows:
+    return np.bincount(dataset.targets.astype(np.int64), minlength=len(dataset.class_names))
+
+
+def _too_rare(dataset: Dataset) -> Refusal:
+    counts = _class_counts(dataset)
+    rarest = int(counts.argmin())
+    return Refusal(
+        "every class must have enough rows for its share of each part to be a row",
+        f"class {dataset.class_names[rarest]!r} has {counts[rarest]} of {counts.sum()}",
+        "larger data.validation_fraction and data.test_fraction, leaving that class out, or more rows",
     )
-    return Split(np.sort(train), np.sort(val), np.sort(test))
 
 
 def _require_rows_of_each_class(dataset: Dataset, smallest_part: int) -> None:
-    counts = np.bincount(dataset.targets.astype(np.int64), minlength=len(dataset.class_names))
+    counts = _class_counts(dataset)
     rarest = int(counts.argmin())
     if counts[rarest] < 3:
         raise Refusal(

@@ -39,8 +39,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "selu": Activation(functional.selu, 0.75),
     "gelu": Activation(functional.gelu, 1.5335),
     "silu": Activation(functional.silu, 1.6765),
-    "mish": Activation(functional.mish, 1.4869),
-    "softplus": Activation(functional.softplus, 1.0418),
+    "mish": Activation(functional.mish, 1.4868),
+    "softplus": Activation(functional.softplus, 1.0419),
     "identity": Activation(identity, 1.0),
 }
 

@@ -83,6 +83,12 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
     if class_weights is None:
         return None
     if class_weights == "balanced":
+        if 0 in class_counts:
+            raise Refusal(
+                "loss.class_weights=balanced must have a training row of every class",
+                f"class {list(class_counts).index(0)} has none",
+                "one number for each class",
+            )
         return balanced_class_weights(class_counts)
     if len(class_weights) != task.n_classes:
         raise Refusal(

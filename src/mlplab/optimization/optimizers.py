@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
@@ -24,13 +23,14 @@ def build_optimizer(
     Raises:
         Refusal: the model has no trainable parameter, or the optimizer does not take what it was given.
     """
-    options: dict[str, Any] = getattr(factory, "keywords", {})
     accepted = inspect.signature(factory).parameters
-    # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
-    weight_decay = options.get("weight_decay") if "weight_decay" in accepted else None
+    # The signature of a partial has its options as defaults. Where none is given it is the class's own default
+    # (0.01 for AdamW), which would otherwise fall on the biases too.
+    weight_decay = accepted["weight_decay"].default if "weight_decay" in accepted else None
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
         raise Refusal("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
+    # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
     if getattr(factory, "func", factory) is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
     try:

@@ -1,0 +1,91 @@
+"""Every experiment says what it shows, and runs; the slow tests hold what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
+
+
+def run(root: Path, logs: Path, *words: str) -> list[tuple[list[str], dict[str, Any]]]:
+    """The overrides and the result of every job."""
+    command = [sys.executable, str(root / "train.py"), *words, f"paths.logs={logs}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert done.returncode == 0, done.stderr
+    return [
+        (list(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml")), json.loads(path.read_text()))
+        for path in sorted(logs.rglob("result.json"))
+    ]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_head_says_what_it_shows_reaches_takes_and_how_to_run_it(root: Path, name: str) -> None:
+    lines = (root / "conf" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# @package _global_"
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    for word in ("Shows:", "Reaches:", "Takes:", "Source:"):
+        assert f"# {word}" in head
+    assert f"# Command:  python train.py experiment={name}" in head
+
+
+def accuracies(jobs: list[tuple[list[str], dict[str, Any]]], key: str) -> dict[str, float]:
+    value_of = [next(word.partition("=")[2] for word in overrides if word.startswith(key)) for overrides, _ in jobs]
+    return {value: result["test"].get("test/accuracy", 0.0) for value, (_, result) in zip(value_of, jobs, strict=True)}
+
+
+def test_zero_initialization_learns_nothing(root: Path, tmp_path: Path) -> None:
+    reached = accuracies(run(root, tmp_path, "experiment=zero_initialization"), "model.initialization")
+    assert reached.pop("zeros") == pytest.approx(0.1, abs=0.02)
+    assert min(reached.values()) > 0.95
+
+
+@pytest.mark.slow
+def test_sigmoid_does_not_learn_in_a_deep_network(root: Path, tmp_path: Path) -> None:
+    reached = accuracies(run(root, tmp_path, "experiment=vanishing_gradients"), "model.activation")
+    assert reached["sigmoid"] < 0.3
+    assert min(reached["tanh"], reached["relu"]) > 0.92
+
+
+@pytest.mark.slow
+def test_spirals_need_hidden_layers(root: Path, tmp_path: Path) -> None:
+    reached = accuracies(run(root, tmp_path, "experiment=hidden_layers"), "model.hidden_dims")
+    assert reached["[]"] < 0.7 < reached["[8]"] < 0.95 < reached["[64,64]"]
+
+
+@pytest.mark.slow
+def test_learning_rates_are_too_small_right_and_diverging(root: Path, tmp_path: Path) -> None:
+    jobs = run(root, tmp_path, "experiment=learning_rates")
+    reached = accuracies(jobs, "optimizer.lr")
+    assert max(reached, key=lambda rate: reached[rate]) == "0.1"
+    assert reached["0.0001"] < 0.3
+    assert [result["ended"].partition(":")[0] for _, result in jobs].count("diverged") == 1
+
+
+@pytest.mark.slow
+def test_every_optimizer_of_the_comparison_learns_digits(root: Path, tmp_path: Path) -> None:
+    jobs = run(root, tmp_path, "experiment=optimizers_compared")
+    assert len(jobs) == 21
+    assert min(result["test"]["test/accuracy"] for _, result in jobs) > 0.94
+
+
+@pytest.mark.slow
+def test_batch_sizes_want_their_own_learning_rates(root: Path, tmp_path: Path) -> None:
+    jobs = run(root, tmp_path, "experiment=batch_sizes")
+    reached = {" ".join(overrides[:2]): result["test"].get("test/accuracy", 0.0) for overrides, result in jobs}
+    assert reached["data.batch_size=1 optimizer.lr=0.01"] > 0.93
+    assert reached["data.batch_size=32 optimizer.lr=0.3"] > 0.93
+    assert reached["data.batch_size=full optimizer.lr=0.01"] < 0.5
+
+
+@pytest.mark.slow
+def test_cures_of_overfitting_lower_the_validation_loss(root: Path, tmp_path: Path) -> None:
+    jobs = run(root, tmp_path, "experiment=overfitting", "logger=none")
+    best = {" ".join(overrides[:2]): result["validation"]["val/loss"] for overrides, result in jobs}
+    uncured = best.pop("model.dropout=0.0 regularization.l2=0.0")
+    assert all(loss < uncured for loss in best.values())

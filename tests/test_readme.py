@@ -1,0 +1,88 @@
+"""What the README tells people to type does what it says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+LINES = [
+    line.partition("  #")[0].strip() for language, _, text in BLOCKS if language == "bash" for line in text.splitlines()
+]
+TRAININGS = [line for line in LINES if line.startswith("python train.py")]
+MAKES = [line for line in LINES if line.startswith("make ")]
+FILES = {name: text for _, name, text in BLOCKS if name}
+QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project with the files that the README adds to it."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("train.py", "conf", "src"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, folder / name)
+    for name, text in FILES.items():
+        assert not (folder / name).exists()
+        (folder / name).write_text(text, encoding="utf-8")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_readme_has_what_it_promises() -> None:
+    ten = README.partition("## Ten useful commands")[2].partition("```bash\n")[2].partition("```")[0]
+    assert len(ten.splitlines()) == 10
+    assert {Path(name).parent.name for name in FILES} == {
+        "models", "model", "data", "optimization", "optimizer", "experiment",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TRAININGS)
+def test_every_training_command_runs(copy: Path, tmp_path: Path, command: str) -> None:
+    words = command.split()[2:]
+    shows = [word for word in words if word.startswith("--")]
+    full = [sys.executable, str(copy / "train.py"), *words, *([] if shows else [*QUICK, f"paths.logs={tmp_path}"])]
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    done = subprocess.run(full, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    if not shows:
+        states = [path.read_text() for path in tmp_path.rglob("status.json")]
+        assert states
+        assert all('"state": "finished"' in state for state in states)
+
+
+@pytest.mark.parametrize("command", MAKES)
+def test_every_make_target_exists(command: str) -> None:
+    done = subprocess.run([*command.split(), "--dry-run"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    tree = next(text for language, _, text in BLOCKS if language == "text" and "train.py  " in text)
+    base = ROOT
+    for line in tree.splitlines():
+        name = line.split()[0]
+        base = ROOT if not line.startswith(" ") else base
+        assert (base / name).exists(), name
+        if name == "src/mlplab/":
+            base = ROOT / name
+
+
+def test_the_readme_lists_every_choice() -> None:
+    table = README.partition("## What can be chosen")[2].partition("\n## ")[0]
+    rows = {match[1]: match[2] for match in re.finditer(r"^\| `(\w+)` \| (.*) \|$", table, flags=re.MULTILINE)}
+    for group in (path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name != "hydra"):
+        for choice in group.glob("*.yaml"):
+            assert re.search(rf"\b{choice.stem}\b", rows[group.name]), f"{group.name}={choice.stem}"
