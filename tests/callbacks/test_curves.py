@@ -1,0 +1,82 @@
+"""Training curves, gradient norms and histograms, as TensorBoard reads them."""
+
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn.functional import cross_entropy
+
+from mlplab.callbacks import training_curves
+from mlplab.models import MLP
+from mlplab.training import build_data, build_learner
+
+
+def events(run: Any) -> EventAccumulator:
+    sizes = {"scalars": 0, "histograms": 0}
+    return EventAccumulator(str(run.directory / "tensorboard"), size_guidance=sizes).Reload()
+
+
+def values(log: EventAccumulator, tag: str) -> list[float]:
+    return [event.value for event in log.Scalars(tag)]
+
+
+def test_the_first_point_of_the_curve_is_the_loss_of_the_first_batch(train_run: Any, make_config: Any) -> None:
+    overrides = ["data=wine", "data.batch_size=full", "model.dropout=0", "trainer.log_every_n_steps=1"]
+    log = events(train_run(*overrides, "trainer.max_epochs=2"))
+    data = build_data(make_config(*overrides))
+    data.setup()
+    learner = build_learner(make_config(*overrides), data)
+    features, targets = data.part("train")
+    loss = cross_entropy(learner.model(features), targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert isinstance(learner.model, MLP)
+    assert values(log, "train/loss_step")[0] == pytest.approx(loss.item(), rel=1e-6)
+    assert values(log, "train/loss")[0] == pytest.approx(loss.item(), rel=1e-6)
+    gradients = [parameter.grad for parameter in learner.model.output.parameters()]
+    norm = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm().item()
+    assert values(log, "gradient_norm/output")[0] == pytest.approx(norm, rel=1e-5)
+    everything = torch.cat([p.grad.flatten() for p in learner.model.parameters() if p.grad is not None]).norm().item()
+    assert values(log, "gradient_norm/all")[0] == pytest.approx(everything, rel=1e-5)
+
+
+def test_the_epochs_loss_is_the_mean_over_rows_not_over_batches(train_run: Any) -> None:
+    overrides = ["data=wine", "data.batch_size=50", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+    log = events(train_run(*overrides))  # 124 rows: batches of 50, 50 and 24
+    steps = values(log, "train/loss_step")
+    assert len(steps) == 3
+    mean = (50 * steps[0] + 50 * steps[1] + 24 * steps[2]) / 124
+    assert values(log, "train/loss")[0] == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [["regularization.l2=5"], ["trainer.accumulate_grad_batches=2"]],
+    ids=["penalties are left out", "gathering gradients does not divide it"],
+)
+def test_the_loss_in_the_curve_is_that_of_the_rows(train_run: Any, changed: list[str]) -> None:
+    overrides = ["data=wine", "trainer.limit_train_batches=1", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+    plain, other = (values(events(train_run(*overrides, *extra)), "train/loss_step") for extra in ([], changed))
+    assert plain == other
+
+
+def test_clipping_does_not_show_in_the_gradient_norm(train_run: Any) -> None:
+    overrides = ["data=wine", "trainer.max_steps=1", "trainer.log_every_n_steps=1"]
+    plain, clipped = (
+        values(events(train_run(*overrides, *extra)), "gradient_norm/all")
+        for extra in ([], ["trainer.gradient_clip_val=0.001"])
+    )
+    assert plain == clipped
+    assert plain[0] > 0.1
+
+
+def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_curves, "STEPS_HELD", 3)
+    log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
+    assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
+
+
+def test_histograms_show_the_start_every_few_epochs_and_the_end(train_run: Any) -> None:
+    log = events(train_run("data=wine", "trainer.max_epochs=5", "callbacks.histograms.every_n_epochs=2"))
+    for name in ("hidden.0.linear.weight", "output.bias"):
+        assert [event.step for event in log.Histograms(name)] == [0, 8, 16, 20]

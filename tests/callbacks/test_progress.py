@@ -1,0 +1,51 @@
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from mlplab.callbacks import progress
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def sit_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    # In the test itself: pytest puts its own stream in place when the set-up is over.
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+QUICK = ["data=wine", "trainer.max_epochs=3", "callbacks=minimal", "logger=none"]
+
+
+def test_on_a_terminal_the_line_is_drawn_over_and_taken_away(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = sit_at_a_terminal(monkeypatch)
+    monkeypatch.setattr(progress, "ON_TERMINAL_SECONDS", 0.0)
+    train_run(*QUICK)
+    text = screen.getvalue()
+    assert "epoch 2/3" in text
+    assert "val/accuracy" in text
+    assert "\n" not in text
+    assert text.endswith("\r\033[K")
+
+
+def test_it_is_drawn_by_the_clock_not_by_the_step(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = sit_at_a_terminal(monkeypatch)
+    monkeypatch.setattr(progress, "ON_TERMINAL_SECONDS", 1e9)
+    train_run(*QUICK)
+    assert screen.getvalue() == "\r\033[K"
+
+
+def test_elsewhere_it_is_quiet_in_a_short_run(train_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    train_run(*QUICK)
+    assert capsys.readouterr().err == ""
+
+
+def test_it_can_be_turned_off_by_the_trainers_flag(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = sit_at_a_terminal(monkeypatch)
+    train_run(*QUICK, "+trainer.enable_progress_bar=false", "~callbacks.progress")
+    assert screen.getvalue() == ""
