@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -90,7 +90,8 @@ def train(config: DictConfig) -> float:
         write_json(directory.path / "result.json", result)
         log_final_metrics(loggers, config, directory.tensorboard, result)
         directory.update(epoch=result["epochs"], step=result["steps"])
-        print(describe_after(result, directory.path), flush=True)
+        has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
+        print(describe_after(result, directory.path, has_tensorboard=has_tensorboard), flush=True)
 
         if interruption.received:
             reached = f"epoch {trainer.current_epoch}, step {trainer.global_step}"

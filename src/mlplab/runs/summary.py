@@ -33,7 +33,7 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     )
 
 
-def describe_after(result: dict[str, Any], directory: Path) -> str:
+def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:
     """A table of validation and test metrics, why it ended, where it lies, and how to see its curves."""
     best = result["best_epoch"]
     table = Table(title=None)
@@ -48,16 +48,16 @@ def describe_after(result: dict[str, Any], directory: Path) -> str:
     with console.capture() as capture:
         console.print(table)
     length = f"{_count(result['epochs'], 'epoch')} and {_count(result['steps'], 'step')}"
-    program = Path(sys.executable).with_name("tensorboard")
-    command = shortest(program) if program.exists() else "tensorboard"
-    return "\n".join(
-        [
-            capture.get().rstrip(),
-            f"ended   {result['ended']}, after {length}",
-            f"run     {shortest(directory)}",
-            f"curves  {command} --logdir {shortest(logs_of(directory))}",
-        ]
-    )
+    lines = [
+        capture.get().rstrip(),
+        f"ended   {result['ended']}, after {length}",
+        f"run     {shortest(directory)}",
+    ]
+    if has_tensorboard:
+        program = Path(sys.executable).with_name("tensorboard")
+        command = shortest(program) if program.exists() else "tensorboard"
+        lines.append(f"curves  {command} --logdir {shortest(logs_of(directory))}")
+    return "\n".join(lines)
 
 
 def logs_of(directory: Path) -> Path:
