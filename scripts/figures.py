@@ -36,7 +36,9 @@ def run_sweep(logs: Path) -> None:
 def read_curves(logs: Path, metric: str) -> dict[str, list[list[float]]]:
     """Optimizer → one curve for each seed → one value for each epoch."""
     curves: dict[str, list[list[float]]] = {name: [] for name in OPTIMIZERS}
-    jobs = sorted((logs / "sweeps" / "curves").glob("*/result.json"), key=lambda path: int(path.parent.name))
+    jobs = sorted(
+        (logs / "sweeps" / "curves").glob("*/result.json"), key=lambda path: int(path.parent.name.partition("_")[0])
+    )
     for position, path in enumerate(jobs):
         assert json.loads(path.read_text())["epochs"] == EPOCHS
         with (path.parent / "csv" / "metrics.csv").open() as file:

@@ -116,7 +116,8 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
     done = type_command("-m", "optimizer=sgd,adam", "seed=0,1", *quick)
     assert done.returncode == 0, done.stderr
     jobs = sorted(path.name for path in (tmp_path / "logs" / "sweeps" / "study").iterdir() if path.is_dir())
-    assert jobs == ["0", "1", "2", "3"]
+    assert jobs == ["0_optimizer-sgd_seed-0_max_epochs-1", "1_optimizer-sgd_seed-1_max_epochs-1",
+                    "2_optimizer-adam_seed-0_max_epochs-1", "3_optimizer-adam_seed-1_max_epochs-1"]  # fmt: skip
     for job in jobs:
         directory = tmp_path / "logs" / "sweeps" / "study" / job
         assert '"state": "finished"' in (directory / "status.json").read_text()
@@ -133,6 +134,7 @@ def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path
     done = type_command("-m", "optimizer.lr=1e6,0.1", *quick)
     assert done.returncode == 0, done.stderr
     states = [
-        '"state": "failed"' in (tmp_path / "logs/sweeps/study" / job / "status.json").read_text() for job in ("0", "1")
+        '"state": "failed"' in path.read_text()
+        for path in sorted((tmp_path / "logs" / "sweeps" / "study").glob("*/status.json"))
     ]
     assert states == [True, False]

@@ -1,6 +1,6 @@
 from omegaconf import OmegaConf
 
-from mlplab.config.resolvers import new_run_name
+from mlplab.config.resolvers import job_name, new_run_name
 
 
 def test_run_names_do_not_repeat() -> None:
@@ -16,3 +16,15 @@ def test_run_names_sort_by_time_and_need_no_quoting() -> None:
 def test_one_process_has_one_run_name() -> None:
     config = OmegaConf.create({"first": "${run_name:}", "second": "${run_name:}"})
     assert config.first == config.second
+
+
+def test_a_job_is_named_by_what_it_is_about() -> None:
+    overrides = ["optimizer=sgd", "model.hidden_dims=[64,64]", "optimizer.lr=1e-05", "paths.logs=/x", "sweep.name=y"]
+    assert job_name(3, overrides) == "3_optimizer-sgd_hidden_dims-64-64_lr-1e-05"
+    assert job_name(0, []) == "0"
+
+
+def test_a_job_name_is_one_short_folder_whatever_is_swept() -> None:
+    name = job_name(1, [f"data.path=../../{'x' * 300}", "model.activation='a b=\"c\"'"])
+    assert len(name) <= 100
+    assert "/" not in name

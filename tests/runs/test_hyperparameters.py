@@ -134,8 +134,8 @@ def test_the_final_directory_holds_final_metrics_and_the_session_and_nothing_els
     accumulator = events(tmp_path / "final")
     scalars = {name: [(e.step, e.value) for e in accumulator.Scalars(name)] for name in accumulator.scalars.Keys()}
     assert scalars == {
-        "best_val/loss": [(120, 0.25)],
-        "best_val/accuracy": [(120, 0.75)],
+        "val_best/loss": [(120, 0.25)],
+        "val_best/accuracy": [(120, 0.75)],
         "test/loss": [(120, 0.5)],
         "test/accuracy": [(120, 0.625)],
     }

@@ -65,4 +65,4 @@ def test_ctrl_c_ends_a_whole_sweep(root: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
-    assert [path.name for path in directory.parent.iterdir() if path.is_dir()] == ["0"]
+    assert [path for path in directory.parent.iterdir() if path.is_dir()] == [directory]

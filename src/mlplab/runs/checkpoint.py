@@ -91,7 +91,8 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
         model: an untrained network of the same form; needed only where it is not one of `MODELS`.
 
     Raises:
-        Refusal: the file is no checkpoint of this project, or names a network that must be given.
+        Refusal: the file is no checkpoint of this project, its parts do not fit each other, or it names a network
+            that must be given.
     """
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("mlplab")
@@ -101,19 +102,28 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
             f"{path} has none",
             "a checkpoint of this project",
         )
-    if model is None:
-        name = card["model"]["name"]
-        if name not in MODELS:
-            raise Refusal(
-                f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
-                f"{path} holds a network of one's own",
-                "load_predictor(path, model=…) with the network built by its own code",
-            )
-        model = MODELS[name](**card["model"]["architecture"])
+    try:
+        if model is None:
+            name = card["model"]["name"]
+            if name not in MODELS:
+                raise Refusal(
+                    f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
+                    f"{path} holds a network of one's own",
+                    "load_predictor(path, model=…) with the network built by its own code",
+                )
+            model = MODELS[name](**card["model"]["architecture"])
+        model.load_state_dict(_weights(checkpoint))
+        predictor = Predictor(model, Standardize.from_dict(card["preprocessing"]), Task.from_dict(card["task"]))
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        raise Refusal(
+            "a checkpoint's card must describe its network", f"{path}: {error!r}", "another checkpoint"
+        ) from None
+    return predictor.eval()
+
+
+def _weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Those of the network, under the names that it gives them itself."""
     prefix = "model."
-    weights = {
+    return {
         name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
-    model.load_state_dict(weights)
-    predictor = Predictor(model, Standardize.from_dict(card["preprocessing"]), Task.from_dict(card["task"]))
-    return predictor.eval()

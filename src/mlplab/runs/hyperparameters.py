@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,12 +22,15 @@ COMPARED_FLAGS = (
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
     """A flat table of what was chosen: numbers and switches as they are, anything else as text.
 
-    `optimizer` and the like name the choice itself, `optimizer.lr` a value of it.
+    `optimizer` and the like name the choice itself, `optimizer.lr` a value of it. The name is that of the file in
+    conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
     """
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     table: dict[str, Any] = {"seed": config.seed}
     for group in COMPARED:
         values: dict[str, Any] = OmegaConf.to_container(config[group], resolve=True)  # type: ignore[assignment]
-        name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
+        own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
+        name = chosen.get(group) or own_name
         if name:
             table[group] = name
         for key, value in values.items():
@@ -58,7 +62,9 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
-    metrics = {f"best_{name}": value for name, value in result["validation"].items()} | result["test"]
+    metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
+        "test"
+    ]
     # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
     # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
     # As a number, which `hparams` would make of it, a switch could be filtered only by a range.
