@@ -7,8 +7,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from mlplab.config.checks import check
 from mlplab.config.command_line import run_command, run_job
-from mlplab.config.rules import check
 
 
 def train(config: DictConfig) -> float:

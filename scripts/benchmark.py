@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from mlplab.building import build_data, build_learner
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal
-from mlplab.training import build_data, build_learner, train
+from mlplab.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"rounds": 5, "epochs": 40, "json": None}

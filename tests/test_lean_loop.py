@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
 
-from mlplab import training
+from mlplab import building, training
 from mlplab.lean_loop import HOOKS, LeanEpochLoop
 from mlplab.learner import Learner
 
@@ -77,7 +77,7 @@ def run_both(
         with monkeypatch.context() as patch:
             patch.setattr(training, "build_callbacks", lambda config, c=callback: [*build_callbacks(config), c])
             if not is_lean:
-                patch.setattr(training, "use_lean_loop", lambda trainer: None)
+                patch.setattr(building, "use_lean_loop", lambda trainer: None)
             run = train_run("trainer.max_epochs=3", "logger=none", *overrides)
         outcomes.append((callback, torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)))
     return outcomes
@@ -192,7 +192,7 @@ def test_a_step_that_returns_none_is_skipped(train_run: Any, monkeypatch: pytest
         with monkeypatch.context() as patch:
             patch.setattr(Learner, "training_step", every_other)
             if not is_lean:
-                patch.setattr(training, "use_lean_loop", lambda trainer: None)
+                patch.setattr(building, "use_lean_loop", lambda trainer: None)
             run = train_run("trainer.max_epochs=1", "callbacks=minimal", "logger=none")
         weights.append(torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
     for key, value in weights[1].items():

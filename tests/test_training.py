@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from mlplab import training
+from mlplab.building import build_data
 from mlplab.errors import Refusal, RunFailed
 from mlplab.runs.checkpoint import load_predictor
 
@@ -202,7 +203,7 @@ def test_the_test_part_is_judged_with_the_checkpoint_that_validation_chose(train
     overrides = ["data=breast_cancer", "optimizer.lr=0.05", "callbacks.early_stopping.patience=8"]
     run = train_run("callbacks=minimal", "logger=none", *overrides)
     assert run.result["best_epoch"] < run.result["epochs"] - 1
-    data = training.build_data(make_config(*overrides))
+    data = build_data(make_config(*overrides))
     dataset = data.source()
     data.setup()
     features, targets = data.part("test")

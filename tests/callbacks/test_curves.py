@@ -7,9 +7,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy
 
+from mlplab.building import build_data, build_learner
 from mlplab.callbacks import training_curves
 from mlplab.models import MLP
-from mlplab.training import build_data, build_learner
 
 
 def events(run: Any) -> EventAccumulator:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from mlplab.building import build_data
 from mlplab.models import MLP
 from mlplab.randomness import batch_order, derive_seed, seed_generators
-from mlplab.training import build_data
 
 
 def explicit_loop(features: Tensor, targets: Tensor, *, batch_size: int, epochs: int, seed: int) -> dict[str, Tensor]:

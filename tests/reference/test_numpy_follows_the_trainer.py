@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig
 from reference.numpy_mlp import Parameters, UpdateRule, loss_and_gradients
 
+from mlplab.building import build_data, build_learner
 from mlplab.randomness import batch_order
-from mlplab.training import build_data, build_learner
 
 STEPS = 30
 SETTINGS = [

@@ -165,7 +165,9 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
 
 def test_the_final_directory_of_a_run_holds_its_result_and_nothing_else(run: SimpleNamespace) -> None:
     accumulator = events(run.directory / "tensorboard" / "final")
-    expected = {name.replace("val/", "val_best/"): value for name, value in run.result["validation"].items()} | run.result["test"]
+    expected = {
+        name.replace("val/", "val_best/"): value for name, value in run.result["validation"].items()
+    } | run.result["test"]
     stored = {name: accumulator.Scalars(name) for name in accumulator.scalars.Keys()}
     assert {name: [e.value for e in points] for name, points in stored.items()} == {
         name: [pytest.approx(value, rel=1e-6)] for name, value in expected.items()

@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
-from mlplab.config.rules import check_job_of_sweep
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped
 

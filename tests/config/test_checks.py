@@ -1,4 +1,4 @@
-"""Values that cannot be run are refused, each with what must hold, what was given, and what to try."""
+"""Configurations that cannot be run are refused, each with what must hold, what was given, and what to try."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.config.rules import OPTIMIZER_RULES, RULES, check, check_job_of_sweep, shown
+from mlplab.config.checks import check, check_job_of_sweep
+from mlplab.config.rules import OPTIMIZER_RULES, RULES, shown
 from mlplab.errors import Refusal
 
 REFUSED = [

@@ -1,0 +1,146 @@
+"""Checking a whole configuration before anything is read or written. Imports nothing heavy."""
+
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.config import choices
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, nearest, shown
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import Refusal
+
+
+def check_job_of_sweep(config: DictConfig) -> None:
+    """What `check` checks, and what only a sweep's job must keep.
+
+    Raises:
+        Refusal: as `check`.
+    """
+    check(config)
+    devices = _select(config, "trainer.devices")
+    if devices not in (1, "1", "auto"):
+        # Further processes are started with the command line of this one, so each would sweep again.
+        raise Refusal(
+            "a sweep's jobs must each run in one process",
+            f"-m with trainer.devices={shown(devices)}",
+            "one run at a time, without -m",
+        )
+
+
+def check(config: DictConfig) -> None:
+    """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Raises:
+        Refusal: for the first value that breaks its rule, or the first two that do not go together.
+    """
+    rules = dict(RULES)
+    if _select(config, "model._target_") == "mlplab.models.MLP":
+        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
+        rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    absent = object()
+    for key, rule in rules.items():
+        value = _select(config, key, absent)
+        if value is not absent and not rule.holds(value):
+            raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(value)}", f"{key}={nearest(value, rule)}")
+    for check_together in TOGETHER:
+        check_together(config)
+
+
+def _select(config: DictConfig, key: str, default: Any = None) -> Any:
+    value = OmegaConf.select(config, key, default=default)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _loss_fits_task(config: DictConfig) -> None:
+    task, loss = _select(config, "data.task"), _select(config, "loss.name")
+    if loss is None or loss == "auto" or task not in choices.LOSSES or loss in choices.LOSSES[task]:
+        return
+    fitting = choices.LOSSES[task]
+    raise Refusal(
+        f"the loss must fit the task, which is {task} on this data: one of {', '.join(fitting)}",
+        f"loss={loss}",
+        f"loss={fitting[0]}",
+    )
+
+
+def _monitor_exists(config: DictConfig) -> None:
+    task, monitor, mode = (_select(config, key) for key in ("data.task", "monitor", "mode"))
+    known = choices.SCORES.get(task) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
+    names = {f"val/{name}": direction for name, direction in known.items()}
+    if monitor not in names:
+        close = nearest_name(str(monitor), list(names)) or "val/loss"
+        raise Refusal(f"monitor must be one of {', '.join(names)}", f"monitor={monitor}", f"monitor={close}")
+    if mode != names[monitor]:
+        good = "small" if names[monitor] == "min" else "large"
+        raise Refusal(
+            f"mode must be {names[monitor]} for monitor={monitor}, which is good when {good}",
+            f"mode={mode}",
+            f"monitor={monitor} mode={names[monitor]}",
+        )
+
+
+def _parts_leave_training_rows(config: DictConfig) -> None:
+    fractions = [_select(config, f"data.{part}_fraction") for part in ("validation", "test")]
+    if None not in fractions and sum(fractions) >= 1:
+        raise Refusal(
+            "data.validation_fraction and data.test_fraction must leave rows for training",
+            f"they add up to {sum(fractions):g}",
+            "data.validation_fraction=0.15 data.test_fraction=0.15",
+        )
+
+
+def _batch_normalization_has_a_batch(config: DictConfig) -> None:
+    if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
+        raise Refusal(
+            "model.normalization=batch must have at least two rows in a batch",
+            "data.batch_size=1",
+            "model.normalization=layer, or data.batch_size=32",
+        )
+
+
+def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
+    if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
+        return
+    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+        if _select(config, key, neutral) not in (neutral, 0):
+            raise Refusal(
+                "optimizer=lbfgs must have the plain gradient of one batch",
+                f"{key}={_select(config, key)}",
+                f"{key}={shown(neutral)}, or optimizer=adam",
+            )
+
+
+def _plateau_is_validated(config: DictConfig) -> None:
+    if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
+        raise Refusal("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
+
+
+def _schedule_knows_the_end(config: DictConfig) -> None:
+    name = _select(config, "scheduler.name")
+    max_epochs, max_steps = _select(config, "trainer.max_epochs"), _select(config, "trainer.max_steps", -1)
+    if max_epochs in (-1, None) and max_steps == -1:
+        if name in choices.SCHEDULES_THAT_NEED_AN_END:
+            raise Refusal(
+                f"scheduler={name} must know where the run ends",
+                "trainer.max_epochs=-1 without trainer.max_steps",
+                "trainer.max_epochs=100",
+            )
+        if _select(config, "callbacks.early_stopping") is None and _select(config, "trainer.max_time") is None:
+            raise Refusal(
+                "a run must have an end", "no limit of epochs, steps or time, and no early stopping",
+                "trainer.max_epochs=100",
+            )  # fmt: skip
+
+
+TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
+    _loss_fits_task,
+    _monitor_exists,
+    _parts_leave_training_rows,
+    _batch_normalization_has_a_batch,
+    _lbfgs_has_the_plain_gradient,
+    _plateau_is_validated,
+    _schedule_knows_the_end,
+)
+"""Checks of values that are each possible, but not together."""

@@ -1,0 +1,155 @@
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlplab.runs import files
+from mlplab.runs.files import write_atomically, write_json
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C is: no Exception."""
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old and longer")
+    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("no"), KeyboardInterrupt(), Interrupted()])
+def test_a_writer_that_raises_in_the_middle_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: BaseException
+) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def write(path: Path) -> None:
+        path.write_text("half of the n")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(tmp_path / "a.txt", write)
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_a_writer_that_raises_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        write_atomically(tmp_path / "a.txt", write)
+    assert contents(tmp_path) == {}
+
+
+def test_the_old_file_is_whole_as_long_as_the_writer_is_at_work(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def write(path: Path) -> None:
+        path.write_text("new")
+        # On the same file system, or the last step would be a copy that can end halfway.
+        assert path.parent == target.parent
+        assert path != target
+        assert target.read_text() == "old"
+
+    write_atomically(target, write)
+    assert target.read_text() == "new"
+
+
+def test_the_content_is_on_the_disk_before_it_takes_the_name_and_the_name_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    flushed = []
+
+    def fsync(descriptor: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        flushed.append((kind, target.read_text()))
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    write_atomically(target, lambda path: path.write_text("new"))
+    assert flushed == [("file", "old"), ("directory", "new")]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_file_is_as_readable_as_any_other_that_the_user_makes(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+
+
+def test_the_umask_of_the_process_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It belongs to all threads: two that set it and put it back can leave it wrong for good.
+    def umask(mask: int) -> int:
+        raise AssertionError("the umask was changed")
+
+    monkeypatch.setattr(os, "umask", umask)
+    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_a_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "missing" / "a.txt", lambda path: path.write_text("new"))
+
+
+def test_a_relative_path_is_taken_from_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_atomically(Path("a.txt"), lambda path: path.write_text("new"))
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"text": "ŷ − ½", "numbers": [1, 2.5, True, None], "inner": {"a": {}, "b": []}}
+    write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == content
+    assert "ŷ − ½" in text
+    assert text.endswith("}\n")
+
+
+def test_numbers_that_are_not_finite_become_null_at_any_depth(tmp_path: Path) -> None:
+    content = {
+        "nan": math.nan,
+        "deep": [{"inf": math.inf}, (-math.inf, 1.0)],
+        "numpy": np.float64("nan"),
+        "large": 1.7e308,
+    }
+    write_json(tmp_path / "a.json", content)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    read = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert read == {"nan": None, "deep": [{"inf": None}, [None, 1.0]], "numpy": None, "large": 1.7e308}
+
+
+def test_keys_become_text(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"by_class": {0: 1.0, 1: 2.0}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"by_class": {"0": 1.0, "1": 2.0}}
+
+
+def test_what_json_cannot_hold_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
