@@ -53,6 +53,14 @@ def test_a_directory_that_is_claimed_is_refused_and_left_as_it_is(tmp_path: Path
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_status_alone_is_a_claim(tmp_path: Path) -> None:
+    # So it looks between the first and the second thing that the owner of the directory makes.
+    (tmp_path / "status.json").touch()
+    with pytest.raises(Refusal, match="must be its own"):
+        RunDirectory(tmp_path).claim()
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
 def test_the_same_object_cannot_claim_twice(tmp_path: Path) -> None:
     directory = claimed(tmp_path)
     with pytest.raises(Refusal, match="must be its own"):
@@ -109,9 +117,7 @@ except Refusal:
 
 def test_of_several_processes_exactly_one_gets_the_directory_and_its_status_is_that_ones(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLAIM, str(tmp_path / "run")]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)
-    ]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

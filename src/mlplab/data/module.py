@@ -11,7 +11,7 @@ from torch import Tensor
 from mlplab.data.batches import Batches
 from mlplab.data.dataset import Dataset
 from mlplab.data.preprocessing import Standardize
-from mlplab.data.split import split_rows
+from mlplab.data.split import Rows, split_rows
 from mlplab.errors import Refusal
 from mlplab.randomness import batch_order
 from mlplab.task import Task
@@ -68,12 +68,11 @@ class DataModule(pl.LightningDataModule):
             test_fraction=self.test_fraction,
             seed=self.split_seed,
         )
-        features = torch.as_tensor(dataset.features)
-        self.preprocessor = Standardize.fit(features[split.train])
+        self.preprocessor = Standardize.fit(_features(dataset, split.train))
         targets = self._fit_targets(dataset, split.train)
         for part in ("train", "val", "test"):
-            rows = torch.from_numpy(getattr(split, part))
-            self._parts[part] = (self.preprocessor(features[rows]), targets[rows])
+            rows = getattr(split, part)
+            self._parts[part] = (self.preprocessor(_features(dataset, rows)), targets[torch.from_numpy(rows)])
 
     def _fit_targets(self, dataset: Dataset, train_rows: Any) -> Tensor:
         """Sets the task, and returns the targets as the network sees them: (N,) int64, or (N, 1) scaled float32."""
@@ -83,7 +82,7 @@ class DataModule(pl.LightningDataModule):
         else:
             values = dataset.targets.astype(np.float64)
             mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
-            if std == 0:
+            if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
                 raise Refusal(
                     f"{dataset.name}: the target must vary",
                     f"every training row has {mean:g}",
@@ -140,3 +139,9 @@ class DataModule(pl.LightningDataModule):
     ) -> Batches:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)
+
+
+def _features(dataset: Dataset, rows: Rows) -> Tensor:
+    """Some rows as a tensor of their own, whatever layout and byte order the source's array has."""
+    features = dataset.features[rows]
+    return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))

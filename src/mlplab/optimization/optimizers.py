@@ -23,18 +23,20 @@ def build_optimizer(
     Raises:
         Refusal: the model has no trainable parameter, or the optimizer does not take what it was given.
     """
-    accepted = inspect.signature(factory).parameters
-    # The signature of a partial has its options as defaults. Where none is given it is the class's own default
-    # (0.01 for AdamW), which would otherwise fall on the biases too.
-    weight_decay = accepted["weight_decay"].default if "weight_decay" in accepted else None
+    rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
+    accepted = inspect.signature(rule).parameters
+    weight_decay = None
+    if "weight_decay" in accepted:
+        # Where none is given there is the rule's own default (0.01 for AdamW), which must spare the biases too.
+        weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
         raise Refusal("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
     # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
-    if getattr(factory, "func", factory) is LBFGS:
+    if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
     try:
         return factory(groups)
     except (TypeError, ValueError) as error:
-        name = getattr(getattr(factory, "func", factory), "__name__", str(factory))
+        name = getattr(rule, "__name__", str(rule))
         raise Refusal(f"{name} must be given options that it takes", str(error), "see conf/optimizer") from error

@@ -1,0 +1,41 @@
+import pickle
+
+import pytest
+
+from mlplab.errors import Refusal, RunFailed, RunStopped
+
+
+def test_a_refusal_says_what_must_hold_what_was_given_and_what_to_try() -> None:
+    refusal = Refusal("optimizer.lr must be a positive number", "optimizer.lr=-1", "optimizer.lr=0.001")
+    assert str(refusal) == "optimizer.lr must be a positive number, however: optimizer.lr=-1; try: optimizer.lr=0.001"
+    assert (refusal.must, refusal.given, refusal.remedy) == (
+        "optimizer.lr must be a positive number",
+        "optimizer.lr=-1",
+        "optimizer.lr=0.001",
+    )
+
+
+def test_a_refusal_is_caught_as_a_value_error() -> None:
+    with pytest.raises(ValueError, match="a must b, however: c; try: d"):
+        raise Refusal("a must b", "c", "d")
+
+
+def test_a_refusal_survives_pickling_with_all_its_parts() -> None:
+    refusal = pickle.loads(pickle.dumps(Refusal("a must b", "c", "d")))
+    assert type(refusal) is Refusal
+    assert (refusal.must, refusal.given, refusal.remedy) == ("a must b", "c", "d")
+    assert str(refusal) == "a must b, however: c; try: d"
+
+
+def test_a_failed_run_is_not_a_refusal_of_the_configuration() -> None:
+    assert issubclass(RunFailed, RuntimeError)
+    assert not issubclass(RunFailed, ValueError)
+
+
+def test_a_stopped_run_ends_a_sweep_and_is_not_taken_for_ctrl_c() -> None:
+    assert not issubclass(RunStopped, Exception | KeyboardInterrupt | SystemExit)
+
+
+def test_a_stopped_run_survives_pickling_with_its_status() -> None:
+    stopped = pickle.loads(pickle.dumps(RunStopped("stopped by SIGTERM", 143)))
+    assert (str(stopped), stopped.status) == ("stopped by SIGTERM", 143)
