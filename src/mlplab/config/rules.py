@@ -95,6 +95,7 @@ RULES: dict[str, Rule] = {
     "scheduler.factor": PROPER_SHARE,
     "scheduler.patience": Rule(lambda v: _is_integer(v) and v >= 0, "an integer of 0 or more", "5"),
     "scheduler.threshold": NOT_NEGATIVE,
+    "scheduler.threshold_mode": one_of(("abs", "rel"), "abs"),
     "scheduler.pct_start": PROPER_SHARE,
     "scheduler.div_factor": POSITIVE,
     "scheduler.final_div_factor": POSITIVE,

@@ -37,12 +37,11 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            self.checkpoints.mkdir()
-            self.figures.mkdir()
+            self.checkpoints.mkdir(exist_ok=True)
+            self.figures.mkdir(exist_ok=True)
         except FileExistsError:
-            raise Refusal(
-                "a run's directory must be its own", f"{self.path} holds another run", "another name for it"
-            ) from None
+            given = f"{self.path} {'holds another run' if self.path.is_dir() else 'is a file'}"
+            raise Refusal("a run's directory must be its own", given, "another name for it") from None
         except OSError as error:
             raise Refusal(
                 "the run's directory must be writable",
