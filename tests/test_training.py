@@ -262,6 +262,10 @@ def test_an_error_in_training_is_in_the_status_and_the_log(train_run: Any, monke
         (["loss=binary_cross_entropy"], "must have two classes, however: the data have 10"),
         (["loss=cross_entropy", "loss.class_weights=[1,2]"], "one number for each of the 10 classes"),
         (["trainer=gpu"], "must find a GPU"),
+        (["+loss.delta=1"], "loss=cross_entropy must be given one of class_weights, label_smoothing"),
+        (["data=diabetes", "loss=mse", "+loss.class_weights=balanced"], "loss=mse must be given no options at all"),
+        (["scheduler=cosine", "+scheduler.T_max=3"], "scheduler=cosine must be given one of min_lr"),
+        (["+scheduler.gamma=0.5"], "scheduler=none must be given no options at all"),
         (["data=iris", "data.test_fraction=0.01"], "every part must have room"),
     ],
 )

@@ -19,6 +19,7 @@ from mlplab.errors import Refusal
 from mlplab.lean_loop import use_lean_loop
 from mlplab.learner import Learner
 from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.optimization.schedules import require_known_options
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 
@@ -58,12 +59,14 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     _require_accepted("model", {**model_config, **shapes})
     model: nn.Module = hydra.utils.instantiate(model_config, **shapes, _convert_="all")
     _require_accepted("optimizer", config.optimizer)
+    scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
+    require_known_options(**scheduler)
     learner = Learner(
         model=model,
         objective=objective,
         task=task,
         optimizer=hydra.utils.instantiate(config.optimizer, _convert_="all"),
-        scheduler=OmegaConf.to_container(config.scheduler, resolve=True),  # type: ignore[arg-type]
+        scheduler=scheduler,
         l1=config.regularization.l1,
         l2=config.regularization.l2,
         penalised=list(config.regularization.applies_to),
@@ -116,7 +119,6 @@ def build_trainer(
     if unknown:
         near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
         raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
-    # A gradient clipped to 0 would be no gradient: Lightning takes 0 as "no clipping".
     try:
         trainer = pl.Trainer(
             **flags,
@@ -129,12 +131,7 @@ def build_trainer(
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             default_root_dir=config.paths.run,
         )
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-        MisconfigurationException,
-    ) as error:  # what Lightning raises for flags it cannot take
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
     use_lean_loop(trainer)
     return trainer
@@ -176,4 +173,9 @@ def _sensible_threads(data: DataModule, learner: Learner) -> int:
     """One thread for a network so small that two would mostly wait for each other."""
     rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
     weights = sum(parameter.numel() for parameter in learner.model.parameters())
-    return 1 if rows * weights < SMALL_NETWORK else os.cpu_count() or 1
+    return 1 if rows * weights < SMALL_NETWORK else _available_cores()
+
+
+def _available_cores() -> int:
+    """The cores that this process may use, where the operating system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -65,6 +65,15 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
+def _regularization_is_known(config: DictConfig) -> None:
+    known = ("l1", "l2", "applies_to")
+    for key, value in config.regularization.items():
+        if key not in known:
+            raise Refusal(
+                f"regularization must be given {', '.join(known)}", f"regularization.{key}={value}", "model.dropout=0.5"
+            )
+
+
 def _monitor_exists(config: DictConfig) -> None:
     task, monitor, mode = (_select(config, key) for key in ("data.task", "monitor", "mode"))
     known = choices.SCORES.get(task) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
@@ -136,6 +145,7 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
+    _regularization_is_known,
     _monitor_exists,
     _parts_leave_training_rows,
     _batch_normalization_has_a_batch,

@@ -1,5 +1,6 @@
 """A loss function bound to a task: its options, its class weights, and what the network's outputs mean under it."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def build_objective(
         **options: of the loss (label_smoothing, delta).
 
     Raises:
-        Refusal: the loss does not fit the task, or the weights do not fit the classes.
+        Refusal: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
     """
     fitting = LOSSES[task.kind]
     if name == "auto":
@@ -76,7 +77,14 @@ def build_objective(
             f"the data have {task.n_classes}",
             "loss=cross_entropy",
         )
-    return Objective(fitting[name], class_weights=_weights(class_weights, task, class_counts), options=options)
+    function = fitting[name]
+    known = [option for option in inspect.signature(function).parameters if option not in ("outputs", "targets")]
+    given = {**options, **({} if class_weights is None else {"class_weights": class_weights})}
+    for option, value in given.items():
+        if option not in known:
+            takes = f"one of {', '.join(known)}" if known else "no options at all"
+            raise Refusal(f"loss={name} must be given {takes}", f"loss.{option}={value}", f"loss={name} alone")
+    return Objective(function, class_weights=_weights(class_weights, task, class_counts), options=options)
 
 
 def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Tensor | None:

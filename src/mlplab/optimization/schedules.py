@@ -1,5 +1,6 @@
 """How the learning rate changes while training."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +28,20 @@ class Schedule:
     Attributes:
         build: (optimizer, total steps, options) -> scheduler.
         interval: when it moves, after each `step` or after each `epoch`.
+        options: the names of the options that it takes.
         needs_end: it must know how many steps the run has.
     """
 
     build: Callable[[Optimizer, int, dict[str, Any]], LRScheduler]
     interval: str
+    options: tuple[str, ...]
     needs_end: bool = False
+
+
+def _options_of(scheduler: type) -> tuple[str, ...]:
+    """What a scheduler of PyTorch's takes, but for what is given to it here."""
+    given = {"optimizer", "last_epoch", "mode", "max_lr", "total_steps", "cycle_momentum"}
+    return tuple(name for name in inspect.signature(scheduler).parameters if name not in given)
 
 
 def _warmup_steps(total_steps: int, options: dict[str, Any]) -> int:
@@ -56,17 +65,39 @@ def _one_cycle(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) 
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "step": Schedule(lambda optimizer, steps, options: StepLR(optimizer, **options), "epoch"),
-    "exponential": Schedule(lambda optimizer, steps, options: ExponentialLR(optimizer, **options), "epoch"),
-    "plateau": Schedule(lambda optimizer, steps, options: ReduceLROnPlateau(optimizer, **options), "epoch"),
+    "step": Schedule(lambda optimizer, steps, options: StepLR(optimizer, **options), "epoch", _options_of(StepLR)),
+    "exponential": Schedule(
+        lambda optimizer, steps, options: ExponentialLR(optimizer, **options), "epoch", _options_of(ExponentialLR)
+    ),
+    "plateau": Schedule(
+        lambda optimizer, steps, options: ReduceLROnPlateau(optimizer, **options),
+        "epoch",
+        _options_of(ReduceLROnPlateau),
+    ),
     "cosine": Schedule(
         lambda optimizer, steps, options: CosineAnnealingLR(optimizer, T_max=steps, eta_min=options["min_lr"]),
         "step",
+        ("min_lr",),
         needs_end=True,
     ),
-    "warmup_cosine": Schedule(_warmup_cosine, "step", needs_end=True),
-    "one_cycle": Schedule(_one_cycle, "step", needs_end=True),
+    "warmup_cosine": Schedule(_warmup_cosine, "step", ("warmup_fraction", "min_lr"), needs_end=True),
+    "one_cycle": Schedule(_one_cycle, "step", _options_of(OneCycleLR), needs_end=True),
 }
+
+
+def require_known_options(name: str, **options: Any) -> None:
+    """Refuses what a schedule does not take.
+
+    Raises:
+        Refusal: there is no schedule of that name, or it takes no option of one of these names.
+    """
+    known = () if name == "none" else SCHEDULES[name].options if name in SCHEDULES else None
+    if known is None:
+        raise Refusal(f"scheduler must be one of none, {', '.join(SCHEDULES)}", f"scheduler={name}", "scheduler=cosine")
+    for option, value in options.items():
+        if option not in known:
+            takes = f"one of {', '.join(known)}" if known else "no options at all"
+            raise Refusal(f"scheduler={name} must be given {takes}", f"scheduler.{option}={value}", "scheduler=cosine")
 
 
 def planned_steps(
