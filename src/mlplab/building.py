@@ -2,11 +2,15 @@
 
 import inspect
 import os
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
 import lightning.pytorch as pl
 import torch
+from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
@@ -14,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.config.suggestions import nearest_name
+from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal
 from mlplab.lean_loop import use_lean_loop
 from mlplab.learner import Learner
 from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
@@ -38,6 +44,13 @@ def require_device(config: DictConfig) -> None:
     accelerator = config.trainer.accelerator
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise Refusal(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+    precision = str(config.trainer.precision)
+    if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise Refusal(
+            "half precision in 16 bits must have a GPU",
+            f"trainer.precision={precision}",
+            "trainer.precision=bf16-mixed",
+        )
 
 
 def build_data(config: DictConfig) -> DataModule:
@@ -45,7 +58,23 @@ def build_data(config: DictConfig) -> DataModule:
     options = {name: config.data[name] for name in DATA_OPTIONS}
     source = {name: value for name, value in config.data.items() if name not in (*DATA_OPTIONS, "task")}
     _require_accepted("data", source)
-    return DataModule(lambda: hydra.utils.instantiate(source, _convert_="all"), seed=config.seed, **options)
+
+    def read() -> Dataset:
+        dataset = _instantiate("data", source)
+        if not isinstance(dataset, Dataset):
+            raise Refusal(
+                "data._target_ must return a mlplab.data.dataset.Dataset",
+                f"{source['_target_']} returned {type(dataset).__name__}",
+                "Dataset(name, features, targets)",
+            )
+        task = config.data.get("task", "auto")
+        if task not in ("auto", dataset.kind):
+            raise Refusal(
+                f"data.task must fit the data, which are {dataset.kind}", f"data.task={task}", "data.task=auto"
+            )
+        return dataset
+
+    return DataModule(read, seed=config.seed, **options)
 
 
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
@@ -57,15 +86,15 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     seed_generators(derive_seed(config.seed, "initialization"))
     shapes = {"in_features": task.n_features, "out_features": n_outputs(objective, task)}
     _require_accepted("model", {**model_config, **shapes})
-    model: nn.Module = hydra.utils.instantiate(model_config, **shapes, _convert_="all")
-    _require_accepted("optimizer", config.optimizer)
+    model = _instantiate("model", model_config, **shapes)
+    _require_outputs(model, model_config, data, shapes["out_features"])
     scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
     require_known_options(**scheduler)
     learner = Learner(
         model=model,
         objective=objective,
         task=task,
-        optimizer=hydra.utils.instantiate(config.optimizer, _convert_="all"),
+        optimizer=_optimizer_factory(config, model),
         scheduler=scheduler,
         l1=config.regularization.l1,
         l2=config.regularization.l2,
@@ -83,7 +112,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 def build_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks of conf/callbacks, in the order of the file."""
     nodes = (config.get("callbacks") or {}).values()
-    return [hydra.utils.instantiate(node, _convert_="all") for node in nodes if node]
+    return [_instantiate("callbacks", node) for node in nodes if node]
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:
@@ -116,6 +145,13 @@ def build_trainer(
     torch.set_num_threads(_sensible_threads(data, learner) if threads == "auto" else threads)
     accepted = inspect.signature(pl.Trainer).parameters
     unknown = [name for name in flags if name not in accepted]
+    interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
+    if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
+        raise Refusal(
+            f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
+            f"trainer.val_check_interval={interval}",
+            f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
+        )
     if unknown:
         near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
         raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
@@ -135,6 +171,66 @@ def build_trainer(
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
     use_lean_loop(trainer)
     return trainer
+
+
+def _instantiate(group: str, node: Any, **arguments: Any) -> Any:
+    """Builds what a part of the configuration names.
+
+    Raises:
+        Refusal: it could not be built; with the error of the code that failed, and where that was.
+    """
+    try:
+        return hydra.utils.instantiate(node, **arguments, _convert_="all")
+    except InstantiationException as failure:
+        cause = failure.__cause__ or failure
+        if isinstance(cause, Refusal):
+            raise cause from None
+        reason = " ".join(str(cause).split())
+        place = traceback.extract_tb(cause.__traceback__)[-1]
+        raise Refusal(
+            f"{group} must be built by {node.get('_target_')} without an error",
+            f"{type(cause).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})",
+            "HYDRA_FULL_ERROR=1 for the traceback",
+        ) from cause
+
+
+def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
+    """What lacks only the parameters. Tried once here, so that it is refused before the run begins."""
+    _require_accepted("optimizer", config.optimizer)
+    if not config.optimizer.get("_partial_"):
+        raise Refusal(
+            "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
+        )
+    factory: OptimizerFactory = _instantiate("optimizer", config.optimizer)
+    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
+    return factory
+
+
+def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
+    """Passes two rows through the network, as in evaluation.
+
+    Raises:
+        Refusal: it is none, or its outputs have another shape than (B, `n_outputs`).
+    """
+    target = model_config["_target_"]
+    if not isinstance(model, nn.Module):
+        raise Refusal("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
+    rows = data.part("train")[0][:2]
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(rows)
+    except Exception:
+        return  # a fault of the network's own code: training meets it again, and records it with its traceback
+    finally:
+        model.train()
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != (len(rows), n_outputs):
+        raise Refusal(
+            f"the network's outputs must have shape (B, {n_outputs})",
+            f"{target} gave {shape} for {len(rows)} rows",
+            "out_features as the width of its last layer",
+        )
 
 
 def _require_accepted(group: str, node: Any) -> None:

@@ -78,8 +78,16 @@ class LeanEpochLoop(_TrainingEpochLoop):
             and len(inspect.signature(module.training_step).parameters) == 2
         )
 
+    stop_requested = False
+    """Set from outside, in any process: all of several processes stop together before their next step."""
+
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """One mini-batch, as `_TrainingEpochLoop.advance`."""
+        strategy = self.trainer.strategy
+        if self.trainer.world_size > 1 and strategy.reduce_boolean_decision(self.stop_requested, all=False):
+            self.stop_requested = self.trainer.should_stop = True
+            self.trainer.fit_loop.min_epochs = 0
+            raise StopIteration
         if self.restarting or not self._is_lean:
             super().advance(data_fetcher)
             return

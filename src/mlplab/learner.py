@@ -185,6 +185,8 @@ class Learner(pl.LightningModule):
         )
         if schedule is None:
             return optimizer
+        if self.scheduler["name"] == "plateau":
+            schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # there is nothing to see in other epochs
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

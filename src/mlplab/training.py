@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +21,7 @@ from mlplab.building import build_callbacks, build_data, build_learner, build_lo
 from mlplab.callbacks import Checkpoints, Divergence, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
-from mlplab.errors import RunFailed, RunStopped
+from mlplab.errors import Refusal, RunFailed, RunStopped
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
@@ -52,8 +54,7 @@ def train(config: DictConfig) -> float:
     loggers = build_loggers(config)
     trainer = build_trainer(config, [*build_callbacks(config), Status(directory)], loggers, data, learner)
     if not _is_first_process():
-        trainer.fit(learner, data)
-        _test_best(trainer, learner, data)
+        _follow(trainer, learner, data)
         return math.nan
 
     directory.claim()
@@ -64,7 +65,7 @@ def train(config: DictConfig) -> float:
 
         directory.begin_phase("fit")
         with stop_on_signal(trainer) as interruption:
-            trainer.fit(learner, data)
+            _fit(trainer, learner, data)
         ended = why_it_ended(trainer, interruption)
 
         directory.begin_phase("test")
@@ -85,10 +86,28 @@ def train(config: DictConfig) -> float:
             if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
                 directory.end("failed", message)
                 log.warning(message)
+                print(message, file=sys.stderr, flush=True)
                 return math.nan
             raise RunFailed(message)
         directory.end("finished", ended)
     return result["objective"] if result["objective"] is not None else math.nan
+
+
+def _fit(trainer: pl.Trainer, learner: Learner, data: DataModule) -> None:
+    try:
+        trainer.fit(learner, data)
+    except MisconfigurationException as error:  # flags that only turn out not to fit the data
+        reason = " ".join(str(error).split())
+        raise Refusal("trainer must be given flags that fit the data", reason, "trainer=auto") from error
+
+
+def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule) -> None:
+    """What a process other than the first does: it trains along, and writes nothing."""
+    with stop_on_signal(trainer):
+        trainer.fit(learner, data)
+    if not trainer.fit_loop.epoch_loop.stop_requested:  # see LeanEpochLoop
+        _validation_of_best(trainer, learner, data, interrupted=False)
+        _test_best(trainer, learner, data)
 
 
 def _is_first_process() -> bool:
@@ -122,7 +141,7 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
         return f"diverged: {divergence.reason}"
     reason = None if early_stopping is None else early_stopping.stopping_reason
     if reason == EarlyStoppingReason.NON_FINITE_METRIC:
-        return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch}"
+        return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch + 1}"
     if interruption.received:
         return "stopped"
     if reason not in (None, EarlyStoppingReason.NOT_STOPPED):

@@ -45,7 +45,8 @@ class Checkpoints(Checkpoint):
             score = float(metrics[self.monitor])
             if score < self.best_score if self.mode == "min" else score > self.best_score:
                 self.best_score = score
-                self.best_epoch, self.best_step = trainer.current_epoch, trainer.global_step
+                # Epochs are counted from 1, as the table and the progress line count them.
+                self.best_epoch, self.best_step = trainer.current_epoch + 1, trainer.global_step
                 self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
                 self.best_weights = {name: v.detach().clone() for name, v in pl_module.state_dict().items()}
                 self._best_is_written = False

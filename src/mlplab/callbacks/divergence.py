@@ -21,6 +21,8 @@ class Divergence(Callback):
         for name in ("train/loss", self.monitor):
             value = trainer.callback_metrics.get(name)
             if value is not None and not math.isfinite(float(value)):
-                self.reason = f"{name} is {float(value)} in epoch {trainer.current_epoch}, step {trainer.global_step}"
+                self.reason = (
+                    f"{name} is {float(value)} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+                )
                 trainer.should_stop = True
                 return

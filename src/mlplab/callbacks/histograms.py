@@ -1,6 +1,6 @@
 """Histograms of weights and biases, in TensorBoard."""
 
-import math
+import contextlib
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -38,5 +38,6 @@ class Histograms(Callback):
             if isinstance(logger, TensorBoardLogger):
                 for name, parameter in network.named_parameters():
                     values = parameter.detach()
-                    if math.isfinite(float(values.abs().max())):  # a diverged network has no distribution to draw
+                    # A diverged network, or one about to be, has no distribution that can be drawn.
+                    with contextlib.suppress(ValueError):
                         logger.experiment.add_histogram(name, values, step)

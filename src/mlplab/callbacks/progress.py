@@ -1,5 +1,6 @@
 """One line that says how training goes, drawn by the clock."""
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -56,5 +57,6 @@ class ProgressLine(ProgressBar):
         )
         line = f"epoch {trainer.current_epoch + 1}{limit} {share:4.0%}  step {trainer.global_step}  {metrics}"
         line = f"{line}  {now - self._began:.0f} s"
-        sys.stderr.write(f"\r\033[K{line[:110]}" if self._is_terminal else f"{line}\n")
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\033[K{line[:width]}" if self._is_terminal else f"{line}\n")
         sys.stderr.flush()

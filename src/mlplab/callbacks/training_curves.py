@@ -20,9 +20,16 @@ class TrainingCurves(Callback):
     """
 
     def __init__(self) -> None:
+        self._rate = 0.0
         self._losses: list[Tensor] = []
         self._rows: list[int] = []
         self._logged: list[tuple[int, Tensor, float]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # A schedule has moved on by the end of the step: this is the rate that the update uses.
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,13 +42,16 @@ class TrainingCurves(Callback):
         step = trainer.global_step
         is_new = not self._logged or self._logged[-1][0] != step
         if step % trainer.log_every_n_steps == 0 and is_new:  # type: ignore[attr-defined]
-            self._logged.append((step, loss, trainer.optimizers[0].param_groups[0]["lr"]))
+            self._logged.append((step, loss, self._rate))
             if len(self._logged) >= STEPS_HELD:
                 self._write_steps(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._losses:
             rows = torch.tensor(self._rows, dtype=torch.float64)
+            if trainer.world_size > 1:
+                # The rows of the whole batch: the loss of each process is scaled so that their mean is the batch's.
+                rows = trainer.strategy.reduce(rows.to(pl_module.device), reduce_op="sum").cpu()
             losses = torch.stack(self._losses).to("cpu", torch.float64)
             mean = torch.dot(losses, rows) / rows.sum()
             pl_module.log("train/loss", mean.to(torch.float32), sync_dist=trainer.world_size > 1)

@@ -10,6 +10,21 @@ from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, nearest, show
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 
+REQUIRED = {
+    "data": "digits",
+    "model": "mlp",
+    "loss": "auto",
+    "optimizer": "adam",
+    "scheduler": "none",
+    "trainer": "auto",
+    "regularization": "{l1: 0, l2: 0, applies_to: [weight]}",
+    "paths": "{logs: logs}",
+    "seed": "0",
+    "monitor": "val/loss",
+    "mode": "min",
+}
+"""What no run can do without, with an example."""
+
 
 def check_job_of_sweep(config: DictConfig) -> None:
     """What `check` checks, and what only a sweep's job must keep.
@@ -34,6 +49,16 @@ def check(config: DictConfig) -> None:
     Raises:
         Refusal: for the first value that breaks its rule, or the first two that do not go together.
     """
+    for group, example in REQUIRED.items():
+        if config.get(group) is None:
+            raise Refusal(f"{group} must be chosen", f"{group}=null, or ~{group}", f"{group}={example}")
+    for group in ("experiment", "debug"):
+        if config.get(group) is not None:
+            raise Refusal(
+                f"a file of conf/{group} must begin with the line `# @package _global_`",
+                f"one whose values land under `{group}`, where nothing reads them",
+                "adding that line",
+            )
     rules = dict(RULES)
     if _select(config, "model._target_") == "mlplab.models.MLP":
         rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
@@ -121,6 +146,31 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
             )
 
 
+def _epochs_have_an_order(config: DictConfig) -> None:
+    least, most = _select(config, "trainer.min_epochs"), _select(config, "trainer.max_epochs")
+    if least is not None and most not in (None, -1) and least > most:
+        raise Refusal(
+            "trainer.min_epochs must not exceed trainer.max_epochs",
+            f"trainer.min_epochs={least} trainer.max_epochs={most}",
+            f"trainer.max_epochs={least}",
+        )
+
+
+def _processes_can_share(config: DictConfig) -> None:
+    devices = _select(config, "trainer.devices")
+    alone = devices in (1, "1") or (devices == "auto" and _select(config, "trainer.strategy") == "auto")
+    if (
+        not alone
+        and _select(config, "model.normalization") == "batch"
+        and not _select(config, "trainer.sync_batchnorm")
+    ):
+        raise Refusal(
+            "batch normalisation over several processes must share its statistics",
+            "model.normalization=batch without trainer.sync_batchnorm",
+            "model.normalization=layer, or on GPUs +trainer.sync_batchnorm=true",
+        )
+
+
 def _plateau_is_validated(config: DictConfig) -> None:
     if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
         raise Refusal("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
@@ -151,6 +201,8 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _batch_normalization_has_a_batch,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
+    _epochs_have_an_order,
+    _processes_can_share,
     _schedule_knows_the_end,
 )
 """Checks of values that are each possible, but not together."""

@@ -16,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
@@ -23,6 +24,9 @@ from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+OPTIONAL_GROUPS = ("experiment", "debug")
+"""Groups of which nothing need be chosen."""
 
 
 def run_command(main: Callable[[], None], root: Path) -> int:
@@ -38,9 +42,12 @@ def run_command(main: Callable[[], None], root: Path) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     wants_traceback = _wants_traceback()
     register_resolvers(root)
-    overrides = [word for word in sys.argv[1:] if not word.startswith("-") and ("=" in word or word[0] == "~")]
+    is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
+    if is_sweep:  # wherever it stands: argparse wants flags before the first override
+        sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
+    overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     try:
-        if {"-m", "--multirun"} & set(sys.argv[1:]):
+        if is_sweep:
             check_sweep(overrides, root / "conf")
         main()
     except RunStopped as stopped:
@@ -51,11 +58,18 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         if wants_traceback:
             raise
         return _report(error, _status(error))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        # Hydra raises a bare ValueError for some command lines; from a job it would be a fault of the code.
-        if wants_traceback or (_job_has_begun and isinstance(error, ValueError)):
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        if wants_traceback:
             raise
         return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
+    except (ValueError, IndexError) as error:
+        # Hydra raises these for some command lines; from a job they would be a fault of the code.
+        if wants_traceback or _job_has_begun:
+            raise
+        return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except OSError as error:
         if wants_traceback or _job_has_begun:
             raise
@@ -80,7 +94,7 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
             raise
         raise SystemExit(_report(error, _status(error))) from None
     finally:
-        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir), stop=Path(config.paths.logs).parent)
+        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
 
 
 _job_has_begun = False
@@ -94,16 +108,17 @@ def _status(error: Refusal | RunFailed) -> int:
     return EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED
 
 
-def _remove_if_empty(directory: Path, stop: Path) -> None:
-    """Takes away the directory that Hydra made for a run that was refused, and its parents if they are empty."""
-    while directory != stop and directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
-        directory = directory.parent
-
-
 def _report(message: object, status: int) -> int:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
     return status
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """Takes away the directory that Hydra made for a run that was refused, and runs/ and logs/ if they are empty."""
+    for folder in (directory, *directory.parents[:2]):
+        if folder == Path.cwd() or not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def check_sweep(overrides: Sequence[str], conf: Path) -> None:
@@ -115,7 +130,7 @@ def check_sweep(overrides: Sequence[str], conf: Path) -> None:
         Refusal: for the first value that cannot be run.
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
-        alternatives = [_alternatives(o) for o in OverridesParser.create().parse_overrides(list(overrides))]
+        alternatives = [_alternatives(override) for override in _parsed(overrides)]
         first = [values[0] for values in alternatives if values]
         check_job_of_sweep(compose("config", overrides=first))
         for position, values in enumerate(v for v in alternatives if v):
@@ -143,12 +158,31 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
             "optimizer=adam" if is_bare else "quotes around it, as in 'key=\"some text\"'",
         )
     with initialize_config_dir(str(conf), version_base="1.3"):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        return (
-            _unknown_choice(parsed)
-            or _unknown_key(parsed)
-            or Refusal("the configuration must compose", str(error).splitlines()[0], "python train.py --help")
-        )
+        try:
+            parsed = _parsed(overrides)
+            known = _unknown_choice(parsed) or _sweep_without_flag(parsed) or _unknown_key(parsed)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            known = None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return known or Refusal("the configuration must compose", reason, "python train.py --help")
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    loader = GlobalHydra.instance().config_loader()
+    return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+
+
+def _sweep_without_flag(overrides: Sequence[Override]) -> Refusal | None:
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        return None
+    for override in overrides:
+        if override.is_sweep_override():
+            given = override.input_line or override.key_or_group
+            remedy = f"python train.py -m {given}"
+            if override.key_or_group.endswith(("dims", "betas", "applies_to", "class_weights")):
+                remedy = f"{override.key_or_group}=[{given.partition('=')[2]}]"
+            return Refusal("a single run must have a single value of each name", given, remedy)
+    return None
 
 
 def _group_choices(group: str) -> list[str]:
@@ -167,7 +201,9 @@ def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
         group = override.key_or_group
         choices = _group_choices(group) if group else []
         for value in _values(override) if choices else []:
-            if value is not None and not isinstance(value, list) and str(value) not in choices:
+            if value is None and group in OPTIONAL_GROUPS:
+                continue
+            if not isinstance(value, list) and str(value) not in choices:
                 example = nearest_name(str(value), choices) or choices[0]
                 return Refusal(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}")
     return None
@@ -178,6 +214,9 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     keys = _keys_with(groups)
     for override in overrides:
         key = override.key_or_group
+        if override.is_add() and key in keys:
+            plain = override.input_line[1:] if override.input_line else key
+            return Refusal("a + must stand before a name that the configuration lacks", f"+{plain}", plain)
         if key in keys or override.is_add() or override.is_force_add() or key.startswith("hydra"):
             continue
         given = override.input_line or key

@@ -1,6 +1,7 @@
 """What each value of the configuration must be. Imports nothing heavy."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,7 +64,9 @@ def optional(rule: Rule) -> Rule:
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "mode": one_of(("min", "max"), "min"),
-    "data.batch_size": Rule(lambda v: v == "full" or (_is_integer(v) and v >= 1), "a positive integer, or full", "32"),
+    "data.batch_size": Rule(
+        lambda v: v == "full" or (_is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
+    ),
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
@@ -106,7 +109,7 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.histograms.every_n_epochs": COUNT,
-    "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps", "tpu"), "auto"),
+    "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,
     "trainer.max_steps": Rule(lambda v: _is_integer(v) and v >= -1, "-1 (no limit), or an integer of 0 or more", "-1"),
@@ -127,7 +130,23 @@ RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": optional(NOT_NEGATIVE),
     "trainer.gradient_clip_algorithm": one_of(("norm", "value"), "norm"),
     "trainer.detect_anomaly": SWITCH,
-    "trainer.threads": Rule(lambda v: v == "auto" or (_is_integer(v) and v >= 1), "auto, or a positive integer", "1"),
+    "trainer.threads": Rule(
+        lambda v: v == "auto" or (_is_integer(v) and 1 <= v <= 1024), "auto, or a positive integer up to 1024", "1"
+    ),
+    "trainer.val_check_interval": Rule(
+        lambda v: v is None or (isinstance(v, float) and 0 < v <= 1) or (_is_integer(v) and v >= 1),
+        "null, a share in (0.0, 1.0], or a number of batches",
+        "0.5",
+    ),
+    "trainer.num_sanity_val_steps": Rule(lambda v: _is_integer(v) and v >= -1, "an integer of -1 or more", "0"),
+    "trainer.max_time": Rule(
+        lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", v) is not None),
+        "null, or days:hours:minutes:seconds with two digits each",
+        "00:00:10:00",
+    ),
+    "trainer.deterministic": Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn", "true"),
+    "data.task": one_of(("auto", "classification", "regression"), "auto"),
+    "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
 }
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by

@@ -38,6 +38,14 @@ class Dataset:
             Refusal: the arrays do not fit each other, hold a value that is not finite, or name classes that do
                 not exist.
         """
+        for role, array in (("features", self.features), ("targets", self.targets)):
+            if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+                kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise Refusal(
+                    f"{self.name}: {role} must be a NumPy array of numbers",
+                    f"{kind}",
+                    "np.asarray(…), with classes numbered from 0",
+                )
         if self.features.ndim != 2 or self.targets.ndim != 1 or len(self.features) != len(self.targets):
             raise Refusal(
                 f"{self.name}: features must have shape (N, F) and targets (N,)",
@@ -46,6 +54,14 @@ class Dataset:
             )
         if len(self.targets) == 0:
             raise Refusal(f"{self.name}: there must be a row", "there is none", "another source")
+        if self.features.shape[1] == 0 or len(self.feature_names) not in (0, self.features.shape[1]):
+            raise Refusal(
+                f"{self.name}: there must be at least one feature, and a name for each or for none",
+                f"{self.features.shape[1]} features and {len(self.feature_names)} names",
+                "feature_names=()",
+            )
+        if len(self.class_names) == 1:
+            raise Refusal(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise Refusal(

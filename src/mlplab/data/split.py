@@ -31,9 +31,10 @@ def split_rows(dataset: Dataset, *, validation_fraction: float, test_fraction: f
     n_rows = len(dataset.targets)
     n_test, n_val = round(test_fraction * n_rows), round(validation_fraction * n_rows)
     n_train = n_rows - n_test - n_val
-    if min(n_train, n_val, n_test) < 1:
+    least = 1 if dataset.class_names else 2  # r2 wants to see the target vary
+    if min(n_train, n_val, n_test) < least:
         raise Refusal(
-            "the training, validation and test part must each have a row",
+            f"the training, validation and test part must each have {'a row' if least == 1 else 'two rows'}",
             f"{n_train}, {n_val} and {n_test} of {n_rows} rows",
             "data.validation_fraction=0.15 data.test_fraction=0.15, on more rows",
         )

@@ -39,4 +39,6 @@ def build_optimizer(
         return factory(groups)
     except (TypeError, ValueError) as error:
         name = getattr(rule, "__name__", str(rule))
-        raise Refusal(f"{name} must be given options that it takes", str(error), "see conf/optimizer") from error
+        raise Refusal(
+            f"{name} must be given options that it takes", str(error), "the values of its file in conf/optimizer"
+        ) from error

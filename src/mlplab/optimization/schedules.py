@@ -85,12 +85,24 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
+REQUIRED_OPTIONS = {
+    "step": ("step_size",),
+    "exponential": ("gamma",),
+    "cosine": ("min_lr",),
+    "warmup_cosine": ("warmup_fraction", "min_lr"),
+}
+"""What a schedule cannot do without."""
+
+
 def require_known_options(name: str, **options: Any) -> None:
     """Refuses what a schedule does not take.
 
     Raises:
-        Refusal: there is no schedule of that name, or it takes no option of one of these names.
+        Refusal: there is no schedule of that name, or it takes no option of one of these names, or lacks one.
     """
+    for option in REQUIRED_OPTIONS.get(name, ()):
+        if option not in options:
+            raise Refusal(f"scheduler={name} must be given {option}", f"scheduler.name={name}", f"scheduler={name}")
     known = () if name == "none" else SCHEDULES[name].options if name in SCHEDULES else None
     if known is None:
         raise Refusal(f"scheduler must be one of none, {', '.join(SCHEDULES)}", f"scheduler={name}", "scheduler=cosine")

@@ -36,12 +36,15 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+                raise FileExistsError
             os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
             self.figures.mkdir(exist_ok=True)
         except FileExistsError:
-            given = f"{self.path} {'holds another run' if self.path.is_dir() else 'is a file'}"
-            raise Refusal("a run's directory must be its own", given, "another name for it") from None
+            has_run = (self.path / "status.json").exists()
+            given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
+            raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
         except OSError as error:
             raise Refusal(
                 "the run's directory must be writable",

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.data.module import DataModule
-from mlplab.errors import RunFailed, RunStopped
+from mlplab.errors import Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.manifest import describe_environment
@@ -26,6 +26,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
+    log.propagate = False  # who reads the terminal is told once, by the command line
     logging.captureWarnings(False)
     try:
         yield
@@ -35,7 +36,8 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except KeyboardInterrupt:
         directory.end("stopped", "Ctrl-C, before anything was saved")
         raise
-    except RunFailed as failed:
+    except (RunFailed, Refusal) as failed:
+        log.error(str(failed))
         directory.end("failed", str(failed))
         raise
     except BaseException as error:

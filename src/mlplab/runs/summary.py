@@ -1,6 +1,7 @@
 """What a run says on the terminal, before and after."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
     best = result["best_epoch"]
     table = Table(title=None)
     table.add_column("metric")
-    table.add_column("validation" if best is None else f"validation (epoch {best + 1})", justify="right")
+    table.add_column("validation" if best is None else f"validation (epoch {best})", justify="right")
     table.add_column("test", justify="right")
     validation = {name.removeprefix("val/"): value for name, value in result["validation"].items()}
     test = {name.removeprefix("test/"): value for name, value in result["test"].items()}
@@ -71,7 +72,7 @@ def logs_of(directory: Path) -> Path:
 def shortest(path: Path) -> str:
     """The path as one would type it from here."""
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative
+    return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)
 
 
 def _count(number: int, noun: str) -> str:
