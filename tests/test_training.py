@@ -96,8 +96,8 @@ def test_convergence_is_patience_epochs_without_improvement(train_run: Any) -> N
             break
     assert run.result["ended"] == "converged"
     assert run.result["epochs"] == len(losses) == (stop or -1) + 1
-    assert run.result["best_epoch"] == losses.index(min(losses))
-    assert run.result["best_step"] == 40 * (run.result["best_epoch"] + 1)
+    assert run.result["best_epoch"] == losses.index(min(losses)) + 1
+    assert run.result["best_step"] == 40 * run.result["best_epoch"]
     assert run.objective == pytest.approx(min(losses), rel=1e-6)
 
 
@@ -202,7 +202,7 @@ def test_regression_is_reported_in_the_targets_own_unit(train_run: Any) -> None:
 def test_the_test_part_is_judged_with_the_checkpoint_that_validation_chose(train_run: Any, make_config: Any) -> None:
     overrides = ["data=breast_cancer", "optimizer.lr=0.05", "callbacks.early_stopping.patience=8"]
     run = train_run("callbacks=minimal", "logger=none", *overrides)
-    assert run.result["best_epoch"] < run.result["epochs"] - 1
+    assert run.result["best_epoch"] < run.result["epochs"]
     data = build_data(make_config(*overrides))
     dataset = data.source()
     data.setup()
@@ -230,7 +230,7 @@ def test_a_run_without_validation_in_training_is_still_tested(train_run: Any, ov
 
 
 def test_divergence_is_a_failed_run_with_advice(train_run: Any, tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"diverged: .* is nan in epoch 0, step 40; try a smaller optimizer.lr"):
+    with pytest.raises(RunFailed, match=r"diverged: .* is nan in epoch 1, step 40; try a smaller optimizer.lr"):
         train_run(*QUICK, "optimizer=sgd", "optimizer.lr=1e6")
     status, result = (json.loads((tmp_path / "run_0" / f"{name}.json").read_text()) for name in ("status", "result"))
     assert status["state"] == "failed"

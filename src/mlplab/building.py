@@ -69,9 +69,7 @@ def build_data(config: DictConfig) -> DataModule:
             )
         task = config.data.get("task", "auto")
         if task not in ("auto", dataset.kind):
-            raise Refusal(
-                f"data.task must fit the data, which are {dataset.kind}", f"data.task={task}", "data.task=auto"
-            )
+            raise Refusal(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset
 
     return DataModule(read, seed=config.seed, **options)

@@ -241,7 +241,7 @@ def test_the_curve_of_the_accuracy_ends_at_the_accuracy_of_the_last_epoch(look: 
         result = json.loads((logs / "sweeps" / "two" / job / "result.json").read_text())
         assert step == result["steps"] - 1
         assert 0.5 < value <= 1.0
-        if result["best_epoch"] == result["epochs"] - 1:
+        if result["best_epoch"] == result["epochs"]:
             assert value == pytest.approx(result["validation"]["val/accuracy"], abs=1e-4)  # four digits are shown
 
 

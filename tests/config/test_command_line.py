@@ -45,6 +45,16 @@ REFUSED = [
     ("optimizer.momentum=0.5", "try: optimizer=momentum optimizer.momentum=0.5"),
     ("model.hidden_dims=[8", "does not parse"),
     ("adam", "must consist of GROUP=CHOICE and key=value"),
+    ("", "must consist of GROUP=CHOICE and key=value"),
+    ("=3", "must compose"),
+    ("optimizer=SGD", "try: optimizer=sgd"),
+    ("optimizer=null", "optimizer must be one of"),
+    ("~optimizer", "optimizer must be chosen"),
+    ("seed=1,2", "try: python train.py -m seed=1,2"),
+    ("model.hidden_dims=64,32", "try: model.hidden_dims=[64,32]"),
+    ("+optimizer.fused=true", "a + must stand before a name that the configuration lacks"),
+    ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
+    ("epochs=5", "try: trainer.max_epochs=5"),
 ]
 
 
@@ -138,3 +148,25 @@ def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path
         for path in sorted((tmp_path / "logs" / "sweeps" / "study").glob("*/status.json"))
     ]
     assert states == [True, False]
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere(type_command: Any, tmp_path: Path) -> None:
+    quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
+    done = type_command("data=iris", *quick, "-m", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ended ") == 2
+
+
+@pytest.mark.parametrize("value", ["", "null", "3"])
+def test_a_folder_for_the_logs_without_a_name_is_refused(root: Path, tmp_path: Path, value: str) -> None:
+    command = [sys.executable, str(root / "train.py"), f"paths.logs={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "paths.logs must be the name of a folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(root: Path) -> None:
+    shell = f"{sys.executable} {root / 'train.py'} --help | head -1"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

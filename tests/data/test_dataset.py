@@ -48,9 +48,24 @@ def test_a_feature_that_is_not_finite_is_refused_with_its_row(value: float, row:
     assert f"row {row} " in refusal.value.given
 
 
+@pytest.mark.parametrize("targets", [["a", "b", "b"], np.array(["a", "b", "b"]), np.array([False, True, True]), None])
+def test_targets_that_are_no_array_of_numbers_are_refused(targets: Any) -> None:
+    with pytest.raises(Refusal, match="targets must be a NumPy array of numbers"):
+        classes(targets)
+
+
+def test_one_class_and_names_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(Refusal, match="at least two classes"):
+        Dataset("toy", FEATURES, np.array([0, 0, 0]), class_names=("only",))
+    with pytest.raises(Refusal, match="a name for each or for none"):
+        Dataset("toy", FEATURES, np.arange(3.0), feature_names=("one",) * 9)
+    with pytest.raises(Refusal, match="at least one feature"):
+        Dataset("toy", np.zeros((3, 0)), np.arange(3.0))
+
+
 @pytest.mark.parametrize(
     "targets",
-    [np.array([0, 1, 2]), np.array([0, -1, 1]), np.array([0.0, 1.0, 1.0]), np.array([False, True, True])],
+    [np.array([0, 1, 2]), np.array([0, -1, 1]), np.array([0.0, 1.0, 1.0])],
 )
 def test_targets_that_are_no_class_indices_are_refused(targets: Any) -> None:
     with pytest.raises(Refusal) as refusal:

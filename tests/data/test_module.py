@@ -234,9 +234,9 @@ def test_a_constant_feature_is_zero_everywhere() -> None:
 
 def test_what_cannot_be_split_is_refused_and_leaves_nothing_half_done() -> None:
     data = DataModule(lambda: Dataset("few", np.zeros((3, 1)), np.arange(3.0)))
-    with pytest.raises(Refusal, match="must each have a row"):
+    with pytest.raises(Refusal, match="must each have two rows"):
         data.setup()
-    with pytest.raises(Refusal, match="must each have a row"):
+    with pytest.raises(Refusal, match="must each have two rows"):
         data.setup()
 
 

@@ -40,8 +40,8 @@ def test_every_row_is_in_exactly_one_part_of_the_size_that_was_asked_for_or_the_
     n_rows: int, validation: float, test: float, seed: int
 ) -> None:
     n_val, n_test = round(validation * n_rows), round(test * n_rows)
-    if min(n_val, n_test, n_rows - n_val - n_test) < 1:
-        with pytest.raises(Refusal, match="must each have a row"):
+    if min(n_val, n_test, n_rows - n_val - n_test) < 2:
+        with pytest.raises(Refusal, match="must each have two rows"):
             split(numbers(n_rows), validation, test, seed)
         return
     train, val, test_rows = parts(split(numbers(n_rows), validation, test, seed))
@@ -113,7 +113,7 @@ def test_a_split_of_a_regression_is_random_and_not_by_the_order_of_the_rows() ->
 def test_too_few_rows_are_refused_with_the_parts_they_would_make(n_rows: int, given: str) -> None:
     with pytest.raises(Refusal) as refusal:
         split(numbers(n_rows))
-    assert refusal.value.must == "the training, validation and test part must each have a row"
+    assert refusal.value.must == "the training, validation and test part must each have two rows"
     assert given in refusal.value.given
     assert "data.validation_fraction" in refusal.value.remedy
 

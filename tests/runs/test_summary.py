@@ -7,7 +7,7 @@ import pytest
 from mlplab.runs.summary import describe_after, logs_of, shortest
 
 RESULT = {
-    "ended": "converged", "epochs": 1, "steps": 1234, "best_epoch": 0,
+    "ended": "converged", "epochs": 1, "steps": 1234, "best_epoch": 1,
     "validation": {"val/loss": 0.5, "val/mse": 12345.678}, "test": {"test/loss": None, "test/r2": -0.25},
 }  # fmt: skip
 

@@ -88,7 +88,11 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
     global _job_has_begun
     _job_has_begun = True
     try:
-        return train(config)
+        try:
+            return train(config)
+        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+            reason = " ".join(str(error).split())
+            raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
     except (Refusal, RunFailed) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or _wants_traceback():
             raise

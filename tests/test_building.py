@@ -1,0 +1,140 @@
+"""Mistakes in what people add of their own: one message that says where, before the run begins."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlplab.data import bundled
+from mlplab.data.dataset import Dataset
+from mlplab.errors import Refusal
+
+QUICK = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
+
+
+class Own(nn.Module):
+    """A network whose outputs are what a test makes of them."""
+
+    answer: Callable[[torch.Tensor, int], Any]
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.layer, self.width = nn.Linear(in_features, out_features), out_features
+
+    def forward(self, features: torch.Tensor) -> Any:
+        return type(self).answer(self.layer(features), self.width)
+
+
+@pytest.fixture
+def own_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    import mlplab.models
+
+    def make(answer: Any) -> list[str]:
+        monkeypatch.setattr(mlplab.models, "Own", type("Own", (Own,), {"answer": staticmethod(answer)}), raising=False)
+        return [*QUICK, "~model", "+model={_target_:mlplab.models.Own}"]
+
+    return make
+
+
+@pytest.fixture
+def own_data(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    def make(source: Any) -> list[str]:
+        monkeypatch.setattr(bundled, "own", source, raising=False)
+        return [*QUICK, "~data", "+data={_target_:mlplab.data.bundled.own,batch_size:8,validation_fraction:0.2,"
+                "test_fraction:0.2,split_seed:0}"]  # fmt: skip
+
+    return make
+
+
+def broken_source() -> Dataset:
+    raise FileNotFoundError("no such file: missing.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (broken_source, r"without an error, however: FileNotFoundError: .*missing.csv \(test_building.py, line \d+\)"),
+        (lambda: None, "must return a mlplab.data.dataset.Dataset, however: .* returned NoneType"),
+        (lambda: Dataset("d", np.full((9, 2), np.nan), np.arange(9.0)), "every feature must be a finite number"),
+        (lambda: Dataset("d", np.zeros((9, 2)), np.array(["a"] * 9)), "targets must be a NumPy array of numbers"),
+        (lambda: Dataset("d", np.zeros((9, 2)), np.zeros(9)), "the target must vary"),
+    ],
+)
+def test_a_source_with_a_mistake_is_told_with_its_reason(
+    train_run: Any, own_data: Any, tmp_path: Any, source: Any, message: str
+) -> None:
+    with pytest.raises(Refusal, match=message):
+        train_run(*own_data(source))
+    assert list((tmp_path / "run_0").iterdir()) == []
+
+
+def test_a_task_that_is_not_that_of_the_data_is_refused(train_run: Any) -> None:
+    with pytest.raises(Refusal, match=r"data\.task must fit the data: classification, however: data\.task=regression"):
+        train_run(*QUICK, "data.task=regression")
+
+
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        (lambda outputs, width: None, "gave NoneType"),
+        (lambda outputs, width: (outputs,), "gave tuple"),
+        (lambda outputs, width: outputs[:, :-1], r"gave \(2, 9\)"),
+        (lambda outputs, width: outputs.sum(1), r"gave \(2,\)"),
+    ],
+)
+def test_outputs_of_another_shape_are_refused(
+    train_run: Any, own_model: Any, tmp_path: Any, answer: Any, given: str
+) -> None:
+    with pytest.raises(Refusal, match=given):
+        train_run(*own_model(answer))
+    assert list((tmp_path / "run_0").iterdir()) == []
+
+
+def test_a_model_that_cannot_be_built_is_told_with_its_reason(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlplab.models
+
+    def broken(in_features: int, out_features: int) -> nn.Module:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(mlplab.models, "broken", broken, raising=False)
+    with pytest.raises(Refusal, match=r"RuntimeError: planted \(test_building.py, line \d+\)"):
+        train_run(*QUICK, "~model", "+model={_target_:mlplab.models.broken}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer=nesterov", "optimizer.momentum=0"], "SGD must be given options that it takes, however: Nesterov"),
+        (["optimizer.betas=[0,0]"], "Adam must be given options that it takes"),
+        (["optimizer._partial_=false"], "must leave its parameters to be given later"),
+        (["trainer.val_check_interval=41"], "must not exceed the 40 batches of an epoch"),
+        (["trainer.precision=16-true"], "half precision in 16 bits must have a GPU"),
+        (["scheduler.name=step"], "scheduler=step must be given step_size"),
+        (["data.name=foo"], "data.name must be one of"),
+    ],
+)
+def test_what_can_only_be_known_with_the_parts_is_refused_before_the_run(
+    train_run: Any, tmp_path: Any, overrides: list[str], message: str
+) -> None:
+    if torch.cuda.is_available() and "precision" in overrides[0]:
+        pytest.skip("there is a GPU")
+    with pytest.raises(Refusal, match=message):
+        train_run(*QUICK, *overrides)
+    assert list((tmp_path / "run_0").iterdir()) == []
+
+
+def test_plateau_waits_for_the_epochs_that_are_validated(train_run: Any) -> None:
+    run = train_run("callbacks=minimal", "logger=none", "scheduler=plateau", "trainer.check_val_every_n_epoch=3",
+                    "trainer.max_epochs=4")  # fmt: skip
+    assert run.status["state"] == "finished"
+
+
+def test_a_folder_with_other_files_is_not_taken_for_a_run(train_run: Any, tmp_path: Any) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(Refusal, match="holds other files"):
+        train_run(*QUICK, directory=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
