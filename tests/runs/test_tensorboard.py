@@ -136,7 +136,6 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
     accumulator = events(run.directory / "tensorboard")
     scores = {f"{part}/{name}" for part in ("val", "test") for name in ("loss", "accuracy", "auroc", "f1")}
     assert set(accumulator.scalars.Keys()) == {
-        "epoch",
         "lr",
         "train/loss",
         "train/loss_step",

@@ -1,6 +1,7 @@
 """TensorBoard's event files, written when there is something to read."""
 
 import time
+from collections.abc import Mapping
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +22,11 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
         self.every_seconds = every_seconds
         self._last_flush = time.monotonic()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # Lightning adds the number of the epoch to every set of metrics: a curve that is the same for all runs.
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
     def save(self) -> None:
