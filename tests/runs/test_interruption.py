@@ -29,7 +29,9 @@ def start(root: Path, logs: Path, *words: str) -> tuple["subprocess.Popen[str]",
     return process, found[0].parents[1]
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
 def test_a_signal_ends_the_run_with_everything_saved(
     root: Path, tmp_path: Path, number: signal.Signals, name: str
 ) -> None:
