@@ -60,6 +60,12 @@ def test_the_loss_in_the_curve_is_that_of_the_rows(train_run: Any, changed: list
     assert plain == other
 
 
+def test_every_step_has_one_point_while_gradients_are_gathered(train_run: Any) -> None:
+    overrides = ["data=wine", "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
+    log = events(train_run(*overrides, "trainer.max_epochs=3"))  # 4 batches an epoch: 2 updates
+    assert [event.step for event in log.Scalars("train/loss_step")] == [1, 2, 3, 4, 5, 6]
+
+
 def test_clipping_does_not_show_in_the_gradient_norm(train_run: Any) -> None:
     overrides = ["data=wine", "trainer.max_steps=1", "trainer.log_every_n_steps=1"]
     plain, clipped = (

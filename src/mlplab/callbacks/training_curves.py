@@ -21,6 +21,7 @@ class TrainingCurves(Callback):
 
     def __init__(self) -> None:
         self._rate = 0.0
+        self._last_step = 0
         self._losses: list[Tensor] = []
         self._rows: list[int] = []
         self._logged: list[tuple[int, Tensor, float]] = []
@@ -40,8 +41,9 @@ class TrainingCurves(Callback):
         self._losses.append(loss)
         self._rows.append(_n_rows(batch))
         step = trainer.global_step
-        is_new = not self._logged or self._logged[-1][0] != step
-        if step % trainer.log_every_n_steps == 0 and is_new:  # type: ignore[attr-defined]
+        # While gradients are gathered, several batches stand at one step, also across the end of an epoch.
+        if step % trainer.log_every_n_steps == 0 and step > self._last_step:  # type: ignore[attr-defined]
+            self._last_step = step
             self._logged.append((step, loss, self._rate))
             if len(self._logged) >= STEPS_HELD:
                 self._write_steps(trainer)

@@ -37,8 +37,8 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         root: the project, where conf/ lies.
     """
     # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        os.environ.setdefault("MLPLAB_TRACEBACK", "1")
+    # The first process notes which it was, for those that it starts.
+    os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     wants_traceback = _wants_traceback()
     register_resolvers(root)
