@@ -1,11 +1,15 @@
 """A data set as arrays, as every source gives it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
+from mlplab.data.split import Rows, SplitRules
 from mlplab.errors import Refusal
 
 
@@ -15,12 +19,13 @@ class Dataset:
 
     Attributes:
         name: for people.
-        features: (N, F) floating point, finite.
+        features: (N, F) floating point, finite; or uint8, the grey values of pixels.
         targets: (N,): int64 class indices below C, or floating-point values for regression.
         feature_names: F names.
         class_names: C names; empty for regression.
         target_name: what the target is.
         unit: the target's unit, as text.
+        split_rules: what the data say about their split.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     target_name: str = "target"
     unit: str = ""
+    split_rules: SplitRules = field(default_factory=SplitRules)
 
     def __post_init__(self) -> None:
         """Checks what later code relies on.
@@ -92,3 +98,17 @@ class Dataset:
             digest.update(str((array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def fit(self, rows: Rows) -> Preprocessing:
+        """The preprocessing, fitted on these rows alone."""
+        features = self._tensor(rows)
+        return (ScalePixels if features.dtype == torch.uint8 else Standardize).fit(features)
+
+    def inputs(self, rows: Rows, preprocessing: Preprocessing) -> tuple[Tensor, ...]:
+        """These rows as the preprocessing takes them: features (n, F)."""
+        return (self._tensor(rows),)
+
+    def _tensor(self, rows: Rows) -> Tensor:
+        """Some rows as a tensor of their own, whatever layout and byte order the source's array has."""
+        features = self.features[rows]
+        return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))

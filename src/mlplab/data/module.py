@@ -1,7 +1,8 @@
 """The LightningDataModule: from a source to mini-batches."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -9,15 +10,37 @@ import torch
 from torch import Tensor
 
 from mlplab.data.batches import Batches
-from mlplab.data.dataset import Dataset
-from mlplab.data.preprocessing import Standardize
-from mlplab.data.split import Rows, split_rows
+from mlplab.data.preprocessing import Preprocessing
+from mlplab.data.split import Rows, Split, Splittable, split_rows
 from mlplab.errors import Refusal
 from mlplab.randomness import batch_order
 from mlplab.task import Task
 
 EVALUATION_BATCH_ROWS = 8192
 """Rows per batch in validation and test, where the size changes nothing but speed and memory."""
+
+BLOCK_ROWS = 1 << 16
+"""Rows that are preprocessed at once, so that intermediate values of a large table stay small."""
+
+
+class Source(Splittable, Protocol):
+    """What every data set gives, whether it is made of arrays or of a table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def target_name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    def fit(self, rows: Rows) -> Preprocessing:
+        """The preprocessing, fitted on these rows alone."""
+
+    def inputs(self, rows: Rows, preprocessing: Any) -> tuple[Tensor, ...]:
+        """These rows as the preprocessing takes them."""
 
 
 class DataModule(pl.LightningDataModule):
@@ -37,7 +60,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: Callable[[], Dataset],
+        source: Callable[[], Source],
         *,
         batch_size: int | Literal["full"] = 32,
         validation_fraction: float = 0.15,
@@ -50,6 +73,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.split_seed, self.seed = split_seed, seed
+        self.description: Any = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -60,21 +84,35 @@ class DataModule(pl.LightningDataModule):
         """
         if self._parts:
             return
-        dataset = self.source()
+        dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
+        self.preprocessor = dataset.fit(split.train)
+        targets = self._fit_targets(dataset, split.train)
+        describe = getattr(dataset, "describe", None)
+        self.description = describe(split, self.preprocessor) if describe else None
+        for part in ("train", "val", "test"):
+            rows = getattr(split, part)
+            self._parts[part] = (_features(dataset, rows, self.preprocessor), targets[torch.from_numpy(rows)])
+        features = self._parts["train"][0]
+        names = getattr(self.preprocessor, "feature_names", None) or getattr(dataset, "feature_names", ())
+        self.task = replace(self.task, n_features=features.shape[1], feature_names=tuple(names))
+
+    def read(self) -> tuple[Source, Split]:
+        """The data set as the source gives it, and which row goes to which part.
+
+        Raises:
+            Refusal: it cannot be read, or split.
+        """
+        dataset = self.source()
         split = split_rows(
             dataset,
             validation_fraction=self.validation_fraction,
             test_fraction=self.test_fraction,
             seed=self.split_seed,
         )
-        self.preprocessor = Standardize.fit(_features(dataset, split.train))
-        targets = self._fit_targets(dataset, split.train)
-        for part in ("train", "val", "test"):
-            rows = getattr(split, part)
-            self._parts[part] = (self.preprocessor(_features(dataset, rows)), targets[torch.from_numpy(rows)])
+        return dataset, split
 
-    def _fit_targets(self, dataset: Dataset, train_rows: Any) -> Tensor:
+    def _fit_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
         """Sets the task, and returns the targets as the network sees them: (N,) int64, or (N, 1) scaled float32."""
         mean, std = 0.0, 1.0
         if dataset.class_names:
@@ -91,8 +129,7 @@ class DataModule(pl.LightningDataModule):
             targets = torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
         self.task = Task(
             kind="classification" if dataset.class_names else "regression",
-            n_features=dataset.features.shape[1],
-            feature_names=dataset.feature_names,
+            n_features=0,
             class_names=dataset.class_names,
             target_name=dataset.target_name,
             unit=dataset.unit,
@@ -141,7 +178,13 @@ class DataModule(pl.LightningDataModule):
         return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)
 
 
-def _features(dataset: Dataset, rows: Rows) -> Tensor:
-    """Some rows as a tensor of their own, whatever layout and byte order the source's array has."""
-    features = dataset.features[rows]
-    return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))
+def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tensor:
+    """The preprocessed features (n, F) of some rows, block by block into a tensor of their own."""
+    features: Tensor | None = None
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        block = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
+        if features is None:
+            features = block if len(block) == len(rows) else block.new_empty((len(rows), block.shape[1]))
+        features[begin : begin + len(block)] = block
+    assert features is not None
+    return features

@@ -1,14 +1,42 @@
 """Which row goes to which part."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.data.dataset import Dataset
 from mlplab.errors import Refusal
 
 Rows = npt.NDArray[np.int64]
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SplitRules:
+    """What the data themselves say about their split; nothing, as it stands.
+
+    Attributes:
+        parts: (N,) "train", "val" or "test" where the part of a row is given, "" where it is still to be drawn.
+        groups: (N,) a number for each group of rows that must stay together.
+        times: (N,) when each row was; what is later goes to the later part.
+    """
+
+    parts: npt.NDArray[np.str_] | None = None
+    groups: npt.NDArray[np.int64] | None = None
+    times: npt.NDArray[np.float64] | None = None
+
+
+class Splittable(Protocol):
+    """What a data set must tell to be split."""
+
+    @property
+    def targets(self) -> npt.NDArray[np.generic]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def split_rules(self) -> SplitRules: ...
 
 
 @dataclass(frozen=True)
@@ -20,48 +48,138 @@ class Split:
     test: Rows
 
 
-def split_rows(dataset: Dataset, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
-    """A random split, for classification with the class shares kept in every part.
+def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
+    """Follows the data's own rules, and draws what they leave open.
+
+    A part that the data give is taken as it is. The others are drawn from the rest: at random, for
+    classification with the class shares kept in every part; with groups, whole groups at random; with times,
+    the latest rows as test part and those before them for validation.
 
     Raises:
         Refusal: a part would be empty, or a class has too few rows to be in each part.
     """
-    from sklearn.model_selection import train_test_split  # takes a second to import
-
-    n_rows = len(dataset.targets)
-    n_test, n_val = round(test_fraction * n_rows), round(validation_fraction * n_rows)
-    n_train = n_rows - n_test - n_val
-    least = 1 if dataset.class_names else 2  # r2 wants to see the target vary
-    if min(n_train, n_val, n_test) < least:
-        raise Refusal(
-            f"the training, validation and test part must each have {'a row' if least == 1 else 'two rows'}",
-            f"{n_train}, {n_val} and {n_test} of {n_rows} rows",
-            "data.validation_fraction=0.15 data.test_fraction=0.15, on more rows",
-        )
-    rows = np.arange(n_rows)
-    labels = dataset.targets if dataset.class_names else None
-    if labels is not None:
-        _require_rows_of_each_class(dataset, min(n_train, n_val, n_test))
-    try:
-        rest, test = train_test_split(rows, test_size=n_test, random_state=seed, stratify=labels)
-        train, val = train_test_split(
-            rest, test_size=n_val, random_state=seed, stratify=None if labels is None else labels[rest]
-        )
-    except ValueError:  # the test part has left a class a single row
-        raise _too_rare(dataset) from None
-    split = Split(np.sort(train), np.sort(val), np.sort(test))
-    if labels is not None:
+    rules = dataset.split_rules
+    given = np.full(len(dataset.targets), "") if rules.parts is None else rules.parts
+    free = np.flatnonzero(given == "").astype(np.int64)
+    fractions = {
+        part: fraction
+        for part, fraction in (("test", test_fraction), ("val", validation_fraction))
+        if not (given == part).any()
+    }
+    sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
+    if rules.times is not None:
+        drawn = _latest(rules.times[free], sizes)
+    elif rules.groups is not None:
+        drawn = _whole_groups(dataset, rules.groups[free], free, sizes, seed)
+    else:
+        _require_rows(dataset, {"train": len(free) - sum(sizes.values()), **sizes}, len(free))
+        drawn = _at_random(dataset, free, sizes, seed)
+    parts = given.astype("<U5")
+    parts[free] = "train"
+    for part, rows in drawn.items():
+        parts[free[rows]] = part
+    split = Split(*(np.flatnonzero(parts == part).astype(np.int64) for part in PARTS))
+    _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, len(parts))
+    if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for part in (split.train, split.val, split.test):
-            if len(np.unique(labels[part])) < len(dataset.class_names):
+            if len(np.unique(dataset.targets[part])) < len(dataset.class_names):
                 raise _too_rare(dataset)
     return split
 
 
-def _class_counts(dataset: Dataset) -> Rows:
+def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> None:
+    least = 1 if dataset.class_names else 2  # r2 wants to see the target vary
+    if min(sizes.values()) < least:
+        counts = [str(sizes[part]) for part in PARTS if part in sizes]
+        raise Refusal(
+            f"the training, validation and test part must each have {'a row' if least == 1 else 'two rows'}",
+            f"{', '.join(counts[:-1])} and {counts[-1]} of {n_rows} rows",
+            "data.validation_fraction=0.15 data.test_fraction=0.15, on more rows",
+        )
+
+
+def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
+    """Positions within `free`; with the class shares kept, where there are classes."""
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
+    labels = dataset.targets[free] if dataset.class_names else None
+    if labels is not None and sizes:
+        _require_rows_of_each_class(dataset, labels, sizes, len(free))
+    rest = np.arange(len(free))
+    drawn = {}
+    for part, size in sizes.items():
+        try:
+            rest, drawn[part] = train_test_split(
+                rest, test_size=size, random_state=seed, stratify=None if labels is None else labels[rest]
+            )
+        except ValueError:  # the part drawn before has left a class a single row
+            raise _too_rare(dataset) from None
+    return drawn
+
+
+def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, Rows]:
+    """The last rows in time for the test part, those before them for validation; equal times stay together."""
+    order = np.argsort(times, kind="stable")
+    end = len(order)
+    drawn = {}
+    for part, size in sizes.items():
+        start = max(end - size, 0)
+        if 0 < start < end:
+            moment = times[order[start]]
+            # Equal times go to the later part together, or, where that would be all of it, to the earlier one.
+            first = int(np.searchsorted(times[order], moment, side="left"))
+            after = int(np.searchsorted(times[order], moment, side="right"))
+            start = first if start - first <= after - start or after >= end else after
+        drawn[part] = order[start:end]
+        end = start
+    return drawn
+
+
+GROUP_DRAWS = 50
+"""Orders of the groups that are tried for the one that keeps sizes and class shares best."""
+
+
+def _whole_groups(
+    dataset: Splittable, groups: npt.NDArray[np.int64], free: Rows, sizes: dict[str, int], seed: int
+) -> dict[str, Rows]:
+    """Groups in a random order, each part filled to the size nearest to what was asked."""
+    names, members = np.unique(groups, return_inverse=True)
+    counts = np.bincount(members)
+    if len(names) < len(sizes) + 1:
+        raise Refusal(
+            f"there must be at least {len(sizes) + 1} groups, one for each part",
+            f"data.group_column has {len(names)}",
+            "another data.group_column",
+        )
+    classes = dataset.targets[free].astype(np.int64) if dataset.class_names else np.zeros(len(free), np.int64)
+    table = np.zeros((len(names), max(1, len(dataset.class_names))))
+    np.add.at(table, (members, classes), 1)
+    generator = np.random.default_rng(seed)
+    best: tuple[float, dict[str, Rows]] | None = None
+    for _ in range(GROUP_DRAWS):
+        order = generator.permutation(len(names))
+        chosen, begin = {}, 0
+        for position, (part, size) in enumerate(sizes.items()):
+            filled = np.cumsum(counts[order[begin:]])
+            most = len(filled) - (len(sizes) - position)  # leaves a group for each later part and for training
+            n_groups = min(int(np.abs(filled - size).argmin()) + 1, most)
+            chosen[part] = order[begin : begin + n_groups]
+            begin += n_groups
+        distance = sum(
+            float(np.abs(table[chosen[part]].sum(0) - size * table.sum(0) / len(free)).sum())
+            for part, size in sizes.items()
+        )
+        if best is None or distance < best[0]:
+            best = distance, chosen
+    assert best is not None
+    return {part: np.flatnonzero(np.isin(members, chosen)) for part, chosen in best[1].items()}
+
+
+def _class_counts(dataset: Splittable) -> Rows:
     return np.bincount(dataset.targets.astype(np.int64), minlength=len(dataset.class_names))
 
 
-def _too_rare(dataset: Dataset) -> Refusal:
+def _too_rare(dataset: Splittable) -> Refusal:
     counts = _class_counts(dataset)
     rarest = int(counts.argmin())
     return Refusal(
@@ -71,15 +189,19 @@ def _too_rare(dataset: Dataset) -> Refusal:
     )
 
 
-def _require_rows_of_each_class(dataset: Dataset, smallest_part: int) -> None:
-    counts = _class_counts(dataset)
-    rarest = int(counts.argmin())
-    if counts[rarest] < 3:
+def _require_rows_of_each_class(
+    dataset: Splittable, labels: npt.NDArray[np.generic], sizes: dict[str, int], n_rows: int
+) -> None:
+    counts = np.bincount(labels.astype(np.int64), minlength=len(dataset.class_names))
+    counts = counts[counts > 0] if dataset.split_rules.parts is not None else counts
+    rarest, n_parts = int(counts.argmin()), len(sizes) + 1
+    if counts[rarest] < n_parts:
         raise Refusal(
-            "every class must have at least 3 rows, one for each part",
+            f"every class must have at least {n_parts} rows, one for each part",
             f"class {dataset.class_names[rarest]!r} has {counts[rarest]}",
             "leaving that class out, or more rows",
         )
+    smallest_part = min(*sizes.values(), n_rows - sum(sizes.values()))
     if smallest_part < len(counts):
         raise Refusal(
             f"every part must have room for each of the {len(counts)} classes",

@@ -1,0 +1,124 @@
+"""How a text file writes down its table: delimiter, quotes and header, detected or said."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
+"""In the order of trust: a file that is even under two of them is more likely to hold commas within its cells."""
+
+QUOTES = {"double": '"', "single": "'", "none": ""}
+
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
+
+NAMELESS = re.compile(r"column_\d+")
+"""Names that are given where the file has none."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the cells of a text file are told apart.
+
+    Attributes:
+        delimiter: one character; a blank stands for one or more.
+        quote: one character, or "" where there are no quotes.
+        has_header: whether the first line names the columns.
+        skip_lines: lines before that one that are no part of the table.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    has_header: bool = True
+    skip_lines: int = 0
+
+    def cells(self, lines: Sequence[str]) -> list[list[str]]:
+        """The cells of each record in some lines."""
+        options = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
+        stripped = (line.strip() if self.delimiter == " " else line for line in lines)
+        reader = csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)  # type: ignore[arg-type]
+        return [record for record in reader if record]
+
+
+def detect_dialect(
+    lines: Sequence[str],
+    *,
+    delimiter: str = "auto",
+    quote: str = "auto",
+    header: bool | str = "auto",
+    skip_lines: int = 0,
+    known_names: Sequence[str] = (),
+    usual_header: bool = True,
+) -> Dialect:
+    """The dialect of a file, from its first lines; what is said instead of "auto" is taken as said.
+
+    Args:
+        lines: of the beginning of the file, each complete.
+        delimiter: a name of `DELIMITERS`, or the character itself.
+        quote: a name of `QUOTES`, or the character itself.
+        header: true, false or "auto".
+        skip_lines: lines to skip before all else.
+        known_names: names of columns that the file should have.
+        usual_header: what to take where nothing decides whether there is a header.
+    """
+    lines = [line for line in lines[skip_lines:] if line.strip()]
+    quote = _quote(lines) if quote == "auto" else QUOTES.get(quote, quote)
+    if delimiter == "auto":
+        delimiter = _delimiter(lines, quote)
+    dialect = Dialect(DELIMITERS.get(delimiter, delimiter), quote, True, skip_lines)
+    if header == "auto":
+        header = _has_header(dialect.cells(lines), known_names, usual_header)
+    return Dialect(dialect.delimiter, quote, bool(header), skip_lines)
+
+
+def _quote(lines: Sequence[str]) -> str:
+    """Single quotes where they stand around cells and double quotes do not."""
+    text = "\n".join(lines)
+    around = {quote: len(re.findall(rf"(?:^|[,;\t|])\s*{quote}[^{quote}\n]*{quote}\s*(?:$|[,;\t|])", text, re.M))
+              for quote in ('"', "'")}  # fmt: skip
+    return "'" if around["'"] > 0 and '"' not in text else '"'
+
+
+def _delimiter(lines: Sequence[str], quote: str) -> str:
+    """The one under which most lines have the same number of cells, and more than one."""
+    best, best_share = ",", 0.0
+    for delimiter in DELIMITERS.values():
+        widths = Counter(len(cells) for cells in Dialect(delimiter, quote).cells(lines))
+        width, count = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+        share = count / sum(widths.values()) if width > 1 else 0.0
+        # Prose has blanks too: they count only where nothing else divides the lines.
+        if share > best_share and not (delimiter == " " and best_share > 0.5):
+            best, best_share = delimiter, share
+    return best
+
+
+def _has_header(rows: Sequence[Sequence[str]], known_names: Sequence[str], usual: bool) -> bool:
+    if not rows:
+        return usual
+    first = [cell.strip() for cell in rows[0]]
+    if any(name in first for name in known_names):
+        return True
+    body = [[cell.strip() for cell in row] for row in rows[1:] if len(row) == len(first)]
+    columns = [[row[position] for row in body] for position in range(len(first))]
+    evidence = False
+    for cell, column in zip(first, columns, strict=True):
+        given = [value for value in column if value]
+        if not given:
+            continue
+        if _is_value(cell) and sum(map(_is_value, given)) > 0.5 * len(given):
+            return False
+        evidence = evidence or (cell != "" and sum(map(_is_value, given)) > 0.5 * len(given))
+    if evidence:
+        return True
+    if any(NAMELESS.fullmatch(name) for name in known_names):
+        return False
+    if any(cell and cell in column for cell, column in zip(first, columns, strict=True)):
+        return False
+    return usual
+
+
+def _is_value(cell: str) -> bool:
+    """Whether a cell is a number or a date, which no column's name is."""
+    return NUMBER.fullmatch(cell) is not None or DATE.fullmatch(cell) is not None

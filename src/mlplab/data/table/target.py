@@ -1,0 +1,199 @@
+"""The column that is to be predicted: which task it makes, and its values as the network is taught them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.columns import Column, as_numbers, present, understand, values
+from mlplab.errors import Refusal
+
+FEW_CLASSES = 20
+"""Whole numbers are classes if there are at most this many of them, with `ROWS_PER_CLASS` rows each, …"""
+
+ROWS_PER_CLASS = 10
+VERY_FEW_CLASSES = 10
+"""… or at most so many, with two rows each."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
+
+    Attributes:
+        column: how its cells are read.
+        class_names: of a classification, in the order of their indices; empty for regression.
+        reason: why it is that task, for people.
+    """
+
+    column: Column
+    class_names: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return {**asdict(self), "column": self.column.as_dict(), "class_names": list(self.class_names)}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Target":
+        """The inverse of `as_dict`."""
+        return cls(Column.from_dict(plain["column"]), tuple(plain["class_names"]), plain["reason"])
+
+
+def understand_target(
+    cells: pl.Series, *, task: str, decimal: str, prefers_comma: bool, kept: tuple[str, ...]
+) -> Target:
+    """The task that a column of `present` cells makes.
+
+    Args:
+        cells: of the target, null where missing.
+        task: `classification` or `regression`, or `auto`: text, truth values and few whole numbers are classes.
+        decimal: the decimal mark, or "auto".
+        prefers_comma: whether "1,234" is more likely 1.234 than 1234.
+        kept: missing markers that are levels here.
+
+    Raises:
+        Refusal: the column cannot be what `task` says, or there is nothing to learn in it.
+    """
+    name = str(cells.name)
+    known = cells.drop_nulls()
+    if len(known) == 0:
+        raise Refusal(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
+    column = Column(name, "categorical", kept=kept)
+    numbers = _numbers(cells, decimal, prefers_comma)
+    if numbers is None:
+        if cells.dtype.is_temporal() or cells.dtype.is_nested():
+            raise Refusal(f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target")
+        if task == "regression":
+            raise _text_for_numbers(cells, decimal, prefers_comma)
+        return _classes(cells, column, "text")
+    number_column, given = numbers
+    distinct = given.drop_nulls().unique().sort()
+    if not bool(distinct.is_finite().all()):
+        row = int((~given.is_finite()).fill_null(False).arg_true()[0])
+        count = int((~given.is_finite()).sum())
+        raise Refusal(
+            f"every target in column {name!r} must be finite",
+            f"{count} of {len(given)} {'is' if count == 1 else 'are'} not, the first is {given[row]} in row {row + 1}",
+            "data.missing_values=[inf,-inf] data.drop_missing_target=true",
+        )
+    is_whole = bool((distinct % 1 == 0).all())
+    if task == "classification" and not is_whole:
+        row = int((given % 1 != 0).fill_null(False).arg_true()[0])
+        raise Refusal(
+            f"classes in column {name!r} must be text, truth values or whole numbers",
+            f"{given[row]:g} in row {row + 1}",
+            "data.task=regression",
+        )
+    per_class = len(known) / len(distinct)
+    few = is_whole and (
+        (len(distinct) <= FEW_CLASSES and per_class >= ROWS_PER_CLASS)
+        or (len(distinct) <= VERY_FEW_CLASSES and per_class >= 2)
+    )
+    if len(distinct) == 1:
+        raise Refusal(
+            f"the target {name!r} must vary", f"all {len(known)} rows have {distinct[0]:g}", "another data.target"
+        )
+    if task == "classification" or (task == "auto" and few):
+        return _classes(cells, column, f"{len(distinct)} whole numbers" if task == "auto" else "data.task")
+    values(cells, number_column, [])  # refuses what does not fit into 32 bits
+    return Target(number_column, reason="data.task" if task == "regression" else "numbers")
+
+
+def _numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> tuple[Column, pl.Series] | None:
+    """The column as numbers; None where it is text, or truth values."""
+    if cells.dtype == pl.String:
+        try:
+            column = understand(
+                cells, said="numeric", decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=()
+            )
+        except Refusal:
+            return None
+        return column, as_numbers(cells, column.decimal, column.thousands)
+    if not cells.dtype.is_numeric():
+        return None
+    return Column(str(cells.name), "numeric"), cells.cast(pl.Float64)
+
+
+def _text_for_numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> Refusal:
+    if cells.dtype != pl.String:
+        return Refusal(f"the target of a regression, {cells.name!r}, must hold numbers", f"{cells.dtype}", "data.task=auto")
+    try:
+        understand(cells, said="numeric", decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
+    except Refusal as refusal:
+        return Refusal(f"the target of a regression, {cells.name!r}, must hold numbers", refusal.given, "data.task=auto")
+    raise AssertionError
+
+
+def _classes(cells: pl.Series, column: Column, reason: str) -> Target:
+    labels = values(cells, column, []).drop_nulls().unique().to_list()
+    names = sorted(labels, key=_in_order)
+    if len(names) == 1:
+        raise Refusal(
+            f"the target {column.name!r} must have at least two classes",
+            f"every row has {names[0]!r}",
+            "another data.target",
+        )
+    n_rows = len(cells) - cells.null_count()
+    if len(names) == n_rows or len(names) > 0.5 * n_rows:
+        raise Refusal(
+            f"the classes in column {column.name!r} must each have several rows",
+            f"there are {len(names)} different labels in {n_rows} rows",
+            "another data.target",
+        )
+    return Target(column, tuple(names), reason)
+
+
+def _in_order(label: str) -> tuple[int, float, str]:
+    """Numbers by size, then text by alphabet."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def target_values(
+    cells: pl.Series, target: Target, missing_values: Sequence[str]
+) -> tuple[npt.NDArray[np.generic], list[str]]:
+    """Class indices (N,) int64 with −1 where missing, or values (N,) float64 with NaN; and notes for people.
+
+    A label that is no class is taken for the one that it equals but for capitals, blanks and a full stop at its
+    end; that is counted in the notes.
+
+    Raises:
+        Refusal: a label is no class, or a value no finite number.
+    """
+    cells = present(cells, target.column.kept, missing_values)
+    if not target.class_names:
+        return values(cells, target.column, missing_values).fill_null(float("nan")).to_numpy(), []
+    labels = values(cells, target.column, missing_values)
+    names, notes = list(target.class_names), []
+    plain = {_plainly(name): name for name in names}
+    unknown = labels.drop_nulls().unique().filter(~labels.drop_nulls().unique().is_in(names)).to_list()
+    for label in unknown:
+        name = plain.get(_plainly(label)) if len(plain) == len(names) else None
+        places = (labels == label).fill_null(False)
+        if name is None:
+            row, count = int(places.arg_true()[0]), int(places.sum())
+            near = nearest_name(label, names)
+            raise Refusal(
+                f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
+                f"{label!r} in {count} {'row' if count == 1 else 'rows'}, the first is row {row + 1}",
+                f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
+            )
+        notes.append(f"{int(places.sum()):,} rows have the label {label!r}, which is taken for {name!r}")
+        labels = labels.set(places, name)
+    codes = labels.replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
+    return codes.fill_null(-1).to_numpy(), notes
+
+
+def _plainly(label: str) -> str:
+    return label.strip().rstrip(".").strip().casefold().removesuffix(".0")

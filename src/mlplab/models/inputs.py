@@ -1,0 +1,108 @@
+"""The first layer of a network whose features are held in a compact form: levels as numbers, pixels as bytes.
+
+What is held in memory stays small, and each batch is spread out as it comes. Built from plain values, which a
+checkpoint holds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.errors import Refusal
+
+
+class PixelInputs(nn.Module):
+    """(x − mean) / std with the same two numbers for all pixels: (B, F) uint8 -> (B, F)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, n_features: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.out_features = n_features
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features.to(self.mean.dtype) - self.mean) / self.std
+
+
+class CategoryInputs(nn.Module):
+    """Numeric features as they are, each level one-hot or as a learned vector: (B, F) -> (B, out_features).
+
+    The last columns of the features hold levels as numbers: 1 to `n_levels`, and 0 for a level that training
+    never saw. That one adds nothing: all of its one-hot places, or its vector, are 0. (A place of its own would
+    keep its random weights, for no row of training could teach them.)
+
+    Args:
+        n_features: F.
+        n_levels: for each categorical column.
+        embedding_dims: for each of them the width of its vectors, which are drawn from N(0, 1/width); 0 for
+            one-hot.
+    """
+
+    one_hot_column: Tensor
+    one_hot_level: Tensor
+
+    def __init__(self, *, n_features: int, n_levels: Sequence[int], embedding_dims: Sequence[int]) -> None:
+        super().__init__()
+        if len(n_levels) != len(embedding_dims) or len(n_levels) > n_features:
+            raise Refusal(
+                "every categorical column must have a number of levels and a width",
+                f"{len(n_levels)} and {len(embedding_dims)} of them for {n_features} features",
+                "one of each for each column",
+            )
+        self.n_numeric = n_features - len(n_levels)
+        columns = list(zip(range(self.n_numeric, n_features), n_levels, embedding_dims, strict=True))
+        one_hot = [(column, level) for column, n, width in columns if not width for level in range(1, n + 1)]
+        self.register_buffer("one_hot_column", torch.tensor([c for c, _ in one_hot], dtype=torch.int64), False)
+        self.register_buffer("one_hot_level", torch.tensor([level for _, level in one_hot]), False)
+        self.embedded_columns = [column for column, _, width in columns if width]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(n + 1, width, padding_idx=0) for _, n, width in columns if width
+        )
+        for embedding in self.embeddings:
+            assert isinstance(embedding, nn.Embedding)
+            with torch.no_grad():
+                embedding.weight.normal_(0.0, embedding.embedding_dim**-0.5)
+                embedding.weight[0] = 0.0
+        self.out_features = self.n_numeric + len(one_hot) + sum(embedding_dims)
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = [features[:, : self.n_numeric]]
+        if len(self.one_hot_level):
+            codes = features.index_select(1, self.one_hot_column)
+            parts.append((codes == self.one_hot_level).to(features.dtype))
+        for column, embedding in zip(self.embedded_columns, self.embeddings, strict=True):
+            parts.append(embedding(features[:, column].to(torch.int64)))
+        return torch.cat(parts, dim=1)
+
+
+class WithInputs(nn.Module):
+    """A network behind its input layer: (B, F) -> (B, C)."""
+
+    def __init__(self, inputs: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.inputs, self.network = inputs, network
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network(self.inputs(features))  # type: ignore[no-any-return]
+
+
+INPUTS: dict[str, type[nn.Module]] = {"pixels": PixelInputs, "categories": CategoryInputs}
+"""The input layers that a checkpoint can name."""
+
+
+def build_inputs(encoding: Mapping[str, Any], n_features: int) -> nn.Module:
+    """The input layer that `Preprocessing.input_encoding` describes.
+
+    Raises:
+        Refusal: it names none of `INPUTS`.
+    """
+    options = dict(encoding)
+    name = options.pop("name", None)
+    if name not in INPUTS:
+        raise Refusal(f"an input layer must be one of {', '.join(INPUTS)}", f"{name!r}", "another checkpoint")
+    return INPUTS[name](n_features=n_features, **options)
