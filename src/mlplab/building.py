@@ -2,27 +2,27 @@
 
 import inspect
 import os
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import hydra.utils
 import lightning.pytorch as pl
 import torch
-from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
-from mlplab.data.module import DataModule
+from mlplab.data.module import DataModule, Source
 from mlplab.errors import Refusal
+from mlplab.instantiation import accepted_options, instantiate
 from mlplab.lean_loop import use_lean_loop
 from mlplab.learner import Learner
+from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
@@ -56,35 +56,46 @@ def require_device(config: DictConfig) -> None:
 def build_data(config: DictConfig) -> DataModule:
     """The data module: options of the split and the batches are its own, the rest belongs to the source."""
     options = {name: config.data[name] for name in DATA_OPTIONS}
-    source = {name: value for name, value in config.data.items() if name not in (*DATA_OPTIONS, "task")}
-    _require_accepted("data", source)
+    source: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[assignment]
+    source = {name: value for name, value in source.items() if name not in DATA_OPTIONS}
+    task = source.pop("task", "auto")
+    if "task" in accepted_options("data", source):  # a table's target can be taken for either
+        source["task"] = task
 
-    def read() -> Dataset:
-        dataset = _instantiate("data", source)
-        if not isinstance(dataset, Dataset):
+    def read() -> Source:
+        dataset = instantiate("data", source)
+        if not (isinstance(dataset, Dataset) or hasattr(dataset, "inputs")):
             raise Refusal(
                 "data._target_ must return a mlplab.data.dataset.Dataset",
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        task = config.data.get("task", "auto")
         if task not in ("auto", dataset.kind):
             raise Refusal(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
-        return dataset
+        return dataset  # type: ignore[no-any-return]
 
-    return DataModule(read, seed=config.seed, **options)
+    data = DataModule(read, seed=config.seed, **options)
+    plain = {name: value for name, value in source.items() if name != "_target_"}
+    data.origin = {"source": source["_target_"], "options": plain, "split": options}
+    return data
 
 
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """The network, freshly initialised from the seed, with its loss and optimizer."""
     task = data.task
+    require_monitor(config.monitor, config.mode, task.kind)
     loss: dict[str, Any] = OmegaConf.to_container(config.loss, resolve=True)  # type: ignore[assignment]
     objective = build_objective(task=task, class_counts=data.class_counts, **loss)
     model_config: dict[str, Any] = OmegaConf.to_container(config.model, resolve=True)  # type: ignore[assignment]
     seed_generators(derive_seed(config.seed, "initialization"))
-    shapes = {"in_features": task.n_features, "out_features": n_outputs(objective, task)}
-    _require_accepted("model", {**model_config, **shapes})
-    model = _instantiate("model", model_config, **shapes)
+    encoding = data.preprocessor.input_encoding()
+    inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+    in_features = task.n_features if inputs is None else inputs.out_features
+    shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
+    accepted_options("model", {**model_config, **shapes})
+    model = instantiate("model", model_config, **shapes)
+    if inputs is not None and isinstance(model, nn.Module):
+        model = WithInputs(inputs, model)
     _require_outputs(model, model_config, data, shapes["out_features"])
     scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
     require_known_options(**scheduler)
@@ -102,7 +113,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         seed=config.seed,
     )
     learner.card = model_card(
-        model, model_config, task=task, preprocessing=data.preprocessor, loss=objective.function.__name__
+        model, model_config, task=task, preprocessing=data.preprocessor, objective=objective, data=data.as_dict()
     )
     return learner
 
@@ -110,7 +121,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 def build_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks of conf/callbacks, in the order of the file."""
     nodes = (config.get("callbacks") or {}).values()
-    return [_instantiate("callbacks", node) for node in nodes if node]
+    return [instantiate("callbacks", node) for node in nodes if node]
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:
@@ -171,35 +182,14 @@ def build_trainer(
     return trainer
 
 
-def _instantiate(group: str, node: Any, **arguments: Any) -> Any:
-    """Builds what a part of the configuration names.
-
-    Raises:
-        Refusal: it could not be built; with the error of the code that failed, and where that was.
-    """
-    try:
-        return hydra.utils.instantiate(node, **arguments, _convert_="all")
-    except InstantiationException as failure:
-        cause = failure.__cause__ or failure
-        if isinstance(cause, Refusal):
-            raise cause from None
-        reason = " ".join(str(cause).split())
-        place = traceback.extract_tb(cause.__traceback__)[-1]
-        raise Refusal(
-            f"{group} must be built by {node.get('_target_')} without an error",
-            f"{type(cause).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})",
-            "HYDRA_FULL_ERROR=1 for the traceback",
-        ) from cause
-
-
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
     """What lacks only the parameters. Tried once here, so that it is refused before the run begins."""
-    _require_accepted("optimizer", config.optimizer)
+    accepted_options("optimizer", config.optimizer)
     if not config.optimizer.get("_partial_"):
         raise Refusal(
             "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
         )
-    factory: OptimizerFactory = _instantiate("optimizer", config.optimizer)
+    factory: OptimizerFactory = instantiate("optimizer", config.optimizer)
     build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
     return factory
 
@@ -228,38 +218,6 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"the network's outputs must have shape (B, {n_outputs})",
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
-        )
-
-
-def _require_accepted(group: str, node: Any) -> None:
-    """Refuses an option that what `_target_` names does not take, before anything is built.
-
-    Raises:
-        Refusal: for the first such option, with those that it takes.
-    """
-    target = node.get("_target_")
-    if target is None:
-        raise Refusal(
-            f"{group} must name what it builds",
-            f"conf/{group} without _target_",
-            f"_target_: package.{group}",
-        )
-    try:
-        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
-    except Exception as error:
-        raise Refusal(
-            f"{group}._target_ must be importable",
-            f"{target}: {error.__cause__ or error}",
-            "the full dotted name",
-        ) from None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    unknown = [str(name) for name in node if not str(name).startswith("_") and name not in parameters]
-    if unknown:
-        raise Refusal(
-            f"{group} must be given options that {target} takes",
-            f"{group}.{unknown[0]}={node[unknown[0]]}",
-            ", ".join(parameters),
         )
 
 

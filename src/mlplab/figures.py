@@ -23,7 +23,21 @@ MAX_POINTS = 5000
 DOTS_PER_INCH = 160
 
 
-def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task) -> "Figure":
+def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> tuple[str, "Figure"]:
+    """The picture that fits the task, with its name.
+
+    Args:
+        predicted: probabilities (N, C), or values (N,).
+        targets: class indices (N,), or values (N,), in the target's own unit.
+        task: what was learned.
+        rows: which rows these are, for the title.
+    """
+    if task.kind == "classification":
+        return "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task, rows)
+    return "predicted_against_true", predicted_against_true_figure(predicted, targets, task, rows)
+
+
+def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":
     """Rows of each true class by the class they were taken for; (N,), (N,) class indices."""
     from matplotlib.figure import Figure  # half a second to import, at the end of a run
 
@@ -55,11 +69,11 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task) -> "
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=size)
     accuracy = counts.trace() / max(counts.sum(), 1)
     axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
-    axes.set_title(f"test part: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
+    axes.set_title(f"{_short(rows)}: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
     return figure
 
 
-def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task) -> "Figure":
+def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":
     """A point for each row, in the target's own unit; (N,), (N,)."""
     from matplotlib.figure import Figure
 
@@ -75,7 +89,7 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         axes.plot(ends, ends, color="black", linewidth=1, label="predicted = true")
         axes.legend(loc="upper left", frameon=False)
     rmse = float((predicted - targets).square().mean().sqrt())
-    title = f"test part: RMSE {rmse:.4g}{f' {_short(task.unit)}' if task.unit else ''} over {_rows(len(targets))}"
+    title = f"{_short(rows)}: RMSE {rmse:.4g}{f' {_short(task.unit)}' if task.unit else ''} over {_rows(len(targets))}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):

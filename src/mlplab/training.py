@@ -60,6 +60,10 @@ def train(config: DictConfig) -> float:
     directory.claim()
     with recorded(directory):
         write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+        if data.description is not None:
+            write_json(directory.path / "data.json", data.description.as_dict())
+            for warning in data.description.warnings:
+                log.warning(warning)
         print(describe_before(data, learner.model, directory.path), flush=True)
         log_configuration(loggers, config)
 

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
-from mlplab.figures import confusion_matrix_figure, pixels, predicted_against_true_figure
+from mlplab.figures import pixels, result_figure
 from mlplab.task import Task
 
 
@@ -46,10 +46,7 @@ class Figures(Callback):
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        if task.kind == "classification":
-            name, figure = "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task)
-        else:
-            name, figure = "predicted_against_true", predicted_against_true_figure(predicted, targets, task)
+        name, figure = result_figure(predicted, targets, task)
         image = pixels(figure)
         Image.fromarray(image).save(self.directory / f"{name}.png")
         for logger in trainer.loggers:

@@ -1,12 +1,14 @@
 """Checking a whole configuration before anything is read or written. Imports nothing heavy."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config import choices
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, nearest, shown
+from mlplab.config.paths import require_file
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 
@@ -24,6 +26,9 @@ REQUIRED = {
     "mode": "min",
 }
 """What no run can do without, with an example."""
+
+
+TABLE = "mlplab.data.table.source.table"
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
@@ -62,6 +67,8 @@ def check(config: DictConfig) -> None:
     rules = dict(RULES)
     if _select(config, "model._target_") == "mlplab.models.MLP":
         rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "data._target_") == TABLE:
+        rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
     absent = object()
@@ -100,8 +107,16 @@ def _regularization_is_known(config: DictConfig) -> None:
 
 
 def _monitor_exists(config: DictConfig) -> None:
-    task, monitor, mode = (_select(config, key) for key in ("data.task", "monitor", "mode"))
-    known = choices.SCORES.get(task) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
+    require_monitor(*(_select(config, key) for key in ("monitor", "mode", "data.task")))
+
+
+def require_monitor(monitor: str, mode: str, task: str | None) -> None:
+    """Refuses a value to go by that the task does not have; while the task is not known, any task's will do.
+
+    Raises:
+        Refusal: there is no such value, or `mode` is not its direction.
+    """
+    known = choices.SCORES.get(str(task)) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if monitor not in names:
         close = nearest_name(str(monitor), list(names)) or "val/loss"
@@ -113,6 +128,17 @@ def _monitor_exists(config: DictConfig) -> None:
             f"mode={mode}",
             f"monitor={monitor} mode={names[monitor]}",
         )
+
+
+def _table_is_there(config: DictConfig) -> None:
+    if _select(config, "data._target_") != TABLE:
+        return
+    for key in ("path", "test_path"):
+        given = _select(config, f"data.{key}")
+        if given is not None:
+            require_file(Path(given).expanduser(), f"data.{key}")
+    if _select(config, "data.path") == _select(config, "data.test_path"):
+        raise Refusal("data.test_path must be another file", "it is data.path", "data.test_path=null")
 
 
 def _parts_leave_training_rows(config: DictConfig) -> None:
@@ -197,6 +223,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
     _regularization_is_known,
     _monitor_exists,
+    _table_is_there,
     _parts_leave_training_rows,
     _batch_normalization_has_a_batch,
     _lbfgs_has_the_plain_gradient,

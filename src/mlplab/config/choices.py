@@ -32,3 +32,9 @@ SCORES = {
 SCHEDULES_THAT_NEED_AN_END = ("cosine", "warmup_cosine", "one_cycle")
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)
+
+DELIMITERS = ("tab", "semicolon", "bar", "comma", "blank")
+
+QUOTES = ("double", "single", "none")
+
+NUMERIC_SCALINGS = ("standardize", "quantile_normal")

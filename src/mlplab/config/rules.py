@@ -1,5 +1,6 @@
 """What each value of the configuration must be. Imports nothing heavy."""
 
+import codecs
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -26,6 +27,13 @@ def _is_number(value: Any) -> bool:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_encoding(value: Any) -> bool:
+    try:
+        return value == "auto" or (isinstance(value, str) and bool(codecs.lookup(value)))
+    except LookupError:
+        return False
 
 
 POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a positive number", "0.001")
@@ -147,6 +155,55 @@ RULES: dict[str, Rule] = {
     "trainer.deterministic": Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn", "true"),
     "data.task": one_of(("auto", "classification", "regression"), "auto"),
     "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
+}
+
+_FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
+_NAME = Rule(
+    lambda v: isinstance(v, str | int | float) and not isinstance(v, bool) and str(v) != "",
+    "the name of a column",
+    "column_1",
+)
+_NAMES = Rule(lambda v: isinstance(v, list) and all(_NAME.holds(name) for name in v), "a list of columns", "[column_1]")
+_CELLS = Rule(
+    lambda v: isinstance(v, list) and all(isinstance(cell, str | int | float) for cell in v),
+    "a list of cells",
+    "[-999,unknown]",
+)
+
+# Of data=table; a source of one's own may mean other things by the same names.
+TABLE_RULES: dict[str, Rule] = {
+    "path": _FILE,
+    "target": _NAME,
+    "test_path": optional(_FILE),
+    "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
+    "delimiter": Rule(
+        lambda v: v == "auto" or v in choices.DELIMITERS or (isinstance(v, str) and len(v) == 1 and v.isascii()),
+        f"auto, {', '.join(choices.DELIMITERS)}, or one character",
+        "semicolon",
+        choices.DELIMITERS,
+    ),
+    "quote": one_of(("auto", *choices.QUOTES), "auto"),
+    "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
+    "decimal": one_of(("auto", ".", ","), "auto"),
+    "skip_lines": Rule(lambda v: _is_integer(v) and v >= 0, "a number of lines", "1"),
+    "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
+    "missing_values": _CELLS,
+    "keep_values": Rule(
+        lambda v: v is None or _CELLS.holds(v) or (isinstance(v, dict) and all(_CELLS.holds(c) for c in v.values())),
+        "null, a list of cells, or such a list for each of some columns",
+        "[NA]",
+    ),
+    "drop": _NAMES,
+    "numeric": _NAMES,
+    "categorical": _NAMES,
+    "drop_missing_target": SWITCH,
+    "unit": Rule(lambda v: isinstance(v, str), "text", "cm"),
+    "split_column": optional(_NAME),
+    "group_column": optional(_NAME),
+    "time_column": optional(_NAME),
+    "numeric_scaling": one_of(choices.NUMERIC_SCALINGS, "standardize"),
+    "one_hot_levels": Rule(lambda v: _is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
+    "embedding_dim": Rule(lambda v: v == "auto" or (_is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.data.split import Rows, SplitRules
+from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.errors import Refusal
 
 
@@ -112,3 +112,16 @@ class Dataset:
         """Some rows as a tensor of their own, whatever layout and byte order the source's array has."""
         features = self.features[rows]
         return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))
+
+    def names_after(self, preprocessing: Preprocessing) -> tuple[str, ...]:
+        """The names of the preprocessed features: the same."""
+        return self.feature_names
+
+    @property
+    def reading(self) -> None:
+        """Arrays are not read from a file."""
+        return None
+
+    def describe(self, split: Split, preprocessing: Preprocessing) -> None:
+        """Arrays are described by the source that made them."""
+        return

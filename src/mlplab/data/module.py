@@ -1,7 +1,6 @@
 """The LightningDataModule: from a source to mini-batches."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import lightning.pytorch as pl
@@ -42,11 +41,26 @@ class Source(Splittable, Protocol):
     def inputs(self, rows: Rows, preprocessing: Any) -> tuple[Tensor, ...]:
         """These rows as the preprocessing takes them."""
 
+    def names_after(self, preprocessing: Any) -> tuple[str, ...]:
+        """The names of the preprocessed features; empty where they have none."""
+
+    @property
+    def reading(self) -> dict[str, Any] | None:
+        """How a table was read, in plain values; None for arrays."""
+
+    def describe(self, split: Split, preprocessing: Any) -> Any:
+        """What a table holds and what is done with it; None for arrays."""
+
 
 class DataModule(pl.LightningDataModule):
     """Splits a data set, fits the preprocessing on the training part, and serves mini-batches.
 
     Everything is read and transformed once, into tensors that stay in memory.
+
+    Attributes:
+        origin: what gave the source, as plain values for a checkpoint.
+        reading: how a table was read; None for arrays.
+        description: of a table; None for arrays.
 
     Args:
         source: gives the data set.
@@ -73,6 +87,8 @@ class DataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.split_seed, self.seed = split_seed, seed
+        self.origin: dict[str, Any] = {}
+        self.reading: dict[str, Any] | None = None
         self.description: Any = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -87,15 +103,21 @@ class DataModule(pl.LightningDataModule):
         dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
         self.preprocessor = dataset.fit(split.train)
-        targets = self._fit_targets(dataset, split.train)
-        describe = getattr(dataset, "describe", None)
-        self.description = describe(split, self.preprocessor) if describe else None
+        targets = self._scaled_targets(dataset, split.train)
+        self.reading, self.description = dataset.reading, dataset.describe(split, self.preprocessor)
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
             self._parts[part] = (_features(dataset, rows, self.preprocessor), targets[torch.from_numpy(rows)])
-        features = self._parts["train"][0]
-        names = getattr(self.preprocessor, "feature_names", None) or getattr(dataset, "feature_names", ())
-        self.task = replace(self.task, n_features=features.shape[1], feature_names=tuple(names))
+        self.task = Task(
+            kind="classification" if dataset.class_names else "regression",
+            n_features=self._parts["train"][0].shape[1],
+            feature_names=dataset.names_after(self.preprocessor),
+            class_names=dataset.class_names,
+            target_name=dataset.target_name,
+            unit=dataset.unit,
+            target_mean=self._target_mean,
+            target_std=self._target_std,
+        )
 
     def read(self) -> tuple[Source, Split]:
         """The data set as the source gives it, and which row goes to which part.
@@ -112,31 +134,25 @@ class DataModule(pl.LightningDataModule):
         )
         return dataset, split
 
-    def _fit_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
-        """Sets the task, and returns the targets as the network sees them: (N,) int64, or (N, 1) scaled float32."""
-        mean, std = 0.0, 1.0
+    def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
+        """The targets as the network sees them: (N,) int64, or (N, 1) float32 scaled by the training rows'."""
+        self._target_mean, self._target_std = 0.0, 1.0
         if dataset.class_names:
-            targets = torch.from_numpy(dataset.targets.astype(np.int64))
-        else:
-            values = dataset.targets.astype(np.float64)
-            mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
-            if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
-                raise Refusal(
-                    f"{dataset.name}: the target must vary",
-                    f"every training row has {mean:g}",
-                    "another target",
-                )
-            targets = torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
-        self.task = Task(
-            kind="classification" if dataset.class_names else "regression",
-            n_features=0,
-            class_names=dataset.class_names,
-            target_name=dataset.target_name,
-            unit=dataset.unit,
-            target_mean=mean,
-            target_std=std,
-        )
-        return targets
+            return torch.from_numpy(dataset.targets.astype(np.int64))
+        values = dataset.targets.astype(np.float64)
+        mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
+        if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
+            raise Refusal(
+                f"{dataset.name}: the target must vary",
+                f"every training row has {mean:g}",
+                "another target",
+            )
+        self._target_mean, self._target_std = mean, std
+        return torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Where the rows came from and how they were read, in plain values for a checkpoint."""
+        return {**self.origin, "fingerprint": self.fingerprint, "reading": self.reading}
 
     def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
         """The preprocessed features (N, F) and targets of a part, as they are held."""

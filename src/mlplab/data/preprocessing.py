@@ -1,4 +1,4 @@
-"""From the values of a source to the features that are held in memory: fitted on the training part, kept with the model."""
+"""From the values of a source to features in memory: fitted on the training part, kept with the model."""
 
 from typing import Any
 

@@ -81,8 +81,8 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     split = Split(*(np.flatnonzero(parts == part).astype(np.int64) for part in PARTS))
     _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, len(parts))
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
-        for part in (split.train, split.val, split.test):
-            if len(np.unique(dataset.targets[part])) < len(dataset.class_names):
+        for chosen in (split.train, split.val, split.test):
+            if len(np.unique(dataset.targets[chosen])) < len(dataset.class_names):
                 raise _too_rare(dataset)
     return split
 

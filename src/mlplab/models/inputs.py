@@ -60,9 +60,7 @@ class CategoryInputs(nn.Module):
         self.register_buffer("one_hot_column", torch.tensor([c for c, _ in one_hot], dtype=torch.int64), False)
         self.register_buffer("one_hot_level", torch.tensor([level for _, level in one_hot]), False)
         self.embedded_columns = [column for column, _, width in columns if width]
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(n + 1, width, padding_idx=0) for _, n, width in columns if width
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(n + 1, width, padding_idx=0) for _, n, width in columns if width)
         for embedding in self.embeddings:
             assert isinstance(embedding, nn.Embedding)
             with torch.no_grad():
@@ -91,11 +89,13 @@ class WithInputs(nn.Module):
         return self.network(self.inputs(features))  # type: ignore[no-any-return]
 
 
-INPUTS: dict[str, type[nn.Module]] = {"pixels": PixelInputs, "categories": CategoryInputs}
+InputLayer = PixelInputs | CategoryInputs
+
+INPUTS: dict[str, type[PixelInputs] | type[CategoryInputs]] = {"pixels": PixelInputs, "categories": CategoryInputs}
 """The input layers that a checkpoint can name."""
 
 
-def build_inputs(encoding: Mapping[str, Any], n_features: int) -> nn.Module:
+def build_inputs(encoding: Mapping[str, Any], n_features: int) -> InputLayer:
     """The input layer that `Preprocessing.input_encoding` describes.
 
     Raises:

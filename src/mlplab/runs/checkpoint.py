@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from mlplab.data.preprocessing import Standardize
+from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import Refusal
 from mlplab.models import MODELS
-from mlplab.objectives.objective import predictions
+from mlplab.models.inputs import WithInputs, build_inputs
+from mlplab.objectives.objective import Objective, predictions
 from mlplab.runs.files import write_atomically
 from mlplab.task import Task
 
@@ -51,36 +52,60 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def model_card(
-    model: nn.Module, model_config: Mapping[str, Any], *, task: Task, preprocessing: Standardize, loss: str
+    model: nn.Module,
+    model_config: Mapping[str, Any],
+    *,
+    task: Task,
+    preprocessing: Preprocessing,
+    objective: Objective,
+    data: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Plain values that, with the weights, make a checkpoint complete.
 
     A network of `MODELS` is named with its architecture. Any other is named by its configuration, which says
     what it was but is never followed on reading: whoever made it has the code to build it.
+
+    Args:
+        model: with its input layer, where it has one.
+        model_config: of conf/model.
+        task: what is learned.
+        preprocessing: as fitted.
+        objective: the loss.
+        data: where the rows came from, as plain values.
     """
+    network = model.network if isinstance(model, WithInputs) else model
     names = {kind: name for name, kind in MODELS.items()}
-    name = names.get(type(model))  # type: ignore[arg-type]
+    name = names.get(type(network))  # type: ignore[arg-type]
     return {
         "format": FORMAT,
         "model": {
             "name": name or "own",
-            "architecture": getattr(model, "architecture", None) if name else dict(model_config),
+            "architecture": getattr(network, "architecture", None) if name else dict(model_config),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
-        "loss": loss,
+        "loss": {
+            "name": objective.function.__name__,
+            "options": dict(objective.options),
+            "class_weights": objective.class_weights,
+        },
+        "data": dict(data),
     }
 
 
 class Predictor(nn.Module):
-    """A trained network with its preprocessing: raw features (B, F) -> probabilities (B, C), or values (B, 1)."""
+    """A trained network with its preprocessing: raw values -> probabilities (B, C), or values (B, 1).
 
-    def __init__(self, model: nn.Module, preprocessing: Standardize, task: Task) -> None:
+    The raw values are those that the preprocessing takes: features (B, F), or for a table numbers (B, P) with NaN
+    for missing and levels (B, Q).
+    """
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, task: Task) -> None:
         super().__init__()
         self.model, self.preprocessing, self.task = model, preprocessing, task
 
-    def forward(self, features: Tensor) -> Tensor:
-        return predictions(self.model(self.preprocessing(features)), self.task)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return predictions(self.model(self.preprocessing(*inputs)), self.task)
 
 
 def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
@@ -94,6 +119,15 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
         Refusal: the file is no checkpoint of this project, its parts do not fit each other, or it names a network
             that must be given.
     """
+    return predictor_of(path, read_card(path), model)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a checkpoint, with the network's weights under "weights".
+
+    Raises:
+        Refusal: the file is no checkpoint of this project.
+    """
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("mlplab")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -102,6 +136,15 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
             f"{path} has none",
             "a checkpoint of this project",
         )
+    return {**card, "weights": _weights(checkpoint.get("state_dict"))}
+
+
+def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = None) -> Predictor:
+    """The predictor that a card describes; `path` is for messages.
+
+    Raises:
+        Refusal: the parts do not fit each other, or the card names a network that must be given.
+    """
     try:
         if model is None:
             name = card["model"]["name"]
@@ -112,18 +155,33 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
                     "load_predictor(path, model=…) with the network built by its own code",
                 )
             model = MODELS[name](**card["model"]["architecture"])
-        model.load_state_dict(_weights(checkpoint))
-        predictor = Predictor(model, Standardize.from_dict(card["preprocessing"]), Task.from_dict(card["task"]))
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        preprocessing = _preprocessing_of(card["preprocessing"])
+        task = Task.from_dict(card["task"])
+        encoding = preprocessing.input_encoding()
+        if encoding is not None and not isinstance(model, WithInputs):
+            model = WithInputs(build_inputs(encoding, task.n_features), model)
+        model.load_state_dict(card["weights"])
+        predictor = Predictor(model, preprocessing, task)
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
         raise Refusal(
             "a checkpoint's card must describe its network", f"{path}: {error!r}", "another checkpoint"
         ) from None
     return predictor.eval()
 
 
-def _weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
+    """The preprocessing by its name; one outside this table is never imported."""
+    if plain["name"] == "table":
+        from mlplab.data.table.preprocessing import TablePreprocessing  # brings polars, which only tables need
+
+        return TablePreprocessing.from_dict(plain)
+    kinds: dict[str, type[Preprocessing]] = {"standardize": Standardize, "pixels": ScalePixels}
+    return kinds[plain["name"]].from_dict(plain)
+
+
+def _weights(state: Any) -> dict[str, Tensor]:
     """Those of the network, under the names that it gives them itself."""
     prefix = "model."
-    return {
-        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
-    }
+    if not isinstance(state, Mapping):
+        return {}
+    return {name.removeprefix(prefix): value for name, value in state.items() if str(name).startswith(prefix)}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, replace: bool = True) -> None:
     """Lets `write` fill a temporary file beside `path`, and then puts it in its place.
 
     Flushed to the disk before it is renamed: after a crash there is the old file or the new one, never a part.
-    Raises what `write` raises; the old file is then untouched and the temporary one gone.
+    Raises what `write` raises; the old file is then untouched and the temporary one gone. Without `replace` a file
+    that is there, or has come in the meantime, stays: FileExistsError.
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
     # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
@@ -21,7 +22,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # unlike a renaming, never over another file
+            temporary.unlink()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

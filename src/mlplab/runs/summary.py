@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
@@ -14,7 +15,7 @@ from mlplab.data.module import DataModule
 
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
-    """Data, network and directory, a line each."""
+    """Data, network and directory, a line each; before them, what a table holds."""
     task = data.task
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
@@ -25,10 +26,12 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
+    table = [] if data.description is None else [data.description.as_text(), ""]
     return "\n".join(
         [
+            *table,
             f"data    {data.name}: {task.n_features} features -> {learned}; {rows} rows to train/validate/test",
-            f"model   {type(model).__name__} {shape}, {count:,} parameters",
+            f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
             f"run     {shortest(directory)}",
         ]
     )
@@ -37,20 +40,16 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
 def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:
     """A table of validation and test metrics, why it ended, where it lies, and how to see its curves."""
     best = result["best_epoch"]
-    table = Table(title=None)
-    table.add_column("metric")
-    table.add_column("validation" if best is None else f"validation (epoch {best})", justify="right")
-    table.add_column("test", justify="right")
-    validation = {name.removeprefix("val/"): value for name, value in result["validation"].items()}
-    test = {name.removeprefix("test/"): value for name, value in result["test"].items()}
-    for name in validation | test:
-        table.add_row(name, _number(validation.get(name)), _number(test.get(name)))
-    console = Console(width=80, file=sys.stdout)
-    with console.capture() as capture:
-        console.print(table)
+    validation = "validation" if best is None else f"validation (epoch {best})"
+    table = describe_metrics(
+        {
+            validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
+            "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
+        }
+    )
     length = f"{_count(result['epochs'], 'epoch')} and {_count(result['steps'], 'step')}"
     lines = [
-        capture.get().rstrip(),
+        table,
         f"ended   {result['ended']}, after {length}",
         f"run     {shortest(directory)}",
     ]
@@ -59,6 +58,20 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         command = shortest(program) if program.exists() else "tensorboard"
         lines.append(f"curves  {command} --logdir {shortest(logs_of(directory))}")
     return "\n".join(lines)
+
+
+def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
+    """A table with a row for each metric and a column for each of `columns`."""
+    table = Table(title=None)
+    table.add_column("metric")
+    for heading in columns:
+        table.add_column(escape(heading), justify="right")
+    for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
+        table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
+    console = Console(width=80, file=sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()
 
 
 def logs_of(directory: Path) -> Path:

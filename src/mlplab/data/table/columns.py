@@ -74,7 +74,8 @@ class Column:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Column":
         """The inverse of `as_dict`."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+        return cls(**values)
 
 
 def kept_of(name: str, keep_values: Any) -> tuple[str, ...]:
@@ -201,13 +202,12 @@ def _understand_text(
         if shares[marks] == 1:
             break
     marks = max(shares, key=lambda marks: shares[marks])
-    column = Column(name, "numeric", *marks, kept=kept)
     if shares[marks] == 1:
         if said != "numeric" and _is_identifier(as_numbers(text, *marks)):
             return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
         how = " and ".join(
-            [f"a decimal {_mark(marks[0])}"] * (marks[0] != ".") + [f"thousands set off by a {_mark(marks[1])}"]
-            * (marks[1] != "")
+            [f"a decimal {_mark(marks[0])}"] * (marks[0] != ".")
+            + [f"thousands set off by a {_mark(marks[1])}"] * (marks[1] != "")
         )
         return Column(name, "numeric", *marks, kept=kept, note=f"numbers with {how}" if how else "")
     levels = text.drop_nulls().unique()
@@ -221,7 +221,7 @@ def _understand_text(
         return Column(name, "boolean")
     few_levels = len(levels) <= FEW_LEVELS and shares[marks] < 1 - FEW_UNREADABLE
     if shares[marks] >= MOSTLY_NUMBERS and not few_levels:
-        raise unreadable(text, as_numbers(text, *column_marks(column)), "a number", name)
+        raise unreadable(text, as_numbers(text, *marks), "a number", name)
     n_levels = len(levels)
     if (n_levels == n_present and n_present >= 10) or (n_levels > FEW_LEVELS and n_levels > 0.5 * n_present):
         length = text.str.len_chars().mean()
@@ -229,10 +229,6 @@ def _understand_text(
         kind = "text" if is_prose else "identifier"
         return Column(name, kind, reason=f"{n_levels:,} different texts in {n_present:,} rows")
     return Column(name, "categorical", kept=kept)
-
-
-def column_marks(column: Column) -> tuple[str, str]:
-    return column.decimal, column.thousands
 
 
 def _number_marks(decimal: str, prefers_comma: bool) -> list[tuple[str, str]]:
@@ -284,7 +280,7 @@ def _understand_moments(text: pl.Series, date_format: str | None) -> Column | No
     return Column(name, "datetime", date_format=first, note=note)
 
 
-def unreadable(text: pl.Series, read: pl.Series, what: str, name: str) -> Refusal:
+def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> Refusal:
     """The refusal of cells that could not be read: how many, and the first with its row."""
     bad = (read.is_null() & text.is_not_null()).arg_true()
     row = int(bad[0])
@@ -293,7 +289,7 @@ def unreadable(text: pl.Series, read: pl.Series, what: str, name: str) -> Refusa
     markers = ",".join(_quoted(cell) for cell in several)
     return Refusal(
         f"every cell of column {name!r} must be {what}",
-        f"{cells}, the first is {text[row]!r} in row {row + 1}",
+        f"{cells}, the first is {text[row]!r} in row {first_row + row}",
         f"data.missing_values=[{markers}] if {'it means' if len(several) == 1 else 'they mean'} that there is no "
         f"value, or data.categorical=[{_quoted(name)}]",
     )
@@ -304,24 +300,30 @@ def _quoted(text: str) -> str:
     return text if re.fullmatch(r"[\w.+-]+", text, flags=re.ASCII) else f'"{text}"'
 
 
-def values(series: pl.Series, column: Column, missing_values: Sequence[str]) -> pl.Series:
+def values(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int = 1) -> pl.Series:
     """The cells of a column as values: Float64, String, or Datetime; null where missing.
+
+    Args:
+        series: some rows of the column, as they were read.
+        column: how to take them.
+        missing_values: cells that mean that there is no value, beside the usual ones.
+        first_row: the number of the first of these rows, for messages.
 
     Raises:
         Refusal: a cell cannot be read as the column's kind, or is no finite number of 32 bits.
     """
     series = present(series, column.kept, missing_values)
     if column.kind == "numeric":
-        return _finite(_numbers(series, column), column.name)
+        return _finite(_numbers(series, column, first_row), column.name, first_row)
     if column.kind == "datetime":
-        return _moments(series, column)
+        return _moments(series, column, first_row)
     text = _text(series)
     if column.kind == "boolean":
         text = text.str.to_lowercase().replace([*TRUE_WORDS, *FALSE_WORDS], ["true"] * 4 + ["false"] * 4)
     return text
 
 
-def _numbers(series: pl.Series, column: Column) -> pl.Series:
+def _numbers(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     if series.dtype == pl.String:
         numbers = as_numbers(series, column.decimal, column.thousands)
         if numbers.null_count() > series.null_count() and (column.decimal, column.thousands) != (".", ""):
@@ -329,7 +331,7 @@ def _numbers(series: pl.Series, column: Column) -> pl.Series:
             plain = series.cast(pl.Float64, strict=False)
             numbers = plain if plain.null_count() == series.null_count() else numbers
         if numbers.null_count() > series.null_count():
-            raise unreadable(series, numbers, "a number", column.name)
+            raise unreadable(series, numbers, "a number", column.name, first_row)
         return numbers
     if series.dtype == pl.Duration:
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
@@ -340,7 +342,7 @@ def _numbers(series: pl.Series, column: Column) -> pl.Series:
     return series.cast(pl.Float64)
 
 
-def _finite(numbers: pl.Series, name: str) -> pl.Series:
+def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
     largest = numbers.abs().max()
     if largest is None or float(largest) <= LARGEST_FLOAT32:  # type: ignore[arg-type]
         return numbers
@@ -350,7 +352,7 @@ def _finite(numbers: pl.Series, name: str) -> pl.Series:
         raise Refusal(
             f"every number of column {name!r} must be finite",
             f"{len(infinite)} of {len(numbers)} {'is' if len(infinite) == 1 else 'are'} not, the first is "
-            f"{numbers[row]} in row {row + 1}",
+            f"{numbers[row]} in row {first_row + row}",
             f"data.missing_values=[inf,-inf], or data.drop=[{_quoted(name)}]",
         )
     large = (numbers.abs() > LARGEST_FLOAT32).arg_true()
@@ -358,12 +360,12 @@ def _finite(numbers: pl.Series, name: str) -> pl.Series:
     raise Refusal(
         f"every number of column {name!r} must fit into 32 bits, below 3.4e38",
         f"{len(large)} of {len(numbers)} {'does' if len(large) == 1 else 'do'} not, the first is {numbers[row]:g} "
-        f"in row {row + 1}",
+        f"in row {first_row + row}",
         f"another unit, or data.drop=[{_quoted(name)}]",
     )
 
 
-def _moments(series: pl.Series, column: Column) -> pl.Series:
+def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     if series.dtype == pl.Time:
         series = series.dt.to_string("%H:%M:%S")
         column = Column(column.name, "datetime", date_format="%H:%M:%S")
@@ -373,7 +375,7 @@ def _moments(series: pl.Series, column: Column) -> pl.Series:
             moments = as_moments(series, date_format)
             if moments.null_count() == series.null_count():
                 return moments
-        raise unreadable(series, moments, f"a date of the form {formats[0]}", column.name)
+        raise unreadable(series, moments, f"a date of the form {formats[0]}", column.name, first_row)
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise Refusal(
             f"column {column.name!r} must hold dates", f"it holds {series.dtype}", f"data.drop=[{column.name}]"
@@ -390,7 +392,9 @@ def _text(series: pl.Series) -> pl.Series:
         whole = bool((series.drop_nulls() % 1 == 0).all())
         return (series.cast(pl.Int64) if whole else series).cast(pl.String)
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
-        raise Refusal(f"column {series.name!r} must hold text", f"it holds {series.dtype}", f"data.drop=[{series.name}]")
+        raise Refusal(
+            f"column {series.name!r} must hold text", f"it holds {series.dtype}", f"data.drop=[{series.name}]"
+        )
     return series.cast(pl.String)
 
 

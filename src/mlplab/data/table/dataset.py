@@ -53,7 +53,7 @@ class TableDataset:
         unit: of the target.
         split_rules: what columns and files say about the split.
         options: how columns become features.
-        missing_values: what the user says is missing, beside the usual markers.
+        reading: what must be known to read another file alike, in plain values.
         notes: what was detected in reading, for people.
         roles: for columns that are no features, what they are used for.
     """
@@ -67,7 +67,7 @@ class TableDataset:
     unit: str = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     options: TableOptions = field(default_factory=TableOptions)
-    missing_values: tuple[str, ...] = ()
+    reading: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
 
@@ -148,6 +148,10 @@ class TableDataset:
         """These rows as the preprocessing takes them: numeric (n, P), categorical (n, Q)."""
         return preprocessing.inputs.encode(self.values[rows])
 
+    def names_after(self, preprocessing: TablePreprocessing) -> tuple[str, ...]:
+        """The names of the preprocessed features."""
+        return preprocessing.feature_names
+
     def describe(self, split: Split, preprocessing: TablePreprocessing) -> Description:
         """What the table holds, and what is done with it."""
         used = {column.name: "" for column in self.columns}
@@ -202,5 +206,3 @@ def _stacked(rows: Sequence[npt.NDArray[np.float64]]) -> Tensor:
     stacked = torch.from_numpy(np.stack(rows))
     assert stacked.shape[1] == N_QUANTILES
     return stacked
-
-

@@ -60,7 +60,7 @@ class Description:
             ("column", {"max_width": 28}), ("kind", {}), ("missing", {"justify": "right"}),
             ("holds", {"max_width": 34}), ("used as", {"max_width": 44}),
         ):  # fmt: skip
-            table.add_column(heading, no_wrap=True, overflow="ellipsis", **options)  # type: ignore[arg-type]
+            table.add_column(heading, no_wrap=True, overflow="ellipsis", **options)
         for column in self.columns[:SHOWN_COLUMNS]:
             cells = (column.name, column.kind, _share(column.missing_share), column.holds, column.use)
             table.add_row(*(escape(_one_line(cell)) for cell in cells))
@@ -107,7 +107,8 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         shown = ", ".join(list(levels)[:SHOWN_LEVELS])
         holds = f"{len(counts):,}: {shown}{', …' if len(counts) > SHOWN_LEVELS else ''}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=levels)
-    holds = f"{values.min()} to {values.max()}" if column.kind == "datetime" else ""
+    moments = values.cast(pl.String)
+    holds = f"{moments.min()!s} to {moments.max()!s}" if column.kind == "datetime" else ""
     return ColumnDescription(column.name, column.kind, missing, holds, use)
 
 
@@ -156,8 +157,8 @@ def find_warnings(
     repeated = _repeated_across_parts(values.select(column.name for column in features), targets, split)
     if repeated:
         warnings.append(
-            f"{repeated:,} validation and test rows are equal to a training row, target and all: the scores are too "
-            "good by what they know by heart"
+            f"{repeated:,} validation and test rows are equal to a training row in every feature and the target: the "
+            "scores are too good by what is known by heart"
         )
     return warnings
 

@@ -38,7 +38,7 @@ class Dialect:
         """The cells of each record in some lines."""
         options = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
         stripped = (line.strip() if self.delimiter == " " else line for line in lines)
-        reader = csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)  # type: ignore[arg-type]
+        reader = csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)
         return [record for record in reader if record]
 
 

@@ -15,7 +15,6 @@ from typing import IO
 
 import polars as pl
 
-from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.dialect import Dialect, detect_dialect
 from mlplab.errors import Refusal
 
@@ -68,29 +67,6 @@ class Shape:
     has_stray_quotes: bool = field(default=False)
 
 
-def require_readable(path: Path, key: str) -> None:
-    """Refuses what is no file with something in it.
-
-    Raises:
-        Refusal: with the nearest name in its folder.
-    """
-    if path.is_dir():
-        raise Refusal(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
-    if not path.is_file():
-        folder = path.parent
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
-        near = nearest_name(path.name, names)
-        remedy = f"{key}={folder / near}" if near else "the path of a CSV or Parquet file"
-        raise Refusal(f"{key} must be a file that exists", f"there is no {path}", remedy)
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise Refusal(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
-    if not start:
-        raise Refusal(f"{key} must hold a table", f"{path} is empty", "another file")
-
-
 def is_parquet(path: Path) -> bool:
     """By its first bytes, not its name."""
     with path.open("rb") as file:
@@ -105,6 +81,21 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """
     try:
         return pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def parquet_blocks(path: Path) -> Iterator[pl.DataFrame]:
+    """The rows in blocks of at most `BLOCK_ROWS`.
+
+    Raises:
+        Refusal: it is damaged.
+    """
+    try:
+        scan = pl.scan_parquet(path, glob=False)
+        n_rows = int(scan.select(pl.len()).collect().item())
+        for begin in range(0, n_rows, BLOCK_ROWS):
+            yield scan.slice(begin, BLOCK_ROWS).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from None
 
@@ -342,7 +333,7 @@ def _rewrite(source: IO[str], dialect: Dialect, copy: Path) -> Dialect:
     lines = (line.strip() + "\n" for line in source) if dialect.delimiter == " " else source
     with copy.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target, lineterminator="\n")
-        for record in csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=True, **options):  # type: ignore[arg-type]
+        for record in csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=True, **options):
             if record:
                 writer.writerow(record)
             else:

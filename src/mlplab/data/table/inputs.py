@@ -69,7 +69,7 @@ class TableInputs:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that a file must have, each once."""
-        inputs = [*self.numeric, *self.categorical]
+        inputs: list[NumericInput | CategoricalInput] = [*self.numeric, *self.categorical]
         return tuple({one.column.name: one.column for one in inputs}.values())
 
     def encode(self, frame: pl.DataFrame) -> tuple[Tensor, Tensor]:

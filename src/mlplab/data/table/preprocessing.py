@@ -1,6 +1,5 @@
 """Imputation and scaling of a table's columns, as a module with buffers: fitted once, stored with the model."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -77,9 +76,7 @@ class TablePreprocessing(Preprocessing):
         numbers = torch.where(is_missing, self.median, numeric)
         scaled = (numbers - self.mean) / self.std if self.quantiles is None else self._normal_scores(numbers)
         indicators = is_missing.index_select(1, self.indicated)
-        return torch.cat(
-            [scaled.to(torch.float32), indicators.to(torch.float32), categorical.to(torch.float32)], dim=1
-        )
+        return torch.cat([scaled.to(torch.float32), indicators.to(torch.float32), categorical.to(torch.float32)], dim=1)
 
     def _normal_scores(self, numbers: Tensor) -> Tensor:
         """Linear between the scores of the two quantiles that enclose each number, cut off at the ends.
@@ -137,4 +134,4 @@ def quantiles_and_scores(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[n
 
 def default_embedding_dim(n_levels: int) -> int:
     """1.6 · n^0.56, at most 64: fast.ai's rule, found on its authors' tables."""
-    return min(64, max(2, math.floor(1.6 * n_levels**0.56)))
+    return min(64, max(2, int(1.6 * n_levels**0.56)))

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlplab.config.paths import require_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.split import SplitRules
 from mlplab.data.table.columns import Column, kept_of, marker_spellings, present, understand, values
-from mlplab.data.table.dialect import NAMELESS
 from mlplab.data.table.dataset import TableDataset, TableOptions
+from mlplab.data.table.dialect import NAMELESS
 from mlplab.data.table.files import (
     TextOptions,
     is_parquet,
     read_parquet,
     read_text,
-    require_readable,
     text_file,
 )
 from mlplab.data.table.target import Target, target_values, understand_target
@@ -50,6 +50,19 @@ class Reading:
     missing_values: tuple[str, ...] = ()
     keep_values: Any = None
     as_text: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values only; not the dialect, which another file may have of its own."""
+        return {
+            "missing_values": list(self.missing_values),
+            "keep_values": self.keep_values,
+            "as_text": list(self.as_text),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
+        """The inverse of `as_dict`."""
+        return cls(TextOptions(), tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
 def table(
@@ -110,6 +123,7 @@ def table(
     _require_columns_said(raw.frame, target, said, special, keep_values)
     _require_one_header(raw.frame, reading)
     notes = list(raw.notes)
+    is_nameless = NAMELESS.fullmatch(raw.frame.columns[0]) is not None
 
     def cells(frame: pl.DataFrame, name: str) -> pl.Series:
         return present(frame[name], kept_of(name, keep_values), reading.missing_values)
@@ -155,9 +169,7 @@ def table(
     features = [column for column in columns if column.is_feature]
     files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, drop_missing_target)]
     if len(paths) > 1:
-        other = read_table(
-            paths[1], reading, known_names=raw.frame.columns, usual_header=not NAMELESS.fullmatch(raw.frame.columns[0])
-        )
+        other = read_table(paths[1], reading, known_names=raw.frame.columns, usual_header=not is_nameless)
         needed = [*(column.name for column in features), target, *special.values()]
         notes += require_columns(other.frame, needed, paths[1], "data.test_path")
         files.append(_file_rows(other.frame, paths[1], features, understood, reading, special, drop_missing_target))
@@ -171,7 +183,7 @@ def table(
         unit=unit,
         split_rules=_split_rules(files, time),
         options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
-        missing_values=reading.missing_values,
+        reading={**reading.as_dict(), "is_nameless": is_nameless, "target": understood.as_dict()},
         notes=(*notes, *(note for file in files for note in file.notes)),
         roles=roles,
     )
@@ -185,7 +197,7 @@ def read_table(
     Raises:
         Refusal: it cannot be read.
     """
-    require_readable(path, key)
+    require_file(path, key)
     if is_parquet(path):
         frame = read_parquet(path)
         if len(frame) == 0 or not frame.columns:
@@ -309,7 +321,7 @@ def _file_rows(
         targets, notes = target_values(frame[target.name], target, reading.missing_values)
     except Refusal as refusal:
         raise Refusal(f"{path.name}: {refusal.must}", refusal.given, refusal.remedy) from None
-    is_missing = targets < 0 if target.class_names else np.isnan(targets.astype(np.float64))
+    is_missing = targets.astype(np.int64) < 0 if target.class_names else np.isnan(targets.astype(np.float64))
     n_missing = int(is_missing.sum())
     if n_missing and not drop_missing_target:
         row = int(np.flatnonzero(is_missing)[0]) + 1

@@ -125,11 +125,15 @@ def _numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> tuple[Colum
 
 def _text_for_numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> Refusal:
     if cells.dtype != pl.String:
-        return Refusal(f"the target of a regression, {cells.name!r}, must hold numbers", f"{cells.dtype}", "data.task=auto")
+        return Refusal(
+            f"the target of a regression, {cells.name!r}, must hold numbers", f"{cells.dtype}", "data.task=auto"
+        )
     try:
         understand(cells, said="numeric", decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
     except Refusal as refusal:
-        return Refusal(f"the target of a regression, {cells.name!r}, must hold numbers", refusal.given, "data.task=auto")
+        return Refusal(
+            f"the target of a regression, {cells.name!r}, must hold numbers", refusal.given, "data.task=auto"
+        )
     raise AssertionError
 
 
@@ -161,7 +165,7 @@ def _in_order(label: str) -> tuple[int, float, str]:
 
 
 def target_values(
-    cells: pl.Series, target: Target, missing_values: Sequence[str]
+    cells: pl.Series, target: Target, missing_values: Sequence[str], first_row: int = 1
 ) -> tuple[npt.NDArray[np.generic], list[str]]:
     """Class indices (N,) int64 with −1 where missing, or values (N,) float64 with NaN; and notes for people.
 
@@ -173,8 +177,9 @@ def target_values(
     """
     cells = present(cells, target.column.kept, missing_values)
     if not target.class_names:
-        return values(cells, target.column, missing_values).fill_null(float("nan")).to_numpy(), []
-    labels = values(cells, target.column, missing_values)
+        numbers = values(cells, target.column, missing_values, first_row)
+        return numbers.fill_null(float("nan")).to_numpy(), []
+    labels = values(cells, target.column, missing_values, first_row)
     names, notes = list(target.class_names), []
     plain = {_plainly(name): name for name in names}
     unknown = labels.drop_nulls().unique().filter(~labels.drop_nulls().unique().is_in(names)).to_list()
@@ -186,7 +191,7 @@ def target_values(
             near = nearest_name(label, names)
             raise Refusal(
                 f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
-                f"{label!r} in {count} {'row' if count == 1 else 'rows'}, the first is row {row + 1}",
+                f"{label!r} in {count} {'row' if count == 1 else 'rows'}, the first is row {first_row + row}",
                 f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
             )
         notes.append(f"{int(places.sum()):,} rows have the label {label!r}, which is taken for {name!r}")

@@ -1,0 +1,45 @@
+"""Metrics and figure of a trained run, from its checkpoint.
+
+python scripts/evaluate.py run=logs/runs/…
+python scripts/evaluate.py run=logs/runs/… data.path=other.csv
+
+run=DIRECTORY      of the run, or one of its checkpoints
+data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
+part=test          that part: train, val or test
+out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
+"""
+
+import sys
+from typing import Any
+
+from mlplab.config.words import Word, run_script
+
+WORDS = {
+    "run": Word("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Word("path", example="other.csv"),
+    "part": Word(default="test", choices=("train", "val", "test")),
+    "out": Word("path", example="evaluation"),
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    from mlplab.config.resolvers import new_run_name
+    from mlplab.errors import Refusal
+    from mlplab.inference.evaluating import evaluate, write_evaluation
+    from mlplab.inference.trained import load_run
+    from mlplab.runs.summary import describe_metrics, shortest
+
+    if settings["data.path"] is not None and settings["part"] != "test":
+        raise Refusal("part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them")
+    run = load_run(settings["run"])
+    out = settings["out"] or run.directory / "evaluations" / new_run_name()
+    evaluation = evaluate(run, settings["data.path"], settings["part"])
+    picture = write_evaluation(evaluation, run, out)
+    for note in evaluation.notes:
+        print(f"note    {note}")
+    print(describe_metrics({f"{evaluation.name}, {evaluation.n_rows:,} rows": evaluation.metrics}))
+    print(f"figure  {shortest(picture)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))

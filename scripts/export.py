@@ -1,0 +1,50 @@
+"""The model of a trained run with its preprocessing, as a file for other programs.
+
+    python scripts/export.py run=logs/runs/… format=onnx
+
+    run=DIRECTORY      of the run, or one of its checkpoints
+    format=FORMAT      onnx (needs the extra: pip install -c constraints.txt -e ".[onnx]"), torch_export or safetensors
+    out=FILE           .onnx, .pt2 or .safetensors; exports/model.… within the run's directory by itself
+    data.path=FILE     rows to check with; without it, those of the test part
+    overwrite=true     if out is there already
+
+After writing, the file is read again and run on real rows beside the model that it came from. A card of the same
+name, ending in .json, says what the model takes and gives.
+"""
+
+import sys
+from typing import Any
+
+from mlplab.config.words import Word, run_script
+
+FORMATS = ("onnx", "torch_export", "safetensors")
+
+WORDS = {
+    "run": Word("path", example="logs/runs/NAME", is_required=True),
+    "format": Word(example="onnx", is_required=True, choices=FORMATS),
+    "out": Word("path", example="model.onnx"),
+    "data.path": Word("path", example="rows.csv"),
+    "overwrite": Word("switch", False),
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    from mlplab.inference.exporting import export
+    from mlplab.inference.trained import load_run
+    from mlplab.runs.summary import shortest
+
+    made = export(
+        load_run(settings["run"]),
+        settings["format"],
+        settings["out"],
+        rows_of=settings["data.path"],
+        overwrite=settings["overwrite"],
+    )
+    print(f"wrote   {shortest(made.path)} and its card {shortest(made.card)}")
+    print(
+        f"checked on {made.n_rows} rows: {made.what} differ from the model's by at most {made.largest_difference:.1e}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))

@@ -1,0 +1,48 @@
+"""Predictions of a trained run for the rows of a file.
+
+    python scripts/predict.py run=logs/runs/… data.path=new.csv out=predictions.csv
+
+    run=DIRECTORY      of the run, or one of its checkpoints
+    data.path=FILE     CSV, TSV, gzip of them, or Parquet; columns are found by name, in any order
+    out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
+    id=COLUMN          a column of data.path to copy into it
+    proba=true         the probability of every class, beside the class
+    overwrite=true     if out is there already
+
+The file appears whole or not at all. Levels that training did not have are counted and told.
+"""
+
+import sys
+from typing import Any
+
+from mlplab.config.words import Word, run_script
+
+WORDS = {
+    "run": Word("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Word("path", example="new.csv", is_required=True),
+    "out": Word("path", example="predictions.csv", is_required=True),
+    "id": Word(example="COLUMN"),
+    "proba": Word("switch", False),
+    "overwrite": Word("switch", False),
+}
+
+
+def main(settings: dict[str, Any]) -> None:
+    from mlplab.inference.predicting import predict_file
+    from mlplab.inference.trained import load_run
+
+    made = predict_file(
+        load_run(settings["run"]),
+        settings["data.path"],
+        settings["out"],
+        id_column=settings["id"],
+        probabilities=settings["proba"],
+        overwrite=settings["overwrite"],
+    )
+    for note in made.notes:
+        print(f"note    {note}")
+    print(f"wrote   {settings['out']}: {made.n_rows:,} {'row' if made.n_rows == 1 else 'rows'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))

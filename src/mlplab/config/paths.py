@@ -1,0 +1,29 @@
+"""Files that somebody names."""
+
+from pathlib import Path
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import Refusal
+
+
+def require_file(path: Path, key: str) -> None:
+    """Refuses what is no file with something in it.
+
+    Raises:
+        Refusal: with the nearest name in its folder.
+    """
+    if path.is_dir():
+        raise Refusal(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+    try:
+        if not path.is_file():
+            folder = path.parent
+            names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
+            near = nearest_name(path.name, names)
+            remedy = f"{key}={folder / near}" if near else "the path of a file that does"
+            raise Refusal(f"{key} must be a file that exists", f"there is no {path}", remedy)
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise Refusal(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
+    if not start:
+        raise Refusal(f"{key} must hold something", f"{path} is empty", "another file")

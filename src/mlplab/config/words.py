@@ -1,0 +1,101 @@
+"""Scripts' command lines: `name=value` words, read as they are typed. Imports nothing heavy."""
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import Refusal
+
+EXIT_REFUSED, EXIT_INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True)
+class Word:
+    """A setting of a script.
+
+    Attributes:
+        kind: `text`, `path`, `switch` (true or false), `count` (a positive integer), or one of `choices`.
+        default: where it is not given.
+        example: of a value, for messages.
+        is_required: whether it must be given.
+        choices: the values that it can have; none for any.
+    """
+
+    kind: str = "text"
+    default: Any = None
+    example: str = "…"
+    is_required: bool = False
+    choices: tuple[str, ...] = ()
+
+    def read(self, name: str, text: str) -> Any:
+        """The value that was typed.
+
+        Raises:
+            Refusal: it is none of this kind.
+        """
+        if self.choices:
+            if text not in self.choices:
+                near = nearest_name(text, self.choices) or self.choices[0]
+                raise Refusal(f"{name} must be one of {', '.join(self.choices)}", f"{name}={text}", f"{name}={near}")
+            return text
+        if self.kind == "switch":
+            if text not in ("true", "false"):
+                raise Refusal(f"{name} must be true or false", f"{name}={text}", f"{name}=true")
+            return text == "true"
+        if self.kind == "count":
+            if not text.isdecimal() or int(text) < 1:
+                raise Refusal(f"{name} must be a positive integer", f"{name}={text}", f"{name}={self.example}")
+            return int(text)
+        if not text:
+            raise Refusal(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
+        return Path(text).expanduser() if self.kind == "path" else text
+
+
+def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
+    """The settings: what was typed, or the defaults.
+
+    Raises:
+        Refusal: a word is not of the form name=value, names no setting or names one twice, or a required one lacks.
+    """
+    settings = {name: word.default for name, word in words.items()}
+    seen = set()
+    for text in typed:
+        name, equals, value = text.partition("=")
+        if not equals or name not in words:
+            near = nearest_name(name, list(words)) or next(iter(words))
+            raise Refusal(
+                f"words on the command line must be {', '.join(f'{known}=…' for known in words)}",
+                text,
+                f"{near}={value or words[near].example}",
+            )
+        if name in seen:
+            raise Refusal(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
+        seen.add(name)
+        settings[name] = words[name].read(name, value)
+    for name, word in words.items():
+        if word.is_required and name not in seen:
+            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={word.example}")
+    return settings
+
+
+def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], help_text: str | None) -> int:
+    """Reads the command line, runs `main`, and returns the exit status; a mistake is one line, not a traceback."""
+    name = Path(sys.argv[0]).name
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(str(help_text).strip())
+        return 0
+    # As Ctrl-C does, a termination unwinds, so that no half-written file stays.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        main(read_words(sys.argv[1:], words))
+    except Refusal as refusal:
+        print(f"{name}: {refusal}", file=sys.stderr, flush=True)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)
+        return EXIT_INTERRUPTED
+    return 0

@@ -1,0 +1,1 @@
+"""After training: predicting, evaluating and exporting, from a checkpoint alone."""

@@ -1,0 +1,131 @@
+"""Metrics and figures of a trained run on rows with known targets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from mlplab.errors import Refusal
+from mlplab.figures import pixels, result_figure
+from mlplab.inference.predicting import BATCH_ROWS
+from mlplab.inference.rows import RowReader, rows_of_training
+from mlplab.inference.trained import TrainedRun
+from mlplab.objectives.objective import build_objective, predictions
+from mlplab.objectives.scores import build_scores
+from mlplab.runs.files import write_json
+
+Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
+
+
+@dataclass
+class Evaluation:
+    """The result of a run on some rows.
+
+    Attributes:
+        name: which rows they are.
+        metrics: loss and scores, in the target's own unit.
+        n_rows: how many rows they are means over.
+        predicted: probabilities (N, C), or values (N,).
+        targets: class indices (N,), or values (N,).
+        notes: what was noticed in reading them, for people.
+    """
+
+    name: str
+    metrics: dict[str, float]
+    n_rows: int
+    predicted: Tensor
+    targets: Tensor
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(run: TrainedRun, path: Path | None = None, part: str = "test") -> Evaluation:
+    """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
+
+    Raises:
+        Refusal: the rows cannot be read, or none has a target.
+    """
+    reader = RowReader(run)
+    rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
+    evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
+    evaluation.notes += reader.notes
+    return evaluation
+
+
+def _rows_of_file(reader: RowReader, path: Path) -> Rows:
+    target = reader.target()
+    n_missing = 0
+    for block in reader.blocks(path, (target.name,)):
+        targets = reader.targets(block, target)
+        known = targets.astype(np.int64) >= 0 if target.class_names else ~np.isnan(targets.astype(np.float64))
+        n_missing += int((~known).sum())
+        if known.any():
+            yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
+    if n_missing:
+        reader.notes.append(f"{n_missing:,} rows have no target and are left out")
+
+
+def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
+    task, predictor = run.task, run.predictor
+    loss = dict(run.card["loss"])
+    weights = loss["class_weights"]
+    objective = build_objective(
+        loss["name"], task, class_weights=None if weights is None else weights.tolist(), **loss["options"]
+    )
+    mean_loss, scores = MeanMetric(), build_scores(task)
+    predicted, known = [], []
+    for inputs, targets in rows:
+        for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
+            with torch.inference_mode():
+                outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
+                mean_loss.update(objective(outputs, batch[-1]), weight=len(outputs))
+                made, true = predictions(outputs, task), batch[-1]
+                if task.kind == "regression":
+                    made, true = made.squeeze(1), predictions(true, task).squeeze(1)
+                scores.update(made, true)
+            predicted.append(made)
+            known.append(true)
+    if not predicted:
+        raise Refusal("there must be rows with a target", f"{name} has none", "another file")
+    metrics = {"loss": float(mean_loss.compute()), **{n: float(v) for n, v in scores.compute().items()}}
+    all_predicted, all_known = torch.cat(predicted), torch.cat(known)
+    return Evaluation(name, metrics, len(all_known), all_predicted, all_known)
+
+
+def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:
+    """Writes metrics.json and the figure into a new directory, and returns the figure's path.
+
+    Raises:
+        Refusal: the directory is there already, or cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise Refusal("out must be a new directory", f"{directory} is there already", "another name") from None
+    except OSError as error:
+        raise Refusal("out must be writable", f"{directory}: {error.strerror}", "out=SOMEWHERE_ELSE") from None
+    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
+    picture = directory / f"{name}.png"
+    Image.fromarray(pixels(figure)).save(picture)
+    content = {
+        "checkpoint": str(run.checkpoint),
+        "rows": {"from": evaluation.name, "count": evaluation.n_rows},
+        "metrics": evaluation.metrics,
+        "notes": evaluation.notes,
+    }
+    write_json(directory / "metrics.json", content)
+    return picture
+
+
+def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
+    """As the network was taught them."""
+    task = run.task
+    if task.kind == "classification":
+        return torch.from_numpy(targets.astype(np.int64))
+    scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
+    return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)

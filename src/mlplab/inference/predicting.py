@@ -1,0 +1,118 @@
+"""Predictions for the rows of a file, written to another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from mlplab.errors import Refusal
+from mlplab.inference.rows import RowReader
+from mlplab.inference.trained import TrainedRun
+from mlplab.runs.checkpoint import Predictor
+from mlplab.runs.files import write_atomically
+
+BATCH_ROWS = 8192
+"""Rows that pass through the network at once."""
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was written: how many rows, and what was noticed in reading them."""
+
+    n_rows: int
+    notes: tuple[str, ...]
+
+
+def predict_file(
+    run: TrainedRun, path: Path, out: Path, *, id_column: str | None, probabilities: bool, overwrite: bool
+) -> Predictions:
+    """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
+
+    Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
+    with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all.
+
+    Raises:
+        Refusal: a file cannot be read or written, or is there already.
+    """
+    require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
+    if out.exists() and path.exists() and out.samefile(path):
+        raise Refusal("out must be another file than data.path", f"both are {out}", "another name")
+    if probabilities and run.task.kind == "regression":
+        raise Refusal("proba=true must have classes", "the run is a regression", "proba=false")
+    reader = RowReader(run)
+    count = 0
+
+    def frames() -> Iterator[pl.DataFrame]:
+        nonlocal count
+        for block in reader.blocks(path, () if id_column is None else (id_column,)):
+            columns = [] if id_column is None else [block.cells[id_column]]
+            count += len(block.cells)
+            yield pl.DataFrame([*columns, *_columns(run, predict(run.predictor, block.inputs), probabilities)])
+
+    def write(temporary: Path) -> None:
+        if out.suffix == ".parquet":
+            pl.concat(list(frames())).write_parquet(temporary)
+            return
+        with temporary.open("wb") as file:
+            for number, frame in enumerate(frames()):
+                frame.write_csv(file, include_header=number == 0, separator=SEPARATORS[out.suffix])
+
+    write_once(out, write, overwrite)
+    return Predictions(count, tuple(reader.notes))
+
+
+def predict(predictor: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Probabilities (N, C) or values (N, 1) for any number of rows."""
+    with torch.inference_mode():
+        batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
+        return torch.cat([predictor(*batch) for batch in batches])
+
+
+def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:
+    if run.task.kind == "regression":
+        return [pl.Series("prediction", predicted.squeeze(1).numpy())]
+    names = pl.Series(run.task.class_names)
+    columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction")]
+    if probabilities:
+        columns += [
+            pl.Series(f"probability_{name}", predicted[:, index].numpy())
+            for index, name in enumerate(run.task.class_names)
+        ]
+    return columns
+
+
+def require_writable(out: Path, overwrite: bool, endings: list[str]) -> None:
+    """Refuses a file that cannot be written, before any work is done for it.
+
+    Raises:
+        Refusal: its ending is none of `endings`, its folder is missing, or it is there already.
+    """
+    if out.suffix not in endings:
+        raise Refusal(
+            f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0]).name}"
+        )
+    if out.is_dir():
+        raise Refusal("out must be a file", f"{out} is a folder", f"out={out / ('predictions' + endings[0])}")
+    if not out.parent.is_dir():
+        raise Refusal("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
+    if out.exists() and not overwrite:
+        raise _there_already(out)
+
+
+def write_once(out: Path, write: object, overwrite: bool) -> None:
+    """`write_atomically`, with its failures told as refusals."""
+    try:
+        write_atomically(out, write, replace=overwrite)  # type: ignore[arg-type]
+    except FileExistsError:
+        raise _there_already(out) from None
+    except OSError as error:
+        raise Refusal(f"{out} must be writable", str(error.strerror or error), "out=SOMEWHERE_ELSE") from None
+
+
+def _there_already(out: Path) -> Refusal:
+    return Refusal("out must be a new file", f"{out} is there already", "another name, or overwrite=true")
