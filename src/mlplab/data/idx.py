@@ -195,7 +195,7 @@ def _require_bytes(stream: BufferedIOBase, path: Path, n_promised: int, file_siz
         found = f"a gzip file of {file_size} bytes unpacks to {n_found} at the most"
     else:
         n_found = 0
-        while n_found <= n_promised and (block := stream.read(min(BLOCK_BYTES, n_promised + 1 - n_found))):
+        while block := stream.read(min(BLOCK_BYTES, n_promised + 1 - n_found)):
             n_found += len(block)
         found = f"it holds {'more' if n_found > n_promised else n_found}"
     if n_found != n_promised:

@@ -17,11 +17,15 @@ from mlplab.data.idx import idx_images
 from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
-from mlplab.data.table.columns import Column, present, values
-from mlplab.data.table.files import BLOCK_ROWS, is_parquet, parquet_blocks, text_blocks, text_file
+from mlplab.data.table.cells import present
+from mlplab.data.table.columns import Column
+from mlplab.data.table.files import text_file
 from mlplab.data.table.preprocessing import TablePreprocessing
-from mlplab.data.table.source import Reading, require_columns, table
+from mlplab.data.table.reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
+from mlplab.data.table.requirements import require_columns
+from mlplab.data.table.source import table
 from mlplab.data.table.target import Target, target_values
+from mlplab.data.table.values import values
 from mlplab.errors import Refusal
 from mlplab.inference.trained import TrainedRun
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mlplab.data.split import Rows, Split, SplitRules
-from mlplab.data.table.columns import MOMENT_PARTS, Column
+from mlplab.data.table.columns import Column
 from mlplab.data.table.description import Description, describe_column, find_warnings
 from mlplab.data.table.inputs import CategoricalInput, NumericInput, TableInputs
 from mlplab.data.table.preprocessing import (
@@ -21,6 +21,7 @@ from mlplab.data.table.preprocessing import (
     quantiles_and_scores,
 )
 from mlplab.data.table.target import Target
+from mlplab.data.table.values import MOMENT_PARTS
 from mlplab.errors import Refusal
 
 

@@ -9,7 +9,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mlplab.data.table.columns import Column, moment_part
+from mlplab.data.table.columns import Column
+from mlplab.data.table.values import moment_part
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.columns import Column, as_numbers, present, understand, values
+from mlplab.data.table.cells import as_numbers, present
+from mlplab.data.table.columns import Column, understand
+from mlplab.data.table.values import values
 from mlplab.errors import Refusal
 
 FEW_CLASSES = 20

@@ -1,0 +1,97 @@
+"""Cells as they are written: which are missing, which are numbers, which are dates."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from mlplab.errors import Refusal
+
+MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
+"""Cells that mean that there is no value, in any mixture of capitals."""
+
+
+def kept_of(name: str, keep_values: Any) -> tuple[str, ...]:
+    """The missing markers that are levels in a column; `keep_values` is a list for all, or a dict by column."""
+    kept = keep_values.get(name, []) if isinstance(keep_values, Mapping) else keep_values
+    return tuple(str(value) for value in ([kept] if isinstance(kept, str) else kept or []))
+
+
+def marker_spellings(missing_values: Sequence[str], keep_values: Any) -> list[str]:
+    """Markers as polars takes them, spelled out; without those that are kept anywhere, which `values` sees to."""
+    lists = keep_values.values() if isinstance(keep_values, Mapping) else [keep_values or []]
+    kept = {str(value) for values in lists for value in ([values] if isinstance(values, str) else values or [])}
+    usual = {spelling for word in MISSING for spelling in (word, word.upper(), word.title(), word.capitalize())}
+    return sorted((usual | {"NaN"} | set(missing_values)) - kept)
+
+
+def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
+    """The series with null for every cell that means "missing", and text without blanks around it."""
+    if series.dtype == pl.String:
+        text = series.str.strip_chars()
+        is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(list(missing_values))
+        if kept:
+            is_missing &= ~text.is_in(list(kept))
+        return text.set(is_missing.fill_null(True), None)
+    if series.dtype.is_float():
+        if series.is_nan().any():
+            series = series.fill_nan(None)
+    elif not series.dtype.is_numeric():
+        return series
+    for marker in missing_values:
+        number = _number(marker)
+        if number is not None and bool((series == number).any()):
+            series = series.set((series == number).fill_null(False), None)
+    return series
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
+
+
+def as_numbers(text: pl.Series, decimal: str, thousands: str) -> pl.Series:
+    """Float64, null where a cell is no number."""
+    if thousands:
+        grouped = rf"^[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})*({re.escape(decimal)}\d*)?$"
+        plain = text.str.replace_all(thousands, "", literal=True)
+        text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
+    if decimal != ".":
+        text = text.str.replace(".", "\0", literal=True).str.replace(decimal, ".", literal=True)
+    return text.cast(pl.Float64, strict=False)
+
+
+def as_moments(text: pl.Series, date_format: str) -> pl.Series:
+    """Datetime in microseconds, null where a cell does not have the format."""
+    if date_format.startswith("%H"):
+        text, date_format = pl.Series(text.name, "1970-01-01 " + text), f"%Y-%m-%d {date_format}"
+    try:
+        moments = text.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
+    except pl.exceptions.PolarsError:
+        return pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
+    moments = moments.dt.replace_time_zone(None)
+    # "1/2/20" has the form of the year 20.
+    return moments.set((moments.dt.year() < 1000).fill_null(False), None)
+
+
+def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> Refusal:
+    """The refusal of cells that could not be read: how many, and the first with its row."""
+    bad = (read.is_null() & text.is_not_null()).arg_true()
+    row = int(bad[0])
+    cells = f"{len(bad)} of {len(text)} cells {'is' if len(bad) == 1 else 'are'} not"
+    several = text.gather(bad).unique(maintain_order=True).head(3).to_list()
+    markers = ",".join(quoted(cell) for cell in several)
+    return Refusal(
+        f"every cell of column {name!r} must be {what}",
+        f"{cells}, the first is {text[row]!r} in row {first_row + row}",
+        f"data.missing_values=[{markers}] if {'it means' if len(several) == 1 else 'they mean'} that there is no "
+        f"value, or data.categorical=[{quoted(name)}]",
+    )
+
+
+def quoted(text: str) -> str:
+    """As it can be typed within a list on the command line."""
+    return text if re.fullmatch(r"[\w.+-]+", text, flags=re.ASCII) else f'"{text}"'

@@ -1,0 +1,90 @@
+"""What a file must have to be what is said of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.cells import present
+from mlplab.errors import Refusal
+
+
+def require_named_columns(
+    frame: pl.DataFrame, target: str, said: Mapping[str, Sequence[str]], special: Mapping[str, str], keep_values: Any
+) -> None:
+    """Refuses the name of a column that is not there, and one that is to be two things."""
+    names = frame.columns
+    keeping = list(keep_values) if isinstance(keep_values, Mapping) else []
+    lists = {**said, "keep_values": keeping}
+    wanted = [("target", target), *special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
+    for key, name in wanted:
+        if name not in names:
+            near = nearest_name(name, names)
+            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise Refusal(
+                f"data.{key} must name a column of the file: {shown}",
+                f"data.{key}={name}",
+                f"data.{key}={near if near is not None else names[-1]}",
+            )
+    if len(names) < 2:
+        raise Refusal("there must be a column beside the target", f"the file has only {names[0]!r}", "data.delimiter=…")
+    for key, name in wanted[1:]:
+        if name == target and key != "keep_values":
+            raise Refusal(f"data.{key} must not name the target", f"data.{key}={name}", "another column")
+    for name in said["numeric"]:
+        if name in said["categorical"]:
+            raise Refusal(
+                "a column must be numeric or categorical", f"{name!r} is named as both", f"data.numeric=[{name}]"
+            )
+    if "group_column" in special and "time_column" in special:
+        raise Refusal(
+            "the split must go by groups or by time",
+            f"data.group_column={special['group_column']} data.time_column={special['time_column']}",
+            "one of them",
+        )
+
+
+def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key: str) -> list[str]:
+    """Refuses a file that lacks a column; notes for people about those that it has beside.
+
+    Raises:
+        Refusal: with the missing names, and the nearest to the first that is there.
+    """
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        near = nearest_name(missing[0], [name for name in frame.columns if name not in needed])
+        names = ", ".join(repr(name) for name in missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise Refusal(
+            f"{key} must have every column that the model takes",
+            f"{path.name} lacks {len(missing)} of {len(needed)}: {names}",
+            f"renaming {near!r}" if near else "a file with the columns of the training file",
+        )
+    extra = [name for name in frame.columns if name not in needed]
+    if not extra:
+        return []
+    names = ", ".join(extra[:5]) + (", …" if len(extra) > 5 else "")
+    return [f"{path.name} has {len(extra)} {'column' if len(extra) == 1 else 'columns'} that are not used: {names}"]
+
+
+def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> None:
+    """Refuses a file whose first row is text where everything below it is numbers: a second header line."""
+    if len(frame) < 3:
+        return
+    text = [series for series in frame if series.dtype == pl.String]
+    second = []
+    for series in text:
+        cells = present(series, (), missing_values)
+        numbers = cells[1:].cast(pl.Float64, strict=False)
+        n_numbers = len(numbers) - numbers.null_count()
+        is_rest_numeric = n_numbers > 0 and numbers.null_count() == cells[1:].null_count()
+        if is_rest_numeric and cells[0] is not None and cells[0:1].cast(pl.Float64, strict=False).null_count():
+            second.append((str(series.name), str(cells[0])))
+    if second and len(second) >= 0.5 * (len(frame.columns) - (len(text) - len(second))) and len(second) > 1:
+        name, cell = second[0]
+        raise Refusal(
+            "the names of the columns must stand in one line",
+            f"{len(second)} columns hold numbers below a second line of text, such as {cell!r} in row 1 of {name!r}",
+            "deleting one of the two lines, or data.skip_lines=1 if the second holds the names",
+        )
