@@ -71,6 +71,6 @@ def test_the_card_makes_a_checkpoint_complete(train_run: Any) -> None:
         assert card["model"]["name"] == "mlp"
         assert card["model"]["architecture"]["hidden_dims"] == [128, 64]
         assert card["task"]["class_names"] == ["class_0", "class_1", "class_2"]
-        assert card["loss"] == "cross_entropy"
+        assert card["loss"]["name"] == "cross_entropy"
         assert card["preprocessing"]["mean"].shape == (13,)
     json.dumps({key: value for key, value in card.items() if key != "preprocessing"})  # plain values only

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mlplab.data.preprocessing import Standardize
 from mlplab.errors import Refusal
 from mlplab.models import MLP
+from mlplab.objectives.objective import build_objective
 from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, Predictor, load_predictor, model_card, read_checkpoint
 from mlplab.task import Task
 
@@ -51,7 +52,12 @@ def trained(task: Task = CLASSES, **options: Any) -> MLP:
 
 def checkpoint(model: nn.Module, task: Task = CLASSES, **changes: Any) -> dict[str, Any]:
     card = model_card(
-        model, {"_target_": "my.Network", "width": 3}, task=task, preprocessing=Standardize.fit(FEATURES), loss="auto"
+        model,
+        {"_target_": "my.Network", "width": 3},
+        task=task,
+        preprocessing=Standardize.fit(FEATURES),
+        objective=build_objective("auto", task),
+        data={"source": "mine", "options": {"n_samples": 20}},
     )
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     # A Lightning checkpoint holds more than the network, metrics for one.
@@ -104,7 +110,8 @@ def test_the_card_of_an_mlp_names_it_with_its_architecture() -> None:
     card = checkpoint(model)["mlplab"]
     assert card["format"] == FORMAT
     assert card["model"] == {"name": "mlp", "architecture": model.architecture}
-    assert card["loss"] == "auto"
+    assert card["loss"] == {"name": "cross_entropy", "options": {}, "class_weights": None}
+    assert card["data"] == {"source": "mine", "options": {"n_samples": 20}}
     assert Task.from_dict(card["task"]) == CLASSES
 
 

@@ -155,11 +155,11 @@ def _alternatives(override: Override) -> list[str]:
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
     """Turns a failure to compose the configuration into a message that names the nearest valid choice."""
     if isinstance(error, OverrideParseException):
-        is_bare = "=" not in str(error.override)
+        key, equals, value = str(error.override).partition("=")
         return Refusal(
             "the command line must consist of GROUP=CHOICE and key=value",
             f"{error.override!r} does not parse",
-            "optimizer=adam" if is_bare else "quotes around it, as in 'key=\"some text\"'",
+            f"'{key}={_quoted(value)}'" if equals else "optimizer=adam",
         )
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
@@ -169,6 +169,13 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
         return known or Refusal("the configuration must compose", reason, "python train.py --help")
+
+
+def _quoted(value: str) -> str:
+    """The value, or each of a list, in the quotes that let Hydra take any text."""
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
+    return '"{}"'.format(value.strip("'\"").replace('"', r"\""))
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
