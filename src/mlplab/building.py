@@ -32,6 +32,9 @@ from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 SMALL_NETWORK = 2_000_000
 """Multiplications per step (batch rows × weights) below which a second thread costs more than it brings."""
 
+LEVELS_IN_16_BITS = 256
+"""Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
+
 DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
 
 
@@ -90,6 +93,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     seed_generators(derive_seed(config.seed, "initialization"))
     encoding = data.preprocessor.input_encoding()
     inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+    _require_exact_levels(encoding, str(config.trainer.precision))
     in_features = task.n_features if inputs is None else inputs.out_features
     shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
     accepted_options("model", {**model_config, **shapes})
@@ -218,6 +222,21 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"the network's outputs must have shape (B, {n_outputs})",
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
+        )
+
+
+def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) -> None:
+    """Levels are held as numbers, of which 16 bits tell only some apart.
+
+    Raises:
+        Refusal: there are more.
+    """
+    most = max((encoding or {}).get("n_levels", [0]))
+    if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
+        raise Refusal(
+            f"columns of more than {LEVELS_IN_16_BITS} levels must be held in 32 bits",
+            f"trainer.precision={precision} with a column of {most}",
+            f"trainer.precision={precision.replace('true', 'mixed')}",
         )
 
 

@@ -3,8 +3,12 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
+
+from mlplab.errors import Refusal
 
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """In the order of trust: a file that is even under two of them is more likely to hold commas within its cells."""
@@ -34,12 +38,22 @@ class Dialect:
     has_header: bool = True
     skip_lines: int = 0
 
-    def cells(self, lines: Sequence[str]) -> list[list[str]]:
-        """The cells of each record in some lines."""
-        options = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
-        stripped = (line.strip() if self.delimiter == " " else line for line in lines)
-        reader = csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)
-        return [record for record in reader if record]
+    def records(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """The cells of each record in some lines, which have their ends; no cells for a blank line.
+
+        Raises:
+            csv.Error: a cell is longer than `csv.field_size_limit()`, as after a quote that is not closed.
+        """
+        options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
+        stripped = (f"{line.strip()}\n" for line in lines) if self.delimiter == " " else lines
+        return csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)
+
+    def cells(self, lines: Iterable[str]) -> list[list[str]]:
+        """The cells of each record that is not blank, up to the first that cannot be read."""
+        cells: list[list[str]] = []
+        with suppress(csv.Error):
+            cells.extend(record for record in self.records(lines) if record)
+        return cells
 
 
 def detect_dialect(
@@ -55,19 +69,29 @@ def detect_dialect(
     """The dialect of a file, from its first lines; what is said instead of "auto" is taken as said.
 
     Args:
-        lines: of the beginning of the file, each complete.
+        lines: of the beginning of the file, each complete and with its end.
         delimiter: a name of `DELIMITERS`, or the character itself.
         quote: a name of `QUOTES`, or the character itself.
         header: true, false or "auto".
         skip_lines: lines to skip before all else.
         known_names: names of columns that the file should have.
         usual_header: what to take where nothing decides whether there is a header.
+
+    Raises:
+        Refusal: what is said cannot divide cells.
     """
     lines = [line for line in lines[skip_lines:] if line.strip()]
     quote = _quote(lines) if quote == "auto" else QUOTES.get(quote, quote)
     if delimiter == "auto":
         delimiter = _delimiter(lines, quote)
-    dialect = Dialect(DELIMITERS.get(delimiter, delimiter), quote, True, skip_lines)
+    delimiter = DELIMITERS.get(delimiter, delimiter)
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in ("\r", "\n", quote):
+        raise Refusal(
+            f"data.delimiter must be auto, {', '.join(DELIMITERS)}, or a character that is no quote",
+            f"data.delimiter={delimiter!r}",
+            "data.delimiter=auto",
+        )
+    dialect = Dialect(delimiter, quote, True, skip_lines)
     if header == "auto":
         header = _has_header(dialect.cells(lines), known_names, usual_header)
     return Dialect(dialect.delimiter, quote, bool(header), skip_lines)
@@ -75,7 +99,7 @@ def detect_dialect(
 
 def _quote(lines: Sequence[str]) -> str:
     """Single quotes where they stand around cells and double quotes do not."""
-    text = "\n".join(lines)
+    text = "".join(lines)
     around = {quote: len(re.findall(rf"(?:^|[,;\t|])\s*{quote}[^{quote}\n]*{quote}\s*(?:$|[,;\t|])", text, re.M))
               for quote in ('"', "'")}  # fmt: skip
     return "'" if around["'"] > 0 and '"' not in text else '"'

@@ -9,7 +9,12 @@ from typing import IO
 from mlplab.errors import Refusal
 
 SAMPLE_BYTES = 1 << 18
-"""Of the beginning of a file, from which its dialect is detected."""
+"""Of the beginning of a file, from which its dialect is detected, …"""
+
+FEWEST_LINES = 10
+"""… but at least so many lines, however long they are: the first names every column."""
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_gzip(path: Path) -> bool:
@@ -23,7 +28,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
 
 
-def read_sample(path: Path) -> tuple[bytes, bool]:
+def read_sample(path: Path, *, encoding: str = "auto") -> tuple[bytes, bool]:
     """The first bytes, and whether they are all.
 
     Raises:
@@ -31,19 +36,42 @@ def read_sample(path: Path) -> tuple[bytes, bool]:
     """
     try:
         with open_unpacked(path) as file:
-            sample = file.read(SAMPLE_BYTES + 1)
+            sample = file.read(SAMPLE_BYTES)
+            _require_text(path, sample, encoding)
+            while max(sample.count(b"\n"), sample.count(b"\r")) < FEWEST_LINES and (more := file.read(SAMPLE_BYTES)):
+                sample += more
+            return sample, not file.read(1)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable_file(path, error) from None
-    is_utf16 = sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
+def _require_text(path: Path, sample: bytes, encoding: str) -> None:
     if sample.startswith(b"PK\x03\x04"):
         raise Refusal(
             "data.path must be text or Parquet",
             f"{path} is a zip archive, as Excel's .xlsx is",
             "saving the sheet as CSV",
         )
-    if b"\x00" in sample and not is_utf16:
+    # Who says the encoding may mean UTF-16 without its mark.
+    if encoding == "auto" and b"\x00" in sample and not sample.startswith(UTF16_MARKS):
         raise Refusal("data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file")
-    return sample[:SAMPLE_BYTES], len(sample) <= SAMPLE_BYTES
+
+
+def decoded(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
+    """A sample as text, without a byte-order mark.
+
+    Raises:
+        Refusal: it is not in that encoding, or there is no such encoding of text.
+    """
+    try:
+        b"".decode(encoding)  # refuses what Python calls a codec and is no encoding of text, such as hex
+        return codecs.getincrementaldecoder(encoding)().decode(sample, final=is_whole).removeprefix("\ufeff")
+    except (LookupError, UnicodeError) as error:
+        raise Refusal(
+            "data.encoding must be the file's own",
+            f"{path.name} is no {encoding}: {error}",
+            "data.encoding=auto, or mending the file",
+        ) from None
 
 
 def find_encoding(path: Path, sample: bytes) -> str:
@@ -52,7 +80,7 @@ def find_encoding(path: Path, sample: bytes) -> str:
     Raises:
         Refusal: the file cannot be unpacked.
     """
-    if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if sample.startswith(UTF16_MARKS):
         return "utf-16"
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

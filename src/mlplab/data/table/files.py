@@ -1,18 +1,24 @@
 """A text file as polars reads it: unpacked, in UTF-8, with one delimiter, and a name for each column."""
 
 import codecs
-import csv
+import io
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
 
 from mlplab.data.table.dialect import Dialect, detect_dialect
-from mlplab.data.table.encoding import find_encoding, is_gzip, open_unpacked, read_sample, unreadable_file
+from mlplab.data.table.encoding import (
+    decoded,
+    find_encoding,
+    is_gzip,
+    open_unpacked,
+    read_sample,
+    unreadable_file,
+)
 from mlplab.errors import Refusal
 
 SAMPLE_LINES = 500
@@ -31,7 +37,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file of UTF-8 text that polars reads as it stands.
+    """A file of UTF-8 text whose lines end in a line feed, with or without a carriage return.
 
     Attributes:
         path: of the file itself, or of a copy that lives as long as `text_file`.
@@ -50,26 +56,18 @@ class TextFile:
 def text_file(
     path: Path, options: TextOptions, *, known_names: Sequence[str] = (), usual_header: bool = True
 ) -> Iterator[TextFile]:
-    """A text file made readable: unpacked, in UTF-8, with the delimiter and the quotes that polars knows.
-
-    Only what polars cannot read as it stands is copied, into a temporary file.
+    """A text file made readable: unpacked, and in UTF-8. Only what is not so already is copied.
 
     Raises:
         Refusal: it is no text, or its header does not name every column once.
     """
     notes = []
-    sample, is_whole = read_sample(path)
+    sample, is_whole = read_sample(path, encoding=options.encoding)
     encoding = find_encoding(path, sample) if options.encoding == "auto" else options.encoding
-    try:
-        codec = codecs.lookup(encoding).name
-        text = codecs.getincrementaldecoder(encoding)().decode(sample, final=is_whole)
-    except (LookupError, UnicodeError) as error:
-        raise Refusal(
-            "data.encoding must be the file's own", f"data.encoding={encoding}: {error}", "data.encoding=auto"
-        ) from None
+    text = decoded(path, sample, encoding, is_whole=is_whole)
     if encoding == "latin-1" and options.encoding == "auto":
         notes.append("the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise")
-    lines = text.removeprefix("\ufeff").splitlines()
+    lines = list(io.StringIO(text, newline=None))
     lines = (lines if is_whole or len(lines) < 2 else lines[:-1])[: SAMPLE_LINES + options.skip_lines]
     dialect = detect_dialect(
         lines,
@@ -80,58 +78,39 @@ def text_file(
         known_names=known_names,
         usual_header=usual_header,
     )
-    records = dialect.cells([line for line in lines[dialect.skip_lines :] if line.strip()])
+    records = dialect.cells(line for line in lines[dialect.skip_lines :] if line.strip())
     if not records:
-        raise Refusal("data.path must hold a table", f"{path} has no line with anything in it", "another file")
+        is_blank = not any(line.strip() for line in lines[dialect.skip_lines :])
+        what = "no line with anything in it" if is_blank else "a first line without an end"
+        raise Refusal("data.path must hold a table", f"{path} has {what}", "another file, or data.quote=none")
     names = _names(records[0], dialect, path)
     if not dialect.has_header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
-    is_utf8 = codec in ("utf-8", "utf-8-sig", "ascii")
-    odd_text = is_gzip(path) or not is_utf8 or "\r" in text.replace("\r\n", "")
-    odd_cells = dialect.delimiter == " " or dialect.quote not in ('"', "") or _has_padded_quotes(lines, dialect)
-    if not odd_text and not odd_cells:
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    if is_utf8 and not is_gzip(path) and "\r" not in text.replace("\r\n", ""):
         yield TextFile(path, dialect, names, tuple(notes))
         return
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
         copy = Path(folder) / "table.csv"
         try:
-            with open_unpacked(path) as packed, TextIOWrapper(packed, encoding=encoding, newline=None) as source:
-                if odd_cells:
-                    dialect = rewrite(source, dialect, copy)
-                else:
-                    with copy.open("w", encoding="utf-8") as target:
-                        for block in iter(lambda: source.read(1 << 24), ""):
-                            target.write(block)
+            with open_unpacked(path) as packed, io.TextIOWrapper(packed, encoding=encoding, newline=None) as source:
+                with copy.open("w", encoding="utf-8") as target:
+                    for block in iter(lambda: source.read(1 << 24), ""):
+                        target.write(block)
         except (OSError, EOFError, zlib.error, UnicodeError) as error:
             raise unreadable_file(path, error) from None
         yield TextFile(copy, dialect, names, tuple(notes))
 
 
-def rewrite(source: IO[str], dialect: Dialect, copy: Path) -> Dialect:
-    """Writes the records anew, with commas and double quotes; blank lines stay blank."""
-    for _ in range(dialect.skip_lines):
-        source.readline()
-    options = {"quotechar": dialect.quote} if dialect.quote else {"quoting": csv.QUOTE_NONE}
-    lines = (line.strip() + "\n" for line in source) if dialect.delimiter == " " else source
-    with copy.open("w", encoding="utf-8", newline="") as target:
-        writer = csv.writer(target, lineterminator="\n")
-        for record in csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=True, **options):
-            if record:
-                writer.writerow(record)
-            else:
-                target.write("\n")
-    return Dialect(",", '"', dialect.has_header, 0)
-
-
 def _names(cells: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, ...]:
-    """The names of the columns, without blanks around them.
+    """The names of the columns, without blanks around them and with a blank for a line break within.
 
     Raises:
         Refusal: one is blank, or there twice.
     """
     if not dialect.has_header:
         return tuple(f"column_{number}" for number in range(1, len(cells) + 1))
-    names = tuple(cell.strip() for cell in cells)
+    names = tuple(re.sub(r"\s*[\r\n]\s*", " ", cell.strip()) for cell in cells)
     blank = [number for number, name in enumerate(names, 1) if not name]
     if blank:
         raise Refusal(
@@ -150,9 +129,3 @@ def _names(cells: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, ...
             "renaming one in the first line, or data.header=false if that line holds values",
         )
     return names
-
-
-def _has_padded_quotes(lines: Sequence[str], dialect: Dialect) -> bool:
-    """Whether blanks stand between a delimiter and a quote, where polars would take the quote for text."""
-    quote = dialect.quote
-    return bool(quote) and any(f"{dialect.delimiter} {quote}" in line for line in lines)

@@ -1,13 +1,15 @@
 """A whole table as a frame, or block by block; every row with as many cells as there are columns."""
 
+import codecs
 import csv
 import hashlib
+import io
 import itertools
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from mlplab.config.paths import require_file
 from mlplab.data.table.cells import marker_spellings
 from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.encoding import unreadable_file
-from mlplab.data.table.files import TextFile, TextOptions, rewrite, text_file
+from mlplab.data.table.files import TextFile, TextOptions, text_file
 from mlplab.errors import Refusal
 
 
@@ -91,13 +93,39 @@ BLOCK_ROWS = 1 << 16
 """Rows that are in memory at once where a file is read in blocks."""
 
 
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars raises over a damaged file; a panic is no `Exception`."""
+
+
 @dataclass(frozen=True)
 class Shape:
-    """What a look at every line of a file gives."""
+    """What a look at every line of a file gives.
+
+    Attributes:
+        n_rows: without the header and blank lines.
+        is_plain: whether all readers agree about it: no blank line, and no quote that does not open or close a
+            cell or stand doubled within one.
+    """
 
     n_rows: int
-    blank_rows: tuple[int, ...] = ()
-    has_stray_quotes: bool = field(default=False)
+    is_plain: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row or the header, or a blank line.
+
+    Attributes:
+        line: the number of its first line, from 1.
+        n_cells: 0 for a blank line.
+        plain: its lines as all readers take them.
+        is_rewritten: whether they are not those of the file.
+    """
+
+    line: int
+    n_cells: int
+    plain: bytes
+    is_rewritten: bool = False
 
 
 def is_parquet(path: Path) -> bool:
@@ -114,7 +142,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """
     try:
         return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise unreadable_file(path, error) from None
 
 
@@ -129,7 +157,7 @@ def parquet_blocks(path: Path) -> Iterator[pl.DataFrame]:
         n_rows = int(scan.select(pl.len()).collect().item())
         for begin in range(0, n_rows, BLOCK_ROWS):
             yield scan.slice(begin, BLOCK_ROWS).collect()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise unreadable_file(path, error) from None
 
 
@@ -148,25 +176,29 @@ def read_text(path: Path, file: TextFile, *, as_text: Sequence[str], missing: Se
     shape = require_even_rows(path, file)
     if shape.n_rows == 0:
         raise Refusal("data.path must hold rows below its header", f"{path} has none", "another file")
-    with _without_stray_quotes(file, shape) as clean:
-        # Guessing from the first rows takes a tenth of the time, and the types seldom change further down.
-        for inferred_rows in (INFERENCE_ROWS, None):
+    with _plain_copy(path, file, shape) as plain:
+        # Guessing from the first rows takes a tenth of the time, and the types seldom change further down. Where
+        # polars guesses a type that a cell does not have, the columns find out for themselves what they hold.
+        for inference in (
+            {"infer_schema_length": INFERENCE_ROWS},
+            {"infer_schema_length": None},
+            {"infer_schema": False},
+        ):
             try:
                 frame = _read_csv(
-                    clean.path,
-                    clean,
-                    has_header=clean.dialect.has_header,
-                    skip_lines=clean.dialect.skip_lines,
+                    plain.path,
+                    plain,
+                    has_header=plain.dialect.has_header,
+                    skip_lines=plain.dialect.skip_lines,
                     schema_overrides=dict.fromkeys(as_text, pl.String),
                     null_values=list(missing),
-                    infer_schema_length=inferred_rows,
+                    **inference,
                 )
                 break
-            except pl.exceptions.ComputeError as error:
-                if inferred_rows is None:
+            except UNREADABLE as error:
+                if "infer_schema" in inference:
                     raise unreadable_file(path, error) from None
-    if shape.blank_rows and len(file.names) > 1:
-        frame = frame.filter(~pl.int_range(pl.len()).is_in(list(shape.blank_rows)))
+    assert len(frame) == shape.n_rows, f"{path}: polars found {len(frame)} of {shape.n_rows} rows"
     return frame
 
 
@@ -176,17 +208,19 @@ def text_blocks(path: Path, file: TextFile) -> Iterator[pl.DataFrame]:
     Raises:
         Refusal: rows differ in their number of cells.
     """
-    shape = require_even_rows(path, file)
-    with _without_stray_quotes(file, shape) as clean:
-        records = (record for _, width, record in _records(path, clean) if width > 0)
-        if clean.dialect.has_header:
-            next(records, None)
-        while block := list(itertools.islice(records, BLOCK_ROWS)):
-            last = b"" if block[-1].endswith(b"\n") else b"\n"
-            yield _read_csv(BytesIO(b"".join([*block, last])), clean, has_header=False, infer_schema=False)
+    require_even_rows(path, file)
+    plain = replace(file, dialect=plain_dialect(file.dialect))
+    records = (record.plain for record in read_records(path, file) if record.n_cells > 0)
+    if file.dialect.has_header:
+        next(records, None)
+    while block := b"".join(itertools.islice(records, BLOCK_ROWS)):
+        try:
+            yield _read_csv(io.BytesIO(block), plain, has_header=False, infer_schema=False)
+        except UNREADABLE as error:
+            raise unreadable_file(path, error) from None
 
 
-def _read_csv(source: Path | BytesIO, file: TextFile, **options: object) -> pl.DataFrame:
+def _read_csv(source: Path | io.BytesIO, file: TextFile, **options: object) -> pl.DataFrame:
     return pl.read_csv(
         source,
         new_columns=list(file.names),
@@ -203,95 +237,125 @@ def require_even_rows(path: Path, file: TextFile) -> Shape:
     Raises:
         Refusal: a row has more or fewer cells than there are columns; with how many do, and the first.
     """
-    n_columns, n_rows, n_ragged = len(file.names), -1 if file.dialect.has_header else 0, 0
-    blank: list[int] = []
-    first_ragged: tuple[int, int] | None = None
-    has_stray_quotes = False
-    quote = file.dialect.quote.encode()
-    n_lines = 0
-    for line, width, record in _records(path, file):
-        n_lines += 1
-        if width == 0:
-            blank.append(n_rows + len(blank))
-            continue
-        n_rows += 1
-        if width != n_columns:
+    n_columns, n_records, n_ragged = len(file.names), 0, 0
+    first_ragged: Record | None = None
+    is_plain = True
+    for record in read_records(path, file):
+        is_plain = is_plain and record.n_cells > 0 and not record.is_rewritten
+        n_records += record.n_cells > 0
+        if record.n_cells not in (0, n_columns):
             n_ragged += 1
-            first_ragged = first_ragged or (line, width)
-        elif quote and not has_stray_quotes and quote in record:
-            has_stray_quotes = _has_stray_quote(record.decode(), file.dialect)
+            first_ragged = first_ragged or record
+    n_rows = n_records - 1 if file.dialect.has_header else n_records
     if first_ragged is not None:
-        line, width = first_ragged
         rows = "row differs" if n_ragged == 1 else "rows differ"
         remedy = "mending the file"
         if n_ragged == n_rows and n_rows > 0:
             remedy = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
         raise Refusal(
             f"every row of {path.name} must have {n_columns} cells, as its first line has",
-            f"{n_ragged} {rows}, the first in line {line} with {width}",
+            f"{n_ragged} {rows}, the first in line {first_ragged.line} with {first_ragged.n_cells}",
             remedy,
         )
-    # A blank line at the very end is no row, and polars takes it for none or for one.
-    return Shape(max(n_rows, 0), tuple(blank), has_stray_quotes)
+    return Shape(n_rows, is_plain)
 
 
-def _records(path: Path, file: TextFile) -> Iterator[tuple[int, int, bytes]]:
-    """Each record with the number of its first line and of its cells; 0 cells for a blank line."""
-    delimiter, quote = file.dialect.delimiter.encode(), file.dialect.quote.encode()
+def read_records(path: Path, file: TextFile) -> Iterator[Record]:
+    """The header and the rows, and blank lines between them.
+
+    Raises:
+        Refusal: a quote is not closed, or a line is no UTF-8.
+    """
+    dialect, target = file.dialect, plain_dialect(file.dialect)
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    is_polars_own = dialect.delimiter == target.delimiter and dialect.quote in ('"', "")
+    cell = rb'(?:"(?:[^"]|"")*+"|[^"%b\r\n]*+)' % re.escape(delimiter)
+    plain_record = re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, re.escape(delimiter), cell))
+    quoted_cell = re.compile(rb'"(?:[^"]|"")*+"')
+    blanks = b" \r\n" if delimiter == b"\t" else b" \t\r\n"
     with file.path.open("rb") as source:
         number = 0
-        for _ in range(file.dialect.skip_lines):
+        for _ in range(dialect.skip_lines):
             next(source, None)
             number += 1
         for line in source:
             number += 1
-            first_line = number
-            if not line.strip(b" \t\r\n" if delimiter != b"\t" else b" \r\n"):
-                yield first_line, 0, line
-                continue
-            if not quote or quote not in line:
-                yield first_line, line.count(delimiter) + 1, line
-                continue
-            consumed = [line]
-
-            def more(consumed: list[bytes] = consumed) -> Iterator[str]:
-                yield consumed[0].decode()
-                for further in source:
-                    consumed.append(further)
-                    yield further.decode()
-
-            try:
-                cells = next(csv.reader(more(), delimiter=file.dialect.delimiter, quotechar=file.dialect.quote))
-            except (csv.Error, StopIteration, UnicodeDecodeError):
-                cells = []
-            number += len(consumed) - 1
-            record = b"".join(consumed)
-            if len(consumed) > 1 and record.count(quote) % 2:
-                raise Refusal(
-                    f"every quote in {path.name} must be closed",
-                    f"one that opens in line {first_line} is not",
-                    "mending that line, or data.quote=none",
-                )
-            yield first_line, len(cells), record
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not line.strip(blanks):
+                yield Record(number, 0, line)
+            elif is_polars_own and (not quote or quote not in line):
+                yield Record(number, line.count(delimiter) + 1, _ended(line))
+            elif is_polars_own and plain_record.fullmatch(line):
+                yield Record(number, quoted_cell.sub(b"", line).count(delimiter) + 1, _ended(line))
+            else:
+                consumed = [line]
+                cells = _cells(path, number, consumed, source, dialect)
+                text = b"".join(consumed)
+                if is_polars_own and plain_record.fullmatch(text):
+                    yield Record(number, len(cells), _ended(text))
+                else:
+                    yield Record(number, len(cells), _written(cells, target), is_rewritten=True)
+                number += len(consumed) - 1
 
 
-def _has_stray_quote(record: str, dialect: Dialect) -> bool:
-    """Whether a quote stands within a cell without being doubled, which readers take in different ways."""
-    quote = dialect.quote
-    if record.count(quote) % 2:
-        return True
-    cells = next(csv.reader(record.splitlines(keepends=True), delimiter=dialect.delimiter, quotechar=quote))
-    written = sum(2 * cell.count(quote) for cell in cells)
-    return any(quote in cell for cell in cells) and f"{quote}{quote}" not in record and written > 0
+def _cells(path: Path, number: int, consumed: list[bytes], source: Iterator[bytes], dialect: Dialect) -> list[str]:
+    """The cells of the record that begins with the line consumed; the lines that it takes from the source are added.
+
+    Raises:
+        Refusal: it does not end.
+    """
+    is_open = False
+
+    def lines() -> Iterator[str]:
+        nonlocal is_open
+        yield consumed[0].decode()
+        for further in source:
+            consumed.append(further)
+            yield further.decode()
+        is_open = True
+
+    try:
+        cells = next(dialect.records(lines()))
+    except UnicodeDecodeError as error:
+        raise unreadable_file(path, error) from None
+    except csv.Error:  # a cell beyond all bounds
+        is_open = True
+    n_quotes = sum(line.count(dialect.quote.encode()) for line in consumed) if dialect.quote else 0
+    if is_open or (len(consumed) > 1 and n_quotes % 2):
+        raise Refusal(
+            f"every quote in {path.name} must be closed",
+            f"one that opens in line {number} is not",
+            "mending that line, or data.quote=none",
+        )
+    return cells
+
+
+def plain_dialect(dialect: Dialect) -> Dialect:
+    """How `Record.plain` is written: by the same delimiter if that is one character, with double quotes."""
+    delimiter = "\t" if dialect.delimiter == " " else dialect.delimiter
+    quote = dialect.quote if delimiter == dialect.delimiter and not dialect.quote else '"'
+    return Dialect(delimiter, quote, dialect.has_header, skip_lines=0)
+
+
+def _written(cells: Sequence[str], dialect: Dialect) -> bytes:
+    line = io.StringIO()
+    # A writer puts quotes around what its line terminator holds, and only that.
+    csv.writer(line, delimiter=dialect.delimiter, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().encode()
+
+
+def _ended(line: bytes) -> bytes:
+    return line if line.endswith(b"\n") else line + b"\n"
 
 
 @contextmanager
-def _without_stray_quotes(file: TextFile, shape: Shape) -> Iterator[TextFile]:
-    if not shape.has_stray_quotes:
+def _plain_copy(path: Path, file: TextFile, shape: Shape) -> Iterator[TextFile]:
+    """The file itself if it is plain, else a copy that is."""
+    if shape.is_plain:
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
         copy = Path(folder) / "table.csv"
-        with file.path.open(encoding="utf-8-sig", newline="") as source:
-            dialect = rewrite(source, file.dialect, copy)
-        yield TextFile(copy, dialect, file.names, file.notes)
+        with copy.open("wb") as target:
+            target.writelines(record.plain for record in read_records(path, file) if record.n_cells > 0)
+        yield replace(file, path=copy, dialect=plain_dialect(file.dialect))
