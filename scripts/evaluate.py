@@ -1,12 +1,14 @@
 """Metrics and figure of a trained run, from its checkpoint.
 
-python scripts/evaluate.py run=logs/runs/…
-python scripts/evaluate.py run=logs/runs/… data.path=other.csv
+    python scripts/evaluate.py run=logs/runs/…
+    python scripts/evaluate.py run=logs/runs/… data.path=other.csv
 
-run=DIRECTORY      of the run, or one of its checkpoints
-data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
-part=test          that part: train, val or test
-out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
+    run=DIRECTORY      of the run, or one of its checkpoints
+    data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
+    part=test          that part: train, val or test
+    out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
+
+Rows without a target are left out and counted.
 """
 
 import sys
@@ -37,7 +39,8 @@ def main(settings: dict[str, Any]) -> None:
     picture = write_evaluation(evaluation, run, out)
     for note in evaluation.notes:
         print(f"note    {note}")
-    print(describe_metrics({f"{evaluation.name}, {evaluation.n_rows:,} rows": evaluation.metrics}))
+    rows = "row" if evaluation.n_rows == 1 else "rows"
+    print(describe_metrics({f"{evaluation.name}, {evaluation.n_rows:,} {rows}": evaluation.metrics}))
     print(f"figure  {shortest(picture)}")
 
 

@@ -41,8 +41,9 @@ def main(settings: dict[str, Any]) -> None:
         overwrite=settings["overwrite"],
     )
     print(f"wrote   {shortest(made.path)} and its card {shortest(made.card)}")
+    rows = "row" if made.n_rows == 1 else "rows"
     print(
-        f"checked on {made.n_rows} rows: {made.what} differ from the model's by at most {made.largest_difference:.1e}"
+        f"checked on {made.n_rows} {rows}: {made.what} differ from the model's by at most {made.largest_difference:.1e}"
     )
 
 

@@ -12,6 +12,9 @@ from omegaconf import OmegaConf
 
 EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "experiment").glob("*.yaml"))
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not beside the project")
+
 
 def run(root: Path, logs: Path, *words: str) -> list[tuple[list[str], dict[str, Any]]]:
     """The overrides and the result of every job."""
@@ -50,6 +53,22 @@ def test_sigmoid_does_not_learn_in_a_deep_network(root: Path, tmp_path: Path) ->
     reached = accuracies(run(root, tmp_path, "experiment=vanishing_gradients"), "model.activation")
     assert reached["sigmoid"] < 0.3
     assert min(reached["tanh"], reached["relu"]) > 0.92
+
+
+@needs_data
+@pytest.mark.slow
+def test_california_housing_reaches_what_it_says(root: Path, tmp_path: Path) -> None:
+    path = DATA / "california_housing" / "california_sklearn_form.csv"
+    ((_, result),) = run(root, tmp_path, "experiment=california_housing", f"data.path={path}")
+    assert result["test"]["test/rmse"] < 0.52
+
+
+@needs_data
+@pytest.mark.slow
+def test_adult_reaches_what_it_says(root: Path, tmp_path: Path) -> None:
+    files = [f"data.path={DATA}/adult/adult-train.csv", f"data.test_path={DATA}/adult/adult-test.csv"]
+    ((_, result),) = run(root, tmp_path, "experiment=adult", *files)
+    assert result["test"]["test/accuracy"] > 0.850
 
 
 @pytest.mark.slow

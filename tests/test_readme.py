@@ -16,6 +16,7 @@ BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTIL
 LINES = [
     line.partition("  #")[0].strip() for language, _, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
+SCRIPTS = [line for line in LINES if line.startswith("python scripts/")]
 TRAININGS = [line for line in LINES if line.startswith("python train.py")]
 MAKES = [line for line in LINES if line.startswith("make ")]
 FILES = {name: text for _, name, text in BLOCKS if name}
@@ -26,7 +27,7 @@ QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project with the files that the README adds to it."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("train.py", "conf", "src"):
+    for name in ("train.py", "conf", "src", "scripts"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -47,14 +48,39 @@ def test_the_readme_has_what_it_promises() -> None:
     }  # fmt: skip
 
 
+def write_houses(path: Path) -> None:
+    """A file of the form that the README speaks of."""
+    rows = [f"{n % 17},{n * 7 % 23},{'coast' if n % 3 else 'inland'},{1000 * (n % 17) + 5000.5}" for n in range(120)]
+    path.write_text("\n".join(["rooms,age,place,median_house_value", *rows]) + "\n", encoding="utf-8")
+
+
+def run_in(copy: Path, folder: Path, command: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_script_works_on_the_run_of_the_command_before(copy: Path, tmp_path: Path) -> None:
+    training = next(line for line in TRAININGS if "data=table" in line).split()[2:]
+    for name in ("housing.csv", "other.csv", "new.csv"):
+        write_houses(tmp_path / name)
+    run_in(copy, tmp_path, [sys.executable, str(copy / "train.py"), *training, *QUICK, f"paths.logs={tmp_path}/logs"])
+    (run,) = (tmp_path / "logs" / "runs").iterdir()
+    assert len(SCRIPTS) == 4
+    for line in SCRIPTS:
+        script, *words = line.replace("NAME", run.name).split()[1:]
+        run_in(copy, tmp_path, [sys.executable, str(copy / script), *words])
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 121
+    assert (run / "exports" / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("command", TRAININGS)
 def test_every_training_command_runs(copy: Path, tmp_path: Path, command: str) -> None:
     words = command.split()[2:]
     shows = [word for word in words if word.startswith("--")]
     full = [sys.executable, str(copy / "train.py"), *words, *([] if shows else [*QUICK, f"paths.logs={tmp_path}"])]
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    done = subprocess.run(full, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    write_houses(tmp_path / "housing.csv")
+    run_in(copy, tmp_path, full)
     if not shows:
         states = [path.read_text() for path in tmp_path.rglob("status.json")]
         assert states
@@ -72,12 +98,12 @@ def test_every_file_that_the_readme_names_exists() -> None:
         assert (ROOT / link).exists(), link
     tree = next(text for language, _, text in BLOCKS if language == "text" and "train.py  " in text)
     base = ROOT
+    folders = [ROOT]  # the folders that the line stands in, one for each two blanks
     for line in tree.splitlines():
         name = line.split()[0]
-        base = ROOT if not line.startswith(" ") else base
-        assert (base / name).exists(), name
-        if name == "src/mlplab/":
-            base = ROOT / name
+        folders = folders[: 1 + (len(line) - len(line.lstrip())) // 2]
+        assert (folders[-1] / name).exists(), name
+        folders.append(folders[-1] / name)
 
 
 def test_the_readme_lists_every_choice() -> None:

@@ -99,7 +99,7 @@ def test_regression_is_scored_in_the_targets_own_unit(train_run: Any, tmp_path: 
     run = train_run(
         *words(houses(tmp_path / "a.csv", 400), "price (€)", "data.unit='€'", "trainer.max_epochs=40", "model.dropout=0")
     )
-    assert 100 < run.result["test"]["test/rmse"] < 15_000
+    assert 100 < run.result["test"]["test/rmse"] < 30_000  # the standard deviation is 50,000
     card = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)["mlplab"]
     assert card["task"]["unit"] == "€"
 

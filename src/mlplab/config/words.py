@@ -52,7 +52,14 @@ class Word:
             return int(text)
         if not text:
             raise Refusal(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
-        return Path(text).expanduser() if self.kind == "path" else text
+        if self.kind != "path":
+            return text
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise Refusal(
+                f"{name} must be in a folder that exists", f"{name}={text}: no such user", f"{name}={self.example}"
+            ) from None
 
 
 def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
@@ -88,8 +95,10 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(str(help_text).strip())
         return 0
-    # As Ctrl-C does, a termination unwinds, so that no half-written file stays.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # As Ctrl-C does, a termination or a closed terminal unwinds, so that no half-written file stays.
+    for number in [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda received, frame: sys.exit(128 + received))
     try:
         main(read_words(sys.argv[1:], words))
     except Refusal as refusal:

@@ -67,7 +67,9 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         if not (given == part).any()
     }
     sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
-    if rules.times is not None:
+    if not sizes:
+        drawn: dict[str, Rows] = {}
+    elif rules.times is not None:
         drawn = _latest(rules.times[free], sizes)
     elif rules.groups is not None:
         drawn = _whole_groups(dataset, rules.groups[free], free, sizes, seed)
@@ -83,7 +85,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for chosen in (split.train, split.val, split.test):
             if len(np.unique(dataset.targets[chosen])) < len(dataset.class_names):
-                raise _too_rare(dataset)
+                raise _too_rare(dataset.class_names, dataset.targets)
     return split
 
 
@@ -103,7 +105,7 @@ def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int
     from sklearn.model_selection import train_test_split  # takes a second to import
 
     labels = dataset.targets[free] if dataset.class_names else None
-    if labels is not None and sizes:
+    if labels is not None:
         _require_rows_of_each_class(dataset, labels, sizes, len(free))
     rest = np.arange(len(free))
     drawn = {}
@@ -113,25 +115,30 @@ def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int
                 rest, test_size=size, random_state=seed, stratify=None if labels is None else labels[rest]
             )
         except ValueError:  # the part drawn before has left a class a single row
-            raise _too_rare(dataset) from None
+            raise _too_rare(dataset.class_names, dataset.targets[free]) from None
     return drawn
 
 
 def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, Rows]:
-    """The last rows in time for the test part, those before them for validation; equal times stay together."""
+    """The last rows in time for the test part, those before them for validation; equal times stay together.
+
+    Each part begins with the moment that brings it nearest to the size that was asked for, and leaves one for
+    each earlier part.
+    """
     order = np.argsort(times, kind="stable")
-    end = len(order)
-    drawn = {}
-    for part, size in sizes.items():
-        start = max(end - size, 0)
-        if 0 < start < end:
-            moment = times[order[start]]
-            # Equal times go to the later part together, or, where that would be all of it, to the earlier one.
-            first = int(np.searchsorted(times[order], moment, side="left"))
-            after = int(np.searchsorted(times[order], moment, side="right"))
-            start = first if start - first <= after - start or after >= end else after
+    begins = np.unique(times[order], return_index=True)[1]
+    if len(begins) < len(sizes) + 1:
+        raise Refusal(
+            f"data.time_column must have at least {len(sizes) + 1} different times, one for each part",
+            f"it has {len(begins)}",
+            "another data.time_column",
+        )
+    drawn, end = {}, len(order)
+    for n_later, (part, size) in enumerate(sizes.items(), 1):
+        possible = begins[len(sizes) + 1 - n_later :]
+        start = int(possible[np.abs(possible - (end - size)).argmin()])
         drawn[part] = order[start:end]
-        end = start
+        begins, end = begins[begins < start], start
     return drawn
 
 
@@ -175,16 +182,12 @@ def _whole_groups(
     return {part: np.flatnonzero(np.isin(members, chosen)) for part, chosen in best[1].items()}
 
 
-def _class_counts(dataset: Splittable) -> Rows:
-    return np.bincount(dataset.targets.astype(np.int64), minlength=len(dataset.class_names))
-
-
-def _too_rare(dataset: Splittable) -> Refusal:
-    counts = _class_counts(dataset)
+def _too_rare(class_names: tuple[str, ...], labels: npt.NDArray[np.generic]) -> Refusal:
+    classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
     rarest = int(counts.argmin())
     return Refusal(
         "every class must have enough rows for its share of each part to be a row",
-        f"class {dataset.class_names[rarest]!r} has {counts[rarest]} of {counts.sum()}",
+        f"class {class_names[classes[rarest]]!r} has {counts[rarest]} of {counts.sum()}",
         "larger data.validation_fraction and data.test_fraction, leaving that class out, or more rows",
     )
 
@@ -193,8 +196,9 @@ def _require_rows_of_each_class(
     dataset: Splittable, labels: npt.NDArray[np.generic], sizes: dict[str, int], n_rows: int
 ) -> None:
     counts = np.bincount(labels.astype(np.int64), minlength=len(dataset.class_names))
-    counts = counts[counts > 0] if dataset.split_rules.parts is not None else counts
-    rarest, n_parts = int(counts.argmin()), len(sizes) + 1
+    # A class may be in the given part alone.
+    classes = np.flatnonzero(counts) if dataset.split_rules.parts is not None else np.arange(len(counts))
+    rarest, n_parts = int(classes[counts[classes].argmin()]), len(sizes) + 1
     if counts[rarest] < n_parts:
         raise Refusal(
             f"every class must have at least {n_parts} rows, one for each part",
@@ -202,9 +206,9 @@ def _require_rows_of_each_class(
             "leaving that class out, or more rows",
         )
     smallest_part = min(*sizes.values(), n_rows - sum(sizes.values()))
-    if smallest_part < len(counts):
+    if smallest_part < len(classes):
         raise Refusal(
-            f"every part must have room for each of the {len(counts)} classes",
+            f"every part must have room for each of the {len(classes)} classes",
             f"the smallest part has {smallest_part} rows",
             "larger data.validation_fraction and data.test_fraction, or more rows",
         )

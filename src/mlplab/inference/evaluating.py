@@ -1,5 +1,7 @@
 """Metrics and figures of a trained run on rows with known targets."""
 
+import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +11,14 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, MetricCollection
 
 from mlplab.errors import Refusal
 from mlplab.figures import pixels, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
-from mlplab.inference.trained import TrainedRun
-from mlplab.objectives.objective import build_objective, predictions
+from mlplab.inference.trained import TrainedRun, following_card
+from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import build_scores
 from mlplab.runs.files import write_json
 
@@ -60,23 +62,20 @@ def evaluate(run: TrainedRun, path: Path | None = None, part: str = "test") -> E
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
     target = reader.target()
     n_missing = 0
-    for block in reader.blocks(path, (target.name,)):
+    for block in reader.blocks(path, {"target": target.name}):
         targets = reader.targets(block, target)
         known = targets.astype(np.int64) >= 0 if target.class_names else ~np.isnan(targets.astype(np.float64))
         n_missing += int((~known).sum())
         if known.any():
             yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
     if n_missing:
-        reader.notes.append(f"{n_missing:,} rows have no target and are left out")
+        rows = "row has no target and is" if n_missing == 1 else "rows have no target and are"
+        reader.notes.append(f"{n_missing:,} {rows} left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     task, predictor = run.task, run.predictor
-    loss = dict(run.card["loss"])
-    weights = loss["class_weights"]
-    objective = build_objective(
-        loss["name"], task, class_weights=None if weights is None else weights.tolist(), **loss["options"]
-    )
+    objective = _objective(run)
     mean_loss, scores = MeanMetric(), build_scores(task)
     predicted, known = [], []
     for inputs, targets in rows:
@@ -92,33 +91,66 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
             known.append(true)
     if not predicted:
         raise Refusal("there must be rows with a target", f"{name} has none", "another file")
-    metrics = {"loss": float(mean_loss.compute()), **{n: float(v) for n, v in scores.compute().items()}}
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
-    return Evaluation(name, metrics, len(all_known), all_predicted, all_known)
+    found, notes = _computed(scores, all_known, run)
+    return Evaluation(
+        name, {"loss": float(mean_loss.compute()), **found}, len(all_known), all_predicted, all_known, notes
+    )
+
+
+def _objective(run: TrainedRun) -> Objective:
+    with following_card(run.checkpoint):
+        loss = run.card["loss"]
+        weights = loss["class_weights"]
+        return build_objective(
+            loss["name"], run.task, class_weights=None if weights is None else weights.tolist(), **loss["options"]
+        )
+
+
+def _computed(scores: MetricCollection, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
+    """The scores as numbers, and what must be known to read them."""
+    notes, left_out = [], set()
+    if run.task.kind == "regression" and len(targets) < 2:
+        notes.append("r2 is left out, for there is one row only")
+        left_out = {"r2"}
+    elif run.task.kind == "classification":
+        counts = torch.bincount(targets, minlength=run.task.n_classes)
+        absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
+        if absent:
+            shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"no row is of class {shown}: auroc counts {'each' if len(absent) > 1 else 'it'} as 0")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")  # noted above
+        return {name: float(score.compute()) for name, score in scores.items() if name not in left_out}, notes
 
 
 def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:
     """Writes metrics.json and the figure into a new directory, and returns the figure's path.
 
     Raises:
-        Refusal: the directory is there already, or cannot be made.
+        Refusal: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
+    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
+    image = Image.fromarray(pixels(figure))
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
         raise Refusal("out must be a new directory", f"{directory} is there already", "another name") from None
     except OSError as error:
         raise Refusal("out must be writable", f"{directory}: {error.strerror}", "out=SOMEWHERE_ELSE") from None
-    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     picture = directory / f"{name}.png"
-    Image.fromarray(pixels(figure)).save(picture)
     content = {
         "checkpoint": str(run.checkpoint),
         "rows": {"from": evaluation.name, "count": evaluation.n_rows},
         "metrics": evaluation.metrics,
         "notes": evaluation.notes,
     }
-    write_json(directory / "metrics.json", content)
+    try:
+        image.save(picture)
+        write_json(directory / "metrics.json", content)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return picture
 
 

@@ -56,10 +56,14 @@ def _read_torch_export(run: TrainedRun, path: Path) -> Run:
 
 
 def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
-    names = [one["name"] for one in describe_inputs(run)]
-    outputs = ["probabilities" if run.task.kind == "classification" else "values"]
     program = torch.onnx.export(
-        _exported(run, rows), rows, dynamo=True, input_names=names, output_names=outputs, verbose=False
+        _exported(run, rows),
+        rows,
+        dynamo=True,
+        input_names=[one["name"] for one in describe_inputs(run)],
+        output_names=["probabilities" if run.task.kind == "classification" else "values"],
+        dynamic_shapes=tuple({0: "rows"} for _ in rows),  # the name; that it is dynamic is known
+        verbose=False,
     )
     assert program is not None
     program.save(str(path))
@@ -98,7 +102,7 @@ def load_safetensors(path: Path) -> Predictor:
         with safe_open(path, framework="pt") as file:
             plain = json.loads((file.metadata() or {})["card"])
             card = _unflattened(plain, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise Refusal("an exported model must be whole", f"{path}: {error!r}", "exporting it again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise Refusal(f"an exported model must have a card of format {FORMAT}", f"{path}", "exporting it again")

@@ -54,13 +54,15 @@ def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path
         out = run.directory / "exports" / f"model{ending}"
         with contextlib.suppress(OSError):
             out.parent.mkdir(exist_ok=True)
+    require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
-    require_writable(out, overwrite, [ending])
+    if card.is_dir():
+        raise Refusal("the card must be a file", f"{card} is a folder", "another name")
     if card.exists() and not overwrite:
         raise Refusal("the card must be a new file", f"{card} is there already", "another name, or overwrite=true")
-    rows = _some_rows(run, rows_of)
     if file_format == "onnx":
         require_onnx()
+    rows = _some_rows(run, rows_of)
     expected = outputs_of(run.predictor, rows)
     found: Tensor | None = None
 
@@ -76,7 +78,13 @@ def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path
     difference = _difference(found, expected, run)
     description = describe_export(run, file_format)
     description["checked"] = {"rows": len(expected), "largest_difference": difference}
-    write_json(card, description)
+    try:
+        write_json(card, description)
+    except BaseException as error:  # one without the other is of no use
+        out.unlink()
+        if isinstance(error, OSError):
+            raise Refusal(f"{card} must be writable", str(error.strerror or error), "out=SOMEWHERE_ELSE") from None
+        raise
     what = "probabilities" if run.task.kind == "classification" else "values, in standard deviations of the target,"
     return Export(out, card, len(expected), difference, what)
 

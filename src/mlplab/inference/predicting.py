@@ -39,9 +39,9 @@ def predict_file(
     Raises:
         Refusal: a file cannot be read or written, or is there already.
     """
-    require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if out.exists() and path.exists() and out.samefile(path):
         raise Refusal("out must be another file than data.path", f"both are {out}", "another name")
+    require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise Refusal("proba=true must have classes", "the run is a regression", "proba=false")
     reader = RowReader(run)
@@ -49,10 +49,12 @@ def predict_file(
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal count
-        for block in reader.blocks(path, () if id_column is None else (id_column,)):
-            columns = [] if id_column is None else [block.cells[id_column]]
+        for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
+            columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
+            if id_column is not None:
+                columns.insert(0, _identifiers(block.cells[id_column], [column.name for column in columns]))
             count += len(block.cells)
-            yield pl.DataFrame([*columns, *_columns(run, predict(run.predictor, block.inputs), probabilities)])
+            yield pl.DataFrame(columns)
 
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
@@ -73,6 +75,16 @@ def predict(predictor: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:
         return torch.cat([predictor(*batch) for batch in batches])
 
 
+def _identifiers(cells: pl.Series, others: list[str]) -> pl.Series:
+    if cells.name in others:
+        raise Refusal(
+            "id must name a column that predictions do not have", f"id={cells.name}", "renaming it in data.path"
+        )
+    if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object):
+        raise Refusal("id must name a column of text, numbers or dates", f"it holds {cells.dtype}", "another column")
+    return cells
+
+
 def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:
     if run.task.kind == "regression":
         return [pl.Series("prediction", predicted.squeeze(1).numpy())]
@@ -86,18 +98,22 @@ def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl
     return columns
 
 
-def require_writable(out: Path, overwrite: bool, endings: list[str]) -> None:
+def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str = "predictions") -> None:
     """Refuses a file that cannot be written, before any work is done for it.
+
+    Args:
+        out: the file.
+        overwrite: whether one that is there is replaced.
+        endings: those that its name can have.
+        stem: of a name to propose.
 
     Raises:
         Refusal: its ending is none of `endings`, its folder is missing, or it is there already.
     """
-    if out.suffix not in endings:
-        raise Refusal(
-            f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0]).name}"
-        )
     if out.is_dir():
-        raise Refusal("out must be a file", f"{out} is a folder", f"out={out / ('predictions' + endings[0])}")
+        raise Refusal("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
+    if out.suffix not in endings:
+        raise Refusal(f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0])}")
     if not out.parent.is_dir():
         raise Refusal("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
     if out.exists() and not overwrite:

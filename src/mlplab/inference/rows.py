@@ -1,6 +1,8 @@
 """Rows for a trained run: of a new file, block by block, or of the data that it was trained on."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mlplab.config.paths import require_file
+from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
 from mlplab.data.module import DataModule, Source
@@ -27,7 +30,7 @@ from mlplab.data.table.source import table
 from mlplab.data.table.target import Target, target_values
 from mlplab.data.table.values import values
 from mlplab.errors import Refusal
-from mlplab.inference.trained import TrainedRun
+from mlplab.inference.trained import TrainedRun, following_card
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.bundled.bundled": bundled,
@@ -61,9 +64,10 @@ class RowReader:
 
     def __post_init__(self) -> None:
         self._preprocessing = self.run.predictor.preprocessing
-        reading = self.run.card["data"].get("reading")
-        self._reading = Reading() if reading is None else Reading.from_dict(reading)
-        self._is_nameless = reading is not None and bool(reading["is_nameless"])
+        with following_card(self.run.checkpoint):
+            reading = self.run.card["data"].get("reading")
+            self._reading = Reading() if reading is None else Reading.from_dict(reading)
+            self._is_nameless = reading is not None and bool(reading["is_nameless"])
         self._surprises: dict[str, int] = {}
         if isinstance(self._preprocessing, TablePreprocessing):
             self.columns = self._preprocessing.inputs.columns
@@ -76,41 +80,48 @@ class RowReader:
         """How the target of the run is read from a file."""
         reading = self.run.card["data"].get("reading")
         if reading is not None:
-            return Target.from_dict(reading["target"])
+            with following_card(self.run.checkpoint):
+                return Target.from_dict(reading["target"])
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
 
-    def blocks(self, path: Path, also: tuple[str, ...] = ()) -> Iterator[Block]:
+    def blocks(self, path: Path, also: Mapping[str, str] = {}) -> Iterator[Block]:
         """All rows of a file in their order.
 
         Args:
             path: CSV, TSV, gzip of them, or Parquet.
-            also: names of further columns that it must have.
+            also: what a further column is for → its name.
 
         Raises:
             Refusal: the file cannot be read, lacks a column, or has a cell that is not of the column's kind.
         """
         require_file(path, "data.path")
-        names = [column.name for column in self.columns]
         if is_parquet(path):
-            yield from self._encoded(parquet_blocks(path), path, [*names, *also])
+            with _remedies_for_a_run():
+                yield from self._encoded(parquet_blocks(path), path, also)
             return
-        known = [*names, *also]
-        with text_file(path, self._reading.text, known_names=known, usual_header=not self._is_nameless) as file:
-            self.notes += file.notes
-            yield from self._encoded(text_blocks(path, file), path, known)
+        known = [*(column.name for column in self.columns), *also.values()]
+        usual = not self._is_nameless
+        with _remedies_for_a_run(), text_file(path, self._reading.text, known_names=known, usual_header=usual) as file:
+            self.notes += [note.partition("; data.")[0] for note in file.notes]
+            yield from self._encoded(text_blocks(path, file), path, also)
 
-    def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, needed: list[str]) -> Iterator[Block]:
+    def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
+        needed = [*(column.name for column in self.columns), *also.values()]
         first_row = 1
         for frame in frames:
             if first_row == 1:
+                for purpose, name in also.items():
+                    _require_further_column(frame, purpose, name, path)
                 self.notes += require_columns(frame, needed, path, "data.path")
             yield Block(self._inputs(frame, first_row), frame, first_row)
             first_row += len(frame)
         if first_row == 1:
             raise Refusal("data.path must hold rows", f"{path} has none", "another file")
-        self.notes += [f"{count:,} rows have {what}" for what, count in self._surprises.items()]
+        self.notes += [
+            f"{count:,} {'row has' if count == 1 else 'rows have'} {what}" for what, count in self._surprises.items()
+        ]
         self._surprises = {}
 
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
@@ -143,8 +154,9 @@ class RowReader:
         indicated = {
             preprocessing.inputs.numeric[position].column.name for position in preprocessing.indicated.tolist()
         }
-        for name in {number.column.name for number in preprocessing.inputs.numeric} - indicated:
-            self._add(f"no value of {name!r}, of which training missed none", typed[name].null_count())
+        for name in dict.fromkeys(number.column.name for number in preprocessing.inputs.numeric):
+            if name not in indicated:
+                self._add(f"no value of {name!r}, of which training missed none", typed[name].null_count())
 
     def _add(self, what: str, count: int) -> None:
         if count:
@@ -153,17 +165,33 @@ class RowReader:
     def targets(self, block: Block, target: Target) -> npt.NDArray[np.generic]:
         """Of a block that was read with the target's column: −1 or NaN where missing."""
         missing = self._reading.missing_values
-        found, notes = target_values(
-            present(block.cells[target.name], target.column.kept, missing), target, missing, block.first_row
-        )
+        cells = present(block.cells[target.name], target.column.kept, missing)
+        with _remedies_for_a_run():
+            found, notes = target_values(cells, target, missing, block.first_row)
         for note in notes:
             count, _, what = note.partition(" rows have ")
             self._add(what, int(count.replace(",", "")))
         return found
 
-    def id_cells(self, block: Block, name: str) -> pl.Series:
-        """The cells of a column as they were read."""
-        return block.cells[name]
+
+@contextmanager
+def _remedies_for_a_run() -> Iterator[None]:
+    """Within it, no refusal proposes a setting of training: how columns are read is fixed by then."""
+    try:
+        yield
+    except Refusal as refusal:
+        if "data." not in refusal.remedy or "data.path" in refusal.remedy:
+            raise
+        raise Refusal(refusal.must, refusal.given, "mending the file") from None
+
+
+def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:
+    if name in frame.columns:
+        return
+    near = nearest_name(name, frame.columns)
+    shown = ", ".join(frame.columns[:8]) + (", …" if len(frame.columns) > 8 else "")
+    remedy = "a file that has it" if purpose != "id" else f"id={near if near is not None else frame.columns[0]}"
+    raise Refusal(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", remedy)
 
 
 def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]:
@@ -172,24 +200,32 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     Raises:
         Refusal: the data are gone, have changed, or come from code of one's own.
     """
-    data: Mapping[str, Any] = run.card["data"]
-    source = data.get("source")
+    with following_card(run.checkpoint):
+        data: Mapping[str, Any] = run.card["data"]
+        source, expected = str(data.get("source")), data["fingerprint"]
     if source not in SOURCES:
         raise Refusal(
             "data that are read again must come from a source that mlplab brings",
             f"the run was trained on {source}",
             "data.path=rows.csv with the columns of that data",
         )
+    with following_card(run.checkpoint):
+        call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
-        module = DataModule(lambda: SOURCES[source](**data["options"]), **data["split"])
-    except TypeError as error:
-        raise Refusal("a checkpoint's data must be described", f"{run.checkpoint}: {error}", "data.path=…") from None
-    dataset, split = module.read()
-    if dataset.fingerprint != data.get("fingerprint"):
+        dataset, split = module.read()
+    except Refusal as refusal:
+        # Whatever was proposed, such as another file of a like name, would be other rows.
+        raise Refusal(
+            f"the data that the run was trained on must be there as they were: {refusal.must}",
+            refusal.given,
+            "putting them back, or data.path=… to take other rows",
+        ) from None
+    if dataset.fingerprint != expected:
         raise Refusal(
             "the data that the run was trained on must be as they were",
             f"{dataset.name} has changed",
-            "the file of then, or data.path=… to evaluate on another",
+            "the file of then, or data.path=… to take other rows",
         )
     rows = getattr(split, part)
     for begin in range(0, len(rows), BLOCK_ROWS):

@@ -1,6 +1,8 @@
 """A run that was trained, as its checkpoint holds it."""
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ def load_run(path: Path) -> TrainedRun:
     """
     if path.is_file():
         checkpoint = path
-        directory = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        folder = path.absolute().parent
+        directory = folder.parent if folder.name == "checkpoints" else folder
     else:
         if not path.is_dir():
             folder = path.parent
@@ -60,5 +63,32 @@ def load_run(path: Path) -> TrainedRun:
                 f"{path} has no checkpoints/best.ckpt",
                 "another run, such as one of logs/runs/*",
             )
+    _require_undamaged(checkpoint)
     card = read_card(checkpoint)
     return TrainedRun(directory, checkpoint, card, predictor_of(checkpoint, card))
+
+
+@contextmanager
+def following_card(checkpoint: Path) -> Iterator[None]:
+    """Within it, a card that lacks something, or holds another thing in its place, is told as a refusal."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Refusal(
+            "a checkpoint's card must describe its run", f"{checkpoint}: {error!r}", "another checkpoint"
+        ) from None
+
+
+def _require_undamaged(checkpoint: Path) -> None:
+    """Compares the checksums in the file, which PyTorch writes and does not read: a flipped bit is another weight."""
+    if not zipfile.is_zipfile(checkpoint):
+        return  # read_card says what is wrong with it
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise Refusal("a checkpoint must be as it was written", f"{checkpoint} is damaged: {damaged}", "another one")

@@ -1,5 +1,6 @@
 """Cells as they are written: which are missing, which are numbers, which are dates."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +31,8 @@ def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str
     """The series with null for every cell that means "missing", and text without blanks around it."""
     if series.dtype == pl.String:
         text = series.str.strip_chars()
-        is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(list(missing_values))
+        markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
+        is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
         if kept:
             is_missing &= ~text.is_in(list(kept))
         return text.set(is_missing.fill_null(True), None)
@@ -44,6 +46,15 @@ def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str
         if number is not None and bool((series == number).any()):
             series = series.set((series == number).fill_null(False), None)
     return series
+
+
+def _spellings(marker: str) -> list[str]:
+    """A marker that is a number also with a decimal comma, and if it is whole with and without decimals."""
+    number = _number(marker)
+    if number is None or not math.isfinite(number):
+        return [marker]
+    decimals = ["", ".0", ".00", ",0", ",00"] if number % 1 == 0 else []
+    return [marker, marker.replace(".", ","), *(f"{number:.0f}{rest}" for rest in decimals)]
 
 
 def _number(text: str) -> float | None:
@@ -61,7 +72,7 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str) -> pl.Series:
         text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
     if decimal != ".":
         text = text.str.replace(".", "\0", literal=True).str.replace(decimal, ".", literal=True)
-    return text.cast(pl.Float64, strict=False)
+    return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
 def as_moments(text: pl.Series, date_format: str) -> pl.Series:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.data.table.cells import as_moments, as_numbers, unreadable
+from mlplab.data.table.cells import as_moments, as_numbers, quoted, unreadable
 from mlplab.errors import Refusal
 
 BOOLEAN_WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -98,7 +98,7 @@ def understand(
         raise Refusal(
             f"column {name!r} must have a value in some row",
             f"all {len(series)} are missing",
-            f"data.drop=[{name}]",
+            f"data.drop=[{quoted(name)}]",
         )
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Column(name, "nested", reason="holds lists or bytes")

@@ -117,7 +117,9 @@ class TableDataset:
                     is_indicated = True
                 median = float(np.median(numbers))
                 imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
-                statistics.append((median, float(imputed.mean()), float(imputed.std()) or 1.0))
+                mean, std = float(imputed.mean()), float(imputed.std())
+                # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
+                statistics.append((median, mean, std if std > 1e-12 * abs(mean) else 1.0))
                 if self.options.numeric_scaling == "quantile_normal":
                     quantiles.append(quantiles_and_scores(numbers))
                 numeric.append(one)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlplab.data.split import Split
+from mlplab.data.table.cells import quoted
 from mlplab.data.table.columns import Column
 from mlplab.data.table.target import Target
 
@@ -124,7 +125,7 @@ def find_warnings(
     features = [column for column in columns if column.is_feature and column.name not in not_features]
     warnings = [
         f"{column.name} is equal to the target, or one-to-one with it: if it is not known when a prediction is made, "
-        f"the scores are worthless; data.drop=[{column.name}] leaves it out"
+        f"the scores are worthless; data.drop=[{quoted(column.name)}] leaves it out"
         for column in features
         if _gives_away(values[column.name], targets, bool(target.class_names))
     ]
@@ -136,7 +137,8 @@ def find_warnings(
             "data.categorical=[…] or data.numeric=[…] takes one in"
         )
     warnings += [
-        f"{column.name} numbers the rows and says nothing about new ones; data.drop=[{column.name}] leaves it out"
+        f"{column.name} numbers the rows and says nothing about new ones; data.drop=[{quoted(column.name)}] "
+        "leaves it out"
         for column in features
         if column.kind == "numeric" and _numbers_the_rows(values[column.name])
     ]
@@ -174,6 +176,8 @@ def _gives_away(values: pl.Series, targets: npt.NDArray[np.generic], are_classes
         x, y = values.drop_nulls().to_numpy(), targets[known].astype(np.float64)
         if x.min() == x.max() or y.min() == y.max():
             return False
+        # Scaled, so that squares of tiny and of huge numbers stay in range.
+        x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)
         return bool(abs(np.corrcoef(x, y)[0, 1]) > 1 - 1e-9)
     n_classes = len(np.unique(targets[known]))
     if values.drop_nulls().n_unique() != n_classes or n_classes < 2:

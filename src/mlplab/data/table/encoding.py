@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import io
 import zlib
 from pathlib import Path
 from typing import IO
@@ -14,7 +15,13 @@ SAMPLE_BYTES = 1 << 18
 FEWEST_LINES = 10
 """… but at least so many lines, however long they are: the first names every column."""
 
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MARKED = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins with the mark of UTF-16
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Encodings by the byte-order mark that a file in them begins with."""
 
 
 def is_gzip(path: Path) -> bool:
@@ -53,7 +60,7 @@ def _require_text(path: Path, sample: bytes, encoding: str) -> None:
             "saving the sheet as CSV",
         )
     # Who says the encoding may mean UTF-16 without its mark.
-    if encoding == "auto" and b"\x00" in sample and not sample.startswith(UTF16_MARKS):
+    if encoding == "auto" and b"\x00" in sample and not sample.startswith(tuple(MARKED)):
         raise Refusal("data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file")
 
 
@@ -64,7 +71,7 @@ def decoded(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
         Refusal: it is not in that encoding, or there is no such encoding of text.
     """
     try:
-        b"".decode(encoding)  # refuses what Python calls a codec and is no encoding of text, such as hex
+        io.TextIOWrapper(io.BytesIO(), encoding)  # refuses a codec that is no encoding of text, such as hex
         return codecs.getincrementaldecoder(encoding)().decode(sample, final=is_whole).removeprefix("\ufeff")
     except (LookupError, UnicodeError) as error:
         raise Refusal(
@@ -75,13 +82,14 @@ def decoded(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
 
 
 def find_encoding(path: Path, sample: bytes) -> str:
-    """UTF-8 if every byte of the file allows it, with or without a byte-order mark; UTF-16 by its mark; else latin-1.
+    """By its byte-order mark; without one UTF-8 if every byte of the file allows it, else latin-1.
 
     Raises:
         Refusal: the file cannot be unpacked.
     """
-    if sample.startswith(UTF16_MARKS):
-        return "utf-16"
+    for mark, encoding in MARKED.items():
+        if sample.startswith(mark):
+            return encoding
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with open_unpacked(path) as file:

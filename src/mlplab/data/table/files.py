@@ -93,10 +93,13 @@ def text_file(
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
         copy = Path(folder) / "table.csv"
         try:
-            with open_unpacked(path) as packed, io.TextIOWrapper(packed, encoding=encoding, newline=None) as source:
-                with copy.open("w", encoding="utf-8") as target:
-                    for block in iter(lambda: source.read(1 << 24), ""):
-                        target.write(block)
+            with (
+                open_unpacked(path) as packed,
+                io.TextIOWrapper(packed, encoding=encoding, newline=None) as source,
+                copy.open("w", encoding="utf-8") as target,
+            ):
+                for block in iter(lambda: source.read(1 << 24), ""):
+                    target.write(block)
         except (OSError, EOFError, zlib.error, UnicodeError) as error:
             raise unreadable_file(path, error) from None
         yield TextFile(copy, dialect, names, tuple(notes))

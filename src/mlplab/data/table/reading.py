@@ -269,9 +269,9 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
     dialect, target = file.dialect, plain_dialect(file.dialect)
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
     is_polars_own = dialect.delimiter == target.delimiter and dialect.quote in ('"', "")
-    cell = rb'(?:"(?:[^"]|"")*+"|[^"%b\r\n]*+)' % re.escape(delimiter)
-    plain_record = re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, re.escape(delimiter), cell))
-    quoted_cell = re.compile(rb'"(?:[^"]|"")*+"')
+    quoted, mark = rb'"[^"]*+(?:""[^"]*+)*+"', re.escape(delimiter)
+    cell = rb'(?:%b|[^"%b\r\n]*+)' % (quoted, mark)
+    plain_record, quoted_cell = re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, mark, cell)), re.compile(quoted)
     blanks = b" \r\n" if delimiter == b"\t" else b" \t\r\n"
     with file.path.open("rb") as source:
         number = 0
@@ -318,8 +318,12 @@ def _cells(path: Path, number: int, consumed: list[bytes], source: Iterator[byte
         cells = next(dialect.records(lines()))
     except UnicodeDecodeError as error:
         raise unreadable_file(path, error) from None
-    except csv.Error:  # a cell beyond all bounds
-        is_open = True
+    except csv.Error as error:
+        raise Refusal(
+            f"every line of {path.name} must hold cells that can be told apart",
+            f"{error}, in line {number}",
+            "mending that line, or data.quote=none if a quote is not closed",
+        ) from None
     n_quotes = sum(line.count(dialect.quote.encode()) for line in consumed) if dialect.quote else 0
     if is_open or (len(consumed) > 1 and n_quotes % 2):
         raise Refusal(

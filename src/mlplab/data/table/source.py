@@ -124,12 +124,16 @@ def table(
         roles[time.name] = "says what comes later"
         time = replace(time, kind="numeric")
     features = [column for column in columns if column.is_feature]
-    files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, drop_missing_target)]
+    files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, time, drop_missing_target)]
     if len(paths) > 1:
-        other = read_table(paths[1], reading, known_names=raw.frame.columns, usual_header=not is_nameless)
+        other = read_table(
+            paths[1], reading, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
+        )
         needed = [*(column.name for column in features), target, *special.values()]
         notes += require_columns(other.frame, needed, paths[1], "data.test_path")
-        files.append(_file_rows(other.frame, paths[1], features, understood, reading, special, drop_missing_target))
+        files.append(
+            _file_rows(other.frame, paths[1], features, understood, reading, special, time, drop_missing_target)
+        )
     return TableDataset(
         name=paths[0].name,
         values=pl.concat([file.values for file in files]),
@@ -138,7 +142,7 @@ def table(
         targets=np.concatenate([file.targets for file in files]),
         fingerprint=fingerprint(paths),
         unit=unit,
-        split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files], time),
+        split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
         options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
         reading={**reading.as_dict(), "is_nameless": is_nameless, "target": understood.as_dict()},
         notes=(*notes, *(note for file in files for note in file.notes)),
@@ -148,7 +152,7 @@ def table(
 
 @dataclass(frozen=True)
 class FileRows:
-    """The rows of one file that have a target."""
+    """The rows of one file that have a target; of `special`, what split_column, group_column or time_column says."""
 
     values: pl.DataFrame
     targets: npt.NDArray[np.generic]
@@ -163,6 +167,7 @@ def _file_rows(
     target: Target,
     reading: Reading,
     special: Mapping[str, str],
+    time: Column | None,
     drop_missing_target: bool,
 ) -> FileRows:
     try:
@@ -180,10 +185,14 @@ def _file_rows(
         )
     if n_missing:
         notes.append(f"{n_missing:,} of {len(targets):,} rows of {path.name} have no target and are left out")
-        frame, targets = frame.filter(~is_missing), targets[~is_missing]
+    # Rows are left out last, so that messages number them as in the file.
+    typed = pl.DataFrame([values(frame[column.name], column, reading.missing_values) for column in features])
+    deciding = {key: complete(frame[name], key, reading.missing_values, ~is_missing) for key, name in special.items()}
+    if time is not None:
+        deciding["time_column"] = values(deciding["time_column"], time, reading.missing_values)
     return FileRows(
-        pl.DataFrame([values(frame[column.name], column, reading.missing_values) for column in features]),
-        targets,
-        {key: complete(frame[name], key, reading.missing_values) for key, name in special.items()},
+        typed.filter(~is_missing),
+        targets[~is_missing],
+        {key: series.filter(~is_missing) for key, series in deciding.items()},
         tuple(notes),
     )

@@ -8,8 +8,7 @@ import polars as pl
 
 from mlplab.data.split import SplitRules
 from mlplab.data.table.cells import present
-from mlplab.data.table.columns import Column
-from mlplab.data.table.values import values
+from mlplab.data.table.values import as_levels
 from mlplab.errors import Refusal
 
 PART_NAMES = {
@@ -19,35 +18,52 @@ PART_NAMES = {
 }
 
 
-def complete(series: pl.Series, key: str, missing_values: Sequence[str]) -> pl.Series:
-    """Refuses a column that decides the split and does not say it of every row."""
+def complete(
+    series: pl.Series, key: str, missing_values: Sequence[str], wanted: npt.NDArray[np.bool_] | None = None
+) -> pl.Series:
+    """Refuses a column that decides the split and does not say it of every row.
+
+    Args:
+        series: of the whole file, so that a message tells the row.
+        key: `split_column`, `group_column` or `time_column`.
+        missing_values: cells that mean that there is no value, beside the usual ones.
+        wanted: (N,) the rows that matter; all, as it stands.
+    """
     cells = present(series, (), missing_values)
-    n_missing = cells.null_count()
-    if n_missing:
-        row = int(cells.is_null().arg_true()[0]) + 1
+    rows = np.ones(len(cells), np.bool_) if wanted is None else wanted
+    missing = np.flatnonzero(cells.is_null().to_numpy() & rows)
+    if len(missing):
         raise Refusal(
             f"data.{key} must have a value in every row",
-            f"{cells.name!r} has none in {n_missing:,} of {len(cells):,}, the first is row {row}",
+            f"{cells.name!r} has none in {len(missing):,} of {len(cells):,}, the first is row {missing[0] + 1}",
             "another column, or leaving those rows out",
         )
+    if key == "split_column":
+        spelled = as_levels(cells).str.to_lowercase()
+        unknown = np.flatnonzero(~spelled.is_in(list(PART_NAMES)).fill_null(True).to_numpy() & rows)
+        if len(unknown):
+            raise Refusal(
+                "data.split_column must say train, validation or test",
+                f"{len(unknown):,} of {len(cells):,} rows say something else, the first is {cells[int(unknown[0])]!r} "
+                f"in row {unknown[0] + 1}",
+                "another column, or those words",
+            )
     return cells
 
 
-def split_rules(
-    special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequence[int], time: Column | None
-) -> SplitRules:
+def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequence[int]) -> SplitRules:
     """The rules of one file, or of a training file and a test file.
 
     Args:
-        special_of_files: for each file, its split_column, group_column or time_column, if named.
+        special_of_files: for each file, its split_column, group_column or time_column, if named; `complete`, and
+            the times as values.
         sizes: rows of each file.
-        time: how a time column is read.
 
     Raises:
         Refusal: what is said does not make a split.
     """
     special = {
-        key: pl.concat([special[key].cast(pl.String) for special in special_of_files])
+        key: pl.concat([as_levels(special[key]) for special in special_of_files])
         for key in special_of_files[0]
         if key != "time_column"
     }
@@ -63,32 +79,27 @@ def split_rules(
     groups = times = None
     if "group_column" in special:
         groups = special["group_column"].rank("dense").to_numpy().astype(np.int64) - 1
-        if len(sizes) > 1:
-            shared = np.intersect1d(groups[: sizes[0]], groups[sizes[0] :])
-            if len(shared):
-                name = special["group_column"].gather(np.flatnonzero(groups == shared[0])[:1])[0]
-                raise Refusal(
-                    "no group must be in two parts",
-                    f"{len(shared)} groups of the training file are in the test file too, such as {name!r}",
-                    "leaving them out of one of the files",
-                )
-    if time is not None:
-        moments = [values(special["time_column"], time, []) for special in special_of_files]
-        times = np.concatenate([series.to_physical().cast(pl.Float64).to_numpy() for series in moments])
+        if parts is not None:
+            _require_whole_groups(special["group_column"], parts)
+    if "time_column" in special_of_files[0]:
+        moments = [special["time_column"].to_physical().cast(pl.Float64) for special in special_of_files]
+        times = pl.concat(moments).to_numpy()
     return SplitRules(parts, groups, times)
 
 
-def _named_parts(names: pl.Series) -> npt.NDArray[np.str_]:
-    spelled = names.str.to_lowercase()
-    unknown = spelled.filter(~spelled.is_in(list(PART_NAMES)))
-    if len(unknown):
-        row = int((~spelled.is_in(list(PART_NAMES))).arg_true()[0])
+def _require_whole_groups(names: pl.Series, parts: npt.NDArray[np.str_]) -> None:
+    n_parts = pl.DataFrame({"name": names, "part": parts}).group_by("name", maintain_order=True).n_unique()
+    shared = n_parts.filter(pl.col("part") > 1)["name"]
+    if len(shared):
         raise Refusal(
-            "data.split_column must say train, validation or test",
-            f"{len(unknown):,} of {len(names):,} rows say something else, the first is {names[row]!r} in row {row + 1}",
-            "another column, or those words",
+            "no group must be in two parts",
+            f"{len(shared)} {'group is' if len(shared) == 1 else 'groups are'}, such as {shared[0]!r}",
+            "leaving such groups out of one part, or data.group_column=null",
         )
-    parts = spelled.replace_strict(PART_NAMES, return_dtype=pl.String).to_numpy().astype("<U5")
+
+
+def _named_parts(names: pl.Series) -> npt.NDArray[np.str_]:
+    parts = names.str.to_lowercase().replace_strict(PART_NAMES, return_dtype=pl.String).to_numpy().astype("<U5")
     for part in ("train", "test"):
         if not (parts == part).any():
             raise Refusal(f"data.split_column must give a row to the {part} part", "it gives none", "another column")

@@ -76,6 +76,8 @@ def understand_target(
             raise Refusal(f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target")
         if task == "regression":
             raise _text_for_numbers(cells, decimal, prefers_comma)
+        if task == "auto" and cells.dtype == pl.String:
+            _require_no_mistakes(cells, decimal, prefers_comma)
         return _classes(cells, column, "text")
     number_column, given = numbers
     distinct = given.drop_nulls().unique().sort()
@@ -137,6 +139,15 @@ def _text_for_numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> Re
             f"the target of a regression, {cells.name!r}, must hold numbers", refusal.given, "data.task=auto"
         )
     raise AssertionError
+
+
+def _require_no_mistakes(cells: pl.Series, decimal: str, prefers_comma: bool) -> None:
+    """Refuses numbers with a few cells that are none, which would pass for so many classes."""
+    try:
+        understand(cells, said=None, decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
+    except Refusal as refusal:
+        remedy = refusal.remedy.rpartition(", or data.categorical=")[0]
+        raise Refusal(refusal.must, refusal.given, f"{remedy}, or data.task=classification") from None
 
 
 def _classes(cells: pl.Series, column: Column, reason: str) -> Target:
@@ -202,5 +213,9 @@ def target_values(
     return codes.fill_null(-1).to_numpy(), notes
 
 
-def _plainly(label: str) -> str:
-    return label.strip().rstrip(".").strip().casefold().removesuffix(".0")
+def _plainly(label: str) -> str | float:
+    text = label.strip().rstrip(".").strip().casefold()
+    try:
+        return float(text)
+    except ValueError:
+        return text

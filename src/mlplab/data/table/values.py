@@ -9,6 +9,7 @@ from mlplab.data.table.columns import DATE_FORMATS, Column
 from mlplab.errors import Refusal
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
+LARGEST_EXACT_WHOLE = 2.0**53
 
 
 TRUE_WORDS = ["true", "yes", "t", "y"]
@@ -38,7 +39,7 @@ def values(series: pl.Series, column: Column, missing_values: Sequence[str], fir
         return _finite(_numbers(series, column, first_row), column.name, first_row)
     if column.kind == "datetime":
         return _moments(series, column, first_row)
-    text = _text(series)
+    text = as_levels(series)
     if column.kind == "boolean":
         text = text.str.to_lowercase().replace([*TRUE_WORDS, *FALSE_WORDS], ["true"] * 4 + ["false"] * 4)
     return text
@@ -58,7 +59,9 @@ def _numbers(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype.is_nested() or series.dtype.is_temporal():
         raise Refusal(
-            f"column {column.name!r} must hold numbers", f"it holds {series.dtype}", f"data.drop=[{column.name}]"
+            f"column {column.name!r} must hold numbers",
+            f"it holds {series.dtype}",
+            f"data.drop=[{quoted(column.name)}]",
         )
     return series.cast(pl.Float64)
 
@@ -99,7 +102,7 @@ def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         raise unreadable(series, moments, f"a date of the form {formats[0]}", column.name, first_row)
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise Refusal(
-            f"column {column.name!r} must hold dates", f"it holds {series.dtype}", f"data.drop=[{column.name}]"
+            f"column {column.name!r} must hold dates", f"it holds {series.dtype}", f"data.drop=[{quoted(column.name)}]"
         )
     moments = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
     if getattr(moments.dtype, "time_zone", None) is not None:
@@ -107,14 +110,14 @@ def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     return moments.dt.replace_time_zone(None)
 
 
-def _text(series: pl.Series) -> pl.Series:
-    """Levels as text; whole numbers without a decimal point, however they are stored."""
+def as_levels(series: pl.Series) -> pl.Series:
+    """Levels as text; a whole number without a decimal point, however it and those around it are stored."""
     if series.dtype.is_float():
-        whole = bool((series.drop_nulls() % 1 == 0).all())
-        return (series.cast(pl.Int64) if whole else series).cast(pl.String)
+        is_whole = (series % 1 == 0) & (series.abs() < LARGEST_EXACT_WHOLE)
+        return series.cast(pl.Int64, strict=False).cast(pl.String).zip_with(is_whole, series.cast(pl.String))
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         raise Refusal(
-            f"column {series.name!r} must hold text", f"it holds {series.dtype}", f"data.drop=[{series.name}]"
+            f"column {series.name!r} must hold text", f"it holds {series.dtype}", f"data.drop=[{quoted(series.name)}]"
         )
     return series.cast(pl.String)
 
