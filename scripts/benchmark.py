@@ -16,21 +16,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from mlplab.building import build_data, build_learner
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import Refusal
+from mlplab.config.words import Word, run_script
 from mlplab.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = {"rounds": 5, "epochs": 40, "json": None}
+WORDS = {
+    "rounds": Word("count", 5, example="5"),
+    "epochs": Word("count", 40, example="40"),
+    "json": Word("path", example="figures.json"),
+}
 
 
 def template(overrides: list[str]) -> float:
@@ -108,25 +112,12 @@ def report(figures: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return table
 
 
-def main() -> int:
-    """Reads `key=value` words, measures, prints and writes."""
+def main(settings: dict[str, Any]) -> None:
     register_resolvers(ROOT)
-    settings = {**SETTINGS, **OmegaConf.to_container(OmegaConf.from_cli(sys.argv[1:]))}  # type: ignore[dict-item]
-    try:
-        unknown = [name for name in settings if name not in SETTINGS]
-        if unknown:
-            raise Refusal(f"a setting must be one of {', '.join(SETTINGS)}", unknown[0], "rounds=5")
-        for name in ("rounds", "epochs"):
-            if not isinstance(settings[name], int) or settings[name] < 1:
-                raise Refusal(f"{name} must be a positive integer", f"{name}={settings[name]}", f"{name}=5")
-    except Refusal as refusal:
-        print(f"{Path(sys.argv[0]).name}: {refusal}", file=sys.stderr)
-        return 2
     table = report(measure(settings["rounds"], settings["epochs"]))
     if settings["json"]:
-        Path(str(settings["json"])).write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
+        settings["json"].write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main, WORDS, __doc__))

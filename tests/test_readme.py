@@ -97,7 +97,6 @@ def test_every_file_that_the_readme_names_exists() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
     tree = next(text for language, _, text in BLOCKS if language == "text" and "train.py  " in text)
-    base = ROOT
     folders = [ROOT]  # the folders that the line stands in, one for each two blanks
     for line in tree.splitlines():
         name = line.split()[0]

@@ -65,7 +65,8 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     if not extra:
         return []
     names = ", ".join(extra[:5]) + (", …" if len(extra) > 5 else "")
-    return [f"{path.name} has {len(extra)} {'column' if len(extra) == 1 else 'columns'} that are not used: {names}"]
+    plural = len(extra) > 1
+    return [f"{path.name} has {len(extra)} {'columns that are' if plural else 'column that is'} not used: {names}"]
 
 
 def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> None:
