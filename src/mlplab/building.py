@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
@@ -34,6 +35,9 @@ SMALL_NETWORK = 2_000_000
 
 LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
+
+PATHS = {"path", "test_path", "directory"}
+"""Options of sources that name files."""
 
 DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
 
@@ -79,6 +83,8 @@ def build_data(config: DictConfig) -> DataModule:
 
     data = DataModule(read, seed=config.seed, **options)
     plain = {name: value for name, value in source.items() if name != "_target_"}
+    for name in PATHS & plain.keys():  # the checkpoint may be used from another folder
+        plain[name] = plain[name] and str(Path(plain[name]).expanduser().absolute())
     data.origin = {"source": source["_target_"], "options": plain, "split": options}
     return data
 

@@ -45,7 +45,9 @@ def houses(n_rows: int = 200, seed: int = 0) -> pl.DataFrame:
             "gap": ["" if generator.random() < 0.2 else f"{value:.4f}" for value in gap],
             "colour": colour,
             "town": ["NA" if generator.random() < 0.15 else name for name in town],
-            "when": [f"2024-{1 + n % 12:02}-{1 + n % 28:02} {n % 24:02}:00" for n in generator.integers(0, 999, n_rows)],
+            "when": [
+                f"2024-{1 + n % 12:02}-{1 + n % 28:02} {n % 24:02}:00" for n in generator.integers(0, 999, n_rows)
+            ],
             "flag": generator.choice(["yes", "no"], n_rows),
             "kind": kind,
             "binary": np.where(price > 500, "dear", "cheap"),

@@ -21,7 +21,7 @@ class GradientNorms(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = getattr(pl_module, "model", pl_module)
         parameters = {
-            name or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
+            name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
             for name, layer in network.named_modules()
         }
         self._layers = {name: members for name, members in parameters.items() if members}

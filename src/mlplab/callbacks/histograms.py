@@ -40,4 +40,5 @@ class Histograms(Callback):
                     values = parameter.detach()
                     # A diverged network, or one about to be, has no distribution that can be drawn.
                     with contextlib.suppress(ValueError):
-                        logger.experiment.add_histogram(name, values, step)
+                        # Behind an input layer the network's own names stay what they are without one.
+                        logger.experiment.add_histogram(name.removeprefix("network."), values, step)

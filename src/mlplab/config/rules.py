@@ -264,5 +264,7 @@ def shown(value: Any) -> str:
 
 
 def nearest(value: Any, rule: Rule) -> str:
-    """The name of a rule that was probably meant, or its example."""
+    """What was probably meant: a list of the one thing given, the name of a rule, or its example."""
+    if isinstance(value, str | int | float) and rule.example.startswith("[") and rule.holds([value]):
+        return f"[{shown(value)}]"
     return nearest_name(str(value), rule.names) or rule.example

@@ -108,8 +108,7 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         shown = ", ".join(list(levels)[:SHOWN_LEVELS])
         holds = f"{len(counts):,}: {shown}{', …' if len(counts) > SHOWN_LEVELS else ''}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=levels)
-    moments = values.cast(pl.String)
-    holds = f"{moments.min()!s} to {moments.max()!s}" if column.kind == "datetime" else ""
+    holds = " to ".join(str(moment).removesuffix(" 00:00:00") for moment in (values.min(), values.max()))
     return ColumnDescription(column.name, column.kind, missing, holds, use)
 
 

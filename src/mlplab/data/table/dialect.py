@@ -45,8 +45,18 @@ class Dialect:
             csv.Error: a cell is longer than `csv.field_size_limit()`, as after a quote that is not closed.
         """
         options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
-        stripped = (f"{line.strip()}\n" for line in lines) if self.delimiter == " " else lines
-        return csv.reader(stripped, delimiter=self.delimiter, skipinitialspace=True, **options)
+        last_line = ""
+
+        def noted() -> Iterator[str]:
+            nonlocal last_line
+            for last_line in lines:
+                yield last_line
+
+        for cells in csv.reader(noted(), delimiter=self.delimiter, skipinitialspace=True, **options):
+            # Blanks at the end of a line divide nothing.
+            if self.delimiter == " " and cells and not cells[-1].strip() and last_line.rstrip("\r\n")[-1:].isspace():
+                cells.pop()
+            yield cells
 
     def cells(self, lines: Iterable[str]) -> list[list[str]]:
         """The cells of each record that is not blank, up to the first that cannot be read."""

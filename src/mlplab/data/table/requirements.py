@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.cells import present
+from mlplab.data.table.cells import as_numbers, present
 from mlplab.errors import Refusal
 
 
@@ -77,10 +77,9 @@ def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> No
     second = []
     for series in text:
         cells = present(series, (), missing_values)
-        numbers = cells[1:].cast(pl.Float64, strict=False)
-        n_numbers = len(numbers) - numbers.null_count()
-        is_rest_numeric = n_numbers > 0 and numbers.null_count() == cells[1:].null_count()
-        if is_rest_numeric and cells[0] is not None and cells[0:1].cast(pl.Float64, strict=False).null_count():
+        is_number = as_numbers(cells.str.replace(",", ".", literal=True), ".", "").is_not_null()
+        n_numbers = int(is_number[1:].sum())
+        if cells[0] is not None and not is_number[0] and n_numbers > 0 and n_numbers == cells[1:].count():
             second.append((str(series.name), str(cells[0])))
     if second and len(second) >= 0.5 * (len(frame.columns) - (len(text) - len(second))) and len(second) > 1:
         name, cell = second[0]

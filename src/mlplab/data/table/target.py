@@ -78,7 +78,7 @@ def understand_target(
             raise _text_for_numbers(cells, decimal, prefers_comma)
         if task == "auto" and cells.dtype == pl.String:
             _require_no_mistakes(cells, decimal, prefers_comma)
-        return _classes(cells, column, "text")
+        return _classes(cells, column, "truth values" if cells.dtype == pl.Boolean else "text")
     number_column, given = numbers
     distinct = given.drop_nulls().unique().sort()
     if not bool(distinct.is_finite().all()):
