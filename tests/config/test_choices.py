@@ -1,11 +1,14 @@
 """The names that are checked without importing PyTorch are those that PyTorch's side knows."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 
 from mlplab.config import choices
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
+from mlplab.data.table.dialect import DELIMITERS, QUOTES
+from mlplab.data.table.source import table
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
 from mlplab.models.mlp import NORMALIZATIONS
@@ -23,6 +26,8 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(choices.NORMALIZATIONS) == set(NORMALIZATIONS)
     assert choices.PARAMETER_KINDS == KINDS
     assert {task: tuple(losses) for task, losses in LOSSES.items()} == choices.LOSSES
+    assert set(choices.DELIMITERS) == set(DELIMITERS)
+    assert set(choices.QUOTES) == set(QUOTES)
     assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
 
 
@@ -50,6 +55,12 @@ def test_every_value_of_the_optimizers_and_the_mlp_has_a_rule(make_config, root:
         }
         assert options <= set(OPTIMIZER_RULES), path.stem
     assert {str(name) for name in make_config().model if not str(name).startswith("_")} == set(MLP_RULES)
+
+
+def test_every_option_of_a_table_has_a_value_in_its_file_and_a_rule(make_config) -> None:  # type: ignore[no-untyped-def]
+    own = set(inspect.signature(table).parameters)
+    assert own == {*TABLE_RULES, "task"}
+    assert own <= set(make_config("data=table").data)
 
 
 def test_every_example_keeps_its_rule(make_config) -> None:  # type: ignore[no-untyped-def]

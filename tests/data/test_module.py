@@ -10,6 +10,7 @@ from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.data.split import split_rows
 from mlplab.data.synthetic import synthetic
 from mlplab.errors import Refusal
+from mlplab.models.inputs import build_inputs
 from mlplab.randomness import batch_order
 
 
@@ -264,3 +265,24 @@ def test_arrays_that_cannot_be_written_to_are_taken() -> None:
     dataset.features.flags.writeable = False
     dataset.targets.flags.writeable = False
     assert len(module(lambda: dataset).part("train")[0]) == 70
+
+
+def test_reading_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = module(numbers)
+    monkeypatch.setattr("mlplab.data.module.BLOCK_ROWS", 7)
+    blocks = module(numbers)
+    for name in ("train", "val", "test"):
+        assert torch.equal(whole.part(name)[0], blocks.part(name)[0])  # type: ignore[arg-type]
+
+
+def test_pixels_stay_bytes_and_are_scaled_by_the_network() -> None:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (60, 9), dtype=np.uint8)
+    data = module(lambda: Dataset("grey", pixels, generator.integers(0, 2, 60), class_names=("a", "b")))
+    assert data.part("train")[0].dtype == torch.uint8
+    assert {tuple(row) for row in data.part("test")[0].tolist()} <= {tuple(row) for row in pixels.tolist()}
+    encoding = data.preprocessor.input_encoding()
+    assert encoding is not None
+    scaled = build_inputs(encoding, 9)(data.part("train")[0])
+    assert float(scaled.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(scaled.std(correction=0)) == pytest.approx(1.0, abs=1e-5)

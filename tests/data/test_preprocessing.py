@@ -1,9 +1,12 @@
+from fractions import Fraction
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data.preprocessing import Standardize
+from mlplab.data.preprocessing import ScalePixels, Standardize
+from mlplab.models.inputs import build_inputs
 
 # Features of any size and offset that double precision can tell from a constant column.
 OFFSETS = st.floats(-1e6, 1e6)
@@ -124,3 +127,51 @@ def test_it_has_nothing_to_train_and_its_statistics_follow_the_module() -> None:
 def test_integers_are_taken_for_the_numbers_that_they_are() -> None:
     outputs = Standardize.fit(torch.tensor([[1], [3]]))(torch.tensor([[1], [5]]))
     assert outputs.tolist() == [[-1.0], [3.0]]
+
+
+def test_pixels_share_one_mean_and_one_deviation_by_hand() -> None:
+    # 0, 10, 20, 30, 40, 50: the mean is 25, the mean of the squares 5500/6 = 916.67, so the variance 291.67.
+    fitted = ScalePixels.fit(torch.tensor([[0, 10, 20], [30, 40, 50]], dtype=torch.uint8))
+    assert fitted.mean == 25.0
+    assert fitted.std == pytest.approx((1750 / 6) ** 0.5, rel=1e-15)
+
+
+def test_statistics_of_pixels_are_exact_however_many_there_are() -> None:
+    pixels = torch.randint(0, 256, (3000, 400), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels[:, 100:] = 0  # most of an image is black
+    fitted = ScalePixels.fit(pixels)
+    values = pixels.to(torch.int64)
+    mean = Fraction(int(values.sum()), values.numel())
+    variance = Fraction(int(values.square().sum()), values.numel()) - mean**2
+    assert fitted.mean == pytest.approx(float(mean), rel=1e-14)
+    assert fitted.std == pytest.approx(float(variance) ** 0.5, rel=1e-14)
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_images_of_one_grey_are_only_centred(value: int) -> None:
+    fitted = ScalePixels.fit(torch.full((4, 3), value, dtype=torch.uint8))
+    assert (fitted.mean, fitted.std) == (value, 1.0)
+
+
+def test_pixels_stay_bytes_and_the_network_standardises_them() -> None:
+    pixels = torch.randint(0, 256, (50, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    fitted = ScalePixels.fit(pixels)
+    assert fitted(pixels).dtype == torch.uint8
+    assert torch.equal(fitted(pixels), pixels)
+    outputs = build_inputs(fitted.input_encoding(), 20)(pixels).double()
+    assert outputs.mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert outputs.std(correction=0).item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_pixel_is_scaled_alike_wherever_it_stands() -> None:
+    pixels = torch.tensor([[0, 200], [0, 100], [1, 255]], dtype=torch.uint8)  # the first is nearly always black
+    outputs = build_inputs(ScalePixels.fit(pixels).input_encoding(), 2)(torch.tensor([[9, 9]], dtype=torch.uint8))
+    assert outputs[0, 0] == outputs[0, 1]
+
+
+def test_scaling_of_pixels_comes_back_from_plain_values() -> None:
+    fitted = ScalePixels.fit(torch.tensor([[0, 10, 20]], dtype=torch.uint8))
+    plain = fitted.as_dict()
+    assert plain == {"name": "pixels", "mean": 10.0, "std": pytest.approx((200 / 3) ** 0.5)}
+    assert all(type(value) in (str, float) for value in plain.values())
+    assert ScalePixels.from_dict(plain).as_dict() == plain

@@ -2,6 +2,8 @@ import json
 import math
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,68 @@ def test_the_umask_of_the_process_is_never_changed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "umask", umask)
     write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
     assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_without_replacing_a_new_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"), replace=False)
+    assert contents(tmp_path) == {"a.txt": "new"}
+    assert (tmp_path / "a.txt").stat().st_nlink == 1
+
+
+def test_without_replacing_a_file_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"), replace=False)
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_without_replacing_a_file_that_comes_while_the_writer_is_at_work_stays(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_text("new")
+        (tmp_path / "a.txt").write_text("of somebody else")
+
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "a.txt", write, replace=False)
+    assert contents(tmp_path) == {"a.txt": "of somebody else"}
+
+
+def test_without_replacing_not_even_a_link_to_nowhere_is_followed_or_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"), replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").is_symlink()
+
+
+def test_without_replacing_one_of_many_writers_wins_and_its_file_is_whole(tmp_path: Path) -> None:
+    barrier = threading.Barrier(8)
+
+    def write(number: int) -> bool:
+        def fill(path: Path) -> None:
+            path.write_text(str(number) * 1000)
+            barrier.wait(timeout=30)
+
+        try:
+            write_atomically(tmp_path / "a.txt", fill, replace=False)
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(write, range(8)))
+    assert won.count(True) == 1
+    assert contents(tmp_path) == {"a.txt": str(won.index(True)) * 1000}
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), Interrupted()])
+def test_without_replacing_a_writer_that_raises_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def write(path: Path) -> None:
+        path.write_text("half of the n")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(tmp_path / "a.txt", write, replace=False)
+    assert contents(tmp_path) == {}
 
 
 def test_a_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ def require_file(path: Path, key: str) -> None:
     Raises:
         Refusal: with the nearest name in its folder.
     """
-    if path.is_dir():
-        raise Refusal(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
     try:
+        if path.is_dir():
+            raise Refusal(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []

@@ -101,8 +101,13 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
             signal.signal(number, lambda received, frame: sys.exit(128 + received))
     try:
         main(read_words(sys.argv[1:], words))
-    except Refusal as refusal:
-        print(f"{name}: {refusal}", file=sys.stderr, flush=True)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        raise
+    except (Refusal, OSError) as error:
+        mistake = error
+        if isinstance(error, OSError):  # no permission, a full disk, a name that is too long
+            mistake = Refusal("files must be there, readable and writable", str(error), "another path")
+        print(f"{name}: {mistake}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)

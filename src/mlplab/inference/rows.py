@@ -169,7 +169,7 @@ class RowReader:
         with _remedies_for_a_run():
             found, notes = target_values(cells, target, missing, block.first_row)
         for note in notes:
-            count, _, what = note.partition(" rows have ")
+            count, _, _, what = note.split(" ", 3)  # "3 rows have …", "1 row has …"
             self._add(what, int(count.replace(",", "")))
         return found
 

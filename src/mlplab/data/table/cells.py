@@ -29,6 +29,8 @@ def marker_spellings(missing_values: Sequence[str], keep_values: Any) -> list[st
 
 def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
     """The series with null for every cell that means "missing", and text without blanks around it."""
+    if series.dtype in (pl.Categorical, pl.Enum):
+        return present(series.cast(pl.String), kept, missing_values).cast(pl.Categorical)
     if series.dtype == pl.String:
         text = series.str.strip_chars()
         markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
@@ -104,5 +106,9 @@ def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row
 
 
 def quoted(text: str) -> str:
-    """As it can be typed within a list on the command line."""
-    return text if re.fullmatch(r"[\w.+-]+", text, flags=re.ASCII) else f'"{text}"'
+    """As Hydra takes it for this text, also within a list; a line break becomes a blank."""
+    is_word = re.fullmatch(r"[A-Za-z_][\w.-]*|-?(0|[1-9]\d*)(\.\d*[1-9])?", text, flags=re.ASCII)
+    if is_word and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    plain = " ".join(text.splitlines()).replace("${", "\\${")
+    return '"' + re.sub(r"(\\+)$", r"\1\1", re.sub(r'(\\*)"', r'\1\1\\"', plain)) + '"'

@@ -159,15 +159,15 @@ class TableDataset:
         """What the table holds, and what is done with it."""
         used = {column.name: "" for column in self.columns}
         for one in preprocessing.inputs.numeric:
-            parts = [n.part for n in preprocessing.inputs.numeric if n.column.name == one.column.name and n.part]
-            used[one.column.name] = ", ".join(parts) if parts else "scaled"
+            before = used[one.column.name]
+            used[one.column.name] = f"{before}, {one.part}" if before else one.part or "scaled"
         names = [one.column.name for one in preprocessing.inputs.numeric]
         for position in preprocessing.indicated.tolist():
             used[names[position]] += ", missing: median and an indicator"
         for category, width in zip(preprocessing.inputs.categorical, preprocessing.embedding_dims, strict=True):
             how = f"vectors of {width}" if width else "one-hot"
             used[category.name] = f"{category.n_levels} levels, {how}"
-        columns = []
+        columns, values = [], {series.name: series for series in self.values}
         for column in self.columns:
             if column.name in self.roles:
                 use = self.roles[column.name]
@@ -175,7 +175,7 @@ class TableDataset:
                 use = f"left out: {column.reason}"
             else:
                 use = used[column.name] or "left out: constant in the training part"
-            columns.append(describe_column(column, self._cells(column), use))
+            columns.append(describe_column(column, values.get(column.name), use))
         return Description(
             name=self.name,
             n_rows=len(self.targets),
@@ -185,9 +185,6 @@ class TableDataset:
             notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
             warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
         )
-
-    def _cells(self, column: Column) -> pl.Series | None:
-        return self.values[column.name] if column.name in self.values.columns else None
 
     def _describe_target(self) -> dict[str, Any]:
         plain: dict[str, Any] = {"name": self.target.name, "task": self.kind, "because": self.target.reason}

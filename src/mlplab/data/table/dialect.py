@@ -21,6 +21,9 @@ DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2
 NAMELESS = re.compile(r"column_\d+")
 """Names that are given where the file has none."""
 
+MOST_UNPAIRED = 0.1
+"""The share of lines in which an apostrophe may be one of a cell that single quotes stand around."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -49,8 +52,9 @@ class Dialect:
 
         def noted() -> Iterator[str]:
             nonlocal last_line
-            for last_line in lines:
-                yield last_line
+            for line in lines:
+                last_line = line
+                yield line
 
         for cells in csv.reader(noted(), delimiter=self.delimiter, skipinitialspace=True, **options):
             # Blanks at the end of a line divide nothing.
@@ -93,7 +97,7 @@ def detect_dialect(
     lines = [line for line in lines[skip_lines:] if line.strip()]
     quote = _quote(lines) if quote == "auto" else QUOTES.get(quote, quote)
     if delimiter == "auto":
-        delimiter = _delimiter(lines, quote)
+        delimiter, _ = _delimiter(lines, quote)
     delimiter = DELIMITERS.get(delimiter, delimiter)
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in ("\r", "\n", quote):
         raise Refusal(
@@ -108,15 +112,18 @@ def detect_dialect(
 
 
 def _quote(lines: Sequence[str]) -> str:
-    """Single quotes where they stand around cells and double quotes do not."""
+    """Single quotes where they stand around cells, in pairs, and the lines are even by them; else double ones."""
     text = "".join(lines)
-    around = {quote: len(re.findall(rf"(?:^|[,;\t|])\s*{quote}[^{quote}\n]*{quote}\s*(?:$|[,;\t|])", text, re.M))
-              for quote in ('"', "'")}  # fmt: skip
-    return "'" if around["'"] > 0 and '"' not in text else '"'
+    if '"' in text or not re.search(r"(?:^|[,;\t| ])\s*'[^'\n]*'\s*(?:$|[,;\t| ])", text, re.MULTILINE):
+        return '"'
+    quoted = [line for line in lines if "'" in line]
+    if sum(line.count("'") % 2 for line in quoted) > MOST_UNPAIRED * len(quoted):
+        return '"'
+    return "'" if _delimiter(lines, "'")[1] >= _delimiter(lines, '"')[1] else '"'
 
 
-def _delimiter(lines: Sequence[str], quote: str) -> str:
-    """The one under which most lines have the same number of cells, and more than one."""
+def _delimiter(lines: Sequence[str], quote: str) -> tuple[str, float]:
+    """The one under which most lines have the same number of cells, and more than one; and the share of these lines."""
     best, best_share = ",", 0.0
     for delimiter in DELIMITERS.values():
         widths = Counter(len(cells) for cells in Dialect(delimiter, quote).cells(lines))
@@ -125,7 +132,7 @@ def _delimiter(lines: Sequence[str], quote: str) -> str:
         # Prose has blanks too: they count only where nothing else divides the lines.
         if share > best_share and not (delimiter == " " and best_share > 0.5):
             best, best_share = delimiter, share
-    return best
+    return best, best_share
 
 
 def _has_header(rows: Sequence[Sequence[str]], known_names: Sequence[str], usual: bool) -> bool:

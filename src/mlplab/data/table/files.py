@@ -5,6 +5,7 @@ import io
 import re
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _names(cells: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, ...
             f"the first is column {blank[0]}",
             "naming it in the first line, or data.header=false if that line holds values",
         )
-    repeated = sorted({name for name in names if names.count(name) > 1}, key=names.index)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         places = [str(number) for number, name in enumerate(names, 1) if name == repeated[0]]
         raise Refusal(

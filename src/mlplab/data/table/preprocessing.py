@@ -123,6 +123,9 @@ def quantiles_and_scores(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[n
 
     A value that makes up many ranks (a column that is mostly 0) gets the score of their middle. Where fewer than
     K values differ, the last one is repeated.
+
+    NOTE[DIFF]: scikit-learn's QuantileTransformer gives the smallest value −5.2 and the largest 5.2 however many
+    ranks they make up, so that a column that is mostly 0 has −5.2 in most rows.
     """
     shares = np.linspace(0, 1, N_QUANTILES)
     distinct, first, count = np.unique(np.quantile(values, shares), return_index=True, return_counts=True)

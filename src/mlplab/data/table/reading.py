@@ -1,11 +1,8 @@
 """A whole table as a frame, or block by block; every row with as many cells as there are columns."""
 
-import codecs
-import csv
 import hashlib
 import io
 import itertools
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +14,9 @@ import polars as pl
 
 from mlplab.config.paths import require_file
 from mlplab.data.table.cells import marker_spellings
-from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.encoding import unreadable_file
 from mlplab.data.table.files import TextFile, TextOptions, text_file
+from mlplab.data.table.records import Record, plain_dialect, read_records
 from mlplab.errors import Refusal
 
 
@@ -109,23 +106,6 @@ class Shape:
 
     n_rows: int
     is_plain: bool
-
-
-@dataclass(frozen=True)
-class Record:
-    """A row or the header, or a blank line.
-
-    Attributes:
-        line: the number of its first line, from 1.
-        n_cells: 0 for a blank line.
-        plain: its lines as all readers take them.
-        is_rewritten: whether they are not those of the file.
-    """
-
-    line: int
-    n_cells: int
-    plain: bytes
-    is_rewritten: bool = False
 
 
 def is_parquet(path: Path) -> bool:
@@ -258,98 +238,6 @@ def require_even_rows(path: Path, file: TextFile) -> Shape:
             remedy,
         )
     return Shape(n_rows, is_plain)
-
-
-def read_records(path: Path, file: TextFile) -> Iterator[Record]:
-    """The header and the rows, and blank lines between them.
-
-    Raises:
-        Refusal: a quote is not closed, or a line is no UTF-8.
-    """
-    dialect, target = file.dialect, plain_dialect(file.dialect)
-    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
-    is_polars_own = dialect.delimiter == target.delimiter and dialect.quote in ('"', "")
-    quoted, mark = rb'"[^"]*+(?:""[^"]*+)*+"', re.escape(delimiter)
-    cell = rb'(?:%b|[^"%b\r\n]*+)' % (quoted, mark)
-    plain_record, quoted_cell = re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, mark, cell)), re.compile(quoted)
-    blanks = b" \r\n" if delimiter == b"\t" else b" \t\r\n"
-    with file.path.open("rb") as source:
-        number = 0
-        for _ in range(dialect.skip_lines):
-            next(source, None)
-            number += 1
-        for line in source:
-            number += 1
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if not line.strip(blanks):
-                yield Record(number, 0, line)
-            elif is_polars_own and (not quote or quote not in line):
-                yield Record(number, line.count(delimiter) + 1, _ended(line))
-            elif is_polars_own and plain_record.fullmatch(line):
-                yield Record(number, quoted_cell.sub(b"", line).count(delimiter) + 1, _ended(line))
-            else:
-                consumed = [line]
-                cells = _cells(path, number, consumed, source, dialect)
-                text = b"".join(consumed)
-                if is_polars_own and plain_record.fullmatch(text):
-                    yield Record(number, len(cells), _ended(text))
-                else:
-                    yield Record(number, len(cells), _written(cells, target), is_rewritten=True)
-                number += len(consumed) - 1
-
-
-def _cells(path: Path, number: int, consumed: list[bytes], source: Iterator[bytes], dialect: Dialect) -> list[str]:
-    """The cells of the record that begins with the line consumed; the lines that it takes from the source are added.
-
-    Raises:
-        Refusal: it does not end.
-    """
-    is_open = False
-
-    def lines() -> Iterator[str]:
-        nonlocal is_open
-        yield consumed[0].decode()
-        for further in source:
-            consumed.append(further)
-            yield further.decode()
-        is_open = True
-
-    try:
-        cells = next(dialect.records(lines()))
-    except UnicodeDecodeError as error:
-        raise unreadable_file(path, error) from None
-    except csv.Error as error:
-        raise Refusal(
-            f"every line of {path.name} must hold cells that can be told apart",
-            f"{error}, in line {number}",
-            "mending that line, or data.quote=none if a quote is not closed",
-        ) from None
-    n_quotes = sum(line.count(dialect.quote.encode()) for line in consumed) if dialect.quote else 0
-    if is_open or (len(consumed) > 1 and n_quotes % 2):
-        raise Refusal(
-            f"every quote in {path.name} must be closed",
-            f"one that opens in line {number} is not",
-            "mending that line, or data.quote=none",
-        )
-    return cells
-
-
-def plain_dialect(dialect: Dialect) -> Dialect:
-    """How `Record.plain` is written: by the same delimiter if that is one character, with double quotes."""
-    delimiter = "\t" if dialect.delimiter == " " else dialect.delimiter
-    quote = dialect.quote if delimiter == dialect.delimiter and not dialect.quote else '"'
-    return Dialect(delimiter, quote, dialect.has_header, skip_lines=0)
-
-
-def _written(cells: Sequence[str], dialect: Dialect) -> bytes:
-    line = io.StringIO()
-    # A writer puts quotes around what its line terminator holds, and only that.
-    csv.writer(line, delimiter=dialect.delimiter, lineterminator="\r\n").writerow(cells)
-    return line.getvalue().encode()
-
-
-def _ended(line: bytes) -> bytes:
-    return line if line.endswith(b"\n") else line + b"\n"
 
 
 @contextmanager

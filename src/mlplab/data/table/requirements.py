@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.cells import as_numbers, present
+from mlplab.data.table.cells import as_numbers, present, quoted
 from mlplab.errors import Refusal
 
 
@@ -21,27 +21,32 @@ def require_named_columns(
     wanted = [("target", target), *special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
     for key, name in wanted:
         if name not in names:
-            near = nearest_name(name, names)
-            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            near = nearest_name(name, names) or names[-1]
+            shown = ", ".join(" ".join(known.splitlines()) for known in names[:8]) + (", …" if len(names) > 8 else "")
+            form = {"drop": "[{}]", "numeric": "[{}]", "categorical": "[{}]", "keep_values": "{{{}: [NA]}}"}.get(
+                key, "{}"
+            )
             raise Refusal(
                 f"data.{key} must name a column of the file: {shown}",
-                f"data.{key}={name}",
-                f"data.{key}={near if near is not None else names[-1]}",
+                f"data.{key}={form.format(quoted(name))}",
+                f"data.{key}={form.format(quoted(near))}",
             )
     if len(names) < 2:
         raise Refusal("there must be a column beside the target", f"the file has only {names[0]!r}", "data.delimiter=…")
     for key, name in wanted[1:]:
         if name == target and key != "keep_values":
-            raise Refusal(f"data.{key} must not name the target", f"data.{key}={name}", "another column")
+            raise Refusal(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
     for name in said["numeric"]:
         if name in said["categorical"]:
             raise Refusal(
-                "a column must be numeric or categorical", f"{name!r} is named as both", f"data.numeric=[{name}]"
+                "a column must be numeric or categorical",
+                f"{name!r} is named as both",
+                f"data.numeric=[{quoted(name)}]",
             )
     if "group_column" in special and "time_column" in special:
         raise Refusal(
             "the split must go by groups or by time",
-            f"data.group_column={special['group_column']} data.time_column={special['time_column']}",
+            f"data.group_column={quoted(special['group_column'])} data.time_column={quoted(special['time_column'])}",
             "one of them",
         )
 
@@ -52,16 +57,17 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     Raises:
         Refusal: with the missing names, and the nearest to the first that is there.
     """
-    missing = [name for name in needed if name not in frame.columns]
+    wanted, there = set(needed), set(frame.columns)
+    missing = [name for name in needed if name not in there]
+    extra = [name for name in frame.columns if name not in wanted]
     if missing:
-        near = nearest_name(missing[0], [name for name in frame.columns if name not in needed])
+        near = nearest_name(missing[0], extra)
         names = ", ".join(repr(name) for name in missing[:5]) + (", …" if len(missing) > 5 else "")
         raise Refusal(
             f"{key} must have every column that the model takes",
             f"{path.name} lacks {len(missing)} of {len(needed)}: {names}",
             f"renaming {near!r}" if near else "a file with the columns of the training file",
         )
-    extra = [name for name in frame.columns if name not in needed]
     if not extra:
         return []
     names = ", ".join(extra[:5]) + (", …" if len(extra) > 5 else "")

@@ -72,7 +72,7 @@ def understand_target(
     column = Column(name, "categorical", kept=kept)
     numbers = _numbers(cells, decimal, prefers_comma)
     if numbers is None:
-        if cells.dtype.is_temporal() or cells.dtype.is_nested():
+        if cells.dtype.is_temporal() or cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object):
             raise Refusal(f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target")
         if task == "regression":
             raise _text_for_numbers(cells, decimal, prefers_comma)

@@ -1,0 +1,155 @@
+import csv
+from io import StringIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlplab.data.table.dialect import DELIMITERS, Dialect, detect_dialect
+from mlplab.errors import Refusal
+
+ROWS = [["height", "name", "n"], ["1.5", "Ada", "3"], ["2.25", "Bob", "4"], ["0.5", "Cy", "5"]]
+
+
+def lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+def written(rows: list[list[str]], **dialect: str | int) -> list[str]:
+    out = StringIO()
+    csv.writer(out, lineterminator="\n", **dialect).writerows(rows)  # type: ignore[arg-type]
+    return lines(out.getvalue())
+
+
+@pytest.mark.parametrize("name", DELIMITERS)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_each_delimiter_is_detected(name: str, quoting: int) -> None:
+    found = detect_dialect(written(ROWS, delimiter=DELIMITERS[name], quoting=quoting))
+    assert found == Dialect(DELIMITERS[name], '"', has_header=True)
+
+
+@pytest.mark.parametrize("said", ["bar", "|"])
+def test_a_delimiter_is_said_by_its_name_or_by_itself(said: str) -> None:
+    # Commas would be even, too.
+    assert detect_dialect(lines("a,b|c,d\n1,2|3,4\n"), delimiter=said).delimiter == "|"
+
+
+@pytest.mark.parametrize("said", ["", "||", "\n", "\r", '"', "é", "semicolons"])
+def test_what_cannot_divide_cells_is_refused(said: str) -> None:
+    with pytest.raises(
+        Refusal, match=r"data\.delimiter must be auto, tab, semicolon, bar, comma, blank, or a"
+    ) as refusal:
+        detect_dialect(lines("a,b\n1,2\n"), delimiter=said)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_delimiter_within_quotes_does_not_count() -> None:
+    found = detect_dialect(lines('a,b\n"1;2;3",x\n"4;5",y\n"6",z\n'))
+    assert found.delimiter == ","
+
+
+def test_a_decimal_comma_does_not_pass_for_a_delimiter() -> None:
+    assert detect_dialect(lines("a;b\n1,5;2,5\n3,5;4,5\n")).delimiter == ";"
+    assert detect_dialect(lines("1,5\t2,5\n3,5\t4,5\n")).delimiter == "\t"
+
+
+def test_prose_with_blanks_does_not_pass_for_cells() -> None:
+    text = "id,text\n1,two words\n2,three small words\n3,two words\n"
+    assert detect_dialect(lines(text)).delimiter == ","
+
+
+def test_several_blanks_are_one_delimiter_and_those_at_the_ends_of_a_line_none() -> None:
+    dialect = detect_dialect(lines("  a    b\n 1   2  \n3 4\n"))
+    assert dialect.delimiter == " "
+    assert dialect.cells(lines("  1   2  \n3 4 \r\n")) == [["1", "2"], ["3", "4"]]
+
+
+def test_an_empty_cell_in_quotes_at_the_end_of_a_line_stays() -> None:
+    assert Dialect(" ").cells(lines('1 ""\n2 "x "\n')) == [["1", ""], ["2", "x "]]
+
+
+def test_a_line_break_within_quotes_stays_as_it_is() -> None:
+    assert Dialect(" ").cells(lines('1 "x \n y"\n')) == [["1", "x \n y"]]
+    assert Dialect(",").cells(lines('1,"x\n\ny"\n')) == [["1", "x\n\ny"]]
+
+
+def test_single_quotes_are_detected() -> None:
+    found = detect_dialect(lines("a,b\n'x, y',1\n'z',2\n"))
+    assert (found.quote, found.delimiter) == ("'", ",")
+    assert found.cells(lines("'x, y',1\n")) == [["x, y", "1"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\nit's,1\nthat's,2\n",
+        "a,b,c\n',x,'\n1,2,3\n4,5,6\n",  # by single quotes this line would have one cell
+        "a,b\n',x\nx,y\n',x\nx,y\n",
+        "a,b\n\"it's, 'so'\",1\nz,2\n",
+        "a,b\n'tis,1\n'twas,2\n",
+    ],
+)
+def test_apostrophes_do_not_pass_for_quotes(text: str) -> None:
+    assert detect_dialect(lines(text)).quote == '"'
+
+
+@pytest.mark.parametrize(("said", "quote"), [("double", '"'), ("single", "'"), ("none", "")])
+def test_quotes_are_said_by_name(said: str, quote: str) -> None:
+    assert detect_dialect(lines("a,b\n'x',\"y\"\n"), quote=said).quote == quote
+
+
+@pytest.mark.parametrize(
+    ("text", "has_header"),
+    [
+        ("a,b\n1,2\n3,4\n", True),
+        ("1,2\n3,4\n5,6\n", False),
+        ("1.5,x\n2.5,y\n3.5,x\n", False),
+        ("2020-01-01,x\n2020-01-02,y\n", False),
+        ("day,word\n2020-01-01,x\n2020-01-02,y\n", True),
+        ("a,b\nx,y\nz,w\n", True),  # nothing decides, and most files have one
+        ("x,y\nx,z\nw,y\n", False),  # a cell of the first line is there again below it
+        ("a,b\n", True),
+        ("?,1\n2,3\n4,5\n", False),
+        ("12:30,x\n13:00,y\n", False),
+        (",a\n0,1.5\n1,2.5\n", True),
+    ],
+)
+def test_a_header_is_told_from_values(text: str, has_header: bool) -> None:
+    assert detect_dialect(lines(text)).has_header is has_header
+
+
+def test_what_is_said_of_the_header_is_taken_as_said() -> None:
+    assert detect_dialect(lines("1,2\n3,4\n"), header=True).has_header
+    assert not detect_dialect(lines("a,b\n3,4\n"), header=False).has_header
+
+
+def test_a_known_name_in_the_first_line_makes_it_the_header() -> None:
+    years = lines("2010,2011,y\n1,2,3\n4,5,6\n")
+    assert not detect_dialect(years).has_header
+    assert detect_dialect(years, known_names=["y"]).has_header
+
+
+def test_a_file_for_a_model_without_names_has_no_header_where_nothing_decides() -> None:
+    text = lines("x,y\nz,w\n")
+    assert detect_dialect(text).has_header
+    assert not detect_dialect(text, known_names=["column_1", "column_2"]).has_header
+    assert not detect_dialect(text, usual_header=False).has_header
+
+
+def test_lines_before_the_header_are_skipped() -> None:
+    found = detect_dialect(lines("made by X; Y; Z\nsee the manual\na,b\n1,2\n"), skip_lines=2)
+    assert found == Dialect(",", '"', has_header=True, skip_lines=2)
+
+
+def test_cells_end_where_one_is_beyond_all_bounds() -> None:
+    endless = ['"open\n', *["x" * 1000 + "\n"] * 200]
+    assert Dialect(",").cells(["a,b\n", "1,2\n", *endless]) == [["a", "b"], ["1", "2"]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.text("ab1,;|\t \"'\n.-é", max_size=12), max_size=20))
+def test_anything_has_some_dialect(wild: list[str]) -> None:
+    text = [f"{line}\n" for line in "\n".join(wild).splitlines()]
+    found = detect_dialect(text)
+    assert found.delimiter in DELIMITERS.values()
+    found.cells(text)
