@@ -14,6 +14,7 @@ Rows without a target are left out and counted.
 import sys
 from typing import Any
 
+from mlplab.config.paths import find_run, require_file
 from mlplab.config.words import Word, run_script
 
 WORDS = {
@@ -25,6 +26,9 @@ WORDS = {
 
 
 def main(settings: dict[str, Any]) -> None:
+    find_run(settings["run"])
+    if settings["data.path"] is not None:
+        require_file(settings["data.path"], "data.path")
     from mlplab.config.resolvers import new_run_name
     from mlplab.errors import Refusal
     from mlplab.inference.evaluating import evaluate, write_evaluation

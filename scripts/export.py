@@ -15,6 +15,7 @@ name, ending in .json, says what the model takes and gives.
 import sys
 from typing import Any
 
+from mlplab.config.paths import find_run, require_file
 from mlplab.config.words import Word, run_script
 
 FORMATS = ("onnx", "torch_export", "safetensors")
@@ -29,6 +30,9 @@ WORDS = {
 
 
 def main(settings: dict[str, Any]) -> None:
+    find_run(settings["run"])
+    if settings["data.path"] is not None:
+        require_file(settings["data.path"], "data.path")
     from mlplab.inference.exporting import export
     from mlplab.inference.trained import load_run
     from mlplab.runs.summary import shortest

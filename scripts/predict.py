@@ -15,6 +15,7 @@ The file appears whole or not at all. Levels that training did not have are coun
 import sys
 from typing import Any
 
+from mlplab.config.paths import find_run, require_file
 from mlplab.config.words import Word, run_script
 
 WORDS = {
@@ -28,6 +29,8 @@ WORDS = {
 
 
 def main(settings: dict[str, Any]) -> None:
+    find_run(settings["run"])
+    require_file(settings["data.path"], "data.path")
     from mlplab.inference.predicting import predict_file
     from mlplab.inference.trained import load_run
 

@@ -123,7 +123,13 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         seed=config.seed,
     )
     learner.card = model_card(
-        model, model_config, task=task, preprocessing=data.preprocessor, objective=objective, data=data.as_dict()
+        model,
+        model_config,
+        task=task,
+        preprocessing=data.preprocessor,
+        objective=objective,
+        data=data.as_dict(),
+        precision=str(config.trainer.precision),
     )
     return learner
 

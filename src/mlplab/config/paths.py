@@ -1,4 +1,4 @@
-"""Files that somebody names."""
+"""Files and directories that somebody names. Imports nothing heavy."""
 
 from pathlib import Path
 
@@ -27,3 +27,32 @@ def require_file(path: Path, key: str) -> None:
         raise Refusal(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
     if not start:
         raise Refusal(f"{key} must hold something", f"{path} is empty", "another file")
+
+
+def find_run(path: Path) -> tuple[Path, Path]:
+    """The directory and the checkpoint of a run: of its best state, or of its last where none was validated.
+
+    Args:
+        path: of a run's directory, or of a checkpoint.
+
+    Raises:
+        Refusal: there is none; with the nearest name.
+    """
+    if path.is_file():
+        folder = path.absolute().parent
+        return folder.parent if folder.name == "checkpoints" else folder, path
+    if not path.is_dir():
+        folder = path.parent
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        near = nearest_name(path.name, names)
+        remedy = f"run={folder / near}" if near else "run=logs/runs/NAME"
+        raise Refusal("run must be the directory of a run", f"there is no {path}", remedy)
+    for name in ("best", "last"):
+        checkpoint = path / "checkpoints" / f"{name}.ckpt"
+        if checkpoint.is_file():
+            return path, checkpoint
+    raise Refusal(
+        "run must be the directory of a run with a checkpoint",
+        f"{path} has no checkpoints/best.ckpt",
+        "another run, such as one of logs/runs/*",
+    )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 
 def nearest_name(given: str, names: Sequence[str]) -> str | None:
-    """The name that begins with what was given, contains it, or is most similar; None if none does."""
+    """The name that begins with what was given, is its beginning, contains it, or is most similar; None if none."""
     given = given.lower()
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
     similar = difflib.get_close_matches(given, names, n=1)
+    within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
     containing = sorted((name for name in names if given in name), key=len) if len(given) > 1 else []
-    return next(iter([*beginning, *containing, *similar]), None)
+    return next(iter([*beginning, *within, *containing, *similar]), None)
 
 
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:

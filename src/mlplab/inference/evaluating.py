@@ -56,6 +56,9 @@ def evaluate(run: TrainedRun, path: Path | None = None, part: str = "test") -> E
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     evaluation.notes += reader.notes
+    precision = str(run.card.get("precision", "32-true"))
+    if precision not in ("32-true", "32"):
+        evaluation.notes.append(f"trained in {precision}, evaluated in 32-true: the metrics can differ a little")
     return evaluation
 
 

@@ -213,7 +213,8 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
-        dataset, split = module.read()
+        with following_card(run.checkpoint):
+            dataset, split = module.read()
     except Refusal as refusal:
         # Whatever was proposed, such as another file of a like name, would be other rows.
         raise Refusal(

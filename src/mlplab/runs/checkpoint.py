@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read as data alone, and enough to rebuild what they hold."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise Refusal("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
+    _require_undamaged(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -51,6 +53,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _require_undamaged(checkpoint: Path) -> None:
+    """Compares the checksums in the file, which PyTorch writes and does not read: a flipped bit is another weight."""
+    if not zipfile.is_zipfile(checkpoint):
+        return  # read_checkpoint says what is wrong with it
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise Refusal("a checkpoint must be as it was written", f"{checkpoint} is damaged: {damaged}", "another one")
+
+
 def model_card(
     model: nn.Module,
     model_config: Mapping[str, Any],
@@ -59,6 +74,7 @@ def model_card(
     preprocessing: Preprocessing,
     objective: Objective,
     data: Mapping[str, Any],
+    precision: str = "32-true",
 ) -> dict[str, Any]:
     """Plain values that, with the weights, make a checkpoint complete.
 
@@ -72,6 +88,7 @@ def model_card(
         preprocessing: as fitted.
         objective: the loss.
         data: where the rows came from, as plain values.
+        precision: that it was trained in, as Lightning calls it.
     """
     network = model.network if isinstance(model, WithInputs) else model
     names = {kind: name for name, kind in MODELS.items()}
@@ -90,6 +107,7 @@ def model_card(
             "class_weights": objective.class_weights,
         },
         "data": dict(data),
+        "precision": precision,
     }
 
 
@@ -162,7 +180,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             model = WithInputs(build_inputs(encoding, task.n_features), model)
         model.load_state_dict(card["weights"])
         predictor = Predictor(model, preprocessing, task)
-    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
+    except Refusal:
+        raise
+    except Exception as error:  # whatever a card that somebody else has made can cause
         raise Refusal(
             "a checkpoint's card must describe its network", f"{path}: {error!r}", "another checkpoint"
         ) from None

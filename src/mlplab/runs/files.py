@@ -25,8 +25,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, replace: bo
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)  # unlike a renaming, never over another file
-            temporary.unlink()
+            _put_in_place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -35,6 +34,19 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, replace: bo
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Renames, but unlike `rename` never over another file."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first, and filled at once
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

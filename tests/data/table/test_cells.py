@@ -1,12 +1,10 @@
 import math
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -210,23 +208,16 @@ def test_a_cell_of_several_lines_is_told_in_one() -> None:
 
 
 NAMES = [
-    "a", "a b", "a.b", "a-b", "é", "名前", "null", "None", "true", "TRUE", "nan", "-inf", "1", "-1", "1.5", "1.50", "1e5",
-    "007", "1_000", "0x1", "-", ".", "+", "", "  pad ", "[x]", "{k: v}", "x,y", "#1", "it's", 'say "hi"', "=a", "a:b", "?",
-    "a\\b", "end\\", 'b\\"c', 'b\\\\"', "${x}", "a${b.c}d", "$", "%", "(price)", "€", "a|b", "a;b", "*", "@a", "/",
+    "a", "a b", "a.b", "a-b", "é", "名前", "null", "None", "true", "TRUE", "nan", "-inf", "1", "-1", "1.5", "1.50",
+    "1e5", "007", "1_000", "0x1", "-", ".", "+", "", "  pad ", "[x]", "{k: v}", "x,y", "#1", "it's", 'say "hi"', "=a",
+    "a:b", "?", "a\\b", "end\\", 'b\\"c', 'b\\\\"', "${x}", "a${b.c}d", "$", "%", "(price)", "€", "a|b", "a;b", 
+    "*", "@a", "/",
 ]  # fmt: skip
 
 
 def test_names_are_typed_so_that_hydra_reads_them_back(make_config: Callable[..., DictConfig]) -> None:
     data = make_config("data=table", f"data.drop=[{','.join(quoted(name) for name in NAMES)}]").data
     assert [str(name) for name in OmegaConf.to_container(data, resolve=True)["drop"]] == NAMES  # type: ignore[index, call-overload]
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.lists(st.text(st.sampled_from(list("ab1.e-_ \"\\'${}[]:,é")), max_size=6), min_size=1, max_size=20))
-def test_any_name_is_typed_so_that_hydra_reads_it_back(names: list[str]) -> None:
-    with initialize_config_dir(str(Path(__file__).parents[3] / "conf"), version_base="1.3"):
-        data = compose("config", overrides=["data=table", f"data.drop=[{','.join(map(quoted, names))}]"]).data
-    assert [str(name) for name in OmegaConf.to_container(data, resolve=True)["drop"]] == names  # type: ignore[index, call-overload]
 
 
 @pytest.mark.parametrize(

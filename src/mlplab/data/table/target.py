@@ -195,7 +195,8 @@ def target_values(
     labels = values(cells, target.column, missing_values, first_row)
     names, notes = list(target.class_names), []
     plain = {_plainly(name): name for name in names}
-    unknown = labels.drop_nulls().unique().filter(~labels.drop_nulls().unique().is_in(names)).to_list()
+    distinct = labels.drop_nulls().unique(maintain_order=True)
+    unknown = distinct.filter(~distinct.is_in(names)).to_list()
     for label in unknown:
         name = plain.get(_plainly(label)) if len(plain) == len(names) else None
         places = (labels == label).fill_null(False)
