@@ -5,6 +5,7 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
     part=test          that part: train, val or test
     out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
 
@@ -15,13 +16,14 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import Word, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, run_script
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
     "data.path": Word("path", example="other.csv"),
     "part": Word(default="test", choices=("train", "val", "test")),
     "out": Word("path", example="evaluation"),
+    **WRITTEN,
 }
 
 
@@ -39,7 +41,7 @@ def main(settings: dict[str, Any]) -> None:
         raise Refusal("part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them")
     run = load_run(settings["run"])
     out = settings["out"] or run.directory / "evaluations" / new_run_name()
-    evaluation = evaluate(run, settings["data.path"], settings["part"])
+    evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))
     picture = write_evaluation(evaluation, run, out)
     for note in evaluation.notes:
         print(f"note    {note}")

@@ -6,6 +6,7 @@
     format=FORMAT      onnx (needs the extra: pip install -c constraints.txt -e ".[onnx]"), torch_export or safetensors
     out=FILE           .onnx, .pt2 or .safetensors; exports/model.… within the run's directory by itself
     data.path=FILE     rows to check with; without it, those of the test part
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
     overwrite=true     if out is there already
 
 After writing, the file is read again and run on real rows beside the model that it came from. A card of the same
@@ -16,7 +17,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import Word, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, run_script
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 
@@ -26,6 +27,7 @@ WORDS = {
     "out": Word("path", example="model.onnx"),
     "data.path": Word("path", example="rows.csv"),
     "overwrite": Word("switch", False),
+    **WRITTEN,
 }
 
 
@@ -43,6 +45,7 @@ def main(settings: dict[str, Any]) -> None:
         settings["out"],
         rows_of=settings["data.path"],
         overwrite=settings["overwrite"],
+        written=how_written(settings),
     )
     print(f"wrote   {shortest(made.path)} and its card {shortest(made.card)}")
     rows = "row" if made.n_rows == 1 else "rows"

@@ -4,6 +4,7 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     CSV, TSV, gzip of them, or Parquet; columns are found by name, in any order
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
@@ -16,7 +17,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import Word, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, run_script
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -25,6 +26,7 @@ WORDS = {
     "id": Word(example="COLUMN"),
     "proba": Word("switch", False),
     "overwrite": Word("switch", False),
+    **WRITTEN,
 }
 
 
@@ -41,6 +43,7 @@ def main(settings: dict[str, Any]) -> None:
         id_column=settings["id"],
         probabilities=settings["proba"],
         overwrite=settings["overwrite"],
+        written=how_written(settings),
     )
     for note in made.notes:
         print(f"note    {note}")

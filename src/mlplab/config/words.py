@@ -2,11 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 
@@ -18,7 +19,7 @@ class Word:
     """A setting of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (a positive integer), or one of `choices`.
+        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), or one of `choices`.
         default: where it is not given.
         example: of a value, for messages.
         is_required: whether it must be given.
@@ -46,9 +47,11 @@ class Word:
             if text not in ("true", "false"):
                 raise Refusal(f"{name} must be true or false", f"{name}={text}", f"{name}=true")
             return text == "true"
-        if self.kind == "count":
-            if not text.isdecimal() or int(text) < 1:
-                raise Refusal(f"{name} must be a positive integer", f"{name}={text}", f"{name}={self.example}")
+        if self.kind in ("count", "number"):
+            least = 1 if self.kind == "count" else 0
+            if not text.isdecimal() or int(text) < least:
+                what = "a positive integer" if least else "an integer of 0 or more"
+                raise Refusal(f"{name} must be {what}", f"{name}={text}", f"{name}={self.example}")
             return int(text)
         if not text:
             raise Refusal(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
@@ -60,6 +63,24 @@ class Word:
             raise Refusal(
                 f"{name} must be in a folder that exists", f"{name}={text}: no such user", f"{name}={self.example}"
             ) from None
+
+
+WRITTEN = {
+    "data.delimiter": Word(example="semicolon"),
+    "data.quote": Word(choices=("auto", *QUOTES)),
+    "data.header": Word(choices=("auto", "true", "false")),
+    "data.encoding": Word(example="latin-1"),
+    "data.skip_lines": Word("number", example="1"),
+}
+"""How a file is written, for scripts that read one; what is not said is detected."""
+
+
+def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `WRITTEN` is said, under the names that the reader has for it."""
+    said = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
+    if said.get("header") in ("true", "false"):
+        said["header"] = said["header"] == "true"
+    return said
 
 
 def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,15 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(run: TrainedRun, path: Path | None = None, part: str = "test") -> Evaluation:
+def evaluate(
+    run: TrainedRun, path: Path | None = None, part: str = "test", written: Mapping[str, Any] = {}
+) -> Evaluation:
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
         Refusal: the rows cannot be read, or none has a target.
     """
-    reader = RowReader(run)
+    reader = RowReader(run, written)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     evaluation.notes += reader.notes

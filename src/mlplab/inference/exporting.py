@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,15 @@ class Export:
     what: str
 
 
-def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path | None, overwrite: bool) -> Export:
+def export(
+    run: TrainedRun,
+    file_format: str,
+    out: Path | None,
+    *,
+    rows_of: Path | None = None,
+    overwrite: bool = False,
+    written: Mapping[str, Any] = {},
+) -> Export:
     """Writes the predictor in one of `FORMATS`, reads it again and runs both on the same rows.
 
     Args:
@@ -44,6 +53,7 @@ def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path
         out: the file; None for exports/model.… within the run's directory.
         rows_of: a file with rows to check with; None for the run's test part.
         overwrite: whether a file that is there is replaced.
+        written: how `rows_of` is written, as in `RowReader`.
 
     Raises:
         Refusal: it cannot be written, the rows to check with cannot be read, or the check fails; then no file is
@@ -62,7 +72,7 @@ def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path
         raise Refusal("the card must be a new file", f"{card} is there already", "another name, or overwrite=true")
     if file_format == "onnx":
         require_onnx()
-    rows = _some_rows(run, rows_of)
+    rows = _some_rows(run, rows_of, written)
     expected = outputs_of(run.predictor, rows)
     found: Tensor | None = None
 
@@ -89,9 +99,9 @@ def export(run: TrainedRun, file_format: str, out: Path | None, *, rows_of: Path
     return Export(out, card, len(expected), difference, what)
 
 
-def _some_rows(run: TrainedRun, path: Path | None) -> tuple[Tensor, ...]:
+def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -> tuple[Tensor, ...]:
     if path is not None:
-        block = next(iter(RowReader(run).blocks(path)))
+        block = next(iter(RowReader(run, written).blocks(path)))
         return tuple(tensor[:CHECKED_ROWS] for tensor in block.inputs)
     try:
         inputs, _ = next(rows_of_training(run, "test"))

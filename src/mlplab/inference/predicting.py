@@ -1,8 +1,9 @@
 """Predictions for the rows of a file, written to another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -29,12 +30,20 @@ class Predictions:
 
 
 def predict_file(
-    run: TrainedRun, path: Path, out: Path, *, id_column: str | None, probabilities: bool, overwrite: bool
+    run: TrainedRun,
+    path: Path,
+    out: Path,
+    *,
+    id_column: str | None = None,
+    probabilities: bool = False,
+    overwrite: bool = False,
+    written: Mapping[str, Any] = {},
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
     Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
     with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all.
+    `written` says how `path` is written, as in `RowReader`.
 
     Raises:
         Refusal: a file cannot be read or written, or is there already.
@@ -44,7 +53,7 @@ def predict_file(
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise Refusal("proba=true must have classes", "the run is a regression", "proba=false")
-    reader = RowReader(run)
+    reader = RowReader(run, written)
     count = 0
 
     def frames() -> Iterator[pl.DataFrame]:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,12 @@ class RowReader:
 
     Attributes:
         run: whose model takes the rows.
+        written: how files are written, where that is not to be detected: fields of `TextOptions`.
         notes: what was noticed, for people; complete when a file has been read to its end.
     """
 
     run: TrainedRun
+    written: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class RowReader:
         with following_card(self.run.checkpoint):
             reading = self.run.card["data"].get("reading")
             self._reading = Reading() if reading is None else Reading.from_dict(reading)
+            self._text = replace(self._reading.text, **self.written)
             self._is_nameless = reading is not None and bool(reading["is_nameless"])
         self._surprises: dict[str, int] = {}
         if isinstance(self._preprocessing, TablePreprocessing):
@@ -103,7 +106,7 @@ class RowReader:
             return
         known = [*(column.name for column in self.columns), *also.values()]
         usual = not self._is_nameless
-        with _remedies_for_a_run(), text_file(path, self._reading.text, known_names=known, usual_header=usual) as file:
+        with _remedies_for_a_run(), text_file(path, self._text, known_names=known, usual_header=usual) as file:
             self.notes += [note.partition("; data.")[0] for note in file.notes]
             yield from self._encoded(text_blocks(path, file), path, also)
 

@@ -210,7 +210,7 @@ def test_a_cell_of_several_lines_is_told_in_one() -> None:
 NAMES = [
     "a", "a b", "a.b", "a-b", "é", "名前", "null", "None", "true", "TRUE", "nan", "-inf", "1", "-1", "1.5", "1.50",
     "1e5", "007", "1_000", "0x1", "-", ".", "+", "", "  pad ", "[x]", "{k: v}", "x,y", "#1", "it's", 'say "hi"', "=a",
-    "a:b", "?", "a\\b", "end\\", 'b\\"c', 'b\\\\"', "${x}", "a${b.c}d", "$", "%", "(price)", "€", "a|b", "a;b", 
+    "a:b", "?", "a\\b", "end\\", 'b\\"c', 'b\\\\"', "${x}", "a${b.c}d", "$", "%", "(price)", "€", "a|b", "a;b",
     "*", "@a", "/",
 ]  # fmt: skip
 

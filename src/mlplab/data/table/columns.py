@@ -86,7 +86,7 @@ def understand(
         said: "numeric" or "categorical", where the user says so.
         decimal: the decimal mark, or "auto".
         prefers_comma: whether "1,234" is more likely 1.234 than 1234.
-        date_format: of dates, where the user says it.
+        date_format: of dates, where the user says it; other columns may have others.
         kept: for the result.
 
     Raises:
@@ -102,6 +102,10 @@ def understand(
         )
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Column(name, "nested", reason="holds lists or bytes")
+    if date_format and said is None and (dtype == pl.String or dtype.is_integer()):
+        text = series.cast(pl.String)
+        if as_moments(text, date_format).null_count() == text.null_count():
+            return Column(name, "datetime", date_format=date_format)
     if dtype == pl.String:
         return _understand_text(series, said, decimal, prefers_comma, date_format, kept)
     if said == "categorical" or dtype in (pl.Categorical, pl.Enum):
@@ -186,7 +190,7 @@ def _understand_moments(text: pl.Series, date_format: str | None) -> Column | No
     # A look at a few cells rules most formats out.
     few = text.drop_nulls().head(50)
     fitting = []
-    for candidate in [date_format] if date_format else DATE_FORMATS:
+    for candidate in (date_format, *DATE_FORMATS) if date_format else DATE_FORMATS:
         if as_moments(few, candidate).null_count() > 0.2 * len(few):
             continue
         n_read = n_present - (as_moments(text, candidate).null_count() - text.null_count())

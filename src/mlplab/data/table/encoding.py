@@ -81,8 +81,8 @@ def decoded(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
         ) from None
 
 
-def find_encoding(path: Path, sample: bytes) -> str:
-    """By its byte-order mark; without one UTF-8 if every byte of the file allows it, else latin-1.
+def find_encoding(path: Path, sample: bytes, otherwise: str = "latin-1") -> str:
+    """By its byte-order mark; without one UTF-8 if every byte of the file allows it, else `otherwise`.
 
     Raises:
         Refusal: the file cannot be unpacked.
@@ -97,7 +97,7 @@ def find_encoding(path: Path, sample: bytes) -> str:
                 decoder.decode(block)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return "latin-1"
+        return otherwise
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable_file(path, error) from None
     return "utf-8-sig" if sample.startswith(codecs.BOM_UTF8) else "utf-8"

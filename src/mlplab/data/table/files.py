@@ -34,6 +34,7 @@ class TextOptions:
     header: bool | str = "auto"
     encoding: str = "auto"
     skip_lines: int = 0
+    encoding_if_not_utf8: str = "latin-1"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def text_file(
     """
     notes = []
     sample, is_whole = read_sample(path, encoding=options.encoding)
-    encoding = find_encoding(path, sample) if options.encoding == "auto" else options.encoding
+    encoding = (
+        find_encoding(path, sample, options.encoding_if_not_utf8) if options.encoding == "auto" else options.encoding
+    )
     text = decoded(path, sample, encoding, is_whole=is_whole)
     if encoding == "latin-1" and options.encoding == "auto":
         notes.append("the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise")

@@ -39,8 +39,10 @@ class Reading:
     as_text: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only; not the dialect, which another file may have of its own."""
+        """Plain values only; of how the file was written, only what is seldom detected in another."""
         return {
+            "encoding": self.text.encoding,
+            "skip_lines": self.text.skip_lines,
             "missing_values": list(self.missing_values),
             "keep_values": self.keep_values,
             "as_text": list(self.as_text),
@@ -49,7 +51,10 @@ class Reading:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
         """The inverse of `as_dict`."""
-        return cls(TextOptions(), tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
+        text = TextOptions(skip_lines=plain["skip_lines"])
+        if plain["encoding"] != "auto":
+            text = replace(text, encoding_if_not_utf8=plain["encoding"])
+        return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
 def read_table(

@@ -93,6 +93,8 @@ def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     if series.dtype == pl.Time:
         series = series.dt.to_string("%H:%M:%S")
         column = Column(column.name, "datetime", date_format="%H:%M:%S")
+    if series.dtype.is_integer() and column.date_format:  # 20201231
+        series = series.cast(pl.String)
     if series.dtype == pl.String:
         formats = [column.date_format] if column.date_format else list(DATE_FORMATS[:6])
         for date_format in formats:
