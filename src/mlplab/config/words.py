@@ -120,6 +120,7 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
     for number in [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda received, frame: sys.exit(128 + received))
+    sys.unraisablehook = _unraisable
     try:
         main(read_words(sys.argv[1:], words))
     except BrokenPipeError:  # whoever read the output has seen enough
@@ -134,3 +135,9 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
         print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _unraisable(error: Any) -> None:
+    """Passes over a second interruption: polars notices Ctrl-C too, and then the first one is being dealt with."""
+    if error.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(error)

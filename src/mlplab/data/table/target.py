@@ -74,10 +74,10 @@ def understand_target(
     if numbers is None:
         if cells.dtype.is_temporal() or cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object):
             raise Refusal(f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target")
+        if task != "classification" and cells.dtype == pl.String:
+            _require_no_mistakes(cells, decimal, prefers_comma)
         if task == "regression":
             raise _text_for_numbers(cells, decimal, prefers_comma)
-        if task == "auto" and cells.dtype == pl.String:
-            _require_no_mistakes(cells, decimal, prefers_comma)
         return _classes(cells, column, "truth values" if cells.dtype == pl.Boolean else "text")
     number_column, given = numbers
     distinct = given.drop_nulls().unique().sort()
@@ -146,8 +146,12 @@ def _require_no_mistakes(cells: pl.Series, decimal: str, prefers_comma: bool) ->
     try:
         understand(cells, said=None, decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
     except Refusal as refusal:
-        remedy = refusal.remedy.rpartition(", or data.categorical=")[0]
-        raise Refusal(refusal.must, refusal.given, f"{remedy}, or data.task=classification") from None
+        markers = refusal.remedy.partition(" if ")[0]
+        raise Refusal(
+            refusal.must,
+            refusal.given,
+            f"{markers} data.drop_missing_target=true if there is no target in such rows, or data.task=classification",
+        ) from None
 
 
 def _classes(cells: pl.Series, column: Column, reason: str) -> Target:
