@@ -19,6 +19,11 @@ class Refusal(ValueError):
         return f"{self.must}, however: {self.given}; try: {self.remedy}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`, `12,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class RunFailed(RuntimeError):
     """A run that began and did not reach its end, through no mistake of the configuration (it diverged, say)."""
 

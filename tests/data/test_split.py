@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlplab.data.bundled import bundled
 from mlplab.data.dataset import Dataset
-from mlplab.data.split import Split, split_rows
+from mlplab.data.split import Split, SplitRules, split_rows
 from mlplab.errors import Refusal
 
 FRACTIONS = st.floats(0.01, 0.6)
@@ -24,6 +25,10 @@ def classes(*counts: int, order: int = 0) -> Dataset:
     np.random.default_rng(order).shuffle(targets)
     names = tuple(f"class {number}" for number in range(len(counts)))
     return Dataset("toy", np.zeros((len(targets), 1)), targets, class_names=names)
+
+
+def ruled(dataset: Dataset, **rules: Any) -> Dataset:
+    return replace(dataset, split_rules=SplitRules(**{name: np.asarray(rule) for name, rule in rules.items()}))
 
 
 def split(dataset: Dataset, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> Split:
@@ -160,3 +165,172 @@ def test_a_class_of_which_the_test_part_leaves_one_row_is_refused_by_name(seed: 
 def test_the_bundled_data_sets_can_be_split_with_the_defaults(name: str) -> None:
     dataset = bundled(name)
     assert sorted(chain(*parts(split(dataset)))) == list(range(len(dataset.targets)))
+
+
+GIVEN = np.array(["train", "val", "test", "test", "val", "train", "train", "val", "test"])
+
+
+@pytest.mark.parametrize("dataset", [numbers(9), classes(5, 4), classes(8, 1)])
+@pytest.mark.parametrize("rules", [{}, {"times": np.zeros(9)}, {"groups": np.array([0, 1, 2, 2, 1, 0, 0, 1, 2])}])
+def test_parts_that_are_given_are_taken_as_they_are(dataset: Dataset, rules: dict[str, Any]) -> None:
+    # Fractions, seeds and the shares of classes have no say in it.
+    result = split(ruled(dataset, parts=GIVEN, **rules), 0.9, 0.05, seed=7)
+    assert parts(result) == [np.flatnonzero(part == GIVEN).tolist() for part in ("train", "val", "test")]
+
+
+@settings(deadline=None, max_examples=50)
+@given(n_free=st.integers(8, 100), n_test=st.integers(2, 50), validation=st.floats(0.25, 0.6), seed=SEEDS)
+def test_beside_a_given_test_part_validation_is_drawn_from_the_rest(
+    n_free: int, n_test: int, validation: float, seed: int
+) -> None:
+    given_parts = np.random.default_rng(seed).permutation([""] * n_free + ["test"] * n_test)
+    # The test fraction has nothing to say.
+    train, val, test_rows = parts(split(ruled(numbers(len(given_parts)), parts=given_parts), validation, 0.99, seed))
+    assert test_rows == np.flatnonzero(given_parts == "test").tolist()
+    assert len(val) == round(validation * n_free)
+    assert sorted(train + val) == np.flatnonzero(given_parts == "").tolist()
+
+
+def test_the_rest_of_a_given_test_part_keeps_the_shares_of_its_own_classes() -> None:
+    targets = np.array([0] * 60 + [1] * 20 + [1, 2] * 10)
+    dataset = replace(classes(1, 1, 1), features=np.zeros((100, 1)), targets=targets)
+    result = split(ruled(dataset, parts=[""] * 80 + ["test"] * 20), 0.25)
+    assert np.bincount(targets[result.val]).tolist() == [15, 5]
+    assert np.bincount(targets[result.train]).tolist() == [45, 15]
+
+
+def test_of_the_classes_beside_a_given_part_the_rare_one_is_named() -> None:
+    # Class 0 is in the given part alone, and is none of those that are too rare.
+    dataset = replace(classes(1, 1, 1), features=np.zeros((30, 1)), targets=np.array([0] * 10 + [1] * 19 + [2]))
+    with pytest.raises(Refusal) as refusal:
+        split(ruled(dataset, parts=["test"] * 10 + [""] * 20))
+    assert refusal.value.must == "every class must have at least 2 rows, one for each part"
+    assert refusal.value.given == "class 'class 2' has 1"
+
+
+def test_a_given_part_that_leaves_no_rows_for_another_is_refused() -> None:
+    with pytest.raises(Refusal, match="must each have two rows, however: 1 and 0 of 1 rows"):
+        split(ruled(numbers(10), parts=["test"] * 9 + [""]))
+    with pytest.raises(Refusal, match="must each have two rows, however: 8, 1 and 1 of 10 rows"):
+        split(ruled(numbers(10), parts=["train"] * 8 + ["val", "test"]))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    groups=st.lists(st.integers(0, 30), min_size=12, max_size=150),
+    n_classes=st.integers(0, 3),
+    validation=st.floats(0.05, 0.4),
+    test=st.floats(0.05, 0.4),
+    seed=SEEDS,
+)
+def test_no_group_is_in_two_parts(groups: list[int], n_classes: int, validation: float, test: float, seed: int) -> None:
+    dataset = classes(*[len(groups) // n_classes] * n_classes) if n_classes > 1 else numbers(len(groups))
+    groups = groups[: len(dataset.targets)]
+    dataset = ruled(dataset, groups=groups)
+    if len(set(groups)) < 3:
+        with pytest.raises(Refusal, match="at least 3 groups"):
+            split(dataset, validation, test, seed)
+        return
+    try:
+        result = split(dataset, validation, test, seed)
+    except Refusal:  # a part is a group of a single row
+        assert min(groups.count(name) for name in groups) == 1
+        assert n_classes < 2
+        return
+    assert sorted(chain(*parts(result))) == list(range(len(groups)))
+    of_parts = [{groups[row] for row in rows} for rows in parts(result)]
+    assert sum(len(names) for names in of_parts) == len(set(groups))
+    assert parts(split(dataset, validation, test, seed)) == parts(result)
+
+
+def test_groups_are_drawn_by_the_seed_and_fill_the_parts_as_asked() -> None:
+    dataset = ruled(numbers(1000), groups=np.random.default_rng(0).integers(0, 200, 1000))
+    result = split(dataset, 0.2, 0.1)
+    assert len(result.val) == pytest.approx(200, abs=10)
+    assert len(result.test) == pytest.approx(100, abs=10)
+    assert parts(split(dataset, 0.2, 0.1, seed=1)) != parts(result)
+
+
+def test_of_the_orders_of_the_groups_one_that_keeps_the_shares_of_classes_is_taken() -> None:
+    groups = np.repeat(np.arange(30), 10)
+    # Each group is of one class.
+    dataset = replace(classes(1, 1, 1), features=np.zeros((300, 1)), targets=groups % 3)
+    for seed in range(10):
+        result = split(ruled(dataset, groups=groups), 0.2, 0.2, seed)
+        for rows in (result.val, result.test):
+            # Six groups at random have none of some class once in four times.
+            assert np.bincount(dataset.targets[rows].astype(int), minlength=3).min() >= 10
+
+
+def test_groups_may_be_as_few_as_the_parts_and_no_fewer() -> None:
+    result = split(ruled(numbers(30), groups=np.repeat([5, 7, 9], 10)))
+    assert sorted(len(rows) for rows in parts(result)) == [10, 10, 10]
+    with pytest.raises(Refusal, match=r"at least 3 groups, one for each part, however: data\.group_column has 2"):
+        split(ruled(numbers(30), groups=np.repeat([5, 7], 15)))
+
+
+def test_beside_a_given_test_part_whole_groups_are_drawn() -> None:
+    groups = np.repeat(np.arange(10), 10)
+    result = split(ruled(numbers(100), groups=groups, parts=[""] * 80 + ["test"] * 20), 0.25)
+    assert result.test.tolist() == list(range(80, 100))
+    assert len(result.val) == 20
+    assert not set(groups[result.val]) & set(groups[result.train])
+    with pytest.raises(Refusal, match="at least 2 groups"):
+        split(ruled(numbers(30), groups=[0] * 20 + [1] * 10, parts=[""] * 20 + ["test"] * 10))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    times=st.lists(st.one_of(st.integers(0, 6).map(float), st.floats(-1e18, 1e18)), min_size=6, max_size=80),
+    validation=FRACTIONS,
+    test=FRACTIONS,
+)
+def test_what_is_later_is_in_the_later_part_and_equal_times_are_together(
+    times: list[float], validation: float, test: float
+) -> None:
+    dataset = ruled(classes(len(times) - 1, 1), times=times)  # of classes, a part may be a single row
+    n_distinct = len(set(times))
+    if n_distinct < 3:
+        with pytest.raises(Refusal, match="at least 3 different times, one for each part") as refusal:
+            split(dataset, validation, test)
+        assert refusal.value.given == f"it has {n_distinct}"
+        return
+    result = split(dataset, validation, test)
+    assert sorted(chain(*parts(result))) == list(range(len(times)))
+    train, val, test_times = (np.array(times)[rows] for rows in (result.train, result.val, result.test))
+    assert train.max() < val.min()
+    assert val.max() < test_times.min()
+    if n_distinct == len(times) and test <= 0.3 and validation <= 0.3:
+        assert len(test_times) == max(1, round(test * len(times)))
+        assert len(val) == max(1, round(validation * len(times)))
+
+
+@pytest.mark.parametrize(
+    ("times", "sizes"),
+    [
+        (list(range(20)), [14, 3, 3]),
+        ([0] * 18 + [1, 2], [18, 1, 1]),  # nearer to what was asked would leave no time for the training part
+        ([0, 1] + [2] * 18, [1, 1, 18]),
+        ([0] * 10 + [1] * 10 + [2], [10, 10, 1]),
+        ([0] * 14 + [1] * 3 + [2] * 3, [14, 3, 3]),
+        ([0] * 12 + [1] * 4 + [2] * 4, [12, 4, 4]),
+        ([0] * 13 + [1] * 4 + [2] * 2 + [3], [13, 4, 3]),
+    ],
+)
+def test_parts_by_time_are_as_near_to_the_size_that_was_asked_for_as_equal_times_allow(
+    times: list[int], sizes: list[int]
+) -> None:
+    order = np.random.default_rng(0).permutation(len(times))
+    result = split(ruled(classes(len(times) - 1, 1), times=np.array(times, float)[order]))
+    assert [len(rows) for rows in parts(result)] == sizes
+
+
+def test_beside_a_given_test_part_the_latest_of_the_rest_are_for_validation() -> None:
+    times = [9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0, -5, -6]
+    result = split(ruled(numbers(12), times=times, parts=[""] * 10 + ["test"] * 2), 0.2)
+    assert parts(result) == [list(range(2, 10)), [0, 1], [10, 11]]
+
+
+def test_the_seed_has_no_say_in_a_split_by_time() -> None:
+    dataset = ruled(numbers(50), times=np.random.default_rng(0).permutation(50).astype(float))
+    assert parts(split(dataset, seed=1)) == parts(split(dataset, seed=2))

@@ -18,8 +18,9 @@ def require_file(path: Path, key: str) -> None:
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
-            near = nearest_name(path.name, names)
-            remedy = f"{key}={folder / near}" if near else "the path of a file that does"
+            near = nearest_name(path.stem, [Path(name).stem for name in names])
+            likely = next((name for name in names if Path(name).stem == near), None)
+            remedy = f"{key}={folder / likely}" if likely else "the path of a file that does"
             raise Refusal(f"{key} must be a file that exists", f"there is no {path}", remedy)
         with path.open("rb") as file:
             start = file.read(8)

@@ -89,7 +89,7 @@ def _identifiers(cells: pl.Series, others: list[str]) -> pl.Series:
         raise Refusal(
             "id must name a column that predictions do not have", f"id={cells.name}", "renaming it in data.path"
         )
-    if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object):
+    if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object, pl.Duration):
         raise Refusal("id must name a column of text, numbers or dates", f"it holds {cells.dtype}", "another column")
     return cells
 

@@ -118,7 +118,9 @@ class RowReader:
                 for purpose, name in also.items():
                     _require_further_column(frame, purpose, name, path)
                 self.notes += require_columns(frame, needed, path, "data.path")
-            yield Block(self._inputs(frame, first_row), frame, first_row)
+            with _counted_in(first_row, len(frame)):
+                inputs = self._inputs(frame, first_row)
+            yield Block(inputs, frame, first_row)
             first_row += len(frame)
         if first_row == 1:
             raise Refusal("data.path must hold rows", f"{path} has none", "another file")
@@ -169,7 +171,7 @@ class RowReader:
         """Of a block that was read with the target's column: −1 or NaN where missing."""
         missing = self._reading.missing_values
         cells = present(block.cells[target.name], target.column.kept, missing)
-        with _remedies_for_a_run():
+        with _remedies_for_a_run(), _counted_in(block.first_row, len(cells)):
             found, notes = target_values(cells, target, missing, block.first_row)
         for note in notes:
             count, _, _, what = note.split(" ", 3)  # "3 rows have …", "1 row has …"
@@ -186,6 +188,18 @@ def _remedies_for_a_run() -> Iterator[None]:
         if "data." not in refusal.remedy or "data.path" in refusal.remedy:
             raise
         raise Refusal(refusal.must, refusal.given, "mending the file") from None
+
+
+@contextmanager
+def _counted_in(first_row: int, n_rows: int) -> Iterator[None]:
+    """Within it, a refusal says which rows it has counted in, where they may not be all of the file."""
+    try:
+        yield
+    except Refusal as refusal:
+        if first_row == 1 and n_rows < BLOCK_ROWS:
+            raise
+        given = f"{refusal.given}, counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
+        raise Refusal(refusal.must, given, refusal.remedy) from None
 
 
 def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:

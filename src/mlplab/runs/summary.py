@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from mlplab.data.module import DataModule
+from mlplab.errors import counted
 
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
@@ -30,7 +31,8 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     return "\n".join(
         [
             *table,
-            f"data    {data.name}: {task.n_features} features -> {learned}; {rows} rows to train/validate/test",
+            f"data    {data.name}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
+            "train/validate/test",
             f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
             f"run     {shortest(directory)}",
         ]
@@ -47,7 +49,7 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
             "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
         }
     )
-    length = f"{_count(result['epochs'], 'epoch')} and {_count(result['steps'], 'step')}"
+    length = f"{counted(result['epochs'], 'epoch')} and {counted(result['steps'], 'step')}"
     lines = [
         table,
         f"ended   {result['ended']}, after {length}",
@@ -86,10 +88,6 @@ def shortest(path: Path) -> str:
     """The path as one would type it from here."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> str:

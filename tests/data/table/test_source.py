@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mlplab.data.module import DataModule
 from mlplab.data.table.dataset import TableDataset
 from mlplab.data.table.files import TextOptions, text_file
-from mlplab.data.table.reading import read_table, text_blocks
+from mlplab.data.table.reading import Reading, read_table, text_blocks
 from mlplab.data.table.source import table
 from mlplab.data.table.values import values
 from mlplab.errors import Refusal
@@ -146,7 +146,7 @@ def test_a_test_file_may_be_written_in_another_way(write: Write) -> None:
 def test_files_without_names_go_together_by_position(write: Write) -> None:
     path, other = (
         write(lines(*rows(20, "{x},{c},{c}"))),
-        write(lines(*rows(4, "q,{c},{c}").__class__(["7,a,b", "8,b,a"]))),
+        write(lines("7,a,b", "8,b,a")),
     )
     dataset = table(str(path), "column_3", test_path=str(other))
     assert dataset.values["column_1"].to_list()[-2:] == [7.0, 8.0]
@@ -168,7 +168,7 @@ def test_rows_without_a_target_are_refused_or_left_out_and_counted(write: Write)
 
 def test_rows_are_numbered_as_in_the_file_though_some_are_left_out(write: Write) -> None:
     path = str(write(lines("x,g,y", "1,g1,", *rows(20, "{x},g{n},{c}"), "1e39,g,a")))
-    with pytest.raises(Refusal, match="the first is 1e.39 in row 22"):
+    with pytest.raises(Refusal, match=r"the first is 1e\+39 in row 22"):
         table(path, "y", drop_missing_target=True)
     path = str(write(lines("x,g,y", "1,,", *rows(20, "{x},g{n},{c}"), "1,,a")))
     with pytest.raises(Refusal, match="'g' has none in 1 of 22, the first is row 22"):
@@ -226,7 +226,8 @@ def test_groups_stay_together(write: Write) -> None:
     module.setup()
     _, split = module.read()
     parts = [set((rows // 5).tolist()) for rows in (split.train, split.val, split.test)]
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert sum(len(part) for part in parts) == 20
+    assert set.union(*parts) == set(range(20))
     assert "who" not in module.task.feature_names
 
 
@@ -235,49 +236,117 @@ NUMBERS = [f"{n},{n / 7}" for n in range(60)]
 BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "empty": ("", {}, r"data\.path must hold something, however: .*table\.csv is empty; try: another file"),
     "header only": ("a,b\n", {}, "data.path must hold rows below its header"),
-    "a blank name": (lines("a,,b", *rows(9, "{x},1,{n}")), {}, "must have a name, however: 1 of 3 in table.csv .* column 2"),
+    "a blank name": (
+        lines("a,,b", *rows(9, "{x},1,{n}")),
+        {},
+        "must have a name, however: 1 of 3 in table.csv .* column 2",
+    ),
     "a name twice": (lines("a,b,a", *rows(9, "{x},{n},1")), {}, "a name of its own, .*'a' names columns 1 and 3"),
     "no such target": (lines("a,bb", *NUMBERS), {}, "data.target=b; try: data.target=bb$"),
-    "a target with gaps": (lines("a,b", *NUMBERS, "7,"), {}, "1 of 61 have none, the first is row 61; try: data.drop_missing"),
+    "a target with gaps": (
+        lines("a,b", *NUMBERS, "7,"),
+        {},
+        "1 of 61 have none, the first is row 61; try: data.drop_missing",
+    ),
     "an infinite target": (lines("a,b", *NUMBERS, "7,inf"), {}, "in column 'b' must be finite, .*inf in row 61"),
-    "a constant target": (lines("a,b", *rows(9, "{n},3.5")), {}, "the target 'b' must vary, however: all 9 rows have 3.5"),
+    "a constant target": (
+        lines("a,b", *rows(9, "{n},3.5")),
+        {},
+        "the target 'b' must vary, however: all 9 rows have 3.5",
+    ),
     "a single class": (lines("a,b", *rows(9, "{n},so")), {}, "at least two classes, however: every row has 'so'"),
     "numbers as classes": (
-        lines("a,b", *NUMBERS), {"task": "classification"}, r"must be text, .*0\.142857 in row 2; try: data\.task=regression",
+        lines("a,b", *NUMBERS),
+        {"task": "classification"},
+        r"must be text, .*0\.142857 in row 2; try: data\.task=regression",
     ),
     "text as numbers": (
-        lines("a,b", *rows(20, "{x},{c}")), {"task": "regression"}, "20 of 20 cells are not, the first is 'a' in row 1",
+        lines("a,b", *rows(20, "{x},{c}")),
+        {"task": "regression"},
+        "20 of 20 cells are not, the first is 'a' in row 1",
     ),
     "a few unreadable cells": (
-        lines("a,b", *NUMBERS, "oh,7", "no,8"), {}, r"column 'a' must be a number, however: 2 of 62 .*'oh' in row 61; try: "
+        lines("a,b", *NUMBERS, "oh,7", "no,8"),
+        {},
+        r"column 'a' must be a number, however: 2 of 62 .*'oh' in row 61; try: "
         r"data\.missing_values=\[oh,no\] if they mean that there is no value, or data\.categorical=\[a\]",
     ),
-    "a number beyond 32 bits": (lines("a,b", *NUMBERS, "1e39,7"), {}, r"column 'a' must fit into 32 bits.*1e\+39 in row 61"),
-    "an infinite cell": (lines("a,b", *NUMBERS, "-inf,7"), {}, r"column 'a' must be finite, .*-inf in row 61; try: data\.miss"),
-    "all missing": (lines("a,c,b", *rows(9, "NA,{n},{x}")), {}, "'a' must have a value .*all 9 are missing; .*drop=.a.$"),
-    "two header lines": (lines("a,b", "cm,kg", *NUMBERS), {}, "stand in one line, .*'cm' in row 1 of 'a'; try: deleting one"),
+    "a number beyond 32 bits": (
+        lines("a,b", *NUMBERS, "1e39,7"),
+        {},
+        r"column 'a' must fit into 32 bits.*1e\+39 in row 61",
+    ),
+    "an infinite cell": (
+        lines("a,b", *NUMBERS, "-inf,7"),
+        {},
+        r"column 'a' must be finite, .*-inf in row 61; try: data\.miss",
+    ),
+    "all missing": (
+        lines("a,c,b", *rows(9, "NA,{n},{x}")),
+        {},
+        "'a' must have a value .*all 9 are missing; .*drop=.a.$",
+    ),
+    "two header lines": (
+        lines("a,b", "cm,kg", *NUMBERS),
+        {},
+        "stand in one line, .*'cm' in row 1 of 'a'; try: deleting one",
+    ),
     "two header lines with commas": (
-        lines("a;c;b", "cm;m;kg", *rows(20, "{n},5;{n};{n},25")), {}, "stand in one line, .*'cm' in row 1 of 'a'",
+        lines("a;c;b", "cm;m;kg", *rows(20, "{n},5;{n};{n},25")),
+        {},
+        "stand in one line, .*'cm' in row 1 of 'a'",
     ),
     "fewer cells": (lines("a,b", *NUMBERS, "7"), {}, "must have 2 cells.*: 1 row differs, the first in line 62 with 1"),
-    "more cells": (lines("a,b", *NUMBERS, "7,8,9"), {}, "must have 2 cells.*: 1 row differs, the first in line 62 with 3"),
-    "a quote that is open": (lines("a,b", *NUMBERS, '"7,8'), {}, "must be closed, however: one that opens in line 62 is not"),
+    "more cells": (
+        lines("a,b", *NUMBERS, "7,8,9"),
+        {},
+        "must have 2 cells.*: 1 row differs, the first in line 62 with 3",
+    ),
+    "a quote that is open": (
+        lines("a,b", *NUMBERS, '"7,8'),
+        {},
+        "must be closed, however: one that opens in line 62 is not",
+    ),
     "a binary file": (b"\x7fELF\x02\x01\x01\x00\x00\x00", {}, "holds bytes that are no text"),
     "an Excel file": (b"PK\x03\x04\x14\x00\x06\x00", {}, "is a zip archive, .*; try: saving the sheet as CSV"),
-    "a truncated gzip": (gzip.compress(lines("a,b", *NUMBERS).encode())[:-9], {}, "can be read, however: .*end-of-stream"),
+    "a truncated gzip": (
+        gzip.compress(lines("a,b", *NUMBERS).encode())[:-9],
+        {},
+        "can be read, however: .*end-of-stream",
+    ),
     "truncated Parquet": (b"PAR1\x15\x04\x15\x00", {}, "must be a table that can be read"),
-    "another encoding": (lines("ä,b", *NUMBERS).encode("latin-1"), {"encoding": "utf-8"}, "is no utf-8: .*; try: data.enc"),
+    "another encoding": (
+        lines("ä,b", *NUMBERS).encode("latin-1"),
+        {"encoding": "utf-8"},
+        "is no utf-8: .*; try: data.enc",
+    ),
     "parts in other words": (
-        lines("p,a,b", *rows(9, "{c},{x},{n}")), {"split_column": "p"}, "9 of 9 rows say something else, .*'a' in row 1",
+        lines("p,a,b", *rows(9, "{c},{x},{n}")),
+        {"split_column": "p"},
+        "9 of 9 rows say something else, .*'a' in row 1",
     ),
     "parts without test": (
-        lines("p,a,b", *rows(9, "train,{x},{n}")), {"split_column": "p"}, "must give a row to the test part",
+        lines("p,a,b", *rows(9, "train,{x},{n}")),
+        {"split_column": "p"},
+        "must give a row to the test part",
     ),
-    "times that lack": (lines("t,a,b", "7,1,2", ",3,4"), {"time_column": "t"}, "'t' has none in 1 of 2, the first is row 2"),
-    "groups that lack": (lines("t,a,b", "7,1,2", ",3,4"), {"group_column": "t"}, "'t' has none in 1 of 2, the first is row 2"),
+    "times that lack": (
+        lines("t,a,b", "7,1,2", ",3,4"),
+        {"time_column": "t"},
+        "'t' has none in 1 of 2, the first is row 2",
+    ),
+    "groups that lack": (
+        lines("t,a,b", "7,1,2", ",3,4"),
+        {"group_column": "t"},
+        "'t' has none in 1 of 2, the first is row 2",
+    ),
     "one column": ("b\n1.5\n2.5\n", {}, "must be a column beside the target"),
-    "nothing but text": (lines("t,b", *rows(30, "word{n},{x}")), {}, "must have a feature that varies in the training part"),
-}  # fmt: skip
+    "nothing but text": (
+        lines("t,b", *rows(30, "word{n},{x}")),
+        {},
+        "must have a feature that varies in the training part",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -493,11 +562,11 @@ def test_prediction_reads_the_values_that_training_read(
     text = lines(",".join([*chosen, "y"]), *(",".join([*row, "uv"[n % 2]]) for n, row in enumerate(cells)))
     path = write(text)
     categorical = [chosen[0]] if said else []
-    try:
-        dataset = table(str(path), "y", categorical=categorical)
-    except Refusal as refusal:
-        assert "must have a value in some row" in refusal.must or "must be a number" in refusal.must  # noqa: PT017
+    refusal = refusal_of(lambda: table(str(path), "y", categorical=categorical))
+    if refusal is not None:
+        assert re.search("must have a value in some row|must be a number", refusal.must)
         return
+    dataset = table(str(path), "y", categorical=categorical)
     with text_file(path, TextOptions()) as file:
         (block,) = text_blocks(path, file)
     for column in dataset.columns:
@@ -507,10 +576,11 @@ def test_prediction_reads_the_values_that_training_read(
 
 
 NASTY = [
-    '"', "'", ",", ";", "\t", "|", " ", "\n", "\r", "\r\n", "\n\n", '""', '"\n', ',"', "\x00", "\ufeff", "\u2028", "\x85",
-    "é", "NA", "nan", "-nan", "inf", "1e400", "1e39", "?", "0", "-1", "1.5", "1,5", "1.234.567", "2020-01-01", "12:30",
-    "31.12.2020", "true", "yes", "\x0b", "\x1c", "9" * 50, "١", "x" * 200, "-", "\\", "${x}", "[b]", "\x1b[31m", "1/2/20",
-    "null", "column_1", "y",
+    '"', "'", ",", ";", "\t", "|", " ", "\n", "\r", "\r\n", "\n\n", '""', '"\n', ',"', "\x00", "\ufeff", "\u2028",
+    "\x85", "é", "NA", "nan", "-nan", "inf", "1e400", "1e39", "?", "0", "-1", "1.5", "1,5", "1.234.567", "2020-01-01",
+    "12:30",
+    "31.12.2020", "true", "yes", "\x0b", "\x1c", "9" * 50, "١", "x" * 200, "-", "\\", "${x}", "[b]", "\x1b[31m",
+    "1/2/20", "null", "column_1", "y",
 ]  # fmt: skip
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -539,19 +609,26 @@ OPTIONS = st.fixed_dictionaries(
 TEXT_OPTIONS = ("header", "delimiter", "quote", "encoding", "skip_lines")
 
 
+def refusal_of(action: Callable[[], object]) -> Refusal | None:
+    try:
+        action()
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
 def is_read_or_refused(path: Path, options: dict[str, Any]) -> bool:
     """Whether a file is read, from end to end; if not, it must be refused, in one line."""
     text_options = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
-    try:
+
+    def read_blocks() -> None:
         with text_file(path, TextOptions(**text_options)) as file:
             list(text_blocks(path, file))
-    except Refusal as refusal:
-        assert "\n" not in str(refusal)  # noqa: PT017
-    try:
-        module = DataModule(lambda: table(str(path), "y", **options))
-        module.setup()
-    except Refusal as refusal:
-        assert "\n" not in str(refusal)  # noqa: PT017
+
+    module = DataModule(lambda: table(str(path), "y", **options))
+    refusals = [refusal_of(read_blocks), refusal_of(module.setup)]
+    assert all("\n" not in str(refusal) for refusal in refusals)
+    if refusals[1] is not None:
         return False
     for part in ("train", "val", "test"):
         assert np.isfinite(module.part(part)[0].numpy()).all()  # type: ignore[arg-type]
@@ -647,8 +724,6 @@ def test_a_table_is_read_again_with_what_is_kept_of_its_reading(write: Write) ->
     text = lines("code;x;y", *rows(20, "00{n};{n},5;{c}"), "-;-9;a")
     path = write(text)
     dataset = table(str(path), "y", categorical=["code"], missing_values=["-", -9])
-    from mlplab.data.table.reading import Reading
-
     reading = Reading.from_dict(json.loads(json.dumps(dataset.reading)))
     again = read_table(path, reading).frame
     for column in dataset.columns:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,8 +67,10 @@ def _number(text: str) -> float | None:
         return None
 
 
-def as_numbers(text: pl.Series, decimal: str, thousands: str) -> pl.Series:
-    """Float64, null where a cell is no number."""
+def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", suffix: str = "") -> pl.Series:
+    """Float64, null where a cell is no number; `prefix` and `suffix` may stand around it."""
+    if prefix or suffix:
+        text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
     if thousands:
         grouped = rf"^[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})*({re.escape(decimal)}\d*)?$"
         plain = text.str.replace_all(thousands, "", literal=True)
@@ -77,9 +80,25 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str) -> pl.Series:
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
+CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY)"
+AROUND = re.compile(rf"({CURRENCY})?\s*[+-]?\d[\d.,' ]*?(\s?%|\s?{CURRENCY}|\s[A-Za-zµ°²³/]{{1,5}})?")
+"""A number with a currency before or behind it, a percent sign, or a unit set off by a blank."""
+
+
+def affixes(text: pl.Series) -> tuple[str, str]:
+    """What stands before and behind the number in every cell; "" and "" if it is not the same in all."""
+    known = text.drop_nulls()
+    match = AROUND.fullmatch(str(known[0]))
+    if match is None or not any(match.groups()):
+        return "", ""
+    prefix, suffix = (part or "" for part in match.groups())
+    is_same = known.str.starts_with(prefix) & known.str.ends_with(suffix)
+    return (prefix, suffix) if bool(is_same.all()) else ("", "")
+
+
 def as_moments(text: pl.Series, date_format: str) -> pl.Series:
     """Datetime in microseconds, null where a cell does not have the format."""
-    if date_format.startswith("%H"):
+    if date_format.startswith(("%H", "%I")):
         text, date_format = pl.Series(text.name, "1970-01-01 " + text), f"%Y-%m-%d {date_format}"
     try:
         moments = text.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
@@ -96,13 +115,22 @@ def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row
     row = int(bad[0])
     cells = f"{len(bad)} of {len(text)} cells {'is' if len(bad) == 1 else 'are'} not"
     several = text.gather(bad).unique(maintain_order=True).head(3).to_list()
-    markers = ",".join(quoted(cell) for cell in several)
     return Refusal(
         f"every cell of column {name!r} must be {what}",
         f"{cells}, the first is {text[row]!r} in row {first_row + row}",
-        f"data.missing_values=[{markers}] if {'it means' if len(several) == 1 else 'they mean'} that there is no "
-        f"value, or data.categorical=[{quoted(name)}]",
+        f"{listed('data.missing_values', several)} if {'it means' if len(several) == 1 else 'they mean'} that there "
+        f"is no value, or {listed('data.categorical', [name])}",
     )
+
+
+def listed(key: str, texts: Sequence[str]) -> str:
+    """`key=[…]` as it can be typed, in the quotes that the shell and Hydra want."""
+    return typed(f"{key}=[{','.join(quoted(text) for text in texts)}]")
+
+
+def typed(override: str) -> str:
+    """In quotes for the shell, where it needs them."""
+    return override if re.fullmatch(r"[\w=\[\].,{}:+-]+", override, flags=re.ASCII) else shlex.quote(override)
 
 
 def quoted(text: str) -> str:

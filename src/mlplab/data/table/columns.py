@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.data.table.cells import as_moments, as_numbers, quoted, unreadable
+from mlplab.data.table.cells import affixes, as_moments, as_numbers, listed, unreadable
 from mlplab.errors import Refusal
 
 BOOLEAN_WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -18,7 +18,9 @@ DATE_FORMATS = (
     "%d.%m.%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
     "%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M",
     "%m-%d-%Y", "%d-%m-%Y", "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%H:%M:%S", "%H:%M",
+    "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%m/%d/%y %H:%M", "%d/%m/%y %H:%M", "%d.%m.%y %H:%M",
+    "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%Y-%m-%d %I:%M %p",
+    "%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p",
 )  # fmt: skip
 """Tried in this order. A day above 12 tells day/month from month/day; where none is, month/day is taken and said."""
 
@@ -40,6 +42,7 @@ class Column:
             empty, which do not.
         decimal: the decimal mark of its numbers.
         thousands: what groups their digits, or "".
+        prefix, suffix: what stands around its numbers: a currency, a percent sign, a unit.
         date_format: of its dates, as `strptime` takes it; "" where they are stored as dates.
         kept: cells that would mean "missing" elsewhere and are levels here.
         reason: why it is not a feature, for people.
@@ -50,6 +53,8 @@ class Column:
     kind: str
     decimal: str = "."
     thousands: str = ""
+    prefix: str = ""
+    suffix: str = ""
     date_format: str = ""
     kept: tuple[str, ...] = ()
     reason: str = ""
@@ -98,7 +103,7 @@ def understand(
         raise Refusal(
             f"column {name!r} must have a value in some row",
             f"all {len(series)} are missing",
-            f"data.drop=[{quoted(name)}]",
+            listed("data.drop", [name]),
         )
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Column(name, "nested", reason="holds lists or bytes")
@@ -113,7 +118,7 @@ def understand(
     if dtype == pl.Boolean:
         return Column(name, "boolean")
     if dtype.is_temporal() and dtype != pl.Duration:
-        return Column(name, "datetime")
+        return Column(name, "datetime", date_format="%H:%M:%S%.f" if dtype == pl.Time else "")
     if said != "numeric" and dtype.is_integer() and _is_identifier(series):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
     return Column(name, "numeric")
@@ -126,24 +131,26 @@ def _understand_text(
     if said == "categorical":
         return Column(name, "categorical", kept=kept)
     n_present = len(text) - text.null_count()
+    around = affixes(text)
     shares = {}
     for marks in _number_marks(decimal, prefers_comma):
-        numbers = as_numbers(text, *marks)
+        numbers = as_numbers(text, *marks, *around)
         shares[marks] = (n_present - (numbers.null_count() - text.null_count())) / n_present
         if shares[marks] == 1:
             break
     marks = max(shares, key=lambda marks: shares[marks])
     if shares[marks] == 1:
-        if said != "numeric" and _is_identifier(as_numbers(text, *marks)):
+        if said != "numeric" and _is_identifier(as_numbers(text, *marks, *around)):
             return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
         how = " and ".join(
             [f"a decimal {_mark(marks[0])}"] * (marks[0] != ".")
             + [f"thousands set off by a {_mark(marks[1])}"] * (marks[1] != "")
+            + [f"{part.strip()} around them" for part in around if part]
         )
-        return Column(name, "numeric", *marks, kept=kept, note=f"numbers with {how}" if how else "")
+        return Column(name, "numeric", *marks, *around, kept=kept, note=f"numbers with {how}" if how else "")
     levels = text.drop_nulls().unique()
     if said == "numeric":
-        raise unreadable(text, as_numbers(text, *marks), "a number", name)
+        raise unreadable(text, as_numbers(text, *marks, *around), "a number", name)
     moment = _understand_moments(text, date_format)
     if moment is not None:
         return moment
@@ -152,7 +159,7 @@ def _understand_text(
         return Column(name, "boolean")
     few_levels = len(levels) <= FEW_LEVELS and shares[marks] < 1 - FEW_UNREADABLE
     if shares[marks] >= MOSTLY_NUMBERS and not few_levels:
-        raise unreadable(text, as_numbers(text, *marks), "a number", name)
+        raise unreadable(text, as_numbers(text, *marks, *around), "a number", name)
     n_levels = len(levels)
     if (n_levels == n_present and n_present >= 10) or (n_levels > FEW_LEVELS and n_levels > 0.5 * n_present):
         length = text.str.len_chars().mean()
@@ -168,12 +175,12 @@ def _number_marks(decimal: str, prefers_comma: bool) -> list[tuple[str, str]]:
         return [(".", ""), (".", ",")]
     if decimal == ",":
         return [(",", ""), (",", ".")]
-    commas = [(",", ""), (",", ".")]
-    return [(".", ""), *commas, (".", ",")] if prefers_comma else [(".", ""), (".", ","), *commas]
+    commas, points = [(",", ""), (",", ".")], [(".", ","), (".", " "), (".", "'")]
+    return [(".", ""), *commas, *points, (",", " ")] if prefers_comma else [(".", ""), *points, *commas, (",", " ")]
 
 
 def _mark(mark: str) -> str:
-    return {",": "comma", ".": "point"}.get(mark, repr(mark))
+    return {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}.get(mark, repr(mark))
 
 
 def _is_identifier(numbers: pl.Series) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.columns import Column
-from mlplab.data.table.description import Description, describe_column, find_warnings
+from mlplab.data.table.description import Description, describe_column
 from mlplab.data.table.inputs import CategoricalInput, NumericInput, TableInputs
 from mlplab.data.table.preprocessing import (
     N_QUANTILES,
@@ -22,6 +22,7 @@ from mlplab.data.table.preprocessing import (
 )
 from mlplab.data.table.target import Target
 from mlplab.data.table.values import MOMENT_PARTS
+from mlplab.data.table.warnings import find_warnings
 from mlplab.errors import Refusal
 
 

@@ -4,24 +4,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mlplab.data.split import Split
-from mlplab.data.table.cells import quoted
 from mlplab.data.table.columns import Column
-from mlplab.data.table.target import Target
 
 SHOWN_COLUMNS = 40
 SHOWN_LEVELS = 3
 SHOWN_CLASSES = 12
-
-RARE_SHARE = 0.01
-"""A class below this share of the rows is warned about."""
 
 
 @dataclass(frozen=True)
@@ -110,93 +102,6 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=levels)
     holds = " to ".join(str(moment).removesuffix(" 00:00:00") for moment in (values.min(), values.max()))
     return ColumnDescription(column.name, column.kind, missing, holds, use)
-
-
-def find_warnings(
-    values: pl.DataFrame,
-    columns: Sequence[Column],
-    targets: npt.NDArray[np.generic],
-    target: Target,
-    split: Split,
-    not_features: set[str],
-) -> list[str]:
-    """What is likely to make the result look better than it is, or worse."""
-    features = [column for column in columns if column.is_feature and column.name not in not_features]
-    warnings = [
-        f"{column.name} is equal to the target, or one-to-one with it: if it is not known when a prediction is made, "
-        f"the scores are worthless; data.drop=[{quoted(column.name)}] leaves it out"
-        for column in features
-        if _gives_away(values[column.name], targets, bool(target.class_names))
-    ]
-    out = [column for column in columns if column.kind in ("identifier", "text", "nested")]
-    if out:
-        names = ", ".join(column.name for column in out[:5]) + (", …" if len(out) > 5 else "")
-        warnings.append(
-            f"{len(out)} {'column is' if len(out) == 1 else 'columns are'} left out as identifier or text: {names}; "
-            "data.categorical=[…] or data.numeric=[…] takes one in"
-        )
-    warnings += [
-        f"{column.name} numbers the rows and says nothing about new ones; data.drop=[{quoted(column.name)}] "
-        "leaves it out"
-        for column in features
-        if column.kind == "numeric" and _numbers_the_rows(values[column.name])
-    ]
-    if target.class_names:
-        counts = np.bincount(targets.astype(np.int64), minlength=len(target.class_names))
-        rare = [
-            f"{name} ({count:,} rows)"
-            for name, count in zip(target.class_names, counts, strict=True)
-            if count < RARE_SHARE * len(targets)
-        ]
-        if rare:
-            warnings.append(f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count")
-        for part in ("train", "val", "test"):
-            absent = set(range(len(target.class_names))) - set(np.unique(targets[getattr(split, part)]).tolist())
-            if absent:
-                names = ", ".join(target.class_names[index] for index in sorted(absent))
-                warnings.append(f"no row of the {part} part has the class {names}")
-    repeated = _repeated_across_parts(values.select(column.name for column in features), targets, split)
-    if repeated:
-        warnings.append(
-            f"{repeated:,} validation and test rows are equal to a training row in every feature and the target: the "
-            "scores are too good by what is known by heart"
-        )
-    return warnings
-
-
-def _gives_away(values: pl.Series, targets: npt.NDArray[np.generic], are_classes: bool) -> bool:
-    """Whether a feature is the target in other words: linear in it, or one level for each class."""
-    known = values.is_not_null().to_numpy()
-    if known.sum() < max(3, 0.5 * len(known)):
-        return False
-    if not are_classes:
-        if values.dtype != pl.Float64:
-            return False
-        x, y = values.drop_nulls().to_numpy(), targets[known].astype(np.float64)
-        if x.min() == x.max() or y.min() == y.max():
-            return False
-        # Scaled, so that squares of tiny and of huge numbers stay in range.
-        x, y = (x - x.mean()) / np.ptp(x), (y - y.mean()) / np.ptp(y)
-        return bool(abs(np.corrcoef(x, y)[0, 1]) > 1 - 1e-9)
-    n_classes = len(np.unique(targets[known]))
-    if values.drop_nulls().n_unique() != n_classes or n_classes < 2:
-        return False
-    pairs = pl.DataFrame({"x": values.drop_nulls(), "y": targets[known]}).unique()
-    return len(pairs) == n_classes
-
-
-def _numbers_the_rows(values: pl.Series) -> bool:
-    """1, 2, 3, … in some order."""
-    if values.null_count() or len(values) < 20:
-        return False
-    smallest, largest = float(values.min()), float(values.max())  # type: ignore[arg-type]
-    return largest - smallest == len(values) - 1 and values.n_unique() == len(values) and bool((values % 1 == 0).all())
-
-
-def _repeated_across_parts(features: pl.DataFrame, targets: npt.NDArray[np.generic], split: Split) -> int:
-    hashes = features.with_columns(pl.Series("\0target", targets)).hash_rows().to_numpy()
-    others = np.concatenate([split.val, split.test])
-    return int(np.isin(hashes[others], hashes[split.train]).sum())
 
 
 def _share(share: float) -> str:

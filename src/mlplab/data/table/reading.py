@@ -6,7 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mlplab.data.table.cells import marker_spellings
 from mlplab.data.table.encoding import unreadable_file
 from mlplab.data.table.files import TextFile, TextOptions, text_file
 from mlplab.data.table.records import Record, plain_dialect, read_records
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, counted
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Reading:
     missing_values: tuple[str, ...] = ()
     keep_values: Any = None
     as_text: tuple[str, ...] = ()
+    decimal: str = "auto"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only; of how the file was written, only what is seldom detected in another."""
+        """Plain values only; of how the file was written what was said, for another is likely written alike."""
         return {
-            "encoding": self.text.encoding,
-            "skip_lines": self.text.skip_lines,
+            "text": asdict(self.text),
             "missing_values": list(self.missing_values),
             "keep_values": self.keep_values,
             "as_text": list(self.as_text),
@@ -51,9 +51,9 @@ class Reading:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
         """The inverse of `as_dict`."""
-        text = TextOptions(skip_lines=plain["skip_lines"])
-        if plain["encoding"] != "auto":
-            text = replace(text, encoding_if_not_utf8=plain["encoding"])
+        text = TextOptions(**plain["text"])
+        if text.encoding != "auto" and not text.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32")):
+            text = replace(text, encoding="auto", encoding_if_not_utf8=text.encoding)
         return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
@@ -72,7 +72,8 @@ def read_table(
             raise Refusal(f"{key} must hold rows", f"{path} has none", "another file")
         return RawTable(frame)
     with text_file(path, reading.text, known_names=known_names, usual_header=usual_header) as file:
-        as_text = [name for name in reading.as_text if name in file.names]
+        # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
+        as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
         missing = marker_spellings(reading.missing_values, reading.keep_values)
         frame = read_text(path, file, as_text=as_text, missing=missing)
         return RawTable(frame, file.dialect.delimiter != ",", file.notes)
@@ -237,8 +238,10 @@ def require_even_rows(path: Path, file: TextFile) -> Shape:
         remedy = "mending the file"
         if n_ragged == n_rows and n_rows > 0:
             remedy = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
+        elif n_columns == 1 and first_ragged.line > 1 and n_ragged > 0.5 * n_records:
+            remedy = f"data.skip_lines={first_ragged.line - 1}, if the lines before are no part of the table"
         raise Refusal(
-            f"every row of {path.name} must have {n_columns} cells, as its first line has",
+            f"every row of {path.name} must have {counted(n_columns, 'cell')}, as its first line has",
             f"{n_ragged} {rows}, the first in line {first_ragged.line} with {first_ragged.n_cells}",
             remedy,
         )

@@ -75,6 +75,9 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
                 lines = [line]
                 written = _cells(path, number, lines, source, dialect)
                 record = b"".join(lines)
+                if len(lines) > 1 and may_be_plain and not plain_record.fullmatch(record):
+                    # Readable, but only because one stray quote after another swallowed the lines between.
+                    raise _unclosed(path, number)
                 if may_be_plain and plain_record.fullmatch(record):
                     yield Record(number, len(written), _ended(record), False)
                 else:
@@ -117,12 +120,16 @@ def _cells(path: Path, number: int, lines: list[bytes], source: Iterator[bytes],
         ) from None
     n_quotes = sum(line.count(dialect.quote.encode()) for line in lines) if dialect.quote else 0
     if is_open or (len(lines) > 1 and n_quotes % 2):
-        raise Refusal(
-            f"every quote in {path.name} must be closed",
-            f"one that opens in line {number} is not",
-            "mending that line, or data.quote=none",
-        )
+        raise _unclosed(path, number)
     return cells
+
+
+def _unclosed(path: Path, number: int) -> Refusal:
+    return Refusal(
+        f"every quote in {path.name} must be closed",
+        f"one that opens in line {number} is not",
+        "mending that line, or data.quote=none",
+    )
 
 
 def _written(cells: Sequence[str], dialect: Dialect) -> bytes:

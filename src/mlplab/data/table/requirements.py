@@ -1,14 +1,14 @@
 """What a file must have to be what is said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.cells import as_numbers, present, quoted
-from mlplab.errors import Refusal
+from mlplab.data.table.cells import as_numbers, listed, present, quoted, typed
+from mlplab.errors import Refusal, counted
 
 
 def require_named_columns(
@@ -19,6 +19,12 @@ def require_named_columns(
     keeping = list(keep_values) if isinstance(keep_values, Mapping) else []
     lists = {**said, "keep_values": keeping}
     wanted = [("target", target), *special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
+    if len(names) < 2:
+        raise Refusal(
+            "there must be a column beside the target",
+            f"the file has only one, {names[0]!r}",
+            "data.delimiter=… with the character that stands between cells",
+        )
     for key, name in wanted:
         if name not in names:
             near = nearest_name(name, names) or names[-1]
@@ -29,10 +35,8 @@ def require_named_columns(
             raise Refusal(
                 f"data.{key} must name a column of the file: {shown}",
                 f"data.{key}={form.format(quoted(name))}",
-                f"data.{key}={form.format(quoted(near))}",
+                typed(f"data.{key}={form.format(quoted(near))}"),
             )
-    if len(names) < 2:
-        raise Refusal("there must be a column beside the target", f"the file has only {names[0]!r}", "data.delimiter=…")
     for key, name in wanted[1:]:
         if name == target and key != "keep_values":
             raise Refusal(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
@@ -41,7 +45,7 @@ def require_named_columns(
             raise Refusal(
                 "a column must be numeric or categorical",
                 f"{name!r} is named as both",
-                f"data.numeric=[{quoted(name)}]",
+                listed("data.numeric", [name]),
             )
     if "group_column" in special and "time_column" in special:
         raise Refusal(
@@ -93,4 +97,16 @@ def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> No
             "the names of the columns must stand in one line",
             f"{len(second)} columns hold numbers below a second line of text, such as {cell!r} in row 1 of {name!r}",
             "deleting one of the two lines, or data.skip_lines=1 if the second holds the names",
+        )
+
+
+def require_values(frame: pl.DataFrame, names: Sequence[str], cells: Callable[[str], pl.Series]) -> None:
+    """Refuses columns without a single value, all of them at once."""
+    empty = [name for name in names if cells(name).count() == 0]
+    if empty:
+        shown = ", ".join(repr(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
+        raise Refusal(
+            "every column must have a value in some row",
+            f"{counted(len(empty), 'column')} of the file {'has' if len(empty) == 1 else 'have'} none: {shown}",
+            listed("data.drop", empty),
         )

@@ -1,6 +1,6 @@
 """From a file and what is said of it to a data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.cells import kept_of, present
+from mlplab.data.table.cells import as_numbers, kept_of, present
 from mlplab.data.table.columns import Column, understand
 from mlplab.data.table.dataset import TableDataset, TableOptions
 from mlplab.data.table.dialect import NAMELESS
 from mlplab.data.table.files import TextOptions
-from mlplab.data.table.reading import Reading, fingerprint, read_table
-from mlplab.data.table.requirements import require_columns, require_named_columns, require_one_header
+from mlplab.data.table.reading import RawTable, Reading, fingerprint, is_parquet, read_table
+from mlplab.data.table.requirements import require_columns, require_named_columns, require_one_header, require_values
 from mlplab.data.table.split_rules import complete, split_rules
 from mlplab.data.table.target import Target, target_values, understand_target
 from mlplab.data.table.values import values
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, counted
 
 
 def table(
@@ -74,6 +74,7 @@ def table(
         tuple(str(value) for value in missing_values),
         keep_values,
         tuple(said["categorical"]),
+        decimal,
     )
     named = [target, *special.values(), *(column for columns in said.values() for column in columns)]
     raw = read_table(paths[0], reading, known_names=named)
@@ -84,6 +85,16 @@ def table(
 
     def cells(frame: pl.DataFrame, name: str) -> pl.Series:
         return present(frame[name], kept_of(name, keep_values), reading.missing_values)
+
+    def understood_as(name: str, series: pl.Series, decimal: str = decimal) -> Column:
+        return understand(
+            series,
+            said=next((kind for kind in ("numeric", "categorical") if name in said[kind]), None),
+            decimal=decimal,
+            prefers_comma=raw.prefers_comma,
+            date_format=date_format,
+            kept=kept_of(name, keep_values),
+        )
 
     understood = understand_target(
         cells(raw.frame, target),
@@ -97,38 +108,43 @@ def table(
     ) if name in special}  # fmt: skip
     roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
     columns = []
-    for name in raw.frame.columns:
-        if name == target:
-            continue
+    others = [name for name in raw.frame.columns if name != target]
+    require_values(raw.frame, [name for name in others if name not in roles], lambda name: cells(raw.frame, name))
+    for name in others:
         if name in roles:
             columns.append(Column(name, "", reason=roles[name]))
             continue
-        columns.append(
-            understand(
-                cells(raw.frame, name),
-                said=next((kind for kind in ("numeric", "categorical") if name in said[kind]), None),
-                decimal=decimal,
-                prefers_comma=raw.prefers_comma,
-                date_format=date_format,
-                kept=kept_of(name, keep_values),
-            )
-        )
+        columns.append(understood_as(name, cells(raw.frame, name)))
+    if decimal == "auto" and any(column.decimal == "," for column in columns):
+        raw, columns = _with_grouping_points(raw, columns, paths[0], reading, understood_as)
     time = next((column for column in columns if column.name == special.get("time_column")), None)
     if time is not None and time.kind not in ("datetime", "numeric", "identifier"):
         raise Refusal(
             "data.time_column must hold dates or numbers",
             f"{time.name!r} holds {time.kind} cells",
-            "data.date_format='%d/%m/%Y' if that is how they are written",
+            "data.date_format=… with the form that they are written in, such as '%d/%m/%y'",
         )
     if time is not None and time.kind != "datetime":
         roles[time.name] = "says what comes later"
         time = replace(time, kind="numeric")
     features = [column for column in columns if column.is_feature]
+    if not any(column.name not in roles for column in features):
+        raise Refusal(
+            f"{paths[0].name} must have a feature beside the target",
+            f"all {counted(len(columns), 'other column')} are left out",
+            "data.categorical=[…] for columns that were taken for text, or fewer in data.drop",
+        )
     files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, time, drop_missing_target)]
     if len(paths) > 1:
         other = read_table(
             paths[1], reading, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
         )
+        if target not in other.frame.columns:
+            raise Refusal(
+                f"data.test_path must have the target, column {target!r}",
+                f"{paths[1].name} lacks it",
+                "data.test_path=null, and scripts/predict.py for rows without a target",
+            )
         needed = [*(column.name for column in features), target, *special.values()]
         notes += require_columns(other.frame, needed, paths[1], "data.test_path")
         files.append(
@@ -148,6 +164,23 @@ def table(
         notes=(*notes, *(note for file in files for note in file.notes)),
         roles=roles,
     )
+
+
+def _with_grouping_points(
+    raw: RawTable, columns: Sequence[Column], path: Path, reading: Reading, understood_as: Callable[..., Column]
+) -> tuple[RawTable, list[Column]]:
+    """In a file with decimal commas, 1.234 is more likely 1234: columns of which all cells can be that are taken so."""
+    doubtful = [column.name for column in columns if column.is_feature and raw.frame[column.name].dtype.is_float()]
+    if not doubtful or is_parquet(path):
+        return raw, list(columns)
+    text = read_table(path, replace(reading, decimal=","), known_names=raw.frame.columns).frame
+    changed = {}
+    for name in doubtful:
+        series = present(text[name], (), reading.missing_values)
+        if as_numbers(series, ",", ".").null_count() == series.null_count():
+            changed[name] = understood_as(name, series, ",")
+    frame = raw.frame.with_columns([text[name] for name in changed])
+    return replace(raw, frame=frame), [changed.get(column.name, column) for column in columns]
 
 
 @dataclass(frozen=True)
@@ -180,18 +213,19 @@ def _file_rows(
         row = int(np.flatnonzero(is_missing)[0]) + 1
         raise Refusal(
             f"every row of {path.name} must have a target in column {target.name!r}",
-            f"{n_missing:,} of {len(targets):,} have none, the first is row {row}",
+            f"{n_missing:,} of {len(targets):,} {'has' if n_missing == 1 else 'have'} none, the first is row {row}",
             "data.drop_missing_target=true, which leaves them out",
         )
     if n_missing:
-        notes.append(f"{n_missing:,} of {len(targets):,} rows of {path.name} have no target and are left out")
+        rows = "row has no target and is" if n_missing == 1 else "rows have no target and are"
+        notes.append(f"{n_missing:,} {rows} left out, of {len(targets):,} in {path.name}")
     # Rows are left out last, so that messages number them as in the file.
-    typed = pl.DataFrame([values(frame[column.name], column, reading.missing_values) for column in features])
+    typed = [values(frame[column.name], column, reading.missing_values) for column in features]
     deciding = {key: complete(frame[name], key, reading.missing_values, ~is_missing) for key, name in special.items()}
     if time is not None:
         deciding["time_column"] = values(deciding["time_column"], time, reading.missing_values)
     return FileRows(
-        typed.filter(~is_missing),
+        pl.DataFrame([series.filter(~is_missing) for series in typed]),
         targets[~is_missing],
         {key: series.filter(~is_missing) for key, series in deciding.items()},
         tuple(notes),

@@ -103,9 +103,7 @@ def understand_target(
         or (len(distinct) <= VERY_FEW_CLASSES and per_class >= 2)
     )
     if len(distinct) == 1:
-        raise Refusal(
-            f"the target {name!r} must vary", f"all {len(known)} rows have {distinct[0]:g}", "another data.target"
-        )
+        raise Refusal(f"the target {name!r} must vary", f"every row has {distinct[0]:g}", "another data.target")
     if task == "classification" or (task == "auto" and few):
         return _classes(cells, column, f"{len(distinct)} whole numbers" if task == "auto" else "data.task")
     values(cells, number_column, [])  # refuses what does not fit into 32 bits
@@ -121,7 +119,7 @@ def _numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> tuple[Colum
             )
         except Refusal:
             return None
-        return column, as_numbers(cells, column.decimal, column.thousands)
+        return column, as_numbers(cells, column.decimal, column.thousands, column.prefix, column.suffix)
     if not cells.dtype.is_numeric():
         return None
     return Column(str(cells.name), "numeric"), cells.cast(pl.Float64)
@@ -212,7 +210,10 @@ def target_values(
                 f"{label!r} in {count} {'row' if count == 1 else 'rows'}, the first is row {first_row + row}",
                 f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
             )
-        notes.append(f"{int(places.sum()):,} rows have the label {label!r}, which is taken for {name!r}")
+        notes.append(
+            f"{int(places.sum()):,} {'row has' if places.sum() == 1 else 'rows have'} the label {label!r}, "
+            f"which is taken for {name!r}"
+        )
         labels = labels.set(places, name)
     codes = labels.replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
     return codes.fill_null(-1).to_numpy(), notes

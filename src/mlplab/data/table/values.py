@@ -4,19 +4,18 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlplab.data.table.cells import as_moments, as_numbers, present, quoted, unreadable
+from mlplab.data.table.cells import as_moments, as_numbers, listed, present, unreadable
 from mlplab.data.table.columns import DATE_FORMATS, Column
 from mlplab.errors import Refusal
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
 LARGEST_EXACT_WHOLE = 2.0**53
 
-
 TRUE_WORDS = ["true", "yes", "t", "y"]
-
-
 FALSE_WORDS = ["false", "no", "f", "n"]
 
+UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")
+"""Forms of dates and times that are understood in any file."""
 
 MOMENT_PARTS = ("year", "month", "day", "weekday", "hour")
 """The features of a date: weekday from 1 (Monday) to 7, hour from 0 to 23; in UTC where the zone is given."""
@@ -36,7 +35,7 @@ def values(series: pl.Series, column: Column, missing_values: Sequence[str], fir
     """
     series = present(series, column.kept, missing_values)
     if column.kind == "numeric":
-        return _finite(_numbers(series, column, first_row), column.name, first_row)
+        return _finite(_numbers(series, column, missing_values, first_row), column.name, first_row)
     if column.kind == "datetime":
         return _moments(series, column, first_row)
     text = as_levels(series)
@@ -45,23 +44,23 @@ def values(series: pl.Series, column: Column, missing_values: Sequence[str], fir
     return text
 
 
-def _numbers(series: pl.Series, column: Column, first_row: int) -> pl.Series:
+def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int) -> pl.Series:
     if series.dtype == pl.String:
-        numbers = as_numbers(series, column.decimal, column.thousands)
-        if numbers.null_count() > series.null_count() and (column.decimal, column.thousands) != (".", ""):
-            # Another file, or Parquet, may write the same numbers plainly.
+        numbers = as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+        if numbers.null_count() > series.null_count() and column.decimal == "," and not column.thousands:
+            # Another file may write the same numbers with a point, which means nothing else here.
             plain = series.cast(pl.Float64, strict=False)
             numbers = plain if plain.null_count() == series.null_count() else numbers
         if numbers.null_count() > series.null_count():
             raise unreadable(series, numbers, "a number", column.name, first_row)
-        return numbers
+        return present(numbers, (), missing_values)  # markers that are numbers in another spelling
     if series.dtype == pl.Duration:
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype.is_nested() or series.dtype.is_temporal():
         raise Refusal(
             f"column {column.name!r} must hold numbers",
             f"it holds {series.dtype}",
-            f"data.drop=[{quoted(column.name)}]",
+            listed("data.drop", [column.name]),
         )
     return series.cast(pl.Float64)
 
@@ -77,7 +76,7 @@ def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
             f"every number of column {name!r} must be finite",
             f"{len(infinite)} of {len(numbers)} {'is' if len(infinite) == 1 else 'are'} not, the first is "
             f"{numbers[row]} in row {first_row + row}",
-            f"data.missing_values=[inf,-inf], or data.drop=[{quoted(name)}]",
+            f"data.missing_values=[inf,-inf], or {listed('data.drop', [name])}",
         )
     large = (numbers.abs() > LARGEST_FLOAT32).arg_true()
     row = int(large[0])
@@ -85,26 +84,28 @@ def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
         f"every number of column {name!r} must fit into 32 bits, below 3.4e38",
         f"{len(large)} of {len(numbers)} {'does' if len(large) == 1 else 'do'} not, the first is {numbers[row]:g} "
         f"in row {first_row + row}",
-        f"another unit, or data.drop=[{quoted(name)}]",
+        f"another unit, or {listed('data.drop', [name])}",
     )
 
 
 def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     if series.dtype == pl.Time:
-        series = series.dt.to_string("%H:%M:%S")
-        column = Column(column.name, "datetime", date_format="%H:%M:%S")
+        series = series.dt.to_string("%H:%M:%S%.f")
+        column = Column(column.name, "datetime", date_format="%H:%M:%S%.f")
     if series.dtype.is_integer() and column.date_format:  # 20201231
         series = series.cast(pl.String)
     if series.dtype == pl.String:
-        formats = [column.date_format] if column.date_format else list(DATE_FORMATS[:6])
+        formats = [column.date_format] if column.date_format else []
+        formats += [form for form in UNAMBIGUOUS if form not in formats]  # another file may write them otherwise
         for date_format in formats:
             moments = as_moments(series, date_format)
             if moments.null_count() == series.null_count():
                 return moments
+        moments = as_moments(series, formats[0])
         raise unreadable(series, moments, f"a date of the form {formats[0]}", column.name, first_row)
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise Refusal(
-            f"column {column.name!r} must hold dates", f"it holds {series.dtype}", f"data.drop=[{quoted(column.name)}]"
+            f"column {column.name!r} must hold dates", f"it holds {series.dtype}", listed("data.drop", [column.name])
         )
     moments = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
     if getattr(moments.dtype, "time_zone", None) is not None:
@@ -119,7 +120,9 @@ def as_levels(series: pl.Series) -> pl.Series:
         return series.cast(pl.Int64, strict=False).cast(pl.String).zip_with(is_whole, series.cast(pl.String))
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         raise Refusal(
-            f"column {series.name!r} must hold text", f"it holds {series.dtype}", f"data.drop=[{quoted(series.name)}]"
+            f"column {series.name!r} must hold text",
+            f"it holds {series.dtype}",
+            listed("data.drop", [str(series.name)]),
         )
     return series.cast(pl.String)
 
