@@ -80,7 +80,12 @@ def test_a_file_and_a_target_are_all_it_takes(train_run: Any, tmp_path: Path, ca
 
 def test_the_description_is_told_before_the_first_epoch(tmp_path: Path, root: Path) -> None:
     path = houses(tmp_path / "houses.csv")
-    command = [sys.executable, str(root / "train.py"), *words(path, "town", "data.drop_missing_target=true"), f"paths.logs={tmp_path}"]
+    command = [
+        sys.executable,
+        str(root / "train.py"),
+        *words(path, "town", "data.drop_missing_target=true"),
+        f"paths.logs={tmp_path}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.index("target  town: classification") < done.stdout.index("validation (epoch")
     assert "Köln" in done.stdout
@@ -97,7 +102,9 @@ def test_the_way_a_file_is_written_changes_nothing(train_run: Any, tmp_path: Pat
 
 def test_regression_is_scored_in_the_targets_own_unit(train_run: Any, tmp_path: Path) -> None:
     run = train_run(
-        *words(houses(tmp_path / "a.csv", 400), "price (€)", "data.unit='€'", "trainer.max_epochs=40", "model.dropout=0")
+        *words(
+            houses(tmp_path / "a.csv", 400), "price (€)", "data.unit='€'", "trainer.max_epochs=40", "model.dropout=0"
+        )
     )
     assert 100 < run.result["test"]["test/rmse"] < 30_000  # the standard deviation is 50,000
     card = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)["mlplab"]
@@ -119,7 +126,9 @@ def test_embeddings_learn_what_levels_mean(train_run: Any, tmp_path: Path) -> No
 
 def test_a_last_batch_of_one_row_does_not_stop_batch_normalisation(train_run: Any, tmp_path: Path) -> None:
     path = houses(tmp_path / "a.csv", 100)
-    run = train_run(*words(path, "town", "model.normalization=batch", "data.batch_size=26", "data.drop_missing_target=true"))
+    run = train_run(
+        *words(path, "town", "model.normalization=batch", "data.batch_size=26", "data.drop_missing_target=true")
+    )
     rows = json.loads((run.directory / "manifest.json").read_text())["data"]["rows"]
     assert rows["train"] % 26 == 1
     assert run.status["state"] == "finished"

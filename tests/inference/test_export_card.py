@@ -20,13 +20,19 @@ def card_of(directory: Path, options: dict[str, Any], **more: Any) -> dict[str, 
 def test_a_table_takes_numbers_and_the_numbers_of_levels(table_file: Path, tmp_path: Path) -> None:
     card = card_of(tmp_path / "run", table_options(table_file))
     numeric, categorical = card["inputs"]
+    zone = "in UTC, where the zone is given"
     assert (numeric["name"], numeric["dtype"], numeric["shape"]) == ("numeric", "float64", ["rows", 6])
     assert numeric["missing"] == "NaN"
     assert numeric["columns"] == [
         {"column": "length"},
         {"column": "gap"},
-        *({"column": "when", "part": part} for part in ("month", "day", "weekday", "hour")),
-    ]
+        *(
+            {"column": "when", "part": part, "counted": counted, "zone": zone, "date_format": "%Y-%m-%d %H:%M"}
+            for part, counted in (
+                ("month", "1 to 12"), ("day", "1 to 31"), ("weekday", "1 (Monday) to 7"), ("hour", "0 to 23"),
+            )
+        ),
+    ]  # fmt: skip
     assert (categorical["name"], categorical["dtype"], categorical["shape"]) == ("categorical", "int64", ["rows", 3])
     colour, town, flag = categorical["columns"]
     # Training missed no colour: a missing one is as an unknown one. Of the towns it missed some: a level of its own.

@@ -271,7 +271,7 @@ def test_features_of_arrays_must_all_be_there(
     monkeypatch.setattr(reading, "BLOCK_ROWS", 4)
     refusal = refusal_of(diabetes, tmp_path / "new.csv")
     assert repr(names[1]) in refusal.must
-    assert refusal.given.endswith("first in row 7")
+    assert refusal.given.endswith("first in row 7, counted in rows 5 to 8")
 
 
 def test_pixels_are_bytes(pixels: TrainedRun, tmp_path: Path) -> None:

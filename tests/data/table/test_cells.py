@@ -196,7 +196,7 @@ def test_what_cannot_be_read_is_told_with_its_row_and_what_to_type() -> None:
     assert refusal.must == "every cell of column 'a b' must be a number"
     assert refusal.given == "3 of 5 cells are not, the first is 'x y' in row 12"
     assert refusal.remedy == (
-        'data.missing_values=["x y","-"] if they mean that there is no value, or data.categorical=["a b"]'
+        """'data.missing_values=["x y","-"]' if they mean that there is no value, or 'data.categorical=["a b"]'"""
     )
     one = unreadable(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").given
     assert one == "1 of 2 cells is not, the first is 'x y' in row 2"

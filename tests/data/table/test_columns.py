@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from mlplab.data.table.columns import DATE_FORMATS, Column, understand
+from mlplab.data.table.values import values
 from mlplab.errors import Refusal
 
 
@@ -211,7 +212,7 @@ def test_a_column_without_any_value_is_refused(cells: pl.Series) -> None:
     assert refusal.value.args == (
         "column 'a b' must have a value in some row",
         "all 2 are missing",
-        'data.drop=["a b"]',
+        """'data.drop=["a b"]'""",
     )
 
 
@@ -228,3 +229,42 @@ def test_a_column_is_kept_as_plain_values(one: Column) -> None:
     plain = one.as_dict()
     assert all(isinstance(value, str | list) for value in plain.values())
     assert Column.from_dict(plain) == one
+
+
+def understood_text(*cells: str | None, **options: Any) -> Column:
+    given = {"said": None, "decimal": "auto", "prefers_comma": False, "date_format": None, "kept": (), **options}
+    return understand(pl.Series("c", cells), **given)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["$1,234", "$5"], [1234.0, 5.0]),
+        (["€ 7740", "€ 12.5"], [7740.0, 12.5]),
+        (["12%", "7.5%", None], [12.0, 7.5, None]),
+        (["84 kg", "7.25 kg"], [84.0, 7.25]),
+        (["1.50 EUR", "2 EUR"], [1.5, 2.0]),
+        (["1 234 567", "12"], [1234567.0, 12.0]),
+        (["1'234", "12"], [1234.0, 12.0]),
+    ],
+)
+def test_numbers_may_have_a_currency_a_percent_sign_or_a_unit_around_them(
+    cells: list[str | None], expected: list[float | None]
+) -> None:
+    column = understood_text(*cells)
+    assert column.kind == "numeric"
+    assert column.note
+    assert values(pl.Series("c", cells), column, ()).to_list() == expected
+
+
+@pytest.mark.parametrize("cells", [["$5", "€5"], ["84 kg", "84 lb"], ["A12", "A13"], ["12a", "12b"]])
+def test_what_differs_from_cell_to_cell_or_is_part_of_a_name_is_no_unit(cells: list[str]) -> None:
+    assert understood_text(*cells * 3).kind == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("cell", "date_format"),
+    [("08/25/19", "%m/%d/%y"), ("09:49 PM", "%I:%M %p"), ("08/25/2019 09:49 PM", "%m/%d/%Y %I:%M %p")],
+)
+def test_dates_with_two_digits_for_the_year_and_twelve_hours(cell: str, date_format: str) -> None:
+    assert understood_text(cell, cell).date_format == date_format

@@ -342,8 +342,10 @@ def test_fingerprints_tell_files_apart(write: Write) -> None:
 
 
 @pytest.mark.parametrize("keep_values", [None, ["NA"], {"a": ["NA"]}])
-def test_how_to_read_is_kept_as_plain_values_without_what_is_detected_again(keep_values: Any) -> None:
+def test_how_to_read_is_kept_as_plain_values(keep_values: Any) -> None:
     how = Reading(TextOptions(";", encoding="cp1252", skip_lines=3), ("-9",), keep_values, ("zip",))
     again = Reading.from_dict(json.loads(json.dumps(how.as_dict())))
-    assert again == Reading(TextOptions(skip_lines=3, encoding_if_not_utf8="cp1252"), ("-9",), keep_values, ("zip",))
+    assert again == Reading(
+        TextOptions(";", skip_lines=3, encoding_if_not_utf8="cp1252"), ("-9",), keep_values, ("zip",)
+    )
     assert Reading.from_dict(Reading().as_dict()) == Reading()

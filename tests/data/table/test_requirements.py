@@ -27,15 +27,15 @@ def test_columns_that_are_there_are_accepted() -> None:
     ("given", "typed", "remedy"),
     [
         ({"target": "heigth"}, "data.target=heigth", "data.target=height"),
-        ({"target": "price"}, "data.target=price", 'data.target="price (€)"'),
-        ({"target": "qqq"}, "data.target=qqq", 'data.target="\\${x}"'),
-        ({"split_column": "a  b"}, 'data.split_column="a  b"', 'data.split_column="a b"'),
-        ({"group_column": "group"}, "data.group_column=group", 'data.group_column="\\${x}"'),
-        ({"time_column": ""}, 'data.time_column=""', 'data.time_column="\\${x}"'),
-        ({"drop": ["height", "pric"]}, "data.drop=[pric]", 'data.drop=["price (€)"]'),
-        ({"numeric": ["a_b"]}, "data.numeric=[a_b]", 'data.numeric=["a b"]'),
-        ({"categorical": ["a\nb"]}, 'data.categorical=["a b"]', 'data.categorical=["a b"]'),
-        ({"keep_values": {"heigh": ["NA"]}}, "data.keep_values={heigh: [NA]}", "data.keep_values={height: [NA]}"),
+        ({"target": "price"}, "data.target=price", """'data.target="price (€)"'"""),
+        ({"target": "qqq"}, "data.target=qqq", """'data.target="\\${x}"'"""),
+        ({"split_column": "a  b"}, 'data.split_column="a  b"', """'data.split_column="a b"'"""),
+        ({"group_column": "group"}, "data.group_column=group", """'data.group_column="\\${x}"'"""),
+        ({"time_column": ""}, 'data.time_column=""', """'data.time_column="\\${x}"'"""),
+        ({"drop": ["height", "pric"]}, "data.drop=[pric]", """'data.drop=["price (€)"]'"""),
+        ({"numeric": ["a_b"]}, "data.numeric=[a_b]", """'data.numeric=["a b"]'"""),
+        ({"categorical": ["a\nb"]}, 'data.categorical=["a b"]', """'data.categorical=["a b"]'"""),
+        ({"keep_values": {"heigh": ["NA"]}}, "data.keep_values={heigh: [NA]}", "'data.keep_values={height: [NA]}'"),
     ],
 )
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(given: dict[str, Any], typed: str, remedy: str) -> None:
@@ -59,7 +59,7 @@ def test_of_many_columns_the_first_are_named_in_one_line() -> None:
 
 
 def test_a_file_of_one_column_is_refused() -> None:
-    with pytest.raises(Refusal, match="must be a column beside the target, however: the file has only 'a'"):
+    with pytest.raises(Refusal, match="must be a column beside the target, however: the file has only one, 'a'"):
         require(frame=FRAME.select(pl.first().alias("a")), target="a")
 
 
@@ -76,7 +76,7 @@ def test_the_target_may_have_values_of_its_own_that_are_kept() -> None:
 def test_a_column_is_not_both_numeric_and_categorical() -> None:
     with pytest.raises(Refusal, match="'a b' is named as both") as refusal:
         require(numeric=["a b"], categorical=["price (€)", "a b"])
-    assert refusal.value.remedy == 'data.numeric=["a b"]'
+    assert refusal.value.remedy == """'data.numeric=["a b"]'"""
 
 
 def test_a_split_goes_by_groups_or_by_time() -> None:

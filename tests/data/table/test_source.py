@@ -103,7 +103,7 @@ def test_a_column_that_is_dropped_need_not_make_sense(write: Write) -> None:
     assert table(path, "y", drop=["bad", "empty"]).values.columns == ["x"]
     with pytest.raises(Refusal, match="'bad'"):
         table(path, "y", drop=["empty"])
-    with pytest.raises(Refusal, match="column 'empty' must have a value in some row"):
+    with pytest.raises(Refusal, match=r"every column must have a value in some row.*'empty'"):
         table(path, "y", drop=["bad"])
 
 
@@ -133,7 +133,7 @@ def test_the_order_of_the_files_columns_does_not_matter_for_a_test_file(write: W
     assert (dataset.split_rules.parts[-2:] == "test").all()
     assert dataset.notes == (
         "table.csv has 1 column that is not used: more",
-        "1 rows have the label 'A.', which is taken for 'a'",
+        "1 row has the label 'A.', which is taken for 'a'",
     )
 
 
@@ -163,7 +163,7 @@ def test_rows_without_a_target_are_refused_or_left_out_and_counted(write: Write)
     )
     dataset = table(path, "y", drop_missing_target=True)
     assert (len(dataset.values), len(dataset.targets)) == (20, 20)
-    assert dataset.notes == ("2 of 22 rows of table.csv have no target and are left out",)
+    assert dataset.notes == ("2 rows have no target and are left out, of 22 in table.csv",)
 
 
 def test_rows_are_numbered_as_in_the_file_though_some_are_left_out(write: Write) -> None:
@@ -246,13 +246,13 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a target with gaps": (
         lines("a,b", *NUMBERS, "7,"),
         {},
-        "1 of 61 have none, the first is row 61; try: data.drop_missing",
+        "1 of 61 has none, the first is row 61; try: data.drop_missing",
     ),
     "an infinite target": (lines("a,b", *NUMBERS, "7,inf"), {}, "in column 'b' must be finite, .*inf in row 61"),
     "a constant target": (
         lines("a,b", *rows(9, "{n},3.5")),
         {},
-        "the target 'b' must vary, however: all 9 rows have 3.5",
+        "the target 'b' must vary, however: every row has 3.5",
     ),
     "a single class": (lines("a,b", *rows(9, "{n},so")), {}, "at least two classes, however: every row has 'so'"),
     "numbers as classes": (
@@ -284,7 +284,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "all missing": (
         lines("a,c,b", *rows(9, "NA,{n},{x}")),
         {},
-        "'a' must have a value .*all 9 are missing; .*drop=.a.$",
+        "every column must have a value .*all 9 rows of 1 column are missing: 'a'; .*drop=.a.$",
     ),
     "two header lines": (
         lines("a,b", "cm,kg", *NUMBERS),
@@ -344,7 +344,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "nothing but text": (
         lines("t,b", *rows(30, "word{n},{x}")),
         {},
-        "must have a feature that varies in the training part",
+        "must have a feature beside the target",
     ),
 }
 
@@ -730,3 +730,28 @@ def test_a_table_is_read_again_with_what_is_kept_of_its_reading(write: Write) ->
         assert values(again[column.name], column, reading.missing_values).equals(
             dataset.values[column.name], null_equal=True
         )
+
+
+def test_beside_decimal_commas_a_point_sets_off_thousands(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{n},5;{100 + n}.{n:03};0.{n:03};{'uv'[n % 2]}" for n in range(60)]
+    path.write_text("\n".join(["a;preis;share;y", *rows]), encoding="utf-8")
+    values = table(str(path), "y").values
+    assert values["preis"].to_list()[:2] == [100_000.0, 101_001.0]
+    assert values["share"].to_list()[:2] == [0.0, 0.001]
+
+
+def test_said_decimal_commas_are_kept_to_in_columns_of_points_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["a;y", *(f"1.{n:03};{'uv'[n % 2]}" for n in range(60))]), encoding="utf-8")
+    assert table(str(path), "y", decimal=",").values["a"].to_list()[:2] == [1000.0, 1001.0]
+    assert table(str(path), "y").values["a"].to_list()[:2] == [1.0, 1.001]
+
+
+def test_stray_quotes_that_swallow_lines_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["a,colour,b,y", *(f'{n},"red,5,yes' for n in range(60))]), encoding="utf-8")
+    with pytest.raises(Refusal, match=r"one that opens in line 2 is not; try: mending that line, or data.quote=none"):
+        table(str(path), "y")
+    with pytest.raises(Refusal, match="at least two classes"):
+        table(str(path), "y", quote="none")

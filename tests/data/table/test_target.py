@@ -77,8 +77,8 @@ def test_how_a_number_is_written_is_found_out() -> None:
         ([None, None], "auto", "the target 'y' must have a value in some row", "all are missing"),
         (["a", "a", None], "auto", "the target 'y' must have at least two classes", "every row has 'a'"),
         ([True, True], "auto", "the target 'y' must have at least two classes", "every row has 'true'"),
-        ([7, 7, 7], "auto", "the target 'y' must vary", "all 3 rows have 7"),
-        ([7.25, 7.25, None], "regression", "the target 'y' must vary", "all 2 rows have 7.25"),
+        ([7, 7, 7], "auto", "the target 'y' must vary", "every row has 7"),
+        ([7.25, 7.25, None], "regression", "the target 'y' must vary", "every row has 7.25"),
         (
             [1.0, math.inf, -math.inf],
             "auto",
@@ -146,7 +146,7 @@ def test_a_few_mistakes_among_numbers_do_not_make_them_classes(task: str) -> Non
         target(cells, task)
     assert refusal.value.given == "1 of 122 cells is not, the first is 'n. a.' in row 121"
     assert refusal.value.remedy == (
-        'data.missing_values=["n. a."] data.drop_missing_target=true if there is no target in such rows, or '
+        """'data.missing_values=["n. a."]' data.drop_missing_target=true if there is no target in such rows, or """
         "data.task=classification"
     )
     assert len(target(cells, "classification").class_names) == 31

@@ -33,6 +33,7 @@ LEVELS, BOOLEAN = Column("c", "categorical"), Column("c", "boolean")
         ([True, None], NUMERIC, [1.0, None]),
         (["1.234,5", "-2"], COMMA, [1234.5, -2.0]),
         (["1234.5", "-2"], COMMA, [1234.5, -2.0]),  # another file may write the same numbers plainly
+        (["1.234", "-2"], COMMA, [1234.0, -2.0]),
         ([1234.5, -2.0], COMMA, [1234.5, -2.0]),  # and Parquet does
     ],
 )
@@ -94,7 +95,7 @@ def test_infinities_may_be_declared_missing_as_the_message_says() -> None:
 def test_types_that_cannot_be_values_are_refused(cells: list[Any], kind: str) -> None:
     with pytest.raises(Refusal, match="it holds") as refusal:
         of(cells, Column("a b", kind))
-    assert refusal.value.remedy == 'data.drop=["a b"]'
+    assert refusal.value.remedy == """'data.drop=["a b"]'"""
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_word_that_is_no_truth_value_stays_for_an_unknown_level() -> None:
             "",
             datetime(2020, 2, 29, 12),
         ),
-        ([time(13, 5, 7, 9), None], "", datetime(1970, 1, 1, 13, 5, 7)),
+        ([time(13, 5, 7, 9), None], "", datetime(1970, 1, 1, 13, 5, 7, 9)),
         (pl.Series([0, None], dtype=pl.Datetime("ns")), "", datetime(1970, 1, 1)),
     ],
 )

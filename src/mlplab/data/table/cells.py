@@ -72,7 +72,9 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
     if prefix or suffix:
         text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
     if thousands:
-        grouped = rf"^[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})*({re.escape(decimal)}\d*)?$"
+        # No group begins with 0: 0.125 is an eighth in any country.
+        whole = rf"(\d{{1,3}}|[1-9]\d{{0,2}}({re.escape(thousands)}\d{{3}})+)"
+        grouped = rf"^[+-]?{whole}({re.escape(decimal)}\d*)?$"
         plain = text.str.replace_all(thousands, "", literal=True)
         text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
     if decimal != ".":

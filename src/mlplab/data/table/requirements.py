@@ -107,6 +107,6 @@ def require_values(frame: pl.DataFrame, names: Sequence[str], cells: Callable[[s
         shown = ", ".join(repr(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
         raise Refusal(
             "every column must have a value in some row",
-            f"{counted(len(empty), 'column')} of the file {'has' if len(empty) == 1 else 'have'} none: {shown}",
+            f"all {counted(len(frame), 'row')} of {counted(len(empty), 'column')} are missing: {shown}",
             listed("data.drop", empty),
         )

@@ -47,8 +47,8 @@ def values(series: pl.Series, column: Column, missing_values: Sequence[str], fir
 def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int) -> pl.Series:
     if series.dtype == pl.String:
         numbers = as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
-        if numbers.null_count() > series.null_count() and column.decimal == "," and not column.thousands:
-            # Another file may write the same numbers with a point, which means nothing else here.
+        if numbers.null_count() > series.null_count() and column.decimal == "," and not _may_be_grouped(series):
+            # Another file may write the same numbers with a decimal point.
             plain = series.cast(pl.Float64, strict=False)
             numbers = plain if plain.null_count() == series.null_count() else numbers
         if numbers.null_count() > series.null_count():
@@ -63,6 +63,11 @@ def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], f
             listed("data.drop", [column.name]),
         )
     return series.cast(pl.Float64)
+
+
+def _may_be_grouped(text: pl.Series) -> bool:
+    """Whether the point of some cell may set off thousands, so that it is not surely a decimal one."""
+    return bool(text.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$").any())
 
 
 def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
