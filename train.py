@@ -1,6 +1,5 @@
 """Trains one network, or with -m a sweep of them. `python train.py --help` shows every choice."""
 
-import gc
 import sys
 from pathlib import Path
 
@@ -9,16 +8,14 @@ from omegaconf import DictConfig
 
 from mlplab.config.checks import check
 from mlplab.config.command_line import run_command, run_job
+from mlplab.config.words import quick_imports
 
 
 def train(config: DictConfig) -> float:
     """Checks the configuration, and only then imports what is needed to run it."""
     check(config)
-    gc.disable()  # the imports make many objects and no garbage: looking for some takes a second
-    from mlplab.training import train
-
-    gc.freeze()
-    gc.enable()
+    with quick_imports():
+        from mlplab.training import train
     return train(config)
 
 

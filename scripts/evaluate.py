@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -31,11 +31,12 @@ def main(settings: dict[str, Any]) -> None:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
-    from mlplab.config.resolvers import new_run_name
-    from mlplab.errors import Refusal
-    from mlplab.inference.evaluating import evaluate, write_evaluation
-    from mlplab.inference.trained import load_run
-    from mlplab.runs.summary import describe_metrics, shortest
+    with quick_imports():
+        from mlplab.config.resolvers import new_run_name
+        from mlplab.errors import Refusal
+        from mlplab.inference.evaluating import evaluate, write_evaluation
+        from mlplab.inference.trained import load_run
+        from mlplab.runs.summary import describe_metrics, shortest
 
     if settings["data.path"] is not None and settings["part"] != "test":
         raise Refusal("part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them")

@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 
@@ -35,9 +35,10 @@ def main(settings: dict[str, Any]) -> None:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
-    from mlplab.inference.exporting import export
-    from mlplab.inference.trained import load_run
-    from mlplab.runs.summary import shortest
+    with quick_imports():
+        from mlplab.inference.exporting import export
+        from mlplab.inference.trained import load_run
+        from mlplab.runs.summary import shortest
 
     made = export(
         load_run(settings["run"]),

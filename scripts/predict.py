@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, run_script
+from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -33,8 +33,9 @@ WORDS = {
 def main(settings: dict[str, Any]) -> None:
     find_run(settings["run"])
     require_file(settings["data.path"], "data.path")
-    from mlplab.inference.predicting import predict_file
-    from mlplab.inference.trained import load_run
+    with quick_imports():
+        from mlplab.inference.predicting import predict_file
+        from mlplab.inference.trained import load_run
 
     made = predict_file(
         load_run(settings["run"]),

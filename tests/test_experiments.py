@@ -42,6 +42,7 @@ def accuracies(jobs: list[tuple[list[str], dict[str, Any]]], key: str) -> dict[s
     return {value: result["test"].get("test/accuracy", 0.0) for value, (_, result) in zip(value_of, jobs, strict=True)}
 
 
+@pytest.mark.slow
 def test_zero_initialization_learns_nothing(root: Path, tmp_path: Path) -> None:
     reached = accuracies(run(root, tmp_path, "experiment=zero_initialization"), "model.initialization")
     assert reached.pop("zeros") == pytest.approx(0.1, abs=0.02)

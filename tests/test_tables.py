@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from mlplab.errors import Refusal
+from mlplab.training import train
 
 QUICK = ("trainer.max_epochs=2", "callbacks=minimal", "logger=none", "data=table")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -176,14 +177,24 @@ def lines(*text: str) -> Damage:
         (lines("a,b", *[f"{n},{n / 7}" for n in range(60)], "7,"), (), "data.drop_missing_target=true"),
     ],
 )
-def test_a_bad_file_is_one_line_and_leaves_nothing(
-    tmp_path: Path, root: Path, damage: Damage, more: tuple[str, ...], said: str
+def test_a_bad_file_is_refused_in_one_line(
+    make_config: Any, tmp_path: Path, damage: Damage, more: tuple[str, ...], said: str
 ) -> None:
     damage(tmp_path / "bad.csv")
-    command = [sys.executable, str(root / "train.py"), *QUICK, "data.path=bad.csv", "data.target=b", *more]
+    config = make_config(*QUICK, f"data.path={tmp_path}/bad.csv", "data.target=b", *more, f"paths.run={tmp_path}/run")
+    with pytest.raises(Refusal) as refusal:
+        train(config)
+    assert said in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_tells_it_and_leaves_nothing(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n3\n", encoding="utf-8")
+    command = [sys.executable, str(root / "train.py"), *QUICK, "data.path=bad.csv", "data.target=b"]
     done = subprocess.run([*command, f"paths.logs={tmp_path}/logs"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert done.stderr.startswith("train.py: every row of bad.csv must have 2 cells")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "logs").exists()
 

@@ -154,7 +154,12 @@ def test_a_table_is_predicted_as_by_the_run(
         assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(tmp_path)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+OFTEN = ("relu", "gelu")  # the others are run by the full tests
+
+
+@pytest.mark.parametrize(
+    "activation", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in ACTIVATIONS]
+)
 def test_every_activation_is_exported_to_onnx(tmp_path: Path, activation: str) -> None:
     options = {"activation": activation, "hidden_dims": [8]}
     run = load_run(save_run(tmp_path / "run", {"name": "iris"}, source=BUNDLED, **options))

@@ -34,35 +34,31 @@ def test_it_predicts_in_a_process_of_its_own(runs: Path, tmp_path: Path, process
     assert (found[:, 2:] - expected[:, 2:]).select(pl.all().abs().max()).max_horizontal().item() < 1e-6
 
 
-def test_killed_in_the_middle_of_a_large_file_it_leaves_nothing(tmp_path: Path, process: Process) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_killed_in_the_middle_of_a_large_file_it_leaves_nothing(
+    tmp_path: Path, process: Process, number: signal.Signals
+) -> None:
     rows = "50.5,red\n" * 600_000
     (tmp_path / "large.csv.gz").write_bytes(gzip.compress(f"length,colour\n{rows}".encode(), 1))
     houses(60).select("length", "colour", "binary").write_csv(tmp_path / "few.csv")
     options = {"path": str(tmp_path / "few.csv"), "target": "binary"}
     save_run(tmp_path / "run", options)
     words = (f"run={tmp_path / 'run'}", f"data.path={tmp_path / 'large.csv.gz'}", "out=out.csv", "proba=true")
-    begun = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        folder = tmp_path / number.name
-        (folder / "unpacked").mkdir(parents=True)
-        begun.append((number, folder, process("predict", *words, folder=folder, TMPDIR=str(folder / "unpacked"))))
-    for number, folder, running in begun:
-        for _ in range(1200):
-            if any(path.stat().st_size for path in folder.glob(".out.csv.*.tmp")) or running.poll() is not None:
-                break
-            time.sleep(0.05)
-        assert running.poll() is None, running.communicate()
-        assert any((folder / "unpacked").iterdir())
-        running.send_signal(number)
-    for number, folder, running in begun:
-        output, errors = running.communicate(timeout=60)
-        assert output == ""
-        if number is signal.SIGINT:
-            assert (running.returncode, errors) == (130, "predict.py: interrupted; nothing was written\n")
-        else:
-            assert (running.returncode, errors) == (143, "")
-        assert [path.name for path in folder.iterdir()] == ["unpacked"]
-        assert list((folder / "unpacked").iterdir()) == []
+    folder = tmp_path / "out"
+    (folder / "unpacked").mkdir(parents=True)
+    running = process("predict", *words, folder=folder, TMPDIR=str(folder / "unpacked"))
+    for _ in range(1200):
+        if any(path.stat().st_size for path in folder.glob(".out.csv.*.tmp")) or running.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert running.poll() is None, running.communicate()
+    assert any((folder / "unpacked").iterdir())
+    running.send_signal(number)
+    output, errors = running.communicate(timeout=60)
+    told = "predict.py: interrupted; nothing was written\n" if number is signal.SIGINT else ""
+    assert (running.returncode, output, errors) == (128 + number, "", told)
+    assert [path.name for path in folder.iterdir()] == ["unpacked"]
+    assert list((folder / "unpacked").iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run=a", "-h"]])

@@ -1,8 +1,10 @@
 """Scripts' command lines: `name=value` words, read as they are typed. Imports nothing heavy."""
 
+import gc
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,17 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
         if word.is_required and name not in seen:
             raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={word.example}")
     return settings
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """For importing what is heavy: it makes many objects and no garbage, and looking for some takes a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], help_text: str | None) -> int:

@@ -108,6 +108,8 @@ def test_numeric_is_said_and_refused_where_cells_are_none() -> None:
         (["1,234", "2,345"], {"decimal": ","}, (",", "")),
         (["1,234", "2,345"], {"decimal": "."}, (".", ",")),
         (["1.234.567", "1.000"], {}, (",", ".")),
+        (["1\u202f234,5", "1\u00a0000", "7"], {}, (",", " ")),
+        (["0,125", "1,250"], {}, (",", "")),
     ],
 )
 def test_decimal_marks_are_detected_or_said(cells: list[str], options: dict[str, Any], marks: tuple[str, str]) -> None:

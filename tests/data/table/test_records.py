@@ -121,6 +121,14 @@ def test_a_quote_that_is_not_closed_is_refused_with_its_line(
     assert "data.quote=none" in refusal.value.remedy
 
 
+def test_blanks_around_a_quote_that_goes_over_several_lines_do_no_harm(write: Write) -> None:
+    found = records(write('a,b\n1, "x\ny" \n"z\n" ,2\n'))
+    assert [(record.line, record.n_cells, record.plain) for record in found[1:]] == [
+        (2, 2, b'1,"x\ny "\r\n'),
+        (4, 2, b'"z\n ",2\r\n'),
+    ]
+
+
 def test_a_cell_beyond_all_bounds_is_refused_with_its_line(write: Write) -> None:
     with pytest.raises(Refusal, match=r"larger than field limit \(131072\), in line 2"):
         records(write('a,b\n"' + "x" * 200_000 + '\n",2\n'))

@@ -143,6 +143,30 @@ def test_a_test_file_may_be_written_in_another_way(write: Write) -> None:
     assert table(str(path), "y", test_path=str(other)).values["x"].to_list()[-2:] == [7.5, 8.5]
 
 
+def test_a_test_file_is_read_as_text_where_training_was(write: Write) -> None:
+    path = write(lines("code;y", *(f"0{n % 3}{'b' * (n % 2)};{'uv'[n % 2]}" for n in range(30))))
+    # Alone, this file's codes would be 1 and 2.
+    other = write(lines("code;y", "01;u", "02;v"))
+    dataset = table(str(path), "y", test_path=str(other))
+    assert dataset.values["code"].to_list()[-2:] == ["01", "02"]
+    assert set(dataset.values["code"].to_list()) == {"00", "00b", "01", "01b", "02", "02b"}
+
+
+def test_beside_decimal_commas_a_point_sets_off_thousands_in_the_target_and_in_a_test_file_too(write: Write) -> None:
+    path = write(lines("size;people;y", *(f"{n},5;{n}.{n}00;{n}.{n}50" for n in [*range(1, 10)] * 3)))
+    # Alone, this file's numbers would be 7.8 and 9.95.
+    other = write(lines("size;people;y", "1,5;7.800;9.950"))
+    dataset = table(str(path), "y", test_path=str(other), task="regression")
+    assert dataset.values["people"].to_list()[::27] == [1100.0, 7800.0]
+    assert dataset.targets[::27].tolist() == [1150.0, 9950.0]
+    # Where only the target has decimal commas, the same holds.
+    path = write(lines("people;y", *(f"{n}.{n}00;{n},5" for n in [*range(1, 10)] * 3)))
+    assert table(str(path), "y").values["people"][0] == 1100.0
+    # But it must fit every cell of a column.
+    path = write(lines("share;y", *(f"0.{n}00;{n},5" for n in [*range(1, 10)] * 3)))
+    assert table(str(path), "y").values["share"][0] == 0.1
+
+
 def test_files_without_names_go_together_by_position(write: Write) -> None:
     path, other = (
         write(lines(*rows(20, "{x},{c},{c}"))),
@@ -445,7 +469,7 @@ def columns_have_values(cells: list[tuple[str, str, float | None]]) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(
     cells=st.lists(st.tuples(WILD, WILD, NUMBER), min_size=8, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from([("comma", ","), ("semicolon", ";"), ("tab", "\t"), ("bar", "|"), ("blank", " ")]),
@@ -495,7 +519,7 @@ def test_wild_cells_are_read_as_they_were_written_by_training_and_by_prediction(
         assert again.equals(dataset.values[column.name], null_equal=True)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     cells=st.lists(st.tuples(TAME, WILD, NUMBER), min_size=10, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from(",;\t|"),
@@ -539,10 +563,15 @@ COLUMNS = {
     "days": st.dates().map(str).filter(lambda day: day > "1000"),
     "years": st.integers(1900, 2100).map(str),
     "zeros": st.sampled_from(["001", "002", "010"]),
+    "money": st.floats(0, 999).map(lambda number: f"${number:.2f}"),
+    "percent": st.integers(0, 100).map(lambda number: f"{number} %"),
+    "clock": st.times().map(lambda time: f"{time:%I:%M %p}"),
+    "comma": st.floats(-999, 999).map(lambda number: f"{number:.3f}".replace(".", ",")),
+    "grouped": st.integers(1000, 10**7).map(lambda number: f"{number:,}".replace(",", ".")),
 }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     data=st.data(),
     chosen=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4, unique=True),
@@ -559,20 +588,22 @@ def test_prediction_reads_the_values_that_training_read(
         ]
         for _ in range(12)
     ]
-    text = lines(",".join([*chosen, "y"]), *(",".join([*row, "uv"[n % 2]]) for n, row in enumerate(cells)))
+    text = lines(";".join([*chosen, "y"]), *(";".join([*row, "uv"[n % 2]]) for n, row in enumerate(cells)))
     path = write(text)
     categorical = [chosen[0]] if said else []
     refusal = refusal_of(lambda: table(str(path), "y", categorical=categorical))
     if refusal is not None:
         assert re.search("must have a value in some row|must be a number", refusal.must)
         return
-    dataset = table(str(path), "y", categorical=categorical)
+    # A test file with the same rows, and the blocks that prediction reads.
+    dataset = table(str(path), "y", categorical=categorical, test_path=str(write(text)))
     with text_file(path, TextOptions()) as file:
         (block,) = text_blocks(path, file)
     for column in dataset.columns:
         if column.is_feature:
-            again = values(block[column.name], column, ())
-            assert again.equals(dataset.values[column.name], null_equal=True), column
+            training = dataset.values[column.name][: len(cells)]
+            assert dataset.values[column.name][len(cells) :].equals(training, null_equal=True), column
+            assert values(block[column.name], column, ()).equals(training, null_equal=True), column
 
 
 NASTY = [
@@ -649,7 +680,7 @@ def test_random_bytes_are_read_or_refused(write: Write, content: bytes, options:
     is_read_or_refused(write(content), options)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(
     cells=st.lists(
         st.tuples(*[st.one_of(st.sampled_from(NASTY), st.sampled_from("pq"), st.floats().map(repr))] * 4),

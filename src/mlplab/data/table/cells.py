@@ -71,6 +71,8 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
     """Float64, null where a cell is no number; `prefix` and `suffix` may stand around it."""
     if prefix or suffix:
         text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
+    if thousands == " ":
+        text = text.str.replace_all(NARROW_BLANKS, " ")
     if thousands:
         # No group begins with 0: 0.125 is an eighth in any country.
         whole = rf"(\d{{1,3}}|[1-9]\d{{0,2}}({re.escape(thousands)}\d{{3}})+)"
@@ -82,8 +84,11 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
+NARROW_BLANKS = "[\u00a0\u202f]"
+"""That do not break a line, and set off thousands in French."""
+
 CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY)"
-AROUND = re.compile(rf"({CURRENCY})?\s*[+-]?\d[\d.,' ]*?(\s?%|\s?{CURRENCY}|\s[A-Za-zµ°²³/]{{1,5}})?")
+AROUND = re.compile(rf"({CURRENCY})?\s*[+-]?\d[\d.,' \u00a0\u202f]*?(\s?%|\s?{CURRENCY}|\s[A-Za-zµ°²³/]{{1,5}})?")
 """A number with a currency before or behind it, a percent sign, or a unit set off by a blank."""
 
 

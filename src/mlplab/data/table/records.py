@@ -53,7 +53,7 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
     )
     is_divided_alike = delimiter == target_delimiter
     may_be_plain = is_divided_alike and dialect.quote == target.quote
-    quoted_cell, plain_record = _patterns(delimiter)
+    quoted_cell, plain_record, padded_record = _patterns(delimiter)
     blanks = b" \r\n" if delimiter == b"\t" else b" \t\r\n"
     number = 0
     with file.path.open("rb") as source:
@@ -75,7 +75,7 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
                 lines = [line]
                 written = _cells(path, number, lines, source, dialect)
                 record = b"".join(lines)
-                if len(lines) > 1 and may_be_plain and not plain_record.fullmatch(record):
+                if len(lines) > 1 and may_be_plain and not padded_record.fullmatch(record):
                     # Readable, but only because one stray quote after another swallowed the lines between.
                     raise _unclosed(path, number)
                 if may_be_plain and plain_record.fullmatch(record):
@@ -85,11 +85,16 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
                 number += len(lines) - 1
 
 
-def _patterns(delimiter: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """A cell in quotes, and a whole record of cells that are in quotes or have none."""
+def _patterns(delimiter: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
+    """A cell in quotes; a record of cells that are in quotes or have none; the same with blanks around quotes."""
     quoted, mark = rb'"[^"]*+(?:""[^"]*+)*+"', re.escape(delimiter)
-    cell = rb'(?:%b|[^"%b\r\n]*+)' % (quoted, mark)
-    return re.compile(quoted), re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, mark, cell))
+    bare = rb'[^"%b\r\n]*+' % mark
+
+    def record_of(in_quotes: bytes) -> re.Pattern[bytes]:
+        cell = rb"(?:%b|%b)" % (in_quotes, bare)
+        return re.compile(rb"%b(?:%b%b)*+\r?\n?" % (cell, mark, cell))
+
+    return re.compile(quoted), record_of(quoted), record_of(rb" *+%b *+" % quoted)
 
 
 def _cells(path: Path, number: int, lines: list[bytes], source: Iterator[bytes], dialect: Dialect) -> list[str]:

@@ -1,6 +1,6 @@
 """From a file and what is said of it to a data set."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mlplab.data.table.columns import Column, understand
 from mlplab.data.table.dataset import TableDataset, TableOptions
 from mlplab.data.table.dialect import NAMELESS
 from mlplab.data.table.files import TextOptions
-from mlplab.data.table.reading import RawTable, Reading, fingerprint, is_parquet, read_table
+from mlplab.data.table.reading import Reading, fingerprint, is_parquet, read_table
 from mlplab.data.table.requirements import require_columns, require_named_columns, require_one_header, require_values
 from mlplab.data.table.split_rules import complete, split_rules
 from mlplab.data.table.target import Target, target_values, understand_target
@@ -86,9 +86,18 @@ def table(
     def cells(frame: pl.DataFrame, name: str) -> pl.Series:
         return present(frame[name], kept_of(name, keep_values), reading.missing_values)
 
-    def understood_as(name: str, series: pl.Series, decimal: str = decimal) -> Column:
+    def target_as(decimal: str) -> Target:
+        return understand_target(
+            cells(raw.frame, target),
+            task=task,
+            decimal=decimal,
+            prefers_comma=raw.prefers_comma,
+            kept=kept_of(target, keep_values),
+        )
+
+    def column_as(name: str, decimal: str) -> Column:
         return understand(
-            series,
+            cells(raw.frame, name),
             said=next((kind for kind in ("numeric", "categorical") if name in said[kind]), None),
             decimal=decimal,
             prefers_comma=raw.prefers_comma,
@@ -96,13 +105,7 @@ def table(
             kept=kept_of(name, keep_values),
         )
 
-    understood = understand_target(
-        cells(raw.frame, target),
-        task=task,
-        decimal=decimal,
-        prefers_comma=raw.prefers_comma,
-        kept=kept_of(target, keep_values),
-    )
+    understood = target_as(decimal)
     roles = {special[name]: text for name, text in (
         ("split_column", "says which part a row belongs to"), ("group_column", "keeps its groups together"),
     ) if name in special}  # fmt: skip
@@ -114,9 +117,12 @@ def table(
         if name in roles:
             columns.append(Column(name, "", reason=roles[name]))
             continue
-        columns.append(understood_as(name, cells(raw.frame, name)))
-    if decimal == "auto" and any(column.decimal == "," for column in columns):
-        raw, columns = _with_grouping_points(raw, columns, paths[0], reading, understood_as)
+        columns.append(column_as(name, decimal))
+    if decimal == "auto" and any(column.decimal == "," for column in (*columns, understood.column)):
+        grouped = {series.name: series for series in _with_grouping_points(raw.frame, paths[0], reading)}
+        raw = replace(raw, frame=raw.frame.with_columns(*grouped.values()))
+        columns = [column_as(c.name, ",") if c.is_feature and c.name in grouped else c for c in columns]
+        understood = target_as(",") if target in grouped else understood
     time = next((column for column in columns if column.name == special.get("time_column")), None)
     if time is not None and time.kind not in ("datetime", "numeric", "identifier"):
         raise Refusal(
@@ -136,8 +142,10 @@ def table(
         )
     files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, time, drop_missing_target)]
     if len(paths) > 1:
+        # Text where training had text, so that 1.234 and 007 mean the same in both.
+        alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
         other = read_table(
-            paths[1], reading, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
+            paths[1], alike, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
         )
         if target not in other.frame.columns:
             raise Refusal(
@@ -166,21 +174,14 @@ def table(
     )
 
 
-def _with_grouping_points(
-    raw: RawTable, columns: Sequence[Column], path: Path, reading: Reading, understood_as: Callable[..., Column]
-) -> tuple[RawTable, list[Column]]:
-    """In a file with decimal commas, 1.234 is more likely 1234: columns of which all cells can be that are taken so."""
-    doubtful = [column.name for column in columns if column.is_feature and raw.frame[column.name].dtype.is_float()]
+def _with_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> list[pl.Series]:
+    """In a file with decimal commas, 1.234 is more likely 1234: the columns of which all cells can be that, as text."""
+    doubtful = [series.name for series in frame if series.dtype.is_float()]
     if not doubtful or is_parquet(path):
-        return raw, list(columns)
-    text = read_table(path, replace(reading, decimal=","), known_names=raw.frame.columns).frame
-    changed = {}
-    for name in doubtful:
-        series = present(text[name], (), reading.missing_values)
-        if as_numbers(series, ",", ".").null_count() == series.null_count():
-            changed[name] = understood_as(name, series, ",")
-    frame = raw.frame.with_columns([text[name] for name in changed])
-    return replace(raw, frame=frame), [changed.get(column.name, column) for column in columns]
+        return []
+    text = read_table(path, replace(reading, decimal=","), known_names=frame.columns).frame
+    found = [present(text[name], (), reading.missing_values) for name in doubtful]
+    return [text[cells.name] for cells in found if as_numbers(cells, ",", ".").null_count() == cells.null_count()]
 
 
 @dataclass(frozen=True)
