@@ -185,6 +185,8 @@ def test_every_number_is_read_back_with_its_thousands_set_off(numbers: list[floa
         ("x", "%Y-%m-%d", None),
         ("2020-01-01", "%Q", None),
         ("2020-01-01", "%", None),
+        ("2020-01-01", "%M", None),  # polars refuses minutes without hours,
+        ("2020-01-01", "%T%s", None),  # and seconds without them
     ],
 )
 def test_text_as_moments(text: str, date_format: str, moment: datetime | None) -> None:

@@ -58,6 +58,11 @@ def test_prose_with_blanks_does_not_pass_for_cells() -> None:
     assert detect_dialect(lines(text)).delimiter == ","
 
 
+def test_blanks_are_even_by_chance_where_something_else_divides_most_lines() -> None:
+    names = ["first name,last name", *["Ann Bee,Cid Dee"] * 8, "Ann Bee,Cid,E Dee"]
+    assert detect_dialect([f"{line}\n" for line in names]).delimiter == ","
+
+
 def test_several_blanks_are_one_delimiter_and_those_at_the_ends_of_a_line_none() -> None:
     dialect = detect_dialect(lines("  a    b\n 1   2  \n3 4\n"))
     assert dialect.delimiter == " "
@@ -87,6 +92,7 @@ def test_single_quotes_are_detected() -> None:
         "a,b\n',x\nx,y\n',x\nx,y\n",
         "a,b\n\"it's, 'so'\",1\nz,2\n",
         "a,b\n'tis,1\n'twas,2\n",
+        "a,b,c,d\n1,2,3,4\nx,',,u\nx,',,v\n",  # by single quotes the last two would be one of four cells
     ],
 )
 def test_apostrophes_do_not_pass_for_quotes(text: str) -> None:

@@ -131,6 +131,14 @@ def test_an_encoding_that_the_file_does_not_have_is_refused(write: Write, said: 
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"), [("utf-8-sig", "utf-8"), ("utf-16", "utf-16-le"), ("utf-32", "utf-32-le")]
+)
+def test_a_byte_order_mark_is_no_text_whatever_encoding_is_said(write: Write, written: str, said: str) -> None:
+    content = TEXT.encode(written)
+    assert decoded(write(content), content, said, is_whole=True) == TEXT
+
+
 def test_text_that_ends_within_a_character_is_refused(write: Write) -> None:
     path = write(TEXT.encode("utf-16") + b"a")
     with pytest.raises(Refusal, match=r"is no utf-16: .*truncated"):

@@ -1,6 +1,5 @@
 """Cells as they are written: which are missing, which are numbers, which are dates."""
 
-import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str
 def _spellings(marker: str) -> list[str]:
     """A marker that is a number also with a decimal comma, and if it is whole with and without decimals."""
     number = _number(marker)
-    if number is None or not math.isfinite(number):
+    if number is None:
         return [marker]
     decimals = ["", ".0", ".00", ",0", ",00"] if number % 1 == 0 else []
     return [marker, marker.replace(".", ","), *(f"{number:.0f}{rest}" for rest in decimals)]
