@@ -213,7 +213,8 @@ def peak_memory(root: Path, logs: Path, path: Path) -> int:
     command = [sys.executable, str(root / "train.py"), *words, f"paths.logs={logs}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
+    process.returncode = os.waitstatus_to_exitcode(status)  # Popen itself has not waited for it
+    assert process.returncode == 0
     return usage.ru_maxrss * 1024
 
 

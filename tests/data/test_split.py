@@ -265,6 +265,9 @@ def test_of_the_orders_of_the_groups_one_that_keeps_the_shares_of_classes_is_tak
 def test_groups_may_be_as_few_as_the_parts_and_no_fewer() -> None:
     result = split(ruled(numbers(30), groups=np.repeat([5, 7, 9], 10)))
     assert sorted(len(rows) for rows in parts(result)) == [10, 10, 10]
+    # The two groups that come nearest to the test part's 16 rows would leave none for training.
+    result = split(ruled(numbers(30), groups=np.repeat([5, 7, 9], 10)), 0.3, 0.55)
+    assert sorted(len(rows) for rows in parts(result)) == [10, 10, 10]
     with pytest.raises(Refusal, match=r"at least 3 groups, one for each part, however: data\.group_column has 2"):
         split(ruled(numbers(30), groups=np.repeat([5, 7], 15)))
 

@@ -74,7 +74,9 @@ def test_other_names_make_no_identifier(name: str) -> None:
     assert column(list(range(20)), name).kind == "numeric"
 
 
-@pytest.mark.parametrize("cells", [[*range(19), 0], [*range(9)], [n + 0.5 for n in range(20)]])
+@pytest.mark.parametrize(
+    "cells", [[*range(19), 0], [*range(9)], [n + 0.5 for n in range(20)], [f"{n},5" for n in range(20)]]
+)
 def test_numbers_that_repeat_are_few_or_are_not_whole_make_no_identifier(cells: list[Any]) -> None:
     assert column(cells, "id").kind == "numeric"
 
@@ -139,6 +141,7 @@ def test_a_few_cells_that_are_no_numbers_are_refused(n_bad: int) -> None:
 def test_codes_that_are_mostly_numbers_are_levels_where_they_are_few() -> None:
     assert column(["1", "2", "3", "3b"] * 10).kind == "categorical"
     assert column(["0", "1", "2", "3+"] * 10).kind == "categorical"
+    assert column(["1", "2", "3", "4", "5", "3b"] * 10).kind == "categorical"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_single_quotes_are_detected() -> None:
         "a,b\n',x\nx,y\n',x\nx,y\n",
         "a,b\n\"it's, 'so'\",1\nz,2\n",
         "a,b\n'tis,1\n'twas,2\n",
-        "a,b,c,d\n1,2,3,4\nx,',,u\nx,',,v\n",  # by single quotes the last two would be one of four cells
+        "a,b,c,d\nx,x,1,u\n',x,,v\n',x',,u\n",  # by single quotes the last two would be one of four cells
     ],
 )
 def test_apostrophes_do_not_pass_for_quotes(text: str) -> None:

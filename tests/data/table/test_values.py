@@ -76,6 +76,18 @@ def test_the_largest_numbers_of_32_bits_are_taken() -> None:
     assert of([LARGEST_FLOAT32, -LARGEST_FLOAT32], NUMERIC) == [LARGEST_FLOAT32, -LARGEST_FLOAT32]
 
 
+def test_a_decimal_point_beside_decimal_commas_is_taken_only_where_it_cannot_set_off_thousands() -> None:
+    column = Column("c", "numeric", ",")
+    assert of(["1.5", "2.25", "0.125"], column) == [1.5, 2.25, 0.125]
+    with pytest.raises(Refusal, match=r"2 of 2 cells are not, the first is '1\.500'"):
+        of(["1.500", "2.25"], column)
+
+
+@pytest.mark.parametrize("cell", ["-200", "-2e2", "-200.000", "-0200"])
+def test_a_number_that_means_missing_does_so_in_any_spelling(cell: str) -> None:
+    assert of([cell, "1.5"], NUMERIC, ("-200",)) == [None, 1.5]
+
+
 def test_infinities_may_be_declared_missing_as_the_message_says() -> None:
     assert of([1.0, math.inf, -math.inf], NUMERIC, ("inf", "-inf")) == [1.0, None, None]
     assert of(["1", "inf", "-inf"], NUMERIC, ("inf", "-inf")) == [1.0, None, None]

@@ -137,7 +137,7 @@ def table(
     if not any(column.name not in roles for column in features):
         raise Refusal(
             f"{paths[0].name} must have a feature beside the target",
-            f"none of its {counted(len(columns), 'other column')} is one",
+            f"none of {counted(len(columns), 'other column')} is one",
             "data.categorical=[…] for columns that were taken for text, or fewer in data.drop",
         )
     files = [_file_rows(raw.frame, paths[0], features, understood, reading, special, time, drop_missing_target)]
