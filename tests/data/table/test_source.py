@@ -229,6 +229,17 @@ def test_times_decide_what_is_tested_and_are_a_feature_only_as_dates(write: Writ
     assert days[split.train].max() < days[split.val].min() <= days[split.val].max() < days[split.test].min()
 
 
+def test_a_date_that_decides_the_split_is_no_feature_where_it_is_dropped(write: Write) -> None:
+    path = str(
+        write(lines("day,x,y", *(f"2024-{n % 12 + 1:02}-{n % 28 + 1:02},{n % 7},{n % 5}.5" for n in range(100))))
+    )
+    module = DataModule(lambda: table(path, "y", time_column="day", drop=["day"]))
+    module.setup()
+    assert module.task.feature_names == ("x",)
+    assert module.description.columns[0].use == "says what comes later"
+    assert module.read()[0].split_rules.times is not None
+
+
 def test_numbers_that_name_the_rows_may_be_the_times(write: Write) -> None:
     path = write(lines("id,x,y", *rows(30, "{n},{x},{c}")))
     times = table(str(path), "y", time_column="id").split_rules.times

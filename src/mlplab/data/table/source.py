@@ -130,8 +130,9 @@ def table(
             f"{time.name!r} holds {time.kind} cells",
             "data.date_format=… with the form that they are written in, such as '%d/%m/%y'",
         )
-    if time is not None and time.kind != "datetime":
+    if time is not None and (time.kind != "datetime" or time.name in said["drop"]):
         roles[time.name] = "says what comes later"
+    if time is not None and time.kind != "datetime":
         time = replace(time, kind="numeric")
     features = [column for column in columns if column.is_feature]
     if not any(column.name not in roles for column in features):
