@@ -190,7 +190,7 @@ def test_a_refusal_is_one_line_and_2(run: Callable[..., int], capsys: Any) -> No
     assert capsys.readouterr() == ("", "do.py: it must be this, however: that; try: this\n")
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/root/run"), OSError(36, "too long", "a")])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "logs/run"), OSError(36, "too long", "a")])
 def test_what_the_operating_system_refuses_is_one_line_and_2(
     run: Callable[..., int], capsys: Any, error: OSError
 ) -> None:
