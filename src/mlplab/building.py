@@ -28,6 +28,7 @@ from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.randomness import derive_seed, seed_generators
+from mlplab.resumable_loop import use_resumable_loops
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 
 SMALL_NETWORK = 2_000_000
@@ -194,6 +195,7 @@ def build_trainer(
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
+    use_resumable_loops(trainer)
     use_lean_loop(trainer)
     return trainer
 

@@ -28,6 +28,14 @@ class RunFailed(RuntimeError):
     """A run that began and did not reach its end, through no mistake of the configuration (it diverged, say)."""
 
 
+class Diverged(RunFailed):
+    """A run whose loss or gradient was no longer a number. In a search such a point is infeasible."""
+
+
+class UpdateSkipped(Exception):
+    """The update in hand is not to be made: raised between its gradient and itself, and caught around it."""
+
+
 class RunStopped(BaseException):
     """A run that ended early because it was asked to, by a signal.
 

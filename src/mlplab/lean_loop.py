@@ -6,7 +6,7 @@ that serve several devices, precisions and optimizers. `LeanEpochLoop` makes the
 leaving out those to empty hooks, where one device, full precision and one optimizer make that possible. Elsewhere
 it steps aside and Lightning's loop does the work. A test holds the two against each other, bit for bit.
 
-The class that it replaces is private to Lightning, which is why pyproject.toml admits one minor version only.
+The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
 import inspect
@@ -16,12 +16,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
+
+from mlplab.resumable_loop import ResumableEpochLoop
 
 HOOKS = (
     "on_train_batch_start",
@@ -45,12 +46,12 @@ TAKEN_OVER = (
 
 
 def use_lean_loop(trainer: pl.Trainer) -> None:
-    """Puts the lean loop in the place of Lightning's; to be called before `Trainer.fit`."""
+    """Puts the lean loop in the place of the one that is there; to be called before `Trainer.fit`."""
     loop = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
 
 
-class LeanEpochLoop(_TrainingEpochLoop):
+class LeanEpochLoop(ResumableEpochLoop):
     """Runs the mini-batches of an epoch, with the least overhead that keeps Lightning's semantics."""
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
@@ -78,17 +79,9 @@ class LeanEpochLoop(_TrainingEpochLoop):
             and len(inspect.signature(module.training_step).parameters) == 2
         )
 
-    stop_requested = False
-    """Set from outside, in any process: all of several processes stop together before their next step."""
-
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """One mini-batch, as `_TrainingEpochLoop.advance`."""
-        strategy = self.trainer.strategy
-        if self.trainer.world_size > 1 and strategy.reduce_boolean_decision(self.stop_requested, all=False):
-            self.stop_requested = self.trainer.should_stop = True
-            self.trainer.fit_loop.min_epochs = 0
-            raise StopIteration
-        if self.restarting or not self._is_lean:
+        if not self._is_lean:
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False

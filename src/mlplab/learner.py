@@ -1,5 +1,6 @@
 """The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 
+from mlplab.errors import UpdateSkipped
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import build_scores
@@ -98,7 +100,9 @@ class Learner(pl.LightningModule):
                 self._seed_step(epoch, batch_idx)
                 return optimizer_closure()
 
-        optimizer.step(closure=closure)
+        # A skipped update counts as a step, so that schedules and the seeds of steps stay where they were.
+        with contextlib.suppress(UpdateSkipped):
+            optimizer.step(closure=closure)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
         features, targets = batch

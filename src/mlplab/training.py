@@ -3,46 +3,56 @@
 import logging
 import math
 import os
-import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
 from mlplab.callbacks import Checkpoints, Divergence, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration, log_final_metrics
 from mlplab.runs.interruption import Interruption, stop_on_signal
-from mlplab.runs.recording import recorded, write_manifest
-from mlplab.runs.summary import describe_after, describe_before
+from mlplab.runs.recording import add_to_manifest, recorded, write_manifest
+from mlplab.runs.resuming import Saved, newest_checkpoint, rewind_logs
+from mlplab.runs.summary import describe_after, describe_before, shortest
 
 log = logging.getLogger("mlplab")
 
+COPIES = 12
+"""Times the size of the network that its files take: three of weights, two moments and the best weights each."""
 
-def train(config: DictConfig) -> float:
+ROOM_FOR_LOGS = 5_000_000
+"""Bytes beside the checkpoints."""
+
+
+def train(config: DictConfig, *, resume: bool = False) -> float:
     """Runs what the configuration says, and returns the best value of `monitor`.
 
     Everything that can be refused is refused before the run directory is claimed. What the run learns and what
     becomes of it is in that directory.
 
+    Args:
+        config: as conf/ composes it.
+        resume: whether the run in `paths.run` goes on, from its newest checkpoint.
+
     Raises:
         Refusal: the configuration cannot be run.
-        RunFailed: a single run diverged. In a sweep the value is NaN instead, and the next job begins.
-        RunStopped: Ctrl-C; what was reached is saved.
+        RunFailed: it diverged (`Diverged`), or memory or the disk ran out.
+        RunStopped: by a signal; what was reached is saved.
     """
     check(config)
     _quiet()
@@ -54,27 +64,38 @@ def train(config: DictConfig) -> float:
     loggers = build_loggers(config)
     trainer = build_trainer(config, [*build_callbacks(config), Status(directory)], loggers, data, learner)
     if not _is_first_process():
-        _follow(trainer, learner, data)
+        _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 
-    directory.claim()
-    with recorded(directory):
-        write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+    weights = sum(parameter.nbytes for parameter in learner.model.parameters())
+    room = COPIES * weights + ROOM_FOR_LOGS
+    directory.reopen(room) if resume else directory.claim(room)
+    with recorded(directory), stop_on_signal() as interruption:
+        saved = _go_on(config, directory, data, loggers) if resume else None
+        if not resume:
+            write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
         if data.description is not None:
             write_json(directory.path / "data.json", data.description.as_dict())
             for warning in data.description.warnings:
                 log.warning(warning)
         print(describe_before(data, learner.model, directory.path), flush=True)
-        log_configuration(loggers, config)
+        if saved is None:
+            log_configuration(loggers, config)
 
         directory.begin_phase("fit")
-        with stop_on_signal(trainer) as interruption:
-            _fit(trainer, learner, data)
-        ended = why_it_ended(trainer, interruption)
+        divergence = _fit(trainer, learner, data, saved, interruption)
+        checkpoints = _find(trainer, Checkpoints)
+        if checkpoints is not None:
+            directory.add_seconds("checkpoints", checkpoints.seconds)
+        if divergence is not None and config.on_divergence == "raise":
+            raise divergence
+        ended = str(divergence).partition("; try")[0] if divergence else why_it_ended(trainer, interruption)
 
         directory.begin_phase("test")
-        validation_metrics = _validation_of_best(trainer, learner, data, interruption.received is not None)
-        test_metrics = {} if interruption.received else _test_best(trainer, learner, data)
+        is_interrupted = interruption.received is not None
+        with _memory(data):
+            validation_metrics = _validation_of_best(trainer, learner, data, is_interrupted)
+            test_metrics = {} if is_interrupted else _test_best(trainer, learner, data)
         result = _result(config, trainer, ended, validation_metrics, test_metrics)
         write_json(directory.path / "result.json", result)
         log_final_metrics(loggers, config, directory.tensorboard, result)
@@ -84,34 +105,93 @@ def train(config: DictConfig) -> float:
 
         if interruption.received:
             reached = f"epoch {trainer.current_epoch}, step {trainer.global_step}"
-            raise RunStopped(f"stopped by {interruption.name} in {reached}; all of it is saved", interruption.status)
+            message = f"stopped by {interruption.name} in {reached}; all of it is saved"
+            raise RunStopped(f"{message}; resume={shortest(directory.path)} goes on", interruption.status)
         if ended.startswith("diverged"):
-            message = f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
-            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-                directory.end("failed", message)
-                log.warning(message)
-                print(message, file=sys.stderr, flush=True)
-                return math.nan
-            raise RunFailed(message)
+            raise divergence or Diverged(f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1")
         directory.end("finished", ended)
     return result["objective"] if result["objective"] is not None else math.nan
 
 
-def _fit(trainer: pl.Trainer, learner: Learner, data: DataModule) -> None:
+def _go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
+    """What the run goes on from, with its logs as they were then; says what is not as it was.
+
+    Raises:
+        Refusal: the data have changed, or no checkpoint is whole.
+    """
+    saved = newest_checkpoint(directory.checkpoints)
+    if saved is not None:
+        then = saved.content["mlplab"].get("data", {}).get("fingerprint")
+        if then != data.fingerprint:
+            raise Refusal(
+                "a run must go on with the data that it was started with", f"{data.name} has changed", "a new run"
+            )
+    said = [f"damaged, and passed over: {problem}" for problem in (saved.damaged if saved else ())]
+    if directory.taken_over is not None:
+        said.append(f"the directory was in use by {directory.taken_over}, which has died")
+    differing = add_to_manifest(directory, config, int(saved.content["global_step"]) if saved else 0)
+    if differing:
+        said.append(f"not bit for bit what an uninterrupted run gives, perhaps: {'; '.join(differing)}")
+    for warning in said:
+        log.warning(warning)
+        print(f"warning {warning}")
+    where = "its beginning: no checkpoint had been written" if saved is None else (
+        f"{shortest(saved.path)}, epoch {saved.content['epoch'] + 1}, step {saved.content['global_step']}"
+    )  # fmt: skip
+    log.info(f"goes on from {where}")
+    print(f"resume  from {where}")
+    rewind_logs(loggers, saved)
+    if saved is None:
+        (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
+    return saved
+
+
+def _fit(
+    trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
+) -> Diverged | None:
+    """Trains, and returns what made the run diverge, if it did."""
     try:
-        trainer.fit(learner, data)
+        with interruption.finishing_the_step(trainer), _memory(data):
+            trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data
         reason = " ".join(str(error).split())
         raise Refusal("trainer must be given flags that fit the data", reason, "trainer=auto") from error
+    except Diverged as divergence:
+        return divergence
+    return None
 
 
-def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule) -> None:
+def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
     """What a process other than the first does: it trains along, and writes nothing."""
-    with stop_on_signal(trainer):
-        trainer.fit(learner, data)
-    if not trainer.fit_loop.epoch_loop.stop_requested:  # see LeanEpochLoop
-        _validation_of_best(trainer, learner, data, interrupted=False)
-        _test_best(trainer, learner, data)
+    with stop_on_signal(is_first_process=False) as interruption:
+        if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
+            _validation_of_best(trainer, learner, data, interrupted=False)
+            _test_best(trainer, learner, data)
+
+
+@contextmanager
+def _memory(data: DataModule) -> Iterator[None]:
+    """Within it, running out of memory is told with what the run takes it for.
+
+    Raises:
+        RunFailed: with the size of a batch.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+        if not (isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)):
+            raise
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RunFailed(
+            f"a batch must fit into memory, however: data.batch_size={data.batch_size} ran out of it "
+            f"({reason.strip()}); try: data.batch_size={_smaller(data)}, or a smaller model"
+        ) from error
+
+
+def _smaller(data: DataModule) -> int:
+    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    return max(1, rows // 4)
 
 
 def _is_first_process() -> bool:
@@ -140,9 +220,7 @@ def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
 
 def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
     """The reason that training ended, in words of the field."""
-    divergence, early_stopping = _find(trainer, Divergence), _find(trainer, EarlyStopping)
-    if divergence is not None and divergence.reason:
-        return f"diverged: {divergence.reason}"
+    early_stopping = _find(trainer, EarlyStopping)
     reason = None if early_stopping is None else early_stopping.stopping_reason
     if reason == EarlyStoppingReason.NON_FINITE_METRIC:
         return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch + 1}"
@@ -192,7 +270,7 @@ def _result(
     validation_metrics: dict[str, float],
     test_metrics: dict[str, float],
 ) -> dict[str, Any]:
-    checkpoints = _find(trainer, Checkpoints)
+    checkpoints, divergence = _find(trainer, Checkpoints), _find(trainer, Divergence)
     has_best = checkpoints is not None and checkpoints.best_epoch is not None
     return {
         "objective": validation_metrics.get(config.monitor),
@@ -201,6 +279,7 @@ def _result(
         "ended": ended,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
+        "skipped_steps": divergence.skipped if divergence is not None else 0,
         "best_epoch": checkpoints.best_epoch if has_best else None,
         "best_step": checkpoints.best_step if has_best else None,
         "validation": validation_metrics,

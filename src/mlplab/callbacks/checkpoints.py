@@ -1,4 +1,4 @@
-"""Keeps the best and the last state of a run, as checkpoints/best.ckpt and last.ckpt."""
+"""Keeps the best and the last state of a run, as checkpoints/best.ckpt, last.ckpt and previous.ckpt."""
 
 import math
 import time
@@ -7,34 +7,62 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning import __version__
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
+
+from mlplab.resumable_loop import loop_of
+
+MOST = 0.03
+"""Share of the time that may go into writing checkpoints: where one takes long, they are written less often."""
+
+STEPS_BETWEEN_AGREEMENTS = 100
+"""Several processes agree on whether to write; asking at every step would cost more than the step."""
 
 
 class Checkpoints(Checkpoint):
     """The best state is copied in memory; files are written by the clock, and at the end.
 
     A file costs milliseconds, a copy in memory microseconds: with epochs of a few milliseconds, writing each
-    improvement would take longer than learning it.
+    improvement would take longer than learning it. The end of an epoch is preferred; in the middle of one, files
+    are written when they are overdue by as much again.
+
+    last.ckpt holds everything that the run needs to go on, the best state too: the file alone decides where it
+    goes on from, whatever had been written beside it. previous.ckpt is the last.ckpt before it.
 
     Args:
-        directory: where the two files go.
+        directory: where the files go.
         monitor: the validation value that decides which state is best.
         mode: `min` or `max`.
-        every_seconds: how long a run may go on between two writings.
+        every_seconds: how long a run may go on between two writings; 0 writes after every step.
+        every_n_epochs: writes after this many epochs too, however short they are; null goes by the clock alone.
+
+    Attributes:
+        seconds: spent on writing.
     """
 
-    def __init__(self, directory: str, monitor: str, mode: str, every_seconds: float = 30.0) -> None:
+    def __init__(
+        self, directory: str, monitor: str, mode: str, every_seconds: float = 30.0, every_n_epochs: int | None = None
+    ) -> None:
         self.directory = Path(directory)
         self.monitor, self.mode = monitor, mode
-        self.every_seconds = every_seconds
+        self.every_seconds, self.every_n_epochs = every_seconds, every_n_epochs
         self.best_score = math.inf if mode == "min" else -math.inf
         self.best_epoch: int | None = None
         self.best_step: int | None = None
         self.best_metrics: dict[str, float] = {}
         self.best_weights: dict[str, Tensor] | None = None
+        self.seconds = 0.0
+        self._cost = 0.0
         self._best_is_written = True
+        self._last_writing = time.monotonic()
+        self._metrics: dict[str, Tensor] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, pl_module, stopping)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer._logger_connector._callback_metrics.update(self._metrics)
         self._last_writing = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,38 +78,95 @@ class Checkpoints(Checkpoint):
                 self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
                 self.best_weights = {name: v.detach().clone() for name, v in pl_module.state_dict().items()}
                 self._best_is_written = False
-        # All processes must take part in writing, so the first one's clock decides for all.
-        due = time.monotonic() - self._last_writing >= self.every_seconds
-        if trainer.strategy.broadcast(due) if trainer.world_size > 1 else due:
+
+    def _at_rest(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
+        if stopping or self._is_due(trainer):
             self._write(trainer, pl_module)
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        loop = loop_of(trainer)
+        is_within_epoch = loop.is_within_epoch
+        waited = time.monotonic() - self._last_writing
+        wait = max(self.every_seconds, self._cost / MOST if self.every_seconds else 0.0)
+        due = waited >= (2 * wait if is_within_epoch else wait)
+        if not is_within_epoch and self.every_n_epochs:
+            due = due or loop.n_epochs_done % self.every_n_epochs == 0
+        if trainer.world_size == 1:
+            return due
+        # All processes must take part in writing, so the first one's clock decides for all.
+        if is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
+            return False
+        return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # Raised between two steps; any other exception may leave an update half made.
-        if isinstance(exception, SIGTERMException):
-            self._write(trainer, pl_module)
+        # The state of an exception may be half of an update; the best one is a copy.
+        if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
+            self._write_best(trainer, pl_module)
 
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._best_is_written:
-            content: dict[str, Any] = {
-                "state_dict": self.best_weights,
-                "epoch": self.best_epoch,
-                "global_step": self.best_step,
-                "metrics": self.best_metrics,
-                "pytorch-lightning_version": __version__,
-            }
-            pl_module.on_save_checkpoint(content)
-            trainer.strategy.save_checkpoint(content, self.directory / "best.ckpt")
-            self._best_is_written = True
+        began = time.monotonic()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            write_held = getattr(callback, "write_held", None)
+            if write_held is not None:  # so that what it holds is in the logs, which the checkpoint says the length of
+                write_held(trainer)
+        self._write_best(trainer, pl_module)
         trainer.save_checkpoint(self.directory / "last.ckpt")
         self._last_writing = time.monotonic()
+        self._cost = self._last_writing - began
+        self.seconds += self._cost
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "best_score": self.best_score,
-            "best_epoch": self.best_epoch,
-            "best_step": self.best_step,
-            "best_metrics": self.best_metrics,
+    def _write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._best_is_written:
+            return
+        content: dict[str, Any] = {
+            "state_dict": self.best_weights,
+            "epoch": self.best_epoch,
+            "global_step": self.best_step,
+            "metrics": self.best_metrics,
+            "pytorch-lightning_version": __version__,
         }
+        pl_module.on_save_checkpoint(content)
+        trainer.strategy.save_checkpoint(content, self.directory / "best.ckpt")
+        self._best_is_written = True
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["resume"] = {
+            "best": {
+                "score": self.best_score,
+                "epoch": self.best_epoch,
+                "step": self.best_step,
+                "metrics": self.best_metrics,
+                "weights": self.best_weights,
+            },
+            # By which an early stop or a plateau schedule may yet go in this epoch.
+            "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
+            "should_stop": _must_stop(trainer),
+            "logs": {
+                type(logger).__name__: logger.position() for logger in trainer.loggers if hasattr(logger, "position")
+            },
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        saved = checkpoint["resume"]
+        best = saved["best"]
+        self.best_score, self.best_epoch, self.best_step = best["score"], best["epoch"], best["step"]
+        self.best_metrics, self.best_weights = best["metrics"], best["weights"]
+        self._best_is_written = self.best_weights is None  # best.ckpt may be older or newer than this
+        self._metrics = saved["metrics"]
+        trainer.should_stop = bool(saved["should_stop"])
+
+
+def _must_stop(trainer: pl.Trainer) -> bool:
+    """Whether the end has been decided on, by more than a limit of time, which may be raised."""
+    if not trainer.should_stop:
+        return False
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stopped_early = any(isinstance(c, EarlyStopping) and c.stopping_reason.value for c in callbacks)
+    return stopped_early or not any(isinstance(callback, Timer) for callback in callbacks)

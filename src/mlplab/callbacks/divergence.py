@@ -1,28 +1,108 @@
-"""Ends a run whose loss is no longer a number."""
+"""Keeps an update that is no number from the weights."""
 
+import logging
 import math
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import LBFGS, Optimizer
+
+from mlplab.errors import Diverged, UpdateSkipped
+
+log = logging.getLogger("mlplab")
+
+ADVICE = "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
+
+MOST_SKIPPED = 100
+"""Updates in a row that may be skipped: weights that give no number for any batch learn nothing more."""
 
 
 class Divergence(Callback):
-    """Looks at the epoch's training loss, and ends the run when it is infinite or not a number.
+    """Looks at the loss and the gradient before every update, and lets none through that is not finite.
 
     Args:
-        monitor: the validation value that is watched as well.
+        monitor: the validation value that is looked at as well, once validated.
+        action: `stop` ends the training, and judges the best state; `skip` passes over the update, and goes on;
+            `raise` lets the error through at once.
+
+    Attributes:
+        skipped: updates that were passed over.
     """
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
-        self.reason: str | None = None
+    def __init__(self, monitor: str, action: str = "stop") -> None:
+        self.monitor, self.action = monitor, action
+        self.skipped = 0
+        self._in_a_row = 0
+        self._looked_at_step = -1
+        self._loss: Tensor | None = None
+        self._flags: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name in ("train/loss", self.monitor):
-            value = trainer.callback_metrics.get(name)
-            if value is not None and not math.isfinite(float(value)):
-                self.reason = (
-                    f"{name} is {float(value)} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-                )
-                trainer.should_stop = True
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self._loss = loss
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return  # in 16 bits gradients do overflow, and the scaler passes over such updates itself
+        if isinstance(optimizer, LBFGS):
+            # A line search may look further than where numbers end; it begins where the weights stand.
+            if self._looked_at_step == trainer.global_step:
                 return
+            self._looked_at_step = trainer.global_step
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self._are_finite(gradients) and (trainer.world_size > 1 or self._loss_is_finite(trainer)):
+            self._in_a_row = 0
+            return
+        what = self._describe(trainer, gradients)
+        if self.action == "skip" and self._in_a_row < MOST_SKIPPED:
+            self._in_a_row += 1
+            self.skipped += 1
+            log.warning(f"skipped an update: {what}")
+            raise UpdateSkipped
+        if self.action == "skip":
+            what = f"{what}, after {MOST_SKIPPED} skipped updates in a row"
+        raise Diverged(f"diverged: {what}; {ADVICE}")
+
+    def _are_finite(self, gradients: list[Tensor]) -> bool:
+        """One pass over all of them, 4 µs where their norm takes 20: as a gradient scaler does, with a scale of 1."""
+        if not gradients:
+            return True
+        device = gradients[0].device
+        if device not in self._flags:
+            self._flags[device] = (torch.zeros(1, device=device), torch.ones(1, device=device))
+        found, one = self._flags[device]
+        found.zero_()
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
+        return not found.item()
+
+    def _loss_is_finite(self, trainer: pl.Trainer) -> bool:
+        return self._loss is None or math.isfinite(self._loss.item())
+
+    def _describe(self, trainer: pl.Trainer, gradients: list[Tensor]) -> str:
+        loss = math.nan if self._loss is None else self._loss.item() * trainer.accumulate_grad_batches
+        norm = get_total_norm(gradients).item()
+        return (
+            f"loss {loss:g} and gradient norm {norm:g} in epoch {trainer.current_epoch + 1}, "
+            f"step {trainer.global_step + 1}"
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Of an update that was finite and far too large: the weights are there, and what they give is no number.
+        value = trainer.callback_metrics.get(self.monitor)
+        if trainer.state.fn != "fit" or self.action == "skip" or value is None or math.isfinite(float(value)):
+            return
+        raise Diverged(
+            f"diverged: {self.monitor} is {float(value):g} in epoch {trainer.current_epoch + 1}, "
+            f"step {trainer.global_step}; {ADVICE}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]

@@ -36,6 +36,10 @@ class GradientNorms(Callback):
         self._logged.append((step, torch.stack([norm.to(pl_module.device) for norm in norms])))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.write_held(trainer)
+
+    def write_held(self, trainer: pl.Trainer) -> None:
+        """Gives the loggers the norms that have waited for the end of the epoch."""
         if not self._logged:
             return
         steps, norms = zip(*self._logged, strict=True)

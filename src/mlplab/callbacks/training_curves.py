@@ -46,7 +46,7 @@ class TrainingCurves(Callback):
             self._last_step = step
             self._logged.append((step, loss, self._rate))
             if len(self._logged) >= STEPS_HELD:
-                self._write_steps(trainer)
+                self.write_held(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._losses:
@@ -55,12 +55,24 @@ class TrainingCurves(Callback):
                 # The rows of the whole batch: the loss of each process is scaled so that their mean is the batch's.
                 rows = trainer.strategy.reduce(rows.to(pl_module.device), reduce_op="sum").cpu()
             losses = torch.stack(self._losses).to("cpu", torch.float64)
-            mean = torch.dot(losses, rows) / rows.sum()
+            learned = losses.isfinite()  # what is not has been skipped, and counted
+            mean = torch.dot(losses[learned], rows[learned]) / rows[learned].sum()
             pl_module.log("train/loss", mean.to(torch.float32), sync_dist=trainer.world_size > 1)
-        self._write_steps(trainer)
+        self.write_held(trainer)
         self._losses, self._rows = [], []
 
-    def _write_steps(self, trainer: pl.Trainer) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """The part of an epoch that has been done; what is held for the logs has been written before."""
+        losses = torch.stack(self._losses).cpu() if self._losses else torch.empty(0)
+        return {"losses": losses, "rows": torch.tensor(self._rows), "last_step": self._last_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._losses = list(state_dict["losses"].unbind())
+        self._rows = state_dict["rows"].tolist()
+        self._last_step = state_dict["last_step"]
+
+    def write_held(self, trainer: pl.Trainer) -> None:
+        """Gives the loggers the steps that have waited for the end of the epoch."""
         if not self._logged:
             return
         steps, losses, rates = zip(*self._logged, strict=True)

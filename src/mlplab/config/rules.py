@@ -72,6 +72,8 @@ def optional(rule: Rule) -> Rule:
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "mode": one_of(("min", "max"), "min"),
+    "on_divergence": one_of(("stop", "skip", "raise"), "stop"),
+    "trust": SWITCH,
     "data.batch_size": Rule(
         lambda v: v == "full" or (_is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
@@ -116,6 +118,7 @@ RULES: dict[str, Rule] = {
     ),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
+    "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),

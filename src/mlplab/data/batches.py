@@ -1,6 +1,7 @@
 """Mini-batches of tensors in memory."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ class Batches:
 
     Under several processes B is the size of the whole batch: each process takes its own share of every batch,
     in the same global order, so that the run follows the same path on any number of them.
+
+    Attributes:
+        first_batch: where the next epoch begins; the one after it begins at 0 again.
 
     Args:
         features: (N, F).
@@ -37,25 +41,27 @@ class Batches:
         self.batch_size = batch_size
         self.order = order
         self.rank, self.world_size = rank, world_size
+        self.first_batch = 0
 
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        first, self.first_batch = self.first_batch, 0
         if self.order is None or self.batch_size >= len(self.targets):
             # The order within a batch changes nothing but rounding.
-            yield from self._in_place()
+            yield from self._in_place(first)
             return
         features, targets = self.features, self.targets
-        for rows in torch.split(self.order(), self.batch_size):
+        for rows in torch.split(self.order(), self.batch_size)[first:]:
             if self.world_size > 1:
                 rows = rows.tensor_split(self.world_size)[self.rank]
             yield features.index_select(0, rows), targets.index_select(0, rows)
 
-    def _in_place(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _in_place(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.batch_size
         whole = zip(torch.split(self.features, size), torch.split(self.targets, size), strict=True)
-        for features, targets in whole:
+        for features, targets in islice(whole, first, None):
             if self.world_size > 1:
                 features = features.tensor_split(self.world_size)[self.rank]
                 targets = targets.tensor_split(self.world_size)[self.rank]

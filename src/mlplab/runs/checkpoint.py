@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read as data alone, and enough to rebuild what they hold."""
 
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunFailed
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
+from mlplab.runs.directory import in_megabytes
 from mlplab.runs.files import write_atomically
 from mlplab.task import Task
 
@@ -21,15 +23,55 @@ FORMAT = 1
 """Of the card. A reader refuses what it does not know."""
 
 
+PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
+"""What a checkpoint may hold besides tensors and containers: what PyTorch reads with `weights_only=True`."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's way to write and read checkpoints, made safe against crashes and against what is read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        """Writes the file whole or not at all; of last.ckpt, the one before stays as previous.ckpt.
+
+        Raises:
+            RunFailed: the disk is full, or something in it could not be read back as data.
+        """
+        path = Path(path)
+        _require_plain(checkpoint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
+        try:
+            write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
+        except (OSError, RuntimeError) as error:  # PyTorch tells of a full disk by the latter
+            free = in_megabytes(shutil.disk_usage(path.parent).free)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise RunFailed(
+                f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
+                f"{free} free; the one before it is as it was; try: freeing some, then resume={path.parent.parent}"
+            ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(Path(path))
+
+
+def _require_plain(content: Any, place: str = "checkpoint") -> None:
+    """Refuses what could be written, and then not be read without running code.
+
+    Raises:
+        RunFailed: with the place of it.
+    """
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            _require_plain(name, place)
+            _require_plain(value, f"{place}[{name!r}]")
+    elif isinstance(content, list | tuple | set):
+        for value in content:
+            _require_plain(value, place)
+    elif type(content) not in PLAIN and not isinstance(content, Tensor):
+        raise RunFailed(
+            f"a checkpoint must hold plain data only, however: {place} is {type(content).__name__}; try: a "
+            "state_dict() of tensors, numbers, strings, lists and dicts"
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """The directory of a run: claimed by one run alone, and saying at any moment what state the run is in."""
 
+import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
-from mlplab.runs.files import write_json
+from mlplab.runs.files import remove_temporary_files, write_json
+from mlplab.runs.lock import Lock, require_free
+
+LOCK = ".lock"
 
 
 class RunDirectory:
@@ -25,38 +30,78 @@ class RunDirectory:
         self.figures = self.path / "figures"
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
+        self._lock = Lock(self.path / LOCK)
 
-    def claim(self) -> None:
+    def claim(self, room: int = 0) -> None:
         """Makes the directory this run's own.
 
         The claim is the creation of status.json, which the operating system grants to one process only.
 
+        Args:
+            room: bytes that the disk must have free.
+
         Raises:
-            Refusal: another run has claimed it, or it cannot be written to.
+            Refusal: another run has claimed it, it cannot be written to, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+                require_free(self._lock.path)
                 raise FileExistsError
+            require_room(self.path, room)
+            self._lock.acquire()
             os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
             self.figures.mkdir(exist_ok=True)
+            self.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
         except FileExistsError:
             has_run = (self.path / "status.json").exists()
             given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
             raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
         except OSError as error:
-            raise Refusal(
-                "the run's directory must be writable",
-                f"{self.path}: {error.strerror}",
-                "paths.logs=SOMEWHERE_ELSE",
-            ) from None
-        self.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
+            self.release()
+            for name in ("status.json", LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            raise _not_writable(self.path, error) from None
+
+    def reopen(self, room: int = 0) -> None:
+        """Makes the directory of a run this process's, so that the run can go on.
+
+        Raises:
+            Refusal: another process has it, or it cannot be written to.
+        """
+        try:
+            last = self._lock.acquire()
+            require_room(self.path, room)
+            for folder in (self.path, self.checkpoints):
+                folder.mkdir(exist_ok=True)
+                remove_temporary_files(folder)
+            self.figures.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _not_writable(self.path, error) from None
+        if last is not None:
+            self.taken_over = f"process {last.get('process')} on {last.get('host')}"
+        self._status = read_status(self.path)
+        self._status.pop("ended", None)
+        resumed = self._status.get("resumed", 0)
+        self.update(state="running", process=os.getpid(), reason=None, resumed=resumed + 1)
+
+    taken_over: str | None = None
+    """The process that died while the directory was its own."""
+
+    def release(self) -> None:
+        """Lets other processes have the directory."""
+        self._lock.release()
 
     def update(self, **changes: Any) -> None:
         """Changes status.json; what is not named stays as it was."""
         self._status.update(changes, updated=_now())
         write_json(self.path / "status.json", self._status)
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Adds to the seconds of a part of the run; written with the next change."""
+        known: dict[str, float] = self._status.setdefault("seconds", {})
+        known[name] = round(known.get(name, 0.0) + seconds, 3)
 
     def begin_phase(self, name: str) -> None:
         """Ends the phase that was on and starts another; their seconds are in status.json."""
@@ -66,14 +111,72 @@ class RunDirectory:
     def end_phase(self) -> None:
         if self._phase is not None:
             name, began = self._phase
-            seconds: dict[str, float] = self._status.setdefault("seconds", {})
-            seconds[name] = round(time.perf_counter() - began, 3)
+            self.add_seconds(name, time.perf_counter() - began)
             self._phase = None
 
     def end(self, state: str, reason: str) -> None:
         """Says how it ended: `finished`, `failed` or `stopped`, and why."""
         self.end_phase()
-        self.update(state=state, reason=reason, ended=_now())
+        try:
+            self.update(state=state, reason=reason, ended=_now())
+        except OSError:
+            # A full disk has no room for a new file, but the old one has its place.
+            content = json.dumps(self._status, indent=2) + "\n"
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:
+                file.write(content)
+                file.truncate()
+        self.release()
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """What status.json says of a run; read as data, and whole or refused.
+
+    Raises:
+        Refusal: there is none, or it is not what a run writes.
+    """
+    path = directory / "status.json"
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+        seconds = status.get("seconds", {})
+        if not (
+            isinstance(status.get("state"), str)
+            and isinstance(status.get("resumed", 0), int)
+            and isinstance(seconds, dict)
+            and all(isinstance(value, int | float) for value in seconds.values())
+        ):
+            raise ValueError("its values are not those of a run")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        if path.is_file() and path.stat().st_size == 0:  # the process died between the first two things it did
+            return {"state": "running"}
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Refusal(
+            "the directory of a run must have its status.json", f"{path}: {reason}", "the directory of another run"
+        ) from None
+    return status  # type: ignore[no-any-return]
+
+
+def require_room(directory: Path, room: int) -> None:
+    """Refuses a disk without room for what a run writes, before it begins.
+
+    Raises:
+        Refusal: with how much there is.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < room:
+        raise Refusal(
+            "the disk must have room for the run's checkpoints",
+            f"{directory} has {in_megabytes(free)} free of about {in_megabytes(room)} that they take",
+            "freeing some, or paths.logs=SOMEWHERE_ELSE",
+        )
+
+
+def in_megabytes(n_bytes: int) -> str:
+    """`12.3 MB`."""
+    return f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _not_writable(path: Path, error: OSError) -> Refusal:
+    return Refusal("the run's directory must be writable", f"{path}: {error.strerror}", "paths.logs=SOMEWHERE_ELSE")
 
 
 def _now() -> str:

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], *, replace: bool = True) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], object], *, replace: bool = True, keep: Path | None = None
+) -> None:
     """Lets `write` fill a temporary file beside `path`, and then puts it in its place.
 
     Flushed to the disk before it is renamed: after a crash there is the old file or the new one, never a part.
     Raises what `write` raises; the old file is then untouched and the temporary one gone. Without `replace` a file
-    that is there, or has come in the meantime, stays: FileExistsError.
+    that is there, or has come in the meantime, stays: FileExistsError. The old file stays under the name `keep`,
+    where that is given, and at every moment there is a whole one under `path` or under `keep`.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary = _temporary(path)
     # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            _keep(path, keep)
         if replace:
             temporary.replace(path)
         else:
@@ -34,6 +39,27 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, replace: bo
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+
+
+def remove_temporary_files(directory: Path) -> None:
+    """Takes away what a process that was killed has left half-written; only for whoever alone writes there."""
+    for leftover in directory.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _keep(path: Path, keep: Path) -> None:
+    """Gives the file a second name, which it keeps when the first goes to another."""
+    link = _temporary(keep)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links
+        path.replace(keep)
+    else:
+        link.replace(keep)
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:

@@ -1,12 +1,14 @@
 """What a run was made of: enough to say later whether another is the same."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,53 @@ def describe_environment(root: Path) -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
     }
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run, as data; empty where there is none that can be read."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("resumed", []), list):
+        return {}
+    return manifest
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two environments can make the last bits of a result differ, a line each.
+
+    Both are as `describe_environment` gives them; of `then` anything may be missing.
+    """
+    compared = {
+        "machine": ("hardware", "host"),
+        "processor": ("hardware", "processor"),
+        "GPUs": ("hardware", "gpus"),
+        "threads": ("threads",),
+        "commit": ("git", "commit"),
+        "changed files since the commit": ("git", "dirty"),
+        **{name: ("versions", name) for name in now["versions"]},
+    }
+    lines = []
+    for name, keys in compared.items():
+        before, after = _at(then, keys), _at(now, keys)
+        if before != after:
+            lines.append(f"{name}: {_shown(before)} then, {_shown(after)} now")
+    return lines
+
+
+def _at(content: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else str(value)
 
 
 def _version(package: str) -> str | None:

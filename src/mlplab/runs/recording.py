@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -11,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_json
-from mlplab.runs.manifest import describe_environment
+from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.manifest import describe_environment, differences, read_manifest
 
 log = logging.getLogger("mlplab")
 
@@ -33,8 +35,8 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except RunStopped as stopped:
         directory.end("stopped", str(stopped))
         raise
-    except KeyboardInterrupt:
-        directory.end("stopped", "Ctrl-C, before anything was saved")
+    except KeyboardInterrupt:  # outside the main thread
+        directory.end("stopped", "Ctrl-C")
         raise
     except (RunFailed, Refusal) as failed:
         log.error(str(failed))
@@ -48,15 +50,21 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+        directory.release()
 
 
 def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> None:
     """Saves what was asked (.hydra/) and what it is made of (manifest.json)."""
-    root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+    asked = directory.path / ".hydra"
+    asked.mkdir(exist_ok=True)
+    _save(config, asked / "config.yaml")
+    if HydraConfig.initialized():  # not when called from a notebook or a test
+        _save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
+        _save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
     write_json(
         directory.path / "manifest.json",
         {
-            **describe_environment(root),
+            **environment(),
             "seed": config.seed,
             "data": {
                 "name": data.name,
@@ -66,9 +74,24 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
             "parameters": n_parameters,
         },
     )
-    asked = directory.path / ".hydra"
-    asked.mkdir(exist_ok=True)
-    OmegaConf.save(config, asked / "config.yaml")
-    if HydraConfig.initialized():  # not when called from a notebook or a test
-        OmegaConf.save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
-        OmegaConf.save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
+
+
+def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
+    """Notes that a run goes on, from which step and under what; returns what differs from its beginning."""
+    manifest = read_manifest(directory.path)
+    now = environment()
+    differing = differences(manifest, now)
+    manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
+    write_json(directory.path / "manifest.json", manifest)
+    _save(config, directory.path / ".hydra" / "config.yaml")
+    return differing
+
+
+def environment() -> dict[str, Any]:
+    """Command, code, versions and hardware of this process."""
+    return describe_environment(Path(OmegaConf.create({"root": "${project_root:}"}).root))
+
+
+def _save(content: Any, path: Path) -> None:
+    """As it was written: values from the environment stay `${oc.env:…}`."""
+    write_atomically(path, lambda temporary: OmegaConf.save(content, temporary))

@@ -1,7 +1,10 @@
 """TensorBoard's event files, written when there is something to read."""
 
+import os
+import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,6 +25,37 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
         self.every_seconds = every_seconds
         self._last_flush = time.monotonic()
+
+    def position(self) -> dict[str, int]:
+        """How long each event file is by now, with all that has been logged in it: name → bytes."""
+        if self._experiment is not None and self._experiment.all_writers:
+            self._experiment.flush()
+        sizes = {}
+        for path in self._event_files():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                sizes[path.name] = file.seek(0, os.SEEK_END)
+        return sizes
+
+    def rewind(self, position: Mapping[str, int] | None, step: int) -> None:
+        """Takes away what was logged after `position`, so that going on from there draws every curve once.
+
+        Args:
+            position: as it was when the checkpoint was written; None for a beginning.
+            step: of the checkpoint; a TensorBoard that is open forgets the points after it.
+        """
+        for path in self._event_files():
+            size = (position or {}).get(path.name)
+            if size is None:
+                path.unlink()
+            elif path.stat().st_size > size:
+                os.truncate(path, size)
+        shutil.rmtree(Path(self.log_dir) / "final", ignore_errors=True)
+        if step:
+            self._kwargs["purge_step"] = step + 1
+
+    def _event_files(self) -> list[Path]:
+        return sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

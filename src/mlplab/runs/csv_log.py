@@ -1,0 +1,74 @@
+"""The metrics as a CSV file, which a run that goes on continues."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from mlplab.runs.files import write_atomically
+
+
+class ResumableCSVLogger(CSVLogger):
+    """Lightning's logger, but for deleting what is there when it begins.
+
+    Args:
+        directory: of metrics.csv.
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(save_dir=directory, name="", version="")
+
+    @property
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _Writer(log_dir=self.log_dir)
+        return self._experiment
+
+    def position(self) -> int:
+        """How many rows the file has by now, with all that has been logged in it."""
+        if self._experiment is not None:
+            self.save()
+        return len(_read(self._path))
+
+    def rewind(self, position: int | None, step: int) -> None:
+        """Keeps the first `position` rows (None keeps none), so that going on from there gives every row once."""
+        if self._path.is_file():
+            rows = _read(self._path)[: position or 0]
+            _write(self._path, list(rows[0]) if rows else [], rows)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+
+
+class _Writer(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        rows = _read(Path(self.metrics_file_path))
+        self.metrics_keys = list(rows[0]) if rows else []
+        if not rows:
+            Path(self.metrics_file_path).unlink(missing_ok=True)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        _write(path, fieldnames, _read(path))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    def fill(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=header)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, fill)
