@@ -1,6 +1,7 @@
 """Trains one network, or with -m a sweep of them. `python train.py --help` shows every choice."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -11,12 +12,12 @@ from mlplab.config.command_line import run_command, run_job
 from mlplab.config.words import quick_imports
 
 
-def train(config: DictConfig) -> float:
+def train(config: DictConfig, *, resume: bool = False) -> float:
     """Checks the configuration, and only then imports what is needed to run it."""
     check(config)
     with quick_imports():
         from mlplab.training import train
-    return train(config)
+    return train(config, resume=resume)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -26,4 +27,4 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, root=Path(__file__).resolve().parent))
+    sys.exit(run_command(main, partial(train, resume=True), root=Path(__file__).resolve().parent))

@@ -131,12 +131,12 @@ def _go_on(config: DictConfig, directory: RunDirectory, data: DataModule, logger
         said.append(f"the directory was in use by {directory.taken_over}, which has died")
     differing = add_to_manifest(directory, config, int(saved.content["global_step"]) if saved else 0)
     if differing:
-        said.append(f"not bit for bit what an uninterrupted run gives, perhaps: {'; '.join(differing)}")
+        said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
     for warning in said:
         log.warning(warning)
         print(f"warning {warning}")
     where = "its beginning: no checkpoint had been written" if saved is None else (
-        f"{shortest(saved.path)}, epoch {saved.content['epoch'] + 1}, step {saved.content['global_step']}"
+        f"{shortest(saved.path)}, step {saved.content['global_step']}"
     )  # fmt: skip
     log.info(f"goes on from {where}")
     print(f"resume  from {where}")
@@ -209,6 +209,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
+    # A run that goes on without some of what watched it.
+    warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
     # Of a run that diverges, which says so itself.
     warnings.filterwarnings("ignore", message=".*Encountered `nan` values in tensor.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")

@@ -22,6 +22,7 @@ from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.runs.resume_command import resumed_config, resumes
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -29,11 +30,12 @@ OPTIONAL_GROUPS = ("experiment", "debug")
 """Groups of which nothing need be chosen."""
 
 
-def run_command(main: Callable[[], None], root: Path) -> int:
+def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
     """Runs a function that `hydra.main` has decorated, and returns the exit status of the process.
 
     Args:
         main: composes the configuration and runs it.
+        resume: lets the run of a configuration go on.
         root: the project, where conf/ lies.
     """
     # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
@@ -47,6 +49,11 @@ def run_command(main: Callable[[], None], root: Path) -> int:
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     try:
+        if resumes(sys.argv[1:]):
+            config = resumed_config(sys.argv[1:], root / "conf")
+            if config is not None:
+                run_job(resume, config)
+            return 0
         if is_sweep:
             check_sweep(overrides, root / "conf")
         main()

@@ -1,0 +1,151 @@
+"""The configuration of a run that is there, read back as data. Imports nothing heavy.
+
+Whoever made the directory of a run has written its configuration, and a configuration names code. So it is followed
+only as far as conf/, which is one's own, names the same code in the same place.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import Refusal
+
+LARGEST = 1_000_000
+"""Bytes of a configuration; those of conf/ have 5,000."""
+
+MOST_VALUES = 20_000
+"""Values of a configuration, as they stand there after aliases have been followed."""
+
+RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
+"""Names that may stand in `${NAME:…}` of a configuration that was received: they tell nothing, and run nothing."""
+
+WRITING = ("callbacks", "logger")
+"""Groups whose texts say where files go, and to which servers."""
+
+_REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
+_RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
+
+
+def require_run(path: Path, key: str) -> Path:
+    """The absolute directory of a run that has begun.
+
+    Args:
+        path: what was given for it.
+        key: the name it was given for, in messages.
+
+    Raises:
+        Refusal: there is none; with the nearest name.
+    """
+    if not path.is_dir():
+        folder = path.parent
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        near = nearest_name(path.name, names)
+        given = f"{path} is a file" if path.is_file() else f"there is no {path}"
+        raise Refusal(
+            f"{key} must be the directory of a run", given, f"{key}={folder / near if near else 'logs/runs/NAME'}"
+        )
+    if not (path / ".hydra" / "config.yaml").is_file():
+        given = f"{path} has no .hydra/config.yaml"
+        if (path / "status.json").is_file():
+            given += ", for the run ended before it had begun"
+        raise Refusal(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
+    return path.absolute()
+
+
+def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
+    """The configuration of a run.
+
+    Args:
+        directory: of the run.
+        conf: one's own conf/, whose names of code are followed.
+        trust: whether all are.
+
+    Raises:
+        Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, untrusted.
+    """
+    path = directory / ".hydra" / "config.yaml"
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        config = OmegaConf.load(path)
+        if not isinstance(config, DictConfig):
+            raise ValueError(f"it holds a {type(plain).__name__}")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise Refusal("a run must have a configuration", f"{path}: {reason}", "another run") from None
+    if not trust:
+        _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
+        OmegaConf.update(config, "paths.logs", str(directory.parents[1]), force_add=True)
+    OmegaConf.update(config, "paths.run", str(directory), force_add=True)
+    return config
+
+
+def _require_known(plain: Any, path: Path, conf: Path) -> None:
+    known = _texts_of(conf)
+    remedy = "trust=true, if you know what it does: it would be executed"
+    for place, value in _walk(plain):
+        name = ".".join(place)
+        if place[-1:] == ("_target_",) and value not in known.get(place[0], set()):
+            raise Refusal(
+                "the configuration of a run must name only code that conf/ names in the same place",
+                f"{path}: {name}={value!r}",
+                remedy,
+            )
+        if place[0] in WRITING and isinstance(value, str) and value not in known[place[0]]:
+            raise Refusal(
+                "the configuration of a run must write only where conf/ says", f"{path}: {name}={value!r}",
+                "trust=true, if you know what is written there",
+            )  # fmt: skip
+        for text in (value, *place):
+            if isinstance(text, str) and not _is_harmless(text):
+                raise Refusal(
+                    "the configuration of a run must read nothing but itself",
+                    f"{path}: {name}={value!r}",
+                    "trust=true, if you know what it reads",
+                )
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether all that stands in `${…}` refers to the configuration, or to what tells nothing."""
+    rest = _RESOLVER.sub("", _REFERENCE.sub("", text))
+    return "${" not in rest
+
+
+def _texts_of(conf: Path) -> dict[str, set[Any]]:
+    """The texts in conf/, among them the names of code: the group that they stand in → texts."""
+    texts: dict[str, set[Any]] = {group: set() for group in WRITING}
+    for path in sorted(conf.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        group = path.relative_to(conf).parts[0] if path.parent != conf else None
+        if re.search(r"^#\s*@package\s+_global_", text, re.MULTILINE):
+            group = None
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError:
+            continue  # Hydra says what is wrong with it, where it is chosen
+        for place, value in _walk(content):
+            if place and isinstance(value, str):
+                texts.setdefault(group or place[0], set()).add(value)
+    return texts
+
+
+def _walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All values that are no containers, with the names that lead to them."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _walk(value, (*place, str(name)))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _walk(value, (*place, str(number)))
+    else:
+        yield place, node

@@ -1,0 +1,190 @@
+"""What `train.py resume=…` is to run, found out before anything heavy is imported."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
+from mlplab.config.rules import shown
+from mlplab.config.suggestions import nearest_key
+from mlplab.errors import Refusal
+from mlplab.runs.directory import LOCK, read_status
+from mlplab.runs.lock import require_free
+from mlplab.runs.received import read_config, require_run
+
+FREE = (
+    "logger",
+    "on_divergence",
+    "callbacks.figures",
+    "callbacks.gradient_norms",
+    "callbacks.histograms",
+    "callbacks.progress",
+    "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs",
+    "trainer.accelerator",
+    "trainer.detect_anomaly",
+    "trainer.log_every_n_steps",
+    "trainer.max_time",
+    "trainer.profiler",
+    "trainer.threads",
+)
+"""What may be changed where a run goes on: it does not decide what is learned. trainer.max_epochs may grow."""
+
+ABSENT = object()
+
+
+def resumes(words: Sequence[str]) -> bool:
+    """Whether a command line asks for a run to go on."""
+    return any(word.startswith("resume=") and word != "resume=null" for word in words)
+
+
+def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
+    """The configuration that a run goes on with; None where it has finished and nothing is left to do.
+
+    Args:
+        words: of the command line.
+        conf: the project's.
+
+    Raises:
+        Refusal: there is no such run, it is going on elsewhere, or what it learns would change.
+    """
+    flags = [word for word in words if word.startswith("-")]
+    if flags:
+        raise Refusal("resume must go on with a single run", f"resume=… with {flags[0]}", "one run, without it")
+    if "LOCAL_RANK" in os.environ:  # Lightning tells the processes that it starts where Hydra is to write
+        words = [word for word in words if not word.startswith("hydra.")]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        overrides = OverridesParser.create().parse_overrides(list(words))
+        given = {override.key_or_group: override for override in overrides}
+        directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
+        trust = given.pop("trust").value() if "trust" in given else False
+        if not isinstance(trust, bool):
+            raise Refusal("trust must be true or false", f"trust={trust}", "trust=false")
+        if "LOCAL_RANK" not in os.environ:
+            require_free(directory / LOCK)
+        config = read_config(directory, conf, trust=trust)
+        if trust:
+            print(f"trust   code that {directory / '.hydra' / 'config.yaml'} names will be executed")
+        before = OmegaConf.to_container(config, resolve=False)
+        for override in given.values():
+            _change(config, override)
+    _require_same_lesson(_flat(before), _flat(OmegaConf.to_container(config, resolve=False)), directory)
+    _set_hydra_config(directory)
+    status = read_status(directory)
+    if status["state"] == "finished" and not _can_go_on(config, status, before):
+        print(f"the run has finished ({status.get('reason')}): nothing is left to do")
+        return None
+    return config
+
+
+def _change(config: DictConfig, override: Override) -> None:
+    """Applies a word of the command line to a configuration that has been composed before."""
+    key, word = override.key_or_group, override.input_line or override.key_or_group
+    if override.is_delete() or override.is_sweep_override() or key.startswith("hydra"):
+        raise Refusal("a run that goes on must be given plain values", word, "a new run")
+    value = override.value()
+    if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
+        value = compose("config", [f"{key}={value}"])[key]
+    else:
+        keys = [*_flat(OmegaConf.to_container(config, resolve=False)), *config]
+        is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
+        if not is_known and not override.is_add() and not override.is_force_add():
+            near = nearest_key(key, [str(known) for known in keys])
+            remedy = f"{near}={shown(value)}" if near else "resume=… alone"
+            raise Refusal("a name on the command line must be one of the run's configuration", word, remedy)
+    with open_dict(config):
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+
+
+def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
+    """Refuses changes of what is learned.
+
+    Raises:
+        Refusal: with each of them.
+    """
+    changed = {
+        key: (before.get(key, ABSENT), after.get(key, ABSENT))
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, ABSENT) != after.get(key, ABSENT) and not key.startswith(("paths.", "trust", "resume"))
+    }
+    changed = {k: v for k, v in changed.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
+    old, new = changed.pop("trainer.max_epochs", (None, None))
+    if changed:
+        given = ", ".join(f"{key}={_shown(now)} instead of {_shown(then)}" for key, (then, now) in changed.items())
+        raise Refusal(
+            "a run that goes on must learn what it was started to learn",
+            given,
+            f"resume={directory} alone, or a new run",
+        )
+    if new is None or new is old:
+        return
+    if not isinstance(new, int) or (new != -1 and (old in (-1, None) or new < old)):
+        raise Refusal(
+            "trainer.max_epochs must not shrink where a run goes on",
+            f"trainer.max_epochs={_shown(new)} instead of {_shown(old)}",
+            f"trainer.max_epochs={_shown(old)}",
+        )
+    if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
+        raise Refusal(
+            f"scheduler={after['scheduler.name']} must keep the number of epochs that it is laid out over",
+            f"trainer.max_epochs={_shown(new)} instead of {_shown(old)}",
+            f"trainer.max_epochs={_shown(old)}, or a new run",
+        )
+
+
+def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bool:
+    """Whether a run that has finished has been given more to do.
+
+    Raises:
+        Refusal: it has, and it ended for another reason.
+    """
+    old, new = before["trainer"].get("max_epochs"), config.trainer.max_epochs
+    if old == new:
+        return status.get("reason") == "time limit"
+    if status.get("reason") != "epoch limit":
+        raise Refusal(
+            "a finished run that is given more epochs must have ended by their limit",
+            f"it ended: {status.get('reason')}",
+            "a new run, with another callbacks.early_stopping.patience for example",
+        )
+    return True
+
+
+def _set_hydra_config(directory: Path) -> None:
+    """What Hydra would know: of its own file only the names of the choices are read."""
+    setup_globals()
+    path = directory / ".hydra" / "hydra.yaml"
+    choices: Any = {}
+    if path.is_file():
+        choices = OmegaConf.select(OmegaConf.load(path), "hydra.runtime.choices", default={})
+        choices = {str(group): choice for group, choice in choices.items() if isinstance(choice, str)}
+    hydra = OmegaConf.structured(HydraConf)
+    hydra.mode = "RUN"
+    hydra.run.dir = str(directory)
+    hydra.job.name = "train"
+    hydra.runtime.cwd = os.getcwd()
+    hydra.runtime.output_dir = str(directory)
+    hydra.runtime.choices = choices
+    HydraConfig.instance().set_config(OmegaConf.create({"hydra": hydra}))
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted keys → values that are no dicts."""
+    if not isinstance(node, dict):
+        return {prefix.removesuffix("."): node}
+    return {key: value for name, part in node.items() for key, value in _flat(part, f"{prefix}{name}.").items()}
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is ABSENT else shown(value)

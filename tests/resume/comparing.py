@@ -1,0 +1,65 @@
+"""Whether two runs ended alike, to the last bit."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
+from torch import Tensor
+
+
+def difference(one: Path, other: Path) -> str:
+    """The first thing in which two runs differ; empty where nothing does."""
+    for name in ("last", "best"):
+        contents = [torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other)]
+        for content in contents:
+            content.get("resume", {}).pop("logs", None)  # names of files
+        found = _difference(*contents, f"{name}.ckpt")
+        if found:
+            return found
+    results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
+    return _difference(*results, "result.json") or _difference(curves(one), curves(other), "curves")
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, Any]]]:
+    """All that the event files of a run hold, as it stands there: tag → (step, value) of each point."""
+    points: dict[str, list[tuple[int, Any]]] = {}
+    for path in sorted((run / "tensorboard").glob("events.out.tfevents.*"), key=lambda path: path.name):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.tag == "config/text_summary":
+                    continue
+                content = tensor_util.make_ndarray(value.tensor).tolist()
+                points.setdefault(value.tag, []).append((event.step, content))
+    return {tag: sorted(found, key=lambda point: point[0]) for tag, found in points.items()}
+
+
+def doubled(run: Path) -> dict[str, list[int]]:
+    """Steps that a curve of a run has more than once."""
+    steps = {tag: [step for step, _ in points] for tag, points in curves(run).items()}
+    return {tag: found for tag, found in steps.items() if len(found) != len(set(found))}
+
+
+def _difference(one: Any, other: Any, place: str) -> str:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        same = one.shape == other.shape and one.dtype == other.dtype and torch.equal(_bits(one), _bits(other))
+        return "" if same else f"{place}: {one} and {other}"
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if list(one) != list(other) and set(one) != set(other):
+            return f"{place}: {sorted(map(str, set(one) ^ set(other)))} in one alone"
+        return next((found for key in one if (found := _difference(one[key], other[key], f"{place}[{key!r}]"))), "")
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        if len(one) != len(other):
+            return f"{place}: {len(one)} and {len(other)} values: {one} and {other}"
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((found for i, (a, b) in pairs if (found := _difference(a, b, f"{place}[{i}]"))), "")
+    return "" if one == other or (one != one and other != other) else f"{place}: {one!r} and {other!r}"
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """NaN is equal to NaN, and 0 is not equal to −0."""
+    kinds = {torch.float32: torch.int32, torch.float64: torch.int64}
+    return tensor.contiguous().view(kinds[tensor.dtype]) if tensor.dtype in kinds else tensor

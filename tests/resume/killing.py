@@ -1,0 +1,273 @@
+"""Runs that are killed, for the tests beside this file: real processes, and SIGKILL.
+
+A process that imports PyTorch and Lightning once is forked for every run, so that a run costs what it computes.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRELOADED = ["mlplab.training", "mlplab.data.table.source", "torch.utils.tensorboard", "tensorboard.summary.writer"]
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([*PRELOADED, "killing"])
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL at the `count`-th time that a process comes to `point`."""
+
+    point: str
+    count: int = 1
+
+
+def start(
+    overrides: Sequence[str], directory: Path, kill: Kill | None = None, without: str = "", also: str = ""
+) -> Any:
+    """A process that trains in `directory`, or goes on there; it kills itself as `kill` says.
+
+    Args:
+        overrides: of the configuration.
+        directory: of the run.
+        kill: where it dies.
+        without: a part of what makes going on exact, to be taken out: a negative control.
+        also: a word for the command line where it goes on.
+    """
+    process = _context.Process(target=_run, args=(list(overrides), directory, kill, without, also))
+    process.start()
+    return process
+
+
+def run(overrides: Sequence[str], directory: Path, kill: Kill | None = None, without: str = "", also: str = "") -> int:
+    """Runs `start` to its end, and returns the exit status: -9 where it was killed."""
+    process = start(overrides, directory, kill, without, also)
+    process.join()
+    status: int = process.exitcode
+    if status not in (0, -signal.SIGKILL):
+        raise AssertionError((directory.parent / "output.txt").read_text())
+    return status
+
+
+def _run(overrides: list[str], directory: Path, kill: Kill | None, without: str, also: str) -> None:
+    directory.parent.mkdir(exist_ok=True)
+    output = os.open(directory.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    try:
+        _train(overrides, directory, kill, without, also)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(3)
+    sys.stdout.flush()
+    os._exit(0)  # nothing is left to a clean exit
+
+
+def _train(overrides: list[str], directory: Path, kill: Kill | None, without: str, also: str) -> None:
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from mlplab.config.resolvers import register_resolvers
+    from mlplab.runs.resume_command import resumed_config
+    from mlplab.training import train
+
+    torch.set_num_threads(1)
+    sys.argv = ["train.py"]
+    register_resolvers(ROOT)
+    if kill is not None:
+        POINTS[kill.point](_Countdown(kill.count))
+    if without:
+        TAKEN_OUT[without]()
+    if (directory / ".hydra" / "config.yaml").exists():
+        config = resumed_config([f"resume={directory}", *also.split()], ROOT / "conf")
+        if config is not None:
+            train(config, resume=True)
+        return
+    if (directory / "status.json").exists():  # it died before its configuration was written: begun again
+        for path in (directory / "status.json", directory / "train.log"):
+            path.unlink(missing_ok=True)
+        for folder in ("checkpoints", "figures"):
+            if (directory / folder).exists():
+                (directory / folder).rmdir()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", overrides=[*overrides, f"paths.run={directory}"])
+    train(config)
+
+
+class _Countdown:
+    """Called each time that a process comes to a point; the last time kills it."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self) -> None:
+        self.count -= 1
+        if self.count == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _around(owner: Any, name: str, before: Callable[..., None], after: Callable[..., None]) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*args: Any, **options: Any) -> Any:
+        before(*args)
+        result = original(*args, **options)
+        after(*args)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _nothing(*args: Any) -> None:
+    pass
+
+
+def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], None]:
+    def install(countdown: _Countdown) -> None:
+        from mlplab.learner import Learner
+
+        def come(*args: Any) -> None:
+            countdown()
+
+        _around(Learner, name, _nothing if is_after else come, come if is_after else _nothing)
+
+    return install
+
+
+def _after_backward(countdown: _Countdown) -> None:
+    from torch import Tensor
+
+    _around(Tensor, "backward", _nothing, lambda *args: countdown())
+
+
+def _half_written(countdown: _Countdown) -> None:
+    import torch
+
+    def cut(content: Any, path: Path) -> None:
+        if ".last.ckpt" in str(path):
+            if countdown.count == 1:
+                os.truncate(path, Path(path).stat().st_size // 2)
+            countdown()
+
+    _around(torch, "save", _nothing, cut)
+
+
+def _renamed(name: str, *, is_after: bool) -> Callable[[_Countdown], None]:
+    def install(countdown: _Countdown) -> None:
+        def come(temporary: Path, target: Any) -> None:
+            if Path(target).name == name:
+                countdown()
+
+        _around(Path, "replace", _nothing if is_after else come, come if is_after else _nothing)
+
+    return install
+
+
+def _between_epochs(countdown: _Countdown) -> None:
+    from mlplab.resumable_loop import ResumableFitLoop
+
+    _around(ResumableFitLoop, "on_advance_start", lambda *args: countdown(), _nothing)
+
+
+def _at_the_end(countdown: _Countdown) -> None:
+    from mlplab.callbacks import Checkpoints
+
+    _around(Checkpoints, "on_train_end", _nothing, lambda *args: countdown())
+
+
+POINTS: dict[str, Callable[[_Countdown], None]] = {
+    "before forward": _learner("training_step"),
+    "after backward": _after_backward,
+    "after the update": _learner("optimizer_step", is_after=True),
+    "in the middle of writing a checkpoint": _half_written,
+    "before its rename": _renamed("last.ckpt", is_after=False),
+    "after its rename": _renamed("last.ckpt", is_after=True),
+    "after the one before is kept": _renamed("previous.ckpt", is_after=True),
+    "after the best is written": _renamed("best.ckpt", is_after=True),
+    "in validation": _learner("validation_step"),
+    "after validation": _learner("on_validation_epoch_end", is_after=True),
+    "between epochs": _between_epochs,
+    "after training": _at_the_end,
+    "in the test": _learner("test_step"),
+    "after the result": _renamed("result.json", is_after=True),
+}
+"""Where a process can be killed."""
+
+
+def _without_the_place_in_the_epoch() -> None:
+    from mlplab.data.batches import Batches
+
+    Batches.first_batch = property(lambda self: 0, lambda self, value: None)  # type: ignore[assignment]
+
+
+def _without_seeds_of_steps() -> None:
+    from mlplab.learner import Learner
+
+    Learner._seed_step = lambda self, epoch, batch_idx: None  # type: ignore[method-assign]
+
+
+def _without_the_state_of(kind: str) -> Callable[[], None]:
+    def take_out() -> None:
+        import lightning.pytorch.callbacks as theirs
+
+        import mlplab.callbacks as ours
+
+        owner = getattr(ours, kind, None) or getattr(theirs, kind)
+        name = "on_load_checkpoint" if kind == "Checkpoints" else "load_state_dict"
+        setattr(owner, name, lambda *args: None)
+
+    return take_out
+
+
+def _without_rewinding() -> None:
+    from mlplab import training
+
+    training.rewind_logs = lambda loggers, saved: None
+
+
+def _without_atomic_writing() -> None:
+    import torch
+
+    from mlplab.runs import checkpoint
+
+    def write(path: Path, fill: Callable[[Path], object], **options: Any) -> None:
+        fill(path)
+
+    checkpoint.write_atomically = write
+    original = torch.save
+
+    def save(content: Any, path: Path) -> None:
+        original(content, path)
+        if path.name == "last.ckpt" and content["global_step"] == 6:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save
+
+
+def _without_the_lean_loop() -> None:
+    from mlplab import building
+
+    building.use_lean_loop = lambda trainer: None
+
+
+TAKEN_OUT: dict[str, Callable[[], None]] = {
+    "the place in the epoch": _without_the_place_in_the_epoch,
+    "the seeds of steps": _without_seeds_of_steps,
+    "the state of early stopping": _without_the_state_of("EarlyStopping"),
+    "the state of the curves": _without_the_state_of("TrainingCurves"),
+    "the best state": _without_the_state_of("Checkpoints"),
+    "rewinding the logs": _without_rewinding,
+    "the lean loop": _without_the_lean_loop,
+    "writing atomically": _without_atomic_writing,
+}
+"""What makes going on exact, and can be taken out to see that the tests would notice."""
