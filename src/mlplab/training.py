@@ -151,6 +151,8 @@ def _fit(
 ) -> Diverged | None:
     """Trains, and returns what made the run diverge, if it did."""
     try:
+        if saved is not None:  # Lightning would load weights of 64 bits before it makes room for them
+            trainer.precision_plugin.convert_module(learner)
         with interruption.finishing_the_step(trainer), _memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data

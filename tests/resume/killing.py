@@ -58,7 +58,7 @@ def run(overrides: Sequence[str], directory: Path, kill: Kill | None = None, wit
 
 
 def _run(overrides: list[str], directory: Path, kill: Kill | None, without: str, also: str) -> None:
-    directory.parent.mkdir(exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
     output = os.open(directory.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning.pytorch as pl
 from lightning import __version__
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mlplab.resumable_loop import loop_of
 
@@ -56,6 +58,7 @@ class Checkpoints(Checkpoint):
         self._best_is_written = True
         self._last_writing = time.monotonic()
         self._metrics: dict[str, Tensor] = {}
+        self._optimizer_states: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -63,6 +66,9 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer._logger_connector._callback_metrics.update(self._metrics)
+        for optimizer, state in zip(trainer.optimizers, self._optimizer_states, strict=False):
+            _restore_types(optimizer, state)
+        self._optimizer_states = []
         self._last_writing = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -160,7 +166,19 @@ class Checkpoints(Checkpoint):
         self.best_metrics, self.best_weights = best["metrics"], best["weights"]
         self._best_is_written = self.best_weights is None  # best.ckpt may be older or newer than this
         self._metrics = saved["metrics"]
+        self._optimizer_states = checkpoint["optimizer_states"]
         trainer.should_stop = bool(saved["should_stop"])
+
+
+def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Gives back what PyTorch loses by loading all of an optimizer's state in the type of its parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = [name for group in saved["param_groups"] for name in group["params"]]
+    for parameter, name in zip(parameters, names, strict=True):
+        state = optimizer.state.get(parameter, {})
+        for key, value in saved["state"].get(name, {}).items():
+            if isinstance(value, Tensor) and isinstance(state.get(key), Tensor) and value.dtype != state[key].dtype:
+                state[key] = value.to(state[key].device)
 
 
 def _must_stop(trainer: pl.Trainer) -> bool:

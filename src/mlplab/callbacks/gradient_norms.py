@@ -32,6 +32,8 @@ class GradientNorms(Callback):
         step = trainer.global_step + 1  # the update that is about to be made
         if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
             return
+        if self._logged and self._logged[-1][0] == step:
+            return  # a line search looks at several points: the first is where the weights stand
         norms = [get_total_norm([p.grad for p in members if p.grad is not None]) for members in self._layers.values()]
         self._logged.append((step, torch.stack([norm.to(pl_module.device) for norm in norms])))
 
