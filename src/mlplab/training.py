@@ -93,9 +93,11 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
         directory.begin_phase("test")
         is_interrupted = interruption.received is not None
+        has_best = checkpoints is not None and checkpoints.best_weights is not None
+        can_be_judged = has_best or not (is_interrupted or ended.startswith("diverged"))
         with _memory(data):
-            validation_metrics = _validation_of_best(trainer, learner, data, is_interrupted)
-            test_metrics = {} if is_interrupted else _test_best(trainer, learner, data)
+            validation_metrics = _validation_of_best(trainer, learner, data) if can_be_judged else {}
+            test_metrics = _test_best(trainer, learner, data) if can_be_judged and not is_interrupted else {}
         result = _result(config, trainer, ended, validation_metrics, test_metrics)
         write_json(directory.path / "result.json", result)
         log_final_metrics(loggers, config, directory.tensorboard, result)
@@ -167,7 +169,7 @@ def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Save
     """What a process other than the first does: it trains along, and writes nothing."""
     with stop_on_signal(is_first_process=False) as interruption:
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
-            _validation_of_best(trainer, learner, data, interrupted=False)
+            _validation_of_best(trainer, learner, data)
             _test_best(trainer, learner, data)
 
 
@@ -239,12 +241,12 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
     return "time limit" if trainer.should_stop else "ended"
 
 
-def _validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule, interrupted: bool) -> dict[str, float]:
+def _validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
     """The validation metrics of the best state; of the last one, where the run was too short to be validated."""
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None and checkpoints.best_weights is not None:
         return dict(checkpoints.best_metrics)
-    if interrupted or not _is_finite(learner) or not trainer.enable_validation:
+    if not _is_finite(learner) or not trainer.enable_validation:
         return {}
     return _evaluated(trainer.validate(learner, data, verbose=False))
 

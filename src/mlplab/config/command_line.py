@@ -1,7 +1,9 @@
 """Between the person at the keyboard and Hydra: mistakes become one message with a suggestion."""
 
+import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from mlplab.config import failed_jobs
 from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
@@ -83,29 +87,60 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         return _report(
             Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
         )
-    return 0
+    return EXIT_FAILED if failed_jobs.n_failed else 0
 
 
 def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
-    """Runs one job; in a single run its mistake ends the process with one message.
+    """Runs one job; a mistake, or an error in its course, is told in one message.
 
-    Hydra catches every `Exception` of a job and prints a line of its own before raising it again. In a sweep
-    that is wanted: the other jobs go on, and the line tells which one failed.
+    A single run ends the process with it. A job of a sweep notes it in its directory, and the others go on.
     """
     global _job_has_begun
     _job_has_begun = True
+    directory = Path(HydraConfig.get().runtime.output_dir)
     try:
         try:
             return train(config)
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere
             reason = " ".join(str(error).split())
             raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
-    except (Refusal, RunFailed) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN or _wants_traceback():
+    except Exception as error:
+        is_told = isinstance(error, Refusal | RunFailed)
+        message = str(error) if is_told else _what_failed(error, directory)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if _wants_traceback():
+                traceback.print_exc()
+            _report(f"job {HydraConfig.get().job.num}: {message}", EXIT_FAILED)
+            _note_failure(directory, message)
+            return math.nan
+        if _wants_traceback() or not (is_told or (directory / "train.log").is_file()):
             raise
-        raise SystemExit(_report(error, _status(error))) from None
+        raise SystemExit(_report(message, _status(error))) from None
     finally:
-        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+        _remove_if_empty(directory)
+
+
+def _what_failed(error: Exception, directory: Path) -> str:
+    """An error of code that was called, a user's own for example: what it is, and where to look."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    reason = " ".join(str(error).split())
+    place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "nowhere"
+    log = directory / "train.log"
+    where = f"; its traceback is in {os.path.relpath(log)}" if log.is_file() else "; HYDRA_FULL_ERROR=1 shows more"
+    return f"the run failed: {type(error).__name__}: {reason} ({place}){where}"
+
+
+def _note_failure(directory: Path, message: str) -> None:
+    """Lets the directory of a job that was refused before it claimed one say so."""
+    if (directory / "status.json").exists():
+        return
+    run = RunDirectory(directory)
+    try:
+        run.claim()
+        run.end("failed", message)
+    except (Refusal, OSError) as error:
+        _report(error, EXIT_FAILED)
 
 
 _job_has_begun = False
@@ -115,7 +150,7 @@ def _wants_traceback() -> bool:
     return os.environ.get("MLPLAB_TRACEBACK") == "1"
 
 
-def _status(error: Refusal | RunFailed) -> int:
+def _status(error: Exception) -> int:
     return EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED
 
 

@@ -32,6 +32,7 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.partition("=")
         if key.partition(".")[0] in DESCRIBING:
+            value = re.sub(r"(?<=\de)\+", "", value)  # 1e+30 is not 1e-30
             words.append(f"{key.rpartition('.')[2]}-{re.sub(r'[^A-Za-z0-9.]+', '-', value).strip('-')}")
     return "_".join(words)[:NAME_LENGTH]
 

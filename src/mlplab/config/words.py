@@ -11,9 +11,9 @@ from typing import Any
 
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunFailed, RunStopped
 
-EXIT_REFUSED, EXIT_INTERRUPTED = 2, 130
+EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,11 @@ def quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], help_text: str | None) -> int:
-    """Reads the command line, runs `main`, and returns the exit status; a mistake is one line, not a traceback."""
+def run_script(main: Callable[[dict[str, Any]], int | None], words: dict[str, Word], help_text: str | None) -> int:
+    """Reads the command line, runs `main`, and returns the exit status; a mistake is one line, not a traceback.
+
+    `main` may return a status of its own; None is 0.
+    """
     name = Path(sys.argv[0]).name
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(str(help_text).strip())
@@ -135,7 +138,7 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
             signal.signal(number, lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable
     try:
-        main(read_words(sys.argv[1:], words))
+        return main(read_words(sys.argv[1:], words)) or 0
     except BrokenPipeError:  # whoever read the output has seen enough
         raise
     except (Refusal, OSError) as error:
@@ -144,10 +147,15 @@ def run_script(main: Callable[[dict[str, Any]], None], words: dict[str, Word], h
             mistake = Refusal("files must be there, readable and writable", str(error), "another path")
         print(f"{name}: {mistake}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
+    except RunFailed as failed:
+        print(f"{name}: {failed}", file=sys.stderr, flush=True)
+        return EXIT_FAILED
+    except RunStopped as stopped:
+        print(f"{name}: {stopped}", file=sys.stderr, flush=True)
+        return stopped.status
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _unraisable(error: Any) -> None:

@@ -82,7 +82,8 @@ class RunDirectory:
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
         self._status = read_status(self.path)
-        self._status.pop("ended", None)
+        for word in ("ended", "infeasible"):
+            self._status.pop(word, None)
         resumed = self._status.get("resumed", 0)
         self.update(state="running", process=os.getpid(), reason=None, resumed=resumed + 1)
 
@@ -114,11 +115,11 @@ class RunDirectory:
             self.add_seconds(name, time.perf_counter() - began)
             self._phase = None
 
-    def end(self, state: str, reason: str) -> None:
+    def end(self, state: str, reason: str, **also: Any) -> None:
         """Says how it ended: `finished`, `failed` or `stopped`, and why."""
         self.end_phase()
         try:
-            self.update(state=state, reason=reason, ended=_now())
+            self.update(state=state, reason=reason, ended=_now(), **also)
         except OSError:
             # A full disk has no room for a new file, but the old one has its place.
             content = json.dumps(self._status, indent=2) + "\n"

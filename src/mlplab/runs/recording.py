@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.data.module import DataModule
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_atomically, write_json
 from mlplab.runs.manifest import describe_environment, differences, read_manifest
@@ -40,7 +40,10 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         raise
     except (RunFailed, Refusal) as failed:
         log.error(str(failed))
-        directory.end("failed", str(failed))
+        if isinstance(failed, Diverged):
+            directory.end("failed", str(failed), infeasible=True)
+        else:
+            directory.end("failed", str(failed))
         raise
     except BaseException as error:
         log.exception("the run failed")

@@ -80,7 +80,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         for override in given.values():
             _change(config, override)
     _require_same_lesson(_flat(before), _flat(OmegaConf.to_container(config, resolve=False)), directory)
-    _set_hydra_config(directory)
+    set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
     if status["state"] == "finished" and not _can_go_on(config, status, before):
         print(f"the run has finished ({status.get('reason')}): nothing is left to do")
@@ -161,10 +161,15 @@ def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bo
     return True
 
 
-def _set_hydra_config(directory: Path) -> None:
-    """What Hydra would know: of its own file only the names of the choices are read."""
+def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
+    """What Hydra would know of a run that it has not started.
+
+    Args:
+        directory: of the run.
+        choices_of: the directory of the run whose choices it has; of Hydra's file there, only their names are read.
+    """
     setup_globals()
-    path = directory / ".hydra" / "hydra.yaml"
+    path = choices_of / ".hydra" / "hydra.yaml"
     choices: Any = {}
     if path.is_file():
         choices = OmegaConf.select(OmegaConf.load(path), "hydra.runtime.choices", default={})

@@ -1,0 +1,49 @@
+"""Runs a finished run again, and says whether the result is the same to the last bit.
+
+    python scripts/reproduce.py run=logs/runs/…
+
+    run=DIRECTORY      of a run that has finished
+    out=DIRECTORY      of the second run; a new one beside the first's by itself
+    trust=true         if the first's configuration names code that conf/ does not: it is executed
+
+Compared are the weights, buffers and optimizer state at the end, the best weights, every metric, the losses by step
+and by epoch. What differs between then and now (versions, threads, processor, commit, data) is told. The exit status
+is 0 where both are identical.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.resolvers import register_resolvers
+from mlplab.config.words import Word, quick_imports, run_script
+from mlplab.errors import Refusal
+from mlplab.runs.directory import read_status
+from mlplab.runs.received import read_config, require_run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+WORDS = {
+    "run": Word("path", example="logs/runs/NAME", is_required=True),
+    "out": Word("path", example="again"),
+    "trust": Word("switch", False),
+}
+
+
+def main(settings: dict[str, Any]) -> int:
+    register_resolvers(ROOT)
+    directory = require_run(settings["run"], "run")
+    state = read_status(directory)["state"]
+    if state != "finished":
+        raise Refusal("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
+    config = read_config(directory, ROOT / "conf", trust=settings["trust"])
+    with quick_imports():
+        from mlplab.runs.reproducing import reproduce
+
+    comparison = reproduce(directory, config, settings["out"])
+    print(comparison.as_text())
+    return 0 if comparison.is_identical else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))
