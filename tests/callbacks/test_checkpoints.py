@@ -49,12 +49,19 @@ def test_files_are_written_by_the_clock_and_at_the_end(train_run: Any, monkeypat
     assert steps == [20]
     steps.clear()
     train_run(*QUICK, "trainer.max_epochs=5", "callbacks.checkpoints.every_seconds=0")
-    assert steps == [4, 8, 12, 16, 20, 20]
+    assert steps == [*range(1, 21), 20]
+    steps.clear()
+    train_run(*QUICK, "trainer.max_epochs=5", "callbacks.checkpoints.every_n_epochs=2")
+    assert steps == [8, 16, 20]
 
 
 def test_nothing_half_written_is_left(train_run: Any) -> None:
     run = train_run(*QUICK, "trainer.max_epochs=3", "callbacks.checkpoints.every_seconds=0")
-    assert {path.name for path in (run.directory / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run.directory / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
 
 
 def test_a_score_that_is_not_a_number_is_never_the_best() -> None:

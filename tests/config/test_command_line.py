@@ -142,7 +142,9 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
 def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path: Path) -> None:
     quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none", "sweep.name=study", "optimizer=sgd"]
     done = type_command("-m", "optimizer.lr=1e6,0.1", *quick)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 jobs failed" in done.stdout
+    assert "infeasible" in done.stdout
     states = [
         '"state": "failed"' in path.read_text()
         for path in sorted((tmp_path / "logs" / "sweeps" / "study").glob("*/status.json"))

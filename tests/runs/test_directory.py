@@ -63,6 +63,9 @@ def test_a_status_alone_is_a_claim(tmp_path: Path) -> None:
 
 def test_the_same_object_cannot_claim_twice(tmp_path: Path) -> None:
     directory = claimed(tmp_path)
+    with pytest.raises(Refusal, match=f"in use by process {os.getpid()} on"):
+        directory.claim()
+    directory.end("finished", "epoch limit")
     with pytest.raises(Refusal, match="must be its own"):
         directory.claim()
 

@@ -23,7 +23,7 @@ def start(root: Path, logs: Path, *words: str) -> tuple["subprocess.Popen[str]",
          str(root / "train.py"), *words, *FOREVER, "callbacks.checkpoints.every_seconds=0", f"paths.logs={logs}"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
     )  # fmt: skip
-    while not (found := list(logs.rglob("last.ckpt"))):
+    while not (found := list(logs.rglob("best.ckpt"))):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     return process, found[0].parents[1]

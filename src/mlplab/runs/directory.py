@@ -59,9 +59,10 @@ class RunDirectory:
             given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
             raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
         except OSError as error:
-            self.release()
-            for name in ("status.json", LOCK):
-                (self.path / name).unlink(missing_ok=True)
+            if self._lock.is_held:  # whatever else is there by now is ours
+                self.release()
+                for name in ("status.json", LOCK):
+                    (self.path / name).unlink(missing_ok=True)
             raise _not_writable(self.path, error) from None
 
     def reopen(self, room: int = 0) -> None:

@@ -1,5 +1,6 @@
 """One process at a time in a run's directory."""
 
+import contextlib
 import json
 import os
 import socket
@@ -49,10 +50,16 @@ class Lock:
         self._descriptor = descriptor
         return holder
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object has it."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Gives it back; nothing happens where it is not held."""
         if self._descriptor is not None:
-            _write(self._descriptor, None)
+            with contextlib.suppress(OSError):
+                _write(self._descriptor, None)
             os.close(self._descriptor)
             self._descriptor = None
 
