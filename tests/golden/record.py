@@ -31,7 +31,10 @@ RUNS = {
         "data=spirals", "model.activation=tanh", "regularization.l1=0.0001", "regularization.l2=0.001",
         "optimizer=momentum", "scheduler=cosine", "trainer.max_epochs=8",
     ],
-    "wine, lbfgs on the full batch": ["data=wine", "optimizer=lbfgs", "data.batch_size=full", "trainer.max_epochs=6"],
+    "wine, lbfgs on the full batch": [
+        "data=wine", "optimizer=lbfgs", "data.batch_size=full", "optimizer.max_iter=4",
+        "trainer.max_epochs=5",
+    ],
 }  # fmt: skip
 
 FIXED = ["callbacks=minimal", "logger=csv", "trainer=cpu", "trainer.threads=1"]
