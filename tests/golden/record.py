@@ -32,8 +32,8 @@ RUNS = {
         "optimizer=momentum", "scheduler=cosine", "trainer.max_epochs=8",
     ],
     "wine, lbfgs on the full batch": [
-        "data=wine", "optimizer=lbfgs", "data.batch_size=full", "optimizer.max_iter=4",
-        "trainer.max_epochs=5",
+        "data=wine", "optimizer=lbfgs", "data.batch_size=full", "optimizer.max_iter=2",
+        "trainer.max_epochs=4",
     ],
 }  # fmt: skip
 
