@@ -1,8 +1,13 @@
 """Trains one network, or with -m a sweep of them. `python train.py --help` shows every choice."""
 
+import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Ctrl-C while imports go on: nothing has begun
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import hydra
 from omegaconf import DictConfig

@@ -1,6 +1,7 @@
 """Checking a whole configuration before anything is read or written. Imports nothing heavy."""
 
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config import choices
 from mlplab.config.paths import require_file
+from mlplab.config.resolvers import as_told
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
@@ -75,7 +77,9 @@ def check(config: DictConfig) -> None:
     for key, rule in rules.items():
         value = _select(config, key, absent)
         if value is not absent and not rule.holds(value):
-            raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(value)}", f"{key}={nearest(value, rule)}")
+            told = reduce(lambda node, name: node[name], key.split("."), as_told(config))
+            near = nearest(value, rule) if told == value else rule.example
+            raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(told)}", f"{key}={near}")
     for check_together in TOGETHER:
         check_together(config)
 

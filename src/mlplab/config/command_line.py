@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     os.environ["HYDRA_FULL_ERROR"] = "1"
     wants_traceback = _wants_traceback()
     register_resolvers(root)
+    _unwind_on_signals()
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # wherever it stands: argparse wants flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
@@ -88,6 +90,19 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
         )
     return EXIT_FAILED if failed_jobs.n_failed else 0
+
+
+def _unwind_on_signals() -> None:
+    """Until training handles them, signals end the command as Ctrl-C does, so that nothing half-made stays."""
+
+    def stop(number: int, frame: object) -> None:
+        raise RunStopped(f"stopped by {signal.Signals(number).name} before the run had begun", 128 + number)
+
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
 
 
 def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:

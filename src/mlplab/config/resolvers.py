@@ -2,11 +2,15 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.base import Container
+from omegaconf.basecontainer import BaseContainer
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without characters that are taken for each other when read aloud."""
@@ -28,6 +32,8 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
 
     Only letters, digits, points, dashes and underscores, so that it needs no quotes anywhere.
     """
+    if isinstance(overrides, ListConfig):  # as they were typed: a value of the environment is no part of a name
+        overrides = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     words = [str(number)]
     for override in overrides:
         key, _, value = override.partition("=")
@@ -42,3 +48,43 @@ def register_resolvers(root: Path) -> None:
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("run_name", new_run_name, use_cache=True, replace=True)
+
+
+MARK = "\0environment"
+
+
+def as_told(config: DictConfig) -> dict[str, Any]:
+    """The configuration in plain values for people: resolved, but for what comes from the environment.
+
+    A password or a token is given as `${oc.env:…}` so that it is written nowhere: such a value, and all that is made
+    of it, stays as it stands in the configuration.
+    """
+    with _marked_environment():
+        told: dict[str, Any] = _told(config)
+    return told
+
+
+def _told(node: Any) -> Any:
+    if not isinstance(node, Container):
+        return node
+    keys: Any = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))  # type: ignore[arg-type]
+    told = {}
+    for key in keys:
+        raw = node._get_node(key)
+        try:
+            value = _told(node[key])
+        except Exception:  # what cannot be made of a mark, such as a number
+            value = MARK
+        told[key] = str(raw._value()) if isinstance(value, str) and MARK in value else value  # type: ignore[union-attr]
+    return told if isinstance(node, DictConfig) else list(told.values())
+
+
+@contextmanager
+def _marked_environment() -> Iterator[None]:
+    """Within it, `${oc.env:…}` gives a mark."""
+    resolver = BaseContainer._resolvers["oc.env"]
+    OmegaConf.register_new_resolver("oc.env", lambda *arguments: MARK, replace=True)
+    try:
+        yield
+    finally:
+        BaseContainer._resolvers["oc.env"] = resolver

@@ -7,6 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.resolvers import as_told
+
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
 """The groups whose values make runs differ in what they learn."""
 
@@ -26,9 +28,10 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    table: dict[str, Any] = {"seed": config.seed}
+    told = as_told(config)
+    table: dict[str, Any] = {"seed": told["seed"]}
     for group in COMPARED:
-        values: dict[str, Any] = OmegaConf.to_container(config[group], resolve=True)  # type: ignore[assignment]
+        values: dict[str, Any] = dict(told[group])
         own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
         name = chosen.get(group) or own_name
         if name:
