@@ -16,8 +16,8 @@ BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTIL
 LINES = [
     line.partition("  #")[0].strip() for language, _, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
-SCRIPTS = [line for line in LINES if line.startswith("python scripts/")]
-TRAININGS = [line for line in LINES if line.startswith("python train.py")]
+AFTER = [line for line in LINES if line.startswith(("python scripts/", "python train.py resume="))]
+TRAININGS = [line for line in LINES if line.startswith("python train.py") and line not in AFTER]
 MAKES = [line for line in LINES if line.startswith("make ")]
 FILES = {name: text for _, name, text in BLOCKS if name}
 QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
@@ -72,10 +72,10 @@ def trained(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "line", [pytest.param(line, marks=[] if "predict" in line else pytest.mark.slow) for line in SCRIPTS]
+    "line", [pytest.param(line, marks=[] if "predict" in line else pytest.mark.slow) for line in AFTER]
 )
-def test_every_script_works_on_the_run_of_the_command_before(copy: Path, trained: Path, line: str) -> None:
-    (run,) = (trained / "logs" / "runs").iterdir()
+def test_what_is_done_with_a_run_works_on_that_of_the_command_before(copy: Path, trained: Path, line: str) -> None:
+    (run,) = (path for path in (trained / "logs" / "runs").iterdir() if "again" not in path.name)
     script, *words = line.replace("NAME", run.name).split()[1:]
     run_in(copy, trained, [sys.executable, str(copy / script), *words])
     if "predict" in line:
