@@ -42,13 +42,8 @@ def find_run(path: Path) -> tuple[Path, Path]:
     if path.is_file():
         folder = path.absolute().parent
         return folder.parent if folder.name == "checkpoints" else folder, path
-    if not path.is_dir():
-        folder = path.parent
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-        near = nearest_name(path.name, names)
-        remedy = f"run={folder / near}" if near else "run=logs/runs/NAME"
-        raise Refusal("run must be the directory of a run", f"there is no {path}", remedy)
-    for name in ("best", "last"):
+    require_folder_of_run(path, "run")
+    for name in ("best", "last", "previous"):
         checkpoint = path / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
             return path, checkpoint
@@ -57,3 +52,23 @@ def find_run(path: Path) -> tuple[Path, Path]:
         f"{path} has no checkpoints/best.ckpt",
         "another run, such as one of logs/runs/*",
     )
+
+
+def require_folder_of_run(path: Path, key: str) -> None:
+    """Refuses what is no folder.
+
+    Args:
+        path: what was given for it.
+        key: the name it was given for, in messages.
+
+    Raises:
+        Refusal: with the nearest name beside it.
+    """
+    if path.is_dir():
+        return
+    folder = path.parent
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    near = nearest_name(path.name, names)
+    given = f"{path} is a file" if path.is_file() else f"there is no {path}"
+    remedy = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
+    raise Refusal(f"{key} must be the directory of a run", given, remedy)

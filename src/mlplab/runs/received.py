@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import Refusal
 
 LARGEST = 1_000_000
@@ -43,14 +43,7 @@ def require_run(path: Path, key: str) -> Path:
     Raises:
         Refusal: there is none; with the nearest name.
     """
-    if not path.is_dir():
-        folder = path.parent
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-        near = nearest_name(path.name, names)
-        given = f"{path} is a file" if path.is_file() else f"there is no {path}"
-        raise Refusal(
-            f"{key} must be the directory of a run", given, f"{key}={folder / near if near else 'logs/runs/NAME'}"
-        )
+    require_folder_of_run(path, key)
     if not (path / ".hydra" / "config.yaml").is_file():
         given = f"{path} has no .hydra/config.yaml"
         if (path / "status.json").is_file():
