@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import LBFGS, Optimizer
 
@@ -40,6 +40,16 @@ class Divergence(Callback):
         self._looked_at_step = -1
         self._loss: Tensor | None = None
         self._flags: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._parameters: list[nn.Parameter] = []
+        self._has_scaler = self._is_line_search = self._is_shared = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # In 16 bits gradients do overflow, and the scaler passes over such updates itself.
+        self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self._is_line_search = any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers)
+        # Of several processes each has a loss of its own, and all the same gradient: they must decide alike.
+        self._is_shared = trainer.world_size > 1
+        self._parameters = [p for o in trainer.optimizers for group in o.param_groups for p in group["params"]]
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self._loss = loss
@@ -47,15 +57,15 @@ class Divergence(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            return  # in 16 bits gradients do overflow, and the scaler passes over such updates itself
-        if isinstance(optimizer, LBFGS):
-            # A line search may look further than where numbers end; it begins where the weights stand.
+        if self._has_scaler:
+            return
+        if self._is_line_search:
+            # It may look further than where numbers end; it begins where the weights stand.
             if self._looked_at_step == trainer.global_step:
                 return
             self._looked_at_step = trainer.global_step
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self._are_finite(gradients) and (trainer.world_size > 1 or self._loss_is_finite(trainer)):
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self._are_finite(gradients) and (self._is_shared or self._loss_is_finite()):
             self._in_a_row = 0
             return
         what = self._describe(trainer, gradients)
@@ -69,18 +79,20 @@ class Divergence(Callback):
         raise Diverged(f"diverged: {what}; {ADVICE}")
 
     def _are_finite(self, gradients: list[Tensor]) -> bool:
-        """One pass over all of them, 4 µs where their norm takes 20: as a gradient scaler does, with a scale of 1."""
+        """One pass over all of them, a third of the time of their norm: as a gradient scaler does, scaling by 1."""
         if not gradients:
             return True
         device = gradients[0].device
         if device not in self._flags:
             self._flags[device] = (torch.zeros(1, device=device), torch.ones(1, device=device))
         found, one = self._flags[device]
-        found.zero_()
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
-        return not found.item()
+        if not found.item():
+            return True
+        found.zero_()
+        return False
 
-    def _loss_is_finite(self, trainer: pl.Trainer) -> bool:
+    def _loss_is_finite(self) -> bool:
         return self._loss is None or math.isfinite(self._loss.item())
 
     def _describe(self, trainer: pl.Trainer, gradients: list[Tensor]) -> str:
