@@ -4,8 +4,6 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,22 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
 from mlplab.callbacks import Checkpoints, Divergence, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
+from mlplab.errors import Diverged, Refusal, RunStopped
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration, log_final_metrics
 from mlplab.runs.interruption import Interruption, stop_on_signal
-from mlplab.runs.recording import add_to_manifest, recorded, write_manifest
-from mlplab.runs.resuming import Saved, newest_checkpoint, rewind_logs
+from mlplab.runs.memory import enough_memory
+from mlplab.runs.recording import recorded, write_manifest
+from mlplab.runs.resuming import Saved, go_on, newest_checkpoint
 from mlplab.runs.summary import describe_after, describe_before, shortest
 
 log = logging.getLogger("mlplab")
@@ -71,7 +70,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     room = COPIES * weights + ROOM_FOR_LOGS
     directory.reopen(room) if resume else directory.claim(room)
     with recorded(directory), stop_on_signal() as interruption:
-        saved = _go_on(config, directory, data, loggers) if resume else None
+        saved = go_on(config, directory, data, loggers) if resume else None
         if not resume:
             write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
         if data.description is not None:
@@ -95,7 +94,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         is_interrupted = interruption.received is not None
         has_best = checkpoints is not None and checkpoints.best_weights is not None
         can_be_judged = has_best or not (is_interrupted or ended.startswith("diverged"))
-        with _memory(data):
+        with enough_memory(data):
             validation_metrics = _validation_of_best(trainer, learner, data) if can_be_judged else {}
             test_metrics = _test_best(trainer, learner, data) if can_be_judged and not is_interrupted else {}
         result = _result(config, trainer, ended, validation_metrics, test_metrics)
@@ -115,39 +114,6 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     return result["objective"] if result["objective"] is not None else math.nan
 
 
-def _go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
-    """What the run goes on from, with its logs as they were then; says what is not as it was.
-
-    Raises:
-        Refusal: the data have changed, or no checkpoint is whole.
-    """
-    saved = newest_checkpoint(directory.checkpoints)
-    if saved is not None:
-        then = saved.content["mlplab"].get("data", {}).get("fingerprint")
-        if then != data.fingerprint:
-            raise Refusal(
-                "a run must go on with the data that it was started with", f"{data.name} has changed", "a new run"
-            )
-    said = [f"damaged, and passed over: {problem}" for problem in (saved.damaged if saved else ())]
-    if directory.taken_over is not None:
-        said.append(f"the directory was in use by {directory.taken_over}, which has died")
-    differing = add_to_manifest(directory, config, int(saved.content["global_step"]) if saved else 0)
-    if differing:
-        said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
-    for warning in said:
-        log.warning(warning)
-        print(f"warning {warning}")
-    where = "its beginning: no checkpoint had been written" if saved is None else (
-        f"{shortest(saved.path)}, step {saved.content['global_step']}"
-    )  # fmt: skip
-    log.info(f"goes on from {where}")
-    print(f"resume  from {where}")
-    rewind_logs(loggers, saved)
-    if saved is None:
-        (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
-    return saved
-
-
 def _fit(
     trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
 ) -> Diverged | None:
@@ -155,7 +121,7 @@ def _fit(
     try:
         if saved is not None:  # Lightning would load weights of 64 bits before it makes room for them
             trainer.precision_plugin.convert_module(learner)
-        with interruption.finishing_the_step(trainer), _memory(data):
+        with interruption.finishing_the_step(trainer), enough_memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data
         reason = " ".join(str(error).split())
@@ -171,31 +137,6 @@ def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Save
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
             _validation_of_best(trainer, learner, data)
             _test_best(trainer, learner, data)
-
-
-@contextmanager
-def _memory(data: DataModule) -> Iterator[None]:
-    """Within it, running out of memory is told with what the run takes it for.
-
-    Raises:
-        RunFailed: with the size of a batch.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-        if not (isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)):
-            raise
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise RunFailed(
-            f"a batch must fit into memory, however: data.batch_size={data.batch_size} ran out of it "
-            f"({reason.strip()}); try: data.batch_size={_smaller(data)}, or a smaller model"
-        ) from error
-
-
-def _smaller(data: DataModule) -> int:
-    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
-    return max(1, rows // 4)
 
 
 def _is_first_process() -> bool:

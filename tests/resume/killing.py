@@ -229,9 +229,9 @@ def _without_the_state_of(kind: str) -> Callable[[], None]:
 
 
 def _without_rewinding() -> None:
-    from mlplab import training
+    from mlplab.runs import resuming
 
-    training.rewind_logs = lambda loggers, saved: None
+    resuming.rewind_logs = lambda loggers, saved: None
 
 
 def _without_atomic_writing() -> None:

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
 
+from mlplab.data.module import DataModule
 from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.csv_log import ResumableCSVLogger
+from mlplab.runs.directory import RunDirectory
+from mlplab.runs.recording import add_to_manifest
+from mlplab.runs.summary import shortest
 from mlplab.runs.tensorboard import CalmTensorBoardLogger
 
 log = logging.getLogger("mlplab")
@@ -83,3 +88,36 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
     for logger in loggers:
         if isinstance(logger, CalmTensorBoardLogger | ResumableCSVLogger):
             logger.rewind(positions.get(type(logger).__name__), step)
+
+
+def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
+    """What the run goes on from, with its logs as they were then; says what is not as it was.
+
+    Raises:
+        Refusal: the data have changed, or no checkpoint is whole.
+    """
+    saved = newest_checkpoint(directory.checkpoints)
+    if saved is not None:
+        then = saved.content["mlplab"].get("data", {}).get("fingerprint")
+        if then != data.fingerprint:
+            raise Refusal(
+                "a run must go on with the data that it was started with", f"{data.name} has changed", "a new run"
+            )
+    said = [f"damaged, and passed over: {problem}" for problem in (saved.damaged if saved else ())]
+    if directory.taken_over is not None:
+        said.append(f"the directory was in use by {directory.taken_over}, which has died")
+    differing = add_to_manifest(directory, config, int(saved.content["global_step"]) if saved else 0)
+    if differing:
+        said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
+    for warning in said:
+        log.warning(warning)
+        print(f"warning {warning}")
+    where = "its beginning: no checkpoint had been written" if saved is None else (
+        f"{shortest(saved.path)}, step {saved.content['global_step']}"
+    )  # fmt: skip
+    log.info(f"goes on from {where}")
+    print(f"resume  from {where}")
+    rewind_logs(loggers, saved)
+    if saved is None:
+        (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
+    return saved
