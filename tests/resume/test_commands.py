@@ -1,4 +1,4 @@
-"""The commands that people type: train.py, a signal, and train.py resume=…"""
+"""The commands that people type: train.py, a signal, and its resume."""
 
 import json
 import os
