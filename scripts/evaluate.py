@@ -33,7 +33,7 @@ def main(settings: dict[str, Any]) -> None:
         require_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
-        from mlplab.errors import Refusal
+        from mlplab.errors import Refusal, printable
         from mlplab.inference.evaluating import evaluate, write_evaluation
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import describe_metrics, shortest
@@ -45,7 +45,7 @@ def main(settings: dict[str, Any]) -> None:
     evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))
     picture = write_evaluation(evaluation, run, out)
     for note in evaluation.notes:
-        print(f"note    {note}")
+        print(f"note    {printable(note)}")
     rows = "row" if evaluation.n_rows == 1 else "rows"
     print(describe_metrics({f"{evaluation.name}, {evaluation.n_rows:,} {rows}": evaluation.metrics}))
     print(f"figure  {shortest(picture)}")

@@ -8,6 +8,8 @@
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
+    formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
+                       otherwise it is written with an apostrophe before it, and counted
     overwrite=true     if out is there already
 
 The file appears whole or not at all. Levels that training did not have are counted and told.
@@ -18,6 +20,7 @@ from typing import Any
 
 from mlplab.config.paths import find_run, require_file
 from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
+from mlplab.errors import printable
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -25,6 +28,7 @@ WORDS = {
     "out": Word("path", example="predictions.csv", is_required=True),
     "id": Word(example="COLUMN"),
     "proba": Word("switch", False),
+    "formulas": Word("switch", False),
     "overwrite": Word("switch", False),
     **WRITTEN,
 }
@@ -43,11 +47,12 @@ def main(settings: dict[str, Any]) -> None:
         settings["out"],
         id_column=settings["id"],
         probabilities=settings["proba"],
+        formulas=settings["formulas"],
         overwrite=settings["overwrite"],
         written=how_written(settings),
     )
     for note in made.notes:
-        print(f"note    {note}")
+        print(f"note    {printable(note)}")
     print(f"wrote   {settings['out']}: {made.n_rows:,} {'row' if made.n_rows == 1 else 'rows'}")
 
 

@@ -1,5 +1,10 @@
 """The one form in which a mistake is told to the person who can mend it."""
 
+import unicodedata
+
+HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+"""Unicode's categories of characters that are no letters, signs or blanks: control, direction, private, line."""
+
 
 class Refusal(ValueError):
     """A request that cannot be carried out, with the remedy: shown as one message, without a traceback.
@@ -17,6 +22,16 @@ class Refusal(ValueError):
 
     def __str__(self) -> str:
         return f"{self.must}, however: {self.given}; try: {self.remedy}"
+
+
+def printable(text: object) -> str:
+    """Text for a terminal or a log: what would move the cursor, hide or begin a line is shown as its code.
+
+    Names of columns and classes come from files, which anybody may have written.
+    """
+    return "".join(
+        repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character for character in str(text)
+    )
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from mlplab.errors import printable
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -115,5 +116,6 @@ def _rows(count: int) -> str:
 
 def _short(text: str, limit: int = 24) -> str:
     """A name fit for a label: short, and with "$" as itself, which otherwise starts mathematics."""
+    text = printable(text)
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
     return shortened.replace("$", r"\$")

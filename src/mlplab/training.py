@@ -18,7 +18,7 @@ from mlplab.building import build_callbacks, build_data, build_learner, build_lo
 from mlplab.callbacks import Checkpoints, Divergence, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, Refusal, RunStopped
+from mlplab.errors import Diverged, Refusal, RunStopped, printable
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
@@ -76,7 +76,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         if data.description is not None:
             write_json(directory.path / "data.json", data.description.as_dict())
             for warning in data.description.warnings:
-                log.warning(warning)
+                log.warning(printable(warning))
         print(describe_before(data, learner.model, directory.path), flush=True)
         if saved is None:
             log_configuration(loggers, config)

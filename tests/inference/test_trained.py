@@ -9,7 +9,8 @@ import torch
 from inference.small_runs import change_card, save_run, table_options, write_houses
 
 from mlplab.errors import Refusal
-from mlplab.inference.trained import following_card, load_run
+from mlplab.inference.trained import load_run
+from mlplab.runs.checkpoint import following_card
 
 
 @pytest.fixture

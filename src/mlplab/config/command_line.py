@@ -25,7 +25,7 @@ from mlplab.config import failed_jobs
 from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
 
@@ -170,7 +170,7 @@ def _status(error: Exception) -> int:
 
 
 def _report(message: object, status: int) -> int:
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    print(f"{Path(sys.argv[0]).name}: {printable(message)}", file=sys.stderr, flush=True)
     return status
 
 

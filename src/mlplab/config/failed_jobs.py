@@ -7,7 +7,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mlplab.errors import counted
+from mlplab.errors import counted, printable
 
 n_failed = 0
 """Jobs of the sweep of this process that failed; known once it has ended."""
@@ -53,8 +53,8 @@ def _table(failed: dict[str, dict[str, Any]]) -> str:
     table.add_column("why", overflow="fold")
     for name, status in failed.items():
         state = "infeasible" if status.get("infeasible") else str(status.get("state"))
-        table.add_row(escape(name), escape(state), escape(str(status.get("reason") or "it says nothing")))
-    console = Console(width=80)
+        table.add_row(escape(name), escape(state), escape(printable(status.get("reason") or "it says nothing")))
+    console = Console(width=80, emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

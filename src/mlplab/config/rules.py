@@ -80,7 +80,9 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
-    "data.n_samples": Rule(lambda v: _is_integer(v) and v >= 20, "an integer of 20 or more", "1000"),
+    "data.n_samples": Rule(
+        lambda v: _is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"
+    ),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,
     "loss.label_smoothing": SHARE,

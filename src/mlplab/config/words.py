@@ -11,7 +11,7 @@ from typing import Any
 
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -145,10 +145,10 @@ def run_script(main: Callable[[dict[str, Any]], int | None], words: dict[str, Wo
         mistake = error
         if isinstance(error, OSError):  # no permission, a full disk, a name that is too long
             mistake = Refusal("files must be there, readable and writable", str(error), "another path")
-        print(f"{name}: {mistake}", file=sys.stderr, flush=True)
+        print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
     except RunFailed as failed:
-        print(f"{name}: {failed}", file=sys.stderr, flush=True)
+        print(f"{name}: {printable(failed)}", file=sys.stderr, flush=True)
         return EXIT_FAILED
     except RunStopped as stopped:
         print(f"{name}: {stopped}", file=sys.stderr, flush=True)

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.data.dataset import Dataset
+from mlplab.errors import Refusal
+
+MOST_SAMPLES = 10_000_000
 
 Array = npt.NDArray[np.float64]
 
@@ -72,7 +75,13 @@ SYNTHETIC: dict[str, Callable[[int, float, int], Dataset]] = {
 
 
 def synthetic(name: str, n_samples: int, noise: float, seed: int) -> Dataset:
-    """One of `SYNTHETIC`, by name."""
+    """One of `SYNTHETIC`, by name.
+
+    Raises:
+        Refusal: it would have more rows than memory for them is likely.
+    """
+    if not 1 <= n_samples <= MOST_SAMPLES:
+        raise Refusal(f"data.n_samples must be at most {MOST_SAMPLES}", f"data.n_samples={n_samples}", "1000")
     return SYNTHETIC[name](n_samples, noise, seed)
 
 

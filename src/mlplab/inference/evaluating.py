@@ -18,9 +18,10 @@ from mlplab.errors import Refusal
 from mlplab.figures import pixels, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
-from mlplab.inference.trained import TrainedRun, following_card
+from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import build_scores
+from mlplab.runs.checkpoint import following_card
 from mlplab.runs.files import write_json
 
 Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]

@@ -1,5 +1,6 @@
 """Predictions for the rows of a file, written to another."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from mlplab.runs.files import write_atomically
 
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
+
+FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
+"""What spreadsheets take for the beginning of a formula, in any width (OWASP, "CSV Injection")."""
+
+NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$"
+"""A sign alone makes no formula of it."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -36,13 +43,15 @@ def predict_file(
     *,
     id_column: str | None = None,
     probabilities: bool = False,
+    formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
     Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
-    with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all.
+    with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all. In CSV and TSV,
+    text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
     `written` says how `path` is written, as in `RowReader`.
 
     Raises:
@@ -54,16 +63,20 @@ def predict_file(
     if probabilities and run.task.kind == "regression":
         raise Refusal("proba=true must have classes", "the run is a regression", "proba=false")
     reader = RowReader(run, written)
-    count = 0
+    count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:
-        nonlocal count
+        nonlocal count, n_formulas
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
             columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
             if id_column is not None:
                 columns.insert(0, _identifiers(block.cells[id_column], [column.name for column in columns]))
             count += len(block.cells)
-            yield pl.DataFrame(columns)
+            frame = pl.DataFrame(columns)
+            if out.suffix in SEPARATORS and not formulas:
+                frame, changed = _without_formulas(frame)
+                n_formulas += changed
+            yield frame
 
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
@@ -74,7 +87,26 @@ def predict_file(
                 frame.write_csv(file, include_header=number == 0, separator=SEPARATORS[out.suffix])
 
     write_once(out, write, overwrite)
+    if n_formulas:
+        reader.notes.append(
+            f"{n_formulas:,} {'cell begins' if n_formulas == 1 else 'cells begin'} as a formula does: written with ' "
+            "before, so that no spreadsheet runs them; formulas=true leaves them as they are"
+        )
     return Predictions(count, tuple(reader.notes))
+
+
+def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Text that begins as a formula with an apostrophe before it, headings too, and how many cells it is in."""
+    count = 0
+    columns = []
+    for column in frame:
+        if column.dtype == pl.String:
+            begins = (column.str.contains(FORMULA) & ~column.str.contains(NUMBER)).fill_null(False)
+            count += int(begins.sum())
+            column = pl.select(pl.when(begins).then("'" + column).otherwise(column).alias(column.name)).to_series()
+        columns.append(column)
+    names = [f"'{n}" if re.match(FORMULA, n) and not re.match(NUMBER, n) else n for n in frame.columns]
+    return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count
 
 
 def predict(predictor: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:

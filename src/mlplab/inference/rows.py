@@ -30,7 +30,8 @@ from mlplab.data.table.source import table
 from mlplab.data.table.target import Target, target_values
 from mlplab.data.table.values import values
 from mlplab.errors import Refusal
-from mlplab.inference.trained import TrainedRun, following_card
+from mlplab.inference.trained import TrainedRun
+from mlplab.runs.checkpoint import following_card
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.bundled.bundled": bundled,

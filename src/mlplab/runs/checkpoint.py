@@ -2,7 +2,8 @@
 
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """What a checkpoint may hold besides tensors and containers: what PyTorch reads with `weights_only=True`."""
+
+
+MOST_SHARED = 4
+"""Times the size of a file that its tensors may take: layers can share weights, which are stored once."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -82,7 +87,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise Refusal("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
-    _require_undamaged(path)
+    _require_whole(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -92,20 +97,53 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         raise Refusal("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
+    _require_stored(content, path)
     return content
 
 
-def _require_undamaged(checkpoint: Path) -> None:
-    """Compares the checksums in the file, which PyTorch writes and does not read: a flipped bit is another weight."""
+def _require_whole(checkpoint: Path) -> None:
+    """Compares the checksums in the file, which PyTorch writes and does not read: a flipped bit is another weight.
+
+    PyTorch stores what it writes as it is, so nothing in the file can be larger than the file.
+    """
     if not zipfile.is_zipfile(checkpoint):
-        return  # read_checkpoint says what is wrong with it
+        raise _not_whole(checkpoint, "it is no archive of PyTorch")
     try:
         with zipfile.ZipFile(checkpoint) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise _not_whole(checkpoint, "it is compressed, as PyTorch writes none")
+            if sum(entry.file_size for entry in entries) > checkpoint.stat().st_size:
+                raise _not_whole(checkpoint, "it claims to hold more than it does")
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         damaged = str(error)
     if damaged is not None:
         raise Refusal("a checkpoint must be as it was written", f"{checkpoint} is damaged: {damaged}", "another one")
+
+
+def _not_whole(checkpoint: Path, reason: str) -> Refusal:
+    return Refusal(
+        "a checkpoint must be whole and hold plain data only", f"{checkpoint}: {reason}", "another checkpoint"
+    )
+
+
+def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
+    """Refuses tensors that would take more memory than the file: views of one number, a million times a million."""
+    size = 0
+    waiting: list[Any] = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            size += value.numel() * value.element_size()
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+    if size > MOST_SHARED * path.stat().st_size:
+        raise _not_whole(
+            path, f"its tensors claim {in_megabytes(size)} of a file of {in_megabytes(path.stat().st_size)}"
+        )
 
 
 def model_card(
@@ -205,7 +243,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     Raises:
         Refusal: the parts do not fit each other, or the card names a network that must be given.
     """
-    try:
+    with following_card(path, "network"):
         if model is None:
             name = card["model"]["name"]
             if name not in MODELS:
@@ -214,21 +252,51 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
                     f"{path} holds a network of one's own",
                     "load_predictor(path, model=…) with the network built by its own code",
                 )
-            model = MODELS[name](**card["model"]["architecture"])
         preprocessing = _preprocessing_of(card["preprocessing"])
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
-        if encoding is not None and not isinstance(model, WithInputs):
-            model = WithInputs(build_inputs(encoding, task.n_features), model)
-        model.load_state_dict(card["weights"])
-        predictor = Predictor(model, preprocessing, task)
+
+        def whole() -> nn.Module:
+            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
+            if encoding is None or isinstance(network, WithInputs):
+                return network
+            return WithInputs(build_inputs(encoding, task.n_features), network)
+
+        if model is None:
+            _require_shapes(whole, card)
+        network = whole()
+        network.load_state_dict(card["weights"])
+        predictor = Predictor(network, preprocessing, task)
+    return predictor.eval()
+
+
+@contextmanager
+def following_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
+    """Within it, a card that lacks something, or holds another thing in its place, is told as a refusal."""
+    try:
+        yield
     except Refusal:
         raise
     except Exception as error:  # whatever a card that somebody else has made can cause
         raise Refusal(
-            "a checkpoint's card must describe its network", f"{path}: {error!r}", "another checkpoint"
+            f"a checkpoint's card must describe its {what}", f"{checkpoint}: {error!r}", "another checkpoint"
         ) from None
-    return predictor.eval()
+
+
+def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
+    """Builds the network without memory first: a few numbers of a card can ask for more than there is."""
+    shapes = {name: weight.shape for name, weight in card["weights"].items()}
+    if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
+        raise ValueError("its architecture has more layers than there are weights")
+    with torch.device("meta"):
+        expected = {name: weight.shape for name, weight in build().state_dict().items()}
+    if expected != shapes:
+        name = next(name for name in [*expected, *shapes] if expected.get(name) != shapes.get(name))
+        raise ValueError(f"{name} must be {_shape(expected.get(name))}, and is {_shape(shapes.get(name))}")
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else str(tuple(shape))
 
 
 def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:

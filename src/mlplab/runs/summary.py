@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import nn
 
 from mlplab.data.module import DataModule
-from mlplab.errors import counted
+from mlplab.errors import counted, printable
 
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
@@ -20,9 +20,9 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     task = data.task
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
-        learned = f"{task.n_classes} classes of {task.target_name}"
+        learned = f"{task.n_classes} classes of {printable(task.target_name)}"
     else:
-        learned = f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}"
+        learned = printable(f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}")
     widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -31,7 +31,7 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     return "\n".join(
         [
             *table,
-            f"data    {data.name}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
+            f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
             "train/validate/test",
             f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
             f"run     {shortest(directory)}",
@@ -67,10 +67,10 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
     table = Table(title=None)
     table.add_column("metric")
     for heading in columns:
-        table.add_column(escape(heading), justify="right")
+        table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
         table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
-    console = Console(width=80, file=sys.stdout)
+    console = Console(width=80, file=sys.stdout, emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

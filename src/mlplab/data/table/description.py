@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlplab.data.table.columns import Column
+from mlplab.errors import printable
 
 SHOWN_COLUMNS = 40
 SHOWN_LEVELS = 3
@@ -57,13 +58,13 @@ class Description:
         for column in self.columns[:SHOWN_COLUMNS]:
             cells = (column.name, column.kind, _share(column.missing_share), column.holds, column.use)
             table.add_row(*(escape(_one_line(cell)) for cell in cells))
-        console = Console(width=140, color_system=None, force_terminal=False)
+        console = Console(width=140, color_system=None, force_terminal=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
         lines = [line.rstrip() for line in capture.get().rstrip().splitlines()]
         if len(self.columns) > SHOWN_COLUMNS:
             lines.append(f"… and {len(self.columns) - SHOWN_COLUMNS:,} more columns, all of them in data.json")
-        lines += ["", f"target  {_one_line(self.target['name'])}: {self._target_text()}"]
+        lines += ["", f"target  {_one_line(self.target['name'])}: {_one_line(self._target_text())}"]
         lines += [f"note    {_one_line(note)}" for note in self.notes]
         lines += [f"WARNING {_one_line(warning)}" for warning in self.warnings]
         return "\n".join(lines)
@@ -113,4 +114,4 @@ def _number(value: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+    return printable(" ".join(str(text).split()))
