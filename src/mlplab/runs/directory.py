@@ -55,6 +55,7 @@ class RunDirectory:
             self.figures.mkdir(exist_ok=True)
             self.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
         except FileExistsError:
+            self.release()
             has_run = (self.path / "status.json").exists()
             given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
             raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
@@ -78,11 +79,15 @@ class RunDirectory:
                 folder.mkdir(exist_ok=True)
                 remove_temporary_files(folder)
             self.figures.mkdir(exist_ok=True)
+            self._status = read_status(self.path)
         except OSError as error:
+            self.release()
             raise _not_writable(self.path, error) from None
+        except Refusal:
+            self.release()
+            raise
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
-        self._status = read_status(self.path)
         for word in ("ended", "infeasible"):
             self._status.pop(word, None)
         resumed = self._status.get("resumed", 0)
