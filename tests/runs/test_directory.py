@@ -1,7 +1,11 @@
+import contextlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +16,7 @@ import pytest
 
 from mlplab.errors import Refusal
 from mlplab.runs import directory as module
-from mlplab.runs.directory import RunDirectory
+from mlplab.runs.directory import RunDirectory, read_status
 
 
 def claimed(path: Path) -> RunDirectory:
@@ -190,3 +194,213 @@ def test_paths_are_absolute_so_that_a_change_of_directory_does_not_move_the_run(
     assert directory.checkpoints == tmp_path / "run" / "checkpoints"
     assert directory.tensorboard == tmp_path / "run" / "tensorboard"
     assert directory.figures == tmp_path / "run" / "figures"
+
+
+FIFTY = """
+import os, sys
+from pathlib import Path
+from mlplab.config.resolvers import new_run_name
+from mlplab.runs.directory import RunDirectory
+go, start = os.pipe()
+for _ in range(50):
+    if os.fork() == 0:
+        os.close(start)
+        os.read(go, 1)
+        RunDirectory(Path(sys.argv[1]) / new_run_name()).claim()
+        os._exit(0)
+os.close(start)
+sys.exit(sum(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(50)))
+"""
+
+
+def test_fifty_processes_that_start_together_get_fifty_directories(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FIFTY, str(tmp_path)], check=True)
+    directories = list(tmp_path.iterdir())
+    assert len(directories) == 50
+    assert len({status(directory)["process"] for directory in directories}) == 50
+    assert {path.name for directory in directories for path in directory.iterdir()} == {
+        ".lock", "checkpoints", "figures", "status.json",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A small file system of its own, in memory; skips where mounting is not permitted."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+
+    def make(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not permitted")
+        return place
+
+    yield make
+    if os.path.ismount(place):
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Leaves no byte free."""
+    with (folder / "filling").open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+
+
+def test_a_disk_without_room_is_refused_and_left_empty(mount: Callable[[str], Path]) -> None:
+    disk = mount("size=1m")
+    with pytest.raises(Refusal) as refusal:
+        RunDirectory(disk / "run").claim(room=2_000_000)
+    assert refusal.value.must == "the disk must have room for the run's checkpoints"
+    assert refusal.value.given == f"{disk / 'run'} has 1.0 MB free of about 2.0 MB that they take"
+    assert list((disk / "run").iterdir()) == []
+
+
+def test_a_run_that_goes_on_needs_room_too(mount: Callable[[str], Path]) -> None:
+    disk = mount("size=1m")
+    claimed(disk / "run").end("stopped", "Ctrl-C")
+    with pytest.raises(Refusal, match=r"1\.0 MB free of about 2\.0 MB"):
+        RunDirectory(disk / "run").reopen(room=2_000_000)
+    assert status(disk / "run")["state"] == "stopped"
+    RunDirectory(disk / "run").reopen()  # by the next process, or by this one: it is free
+
+
+def test_how_a_run_ended_is_written_on_a_full_disk(mount: Callable[[str], Path]) -> None:
+    disk = mount("size=1m")
+    directory = claimed(disk / "run")
+    fill(disk)
+    with pytest.raises(OSError, match="No space left"):
+        directory.update(epoch=1)
+    directory.end("failed", "the disk was full", infeasible=True)
+    said = status(disk / "run")
+    assert (said["state"], said["reason"], said["infeasible"]) == ("failed", "the disk was full", True)
+    assert {path.name for path in (disk / "run").iterdir()} == {".lock", "checkpoints", "figures", "status.json"}
+
+
+def test_a_shorter_end_than_beginning_is_whole_json_on_a_full_disk(mount: Callable[[str], Path]) -> None:
+    disk = mount("size=1m")
+    directory = claimed(disk / "run")
+    directory.update(reason="long " * 300)
+    fill(disk)
+    directory.end("failed", "short")
+    assert status(disk / "run")["reason"] == "short"
+
+
+def test_a_folder_for_logs_that_is_read_only_is_refused(mount: Callable[[str], Path]) -> None:
+    logs = mount("size=1m,ro")
+    with pytest.raises(Refusal) as refusal:
+        RunDirectory(logs / "runs" / "name").claim()
+    assert refusal.value.must == "the run's directory must be writable"
+    assert refusal.value.given == f"{logs / 'runs' / 'name'}: Read-only file system"
+    assert refusal.value.remedy == "paths.logs=SOMEWHERE_ELSE"
+
+
+def test_a_run_in_a_folder_that_became_read_only_cannot_go_on(mount: Callable[[str], Path]) -> None:
+    logs = mount("size=1m")
+    claimed(logs / "run").end("stopped", "Ctrl-C")
+    subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
+    with pytest.raises(Refusal, match="Read-only file system"):
+        RunDirectory(logs / "run").reopen()
+    with pytest.raises(Refusal, match="must be its own"):
+        RunDirectory(logs / "run").claim()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_folder_without_permission_to_write_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(Refusal, match="Permission denied"):
+            RunDirectory(tmp_path / "run").claim()
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_claim_that_fails_leaves_the_directory_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = RunDirectory(tmp_path / "run")
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", refuse)
+    with pytest.raises(Refusal, match="No space left on device"):
+        directory.claim()
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "figures"}
+
+
+def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another run comes between the look into the directory and the claim, and ends.
+    def come_between(path: Path, room: int) -> None:
+        monkeypatch.undo()
+        claimed(path).end("finished", "epoch limit")
+
+    monkeypatch.setattr(module, "require_room", come_between)
+    with pytest.raises(Refusal, match="must be its own"):
+        RunDirectory(tmp_path).claim()
+    assert status(tmp_path)["state"] == "finished"
+    assert (tmp_path / ".lock").read_text() == ""
+    RunDirectory(tmp_path).reopen()
+
+
+def test_a_run_that_is_on_cannot_be_claimed_or_gone_on_with(tmp_path: Path) -> None:
+    claimed(tmp_path)
+    for refused in (RunDirectory(tmp_path).claim, RunDirectory(tmp_path).reopen):
+        with pytest.raises(Refusal, match=f"in use by process {os.getpid()} on"):
+            refused()
+
+
+def test_a_run_that_goes_on_is_running_again_and_counts_how_often(tmp_path: Path) -> None:
+    directory = claimed(tmp_path)
+    directory.add_seconds("fit", 1.5)
+    directory.end("failed", "diverged", infeasible=True)
+    started = status(tmp_path)["started"]
+    for times in (1, 2):
+        again = RunDirectory(tmp_path)
+        again.reopen()
+        said = status(tmp_path)
+        assert (said["state"], said["reason"], said["resumed"]) == ("running", None, times)
+        assert (said["started"], said["seconds"]) == (started, {"fit": 1.5})
+        assert not {"ended", "infeasible"} & said.keys()
+        assert again.taken_over is None
+        again.end("stopped", "Ctrl-C")
+
+
+def test_going_on_takes_away_what_is_half_written_and_nothing_else(tmp_path: Path) -> None:
+    claimed(tmp_path).end("stopped", "Ctrl-C")
+    for name in (".status.json.0a1b.tmp", "notes.tmp", "checkpoints/.last.ckpt.0a1b.tmp", "checkpoints/last.ckpt"):
+        (tmp_path / name).touch()
+    RunDirectory(tmp_path).reopen()
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {".lock", "status.json", "notes.tmp", "checkpoints/last.ckpt"}
+
+
+def test_a_run_whose_process_was_killed_says_who_had_it(tmp_path: Path) -> None:
+    code = "import os, sys; from pathlib import Path; from mlplab.runs.directory import RunDirectory; "
+    code += "RunDirectory(Path(sys.argv[1])).claim(); os.kill(os.getpid(), 9)"
+    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")])
+    assert killed.wait() == -9
+    assert status(tmp_path / "run")["state"] == "running"
+    directory = RunDirectory(tmp_path / "run")
+    directory.reopen()
+    assert directory.taken_over == f"process {killed.pid} on {socket.gethostname()}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "3", "{}", '{"state": 3}', '{"state": "failed", "resumed": "x"}',
+     '{"state": "failed", "seconds": {"fit": "long"}}', '{"state": "failed", "seconds": []}', "[" * 100_000, "\udcff"],
+)  # fmt: skip
+def test_a_status_that_no_run_writes_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "status.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(Refusal) as refusal:
+        read_status(tmp_path)
+    assert refusal.value.must == "the directory of a run must have its status.json"
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_directory_without_a_status_is_refused_and_an_empty_one_is_a_run_that_died_at_once(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="No such file"):
+        read_status(tmp_path)
+    (tmp_path / "status.json").touch()
+    assert read_status(tmp_path) == {"state": "running"}
