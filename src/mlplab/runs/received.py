@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import Refusal
@@ -25,6 +24,9 @@ MOST_VALUES = 20_000
 
 RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
 """Names that may stand in `${NAME:…}` of a configuration that was received: they tell nothing, and run nothing."""
+
+PLAIN = (str, int, float, bool, dict, list)
+"""What a configuration is made of, beside null."""
 
 WRITING = ("callbacks", "logger")
 """Groups whose texts say where files go, and to which servers."""
@@ -68,18 +70,22 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict):
+            raise ValueError("it holds no names with values")
+        if not all(value is None or isinstance(value, PLAIN) for _, value in islice(_walk(plain), MOST_VALUES)):
+            raise ValueError("its values must be texts, numbers, switches, lists and names with values")
         if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         config = OmegaConf.load(path)
-        if not isinstance(config, DictConfig):
-            raise ValueError(f"it holds a {type(plain).__name__}")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
+        assert isinstance(config, DictConfig)
+        logs = {} if trust else {"logs": str(directory.parents[1])}
+        paths = {**plain.get("paths", {}), **logs, "run": str(directory)}
+        OmegaConf.update(config, "paths", paths, merge=False, force_add=True)
+    except Exception as error:  # whatever a file that somebody else has made can cause in its readers
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise Refusal("a run must have a configuration", f"{path}: {reason}", "another run") from None
     if not trust:
         _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
-        OmegaConf.update(config, "paths.logs", str(directory.parents[1]), force_add=True)
-    OmegaConf.update(config, "paths.run", str(directory), force_add=True)
     return config
 
 
@@ -88,13 +94,13 @@ def _require_known(plain: Any, path: Path, conf: Path) -> None:
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
         name = ".".join(place)
-        if place[-1:] == ("_target_",) and value not in known.get(place[0], set()):
+        if place[-1] == "_target_" and not (isinstance(value, str) and ("_target_", value) in known.get(place[0], ())):
             raise Refusal(
                 "the configuration of a run must name only code that conf/ names in the same place",
                 f"{path}: {name}={value!r}",
                 remedy,
             )
-        if place[0] in WRITING and isinstance(value, str) and value not in known[place[0]]:
+        if place[0] in WRITING and isinstance(value, str) and (place[-1], value) not in known[place[0]]:
             raise Refusal(
                 "the configuration of a run must write only where conf/ says", f"{path}: {name}={value!r}",
                 "trust=true, if you know what is written there",
@@ -114,9 +120,9 @@ def _is_harmless(text: str) -> bool:
     return "${" not in rest
 
 
-def _texts_of(conf: Path) -> dict[str, set[Any]]:
-    """The texts in conf/, among them the names of code: the group that they stand in → texts."""
-    texts: dict[str, set[Any]] = {group: set() for group in WRITING}
+def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
+    """The texts in conf/, among them the names of code: the group that they stand in → (name, text)."""
+    texts: dict[str, set[tuple[str, str]]] = {group: set() for group in WRITING}
     for path in sorted(conf.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         group = path.relative_to(conf).parts[0] if path.parent != conf else None
@@ -128,16 +134,16 @@ def _texts_of(conf: Path) -> dict[str, set[Any]]:
             continue  # Hydra says what is wrong with it, where it is chosen
         for place, value in _walk(content):
             if place and isinstance(value, str):
-                texts.setdefault(group or place[0], set()).add(value)
+                texts.setdefault(group or place[0], set()).add((place[-1], value))
     return texts
 
 
 def _walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All values that are no containers, with the names that lead to them."""
-    if isinstance(node, dict):
+    """All values but containers with something in them, with the names that lead to them."""
+    if isinstance(node, dict) and node:
         for name, value in node.items():
             yield from _walk(value, (*place, str(name)))
-    elif isinstance(node, list):
+    elif isinstance(node, list) and node:
         for number, value in enumerate(node):
             yield from _walk(value, (*place, str(number)))
     else:
