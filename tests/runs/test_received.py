@@ -135,7 +135,6 @@ PLACES = [
     planted("hydra", "callbacks", "mine", "_target_"),
     planted("never_heard_of", "_target_"),
     planted("seed", "_target_"),
-    planted("paths", "logs", "_target_"),
     planted("sweep", "name", "_target_"),
 ]
 
