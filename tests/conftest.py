@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mlplab.config.resolvers import register_resolvers
@@ -27,6 +28,7 @@ def _from_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resolvers as train.py registers them; a command line that is not pytest's in the manifests."""
     register_resolvers(ROOT)
     monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # another test may have let a run go on
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(name: str, *words: str) -> SimpleNamespace:
         path = ROOT / "train.py" if name == "train" else ROOT / "scripts" / f"{name}.py"
         monkeypatch.setattr(sys, "argv", [str(path), *words])
-        monkeypatch.setenv("MLPLAB_TRACEBACK", "0")
+        for variable in ("MLPLAB_TRACEBACK", "HYDRA_FULL_ERROR"):  # which the command sets for its own process
+            monkeypatch.setenv(variable, "0")
         if name == "train":
             try:
                 status = run_command(lambda: None, lambda config: train(config, resume=True), ROOT)
