@@ -66,27 +66,42 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
         Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, untrusted.
     """
     path = directory / ".hydra" / "config.yaml"
+    config = read_yaml(path)
+    if not trust:
+        _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
+    folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
+    try:
+        for name, folder in folders.items():
+            OmegaConf.update(config, f"paths.{name}", str(folder), force_add=True)
+    except Exception as error:  # they are no mapping, say
+        raise _unusable(path, error) from None
+    return config
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """A file that somebody else may have made, as data: nothing in it is resolved.
+
+    Raises:
+        Refusal: it holds no mapping, or more than a configuration does.
+    """
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(plain, dict):
-            raise ValueError("it holds no names with values")
-        if not all(value is None or isinstance(value, PLAIN) for _, value in islice(_walk(plain), MOST_VALUES)):
-            raise ValueError("its values must be texts, numbers, switches, lists and names with values")
+        if not plain or not isinstance(plain, dict):
+            raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
         if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         config = OmegaConf.load(path)
         assert isinstance(config, DictConfig)
-        logs = {} if trust else {"logs": str(directory.parents[1])}
-        paths = {**plain.get("paths", {}), **logs, "run": str(directory)}
-        OmegaConf.update(config, "paths", paths, merge=False, force_add=True)
-    except Exception as error:  # whatever a file that somebody else has made can cause in its readers
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise Refusal("a run must have a configuration", f"{path}: {reason}", "another run") from None
-    if not trust:
-        _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
+    except Exception as error:  # whatever a file can cause
+        raise _unusable(path, error) from None
     return config
+
+
+def _unusable(path: Path, error: Exception) -> Refusal:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Refusal("a run must have a configuration", f"{path}: {reason}", "another run")
 
 
 def _require_known(plain: Any, path: Path, conf: Path) -> None:
@@ -94,13 +109,14 @@ def _require_known(plain: Any, path: Path, conf: Path) -> None:
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
         name = ".".join(place)
-        if place[-1] == "_target_" and not (isinstance(value, str) and ("_target_", value) in known.get(place[0], ())):
+        is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
+        if place[-1] == "_target_" and not is_known:
             raise Refusal(
                 "the configuration of a run must name only code that conf/ names in the same place",
                 f"{path}: {name}={value!r}",
                 remedy,
             )
-        if place[0] in WRITING and isinstance(value, str) and (place[-1], value) not in known[place[0]]:
+        if place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
             raise Refusal(
                 "the configuration of a run must write only where conf/ says", f"{path}: {name}={value!r}",
                 "trust=true, if you know what is written there",
@@ -121,8 +137,8 @@ def _is_harmless(text: str) -> bool:
 
 
 def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
-    """The texts in conf/, among them the names of code: the group that they stand in → (name, text)."""
-    texts: dict[str, set[tuple[str, str]]] = {group: set() for group in WRITING}
+    """The texts in conf/, among them the names of code: the group that they stand in → (name, text) of each."""
+    texts: dict[str, set[tuple[str, str]]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         group = path.relative_to(conf).parts[0] if path.parent != conf else None
@@ -139,7 +155,7 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
 
 
 def _walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All values but containers with something in them, with the names that lead to them."""
+    """All values that are no containers, or empty ones, with the names that lead to them."""
     if isinstance(node, dict) and node:
         for name, value in node.items():
             yield from _walk(value, (*place, str(name)))

@@ -21,7 +21,7 @@ from mlplab.config.suggestions import nearest_key
 from mlplab.errors import Refusal
 from mlplab.runs.directory import LOCK, read_status
 from mlplab.runs.lock import require_free
-from mlplab.runs.received import read_config, require_run
+from mlplab.runs.received import read_config, read_yaml, require_run
 
 FREE = (
     "logger",
@@ -172,8 +172,11 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
     path = choices_of / ".hydra" / "hydra.yaml"
     choices: Any = {}
     if path.is_file():
-        choices = OmegaConf.select(OmegaConf.load(path), "hydra.runtime.choices", default={})
-        choices = {str(group): choice for group, choice in choices.items() if isinstance(choice, str)}
+        plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False)
+        for name in ("hydra", "runtime", "choices"):
+            plain = plain.get(name) if isinstance(plain, dict) else None
+        named = plain.items() if isinstance(plain, dict) else ()
+        choices = {str(group): choice for group, choice in named if isinstance(choice, str) and "${" not in choice}
     hydra = OmegaConf.structured(HydraConf)
     hydra.mode = "RUN"
     hydra.run.dir = str(directory)
