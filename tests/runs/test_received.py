@@ -1,5 +1,6 @@
 """Configurations that somebody else has written: read as data, and followed only where conf/ names the same code."""
 
+import copy
 import functools
 import itertools
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -45,10 +47,17 @@ def received(tmp_path: Path) -> Callable[[str | bytes], Path]:
     return write
 
 
+@pytest.fixture(scope="module")
+def saved() -> dict[str, Any]:
+    """What a run has saved, as plain values."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", ["data=wine"]), resolve=False)  # type: ignore[return-value]
+
+
 @pytest.fixture
-def own(make_config: Callable[..., DictConfig]) -> dict[str, Any]:
-    """What a run has saved, as plain values to be changed."""
-    return OmegaConf.to_container(make_config("data=wine"), resolve=False)  # type: ignore[return-value]
+def own(saved: dict[str, Any]) -> dict[str, Any]:
+    """The same, to be changed."""
+    return copy.deepcopy(saved)
 
 
 def refusal_of(directory: Path) -> Refusal:
@@ -111,8 +120,7 @@ def planted(*place: str | int) -> Callable[[dict[str, Any], Any], None]:
         node: Any = config
         for name, following in itertools.pairwise(place):
             if isinstance(name, int):
-                node.append({} if isinstance(following, str) else [])
-                name = -1
+                node.insert(name, {} if isinstance(following, str) else [])
             elif not isinstance(node.get(name), dict | list):
                 node[name] = {} if isinstance(following, str) else []
             node = node[name]
@@ -134,7 +142,7 @@ PLACES = [
     planted("optimizer", "lr", "_target_"),
     planted("hydra", "callbacks", "mine", "_target_"),
     planted("never_heard_of", "_target_"),
-    planted("seed", "_target_"),
+    planted("paths", "logs", "_target_"),
     planted("sweep", "name", "_target_"),
 ]
 
@@ -326,7 +334,6 @@ NO_CONFIGURATION = {
     "itself in a mapping": b"a: &a {b: *a}",
     "deep": b"a: " + b"[" * 5000 + b"]" * 5000,
     "a set": b"a: !!set {1, 2}",
-    "a date": b"a: 2026-01-01",
     "no date": b"a: 2026-13-45",
     "no truth value": b"a: !!bool perhaps",
     "no integer": b"a: !!int ''",
