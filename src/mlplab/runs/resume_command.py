@@ -46,7 +46,8 @@ ABSENT = object()
 
 def resumes(words: Sequence[str]) -> bool:
     """Whether a command line asks for a run to go on."""
-    return any(word.startswith("resume=") and word != "resume=null" for word in words)
+    plain = [word.lstrip("+") for word in words]
+    return any(word.startswith("resume=") and word != "resume=null" for word in plain)
 
 
 def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
@@ -66,7 +67,12 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         words = [word for word in words if not word.startswith("hydra.")]
     with initialize_config_dir(str(conf), version_base="1.3"):
         overrides = OverridesParser.create().parse_overrides(list(words))
-        given = {override.key_or_group: override for override in overrides}
+        given: dict[str, Override] = {}
+        for override in overrides:
+            key = override.key_or_group
+            if key in given:
+                raise Refusal(f"{key} must be given once", f"{key}=… is there twice", str(override.input_line))
+            given[key] = override
         directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
@@ -95,6 +101,8 @@ def _change(config: DictConfig, override: Override) -> None:
         raise Refusal("a run that goes on must be given plain values", word, "a new run")
     value = override.value()
     if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
+        if key not in config:  # an experiment, which is spread over the other groups
+            raise Refusal("a run that goes on must be given plain values", word, "a new run")
         value = compose("config", [f"{key}={value}"])[key]
     else:
         keys = [*_flat(OmegaConf.to_container(config, resolve=False)), *config]
@@ -116,10 +124,10 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     changed = {
         key: (before.get(key, ABSENT), after.get(key, ABSENT))
         for key in dict.fromkeys([*before, *after])
-        if before.get(key, ABSENT) != after.get(key, ABSENT) and not key.startswith(("paths.", "trust", "resume"))
+        if before.get(key, ABSENT) != after.get(key, ABSENT) and key not in ("paths.logs", "trust", "resume")
     }
     changed = {k: v for k, v in changed.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
-    old, new = changed.pop("trainer.max_epochs", (None, None))
+    old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         given = ", ".join(f"{key}={_shown(now)} instead of {_shown(then)}" for key, (then, now) in changed.items())
         raise Refusal(
@@ -127,9 +135,10 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
             given,
             f"resume={directory} alone, or a new run",
         )
-    if new is None or new is old:
+    if new is old:
         return
-    if not isinstance(new, int) or (new != -1 and (old in (-1, None) or new < old)):
+    unlimited = (-1, None)
+    if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise Refusal(
             "trainer.max_epochs must not shrink where a run goes on",
             f"trainer.max_epochs={_shown(new)} instead of {_shown(old)}",
