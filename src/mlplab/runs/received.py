@@ -25,9 +25,6 @@ MOST_VALUES = 20_000
 RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
 """Names that may stand in `${NAME:…}` of a configuration that was received: they tell nothing, and run nothing."""
 
-PLAIN = (str, int, float, bool, dict, list)
-"""What a configuration is made of, beside null."""
-
 WRITING = ("callbacks", "logger")
 """Groups whose texts say where files go, and to which servers."""
 
