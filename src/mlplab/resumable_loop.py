@@ -65,6 +65,8 @@ class ResumableFitLoop(_FitLoop):
     def run(self) -> None:
         if self.before_run is not None:
             self.before_run()
+        # Had it come a moment before, Lightning would end the epoch in the middle of a step.
+        self.trainer._signal_connector.received_sigterm = False
         super().run()
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:

@@ -38,7 +38,7 @@ def test_a_signal_ends_the_run_with_everything_saved(
     process, directory = start(root, tmp_path)
     process.send_signal(number)
     _, errors = process.communicate()
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + number, errors
     assert errors.count("\n") == 1
     assert f"stopped by {name}" in errors
     status, result = (json.loads((directory / f"{part}.json").read_text()) for part in ("status", "result"))

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run cleanly, a second one now."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class Interruption:
         self.received = signal.Signals(number)
         if self._trainer is None:
             raise RunStopped(f"stopped by {self.name}; what had been saved is there", self.status)
-        print("\nstopping after this step and saving; Ctrl-C again ends at once", flush=True)
+        with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
+            os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         loop_of(self._trainer).stop_requested = True
 
     @contextmanager
