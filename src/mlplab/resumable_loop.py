@@ -46,10 +46,14 @@ class ResumableFitLoop(_FitLoop):
     """
 
     epoch_progress: _Progress
-    at_rest: Callable[[bool], None] | None = None
-    before_run: Callable[[], None] | None = None
-    stop_requested = False
-    _goes_on_within_epoch = False
+
+    def __init__(self, trainer: pl.Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
+        super().__init__(trainer, min_epochs, max_epochs)
+        self.at_rest: Callable[[bool], None] | None = None
+        self.before_run: Callable[[], None] | None = None
+        # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
+        self.stop_requested = False
+        self._goes_on_within_epoch = False
 
     @property
     def n_epochs_done(self) -> int:

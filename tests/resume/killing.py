@@ -64,10 +64,10 @@ def _run(overrides: list[str], directory: Path, kill: Kill | None, without: str,
     os.dup2(output, 2)
     try:
         _train(overrides, directory, kill, without, also)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(3)
+        os._exit(getattr(error, "status", 3))  # of a signal that was answered
     sys.stdout.flush()
     os._exit(0)  # nothing is left to a clean exit
 

@@ -1,6 +1,7 @@
 """Runs that are killed and go on, against the same runs that were never killed: equal to the last bit."""
 
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -195,6 +196,27 @@ def test_runs_killed_at_any_time_end_as_if_they_had_not_been(
         hits += kill_at_random(overrides, directory, seed)
         assert_alike(directory, never_killed[tuple(overrides)])
     assert hits >= len(seeds)  # most were hit, or the test shows nothing
+
+
+@pytest.mark.parametrize(
+    "seeds", [pytest.param(range(8), id="a few"), pytest.param(range(8, 108), id="a hundred", marks=pytest.mark.slow)]
+)
+def test_runs_stopped_at_any_time_go_on_too(
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path], seeds: range
+) -> None:
+    overrides = [*SMALL, "trainer.max_epochs=20", AFTER_EVERY_STEP]
+    answered = 0
+    for seed in seeds:
+        directory = tmp_path / str(seed) / "run"
+        process = start(overrides, directory)
+        time.sleep(random.Random(seed).uniform(0.1, 0.6))
+        process.terminate()
+        process.join()
+        assert process.exitcode in (0, 143, -signal.SIGTERM), (directory.parent / "output.txt").read_text()
+        answered += process.exitcode == 143
+        assert run(overrides, directory) == 0
+        assert_alike(directory, never_killed[tuple(overrides)])
+    assert answered >= len(seeds) // 2
 
 
 @pytest.mark.parametrize(
