@@ -86,3 +86,31 @@ def test_a_run_that_was_ended_goes_on_to_the_same_result(
     output, _ = again.communicate()
     assert again.returncode == 0
     assert output == "the run has finished (epoch limit): nothing is left to do\n"
+
+
+def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(root: Path, tmp_path: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+    try:
+        words = [word for word in WORDS if "max_epochs" not in word]
+        process = start(root, *words, "trainer.max_epochs=5000", "logger=none", f"paths.logs={tmp_path / 'logs'}")
+        while not list(tmp_path.rglob("previous.ckpt")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        filler = tmp_path / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(1024))
+        _, errors = process.communicate()
+        assert process.returncode == 1
+        (line,) = errors.splitlines()
+        assert "could not be written (the disk is full), with 0.0 MB free; the one before it is as it was" in line
+        directory = run_of(tmp_path / "logs")
+        assert state(directory) == "failed"
+        filler.unlink()
+        resumed = start(root, f"resume={directory}", "trainer.max_time=00:00:00:02")
+        _, errors = resumed.communicate()
+        assert resumed.returncode == 0, errors
+        assert state(directory) == "finished"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -28,6 +28,9 @@ PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dt
 """What a checkpoint may hold besides tensors and containers: what PyTorch reads with `weights_only=True`."""
 
 
+FULL = 1_000_000
+"""Bytes free below which PyTorch's own words for a failed writing are left out."""
+
 MOST_SHARED = 4
 """Times the size of a file that its tensors may take: layers can share weights, which are stored once."""
 
@@ -48,11 +51,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
         except (OSError, RuntimeError) as error:  # PyTorch tells of a full disk by the latter
-            free = in_megabytes(shutil.disk_usage(path.parent).free)
+            free = shutil.disk_usage(path.parent).free
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            if free < FULL:
+                reason = "the disk is full"
             raise RunFailed(
                 f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
-                f"{free} free; the one before it is as it was; try: freeing some, then resume={path.parent.parent}"
+                f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
+                f"resume={path.parent.parent}"
             ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a run writes about itself: what was asked, what it is made of, what happened, and how it ended."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ log = logging.getLogger("mlplab")
 def recorded(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the state in which the run ends, however it ends."""
     handler = logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the terminal is told
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("mlplab", "lightning.pytorch", "py.warnings")]
     for logger in loggers:
@@ -52,7 +54,8 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
         directory.release()
 
 
