@@ -1,5 +1,6 @@
 """The commands that people type: train.py, a signal, and its resume."""
 
+import contextlib
 import json
 import os
 import signal
@@ -98,7 +99,7 @@ def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(roo
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         filler = tmp_path / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(1024))
         _, errors = process.communicate()
