@@ -208,7 +208,8 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
             "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
         )
     options = dict(config.optimizer)
-    if options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
+    is_sgd = options["_target_"] == "torch.optim.SGD"
+    if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
         # PyTorch 2.13: the fused SGD, where weights have 16 bits, reads momenta before it has written them.
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", OmegaConf.create(options))

@@ -93,7 +93,7 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("cadence", [AFTER_EVERY_STEP, AFTER_EVERY_EPOCH])
+@pytest.mark.parametrize("cadence", [AFTER_EVERY_STEP, pytest.param(AFTER_EVERY_EPOCH, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_run_that_is_killed_there_ends_as_if_it_had_not_been(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], point: str, cadence: str
