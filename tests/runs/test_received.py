@@ -416,7 +416,7 @@ def test_whatever_a_configuration_says_it_is_harmless_or_refused(
     plain = OmegaConf.to_container(config, resolve=False)
     for group, target in targets(plain):
         assert (group, target) == ("model", "mlplab.models.MLP") or isinstance(target, dict | list)
-    assert "oc." not in str(plain)
+    assert "${oc." not in str(plain)
     assert config.paths.run == str(directory)
 
 

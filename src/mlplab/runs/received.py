@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.paths import require_folder_of_run
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, printable
 
 LARGEST = 1_000_000
 """Bytes of a configuration; those of conf/ have 5,000."""
@@ -105,7 +105,7 @@ def _require_known(plain: Any, path: Path, conf: Path) -> None:
     known = _texts_of(conf)
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
-        name = ".".join(place)
+        name = printable(".".join(place))
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
         if place[-1] == "_target_" and not is_known:
             raise Refusal(
