@@ -5,6 +5,7 @@ from mlplab.callbacks.divergence import Divergence
 from mlplab.callbacks.figures import Figures
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.histograms import Histograms
+from mlplab.callbacks.history import History
 from mlplab.callbacks.progress import ProgressLine
 from mlplab.callbacks.status import Status
 from mlplab.callbacks.training_curves import TrainingCurves
@@ -15,6 +16,7 @@ __all__ = [
     "Figures",
     "GradientNorms",
     "Histograms",
+    "History",
     "ProgressLine",
     "Status",
     "TrainingCurves",

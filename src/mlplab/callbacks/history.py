@@ -1,0 +1,117 @@
+"""What a run has come to, validation by validation, for reports that read many runs at once."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from mlplab.runs.files import write_atomically
+
+FILE = "history.jsonl"
+
+
+class History(Callback):
+    """Writes history.jsonl: a line for each validation, and one for the training of each epoch.
+
+    A line has `epoch` (from 1), `step` (updates done), `seconds` (of training, without validating and over all
+    resumptions) and the metrics that were measured there: those of `val/…`, or `train/loss`. A value that is no
+    number is null. Whatever the loggers are, it is there; it is small, and quick to read.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self._lines = 0
+        self._seconds = 0.0
+        self._since: float | None = None
+        self._file: IO[str] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            kept = self._keep()
+            if kept:
+                self._seconds = float(json.loads(kept[-1]).get("seconds", 0.0))
+            self._file = self.path.open("a", encoding="utf-8")
+        self._since = time.monotonic()
+
+    def _keep(self) -> list[str]:
+        """Leaves the lines that the state which the run goes on from knows of, so that each comes once."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        kept = lines[: self._lines]
+        if len(kept) < len(lines):
+            write_atomically(self.path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
+        return kept
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._since is not None:
+            self._seconds += time.monotonic() - self._since
+            self._since = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._file is None or trainer.sanity_checking:
+            return
+        self._write(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("val/")})
+        self._since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics.get("train/loss")
+        if self._file is not None and loss is not None:
+            self._write(trainer, {"train/loss": loss})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
+        assert self._file is not None
+        now = time.monotonic()
+        if self._since is not None:
+            self._seconds, self._since = self._seconds + now - self._since, now
+        line: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        line["seconds"] = round(self._seconds, 4)
+        for name, value in metrics.items():
+            number = float(value)
+            line[name] = number if math.isfinite(number) else None
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        self._lines += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lines": self._lines}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._lines = state_dict["lines"]
+
+
+def read_history(directory: Path) -> list[dict[str, Any]]:
+    """The lines of a run's history, in order; none where there is none, and without one that was cut off.
+
+    Args:
+        directory: of the run.
+    """
+    try:
+        text = (directory / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    lines = []
+    for line in text.splitlines():
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            lines.append(content)
+    return lines
