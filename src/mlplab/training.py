@@ -15,8 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
-from mlplab.callbacks import Checkpoints, Divergence, Status
+from mlplab.callbacks import Checkpoints, Divergence, History, Status
 from mlplab.config.checks import check
+from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, Refusal, RunStopped, printable
 from mlplab.learner import Learner
@@ -27,7 +28,7 @@ from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import enough_memory
 from mlplab.runs.recording import recorded, write_manifest
 from mlplab.runs.resuming import Saved, go_on, newest_checkpoint
-from mlplab.runs.summary import describe_after, describe_before, shortest
+from mlplab.runs.summary import describe_after, describe_before
 
 log = logging.getLogger("mlplab")
 
@@ -61,7 +62,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     data.setup()
     learner = build_learner(config, data)
     loggers = build_loggers(config)
-    trainer = build_trainer(config, [*build_callbacks(config), Status(directory)], loggers, data, learner)
+    watching = [Status(directory), History(directory.path)]
+    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
     if not _is_first_process():
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan

@@ -126,8 +126,12 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
     done = type_command("-m", "optimizer=sgd,adam", "seed=0,1", *quick)
     assert done.returncode == 0, done.stderr
     jobs = sorted(path.name for path in (tmp_path / "logs" / "sweeps" / "study").iterdir() if path.is_dir())
-    assert jobs == ["0_optimizer-sgd_seed-0_max_epochs-1", "1_optimizer-sgd_seed-1_max_epochs-1",
-                    "2_optimizer-adam_seed-0_max_epochs-1", "3_optimizer-adam_seed-1_max_epochs-1"]  # fmt: skip
+    assert jobs == [
+        "0_optimizer-sgd_seed-0",
+        "1_optimizer-sgd_seed-1",
+        "2_optimizer-adam_seed-0",
+        "3_optimizer-adam_seed-1",
+    ]
     for job in jobs:
         directory = tmp_path / "logs" / "sweeps" / "study" / job
         assert '"state": "finished"' in (directory / "status.json").read_text()
@@ -156,7 +160,7 @@ def test_the_flag_of_a_sweep_may_stand_anywhere(type_command: Any, tmp_path: Pat
     quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
     done = type_command("data=iris", *quick, "-m", "seed=0,1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("ended ") == 2
+    assert done.stdout.count("] finished ") == 2
 
 
 @pytest.mark.parametrize("value", ["", "null", "3"])

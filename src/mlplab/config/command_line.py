@@ -22,12 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mlplab.config import failed_jobs
-from mlplab.config.checks import check_job_of_sweep
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
+from mlplab.sweeps.job import begun_before, objective_of_finished
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -60,8 +60,6 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             if config is not None:
                 run_job(resume, config)
             return 0
-        if is_sweep:
-            check_sweep(overrides, root / "conf")
         main()
     except RunStopped as stopped:
         return _report(stopped, stopped.status)
@@ -105,7 +103,7 @@ def _unwind_on_signals() -> None:
             signal.signal(number, stop)
 
 
-def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
+def run_job(train: Callable[..., float], config: DictConfig) -> float:
     """Runs one job; a mistake, or an error in its course, is told in one message.
 
     A single run ends the process with it. A job of a sweep notes it in its directory, and the others go on.
@@ -115,7 +113,7 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
     directory = Path(HydraConfig.get().runtime.output_dir)
     try:
         try:
-            return train(config)
+            return _train(train, config, directory)
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere
             reason = " ".join(str(error).split())
             raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
@@ -125,7 +123,7 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
-            _report(f"job {HydraConfig.get().job.num}: {message}", EXIT_FAILED)
+            _report(f"{directory.name}: {message}", EXIT_FAILED)
             _note_failure(directory, message)
             return math.nan
         if _wants_traceback() or not (is_told or (directory / "train.log").is_file()):
@@ -133,6 +131,16 @@ def run_job(train: Callable[[DictConfig], float], config: DictConfig) -> float:
         raise SystemExit(_report(message, _status(error))) from None
     finally:
         _remove_if_empty(directory)
+
+
+def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
+    """Runs it; a sweep's job that was begun by an earlier launch goes on, and one that has finished is left alone."""
+    if HydraConfig.get().mode != RunMode.MULTIRUN or not (directory / "status.json").exists():
+        return train(config)
+    objective = objective_of_finished(directory)
+    if objective is not None:
+        return objective
+    return train(config, resume=True) if begun_before(directory, config) else train(config)
 
 
 def _what_failed(error: Exception, directory: Path) -> str:
@@ -180,33 +188,6 @@ def _remove_if_empty(directory: Path) -> None:
         if folder == Path.cwd() or not folder.is_dir() or any(folder.iterdir()):
             return
         folder.rmdir()
-
-
-def check_sweep(overrides: Sequence[str], conf: Path) -> None:
-    """Checks every value of a sweep before its first job starts.
-
-    Each swept value is tried with the first values of the others: as many checks as values, not as jobs.
-
-    Raises:
-        Refusal: for the first value that cannot be run.
-    """
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        alternatives = [_alternatives(override) for override in _parsed(overrides)]
-        first = [values[0] for values in alternatives if values]
-        check_job_of_sweep(compose("config", overrides=first))
-        for position, values in enumerate(v for v in alternatives if v):
-            for value in values[1:]:
-                job = [*first[:position], value, *first[position + 1 :]]
-                check_job_of_sweep(compose("config", overrides=job))
-
-
-def _alternatives(override: Override) -> list[str]:
-    """The overrides that a sweep makes of one; none of one that only a search can draw from."""
-    if not override.is_sweep_override():
-        return [override.input_line] if override.input_line else []
-    if not override.is_discrete_sweep():
-        return []
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:

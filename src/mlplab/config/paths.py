@@ -1,5 +1,7 @@
 """Files and directories that somebody names. Imports nothing heavy."""
 
+import os
+import shlex
 from pathlib import Path
 
 from mlplab.config.suggestions import nearest_name
@@ -72,3 +74,9 @@ def require_folder_of_run(path: Path, key: str) -> None:
     given = f"{path} is a file" if path.is_file() else f"there is no {path}"
     remedy = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
     raise Refusal(f"{key} must be the directory of a run", given, remedy)
+
+
+def shortest(path: Path) -> str:
+    """The path as one would type it from here."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)

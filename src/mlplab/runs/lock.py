@@ -24,10 +24,11 @@ class Lock:
 
     Args:
         path: of the file.
+        must: what holds while it is held, for the message to others.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, must: str = "a run's directory must be used by one process at a time") -> None:
+        self.path, self.must = path, must
         self._descriptor: int | None = None
 
     def acquire(self) -> dict[str, Any] | None:
@@ -41,7 +42,7 @@ class Lock:
         try:
             holder = _holder(descriptor)
             if not _taken(descriptor, holder):
-                raise _refusal(self.path.parent, holder)
+                raise _refusal(self.path.parent, holder, self.must)
             holder = _holder(descriptor)  # whoever held it until now has had time to give it back
             _write(descriptor, {"process": os.getpid(), "host": socket.gethostname(), "since": _now()})
         except BaseException:
@@ -106,10 +107,14 @@ def _is_alive(process: Any) -> bool:
     return True
 
 
-def _refusal(directory: Path, holder: dict[str, Any] | None) -> Refusal:
+def _refusal(
+    directory: Path,
+    holder: dict[str, Any] | None,
+    must: str = "a run's directory must be used by one process at a time",
+) -> Refusal:
     who = f"process {holder.get('process')} on {holder.get('host')}" if holder else "another process"
     return Refusal(
-        "a run's directory must be used by one process at a time",
+        must,
         f"{directory} is in use by {who}",
         "waiting until it has ended, or another directory",
     )

@@ -12,12 +12,12 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util import tensor_util
 from torch import Tensor
 
+from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
 from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.manifest import differences, read_manifest
 from mlplab.runs.resume_command import set_hydra_config
-from mlplab.runs.summary import shortest
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
 """Of last.ckpt; of best.ckpt the first alone."""

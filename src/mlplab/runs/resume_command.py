@@ -16,6 +16,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
+from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, told
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import Refusal
@@ -40,8 +41,6 @@ FREE = (
     "trainer.threads",
 )
 """What may be changed where a run goes on: it does not decide what is learned. trainer.max_epochs may grow."""
-
-ABSENT = object()
 
 
 def resumes(words: Sequence[str]) -> bool:
@@ -85,7 +84,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
-    _require_same_lesson(_flat(before), _flat(OmegaConf.to_container(config, resolve=False)), directory)
+    _require_same_lesson(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
     set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
     if status["state"] == "finished" and not _can_go_on(config, status, before):
@@ -105,7 +104,7 @@ def _change(config: DictConfig, override: Override) -> None:
             raise Refusal("a run that goes on must be given plain values", word, "a new run")
         value = compose("config", [f"{key}={value}"])[key]
     else:
-        keys = [*_flat(OmegaConf.to_container(config, resolve=False)), *config]
+        keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
@@ -121,18 +120,12 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     Raises:
         Refusal: with each of them.
     """
-    changed = {
-        key: (before.get(key, ABSENT), after.get(key, ABSENT))
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key, ABSENT) != after.get(key, ABSENT) and key not in ("paths.logs", "trust", "resume")
-    }
-    changed = {k: v for k, v in changed.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
+    changed = changes(before, after, (*FREE, "paths.logs", "trust", "resume"))
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
-        given = ", ".join(f"{key}={_shown(now)} instead of {_shown(then)}" for key, (then, now) in changed.items())
         raise Refusal(
             "a run that goes on must learn what it was started to learn",
-            given,
+            told(changed),
             f"resume={directory} alone, or a new run",
         )
     if new is old:
@@ -141,14 +134,14 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise Refusal(
             "trainer.max_epochs must not shrink where a run goes on",
-            f"trainer.max_epochs={_shown(new)} instead of {_shown(old)}",
-            f"trainer.max_epochs={_shown(old)}",
+            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
+            f"trainer.max_epochs={shown_or_nothing(old)}",
         )
     if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
         raise Refusal(
             f"scheduler={after['scheduler.name']} must keep the number of epochs that it is laid out over",
-            f"trainer.max_epochs={_shown(new)} instead of {_shown(old)}",
-            f"trainer.max_epochs={_shown(old)}, or a new run",
+            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
+            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
 
 
@@ -194,14 +187,3 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
     hydra.runtime.output_dir = str(directory)
     hydra.runtime.choices = choices
     HydraConfig.instance().set_config(OmegaConf.create({"hydra": hydra}))
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys → values that are no dicts."""
-    if not isinstance(node, dict):
-        return {prefix.removesuffix("."): node}
-    return {key: value for name, part in node.items() for key, value in _flat(part, f"{prefix}{name}.").items()}
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is ABSENT else shown(value)

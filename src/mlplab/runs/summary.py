@@ -1,7 +1,5 @@
 """What a run says on the terminal, before and after."""
 
-import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
+from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
 
@@ -82,12 +81,6 @@ def logs_of(directory: Path) -> Path:
         if parent.name in ("runs", "sweeps"):
             return parent.parent
     return directory
-
-
-def shortest(path: Path) -> str:
-    """The path as one would type it from here."""
-    relative = os.path.relpath(path)
-    return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,1 @@
+"""Sweeps: which jobs there are and which are done, searches, and what was learned."""

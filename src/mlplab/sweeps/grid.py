@@ -1,0 +1,52 @@
+"""A sweep over every combination of values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlplab.errors import Refusal
+from mlplab.sweeps.running import Sweep
+from mlplab.sweeps.words import Swept, params_of, product
+
+
+def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any] | None) -> None:
+    """Runs the jobs of a grid that have not been run.
+
+    Args:
+        sweep: in its directory.
+        arguments: words of the command line.
+        params: name → values, of the configuration.
+
+    Raises:
+        Refusal: a job cannot be run, or the sweep was begun with another configuration.
+        RunStopped: by a signal.
+    """
+    constants, dimensions = sweep.read_words(arguments, params_of(params, "hydra.sweeper.params"))
+    for dimension in dimensions:
+        if dimension.interval is not None:
+            raise Refusal(
+                "a grid must have values that can be counted",
+                f"{dimension.name}=interval({dimension.interval[0]},{dimension.interval[1]})",
+                f"hydra/sweeper=optuna, or {dimension.name}={dimension.interval[0]},{dimension.interval[1]}",
+            )
+    sweep.check(constants, dimensions)
+    with sweep.opened(constants, [dimension.name for dimension in dimensions]) as shared:
+        # A word that was swept in an earlier launch is no longer shared, though it has one value now.
+        alone = [word for word in constants if word not in shared]
+        dimensions = [*sweep.single(alone), *dimensions]
+        entries = [sweep.entry(values, words, shared) for values, words in product(dimensions)]
+        sweep.ledger.asked["space"] = _space(sweep.ledger.asked.get("space"), dimensions)
+        sweep.save()
+        to_do = sweep.to_do(entries)
+        sweep.say(entries, to_do)
+        if to_do:
+            sweep.launch(to_do, shared, sweep.progress(entries, to_do))
+
+
+def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:
+    """What has been swept over in all launches."""
+    space: dict[str, Any] = dict(known or {})
+    for dimension in dimensions:
+        now = dimension.as_space()
+        before = space.get(dimension.name, {}).get("values", [])
+        space[dimension.name] = {**now, "values": [*before, *(v for v in now["values"] if v not in before)]}
+    return space

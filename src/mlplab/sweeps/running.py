@@ -1,0 +1,280 @@
+"""A sweep in its directory: going on with what is there, and launching what is not done."""
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.plugins.launcher import Launcher
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mlplab.config.checks import check_job_of_sweep
+from mlplab.config.paths import shortest
+from mlplab.config.resolvers import job_name
+from mlplab.errors import RunStopped, counted
+from mlplab.runs.lock import Lock
+from mlplab.sweeps.comparing import require_same
+from mlplab.sweeps.job import STOPPING
+from mlplab.sweeps.ledger import Entry, Ledger, read_ledger
+from mlplab.sweeps.progress import Progress
+from mlplab.sweeps.states import State, read_state
+from mlplab.sweeps.stopping import letting_jobs_finish
+from mlplab.sweeps.words import Swept, parse, plain, split, swept, word_of
+
+
+class Sweep:
+    """Jobs that share a configuration but for what is swept.
+
+    Args:
+        config: as Hydra composed it for the sweep, with its `hydra` part.
+        loader: composes the jobs' configurations.
+        launcher: runs jobs.
+        sweeper: how the jobs are chosen, for the report.
+
+    Attributes:
+        ledger: which jobs there are; read when the sweep is opened.
+        at_once: jobs that the launcher runs at the same time.
+    """
+
+    def __init__(self, config: DictConfig, loader: ConfigLoader, launcher: Launcher, sweeper: str) -> None:
+        self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
+        self.directory = Path(str(config.hydra.sweep.dir)).absolute()
+        self.ledger = Ledger(self.directory)
+        self.at_once = jobs_at_once(config.hydra.launcher)
+        self._began = time.monotonic()
+
+    # What is asked
+
+    def read_words(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Swept]]:
+        """The words that all jobs share, and what is swept; those typed count more than those of the configuration."""
+        spaces, constants = split(parse([*params, *arguments], self.loader))
+        return [word_of(override) for override in constants], [swept(override) for override in spaces]
+
+    def single(self, words: Sequence[str]) -> list[Swept]:
+        """Words with one value each, as if they were swept over."""
+        return [swept(override) for override in parse(words, self.loader)]
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """The configuration of a job, its `hydra` part too."""
+        own = list(self.config.hydra.overrides.hydra)
+        return self.loader.load_configuration(
+            self.config.hydra.job.config_name, overrides=[*own, *words], run_mode=RunMode.RUN
+        )
+
+    def check(self, constants: Sequence[str], dimensions: Sequence[Swept]) -> None:
+        """Tries every value, and the ends of every interval, with the first values of the other names.
+
+        Raises:
+            Refusal: for the first that cannot be run.
+        """
+        first = [dimension.ends[0] for dimension in dimensions]
+        self._check([*constants, *first])
+        for position, dimension in enumerate(dimensions):
+            for word in dimension.ends[1:]:
+                self._check([*constants, *first[:position], word, *first[position + 1 :]])
+
+    def _check(self, words: Sequence[str]) -> None:
+        check_job_of_sweep(_without_hydra(self.compose(words)))
+
+    # What is there
+
+    @contextmanager
+    def opened(self, constants: Sequence[str], names: Sequence[str]) -> Iterator[list[str]]:
+        """Within it, the sweep's directory is this process's own; gives the words that its jobs share.
+
+        Args:
+            constants: the words that are to be shared.
+            names: what is to be swept.
+
+        Raises:
+            Refusal: another process has it, or the sweep was begun with another configuration.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self.directory / ".lock", "a sweep must be run by one process at a time")
+        lock.acquire()
+        began = time.monotonic()
+        try:
+            (self.directory / STOPPING).unlink(missing_ok=True)
+            known = read_ledger(self.directory)
+            self.ledger = known or Ledger(self.directory)
+            shared = self._take_up(list(constants), list(names)) if known else list(constants)
+            self.ledger.constants = shared
+            self._note_command()
+            self._began = began - float(self.ledger.asked.get("seconds") or 0.0)
+            yield shared
+        finally:
+            if (self.directory / "sweep.json").exists() or self.ledger.entries:
+                self.save()
+            lock.release()
+            (self.directory / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()  # nothing was begun
+
+    def seconds(self) -> float:
+        """Wall-clock time of the sweep, over all its launches."""
+        return time.monotonic() - self._began
+
+    def save(self) -> None:
+        """Writes sweep.json as it is now."""
+        self.ledger.asked["seconds"] = round(self.seconds(), 1)
+        self.ledger.save()
+
+    def _note_command(self) -> None:
+        asked = self.ledger.asked
+        asked.setdefault("name", self.directory.name)
+        asked.setdefault("sweeper", self.sweeper)
+        asked.setdefault("started", datetime.now(UTC).isoformat(timespec="milliseconds"))
+        program = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        asked.setdefault("commands", []).append(shlex.join(["python", *program]))
+        asked["monitor"], asked["mode"] = str(self.config.monitor), str(self.config.mode)
+        target = self.config.sweep.get("target")
+        asked["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
+
+    def _take_up(self, constants: list[str], names: list[str]) -> list[str]:
+        """Compares a sweep that is there with what is asked now.
+
+        What was shared and is swept now becomes a value of each job that is there; what was swept and has one
+        value now stays a value. Returns the words that all jobs share.
+        """
+        ledger = self.ledger
+        parsed = {override.key_or_group: override for override in parse(constants, self.loader)}
+        before = {override.key_or_group: override for override in parse(ledger.constants, self.loader)}
+        for name in names:
+            if name in before and name not in ledger.names:
+                word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
+                for entry in ledger.entries:
+                    entry.values[name] = value
+                    entry.overrides.append(word)
+        shared = [word_of(override) for name, override in parsed.items() if name not in ledger.names]
+        for number, config in ledger.configs.items():
+            entry = next(entry for entry in ledger.entries if str(entry.number) == number)
+            words = [*shared, *entry.overrides]
+            now = OmegaConf.to_container(_without_hydra(self.compose(words)), resolve=False)
+            require_same(config, now, entry.directory)
+        return shared
+
+    def entry(self, values: Mapping[str, Any], overrides: Sequence[str], shared: Sequence[str], **also: Any) -> Entry:
+        """The job that has these values: the one that is there, or a new one with a number of its own."""
+        values, overrides = self._complete(dict(values), list(overrides), shared)
+        found = self.ledger.find(values, **also)
+        if found is not None:
+            return found
+        number = self.ledger.next_number()
+        entry = Entry(number, job_name(number, overrides), values, overrides, **also)
+        self._remember(entry, shared)
+        return self.ledger.add(entry)
+
+    def _complete(
+        self, values: dict[str, Any], overrides: list[str], shared: Sequence[str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Values of names that only other jobs were given, as the configuration has them; and the other way round."""
+        missing = [name for name in self.ledger.names if name not in values]
+        if missing:
+            config = self.compose([*shared, *overrides])
+            values |= {name: self._value(config, name) for name in missing}
+        for entry in self.ledger.entries:
+            absent = [name for name in values if name not in entry.values]
+            if absent:
+                config = self.compose([*shared, *entry.overrides])
+                entry.values |= {name: self._value(config, name) for name in absent}
+        return values, overrides
+
+    def _value(self, config: DictConfig, name: str) -> Any:
+        if self._is_group(name):
+            return config.hydra.runtime.choices.get(name)
+        value = OmegaConf.select(_without_hydra(config), name)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+    def _is_group(self, name: str) -> bool:
+        return bool(self.loader.get_group_options(name, ObjectType.CONFIG))
+
+    def _remember(self, entry: Entry, shared: Sequence[str]) -> None:
+        """Keeps the configuration of a job that is the first, or the first with some choice of a group."""
+        groups = [name for name in entry.values if self._is_group(name)]
+        is_new = not self.ledger.entries or any(
+            all(entry.values[name] != other.values.get(name) for other in self.ledger.entries) for name in groups
+        )
+        if is_new:
+            config = _without_hydra(self.compose([*shared, *entry.overrides]))
+            self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
+
+    # Running
+
+    def state(self, entry: Entry) -> State:
+        """What has become of a job."""
+        return read_state(self.directory / entry.directory)
+
+    def to_do(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that have not ended; with `sweep.retry_failed`, those that failed too."""
+        again = ("failed", "infeasible") if self.config.sweep.retry_failed else ()
+        states = {entry.number: self.state(entry) for entry in entries}
+        busy = [entry.directory for entry in entries if states[entry.number].name == "running"]
+        if busy:
+            print(f"running elsewhere, and left to it: {', '.join(busy)}")
+        return [
+            entry
+            for entry in entries
+            if states[entry.number].name != "running"
+            and (not states[entry.number].has_ended or states[entry.number].name in again)
+        ]
+
+    def launch(self, entries: Sequence[Entry], shared: Sequence[str], progress: Progress) -> None:
+        """Runs jobs, those that were cut off from where they were.
+
+        Raises:
+            RunStopped: by a signal; the sweep goes on with the same command.
+        """
+        jobs = [[*shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in entries]
+        try:
+            with progress, letting_jobs_finish(self.directory, [entry.directory for entry in entries]):
+                self.launcher.launch(jobs, initial_job_idx=entries[0].number)
+        except (RunStopped, KeyboardInterrupt) as stopped:
+            message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
+            status = stopped.status if isinstance(stopped, RunStopped) else 130
+            raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
+
+    def progress(self, entries: Sequence[Entry], to_do: Sequence[Entry]) -> Progress:
+        """What shows how far these jobs are."""
+        return Progress(self.directory, entries, to_do, monitor=str(self.config.monitor), mode=str(self.config.mode))
+
+    def say(self, entries: Sequence[Entry], to_do: Sequence[Entry]) -> None:
+        """Tells on the terminal where the sweep lies and what is left of it."""
+        names = [self.state(entry).name for entry in entries]
+        counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
+        there = f" ({', '.join(counts)})" if counts else ""
+        print(f"sweep   {shortest(self.directory)}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
+        n_failed = sum(name in ("failed", "infeasible") for name in names)
+        if n_failed and not self.config.sweep.retry_failed:
+            print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    job = config.copy()
+    with open_dict(job):
+        job.pop("hydra", None)
+    return job
+
+
+def parsed_value(words: Sequence[str], name: str, loader: ConfigLoader) -> Any:
+    """The value that a name is given in words of the command line."""
+    return next(o.value() for o in parse(words, loader) if o.key_or_group == name)
+
+
+def jobs_at_once(launcher: Any) -> int:
+    """How many jobs a launcher runs at the same time; 1 where it does not say."""
+    n_jobs = (launcher or {}).get("n_jobs", 1)
+    if not isinstance(n_jobs, int):
+        return 1
+    if n_jobs >= 0:
+        return max(n_jobs, 1)
+    from joblib import cpu_count  # which counts as its launcher does
+
+    return max(1, int(cpu_count()) + 1 + n_jobs)
