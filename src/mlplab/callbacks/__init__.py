@@ -7,6 +7,7 @@ from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.histograms import Histograms
 from mlplab.callbacks.history import History
 from mlplab.callbacks.progress import ProgressLine
+from mlplab.callbacks.pruning import Pruning
 from mlplab.callbacks.status import Status
 from mlplab.callbacks.training_curves import TrainingCurves
 
@@ -18,6 +19,7 @@ __all__ = [
     "Histograms",
     "History",
     "ProgressLine",
+    "Pruning",
     "Status",
     "TrainingCurves",
 ]

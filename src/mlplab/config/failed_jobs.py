@@ -19,7 +19,13 @@ class FailedJobs(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         global n_failed
         jobs = statuses(Path(config.hydra.sweep.dir))
-        failed = {name: status for name, status in jobs.items() if status.get("state") != "finished"}
+        # A search tries what may diverge, and learns from it that it does.
+        is_search = not str(config.hydra.sweeper.get("_target_")).endswith("GridSweeper")
+        failed = {
+            name: status
+            for name, status in jobs.items()
+            if status.get("state") != "finished" and not (is_search and status.get("infeasible"))
+        }
         n_failed = len(failed)
         if failed:
             print(f"\n{len(failed)} of {counted(len(jobs), 'job')} failed\n{_table(failed)}", flush=True)

@@ -23,7 +23,7 @@ from mlplab.errors import RunStopped, counted
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.job import STOPPING
-from mlplab.sweeps.ledger import Entry, Ledger, read_ledger
+from mlplab.sweeps.ledger import Entry, Ledger, canonical, read_ledger
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
@@ -76,15 +76,44 @@ class Sweep:
             Refusal: for the first that cannot be run.
         """
         first = [dimension.ends[0] for dimension in dimensions]
-        self._check([*constants, *first])
+        self.check_job([*constants, *first])
         for position, dimension in enumerate(dimensions):
             for word in dimension.ends[1:]:
-                self._check([*constants, *first[:position], word, *first[position + 1 :]])
+                self.check_job([*constants, *first[:position], word, *first[position + 1 :]])
 
-    def _check(self, words: Sequence[str]) -> None:
+    def check_job(self, words: Sequence[str]) -> None:
+        """Refuses a job before any is run.
+
+        Raises:
+            Refusal: its configuration cannot be run.
+        """
         check_job_of_sweep(_without_hydra(self.compose(words)))
 
+    def settled(
+        self, constants: Sequence[str], dimensions: Sequence[Swept], when: Mapping[str, Mapping[str, list[Any]]]
+    ) -> tuple[list[Swept], dict[str, dict[str, list[Any]]]]:
+        """What is swept and under which conditions, after those on names that have one value have been decided."""
+        swept_names = {dimension.name for dimension in dimensions}
+        if not when:
+            return list(dimensions), {}
+        config = self.compose(constants)
+        open_conditions: dict[str, dict[str, list[Any]]] = {}
+        left_out = set()
+        for name, condition in when.items():
+            for parent, allowed in condition.items():
+                if parent in swept_names or name not in swept_names:
+                    open_conditions.setdefault(name, {})[parent] = allowed
+                elif canonical(self._value(config, parent)) not in map(canonical, allowed):
+                    left_out.add(name)
+        conditions = {name: condition for name, condition in open_conditions.items() if name not in left_out}
+        return [dimension for dimension in dimensions if dimension.name not in left_out], conditions
+
     # What is there
+
+    @property
+    def told(self) -> str:
+        """The directory, as one would type it."""
+        return shortest(self.directory)
 
     @contextmanager
     def opened(self, constants: Sequence[str], names: Sequence[str]) -> Iterator[list[str]]:
@@ -172,6 +201,21 @@ class Sweep:
         self._remember(entry, shared)
         return self.ledger.add(entry)
 
+    def entry_of_trial(
+        self, values: Mapping[str, Any], overrides: Sequence[str], shared: Sequence[str], arm: str | None, trial: int
+    ) -> Entry:
+        """The job of a search that has these values and no others, which an earlier trial may have had too."""
+        found = self.ledger.find(values, arm=arm, stage="search")
+        if found is not None:
+            return found
+        number = self.ledger.next_number()
+        short = [
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
+        ]
+        entry = Entry(number, job_name(number, short), dict(values), list(overrides), arm, trial=trial)
+        self._remember(entry, shared)
+        return self.ledger.add(entry)
+
     def _complete(
         self, values: dict[str, Any], overrides: list[str], shared: Sequence[str]
     ) -> tuple[dict[str, Any], list[str]]:
@@ -250,7 +294,7 @@ class Sweep:
         names = [self.state(entry).name for entry in entries]
         counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
         there = f" ({', '.join(counts)})" if counts else ""
-        print(f"sweep   {shortest(self.directory)}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
+        print(f"sweep   {self.told}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
         n_failed = sum(name in ("failed", "infeasible") for name in names)
         if n_failed and not self.config.sweep.retry_failed:
             print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
