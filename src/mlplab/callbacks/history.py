@@ -10,8 +10,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from mlplab.runs.files import write_atomically
+from mlplab.runs.history import FILE, read_history
 
-FILE = "history.jsonl"
+__all__ = ["FILE", "History", "read_history"]
 
 
 class History(Callback):
@@ -94,24 +95,3 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._lines = state_dict["lines"]
-
-
-def read_history(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a run's history, in order; none where there is none, and without one that was cut off.
-
-    Args:
-        directory: of the run.
-    """
-    try:
-        text = (directory / FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(content, dict):
-            lines.append(content)
-    return lines
