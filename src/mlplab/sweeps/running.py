@@ -16,13 +16,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.checks import check_job_of_sweep
+from mlplab.config.checks import check_job_of_sweep, check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
-from mlplab.errors import RunStopped, counted
+from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.job import STOPPING
+from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Entry, Ledger, canonical, read_ledger
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_state
@@ -45,11 +46,12 @@ class Sweep:
     """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader, launcher: Launcher, sweeper: str) -> None:
+        check_sweep(_without_hydra(config))
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()
         self.ledger = Ledger(self.directory)
         self.at_once = jobs_at_once(config.hydra.launcher)
-        self._began = time.monotonic()
+        self._began, self._before, self._is_saved = time.monotonic(), 0.0, False
 
     # What is asked
 
@@ -76,8 +78,16 @@ class Sweep:
             Refusal: for the first that cannot be run.
         """
         first = [dimension.ends[0] for dimension in dimensions]
+        one = _without_hydra(self.compose([*constants, *first]))
         self.check_job([*constants, *first])
         for position, dimension in enumerate(dimensions):
+            values = dimension.values or dimension.interval or ()
+            if dimension.word == dimension.name and not self._is_group(dimension.name):
+                for value in values[1:]:  # composing takes a hundred times as long as changing a value
+                    job = one.copy()
+                    OmegaConf.update(job, dimension.name, value)
+                    check_job_of_sweep(job)
+                continue
             for word in dimension.ends[1:]:
                 self.check_job([*constants, *first[:position], word, *first[position + 1 :]])
 
@@ -126,10 +136,12 @@ class Sweep:
         Raises:
             Refusal: another process has it, or the sweep was begun with another configuration.
         """
+        if self.directory.exists() and not self.directory.is_dir():
+            raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = Lock(self.directory / ".lock", "a sweep must be run by one process at a time")
-        lock.acquire()
-        began = time.monotonic()
+        died = lock.acquire()
+        self._is_saved = False
         try:
             (self.directory / STOPPING).unlink(missing_ok=True)
             known = read_ledger(self.directory)
@@ -137,24 +149,36 @@ class Sweep:
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
             self.ledger.constants = shared
             self._note_command()
-            self._began = began - float(self.ledger.asked.get("seconds") or 0.0)
+            self._before = self._seconds_before(has_died=died is not None)
             yield shared
         finally:
-            if (self.directory / "sweep.json").exists() or self.ledger.entries:
+            if self._is_saved:  # else nothing was begun, and what was there stays as it was
                 self.save()
+            self._began = time.monotonic()
             lock.release()
-            (self.directory / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.directory.rmdir()  # nothing was begun
+            if not (self.directory / LEDGER).exists():
+                (self.directory / ".lock").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.directory.rmdir()
 
     def seconds(self) -> float:
         """Wall-clock time of the sweep, over all its launches."""
-        return time.monotonic() - self._began
+        return self._before + time.monotonic() - self._began
+
+    def _seconds_before(self, *, has_died: bool) -> float:
+        """Seconds of earlier launches; of one that was killed, until its last job said how far it was."""
+        seconds = float(self.ledger.asked.get("seconds") or 0.0)
+        if has_died and self.ledger.entries:
+            saved = (self.directory / LEDGER).stat().st_mtime
+            files = [self.directory / entry.directory / "status.json" for entry in self.ledger.entries]
+            seconds += max(0.0, *(path.stat().st_mtime - saved for path in files if path.exists()))
+        return seconds
 
     def save(self) -> None:
         """Writes sweep.json as it is now."""
         self.ledger.asked["seconds"] = round(self.seconds(), 1)
         self.ledger.save()
+        self._is_saved = True
 
     def _note_command(self) -> None:
         asked = self.ledger.asked
@@ -180,7 +204,7 @@ class Sweep:
             if name in before and name not in ledger.names:
                 word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
                 for entry in ledger.entries:
-                    entry.values[name] = value
+                    ledger.give(entry, {name: value})
                     entry.overrides.append(word)
         shared = [word_of(override) for name, override in parsed.items() if name not in ledger.names]
         for number, config in ledger.configs.items():
@@ -195,6 +219,7 @@ class Sweep:
         values, overrides = self._complete(dict(values), list(overrides), shared)
         found = self.ledger.find(values, **also)
         if found is not None:
+            found.overrides = overrides  # those typed now, which its values come from; not words of a file
             return found
         number = self.ledger.next_number()
         entry = Entry(number, job_name(number, overrides), values, overrides, **also)
@@ -224,11 +249,10 @@ class Sweep:
         if missing:
             config = self.compose([*shared, *overrides])
             values |= {name: self._value(config, name) for name in missing}
-        for entry in self.ledger.entries:
-            absent = [name for name in values if name not in entry.values]
-            if absent:
-                config = self.compose([*shared, *entry.overrides])
-                entry.values |= {name: self._value(config, name) for name in absent}
+        absent = [name for name in values if name not in self.ledger.names]
+        for entry in self.ledger.entries if absent else ():
+            config = self.compose([*shared, *entry.overrides])
+            self.ledger.give(entry, {name: self._value(config, name) for name in absent})
         return values, overrides
 
     def _value(self, config: DictConfig, name: str) -> Any:

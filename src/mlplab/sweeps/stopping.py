@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from mlplab.errors import RunStopped
-from mlplab.runs.interruption import HANDLED
+from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.states import read_state
 
