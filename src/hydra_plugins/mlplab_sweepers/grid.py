@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra_plugins.mlplab_sweepers.sweeper import ResumableSweeper
+from hydra_plugins.mlplab_sweepers.sweeper import ResumableSweeper, as_plain
 
 
 class GridSweeper(ResumableSweeper):
@@ -16,7 +16,7 @@ class GridSweeper(ResumableSweeper):
     kind = "grid"
 
     def __init__(self, params: Any = None) -> None:
-        self.params = params
+        self.params = as_plain(params)
 
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.grid import sweep_grid

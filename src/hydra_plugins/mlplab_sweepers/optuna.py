@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra_plugins.mlplab_sweepers.sweeper import ResumableSweeper
+from hydra_plugins.mlplab_sweepers.sweeper import ResumableSweeper, as_plain
 
 
 class OptunaSweeper(ResumableSweeper):
@@ -16,7 +16,7 @@ class OptunaSweeper(ResumableSweeper):
     kind = "optuna"
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+        self.settings = {name: as_plain(value) for name, value in settings.items()}
 
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.search.running import sweep_search

@@ -1,5 +1,7 @@
 """What all sweepers of mlplab share: they hand their jobs to a launcher, in a directory that goes on."""
 
+from typing import Any
+
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -27,3 +29,8 @@ class ResumableSweeper(Sweeper):
             hydra_context=hydra_context, task_function=JobOfSweep(task_function, root, directory), config=config
         )
         self.sweep_in_directory = Sweep(config, hydra_context.config_loader, launcher, self.kind)
+
+
+def as_plain(settings: Any) -> Any:
+    """Settings in plain Python values, as what reads them expects."""
+    return OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings

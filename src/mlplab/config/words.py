@@ -26,6 +26,7 @@ class Word:
         example: of a value, for messages.
         is_required: whether it must be given.
         choices: the values that it can have; none for any.
+        is_first: whether it may stand first without its name.
     """
 
     kind: str = "text"
@@ -33,6 +34,7 @@ class Word:
     example: str = "…"
     is_required: bool = False
     choices: tuple[str, ...] = ()
+    is_first: bool = False
 
     def read(self, name: str, text: str) -> Any:
         """The value that was typed.
@@ -93,6 +95,9 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
     """
     settings = {name: word.default for name, word in words.items()}
     seen = set()
+    first = next((name for name, word in words.items() if word.is_first), None)
+    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in words):
+        typed = [f"{first}={typed[0]}", *typed[1:]]
     for text in typed:
         name, equals, value = text.partition("=")
         if not equals or name not in words:

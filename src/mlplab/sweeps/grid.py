@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import Refusal
+from mlplab.sweeps.rerunning import rerun_best
 from mlplab.sweeps.running import Sweep
 from mlplab.sweeps.words import Swept, params_of, product
 
@@ -30,6 +31,9 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
             )
     sweep.check(constants, dimensions)
     with sweep.opened(constants, [dimension.name for dimension in dimensions]) as shared:
+        if sweep.config.sweep.rerun is not None:
+            rerun_best(sweep, shared)
+            return
         # A word that was swept in an earlier launch is no longer shared, though it has one value now.
         alone = [word for word in constants if word not in shared]
         dimensions = [*sweep.single(alone), *dimensions]

@@ -183,6 +183,7 @@ class Sweep:
     def _note_command(self) -> None:
         asked = self.ledger.asked
         asked.setdefault("name", self.directory.name)
+        asked["folder"] = str(Path.cwd())
         asked.setdefault("sweeper", self.sweeper)
         asked.setdefault("started", datetime.now(UTC).isoformat(timespec="milliseconds"))
         program = [Path(sys.argv[0]).name, *sys.argv[1:]]
@@ -226,18 +227,26 @@ class Sweep:
         self._remember(entry, shared)
         return self.ledger.add(entry)
 
-    def entry_of_trial(
-        self, values: Mapping[str, Any], overrides: Sequence[str], shared: Sequence[str], arm: str | None, trial: int
+    def exact_entry(
+        self, values: Mapping[str, Any], overrides: Sequence[str], shared: Sequence[str], **also: Any
     ) -> Entry:
-        """The job of a search that has these values and no others, which an earlier trial may have had too."""
-        found = self.ledger.find(values, arm=arm, stage="search")
+        """The job that has these values and no others: the one that is there, or a new one.
+
+        Args:
+            values: what it is given; of a search not every job is given every name.
+            overrides: the same in words of the command line.
+            shared: words of all jobs.
+            **also: arm, stage and trial; an earlier trial may have had the same job.
+        """
+        found = self.ledger.find(values, **{name: value for name, value in also.items() if name != "trial"})
         if found is not None:
+            found.overrides = list(overrides)
             return found
         number = self.ledger.next_number()
         short = [
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
         ]
-        entry = Entry(number, job_name(number, short), dict(values), list(overrides), arm, trial=trial)
+        entry = Entry(number, job_name(number, short), dict(values), list(overrides), **also)
         self._remember(entry, shared)
         return self.ledger.add(entry)
 

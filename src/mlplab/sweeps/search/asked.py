@@ -3,7 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.rules import shown
@@ -48,6 +48,10 @@ class Asked:
             Refusal: there is none of this name, or it has no such option.
         """
         return build_sampler(self.sampler, self.seed, self.sampler_options, space)
+
+    def with_trials(self, trials: int) -> "Asked":
+        """The same with another number of trials."""
+        return replace(self, budget=replace(self.budget, trials=trials))
 
     def budget_in(self, space: Space) -> Budget:
         """The budget; a grid ends when all of it is done."""

@@ -9,6 +9,7 @@ from mlplab.errors import Refusal, RunFailed
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.progress import Progress
+from mlplab.sweeps.rerunning import rerun_best
 from mlplab.sweeps.running import Sweep
 from mlplab.sweeps.search.asked import Asked, read_asked
 from mlplab.sweeps.search.conditions import split_conditions
@@ -38,6 +39,7 @@ class Trials:
         shared: words that all jobs of the sweep have.
         fixed: words and values that all of these have beside them.
         arm: of a comparison.
+        jobs_after: how many jobs the sweep has when these are done.
         seeds: a trial is a job for each, judged by their mean; one job of the configuration's seed where there is none.
     """
 
@@ -48,6 +50,7 @@ class Trials:
     fixed: tuple[Mapping[str, Any], Sequence[str]] = field(default_factory=lambda: ({}, []))
     arm: str | None = None
     seeds: Sequence[int] = ()
+    jobs_after: int = 0
 
     def run(self, progress: Progress) -> None:
         """Goes on until the budget is spent.
@@ -65,7 +68,7 @@ class Trials:
                     return
                 left = budget.trials_left(self.search.n_trials)
                 n = at_once if left is None else min(at_once, left)
-                progress.to_come = None if left is None else (left - n) * max(1, len(self.seeds))
+                progress.to_come = None if left is None else (left - n) * max(1, len(self.seeds)) + self.jobs_after
                 proposals = self.search.ask(n)
             self._carry_out(proposals, progress)
 
@@ -96,9 +99,9 @@ class Trials:
         values, words = self.fixed
         values, words = {**values, **proposal.values}, [*words, *proposal.words]
         seeds = [({"seed": seed}, [f"seed={seed}"]) for seed in self.seeds] or [({}, [])]
+        also = {"arm": self.arm, "stage": "search", "trial": proposal.number}
         return [
-            self.sweep.entry_of_trial({**values, **seed}, [*words, *word], self.shared, self.arm, proposal.number)
-            for seed, word in seeds
+            self.sweep.exact_entry({**values, **seed}, [*words, *word], self.shared, **also) for seed, word in seeds
         ]
 
     def _outcome(self, entries: Sequence[Entry]) -> Outcome:
@@ -145,12 +148,15 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         sweep.check_job([*constants, *words])
     with sweep.opened(constants, space.names) as shared:
         _require_same_search(sweep, asked, space)
+        sweep.save()
+        if sweep.config.sweep.rerun is not None:
+            rerun_best(sweep, shared)
+            return
         mend(sweep)
         storage = open_journal(sweep.directory / JOURNAL)
         modes = [objective.mode for objective in asked.objectives]
         search = Search(storage, str(sweep.ledger.asked["name"]), space, sampler, modes)
         trials = Trials(sweep, search, asked, shared)
-        sweep.save()
         print(f"search  {sweep.told}: {asked.sampler}, {search.n_trials} of {asked.budget.told()} done")
         trials.run(sweep.progress(sweep.ledger.entries, []))
         _tell_best(sweep, search, asked)
