@@ -34,9 +34,8 @@ def rerun_best(sweep: Sweep, shared: Sequence[str]) -> None:
         raise Refusal(
             "a sweep must have a finished run to have a best", f"{sweep.told} has none", "letting it finish one"
         )  # fmt: skip
-    entries = [
-        entry for setting in best for entry in on_seeds(sweep, setting[0], _seeds(sweep, setting[0], n_seeds), shared)
-    ]
+    seeds = _seeds(sweep, n_seeds)
+    entries = [entry for setting in best for entry in on_seeds(sweep, setting[0], seeds, shared)]
     to_do = sweep.to_do(entries)
     for setting in best:
         print(f"best    {sweep.config.monitor} {_mean(sweep, setting):.4g}, {setting[0].directory}")
@@ -72,18 +71,10 @@ def _mean(sweep: Sweep, entries: Sequence[Entry]) -> float:
     return sum(values) / len(values)
 
 
-def _seeds(sweep: Sweep, best: Entry, n_seeds: int) -> list[int]:
-    """Seeds on which it has been rerun, and then those that come after all that the sweep has had."""
-    of = key_of({name: value for name, value in best.values.items() if name != "seed"})
-    reruns = [
-        entry
-        for entry in sweep.ledger.entries
-        if entry.stage == "rerun"
-        and entry.arm == best.arm
-        and key_of({name: value for name, value in entry.values.items() if name != "seed"}) == of
-    ]
-    had = [int(entry.values["seed"]) for entry in reruns]
-    known = [int(entry.values["seed"]) for entry in sweep.ledger.entries if isinstance(entry.values.get("seed"), int)]
+def _seeds(sweep: Sweep, n_seeds: int) -> list[int]:
+    """Seeds of earlier reruns, and then those that come after all that the sweep has had: the same for every arm."""
+    had = dict.fromkeys(entry.values["seed"] for entry in sweep.ledger.entries if entry.stage != "search")
+    known = [entry.values["seed"] for entry in sweep.ledger.entries if isinstance(entry.values.get("seed"), int)]
     first = 1 + max([int(sweep.config.seed), *known])
     return [*had, *range(first, first + n_seeds)][:n_seeds]
 
