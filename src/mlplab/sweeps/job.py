@@ -6,7 +6,9 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +37,63 @@ class JobOfSweep:
 
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
         self.task, self.root, self.directory = task, root, directory
-        self.argv = list(sys.argv)
+        self.argv, self.process = list(sys.argv), os.getpid()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if os.getpid() == self.process:
+            return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
         # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _WORKER.end_with_launcher()
 
     def __call__(self, config: DictConfig) -> Any:
         if (self.directory / STOPPING).exists():
             raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            _WORKER.with_a_job(),
+        ):
             return self.task(config)
+
+
+class Worker:
+    """What this process is as one that a launcher has started: it outlives the launcher by no more than a step."""
+
+    def __init__(self) -> None:
+        self.has_job = self.is_orphan = self.is_watching = False
+
+    def end_with_launcher(self) -> None:
+        """From now on, the process ends when the one that started it has died."""
+        if not self.is_watching:
+            self.is_watching = True
+            threading.Thread(target=self._watch, args=[os.getppid()], name="launcher", daemon=True).start()
+
+    def _watch(self, launcher: int) -> None:
+        while os.getppid() == launcher:
+            time.sleep(1.0)
+        self.is_orphan = True
+        if not self.has_job:
+            os._exit(128 + signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # which a job answers by finishing its step and saving
+
+    @contextlib.contextmanager
+    def with_a_job(self) -> Iterator[None]:
+        """While a job is in hand."""
+        self.has_job = True
+        try:
+            yield
+        finally:
+            self.has_job = False
+            if self.is_orphan:  # else it would take the next job from the launcher's queue
+                os._exit(128 + signal.SIGTERM)
+
+
+_WORKER = Worker()
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:
