@@ -34,9 +34,7 @@ def main(settings: dict[str, Any]) -> int:
     directory: Path = settings["sweep"].absolute()
     ledger = read_ledger(directory)
     if ledger is None:
-        raise Refusal(
-            "the first word must be the directory of a sweep", f"{directory} has no sweep.json", "logs/sweeps/NAME"
-        )
+        raise Refusal("sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME")
     asked = ledger.asked
     words = [word for word in shlex.split(asked["commands"][-1])[2:] if not word.startswith("sweep.rerun=")]
     command = [sys.executable, str(TRAIN), *words, f"hydra.sweep.dir={directory}", f"sweep.rerun={settings['seeds']}"]
