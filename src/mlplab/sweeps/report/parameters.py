@@ -1,0 +1,135 @@
+"""A swept parameter as an axis: a scale of numbers, or a list of choices; and the buckets that it falls into."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.sweeps.ledger import canonical
+from mlplab.sweeps.report.gathering import as_number
+from mlplab.sweeps.report.settings import value_text
+
+Values = npt.NDArray[np.float64]
+
+MANY = 12
+"""More distinct numbers than this are gathered in buckets."""
+
+BUCKETS = 8
+LEAST_LOG_RATIO = 30.0
+"""Between the largest and the smallest, below which a logarithmic axis shows little more."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter's values as places.
+
+    Attributes:
+        name: of the parameter.
+        choices: texts of what it takes, in order, at places 0, 1, 2, …; none of a scale of numbers.
+        is_log: places are decadic logarithms.
+        is_int: only whole numbers are on it.
+        edges: (K+1,) bounds of its buckets, as places.
+        space: low and high, as places, of what a search draws from, or of the numbers that a grid takes.
+    """
+
+    name: str
+    choices: tuple[str, ...]
+    is_log: bool
+    is_int: bool
+    edges: Values
+    space: tuple[float, float] | None
+
+    def places(self, values: Sequence[Any]) -> Values:
+        """Values as places; NaN where the axis has none. (N,) -> (N,)."""
+        if self.choices:
+            index = {choice: float(place) for place, choice in enumerate(self.choices)}
+            return np.array([index.get(value_text(value), math.nan) for value in values], dtype=np.float64)
+        numbers = [as_number(value) for value in values]
+        return np.array([self._place(number) for number in numbers], dtype=np.float64)
+
+    def _place(self, number: float | None) -> float:
+        if number is None:
+            return math.nan
+        if self.is_log:
+            return math.log10(number) if number > 0 else math.nan
+        return number
+
+    def buckets(self, places: Values) -> npt.NDArray[np.int64]:
+        """Which bucket each place falls into; -1 for NaN. (N,) -> (N,)."""
+        inside = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
+        return np.asarray(np.where(np.isnan(places), -1, inside), dtype=np.int64)
+
+    @property
+    def n_buckets(self) -> int:
+        return len(self.edges) - 1
+
+    def bucket_text(self, bucket: int) -> str:
+        """What a bucket holds: a choice, a number, or from where to where."""
+        if self.choices:
+            return self.choices[bucket]
+        low, high = (self.number(place) for place in self.edges[bucket : bucket + 2])
+        return f"{low:.2g}–{high:.2g}"
+
+    def number(self, place: float) -> float:
+        """The number at a place of a scale."""
+        return float(10.0**place if self.is_log else place)
+
+
+def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
+    """The axis that fits what a parameter took.
+
+    Args:
+        name: of the parameter.
+        values: of every run that has it.
+        space: what it was asked to take; may be empty.
+    """
+    numbers = [as_number(value) for value in values]
+    found = np.array(sorted({number for number in numbers if number is not None}), dtype=np.float64)
+    if len(found) < 3 or None in numbers:
+        return _choices(name, values, space)
+    ends = _ends(found, space)
+    is_log = ends[0] > 0 and found[0] > 0 and (bool(space.get("log")) or _is_even_in_log(found))
+    is_int = space.get("kind") == "int" or all(isinstance(value, int) for value in values)
+    low, high = (math.log10(end) if is_log else end for end in ends)
+    if len(found) > MANY:
+        edges = np.linspace(low, high, BUCKETS + 1)
+    else:
+        places = np.log10(found) if is_log else found
+        between = (places[1:] + places[:-1]) / 2
+        edges = np.array([places[0] - 1, *between, places[-1] + 1])
+    return Axis(name, (), is_log, is_int, edges, (low, high))
+
+
+def _ends(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
+    """The ends of what was asked, or as far as it went beyond them."""
+    listed = space.get("values")
+    asked = [as_number(value) for value in (listed if isinstance(listed, list) else [])]
+    asked += [as_number(space.get("low")), as_number(space.get("high"))]
+    known = [number for number in asked if number is not None]
+    return float(min([found[0], *known])), float(max([found[-1], *known]))
+
+
+def _is_even_in_log(found: Values) -> bool:
+    """Whether sorted positive numbers span much and lie more evenly by their logarithms."""
+    if found[0] <= 0 or found[-1] / found[0] < LEAST_LOG_RATIO:
+        return False
+
+    def unevenness(places: Values) -> float:
+        return abs(float(np.median(places)) - float(places[0] + places[-1]) / 2) / float(places[-1] - places[0])
+
+    return unevenness(np.log10(found)) < unevenness(found)
+
+
+def _choices(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
+    asked = space.get("values")
+    kinds = {canonical(value): value for value in [*(asked if isinstance(asked, list) else []), *values]}
+    present = {value_text(value) for value in values}
+    ordered = list(kinds.values())
+    numbers = [as_number(value) for value in ordered]
+    if None not in numbers:
+        ordered.sort(key=float)
+    texts = tuple(dict.fromkeys(value_text(v) for v in ordered if value_text(v) in present))
+    return Axis(name, texts, False, False, np.arange(len(texts) + 1) - 0.5, None)
