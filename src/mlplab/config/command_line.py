@@ -123,8 +123,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
-            _report(f"{directory.name}: {message}", EXIT_FAILED)
-            _note_failure(directory, message)
+            _note_failure(directory, message)  # the sweep shows it
             return math.nan
         if _wants_traceback() or not (is_told or (directory / "train.log").is_file()):
             raise

@@ -65,6 +65,13 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
     assert len(study_of(sweep).trials) == 5
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in written.items())
 
+    failed = sum(state == TrialState.FAIL for state in states)
+    again = train(*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1",
+                  "sweep.retry_failed=true")  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("infeasible ") == failed  # each once more, and in vain
+    assert len(study_of(sweep).trials) == 5
+
     before = (sweep / "sweep.json").read_bytes()
     other = train(*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=tpe", "hydra.sweeper.seed=1")
     assert other.returncode == 2

@@ -84,12 +84,12 @@ class Trials:
         entries = {proposal.number: self.entries(proposal) for proposal in proposals}
         self.sweep.save()
         all_of_them = list({entry.number: entry for found in entries.values() for entry in found}.values())
+        to_do = self.sweep.to_do(all_of_them)
         for _ in range(MOST_DEATHS):
-            to_do = self.sweep.to_do(all_of_them)
-            if not to_do:
-                break
-            progress.extend(to_do)
-            self.sweep.launch(to_do, self.shared, progress)
+            if to_do:
+                progress.extend(to_do)
+                self.sweep.launch(to_do, self.shared, progress)
+            to_do = [entry for entry in to_do if not self.sweep.state(entry).has_ended]
         for number, found in entries.items():
             self.search.tell(number, self._outcome(found))
         self.sweep.save()
