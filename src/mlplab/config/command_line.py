@@ -28,6 +28,7 @@ from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
 from mlplab.sweeps.job import begun_before, objective_of_finished
+from mlplab.sweeps.states import read_state
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -154,8 +155,13 @@ def _what_failed(error: Exception, directory: Path) -> str:
 
 
 def _note_failure(directory: Path, message: str) -> None:
-    """Lets the directory of a job that was refused before it claimed one say so."""
+    """Lets the directory of a job that was refused before it claimed one say so.
+
+    Of one that was to go on and could not, the directory stays as it was, and the terminal is told.
+    """
     if (directory / "status.json").exists():
+        if not read_state(directory).has_ended:
+            _report(f"{directory.name}: {message}", EXIT_FAILED)
         return
     run = RunDirectory(directory)
     try:
@@ -262,6 +268,10 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     keys = _keys_with(groups)
     for override in overrides:
         key = override.key_or_group
+        if key.startswith("hydra.sweeper.") and not override.is_add():
+            unknown = _unknown_setting_of_sweeper(override, groups)
+            if unknown is not None:
+                return unknown
         if override.is_add() and key in keys:
             plain = override.input_line[1:] if override.input_line else key
             return Refusal("a + must stand before a name that the configuration lacks", f"+{plain}", plain)
@@ -275,6 +285,26 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
             remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"
         return Refusal("a name on the command line must be one of the configuration's", given, remedy)
     return None
+
+
+def _unknown_setting_of_sweeper(override: Override, groups: list[str]) -> Refusal | None:
+    name = override.key_or_group.split(".")[2]
+    known = _sweeper_settings(groups)
+    if name in known:
+        return None
+    given = override.input_line or override.key_or_group
+    setting = f"={given.partition('=')[2]}"
+    sweepers = [choice for choice in _group_choices("hydra/sweeper") if choice not in ("basic", "grid")]
+    others = [choice for choice in sweepers if name in _sweeper_settings([f"hydra/sweeper={choice}"])]
+    near = nearest_name(name, known) or ("" if others else known[0])
+    remedy = f"hydra.sweeper.{near}{setting}" if near else f"hydra/sweeper={others[-1]} {given}"
+    return Refusal(f"the sweeper must be told one of {', '.join(known)}", given, remedy)
+
+
+def _sweeper_settings(groups: list[str]) -> list[str]:
+    """What the chosen sweeper can be told."""
+    config = compose("config", overrides=groups, return_hydra_config=True)
+    return [str(name) for name in config.hydra.sweeper if not str(name).startswith("_")]
 
 
 def _keys_with(groups: list[str]) -> list[str]:
