@@ -9,8 +9,10 @@ from typing import Any
 import hydra.utils
 import lightning.pytorch as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -136,9 +138,17 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
-    """The callbacks of conf/callbacks, in the order of the file."""
+    """The callbacks of conf/callbacks, in the order of the file.
+
+    A job of a sweep draws no progress of its own: the sweep shows all of its jobs.
+    """
     nodes = (config.get("callbacks") or {}).values()
-    return [instantiate("callbacks", node) for node in nodes if node]
+    callbacks = [instantiate("callbacks", node) for node in nodes if node]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        for callback in callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.disable()
+    return callbacks
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:

@@ -1,6 +1,8 @@
 """What a sweep says at its end about the jobs that failed. Imports nothing heavy until one has."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from mlplab.errors import counted, printable
 
 n_failed = 0
 """Jobs of the sweep of this process that failed; known once it has ended."""
+
+MOST_SHOWN = 20
+"""Failed jobs in the table; of a search there may be hundreds."""
 
 
 class FailedJobs(Callback):
@@ -53,14 +58,16 @@ def _table(failed: dict[str, dict[str, Any]]) -> str:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
+    shown = dict(list(failed.items())[:MOST_SHOWN])
+    table = Table(caption=f"and {len(failed) - MOST_SHOWN:,} more" if len(failed) > MOST_SHOWN else None)
     table.add_column("job", overflow="fold")
     table.add_column("state")
     table.add_column("why", overflow="fold")
-    for name, status in failed.items():
+    for name, status in shown.items():
         state = "infeasible" if status.get("infeasible") else str(status.get("state"))
         table.add_row(escape(name), escape(state), escape(printable(status.get("reason") or "it says nothing")))
-    console = Console(width=80, emoji=False)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+    console = Console(width=min(width, 120), emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

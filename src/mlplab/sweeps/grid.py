@@ -37,13 +37,16 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         # A word that was swept in an earlier launch is no longer shared, though it has one value now.
         alone = [word for word in constants if word not in shared]
         dimensions = [*sweep.single(alone), *dimensions]
-        entries = [sweep.entry(values, words, shared) for values, words in product(dimensions)]
+        # A value that is given twice is one job.
+        asked = (sweep.entry(values, words, shared) for values, words in product(dimensions))
+        entries = list({entry.number: entry for entry in asked}.values())
         sweep.ledger.asked["space"] = _space(sweep.ledger.asked.get("space"), dimensions)
         sweep.save()
         to_do = sweep.to_do(entries)
         sweep.say(entries, to_do)
         if to_do:
             sweep.launch(to_do, shared, sweep.progress(entries, to_do))
+        sweep.say_best(entries)
 
 
 def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:

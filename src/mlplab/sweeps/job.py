@@ -1,7 +1,6 @@
 """One job of a sweep, in whichever process a launcher runs it."""
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.received import read_yaml
@@ -123,11 +123,19 @@ def objective_of_finished(directory: Path) -> float | None:
 
 
 def _clear(directory: Path) -> None:
-    """Takes away what a job writes before its manifest, and nothing else."""
-    with contextlib.suppress(OSError, ValueError):
-        status = json.loads((directory / "status.json").read_text(encoding="utf-8"))
-        if status.get("state") == "finished":
-            raise Refusal("a finished job must have its manifest.json", f"{directory} has none", "another sweep.name")
+    """Takes away what a job writes before its manifest.
+
+    Raises:
+        Refusal: there is more, of a job that had one.
+    """
+    later = [directory / name for name in ("result.json", "history.jsonl", "tensorboard")]
+    more = [path for path in [*later, *directory.glob("checkpoints/*.ckpt")] if path.exists()]
+    if more:
+        raise Refusal(
+            "a job that goes on must have its manifest.json and .hydra/config.yaml",
+            f"{shortest(directory)} has {more[0].name} and not both of them",
+            f"rm -r {shortest(directory)}, to let it begin again",
+        )
     for name in ("status.json", ".lock", "train.log"):
         (directory / name).unlink(missing_ok=True)
     for path in [*directory.glob(".hydra/*.yaml"), *directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")]:

@@ -77,13 +77,15 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._look()
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        try:
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join()
+            self._look()
+        finally:  # a second Ctrl-C must not leave the terminal without its cursor
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
     def _watch(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):

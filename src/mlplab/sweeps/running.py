@@ -26,7 +26,7 @@ from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Entry, Ledger, canonical, read_ledger
 from mlplab.sweeps.progress import Progress
-from mlplab.sweeps.states import State, read_state
+from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
 from mlplab.sweeps.words import Swept, parse, plain, split, swept, word_of
 
@@ -293,6 +293,10 @@ class Sweep:
         """Those that have not ended; with `sweep.retry_failed`, those that failed too."""
         again = ("failed", "infeasible") if self.config.sweep.retry_failed else ()
         states = {entry.number: self.state(entry) for entry in entries}
+        for entry in entries:
+            path = self.directory / entry.directory
+            if path.exists() and not path.is_dir():
+                raise Refusal("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         busy = [entry.directory for entry in entries if states[entry.number].name == "running"]
         if busy:
             print(f"running elsewhere, and left to it: {', '.join(busy)}")
@@ -331,6 +335,17 @@ class Sweep:
         n_failed = sum(name in ("failed", "infeasible") for name in names)
         if n_failed and not self.config.sweep.retry_failed:
             print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
+
+    def say_best(self, entries: Sequence[Entry]) -> None:
+        """Tells which run came to the best value of `monitor`, and where to read more."""
+        objectives = {
+            entry.directory: read_result(self.directory / entry.directory).get("objective") for entry in entries
+        }
+        reached = {name: value for name, value in objectives.items() if isinstance(value, int | float)}
+        if reached:
+            best = (min if str(self.config.mode) == "min" else max)(reached, key=lambda name: reached[name])
+            print(f"best    {self.config.monitor} {reached[best]:.4g}  {best}")
+            print(f"report  python scripts/report.py {self.told}")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
