@@ -32,6 +32,9 @@ from mlplab.sweeps.states import read_state
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
+OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
+"""Choices that come with a package of their own: the extra that brings it."""
+
 OPTIONAL_GROUPS = ("experiment", "debug")
 """Groups of which nothing need be chosen."""
 
@@ -257,6 +260,12 @@ def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
         for value in _values(override) if choices else []:
             if value is None and group in OPTIONAL_GROUPS:
                 continue
+            if f"{group}={value}" in OF_EXTRAS and str(value) not in choices:
+                extra = OF_EXTRAS[f"{group}={value}"]
+                return Refusal(
+                    f"{group}={value} must have its package installed", "there is none",
+                    f'pip install -c constraints.txt -e ".[{extra}]"',
+                )  # fmt: skip
             if not isinstance(value, list) and str(value) not in choices:
                 example = nearest_name(str(value), choices) or choices[0]
                 return Refusal(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}")

@@ -365,8 +365,13 @@ def jobs_at_once(launcher: Any) -> int:
     n_jobs = (launcher or {}).get("n_jobs", 1)
     if not isinstance(n_jobs, int):
         return 1
-    if n_jobs >= 0:
-        return max(n_jobs, 1)
+    if n_jobs == 0:
+        raise Refusal(
+            "hydra.launcher.n_jobs must be a number of jobs, or -1 for one on each core", "hydra.launcher.n_jobs=0",
+            "hydra.launcher.n_jobs=2",
+        )  # fmt: skip
+    if n_jobs > 0:
+        return n_jobs
     from joblib import cpu_count  # which counts as its launcher does
 
     return max(1, int(cpu_count()) + 1 + n_jobs)
