@@ -3,10 +3,11 @@
     python scripts/report.py logs/sweeps/NAME
     python scripts/report.py logs/sweeps/NAME --json
 
-writes report.html (one file, to be opened in a browser, offline), leaderboard.csv and figures/ into the sweep's directory,
-and prints the findings. It can be asked at any time, while the sweep runs too.
+writes report.html (one file, to be opened in a browser, offline), leaderboard.csv and figures/ into the sweep's
+directory, and prints the findings. It can be asked at any time, while the sweep runs too.
 
-    --json    the findings and the leaderboard as JSON on standard output, and nothing else
+    sweep=DIRECTORY    of the sweep; its name may be left out
+    --json             the findings and the leaderboard as JSON on standard output, and nothing else
 """
 
 import sys
@@ -17,7 +18,10 @@ from mlplab.config.words import Word, quick_imports, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WORDS = {"sweep": Word("path", example="logs/sweeps/NAME", is_required=True), "json": Word("switch", False)}
+WORDS = {
+    "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
+    "json": Word("switch", False),
+}
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -39,4 +43,5 @@ def main(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--json"] + ["json=true"] * ("--json" in sys.argv)
     sys.exit(run_script(main, WORDS, __doc__))

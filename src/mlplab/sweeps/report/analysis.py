@@ -8,11 +8,12 @@ import numpy as np
 
 from mlplab.sweeps.report.cautions import cautions
 from mlplab.sweeps.report.comparison import Arm, arms_of
-from mlplab.sweeps.report.drawing import Scale, scale_of
 from mlplab.sweeps.report.effects import Effects, effects_of
 from mlplab.sweeps.report.findings import Finding, results
-from mlplab.sweeps.report.gathering import Gathered, gather
+from mlplab.sweeps.report.gathering import gather
 from mlplab.sweeps.report.parameters import Axis, axis_of
+from mlplab.sweeps.report.runs import Gathered
+from mlplab.sweeps.report.scales import Scale, scale_of
 from mlplab.sweeps.report.settings import Setting, names_of, of_stage, settings_of, short_names
 from mlplab.sweeps.report.testing import Tested, tests_between
 

@@ -9,10 +9,10 @@ from mlplab.config.rules import shown
 from mlplab.errors import counted
 from mlplab.sweeps.progress import duration
 from mlplab.sweeps.report.analysis import Analysis
-from mlplab.sweeps.report.commands import portable, portable_command
-from mlplab.sweeps.report.gathering import Gathered, as_mapping, as_number, same
+from mlplab.sweeps.report.commands import OF_THE_SWEEP, portable, portable_command
+from mlplab.sweeps.report.runs import Gathered, as_mapping, as_number, same
 from mlplab.sweeps.report.settings import SEEDS, value_text
-from mlplab.sweeps.report.wording import number
+from mlplab.sweeps.report.wording import goal, number
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
 """Keys of no account for what was learned."""
@@ -32,21 +32,12 @@ def facts(analysis: Analysis, root: Path) -> list[tuple[str, str]]:
     found = [("command" if len(same(commands)) < 2 else "commands", "\n".join(same(commands)))]
     found.append(("search", _search(sweep)))
     found.append(("space", "\n".join(f"{name}: {_taken(space)}" for name, space in sweep.space.items())))
-    found += [("shared by all runs", "\n".join(portable(word) for word in sweep.constants))]
+    shared = [portable(word) for word in sweep.constants if not OF_THE_SWEEP.match(word)]
+    found.append(("shared by all runs", "\n".join(shared)))
     found.append(("differs from conf/", "\n".join(_differing(analysis, root))))
-    found.append(
-        (
-            "decided by",
-            ", ".join(f"{o.metric}, {'smaller' if o.mode == 'min' else 'larger'} is better" for o in sweep.objectives),
-        )
-    )
-    if sweep.target is not None:
-        found.append(
-            (
-                "target",
-                f"{sweep.target.metric} {'≥' if sweep.target.mode == 'max' else '≤'} {number(sweep.target.value)}",
-            )
-        )
+    better = {"min": "smaller", "max": "larger"}
+    decided = ", ".join(f"{objective.metric}, {better[objective.mode]} is better" for objective in sweep.objectives)
+    found += [("decided by", decided), ("target", goal(sweep.target) if sweep.target is not None else "")]
     found.append(("time", _time(sweep)))
     found += [(name, "\n".join(texts)) for name, texts in _machines(sweep)]
     return [(name, text) for name, text in found if text]

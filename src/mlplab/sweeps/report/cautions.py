@@ -9,8 +9,8 @@ import numpy as np
 from mlplab.errors import counted, printable
 from mlplab.sweeps.report.curves import best_places, overfitting
 from mlplab.sweeps.report.findings import Finding
-from mlplab.sweeps.report.gathering import Gathered, Run, as_mapping, same
 from mlplab.sweeps.report.parameters import Axis
+from mlplab.sweeps.report.runs import Gathered, Run, as_mapping, same
 from mlplab.sweeps.report.settings import Setting, label, names_of, of_stage, short_names, value_text
 from mlplab.sweeps.report.wording import listed, number, share
 
@@ -65,16 +65,19 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     per_bucket = best_per_bucket(axis, places, np.array(means), sweep.objective.sign)
     near = list(per_bucket.items())[-3:] if at_top else list(per_bucket.items())[:3]
     name = printable(axis.name)
-    end, beyond, step = ("top", "larger", 10.0 if axis.is_log else 2.0) if at_top else ("bottom", "smaller", 0.1)
     of_arm = f" of {printable(best.arm)}" if best.arm is not None else ""
-    further = axis.number(high if at_top else low) * step
+    end, beyond = ("top", "larger") if at_top else ("bottom", "smaller")
+    further = (
+        axis.number(high) * (10 if axis.is_log else 2) if at_top else axis.number(low) / (10 if axis.is_log else 2)
+    )
+    as_far_as = f", {'up' if at_top else 'down'} to {number(further)}" if further > 0 else ""
     tried = f"{number(axis.number(low))} to {number(axis.number(high))}"
     return Finding(
         "edge", "caution",
         f"The best {name}{of_arm}, {value_text(best.values[axis.name])}, is at the {end} of what was tried ({tried}): "
-        f"try {beyond} values" + (f", up to {number(further)}." if at_top else f", down to {number(further)}." if axis.is_log else "."),
+        f"try {beyond} values{as_far_as}.",
         f"Best {printable(sweep.objective.metric)} by {name}: "
-        + ", ".join(f"{axis.bucket_text(b)}: {number(value)}" for b, value in near) + ".",
+        + ", ".join(f"{axis.texts[b]}: {number(value)}" for b, value in near) + ".",
     )  # fmt: skip
 
 
@@ -109,9 +112,7 @@ def _diverged(sweep: Gathered, axes: Mapping[str, Axis]) -> Finding | None:
             of_bucket = [run for run, at in zip(mine, buckets, strict=True) if at == bucket]
             hit = sum(run.state == "infeasible" for run in of_bucket)
             if hit >= 2 and hit * len(ended) > 1.2 * n * len(of_bucket):
-                shares.append(
-                    (hit / len(of_bucket), hit, f"{printable(name)}={axis.bucket_text(bucket)}", len(of_bucket))
-                )
+                shares.append((hit / len(of_bucket), hit, f"{printable(name)}={axis.texts[bucket]}", len(of_bucket)))
     shares.sort(reverse=True)
     told = [f"{text}: {share(hit, of)}" for _, hit, text, of in shares]
     sentence = f"{share(n, len(ended))} runs diverged"
@@ -129,19 +130,16 @@ def _overfitting(sweep: Gathered, settings: Sequence[Setting]) -> Finding | None
     if len(risen) < max(2, SOME * len(finished)):
         return None
     names = short_names(names_of(settings))
-    worst = sorted(
-        (
-            (statistics.median(rises), label(setting, names))
-            for setting in settings
-            if len(rises := [risen[r.entry.number] for r in setting.runs if r.entry.number in risen]) * 2 > len(setting.runs)
-        ),
-        reverse=True,
-    )  # fmt: skip
-    told = [f"{text}: {rise:.0%}" for rise, text in worst]
+    worst = []
+    for setting in settings:
+        rises = [risen[run.entry.number] for run in setting.runs if run.entry.number in risen]
+        if 2 * len(rises) > len(setting.runs):
+            worst.append((statistics.median(rises), label(setting, names)))
+    told = [f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)]
     return Finding(
         "overfitting", "caution",
-        f"{share(len(risen), len(finished))} runs overfit: their validation loss rose again while the training loss fell on.",
-        f"By a median of {statistics.median(risen.values()):.0%} of its fall"
+        f"{share(len(risen), len(finished))} runs overfit: validation loss rose again while training loss fell on.",
+        f"At the end it was a median of {number(statistics.median(risen.values()))} times its least"
         f"{'; most: ' + listed(told) if told else ''}. The state kept is that of the best epoch; "
         "regularization.l2, model.dropout or fewer epochs may help.",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mlplab.sweeps.report.curves import Reaching, reaching
-from mlplab.sweeps.report.gathering import Gathered
+from mlplab.sweeps.report.runs import Gathered
 from mlplab.sweeps.report.settings import Setting, of_stage
 
 

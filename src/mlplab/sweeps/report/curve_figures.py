@@ -1,17 +1,18 @@
 """The pictures of learning curves, of where the best came, and of a comparison's arms."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlplab.sweeps.report.comparison import Arm, Side
 from mlplab.sweeps.report.curves import Band, band, best_places, thinned
-from mlplab.sweeps.report.drawing import INK, SERIES, Picture, file_name, picture, scale_of, set_values, short
-from mlplab.sweeps.report.gathering import Gathered, Run, Target
+from mlplab.sweeps.report.drawing import INK, SERIES, Picture, file_name, picture, short
+from mlplab.sweeps.report.runs import Gathered, Run, Target
+from mlplab.sweeps.report.scales import scale_of, set_values
 from mlplab.sweeps.report.settings import Setting, label
-from mlplab.sweeps.report.wording import number
+from mlplab.sweeps.report.wording import goal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,13 +50,21 @@ def best_runs_picture(sweep: Gathered, runs: Sequence[Run], names: Sequence[str]
                 curve = run.curves.get(which)
                 if curve is not None and (which == metric or with_training):
                     at = thinned(len(curve.epochs))
-                    text = f"{name}, seed {run.entry.values.get('seed', '–')}" if which == metric else None
-                    line = {"color": colour, "linewidth": 1.4, "linestyle": dashes, "label": text and short(text, 52)}
+                    seed = run.entry.values.get("seed", "–")
+                    text = short(f"{name}, seed {seed}", 52) if which == metric else None
+                    line: Any = {"color": colour, "linewidth": 1.4, "linestyle": dashes, "label": text}
                     axes.plot(curve.epochs[at], scale.clipped(curve.values[at]), **line)
-        axes.set_xlabel("epoch")
+        _set_epochs(axes)
 
     caption = f"{'Solid validation, dashed training' if with_training else metric}, of the {len(drawn)} best runs."
     return picture("best_runs", "The best runs", caption + scale.note(), draw, n_entries=len(drawn))
+
+
+def _set_epochs(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
 
 
 def medians_picture(sweep: Gathered, metric: str, settings: Sequence[Setting], names: Sequence[str]) -> Picture | None:
@@ -78,7 +87,7 @@ def medians_picture(sweep: Gathered, metric: str, settings: Sequence[Setting], n
             )
             text = short(f"{name} ({found.n})", 52)
             axes.plot(found.epochs, scale.clipped(found.middle), color=colour, linewidth=1.4, label=text)
-        axes.set_xlabel("epoch")
+        _set_epochs(axes)
 
     caption = "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them got."
     name = file_name(f"median_{metric}", ())
@@ -94,10 +103,12 @@ def best_places_picture(runs: Sequence[Run]) -> Picture | None:
         return None
 
     def draw(axes: "Axes") -> None:
-        axes.hist(places, bins=np.linspace(0, 1, 11), color=SERIES[0], rwidth=0.9)
+        from matplotlib.ticker import MaxNLocator
+
+        axes.hist(places, bins=[tenth / 10 for tenth in range(11)], color=SERIES[0], rwidth=0.9)
         axes.set(xlabel="best epoch as a share of the epochs trained", ylabel="runs", xlim=(0, 1))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(visible=False, axis="x")
 
     late = int((places >= 0.95).sum())
@@ -155,8 +166,8 @@ def profile_picture(sides: Sequence[tuple[str, Side]], target: Target) -> Pictur
         axes.set(xlabel="seconds of training", ylabel="share of the runs", ylim=(-0.03, 1.03), xlim=(0, last))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
-    goal = f"{target.metric} {'≥' if target.mode == 'max' else '≤'} {number(target.value)}"
-    return picture("target", "Time to the target", f"Runs that have reached {goal}.", draw, n_entries=len(timed))
+    caption = f"Runs that have reached {goal(target)}."
+    return picture("target", "Time to the target", caption, draw, n_entries=len(timed))
 
 
 def best_runs(settings: Sequence[Setting], names: dict[str, str]) -> tuple[list[Run], list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.sweeps.report.gathering import Curve, Run, Target
+from mlplab.sweeps.report.runs import Curve, Run, Target
 
 Values = npt.NDArray[np.float64]
 
@@ -16,7 +16,7 @@ MOST_POINTS = 200
 """Of a drawn curve."""
 
 LEAST_RISE = 0.05
-"""By which share of its fall a validation loss must have risen again to count as overfitting."""
+"""By which share of its fall, and of its least, a validation loss must have risen again to count as overfitting."""
 
 LEAST_EPOCHS = 3
 """A run shorter than this has no course to speak of."""
@@ -62,7 +62,7 @@ def band(curves: Sequence[Curve]) -> Band | None:
 
 def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
     """Places of at most `most` of n points, evenly spaced, with the first and the last."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
 
 
 def best_places(runs: Sequence[Run]) -> Values:
@@ -76,9 +76,9 @@ def best_places(runs: Sequence[Run]) -> Values:
 
 
 def overfitting(run: Run) -> float | None:
-    """How far the validation loss of a run rose again; None where it did not while the training loss fell on.
+    """How many times its least the validation loss of a run was at its end.
 
-    As a share of how far it had fallen: 1 is all the way back.
+    None where it had not risen by a 20th of its fall and of its least, or the training loss did not fall on.
     """
     validation, training = run.curves.get("val/loss"), run.curves.get("train/loss")
     if validation is None or training is None:
@@ -88,13 +88,14 @@ def overfitting(run: Run) -> float | None:
     if len(values) < LEAST_EPOCHS:
         return None
     best = int(values.argmin())
-    fallen = values[0] - values[best]
+    least = float(values[best])
+    enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
     # The end is the middle of the last three, as a single one may be high by chance.
-    risen = float(np.median(values[max(best, len(values) - 3) :])) - values[best]
+    risen = float(np.median(values[max(best, len(values) - 3) :])) - least
     before, after = _at(training, epochs[best]), _at(training, epochs[-1])
-    if fallen <= 0 or risen < LEAST_RISE * fallen or not after < before:
+    if not 0 < enough <= risen or not after < before:
         return None
-    return float(risen / fallen)
+    return (least + risen) / least if least > 0 else math.inf
 
 
 def _at(curve: Curve, epoch: float) -> float:
@@ -129,17 +130,17 @@ def reaching(runs: Sequence[Run], target: Target) -> Reaching | None:
     if not ended:
         return None
     took = [_took(run.curves.get(target.metric), target) for run in ended]
+    seconds, steps, epochs = zip(*took, strict=True)
     median = {
-        name: statistics.median(part) for name, part in zip(("seconds", "steps", "epochs"), zip(*took, strict=True), strict=True)
-    }  # fmt: skip
-    seconds = tuple(part[0] for part in took)
+        name: statistics.median(part) for name, part in (("seconds", seconds), ("steps", steps), ("epochs", epochs))
+    }
     return Reaching(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
 
 
 def _took(curve: Curve | None, target: Target) -> tuple[float, float, float]:
     """Seconds, steps and epochs."""
-    reached = np.flatnonzero(target.is_reached(curve.values)) if curve is not None else []
-    if curve is None or len(reached) == 0:
+    is_reached = target.is_reached(curve.values) if curve is not None else np.zeros(0, dtype=bool)
+    if curve is None or not is_reached.any():
         return math.inf, math.inf, math.inf
-    first = int(reached[0])
+    first = int(is_reached.argmax())
     return float(curve.seconds[first]), float(curve.steps[first]), float(curve.epochs[first])

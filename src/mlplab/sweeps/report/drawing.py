@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO, StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
 from mlplab.errors import printable
-from mlplab.sweeps.report.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +27,7 @@ THEMED = {INK: "--ink", MUTED: "--muted", GRID: "--grid", FAULT: "--fault"} | {
 }
 """Colours of a picture that follow the page's theme, with the style sheet's names for them."""
 
-STYLE = {
+STYLE: Any = {
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.grid": True, "axes.axisbelow": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "grid.color": GRID, "grid.linewidth": 0.8, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -148,74 +147,3 @@ def _inlined(name: str, value: str, prefix: str) -> str:
         return f"#{prefix}{value[1:]}"
     value = value.replace("url(#", f"url(#{prefix}")
     return re.sub(r"(\.\d{2})\d+", r"\1", value) if name in ("d", "x", "y", "transform", "points") else value
-
-
-@dataclass(frozen=True)
-class Scale:
-    """An axis of values to be compared.
-
-    Attributes:
-        is_log: whether it is logarithmic.
-        low: its lower end.
-        high: its upper end; what lies beyond either is drawn at it.
-        n_beyond: values that do.
-    """
-
-    is_log: bool
-    low: float
-    high: float
-    n_beyond: int
-
-    def clipped(self, values: Values) -> Values:
-        """Values brought within the ends; NaN stays. (N,) -> (N,)."""
-        return np.clip(values, self.low, self.high)
-
-    def transformed(self, values: Values) -> Values:
-        """What distances on the axis are proportional to; (N,) -> (N,)."""
-        clipped = self.clipped(values)
-        return np.asarray(np.log10(clipped)) if self.is_log else clipped
-
-    def note(self) -> str:
-        """For a caption."""
-        return (
-            f" {number(self.n_beyond)} beyond the axis {'is' if self.n_beyond == 1 else 'are'} drawn at its edge."
-            * bool(self.n_beyond)
-        )
-
-
-def scale_of(values: Values, sign: int) -> Scale:
-    """A scale on which most of the values can be told apart, the best ones first of all.
-
-    Args:
-        values: (N,); NaN is left out.
-        sign: 1 where small is good, -1 where large is.
-    """
-    found = values[np.isfinite(values)]
-    if not len(found):
-        return Scale(False, 0.0, 1.0, 0)
-    positive = found[found > 0]
-    is_log = len(positive) >= 0.8 * len(found) and np.quantile(positive, 0.95) / positive.min() > 20
-    places = sign * (np.log10(positive) if is_log else found)
-    best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
-    reach = min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
-    margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
-    ends = sorted((sign * (best - margin), sign * (reach + margin)))
-    low, high = (float(10.0**end) if is_log else float(end) for end in ends)
-    return Scale(bool(is_log), low, high, int(((found < low) | (found > high)).sum()))
-
-
-def set_values(axes: "Axes", scale: Scale, name: str, *, on: str = "y") -> None:
-    """Gives an axis the scale."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
-
-    axis = axes.yaxis if on == "y" else axes.xaxis
-    axes.set(**{f"{on}scale": "log" if scale.is_log else "linear", f"{on}lim": (scale.low, scale.high)})
-    axes.set(**{f"{on}label": short(name)})
-    if scale.is_log:
-        decades = np.log10(scale.high / scale.low)
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
-    else:
-        axis.set_major_locator(MaxNLocator(6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

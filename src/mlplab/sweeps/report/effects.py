@@ -14,6 +14,12 @@ Values = npt.NDArray[np.float64]
 LEAST_SETTINGS = 12
 """Fewer cannot teach a forest anything."""
 
+LEAST_FILLED = 0.7
+"""Share of the cells of a grid that have a setting."""
+
+LEAST_KEPT = 0.5
+"""Share of them that must stay when values with empty cells are left out."""
+
 TREES, LEAVES, LEAST_PER_LEAF = 64, 128, 2
 MOST_PAIRED = 8
 """Parameters whose pairs are looked at, by their own share."""
@@ -29,6 +35,7 @@ class Effects:
         pairs: two parameters → share of what they do together and neither does alone.
         explained: of a forest, the share of variance that it predicts of settings it has not seen (R²); None of a grid.
         n: settings that it rests on.
+        without: of a grid, parameters with values that were left out, as some of their cells are empty.
     """
 
     method: str
@@ -36,6 +43,7 @@ class Effects:
     pairs: dict[tuple[str, str], float]
     explained: float | None
     n: int
+    without: tuple[tuple[str, float], ...] = ()
 
     @property
     def rest(self) -> float:
@@ -55,26 +63,46 @@ def effects_of(names: Sequence[str], places: Values, values: Values) -> Effects 
     names, places = [names[column] for column in varying], places[:, varying]
     if len(names) < 2 or len(values) < 4 or np.ptp(values) == 0:
         return None
-    cells = _full_grid(places, values)
-    if cells is not None:
-        return _of_grid(names, cells)
+    found = _full_grid(places, values)
+    if found is not None:
+        cells, left_out = found
+        return _of_grid(names, cells, tuple((names[column], place) for column, place in left_out))
     return _of_forest(names, places, values) if len(values) >= LEAST_SETTINGS else None
 
 
-def _full_grid(places: Values, values: Values) -> Values | None:
-    """Means by cell, an axis for each parameter; None where a cell is empty."""
+def _full_grid(places: Values, values: Values) -> tuple[Values, list[tuple[int, float]]] | None:
+    """Means by cell, an axis for each parameter, and the values that were left out; None where it is no grid.
+
+    Where all settings with some value have diverged, say, cells are empty: then that value is left out, as long as
+    most of the cells stay.
+    """
     levels, at = zip(*(np.unique(column, return_inverse=True) for column in places.T), strict=True)
     shape = tuple(len(level) for level in levels)
-    if np.prod(np.array(shape, dtype=np.float64)) > len(values):
+    if np.prod(np.array(shape, dtype=np.float64)) > len(values) / LEAST_FILLED:
         return None
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, tuple(at), values)
     np.add.at(counts, tuple(at), 1)
-    return None if (counts == 0).any() else sums / counts
+    kept = [list(range(size)) for size in shape]
+    left_out: list[tuple[int, float]] = []
+    while (empty := counts[np.ix_(*kept)] == 0).any():
+        shares = [
+            (float(empty.take(place, axis=axis).mean()), axis, place)
+            for axis in range(empty.ndim)
+            for place in range(empty.shape[axis])
+        ]
+        _, axis, place = max(shares)
+        left_out.append((axis, float(levels[axis][kept[axis].pop(place)])))
+        if np.prod([len(indices) for indices in kept]) < LEAST_KEPT * sums.size:
+            return None
+    inside = np.ix_(*kept)
+    return sums[inside] / counts[inside], left_out
 
 
-def _of_grid(names: Sequence[str], cells: Values) -> Effects:
-    """The classical decomposition of a balanced table."""
+def _of_grid(names: Sequence[str], cells: Values, without: tuple[tuple[str, float], ...]) -> Effects | None:
+    """The classical decomposition of a balanced table; None where nothing is left to decompose."""
+    if cells.var() == 0 or sum(size > 1 for size in cells.shape) < 2:
+        return None
     total, every = cells.var(), range(cells.ndim)
 
     def marginal(kept: tuple[int, ...]) -> Values:
@@ -85,7 +113,9 @@ def _of_grid(names: Sequence[str], cells: Values) -> Effects:
         (names[a], names[b]): max(0.0, float(marginal((a, b)).var()) - alone[a] - alone[b]) / float(total)
         for a, b in combinations(every, 2)
     }
-    return Effects("grid", {n: a / float(total) for n, a in zip(names, alone, strict=True)}, pairs, None, cells.size)
+    return Effects(
+        "grid", {n: a / float(total) for n, a in zip(names, alone, strict=True)}, pairs, None, cells.size, without
+    )
 
 
 def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects | None:
@@ -99,7 +129,7 @@ def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects 
 
     places = places.astype(np.float32).astype(np.float64)  # as the trees see them, so that their cuts lie within
     forest = RandomForestRegressor(
-        TREES, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST_PER_LEAF, bootstrap=True, oob_score=False, random_state=0
+        TREES, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST_PER_LEAF, bootstrap=True, oob_score=True, random_state=0
     ).fit(places, values)
     bounds = np.stack([_bounds(column) for column in places.T], axis=1)
     trees = [shares for tree in forest.estimators_ if (shares := _of_tree(tree.tree_, bounds)) is not None]
@@ -111,7 +141,7 @@ def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects 
         (names[a], names[b]): sum(float(both.get((a, b), 0.0)) for _, both in trees) / n
         for a, b in combinations(columns, 2)
     }
-    return Effects("forest", alone, pairs, _out_of_bag(forest, places, values), len(values))
+    return Effects("forest", alone, pairs, float(forest.oob_score_), len(values))
 
 
 def _bounds(column: Values) -> Values:
@@ -120,19 +150,6 @@ def _bounds(column: Values) -> Values:
     if len(found) == 1 or len(found) > MANY:
         return np.array([found[0], found[-1]])
     return np.array([found[0] - (found[1] - found[0]) / 2, found[-1] + (found[-1] - found[-2]) / 2])
-
-
-def _out_of_bag(forest: object, places: Values, values: Values) -> float:
-    """R² over settings, each predicted by the trees that have not seen it."""
-    sums, counts = np.zeros(len(values)), np.zeros(len(values))
-    for tree, seen in zip(forest.estimators_, forest.estimators_samples_, strict=True):  # type: ignore[attr-defined]
-        unseen = np.setdiff1d(np.arange(len(values)), seen)
-        if len(unseen):
-            sums[unseen] += tree.predict(places[unseen])
-            counts[unseen] += 1
-    known = counts > 0
-    errors = sums[known] / counts[known] - values[known]
-    return float(1 - (errors**2).mean() / values[known].var()) if known.sum() > 1 and values[known].var() else 0.0
 
 
 def _of_tree(tree: object, bounds: Values) -> tuple[Values, dict[tuple[int, int], float]] | None:
@@ -158,7 +175,7 @@ def _of_tree(tree: object, bounds: Values) -> tuple[Values, dict[tuple[int, int]
 
 
 def _within(sides: Values, shares: Values, bound: Values) -> tuple[Values, Values]:
-    """Which leaves cover each stretch between cuts, over their share of the side (leaves, S); shares of stretches (S,)."""
+    """Which leaves cover each stretch between cuts, over their share of the side (leaves, S); the stretches (S,)."""
     cuts = np.unique(np.concatenate([sides.ravel(), bound]))
     widths = np.diff(cuts) / (bound[1] - bound[0])
     middles = (cuts[1:] + cuts[:-1]) / 2

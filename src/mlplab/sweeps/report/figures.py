@@ -1,4 +1,4 @@
-"""The pictures of a sweep's parameters: value against score, effects, pairs, the search, objectives."""
+"""The pictures of a sweep's parameters: value against score, effects, pairs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,25 +8,11 @@ import numpy.typing as npt
 
 from mlplab.sweeps.report.cautions import best_per_bucket
 from mlplab.sweeps.report.curves import thinned
-from mlplab.sweeps.report.drawing import (
-    FAULT,
-    INK,
-    MOST_MARKS,
-    MUTED,
-    SERIES,
-    Picture,
-    Scale,
-    file_name,
-    picture,
-    scale_of,
-    set_values,
-    short,
-)  # fmt: skip
+from mlplab.sweeps.report.drawing import FAULT, INK, MOST_MARKS, SERIES, Picture, file_name, picture, short
 from mlplab.sweeps.report.effects import Effects
-from mlplab.sweeps.report.gathering import Gathered
 from mlplab.sweeps.report.parameters import Axis
-from mlplab.sweeps.report.pareto import front_of
-from mlplab.sweeps.report.settings import Setting, value_text
+from mlplab.sweeps.report.scales import Scale, set_values
+from mlplab.sweeps.report.settings import Setting
 from mlplab.sweeps.report.wording import number
 
 if TYPE_CHECKING:
@@ -55,8 +41,8 @@ def parameter_picture(axis: Axis, settings: Sequence[Setting], scale: Scale) -> 
         scatter = np.random.default_rng(0).uniform(-0.18, 0.18, len(places)) if axis.choices else 0.0
         for colour, arm in zip(SERIES, coloured, strict=False):
             of_arm = [i for i, s in enumerate(mine) if np.isfinite(scores[i]) and (arm is None or s.arm == arm)]
-            shown = np.array(of_arm, dtype=int)[thinned(len(of_arm), MOST_MARKS)] if of_arm else []
-            style = {"marker": "o", "markersize": 4.5, "alpha": 0.55, "linestyle": "none", "markeredgewidth": 0}
+            shown = np.array(of_arm, dtype=np.int64)[thinned(len(of_arm), MOST_MARKS)]
+            style: Any = {"marker": "o", "markersize": 4.5, "alpha": 0.55, "linestyle": "none", "markeredgewidth": 0}
             axes.plot(
                 (places + scatter)[shown], scale.clipped(scores[shown]), color=colour, label=arm and short(arm), **style
             )
@@ -80,10 +66,7 @@ def parameter_picture(axis: Axis, settings: Sequence[Setting], scale: Scale) -> 
 
 
 def _draw_best(axes: "Axes", axis: Axis, best: Mapping[int, float], scale: Scale, colour: str) -> None:
-    middles = (axis.edges[1:] + axis.edges[:-1]) / 2
-    if not axis.choices and axis.space is not None:
-        middles = np.clip(middles, *axis.space)
-    places, values = middles[list(best)], scale.clipped(np.array(list(best.values())))
+    places, values = axis.middles[list(best)], scale.clipped(np.array(list(best.values())))
     if axis.choices:
         for place, value in zip(places, values, strict=True):
             axes.plot([place - 0.3, place + 0.3], [value, value], color=INK, linewidth=1.6)
@@ -121,7 +104,7 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9]
 
 
-def effects_picture(effects: Effects) -> Picture:
+def effects_picture(effects: Effects, axes_of: Mapping[str, Axis]) -> Picture:
     """Shares of variance as bars: parameters, then the pairs that add most."""
     alone = sorted(effects.alone.items(), key=lambda item: -item[1])[:10]
     pairs = sorted(effects.pairs.items(), key=lambda item: -item[1])[:6]
@@ -141,10 +124,13 @@ def effects_picture(effects: Effects) -> Picture:
     rest = f"{effects.rest:.0%} is left to three or more together and to noise."
     if effects.method == "grid":
         caption = f"Exact, from the {effects.n:,} means of the full grid. × is what two do beyond either alone; {rest}"
+        left_out = [f"{name}={axes_of[name].text_at(place)}" for name, place in effects.without]
+        caption += f" Left out, as some of it has no value: {', '.join(left_out)}." if left_out else ""
     else:
         caption = (
             f"Functional ANOVA (Hutter et al. 2014) of a random forest over {effects.n:,} settings, which predicts "
-            f"{max(0.0, effects.explained or 0.0):.0%} of the variance of settings it has not seen: trust it no further. {rest}"
+            f"{max(0.0, effects.explained or 0.0):.0%} of the variance of settings it has not seen: trust it "
+            f"no further. {rest}"
         )
     return picture("effects", "What mattered", caption, draw, height=0.75 + 0.27 * len(shares))
 
@@ -181,10 +167,7 @@ def pair_picture(first: Axis, second: Axis, settings: Sequence[Setting], scale: 
         for column, row in crosses:
             axes.plot(column + 0.5, row + 0.5, "x", color=FAULT, markersize=7, markeredgewidth=1.8)
         for axis, on in ((first, "x"), (second, "y")):
-            texts = [
-                short(axis.bucket_text(bucket) if axis.choices else _middle(axis, bucket), 14)
-                for bucket in range(axis.n_buckets)
-            ]
+            texts = [short(text, 16) for text in axis.texts]
             (axes.set_xticks if on == "x" else axes.set_yticks)(np.arange(axis.n_buckets) + 0.5, texts)
             axes.set(**{f"{on}label": short(axis.name)})
         axes.tick_params(axis="x", rotation=45 if first.n_buckets > 5 else 0)
@@ -197,63 +180,3 @@ def pair_picture(first: Axis, second: Axis, settings: Sequence[Setting], scale: 
     return picture(
         name, f"{first.name} × {second.name}", caption, draw, height=0.9 + min(3.2, 0.36 * second.n_buckets + 0.6)
     )
-
-
-def _middle(axis: Axis, bucket: int) -> str:
-    """A bucket's number, or its lower end where it holds many."""
-    if axis.space is not None and np.isclose(axis.edges[0], axis.space[0]):
-        return axis.bucket_text(bucket)
-    middle = (axis.edges[bucket] + axis.edges[bucket + 1]) / 2
-    return value_text(float(f"{axis.number(middle):.3g}"))
-
-
-def search_picture(sweep: Gathered, settings: Sequence[Setting], scale: Scale) -> Picture:
-    """Trials in their order, with the best so far."""
-    ordered = sorted(settings, key=lambda setting: setting.runs[0].entry.number)
-    scores = np.array([np.nan if s.validation.mean is None else s.validation.mean for s in ordered], dtype=np.float64)
-    sign = sweep.objective.sign
-    best = sign * np.minimum.accumulate(np.where(np.isfinite(scores), sign * scores, np.inf))
-    known = np.flatnonzero(np.isfinite(scores))
-
-    def draw(axes: "Axes") -> None:
-        set_values(axes, scale, sweep.objective.metric)
-        shown = known[thinned(len(known), MOST_MARKS)]
-        axes.plot(
-            shown + 1, scale.clipped(scores[shown]), "o", color=SERIES[0], markersize=4.5, alpha=0.55, markeredgewidth=0
-        )
-        line = np.flatnonzero(np.isfinite(best))
-        line = line[thinned(len(line), MOST_MARKS)]
-        axes.step(line + 1, scale.clipped(best[line]), where="post", color=INK, linewidth=1.4)
-        axes.set(xlabel="trial", xlim=(0.5, len(ordered) + 0.5))
-
-    when = int(np.nanargmin(sign * scores)) + 1
-    caption = (
-        f"A point is a trial; the line is the best so far, found with trial {when:,} of {len(ordered):,}."
-        + scale.note()
-    )
-    return picture("search", "The course of the search", caption, draw)
-
-
-def front_picture(sweep: Gathered, settings: Sequence[Setting]) -> Picture:
-    """Two objectives against each other, with the settings that nothing betters in both."""
-    first, second = sweep.objectives[:2]
-    known = [s for s in settings if all(s.spread(o.metric).mean is not None for o in (first, second))]
-    table = np.array([[s.spread(o.metric).mean for o in (first, second)] for s in known], dtype=np.float64)
-    front = {id(setting) for setting in front_of(known, (first, second))}
-    on_front = np.array([id(setting) in front for setting in known])
-    scales = [scale_of(table[:, column], objective.sign) for column, objective in enumerate((first, second))]
-
-    def draw(axes: "Axes") -> None:
-        for scale, objective, on in zip(scales, (first, second), "xy", strict=True):
-            set_values(axes, scale, objective.metric, on=on)
-        x, y = (scale.clipped(table[:, column]) for column, scale in enumerate(scales))
-        shown = np.flatnonzero(~on_front)
-        shown = shown[thinned(len(shown), MOST_MARKS)] if len(shown) else shown
-        dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4.5, "markeredgewidth": 0}
-        axes.plot(x[shown], y[shown], color=MUTED, alpha=0.45, **dots)
-        order = np.argsort(x[on_front])
-        axes.plot(x[on_front][order], y[on_front][order], color=SERIES[0], linewidth=1.2, marker="o", markersize=5.5)
-
-    better = " and ".join(f"{'less' if o.mode == 'min' else 'more'} {o.metric}" for o in (first, second))
-    caption = f"Better is {better}. Joined: settings that no other one betters in both."
-    return picture("front", "Two objectives", caption, draw)

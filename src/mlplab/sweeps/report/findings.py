@@ -1,16 +1,16 @@
 """What a sweep has shown, in sentences with their evidence."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlplab.errors import counted, printable
 from mlplab.sweeps.report.comparison import Arm, Side
-from mlplab.sweeps.report.gathering import Gathered
 from mlplab.sweeps.report.pareto import front_of
-from mlplab.sweeps.report.settings import Setting, contenders, label, names_of, of_stage, short_names
+from mlplab.sweeps.report.runs import Gathered
+from mlplab.sweeps.report.settings import Setting, contenders, label, names_of, short_names
 from mlplab.sweeps.report.testing import Tested
-from mlplab.sweeps.report.wording import listed, number, p_text, share, spread_text
+from mlplab.sweeps.report.wording import goal, listed, number, p_text, share, spread_text
 
 LEVEL = 0.05
 """Below which a corrected p counts."""
@@ -60,14 +60,14 @@ def _unfinished(sweep: Gathered) -> Finding | None:
     )  # fmt: skip
 
 
-def _winner(sweep: Gathered, settings: Sequence[Setting], names: dict[str, str]) -> Finding | None:
+def _winner(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
     ranked = contenders(settings)
     best = ranked[0] if ranked else None
     if best is None or best.validation.mean is None:
         return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
     n = len(best.validation.values)
     over = f" over {counted(n, 'seed')}" if n > 1 else ""
-    which = "smallest" if sweep.objective.mode == "min" else "largest"
+    which = "Smallest" if sweep.objective.mode == "min" else "Largest"
     runner_up = next((s for s in ranked[1:] if s.validation.mean is not None), None)
     evidence = f"{which} mean of {counted(len(ranked), 'setting')}; validation alone decides"
     if runner_up is not None:
@@ -80,16 +80,17 @@ def _winner(sweep: Gathered, settings: Sequence[Setting], names: dict[str, str])
     return Finding("best", "result", sentence, f"{evidence}.")
 
 
-def _pareto(sweep: Gathered, settings: Sequence[Setting], names: dict[str, str]) -> Finding | None:
+def _pareto(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
     if len(sweep.objectives) < 2:
         return None
     front = front_of(contenders(settings), sweep.objectives)
     if not front:
         return None
     told = [
-        f"{label(s, names)}: " + ", ".join(f"{printable(o.metric)} {number(s.spread(o.metric).mean)}" for o in sweep.objectives)
-        for s in front
-    ]  # fmt: skip
+        f"{label(setting, names)}: "
+        + ", ".join(f"{printable(o.metric)} {number(setting.spread(o.metric).mean)}" for o in sweep.objectives)
+        for setting in front
+    ]
     metrics = " and ".join(printable(objective.metric) for objective in sweep.objectives)
     sentence = (
         f"{counted(len(front), 'setting')} of {len(contenders(settings)):,} cannot be bettered in {metrics} at once."
@@ -97,7 +98,7 @@ def _pareto(sweep: Gathered, settings: Sequence[Setting], names: dict[str, str])
     return Finding("pareto", "result", sentence, f"{listed(told)}.")
 
 
-def _noise(settings: Sequence[Setting], names: dict[str, str]) -> Finding | None:
+def _noise(settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
     """Whether the best is apart from the next by more than seeds are from each other."""
     ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
@@ -105,7 +106,8 @@ def _noise(settings: Sequence[Setting], names: dict[str, str]) -> Finding | None
     best, second = ranked[0], ranked[1]
     if best.validation.deviation is None or second.validation.deviation is None:
         return Finding(
-            "noise", "caution", "How much the result depends on the seed is not known: the best settings ran on one seed each.",
+            "noise", "caution",
+            "How much the result depends on the seed is not known: the best settings ran on one seed each.",
             "Try seed=range(0,5) for a grid; a small difference between settings may be chance.",
         )  # fmt: skip
     means = [setting.validation.mean or 0.0 for setting in ranked]
@@ -122,17 +124,13 @@ def _noise(settings: Sequence[Setting], names: dict[str, str]) -> Finding | None
     )  # fmt: skip
 
 
-def _tests(tests: Sequence[Tested], names: dict[str, str]) -> Finding | None:
+def _tests(tests: Sequence[Tested], names: Mapping[str, str]) -> Finding | None:
     if not tests:
         return None
     sure = [test for test in tests if test.corrected_p < LEVEL]
     result = tests[0].result
     least = f"With {counted(result.n - result.n_equal, 'pair')} no p can be below {result.least_p:.2g}"
-    told = [
-        f"{label(t.first, names)} beats {label(t.second, names)} on {t.wins} of {t.result.n} seeds by a median of "
-        f"{number(t.result.median)} ({p_text(t.corrected_p)}, rank-biserial {t.result.rank_biserial:.2f})"
-        for t in (sure or tests[:1])
-    ]
+    told = [_test_told(test, names) for test in sure or tests[:1]]
     if sure:
         sentence = f"{share(len(sure), len(tests))} paired differences are more than chance."
     else:
@@ -141,9 +139,18 @@ def _tests(tests: Sequence[Tested], names: dict[str, str]) -> Finding | None:
         )
     return Finding(
         "paired_test", "result" if sure else "caution", sentence,
-        f"{listed(told)}. Wilcoxon's signed-rank test, corrected by Holm over {counted(len(tests), 'pair')} of settings. "
+        f"{listed(told)}. Wilcoxon's signed-rank test, corrected by Holm over {counted(len(tests), 'comparison')}. "
         f"{least}{', before the correction' if len(tests) > 1 else ''}.",
     )  # fmt: skip
+
+
+def _test_told(test: Tested, names: Mapping[str, str]) -> str:
+    result = test.result
+    return (
+        f"{label(test.first, names)} beats {label(test.second, names)} on {test.wins} of {result.n} seeds by a median "
+        f"of {number(result.median)} (p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
+        f"{result.rank_biserial:.2f})"
+    )
 
 
 def _differences(n: int) -> str:
@@ -163,15 +170,14 @@ def _target(sweep: Gathered, arms: Sequence[Arm]) -> Finding | None:
         return None
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
     arm, fastest = timed[0]
-    goal = f"{printable(sweep.target.metric)} {'≥' if sweep.target.mode == 'max' else '≤'} {number(sweep.target.value)}"
     told = [
         f"{printable(a.name)}: {number(r.median['seconds'])} s, {number(r.median['epochs'])} epochs, "
         f"{share(r.hits, r.n)} runs"
         for a, r in timed
     ]
     if fastest.hits == 0:
-        return Finding("target", "caution", f"No tuned arm reached {goal}.", f"{listed(told, 8)}.")
-    sentence = f"{printable(arm.name)} reaches {goal} soonest."
+        return Finding("target", "caution", f"No tuned arm reached {goal(sweep.target)}.", f"{listed(told, 8)}.")
+    sentence = f"{printable(arm.name)} reaches {goal(sweep.target)} soonest."
     return Finding("target", "result", sentence, f"Medians, a miss counting as infinite: {listed(told, 8)}.")
 
 
@@ -183,10 +189,8 @@ def _tuning(arm: Arm) -> Finding | None:
     if tuned is None:
         return None
     sign = arm.tuned.setting.objective.sign
-    told = (
-        f"Default {spread_text(arm.default.setting.validation)}, tuned {spread_text(arm.tuned.setting.validation)} on the "
-        f"same seeds; {counted(arm.n_trials, 'trial')}."
-    )
+    before, after = (spread_text(side.setting.validation) for side in (arm.default, arm.tuned))
+    told = f"Default {before}, tuned {after} on the same seeds; {counted(arm.n_trials, 'trial')}."
     name = printable(arm.name)
     if default is None:
         return Finding("tuning", "result", f"{name} needs its tuning: with its defaults no run has a value.", told)
@@ -197,8 +201,3 @@ def _tuning(arm: Arm) -> Finding | None:
 
 def _mean(side: Side) -> float | None:
     return side.setting.validation.mean
-
-
-def n_searched(settings: Sequence[Setting]) -> int:
-    """Settings of the search alone."""
-    return len(of_stage(settings, "search"))

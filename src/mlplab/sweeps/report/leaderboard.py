@@ -16,7 +16,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
-def test_metrics(settings: Sequence[Setting], metric: str) -> list[str]:
+def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:
     """Metrics of the test part: the one that was selected by first, then the others.
 
     Args:
@@ -31,7 +31,7 @@ def test_metrics(settings: Sequence[Setting], metric: str) -> list[str]:
 def as_rows(analysis: Analysis) -> list[dict[str, Any]]:
     """A row for each setting, in plain values; what is not known is None, and infinite where a target was missed."""
     sweep = analysis.sweep
-    tests = test_metrics(analysis.settings, sweep.objective.metric)
+    tests = metrics_of_test(analysis.settings, sweep.objective.metric)
     rows = []
     for setting in analysis.settings:
         row: dict[str, Any] = {"stage": setting.stage, "rank": setting.rank}

@@ -11,13 +11,14 @@ from pathlib import Path
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.asked import facts, headline
 from mlplab.sweeps.report.commands import commands
+from mlplab.sweeps.report.comparison_tables import arms_table, tests_table
 from mlplab.sweeps.report.drawing import Picture, inline
 from mlplab.sweeps.report.elements import Element, as_html, part
 from mlplab.sweeps.report.settings import RULE, contenders, of_stage
-from mlplab.sweeps.report.tables import arms_table, ended_badly, leaderboard, tests_table
+from mlplab.sweeps.report.tables import ended_badly, leaderboard
 
 STATES = ("finished", "pruned", "infeasible", "failed", "damaged", "running", "stopped", "cut off", "waiting")
-LEVELS = {"result": "Result", "caution": "Mind", "fault": "Fault"}
+LEVELS = {"result": "Result", "caution": "Caution", "fault": "Fault"}
 
 
 def as_page(analysis: Analysis, pictures: Mapping[str, Sequence[Picture]], root: Path) -> str:
@@ -128,8 +129,8 @@ def _comparison(analysis: Analysis, pictures: Sequence[Picture]) -> Element | No
     if not analysis.arms and not pictures:
         return None
     note = (
-        "Each arm was tuned by as many trials on its own seeds; its best and its defaults then ran on seeds that took no part "
-        "in that. Times are medians over runs until the target, and a miss counts as infinite."
+        "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that took no part in that. "
+        "Times are medians over runs until the target, and a miss counts as infinite."
     )
     parts = [part("p", note, class_="note"), arms_table(analysis)] if analysis.arms else []
     return _section("comparison", "Comparison" if analysis.arms else "Target", *parts, _grid(pictures))
@@ -158,9 +159,9 @@ def _tests(analysis: Analysis) -> Element | None:
     if not analysis.tests:
         return None
     note = (
-        "Each seed pairs two settings. The test is exact; the rank-biserial correlation is its size of effect, 1 where the better "
-        "one wins on every seed. With n pairs no p is below 2/2ⁿ: 5 seeds cannot give less than 0.0625. Settings that were picked "
-        "as the best of many on these very seeds look better than they are; new seeds tell."
+        "Each seed pairs two settings. The test is exact; the rank-biserial correlation is its size of effect, 1 where "
+        "the better one wins on every seed. With n pairs no p is below 2/2ⁿ: 5 seeds cannot give less than 0.0625. "
+        "Settings that were picked as the best of many on these very seeds look better than they are; new seeds tell."
     )
     return _section("tests", "Paired tests", part("p", note, class_="note"), tests_table(analysis))
 
@@ -192,5 +193,6 @@ def _bad(analysis: Analysis) -> Element | None:
 
 
 def _footer(analysis: Analysis) -> Element:
-    made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by scripts/report.py, from what stood in the sweep's directory then. "
-    return part("footer", part("p", made + "Pictures are in figures/ too, the whole leaderboard in leaderboard.csv."))
+    made = f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by scripts/report.py, from what stood in the directory then."
+    also = " Pictures are in figures/ too, the leaderboard in leaderboard.csv."
+    return part("footer", part("p", made + also))

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.report.gathering import as_number
+from mlplab.sweeps.report.runs import as_number
 from mlplab.sweeps.report.settings import value_text
 
 Values = npt.NDArray[np.float64]
@@ -32,6 +33,8 @@ class Axis:
         is_log: places are decadic logarithms.
         is_int: only whole numbers are on it.
         edges: (K+1,) bounds of its buckets, as places.
+        middles: (K,) where each bucket is drawn.
+        texts: what each bucket holds: a choice, a number, or from where to where.
         space: low and high, as places, of what a search draws from, or of the numbers that a grid takes.
     """
 
@@ -40,6 +43,8 @@ class Axis:
     is_log: bool
     is_int: bool
     edges: Values
+    middles: Values
+    texts: tuple[str, ...]
     space: tuple[float, float] | None
 
     def places(self, values: Sequence[Any]) -> Values:
@@ -64,14 +69,11 @@ class Axis:
 
     @property
     def n_buckets(self) -> int:
-        return len(self.edges) - 1
+        return len(self.texts)
 
-    def bucket_text(self, bucket: int) -> str:
-        """What a bucket holds: a choice, a number, or from where to where."""
-        if self.choices:
-            return self.choices[bucket]
-        low, high = (self.number(place) for place in self.edges[bucket : bucket + 2])
-        return f"{low:.2g}–{high:.2g}"
+    def text_at(self, place: float) -> str:
+        """What the bucket at a place holds."""
+        return self.texts[int(self.buckets(np.array([place]))[0])]
 
     def number(self, place: float) -> float:
         """The number at a place of a scale."""
@@ -96,11 +98,14 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
     low, high = (math.log10(end) if is_log else end for end in ends)
     if len(found) > MANY:
         edges = np.linspace(low, high, BUCKETS + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        bounds = [f"{10.0**edge if is_log else edge:.2g}" for edge in edges]
+        texts = tuple(f"{a}–{b}" for a, b in pairwise(bounds))
     else:
-        places = np.log10(found) if is_log else found
-        between = (places[1:] + places[:-1]) / 2
-        edges = np.array([places[0] - 1, *between, places[-1] + 1])
-    return Axis(name, (), is_log, is_int, edges, (low, high))
+        middles = np.log10(found) if is_log else found
+        edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
+        texts = tuple(f"{number:.4g}" for number in found)
+    return Axis(name, (), is_log, is_int, edges, middles, texts, (low, high))
 
 
 def _ends(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
@@ -132,4 +137,5 @@ def _choices(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis
     if None not in numbers:
         ordered.sort(key=float)
     texts = tuple(dict.fromkeys(value_text(v) for v in ordered if value_text(v) in present))
-    return Axis(name, texts, False, False, np.arange(len(texts) + 1) - 0.5, None)
+    places = np.arange(len(texts) + 1, dtype=np.float64)
+    return Axis(name, texts, False, False, places - 0.5, places[:-1], texts, None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlplab.sweeps.report.gathering import Objective
+from mlplab.sweeps.report.runs import Objective
 from mlplab.sweeps.report.settings import Setting
 
 

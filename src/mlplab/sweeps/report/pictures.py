@@ -18,11 +18,10 @@ from mlplab.sweeps.report.figures import (
     LEAST_SHARE,
     MOST_PAIRS,
     effects_picture,
-    front_picture,
     pair_picture,
     parameter_picture,
-    search_picture,
 )
+from mlplab.sweeps.report.search_figures import front_picture, search_picture
 from mlplab.sweeps.report.settings import contenders, label
 
 MOST_PARAMETERS = 24
@@ -60,7 +59,7 @@ def _parameters(analysis: Analysis) -> Iterable[Picture | None]:
     if not any(setting.validation.mean is not None for setting in searched):
         return
     if analysis.effects is not None:
-        yield effects_picture(analysis.effects)
+        yield effects_picture(analysis.effects, analysis.axes)
     if len(analysis.sweep.objectives) > 1 and any(
         all(s.spread(o.metric).mean is not None for o in analysis.sweep.objectives[:2]) for s in searched
     ):

@@ -10,7 +10,7 @@ from typing import Any
 from mlplab.config.rules import shown
 from mlplab.errors import printable
 from mlplab.sweeps.ledger import key_of
-from mlplab.sweeps.report.gathering import Gathered, Objective, Run
+from mlplab.sweeps.report.runs import Gathered, Objective, Run
 
 SEEDS = ("seed", "data.split_seed")
 """What may differ within a setting."""

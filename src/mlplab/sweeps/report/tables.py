@@ -1,82 +1,65 @@
 """The page's tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from mlplab.errors import printable
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.commands import commands
-from mlplab.sweeps.report.comparison import Side
 from mlplab.sweeps.report.curves import Reaching, reaching
 from mlplab.sweeps.report.elements import Element, part
-from mlplab.sweeps.report.gathering import Run, as_number
-from mlplab.sweeps.report.leaderboard import test_metrics
+from mlplab.sweeps.report.leaderboard import metrics_of_test
 from mlplab.sweeps.report.pareto import front_of
-from mlplab.sweeps.report.settings import Setting, Spread, label, value_text
-from mlplab.sweeps.report.wording import number, p_text, spread_text
+from mlplab.sweeps.report.runs import Run, as_number
+from mlplab.sweeps.report.settings import Setting, Spread, value_text
+from mlplab.sweeps.report.wording import number, spread_text
 
 SHOWN = 50
 """Rows of a long table before the reader asks for all."""
 
 NOT_ENDED = ("running", "waiting", "stopped", "cut off")
 
-MOST_TESTS = 3
+MOST_TESTS = 2
 """Test metrics on the page; leaderboard.csv has all."""
 
 
-def leaderboard(analysis: Analysis, settings: Sequence[Setting], title: str) -> Element:
-    """Settings of a stage, ranked by validation, with the test part apart."""
-    sweep = analysis.sweep
-    names = [name for name in analysis.axes if any(name in setting.values for setting in settings)]
-    tests = test_metrics(settings, sweep.objective.metric)[:MOST_TESTS]
-    front = {id(s) for s in front_of(settings, sweep.objectives)} if len(sweep.objectives) > 1 else set()
-    with_arm = any(setting.arm for setting in settings)
-    heads = [
-        _head("#", "num"),
-        *([_head("arm")] if with_arm else []),
-        *(_head(analysis.names[n], title=n) for n in names),
-    ]
-    n_choices = len(heads)
-    heads += [_head(objective.metric, "num") for objective in sweep.objectives]
-    heads += [_head("front")] if front else []
-    heads += [
-        _head("runs", "num"),
-        _head("not well"),
-        _head("seconds", "num", title="of training, mean over finished runs"),
-    ]
-    if sweep.target is not None:
-        heads += [_head("reached", "num"), _head("epochs to target", "num", title="median; a miss counts as infinite")]
-    n_validation = len(heads) - n_choices
-    heads += [_head(metric, f"num test{' first' if place == 0 else ''}") for place, metric in enumerate(tests)]
-    groups = [part("th", "setting", colspan=n_choices, scope="colgroup")]
-    groups.append(part("th", "validation: decides", colspan=n_validation, scope="colgroup"))
-    if tests:
-        groups.append(
-            part("th", "test: not used for selection", colspan=len(tests), scope="colgroup", class_="test first")
-        )
-    groups.append(part("th", "", scope="colgroup", class_="plain"))
-    heads.append(part("th", "command", scope="col", class_="command"))
-    rows = []
-    for setting in settings:
-        cells = [_cell(setting.rank, str(setting.rank), "num")]
-        cells += [_cell(setting.arm or "", setting.arm or "")] if with_arm else []
-        cells += [_value(setting, name) for name in names]
-        cells += [_spread(setting.spread(objective.metric), "strong") for objective in sweep.objectives]
-        cells += [_cell(int(id(setting) in front), "●" if id(setting) in front else "", "mid")] if front else []
-        cells += _counts(setting)
-        cells.append(_spread(Spread(setting.spread("seconds").values), mean_only=True))
-        if sweep.target is not None:
-            cells += _target(reaching(setting.runs, sweep.target))
-        cells += [
-            _spread(setting.test(metric), f"test{' first' if place == 0 else ''}") for place, metric in enumerate(tests)
-        ]  # fmt: skip
-        cells.append(_command(setting, sweep.constants))
-        rows.append(part("tr", *cells))
-    head = part("thead", part("tr", *groups, class_="groups"), part("tr", *heads))
-    return scrolling(part("table", part("caption", title), head, part("tbody", *rows), class_="sortable"), title)
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that can be sorted.
+
+    Attributes:
+        heading: what stands above it.
+        cell: what stands in it, of a row's thing.
+        style: its classes in the style sheet.
+        title: a longer heading.
+    """
+
+    heading: str
+    cell: Callable[[Any], Element]
+    style: str = ""
+    title: str | None = None
+
+    def head(self) -> Element:
+        button = part("button", self.heading, type="button", title=self.title)
+        return part("th", button, scope="col", class_=self.style or None)
 
 
-def scrolling(table: Element, title: str) -> Element:
+def sortable(title: str, columns: Sequence[Column], things: Sequence[Any], groups: Element | None = None) -> Element:
+    """A table with a row for each thing.
+
+    Args:
+        title: its caption.
+        columns: what is told of a thing.
+        things: settings, runs, …
+        groups: a row above the headings.
+    """
+    header = part("thead", groups, part("tr", *(column.head() for column in columns)))
+    rows = [part("tr", *(column.cell(thing) for column in columns)) for thing in things]
+    return _scrolling(part("table", part("caption", title), header, part("tbody", *rows), class_="sortable"), title)
+
+
+def _scrolling(table: Element, title: str) -> Element:
     """A table in a box that it can be scrolled in, with a button for the rest where it is long."""
     box = part("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)
     n = len(table.find("tbody") or ())
@@ -86,47 +69,121 @@ def scrolling(table: Element, title: str) -> Element:
     return part("div", box, button, class_="long")
 
 
-def _head(text: str, class_: str = "", title: str | None = None) -> Element:
-    return part("th", part("button", text, type="button", title=title), scope="col", class_=class_ or None)
+def cell(text: str, key: Any = None, style: str | None = None) -> Element:
+    """A cell, with what it is sorted by where that is not its text."""
+    return part("td", text, data_v=None if key is None or str(key) == text else key, class_=style)
 
 
-def _cell(key: Any, text: str, class_: str | None = None) -> Element:
-    """A cell with what it is sorted by, where that is not its text."""
-    return part("td", text, data_v=None if str(key) == text else key, class_=class_)
+def spread_cell(spread: Spread, style: str = "") -> Element:
+    """Mean and deviation, sorted by the mean."""
+    return cell(spread_text(spread), "" if spread.mean is None else repr(spread.mean), f"num {style}".strip())
 
 
-def _value(setting: Setting, name: str) -> Element:
+def spread_column(metric: str, spread: Callable[[Any, str], Spread], style: str) -> Column:
+    """A column of a metric; `spread` gives its values of a row's thing."""
+    return Column(metric, lambda thing: spread_cell(spread(thing, metric), style), f"num {style}")
+
+
+def number_cell(value: float | None) -> Element:
+    """A number, ∞ for infinite, a dash for none."""
+    return cell(number(value), "" if value is None else repr(value), "num")
+
+
+def count_cell(part_: int, whole: int) -> Element:
+    """`3`, or `2 of 3`."""
+    return cell(str(whole) if part_ == whole else f"{part_} of {whole}", part_, "num")
+
+
+def leaderboard(analysis: Analysis, settings: Sequence[Setting], title: str) -> Element:
+    """Settings of a stage, ranked by validation, with the test part apart."""
+    choices = _choices(analysis, settings)
+    validation = _validation(analysis, settings)
+    names = metrics_of_test(settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    tests = [
+        spread_column(name, lambda setting, metric: setting.test(metric), "test first" if name == names[0] else "test")
+        for name in names
+    ]
+    command = Column("command", lambda setting: _command(setting, analysis.sweep.constants), "command")
+    headings: list[tuple[str, list[Column], str | None]] = [
+        ("setting", choices, None),
+        ("validation: decides", validation, None),
+        ("test: not used for selection", tests, "test first"),
+        ("", [command], "command"),
+    ]
+    groups = [
+        part("th", text, colspan=len(columns), scope="colgroup", class_=style)
+        for text, columns, style in headings
+        if columns
+    ]
+    columns = [*choices, *validation, *tests, command]
+    return sortable(title, columns, settings, part("tr", *groups, class_="groups"))
+
+
+def _choices(analysis: Analysis, settings: Sequence[Setting]) -> list[Column]:
+    columns = [Column("#", lambda setting: cell(str(setting.rank), style="num"), "num")]
+    if any(setting.arm for setting in settings):
+        columns.append(Column("arm", lambda setting: cell(setting.arm or "")))
+    swept = dict.fromkeys(name for setting in settings for name in setting.values)
+    return columns + [Column(analysis.names.get(name, name), partial(_value, name), title=name) for name in swept]
+
+
+def _value(name: str, setting: Setting) -> Element:
     if name not in setting.values:
-        return _cell("", "–", "none")
+        return cell("–", "", "none")
     value = setting.values[name]
-    return _cell(value if as_number(value) is not None else value_text(value), value_text(value), "value")
+    return cell(value_text(value), None if as_number(value) is None else repr(value), "value")
 
 
-def _spread(spread: Spread, class_: str = "", *, mean_only: bool = False) -> Element:
-    text = number(spread.mean) if mean_only else spread_text(spread)
-    return _cell("" if spread.mean is None else repr(spread.mean), text, f"num {class_}".strip())
-
-
-def _counts(setting: Setting) -> list[Element]:
-    n, finished = len(setting.runs), len(setting.finished)
-    troubles = [("diverged", setting.states["infeasible"]), ("pruned", setting.states["pruned"])]
-    troubles.insert(1, ("failed", setting.states["failed"] + setting.states["damaged"] + setting.n_valueless))
-    troubles += [(state, setting.states[state]) for state in NOT_ENDED]
-    told = ", ".join(f"{count} {name}" for name, count in troubles if count)
-    bad = setting.n_failed > 0
-    return [
-        _cell(finished, str(n) if finished == n else f"{finished} of {n}", "num"),
-        _cell(setting.n_failed, told, "bad" if bad else None),
+def _validation(analysis: Analysis, settings: Sequence[Setting]) -> list[Column]:
+    sweep = analysis.sweep
+    columns = [
+        spread_column(objective.metric, lambda setting, metric: setting.spread(metric), "strong")
+        for objective in sweep.objectives
     ]
-
-
-def _target(reached: Reaching | None) -> list[Element]:
-    if reached is None:
-        return [_cell("", "–", "num"), _cell("", "–", "num")]
-    return [
-        _cell(reached.hits, f"{reached.hits} of {reached.n}", "num"),
-        _cell(repr(reached.median["epochs"]), number(reached.median["epochs"]), "num"),
+    if len(sweep.objectives) > 1:
+        front = {id(setting) for setting in front_of(settings, sweep.objectives)}
+        columns.append(
+            Column("front", lambda s: cell("●" if id(s) in front else "", int(id(s) not in front), "mid"), "mid")
+        )
+    columns += [
+        Column("runs", lambda s: count_cell(len(s.finished), len(s.runs)), "num"),
+        Column("of them", _troubles, title="runs that did not finish well"),
+        Column("seconds", lambda s: _seconds(s.spread("seconds")), "num", "of training, mean over finished runs"),
     ]
+    if sweep.target is not None:
+        target = sweep.target
+        reached = {id(setting): reaching(setting.runs, target) for setting in settings}
+        columns.append(Column("reached", lambda s: hits_cell(reached[id(s)]), "num", "runs that reached the target"))
+        columns.append(
+            Column(
+                "epochs to target", lambda s: median_cell(reached[id(s)], "epochs"), "num",
+                "median; a miss counts as infinite",
+            )
+        )  # fmt: skip
+    return columns
+
+
+def _troubles(setting: Setting) -> Element:
+    failed = setting.states["failed"] + setting.states["damaged"] + setting.n_valueless
+    counts = {"diverged": setting.states["infeasible"], "failed": failed, "pruned": setting.states["pruned"]}
+    counts |= {state: setting.states[state] for state in NOT_ENDED}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return cell(told, setting.n_failed, "bad" if setting.n_failed else None)
+
+
+def _seconds(spread: Spread) -> Element:
+    mean = spread.mean
+    return cell("–" if mean is None else f"{mean:.3g}", "" if mean is None else repr(mean), "num")
+
+
+def hits_cell(reached: Reaching | None) -> Element:
+    """How many runs reached the target."""
+    return cell("–", "", "num") if reached is None else cell(f"{reached.hits} of {reached.n}", reached.hits, "num")
+
+
+def median_cell(reached: Reaching | None, unit: str) -> Element:
+    """The median time to the target."""
+    return number_cell(None if reached is None else reached.median[unit])
 
 
 def _command(setting: Setting, constants: Sequence[str]) -> Element:
@@ -134,109 +191,17 @@ def _command(setting: Setting, constants: Sequence[str]) -> Element:
     return part("td", part("details", part("summary", "show"), code), class_="command")
 
 
-def arms_table(analysis: Analysis) -> Element:
-    """Each arm tuned, with its defaults beside it: what it comes to, and what it takes to the target."""
-    sweep = analysis.sweep
-    metric = sweep.objective.metric
-    tests = test_metrics(analysis.settings, metric)[:1]
-    heads = [
-        _head("arm"),
-        _head("which"),
-        _head("setting"),
-        _head("trials", "num"),
-        _head(metric, "num"),
-        _head("runs", "num"),
-    ]
-    if sweep.target is not None:
-        heads += [_head(text, "num") for text in ("reached", "seconds", "steps", "epochs")]
-    heads += [_head(name, "num test first") for name in tests]
-    rows = []
-    for arm in analysis.arms:
-        for side, which in ((arm.tuned, "tuned"), (arm.default, "default")):
-            if side is not None:
-                trials = _cell(arm.n_trials, f"{arm.n_trials}", "num") if which == "tuned" else _cell("", "0", "num")
-                cells = [part("th", arm.name, scope="row"), _cell(which, which)]
-                names = dict(analysis.names)
-                told = label(side.setting, names) if which == "tuned" else "nothing tuned"
-                cells += [_cell(told, told, "value"), trials, _spread(side.setting.validation, "strong")]
-                cells.append(_cell(len(side.setting.finished), _of(side.setting), "num"))
-                cells += _times(side) if sweep.target is not None else []
-                cells += [_spread(side.setting.test(name), "test first") for name in tests]
-                rows.append(part("tr", *cells))
-    title = "Arms, on seeds that took no part in tuning"
-    head = part("thead", part("tr", *heads))
-    return scrolling(part("table", part("caption", title), head, part("tbody", *rows), class_="sortable"), title)
-
-
-def _of(setting: Setting) -> str:
-    n, finished = len(setting.runs), len(setting.finished)
-    return str(n) if n == finished else f"{finished} of {n}"
-
-
-def _times(side: Side) -> list[Element]:
-    reached = side.reaching
-    if reached is None:
-        return [_cell("", "–", "num")] * 4
-    times = [_cell(repr(value), number(value), "num") for value in reached.median.values()]
-    return [_cell(reached.hits, f"{reached.hits} of {reached.n}", "num"), *times]
-
-
-def tests_table(analysis: Analysis) -> Element:
-    """Paired tests between settings."""
-    heads = [
-        "better",
-        "other",
-        "seeds won",
-        "median difference",
-        "rank-biserial",
-        "p",
-        "p after Holm",
-        "least p possible",
-    ]
-    rows = []
-    for test in analysis.tests:
-        result = test.result
-        texts = [
-            f"{test.wins} of {result.n}", number(result.median), f"{result.rank_biserial:+.2f}",
-            p_text(result.p).partition(" ")[2].removeprefix("= "), p_text(test.corrected_p).partition(" ")[2].removeprefix("= "),
-            f"{result.least_p:.2g}",
-        ]  # fmt: skip
-        labels = [label(setting, analysis.names) for setting in (test.first, test.second)]
-        rows.append(
-            part(
-                "tr",
-                *(part("td", text, class_="value") for text in labels),
-                *(part("td", t, class_="num") for t in texts),
-            )
-        )
-    head = part(
-        "thead", part("tr", *(part("th", t, scope="col", class_="num" if i > 1 else None) for i, t in enumerate(heads)))
-    )
-    title = "Wilcoxon's signed-rank test on paired seeds"
-    return scrolling(part("table", part("caption", title), head, part("tbody", *rows)), title)
-
-
 def ended_badly(runs: Sequence[Run]) -> Element | None:
-    """Runs that failed or diverged, with the reason of each."""
+    """Runs that failed or diverged, with the reason of each; None without any."""
     bad = [run for run in runs if run.state in ("failed", "infeasible", "damaged")]
-    if not bad:
-        return None
-    rows = [
-        part(
-            "tr", part("td", str(run.entry.number), class_="num"), part("td", run.entry.directory, class_="value"),
-            part("td", "diverged" if run.state == "infeasible" else run.state), part("td", _reason(run), class_="reason"),
-        )
-        for run in bad
-    ]  # fmt: skip
-    heads = (_head("job", "num"), _head("directory"), _head("state"), _head("why"))
-    title = "Runs that failed or diverged"
-    table = part(
-        "table", part("caption", title), part("thead", part("tr", *heads)), part("tbody", *rows), class_="sortable"
-    )
-    return scrolling(table, title)
+    columns = [
+        Column("job", lambda run: cell(str(run.entry.number), style="num"), "num"),
+        Column("directory", lambda run: cell(run.entry.directory, style="value")),
+        Column("state", lambda run: cell("diverged" if run.state == "infeasible" else run.state)),
+        Column("why", lambda run: cell(_reason(run), style="reason")),
+    ]
+    return sortable("Runs that failed or diverged", columns, bad) if bad else None
 
 
 def _reason(run: Run) -> str:
-    if run.state == "damaged":
-        return "result.json cannot be read"
-    return printable(run.reason[:400])
+    return "result.json cannot be read" if run.state == "damaged" else run.reason[:400]

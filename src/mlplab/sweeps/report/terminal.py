@@ -79,7 +79,8 @@ def as_json(analysis: Analysis, written: dict[str, str]) -> str:
         "leaderboard": as_rows(analysis),
         "tests": [
             {
-                "first": dict(test.first.values), "second": dict(test.second.values), "arms": [test.first.arm, test.second.arm],
+                "first": dict(test.first.values), "second": dict(test.second.values),
+                "arms": [test.first.arm, test.second.arm],
                 **asdict(test.result), "wins": test.wins, "corrected_p": test.corrected_p,
             }
             for test in analysis.tests

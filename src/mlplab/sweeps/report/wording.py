@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from mlplab.errors import printable
+from mlplab.sweeps.report.runs import Target
 from mlplab.sweeps.report.settings import Spread
 
 
@@ -26,8 +28,13 @@ def spread_text(spread: Spread) -> str:
         return number(mean) if deviation is None else f"{number(mean)} ± 0"
     decimals = 1 - math.floor(math.log10(deviation))
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
-        return f"{number(mean)} ± {deviation:.2g}"
+        return f"{number(mean)} ± {number(float(f'{deviation:.2g}'))}"
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+
+
+def goal(target: Target) -> str:
+    """`val/accuracy ≥ 0.95`."""
+    return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {number(target.value)}"
 
 
 def share(part: int, whole: int) -> str:
@@ -43,4 +50,4 @@ def listed(texts: Sequence[str], most: int = 3) -> str:
 
 def p_text(p: float) -> str:
     """A p value with two significant digits."""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
