@@ -150,6 +150,7 @@ def headline(analysis: Analysis) -> Sequence[str]:
     swept = [name for name in sweep.space if name not in SEEDS] or list(analysis.axes)
     datasets = same(as_mapping(run.manifest.get("data")).get("name") for run in sweep.runs if run.manifest)
     told = [f"{counted(len(sweep.runs), 'run')} of {counted(len(analysis.settings), 'setting')}"]
+    told += [f"arms {', '.join(arm.name for arm in analysis.arms)}"] if analysis.arms else []
     told += [f"over {', '.join(swept)}"] if swept else []
     told += [str(name) for name in datasets[:3] if name]
     return told

@@ -56,7 +56,7 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     if axis.choices or axis.space is None or np.isnan(place):
         return None
     low, high = _space_of(settings, axis) if best.arm is not None else axis.space
-    margin = EDGE * (high - low) if axis.n_buckets < len({s.values[axis.name] for s in settings}) else 0.0
+    margin = EDGE * (high - low) if axis.is_bucketed else 0.0
     at_top = place >= high - margin
     if not at_top and (place > low + margin or axis.number(low) == 0):  # below 0 nothing is to be tried
         return None

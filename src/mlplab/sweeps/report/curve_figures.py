@@ -41,7 +41,7 @@ def best_runs_picture(sweep: Gathered, runs: Sequence[Run], names: Sequence[str]
         for m in (metric, *(["train/loss"] if with_training else []))
         if m in run.curves
     ]
-    scale = scale_of(np.concatenate([curve.values for curve in kept]), sweep.objective.sign)
+    scale = scale_of(np.concatenate([curve.values for curve in kept]), sweep.objective.sign, whole=True)
 
     def draw(axes: "Axes") -> None:
         set_values(axes, scale, "loss" if with_training else metric)
@@ -77,7 +77,8 @@ def medians_picture(sweep: Gathered, metric: str, settings: Sequence[Setting], n
     if not bands:
         return None
     sign = 1 if metric.endswith("loss") else sweep.objective.sign
-    scale = scale_of(np.concatenate([values for b, _ in bands for values in (b.low, b.middle, b.high)]), sign)
+    drawn = np.concatenate([values for found, _ in bands for values in (found.low, found.middle, found.high)])
+    scale = scale_of(drawn, sign, whole=True)
 
     def draw(axes: "Axes") -> None:
         set_values(axes, scale, metric)
@@ -122,7 +123,7 @@ def arms_picture(sweep: Gathered, arms: Sequence[Arm]) -> Picture | None:
     values = [v for arm in shown for side in (arm.tuned, arm.default) if side for v in side.setting.validation.values]
     if not values:
         return None
-    scale = scale_of(np.array(values), sweep.objective.sign)
+    scale = scale_of(np.array(values), sweep.objective.sign, whole=True)
 
     def draw(axes: "Axes") -> None:
         set_values(axes, scale, sweep.objective.metric, on="x")

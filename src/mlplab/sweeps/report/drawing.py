@@ -28,6 +28,7 @@ THEMED = {INK: "--ink", MUTED: "--muted", GRID: "--grid", FAULT: "--fault"} | {
 """Colours of a picture that follow the page's theme, with the style sheet's names for them."""
 
 STYLE: Any = {
+    "axes.facecolor": "none",
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.grid": True, "axes.axisbelow": True,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "grid.color": GRID, "grid.linewidth": 0.8, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED,

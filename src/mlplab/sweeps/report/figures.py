@@ -104,11 +104,18 @@ def _decades(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9]
 
 
-def effects_picture(effects: Effects, axes_of: Mapping[str, Axis]) -> Picture:
-    """Shares of variance as bars: parameters, then the pairs that add most."""
+def effects_picture(effects: Effects, axes_of: Mapping[str, Axis], names: Mapping[str, str]) -> Picture:
+    """Shares of the variance between settings as bars: parameters, then the pairs that add most.
+
+    Args:
+        effects: the shares.
+        axes_of: parameter → axis.
+        names: parameter → short name.
+    """
     alone = sorted(effects.alone.items(), key=lambda item: -item[1])[:10]
-    pairs = sorted(effects.pairs.items(), key=lambda item: -item[1])[:6]
-    texts = [short(name, 30) for name, _ in alone] + [short(f"{a} × {b}", 34) for (a, b), _ in pairs]
+    pairs = [item for item in sorted(effects.pairs.items(), key=lambda item: -item[1])[:6] if item[1] >= 0.005]
+    texts = [short(names[name], 30) for name, _ in alone]
+    texts += [short(f"{names[a]} × {names[b]}", 30) for (a, b), _ in pairs]
     shares = [share for _, share in alone] + [share for _, share in pairs]
 
     def draw(axes: "Axes") -> None:
@@ -117,7 +124,7 @@ def effects_picture(effects: Effects, axes_of: Mapping[str, Axis]) -> Picture:
         axes.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, fontsize=8.5, color=INK)
         axes.set_yticks(range(len(texts)), texts)
         axes.invert_yaxis()
-        axes.set(xlim=(0, min(1.12, max(shares) * 1.2 + 0.02)), xlabel="share of the variance between settings")
+        axes.set(xlim=(0, min(1.12, max(shares) * 1.2 + 0.02)), xlabel="share of variance")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid(visible=False, axis="y")
 
@@ -167,10 +174,7 @@ def pair_picture(first: Axis, second: Axis, settings: Sequence[Setting], scale: 
         for column, row in crosses:
             axes.plot(column + 0.5, row + 0.5, "x", color=FAULT, markersize=7, markeredgewidth=1.8)
         for axis, on in ((first, "x"), (second, "y")):
-            texts = [short(text, 16) for text in axis.texts]
-            (axes.set_xticks if on == "x" else axes.set_yticks)(np.arange(axis.n_buckets) + 0.5, texts)
-            axes.set(**{f"{on}label": short(axis.name)})
-        axes.tick_params(axis="x", rotation=45 if first.n_buckets > 5 else 0)
+            _name_buckets(axes, axis, on)
         axes.grid(visible=False)
 
     caption = f"Median {mine[0].objective.metric} of the settings in each cell; lighter is better."
@@ -180,3 +184,16 @@ def pair_picture(first: Axis, second: Axis, settings: Sequence[Setting], scale: 
     return picture(
         name, f"{first.name} × {second.name}", caption, draw, height=0.9 + min(3.2, 0.36 * second.n_buckets + 0.6)
     )
+
+
+def _name_buckets(axes: "Axes", axis: Axis, on: str) -> None:
+    """Writes what each bucket holds beside it, or between two of them where one ends and the next begins."""
+    if axis.is_bucketed:
+        at = [float(edge) for edge in range(0, axis.n_buckets + 1, 2)]
+        texts = [number(float(f"{axis.number(float(edge)):.2g}")) for edge in axis.edges[::2]]
+    else:
+        at, texts = [bucket + 0.5 for bucket in range(axis.n_buckets)], [short(text, 16) for text in axis.texts]
+    (axes.set_xticks if on == "x" else axes.set_yticks)(at, texts)
+    axes.set(**{f"{on}label": short(axis.name)})
+    if on == "x" and sum(map(len, texts)) > 44:
+        axes.tick_params(axis="x", rotation=45)

@@ -1,5 +1,6 @@
 """What a sweep has shown, in sentences with their evidence."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def results(
     """What came out best, and how sure that is."""
     names = short_names(names_of(settings))
     found = [_unfinished(sweep), _winner(sweep, settings, names)]
-    found += [_pareto(sweep, settings, names), _noise(settings, names), _tests(tests, names)]
+    found += [_pareto(sweep, settings, names), _noise(sweep, settings, names), _tests(tests, names)]
     found += [_target(sweep, arms), *(_tuning(arm) for arm in arms)]
     return [finding for finding in found if finding is not None]
 
@@ -98,7 +99,7 @@ def _pareto(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, st
     return Finding("pareto", "result", sentence, f"{listed(told)}.")
 
 
-def _noise(settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
+def _noise(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
     """Whether the best is apart from the next by more than seeds are from each other."""
     ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
@@ -108,7 +109,8 @@ def _noise(settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | N
         return Finding(
             "noise", "caution",
             "How much the result depends on the seed is not known: the best settings ran on one seed each.",
-            "Try seed=range(0,5) for a grid; a small difference between settings may be chance.",
+            "A small difference between settings may be chance. Sweep over seed=range(0,5) too, or run the best once "
+            f"more: python scripts/rerun_best.py {shlex.quote(f'logs/sweeps/{printable(sweep.name)}')} seeds=10.",
         )  # fmt: skip
     means = [setting.validation.mean or 0.0 for setting in ranked]
     noise = ((best.validation.deviation**2 + second.validation.deviation**2) / 2) ** 0.5
@@ -131,12 +133,8 @@ def _tests(tests: Sequence[Tested], names: Mapping[str, str]) -> Finding | None:
     result = tests[0].result
     least = f"With {counted(result.n - result.n_equal, 'pair')} no p can be below {result.least_p:.2g}"
     told = [_test_told(test, names) for test in sure or tests[:1]]
-    if sure:
-        sentence = f"{share(len(sure), len(tests))} paired differences are more than chance."
-    else:
-        sentence = (
-            f"On paired seeds, {'none of ' if len(tests) > 1 else ''}{_differences(len(tests))} told from chance."
-        )
+    how_sure = "more than chance" if sure else "more than chance can give"
+    sentence = f"On paired seeds, {_differences(len(sure), len(tests))} {how_sure}."
     return Finding(
         "paired_test", "result" if sure else "caution", sentence,
         f"{listed(told)}. Wilcoxon's signed-rank test, corrected by Holm over {counted(len(tests), 'comparison')}. "
@@ -153,8 +151,10 @@ def _test_told(test: Tested, names: Mapping[str, str]) -> str:
     )
 
 
-def _differences(n: int) -> str:
-    return "the difference cannot be" if n == 1 else f"{n} differences can be"
+def _differences(n_sure: int, n: int) -> str:
+    if n == 1:
+        return "the difference is" if n_sure else "the difference is not"
+    return f"{n_sure or 'none'} of {n} differences {'is' if n_sure == 1 or not n_sure else 'are'}"
 
 
 def _target(sweep: Gathered, arms: Sequence[Arm]) -> Finding | None:

@@ -35,6 +35,7 @@ class Axis:
         edges: (K+1,) bounds of its buckets, as places.
         middles: (K,) where each bucket is drawn.
         texts: what each bucket holds: a choice, a number, or from where to where.
+        is_bucketed: whether a bucket holds a stretch rather than a value.
         space: low and high, as places, of what a search draws from, or of the numbers that a grid takes.
     """
 
@@ -45,6 +46,7 @@ class Axis:
     edges: Values
     middles: Values
     texts: tuple[str, ...]
+    is_bucketed: bool
     space: tuple[float, float] | None
 
     def places(self, values: Sequence[Any]) -> Values:
@@ -96,7 +98,8 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
     is_log = ends[0] > 0 and found[0] > 0 and (bool(space.get("log")) or _is_even_in_log(found))
     is_int = space.get("kind") == "int" or all(isinstance(value, int) for value in values)
     low, high = (math.log10(end) if is_log else end for end in ends)
-    if len(found) > MANY:
+    is_bucketed = len(found) > MANY
+    if is_bucketed:
         edges = np.linspace(low, high, BUCKETS + 1)
         middles = (edges[1:] + edges[:-1]) / 2
         bounds = [f"{10.0**edge if is_log else edge:.2g}" for edge in edges]
@@ -105,7 +108,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
         middles = np.log10(found) if is_log else found
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
         texts = tuple(f"{number:.4g}" for number in found)
-    return Axis(name, (), is_log, is_int, edges, middles, texts, (low, high))
+    return Axis(name, (), is_log, is_int, edges, middles, texts, is_bucketed, (low, high))
 
 
 def _ends(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
@@ -138,4 +141,4 @@ def _choices(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis
         ordered.sort(key=float)
     texts = tuple(dict.fromkeys(value_text(v) for v in ordered if value_text(v) in present))
     places = np.arange(len(texts) + 1, dtype=np.float64)
-    return Axis(name, texts, False, False, places - 0.5, places[:-1], texts, None)
+    return Axis(name, texts, False, False, places - 0.5, places[:-1], texts, False, None)

@@ -59,7 +59,7 @@ def _parameters(analysis: Analysis) -> Iterable[Picture | None]:
     if not any(setting.validation.mean is not None for setting in searched):
         return
     if analysis.effects is not None:
-        yield effects_picture(analysis.effects, analysis.axes)
+        yield effects_picture(analysis.effects, analysis.axes, analysis.names)
     if len(analysis.sweep.objectives) > 1 and any(
         all(s.spread(o.metric).mean is not None for o in analysis.sweep.objectives[:2]) for s in searched
     ):

@@ -48,21 +48,23 @@ class Scale:
         )
 
 
-def scale_of(values: Values, sign: int) -> Scale:
+def scale_of(values: Values, sign: int, *, whole: bool = False) -> Scale:
     """A scale on which most of the values can be told apart, the best ones first of all.
 
     Args:
         values: (N,); NaN is left out.
         sign: 1 where small is good, -1 where large is.
+        whole: whether the worst must be within it too, as of curves.
     """
     found = values[np.isfinite(values)]
     if not len(found):
         return Scale(False, 0.0, 1.0, 0)
     positive = found[found > 0]
-    is_log = len(positive) >= 0.8 * len(found) and np.quantile(positive, 0.95) / positive.min() > 20
+    high = 1.0 if whole else 0.95
+    is_log = len(positive) >= 0.8 * len(found) and np.quantile(positive, high) / positive.min() > 20
     places = sign * (np.log10(positive) if is_log else found)
     best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
-    reach = min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
+    reach = worst if whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
     margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
     ends = sorted((sign * (best - margin), sign * (reach + margin)))
     low, high = (float(10.0**end) if is_log else float(end) for end in ends)

@@ -145,9 +145,10 @@ def _validation(analysis: Analysis, settings: Sequence[Setting]) -> list[Column]
         columns.append(
             Column("front", lambda s: cell("●" if id(s) in front else "", int(id(s) not in front), "mid"), "mid")
         )
+    has_troubles = any(setting.n_failed or len(setting.finished) < len(setting.runs) for setting in settings)
     columns += [
         Column("runs", lambda s: count_cell(len(s.finished), len(s.runs)), "num"),
-        Column("of them", _troubles, title="runs that did not finish well"),
+        *([Column("not finished", _troubles)] if has_troubles else []),
         Column("seconds", lambda s: _seconds(s.spread("seconds")), "num", "of training, mean over finished runs"),
     ]
     if sweep.target is not None:

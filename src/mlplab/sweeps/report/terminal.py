@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from mlplab.errors import printable
 from mlplab.sweeps.report.analysis import Analysis
@@ -35,15 +36,22 @@ def say(analysis: Analysis) -> None:
     )
     console.print(escape(", ".join(f"{n:,} {state}" for state, n in counts.most_common())), end="\n\n")
     for finding in analysis.findings:
-        console.print(Padding(f"[{STYLES[finding.level]}]•[/] {escape(finding.sentence)}", (0, 0, 0, 0)))
-        if finding.evidence:
-            console.print(Padding(f"[dim]{escape(finding.evidence)}[/]", (0, 0, 0, 2)))
+        _print_wrapped(console, "• ", finding.sentence, STYLES[finding.level])
+        _print_wrapped(console, "  ", finding.evidence, "dim")
     ranked = contenders(analysis.settings)
     if ranked:
         console.print()
         console.print(_table(analysis, ranked))
         if len(ranked) > ROWS:
             console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
+
+
+def _print_wrapped(console: Console, start: str, text: str, style: str) -> None:
+    """Prints text within the terminal's width, its first line begun with `start` and the others as far in."""
+    for line in textwrap.wrap(text, console.width - 1, initial_indent=start, subsequent_indent=" " * len(start)):
+        styled = Text(line, "" if start.isspace() else "bold")
+        styled.stylize(style, 0, len(start) if not start.isspace() else None)
+        console.print(styled, soft_wrap=True)
 
 
 def _table(analysis: Analysis, settings: list[Setting]) -> Table:
