@@ -111,7 +111,8 @@ def _diverged(sweep: Gathered, axes: Mapping[str, Axis]) -> Finding | None:
         for bucket in sorted(set(buckets.tolist()) - {-1}):
             of_bucket = [run for run, at in zip(mine, buckets, strict=True) if at == bucket]
             hit = sum(run.state == "infeasible" for run in of_bucket)
-            if hit >= 2 and hit * len(ended) > 1.2 * n * len(of_bucket):
+            expected = n * len(of_bucket) / len(ended)
+            if hit >= 2 and hit > expected + 2 * expected**0.5:
                 shares.append((hit / len(of_bucket), hit, f"{printable(name)}={axis.texts[bucket]}", len(of_bucket)))
     shares.sort(reverse=True)
     told = [f"{text}: {share(hit, of)}" for _, hit, text, of in shares]

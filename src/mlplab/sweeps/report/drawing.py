@@ -114,7 +114,7 @@ def file_name(text: str, taken: Sequence[str]) -> str:
 
 def short(text: str, limit: int = 44) -> str:
     """A label of a few words."""
-    text = printable(text)
+    text = re.sub("[\ufffe\uffff]", "\ufffd", printable(text))  # which XML cannot hold
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -135,7 +135,11 @@ def inline(drawn: Picture) -> ElementTree.Element:
     for node in root.iter():
         node.tag = node.tag.rpartition("}")[2]
         node.attrib = {name.rpartition("}")[2]: _inlined(name, value, prefix) for name, value in node.attrib.items()}
-    root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": f"{drawn.title}. {drawn.caption}"}
+    root.attrib = {
+        "viewBox": root.get("viewBox", ""),
+        "role": "img",
+        "aria-label": printable(f"{drawn.title}. {drawn.caption}"),
+    }
     return root
 
 

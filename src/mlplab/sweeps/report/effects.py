@@ -123,7 +123,8 @@ def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects 
 
     Hutter, Hoos and Leyton-Brown (2014, "An Efficient Approach for Assessing Hyperparameter Importance", algorithm 2):
     a tree cuts the space into boxes, so its marginals are sums over boxes and exact. NOTE[DIFF] choices are cut by
-    their order, as scikit-learn's trees do, and leaves hold at least two settings.
+    their order, as scikit-learn's trees do, and leaves hold at least two settings. What two parameters do together and
+    neither alone is hidden from trees, which cut where a single one helps: its share comes out too small.
     """
     from sklearn.ensemble import RandomForestRegressor  # a second to import
 

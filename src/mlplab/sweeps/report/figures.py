@@ -47,7 +47,7 @@ def parameter_picture(axis: Axis, settings: Sequence[Setting], scale: Scale) -> 
                 (places + scatter)[shown], scale.clipped(scores[shown]), color=colour, label=arm and short(arm), **style
             )
             best = best_per_bucket(axis, places[of_arm], scores[of_arm], mine[0].objective.sign) if of_arm else {}
-            _draw_best(axes, axis, best, scale, colour)
+            _draw_best(axes, axis, best, scale, colour if len(coloured) > 1 else INK)
         crosses = (places + scatter)[failed]
         crosses = crosses[thinned(len(crosses), MOST_MARKS)] if len(crosses) else crosses
         edge = 0.965 if mine[0].objective.sign > 0 else 0.035
@@ -71,7 +71,7 @@ def _draw_best(axes: "Axes", axis: Axis, best: Mapping[int, float], scale: Scale
         for place, value in zip(places, values, strict=True):
             axes.plot([place - 0.3, place + 0.3], [value, value], color=INK, linewidth=1.6)
     else:
-        axes.plot(places, values, color=colour if colour != SERIES[0] else INK, linewidth=1.4)
+        axes.plot(places, values, color=colour, linewidth=1.4)
 
 
 def set_places(axes: "Axes", axis: Axis, on: str = "x") -> None:

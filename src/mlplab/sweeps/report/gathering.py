@@ -73,8 +73,14 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
 
 
 def _is_sound(entry: Entry) -> bool:
+    """Whether a job is one; its directory must be a name that a file system can have."""
+    try:
+        entry.directory.encode()
+    except UnicodeEncodeError:
+        return False
     return (
-        isinstance(entry.number, int)
+        "\0" not in entry.directory
+        and isinstance(entry.number, int)
         and isinstance(entry.overrides, list)
         and all(isinstance(word, str) for word in entry.overrides)
         and isinstance(entry.arm, str | None)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mlplab.sweeps.ledger import canonical
 from mlplab.sweeps.report.runs import as_number
 from mlplab.sweeps.report.settings import value_text
+from mlplab.sweeps.report.wording import number
 
 Values = npt.NDArray[np.float64]
 
@@ -54,15 +55,14 @@ class Axis:
         if self.choices:
             index = {choice: float(place) for place, choice in enumerate(self.choices)}
             return np.array([index.get(value_text(value), math.nan) for value in values], dtype=np.float64)
-        numbers = [as_number(value) for value in values]
-        return np.array([self._place(number) for number in numbers], dtype=np.float64)
+        return np.array([self._place(as_number(value)) for value in values], dtype=np.float64)
 
-    def _place(self, number: float | None) -> float:
-        if number is None:
+    def _place(self, value: float | None) -> float:
+        if value is None:
             return math.nan
         if self.is_log:
-            return math.log10(number) if number > 0 else math.nan
-        return number
+            return math.log10(value) if value > 0 else math.nan
+        return value
 
     def buckets(self, places: Values) -> npt.NDArray[np.int64]:
         """Which bucket each place falls into; -1 for NaN. (N,) -> (N,)."""
@@ -91,7 +91,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
         space: what it was asked to take; may be empty.
     """
     numbers = [as_number(value) for value in values]
-    found = np.array(sorted({number for number in numbers if number is not None}), dtype=np.float64)
+    found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
     if len(found) < 3 or None in numbers:
         return _choices(name, values, space)
     ends = _ends(found, space)
@@ -102,12 +102,12 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
     if is_bucketed:
         edges = np.linspace(low, high, BUCKETS + 1)
         middles = (edges[1:] + edges[:-1]) / 2
-        bounds = [f"{10.0**edge if is_log else edge:.2g}" for edge in edges]
+        bounds = [number(float(f"{10.0**edge if is_log else edge:.2g}")) for edge in edges]
         texts = tuple(f"{a}–{b}" for a, b in pairwise(bounds))
     else:
         middles = np.log10(found) if is_log else found
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
-        texts = tuple(f"{number:.4g}" for number in found)
+        texts = tuple(number(float(value)) for value in found)
     return Axis(name, (), is_log, is_int, edges, middles, texts, is_bucketed, (low, high))
 
 
@@ -116,7 +116,7 @@ def _ends(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
     listed = space.get("values")
     asked = [as_number(value) for value in (listed if isinstance(listed, list) else [])]
     asked += [as_number(space.get("low")), as_number(space.get("high"))]
-    known = [number for number in asked if number is not None]
+    known = [value for value in asked if value is not None]
     return float(min([found[0], *known])), float(max([found[-1], *known]))
 
 

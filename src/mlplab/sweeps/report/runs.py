@@ -111,7 +111,7 @@ class Gathered:
 
     @property
     def name(self) -> str:
-        return self.directory.name
+        return self.directory.resolve().name
 
     @property
     def objective(self) -> Objective:

@@ -17,6 +17,9 @@ SEEDS = ("seed", "data.split_seed")
 
 FAILED = ("failed", "infeasible", "damaged")
 
+LONGEST = 60
+"""Letters of a swept value."""
+
 RULE = (
     "Settings are ranked by the mean over their finished runs. Those with a run that failed, diverged or left no value "
     "come after those without, then those whose runs were all pruned, then those without a value."
@@ -178,7 +181,6 @@ def label(setting: Setting, names: Mapping[str, str]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A swept value for people: as one would type it, numbers with four digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return printable(shown(value))
+    """A swept value for people: as one would type it, numbers with four digits, and not without end."""
+    text = f"{value:.4g}" if isinstance(value, float) else printable(shown(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
