@@ -81,8 +81,8 @@ def write_sweep(directory: Path, jobs: Sequence[Mapping[str, Any]], **asked: Any
     directory.mkdir(parents=True, exist_ok=True)
     content = {
         "format": 1, "name": directory.name, "sweeper": "grid", "started": "2026-05-01T12:30:59.000+00:00",
-        "commands": [f"python train.py -m sweep.name={directory.name}"], "monitor": "val/loss", "mode": "min", "target": None,
-        "space": {}, "seconds": 12.5, "constants": [f"sweep.name={directory.name}"], "configs": {},
+        "commands": [f"python train.py -m sweep.name={directory.name}"], "monitor": "val/loss", "mode": "min",
+        "target": None, "space": {}, "seconds": 12.5, "constants": [f"sweep.name={directory.name}"], "configs": {},
         **asked, "jobs": [part["entry"] for part in jobs],
     }  # fmt: skip
     (directory / "sweep.json").write_text(json.dumps(content), encoding="utf-8")
@@ -114,8 +114,9 @@ def _write_job(directory: Path, part: Mapping[str, Any]) -> None:
             validation["val/accuracy"] = max(part["accuracy"])
         result = {
             "objective": value, "monitor": "val/loss", "mode": "min", "ended": part["reason"], "epochs": epochs,
-            "steps": 10 * epochs, "skipped_steps": 0, "best_epoch": part["best_epoch"], "best_step": 10 * part["best_epoch"],
-            "validation": validation, "test": {"test/loss": test, "test/accuracy": 0.9},
+            "steps": 10 * epochs, "skipped_steps": 0, "best_epoch": part["best_epoch"],
+            "best_step": 10 * part["best_epoch"], "validation": validation,
+            "test": {"test/loss": test, "test/accuracy": 0.9},
         }  # fmt: skip
         (directory / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
@@ -143,8 +144,8 @@ def grid(seeds: int = 5) -> list[dict[str, Any]]:
                 jobs.append(
                     job(
                         len(jobs), {"optimizer": optimizer, "optimizer.lr": lr, "seed": seed}, value,
-                        state="infeasible" if diverged else "finished", reason="diverged: loss nan" if diverged else "epoch limit",
-                        epochs=12, best_epoch=9, rise=0.002,
+                        state="infeasible" if diverged else "finished",
+                        reason="diverged: loss nan" if diverged else "epoch limit", epochs=12, best_epoch=9, rise=0.002,
                     )
                 )  # fmt: skip
     return jobs
@@ -184,7 +185,13 @@ def search(n: int, epochs: int = 50) -> list[dict[str, Any]]:
         distance = abs(math.log10(lr / best_lr))
         value = 0.1 + 0.15 * distance**1.6 + 0.1 * values["model.dropout"] ** 2 + abs(float(generator.normal(0, 0.02)))
         chance = float(generator.random())
-        state = "infeasible" if lr > 5 * best_lr and chance < 0.7 else "pruned" if value > 0.5 and chance < 0.6 else "finished"
+        state = (
+            "infeasible"
+            if lr > 5 * best_lr and chance < 0.7
+            else "pruned"
+            if value > 0.5 and chance < 0.6
+            else "finished"
+        )
         state, reason = ("failed", "OSError: no room") if chance > 0.995 else (state, "epoch limit")
         reason = "diverged: loss nan" if state == "infeasible" else reason
         trained = max(2, int(epochs * generator.uniform(0.1, 0.4))) if state == "pruned" else epochs

@@ -69,7 +69,8 @@ def test_where_large_is_good_the_largest_is_first(tmp_path: Path) -> None:
 def test_names_are_short_where_that_is_clear(tmp_path: Path) -> None:
     names = short_names(["optimizer", "optimizer.lr", "scheduler.lr", "model.dropout"])
     assert names == {
-        "optimizer": "optimizer", "optimizer.lr": "optimizer.lr", "scheduler.lr": "scheduler.lr", "model.dropout": "dropout",
+        "optimizer": "optimizer", "optimizer.lr": "optimizer.lr", "scheduler.lr": "scheduler.lr",
+        "model.dropout": "dropout",
     }  # fmt: skip
     found = settings(tmp_path, [job(0, {"optimizer": "adam", "model.dropout": 0.123456}, 0.1)])
     assert label(found[0], names) == "optimizer=adam, dropout=0.1235"

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 Values = npt.NDArray[np.float64]
 
 
+LEAST_DECADES = 1.3
+"""Between the best and most of the others, from which on the axis is logarithmic."""
+
+LARGEST = 1e290
+"""What is larger is drawn as this."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis of values to be compared.
@@ -56,18 +63,19 @@ def scale_of(values: Values, sign: int, *, whole: bool = False) -> Scale:
         sign: 1 where small is good, -1 where large is.
         whole: whether the worst must be within it too, as of curves.
     """
-    found = values[np.isfinite(values)]
+    found = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if not len(found):
         return Scale(False, 0.0, 1.0, 0)
     positive = found[found > 0]
     high = 1.0 if whole else 0.95
-    is_log = len(positive) >= 0.8 * len(found) and np.quantile(positive, high) / positive.min() > 20
-    places = sign * (np.log10(positive) if is_log else found)
+    decades = np.log10(np.maximum(positive, 1 / LARGEST))
+    is_log = len(positive) >= 0.8 * len(found) and np.quantile(decades, high) - decades.min() > LEAST_DECADES
+    places = sign * (decades if is_log else found)
     best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
     reach = worst if whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
     margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
     ends = sorted((sign * (best - margin), sign * (reach + margin)))
-    low, high = (float(10.0**end) if is_log else float(end) for end in ends)
+    low, high = (10.0 ** min(max(end, -300.0), 300.0) if is_log else float(end) for end in ends)
     return Scale(bool(is_log), low, high, int(((found < low) | (found > high)).sum()))
 
 
