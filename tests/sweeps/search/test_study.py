@@ -1,6 +1,7 @@
 """The search against Optuna used directly, and after interruptions of every kind."""
 
 import math
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -135,14 +136,40 @@ def test_what_was_proposed_and_not_told_comes_first_after_a_crash(tmp_path: Path
     assert opened(tmp_path, "tpe").begun() == first[1:]
 
 
-def test_a_trial_that_was_cut_off_while_it_was_proposed_is_given_up(tmp_path: Path) -> None:
+def test_a_journal_that_another_search_has_written_is_refused(tmp_path: Path) -> None:
     search = opened(tmp_path, "random")
-    trial = search.study.ask()
-    trial.suggest_categorical("optimizer", ["sgd", "adam"])
-    again = opened(tmp_path, "random")
-    assert again.begun() == []
-    assert again.n_trials == 0
-    assert again.study.trials[0].state == TrialState.FAIL
+    carried_out(search, "random", search.ask(2))
+    with pytest.raises(Refusal, match="trial 0 of study had"):
+        Search(
+            open_journal(tmp_path / JOURNAL),
+            "study",
+            CONDITIONAL,
+            build_sampler("random", SEED + 1, {}, CONDITIONAL),
+            ["min"],
+        )
+
+
+def test_nothing_that_a_journal_holds_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna keeps the state of CMA-ES pickled beside its trials, where a sweep that was received has anything."""
+    planted = pickle.dumps("planted").hex()
+    search = opened(tmp_path, "cmaes")
+    study_id = search.storage.get_study_id_from_name("study")
+    for _ in range(6):
+        (proposal,) = search.ask(1)
+        trial_id = search.storage.get_trial_id_from_study_id_trial_number(study_id, proposal.number)
+        search.storage.set_trial_system_attr(trial_id, "cma:optimizer:0", planted)
+        search.tell(proposal.number, Outcome("finished", (1.0,)))
+    loaded = []
+    real = pickle.loads
+    monkeypatch.setattr("pickle.loads", lambda content: (loaded.append(content), real(content))[1])
+    opened(tmp_path, "cmaes").ask(1)
+    assert bytes.fromhex(planted) not in loaded
+    study = optuna.load_study(
+        study_name="study", storage=open_journal(tmp_path / JOURNAL), sampler=OPTUNAS_OWN["cmaes"]()
+    )
+    with pytest.raises(AttributeError):  # which Optuna itself reads
+        suggested(study.ask(), "cmaes")
+    assert bytes.fromhex(planted) in loaded
 
 
 def test_half_a_line_and_a_lock_of_a_process_that_died_are_mended(tmp_path: Path) -> None:

@@ -45,12 +45,9 @@ class Space:
         """What a trial of Optuna suggests: the value of each name that is drawn, and its words."""
         return self._chosen(lambda dimension: _suggested(trial, dimension))
 
-    def of_params(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]] | None:
-        """The same from what an earlier trial has been given; None where it was cut off before all was drawn."""
-        try:
-            return self._chosen(lambda dimension: params[dimension.name])
-        except KeyError:
-            return None
+    def of_params(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The same from what an earlier trial has been given."""
+        return self._chosen(lambda dimension: params[dimension.name])
 
     def _chosen(self, draw: Any) -> tuple[dict[str, Any], list[str]]:
         values: dict[str, Any] = {}

@@ -12,10 +12,9 @@ from mlplab.errors import Refusal
 from mlplab.sweeps.search.space import Space
 
 if TYPE_CHECKING:
-    from optuna import Study
     from optuna.samplers import BaseSampler
     from optuna.storages import JournalStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 JOURNAL = "optuna.log"
 """In the directory of a sweep; `optuna-dashboard optuna.log` reads it."""
@@ -54,131 +53,143 @@ class Outcome:
 class Search:
     """Proposes what to try next.
 
-    What is proposed depends on the seed and on what was told, and not on how often the search was interrupted:
-    when it goes on, its sampler is led through all that it has proposed, so that its random numbers go on too.
+    What is proposed depends on the seed and on what was told, and not on how often the search was interrupted. The
+    sampler knows a study in memory alone. When the search goes on, a new one is led through all that has been
+    proposed, so that its random numbers go on too; and what it keeps for itself, which for CMA-ES is pickled, is never
+    read from a file.
 
     Args:
-        storage: where its trials are kept.
+        storage: where the trials are kept.
         name: of the study.
         space: what is drawn from.
         sampler: Optuna's, new.
         modes: `min` or `max` of each objective.
+
+    Attributes:
+        study: Optuna's, in the storage.
     """
 
     def __init__(
         self, storage: "JournalStorage", name: str, space: Space, sampler: "BaseSampler", modes: Sequence[str]
     ) -> None:
-        self.storage, self.name, self.space, self.sampler = storage, name, space, sampler
-        self.directions: list[Any] = ["minimize" if mode == "min" else "maximize" for mode in modes]
-        self.study = self._opened()
+        import optuna
+
+        self.storage, self.name, self.space = storage, name, space
+        directions: list[Any] = ["minimize" if mode == "min" else "maximize" for mode in modes]
+        self.study = optuna.create_study(
+            storage=storage, study_name=name, directions=directions, load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(),
+        )  # fmt: skip
+        self._sampled = optuna.create_study(sampler=sampler, directions=directions)
         self._replay()
 
-    def _opened(self) -> "Study":
-        import optuna
-
-        return optuna.create_study(
-            storage=self.storage, study_name=self.name, sampler=self.sampler, directions=self.directions,
-            load_if_exists=True,
-        )  # fmt: skip
+    def _trials(self) -> "list[FrozenTrial]":
+        return self.study.get_trials(deepcopy=False)
 
     def _replay(self) -> None:
-        """Has the sampler propose, once more and in memory, all that it has proposed, and tells it the same."""
-        import optuna
-
-        trials = self.study.get_trials(deepcopy=False)
-        if not trials:
-            return
-        twin = optuna.create_study(sampler=self.sampler, directions=self.directions)
-        for _, batch in itertools.groupby(trials, key=lambda frozen: frozen.user_attrs.get("batch")):
+        """Has the sampler propose, once more, all that has been proposed, and tells it the same."""
+        for _, batch in itertools.groupby(self._trials(), key=lambda frozen: frozen.user_attrs.get("batch")):
             asked = []
             for frozen in batch:
                 if "again" in frozen.user_attrs:
-                    twin.add_trial(frozen)
-                    continue
-                trial = twin.ask()
-                self.space.propose(trial)
-                asked.append((trial, frozen))
-            for trial, frozen in asked:
-                for step, value in frozen.intermediate_values.items():
-                    trial.report(value, step)
+                    self._sampled.add_trial(_without_attributes(frozen))
+                else:
+                    asked.append(frozen)
+                    self._require_same_proposal(frozen)
+            for frozen in asked:
                 if frozen.state.is_finished():
-                    is_complete = frozen.state == optuna.trial.TrialState.COMPLETE
-                    twin.tell(trial, frozen.values if is_complete else None, frozen.state)
+                    self._tell_sampler(frozen)
+
+    def _require_same_proposal(self, frozen: "FrozenTrial") -> None:
+        trial, _ = self._proposed()
+        if trial.number != frozen.number or trial.params != frozen.params:
+            raise Refusal(
+                "a search must go on with the Optuna, and the journal, that it was begun with",
+                f"trial {frozen.number} of {self.name} had {frozen.params}, and {trial.params} would be proposed now",
+                "another sweep.name",
+            )
+
+    def _proposed(self) -> "tuple[Trial, Proposal]":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of choices that a sampler draws independently
+            trial = self._sampled.ask()
+            return trial, Proposal(trial.number, *self.space.propose(trial))
+
+    def _tell_sampler(self, frozen: "FrozenTrial") -> None:
+        from optuna.trial import Trial, TrialState
+
+        trial = Trial(self._sampled, self._sampled.get_trials(deepcopy=False)[frozen.number]._trial_id)
+        for step, value in frozen.intermediate_values.items():
+            trial.report(value, step)
+        values = frozen.values if frozen.state == TrialState.COMPLETE else None
+        self._sampled.tell(frozen.number, values, frozen.state)
 
     @property
     def n_trials(self) -> int:
-        """Trials that have been proposed, without those that were cut off before they were."""
-        trials = self.study.get_trials(deepcopy=False)
-        return sum("again" not in t.user_attrs and t.user_attrs.get("state") != "cut off" for t in trials)
+        """Trials that have been proposed."""
+        return sum("again" not in trial.user_attrs for trial in self._trials())
 
     def ask(self, n: int) -> list[Proposal]:
-        """The next trials, as many as are to run at once."""
-        trials = self.study.get_trials(deepcopy=False)
-        batch = 1 + max((trial.user_attrs.get("batch", -1) for trial in trials), default=-1)
+        """The next trials, as many as are to run at once; each is kept before it is given."""
+        from optuna.trial import TrialState, create_trial
+
+        batch = 1 + max((trial.user_attrs.get("batch", -1) for trial in self._trials()), default=-1)
         proposals = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of choices that a sampler draws independently
-            for _ in range(n):
-                trial = self.study.ask()
-                trial.set_user_attr("batch", batch)
-                proposals.append(Proposal(trial.number, *self.space.propose(trial)))
+        for _ in range(n):
+            trial, proposal = self._proposed()
+            kept = create_trial(
+                state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions,
+                user_attrs={"batch": batch},
+            )  # fmt: skip
+            self.study.add_trial(kept)
+            proposals.append(proposal)
         return proposals
 
     def begun(self) -> list[Proposal]:
-        """Trials that are proposed and not told about; those that were cut off in the middle of it are given up."""
-        from optuna.trial import TrialState
-
-        proposals = []
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            chosen = self.space.of_params(trial.params)
-            if chosen is None:
-                self._tell(trial, Outcome("cut off", reason="before all of its values were proposed"))
-            else:
-                proposals.append(Proposal(trial.number, *chosen))
-        return proposals
-
-    def tell(self, number: int, outcome: Outcome) -> None:
-        """What has become of a trial; of one that had failed, and was run again, a trial more is noted."""
-        trial = self.study.get_trials(deepcopy=False)[number]
-        if trial.state.is_finished():
-            self._add(trial, outcome)
-        else:
-            self._tell(trial, outcome)
+        """Trials that are proposed and not told about."""
+        return [self._again(trial) for trial in self._trials() if not trial.state.is_finished()]
 
     def failed(self) -> list[Proposal]:
-        """Trials that have failed, with which nothing was begun since."""
+        """Trials that have failed, and have not come to anything since."""
         from optuna.trial import TrialState
 
-        trials = self.study.get_trials(deepcopy=False)
-        again = {trial.user_attrs.get("again") for trial in trials}
-        chosen = [
-            (trial.number, self.space.of_params(trial.params))
-            for trial in trials
-            if trial.state == TrialState.FAIL and trial.number not in again and "again" not in trial.user_attrs
+        again = {trial.user_attrs.get("again") for trial in self._trials()}
+        return [
+            self._again(trial)
+            for trial in self._trials()
+            if trial.state == TrialState.FAIL and trial.number not in again
         ]
-        return [Proposal(number, *found) for number, found in chosen if found is not None]
 
-    def _tell(self, trial: "FrozenTrial", outcome: Outcome) -> None:
-        from optuna.trial import TrialState
+    def _again(self, trial: "FrozenTrial") -> Proposal:
+        return Proposal(trial.number, *self.space.of_params(trial.params))
 
-        study_id = self.storage.get_study_id_from_name(self.name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        for name, value in _notes(outcome).items():
-            self.storage.set_trial_user_attr(trial_id, name, value)
-        state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
-        self.study.tell(trial.number, outcome.objectives if outcome.state == "finished" else None, state)
-
-    def _add(self, trial: "FrozenTrial", outcome: Outcome) -> None:
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """What has become of a trial; where one that had failed was run again and finished, a trial more is noted."""
         from optuna.trial import TrialState, create_trial
 
-        if outcome.state != "finished":
-            return
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE, values=list(outcome.objectives), params=trial.params,
-                distributions=trial.distributions, user_attrs={"again": trial.number},
-            )
-        )  # fmt: skip
+        trial = self._trials()[number]
+        state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
+        if not trial.state.is_finished():
+            study_id = self.storage.get_study_id_from_name(self.name)
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            for name, value in _notes(outcome).items():
+                self.storage.set_trial_user_attr(trial_id, name, value)
+            self.study.tell(number, outcome.objectives if state == TrialState.COMPLETE else None, state)
+            self._tell_sampler(self._trials()[number])
+        elif state == TrialState.COMPLETE:
+            more = create_trial(
+                state=state, values=list(outcome.objectives), params=trial.params, distributions=trial.distributions,
+                user_attrs={"again": number},
+            )  # fmt: skip
+            self.study.add_trial(more)
+            self._sampled.add_trial(_without_attributes(more))
+
+
+def _without_attributes(trial: "FrozenTrial") -> "FrozenTrial":
+    """What a sampler may know of a trial that another process has written."""
+    from optuna.trial import create_trial
+
+    return create_trial(state=trial.state, values=trial.values, params=trial.params, distributions=trial.distributions)
 
 
 def _notes(outcome: Outcome) -> dict[str, Any]:
