@@ -1,6 +1,7 @@
 """One job of a sweep, in whichever process a launcher runs it."""
 
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -58,7 +59,10 @@ class JobOfSweep:
             contextlib.redirect_stdout(nowhere),
             _WORKER.with_a_job(),
         ):
-            return self.task(config)
+            try:
+                return self.task(config)
+            finally:
+                gc.collect()  # figures and Trainers are cycles of few objects and many megabytes
 
 
 class Worker:
