@@ -114,6 +114,14 @@ def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs
     assert [(job["values"]["optimizer.lr"], job["values"]["seed"]) for job in reruns] == [(0.3, 5), (0.3, 6)]
 
 
+def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:
+    (job, *_) = of(jobs_of(compared), "adam", "rerun")
+    done = train("-m", *COMPARE[:1], *QUICK[:-1], *job["overrides"], "hydra/sweeper=grid", "sweep.name=again")
+    assert done.returncode == 0, done.stderr
+    (again,) = (logs / "sweeps" / "again").glob("*/result.json")
+    assert json.loads(again.read_text())["objective"] == objective(compared, job)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

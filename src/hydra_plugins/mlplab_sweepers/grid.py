@@ -11,11 +11,12 @@ class GridSweeper(ResumableSweeper):
 
     Args:
         params: name → values, beside those of the command line.
+        of_others: what an experiment tells the sweeper that it was written for, where this one is chosen instead.
     """
 
     kind = "grid"
 
-    def __init__(self, params: Any = None) -> None:
+    def __init__(self, params: Any = None, **of_others: Any) -> None:
         self.params = as_plain(params)
 
     def sweep(self, arguments: Sequence[str]) -> None:
