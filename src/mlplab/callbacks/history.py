@@ -35,19 +35,20 @@ class History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            kept = self._keep()
-            if kept:
-                self._seconds = float(json.loads(kept[-1]).get("seconds", 0.0))
+            self._keep()
+            lines = read_history(self.path.parent)
+            seconds = lines[-1].get("seconds") if lines else None
+            self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
             self._file = self.path.open("a", encoding="utf-8")
         self._since = time.monotonic()
 
-    def _keep(self) -> list[str]:
+    def _keep(self) -> None:
         """Leaves the lines that the state which the run goes on from knows of, so that each comes once."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
         if len(kept) < len(lines):
-            write_atomically(self.path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
-        return kept
+            write_atomically(self.path, lambda temporary: temporary.write_bytes(b"".join(kept)))
+        self._lines = len(kept)  # fewer where a crash of the machine has lost some
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._since is not None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import Refusal
+from mlplab.sweeps.ledger import canonical
 from mlplab.sweeps.rerunning import rerun_best
 from mlplab.sweeps.running import Sweep
 from mlplab.sweeps.words import Swept, params_of, product
@@ -54,6 +55,6 @@ def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:
     space: dict[str, Any] = dict(known or {})
     for dimension in dimensions:
         now = dimension.as_space()
-        before = space.get(dimension.name, {}).get("values", [])
-        space[dimension.name] = {**now, "values": [*before, *(v for v in now["values"] if v not in before)]}
+        values = [*space.get(dimension.name, {}).get("values", []), *now["values"]]
+        space[dimension.name] = {**now, "values": list({canonical(value): value for value in values}.values())}
     return space
