@@ -10,6 +10,7 @@ directory, and prints the findings. It can be asked at any time, while the sweep
     --json             the findings and the leaderboard as JSON on standard output, and nothing else
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ def main(settings: dict[str, Any]) -> None:
     if settings["json"]:
         print(as_json(analysis, {kind: str(path) for kind, path in written.items()}))
         return
-    say(analysis)
-    print()
-    for kind, path in written.items():
-        print(f"{kind:<12}{shortest(path)}")
+    try:
+        say(analysis)
+        print()
+        for kind, path in written.items():
+            print(f"{kind:<12}{shortest(path)}", flush=True)
+    except BrokenPipeError:  # `| head` has seen enough, and all is written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -69,6 +69,16 @@ def test_json_is_all_there_is_on_standard_output(sweep: Path, process: Process) 
     assert (sweep / "report.html").exists()
 
 
+def test_a_reader_who_has_seen_enough_is_no_failure(sweep: Path, process: Process) -> None:
+    done = process("report", "lr_study", folder=sweep.parent)
+    assert done.stdout is not None
+    done.stdout.close()
+    assert done.stderr is not None
+    assert done.stderr.read() == ""
+    assert done.wait(timeout=60) == 0
+    assert (sweep / "report.html").exists()
+
+
 def test_the_jobs_are_left_as_they_are(sweep: Path, script: Script) -> None:
     def content() -> dict[str, bytes]:
         kept = [sweep / "sweep.json", *sweep.glob("*_job/*")]

@@ -17,6 +17,7 @@ def told(tmp_path: Path, jobs: list[dict], constants: list[str]) -> list[str]:
 def test_all_seeds_of_a_setting_are_one_command(tmp_path: Path) -> None:
     jobs = [job(n, {"optimizer": "adam", "optimizer.lr": 0.1, "seed": n}) for n in range(3)]
     constants = ["sweep.name=s", "paths.logs=/home/me/logs", "hydra/launcher=joblib", "data=wine"]
+    constants.append("+callbacks.search_pruning={_target_:mlplab.callbacks.Pruning}")
     assert told(tmp_path, jobs, constants) == [
         "python train.py -m data=wine optimizer=adam optimizer.lr=0.1 seed=0,1,2"
     ]

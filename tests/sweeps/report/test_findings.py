@@ -55,6 +55,33 @@ def test_of_an_interval_a_twentieth_is_its_edge(tmp_path: Path) -> None:
     assert "edge" not in findings(tmp_path, within, space=space)
 
 
+def test_the_edge_of_an_arm_is_that_of_its_own_space(tmp_path: Path) -> None:
+    """The space of one arm is wider than the other's, and what was drawn does not reach its ends."""
+    spaces = {"sgd": (1e-3, 3.0), "adam": (1e-5, 1e-1)}
+    arms = {
+        name: {"space": {"lr": {"kind": "float", "low": low, "high": high, "log": True}}, "fixed": [], "default": []}
+        for name, (low, high) in spaces.items()
+    }
+    jobs = [
+        job(10 * a + n, {"lr": lr}, abs(lr - best), arm=arm)
+        for a, (arm, best, tried) in enumerate(
+            (("sgd", 2.8, (0.002, 0.1, 1.0, 2.8)), ("adam", 0.025, (1e-4, 1e-3, 0.004, 0.025)))
+        )
+        for n, lr in enumerate(tried)
+    ]
+    analysis = analyse(write_sweep(tmp_path, jobs, comparison={"arms": arms}, space=arms["adam"]["space"]))
+    edges = [finding.sentence for finding in analysis.findings if finding.kind == "edge"]
+    (edge,) = edges
+    assert edge == "The best lr of sgd, 2.8, is at the top of what was tried (0.001 to 3): try larger values, up to 30."
+    assert analysis.sweep.space["lr"]["low"] == 1e-5
+    assert analysis.sweep.space["lr"]["high"] == 3.0
+
+
+def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:
+    jobs = [job(n, {"momentum": m}, 1 - m) for n, m in enumerate([0.5, 0.7, 0.9])]
+    assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
+
+
 def test_differences_smaller_than_the_seeds_make_are_told(tmp_path: Path) -> None:
     jobs = [
         job(3 * a + seed, {"a": a, "seed": seed}, 0.5 + 0.001 * a + 0.05 * seed) for a in range(3) for seed in range(3)

@@ -136,6 +136,8 @@ def test_no_name_becomes_a_part_of_the_page(told_hostile: Analysis, page: Callab
 
 
 def test_pictures_of_hostile_names_are_whole(told_hostile: Analysis, drawn: Drawn) -> None:
+    text = "".join(picture.svg for section in drawn(told_hostile).values() for picture in section)
+    assert "$x^2$" in text  # and no formula
     for section in drawn(told_hostile).values():
         for picture in section:
             tags = {node.tag.rpartition("}")[2] for node in ElementTree.fromstring(picture.svg).iter()}

@@ -86,7 +86,8 @@ def test_positive_values_over_decades_get_a_logarithmic_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [[], [math.nan], [0.0], [5.0, 5.0], [math.inf, 1.0], [1e-300, 1e300], [0.0, 0.0, 1.0]]
+    "values",
+    [[], [math.nan], [0.0], [5.0, 5.0], [math.inf, 1.0], [1e-300, 1e300], [-1.7e308, 0.0, 1.7e308], [0.0, 0.0, 1.0]],
 )
 def test_whatever_is_drawn_has_a_scale(values: list[float]) -> None:
     scale = scale_of(np.array(values), 1)

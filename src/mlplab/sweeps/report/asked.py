@@ -46,10 +46,11 @@ def facts(analysis: Analysis, root: Path) -> list[tuple[str, str]]:
 def _search(sweep: Gathered) -> str:
     asked, search = sweep.asked, as_mapping(sweep.asked.get("search"))
     told = [str(asked.get("sweeper") or "")]
-    told += [f"{name} {search[name]}" for name in ("sampler", "seed", "pruner") if search.get(name) is not None]
+    named = {name: search.get(name) for name in ("sampler", "seed", "pruner")}
+    told += [f"{name} {value}" for name, value in named.items() if value not in (None, "none")]
     budget = as_mapping(search.get("budget"))
-    told += [f"{shown(value)} {name}" for name, value in budget.items() if value is not None]
     comparison = as_mapping(asked.get("comparison"))
+    told += [f"{shown(value)} {name}" for name, value in budget.items() if value is not None and not comparison]
     told += [f"{counted(int(n), 'trial')} for each arm"] if (n := as_number(comparison.get("trials"))) else []
     told += [
         f"{name.replace('_', ' ')} {shown(comparison[name])}"

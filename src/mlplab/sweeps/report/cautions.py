@@ -3,14 +3,15 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mlplab.errors import counted, printable
 from mlplab.sweeps.report.curves import best_places, overfitting
 from mlplab.sweeps.report.findings import Finding
-from mlplab.sweeps.report.parameters import Axis
-from mlplab.sweeps.report.runs import Gathered, Run, as_mapping, same
+from mlplab.sweeps.report.parameters import Axis, ends_of
+from mlplab.sweeps.report.runs import Gathered, Run, arms_asked, as_mapping, same
 from mlplab.sweeps.report.settings import Setting, label, names_of, of_stage, short_names, value_text
 from mlplab.sweeps.report.wording import listed, number, share
 
@@ -55,8 +56,11 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     place = float(axis.places([best.values[axis.name]])[0])
     if axis.choices or axis.space is None or np.isnan(place):
         return None
-    low, high = _space_of(settings, axis) if best.arm is not None else axis.space
-    margin = EDGE * (high - low) if axis.is_bucketed else 0.0
+    space = _space_of(sweep, best.arm, axis.name)
+    numbers = sorted(float(setting.values[axis.name]) for setting in settings)
+    low, high = axis.places(ends_of(np.array(numbers), space))
+    # Of an interval hardly a draw lies at its very end.
+    margin = EDGE * (high - low) if "low" in space else 0.0
     at_top = place >= high - margin
     if not at_top and (place > low + margin or axis.number(low) == 0):  # below 0 nothing is to be tried
         return None
@@ -67,10 +71,8 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     name = printable(axis.name)
     of_arm = f" of {printable(best.arm)}" if best.arm is not None else ""
     end, beyond = ("top", "larger") if at_top else ("bottom", "smaller")
-    further = (
-        axis.number(high) * (10 if axis.is_log else 2) if at_top else axis.number(low) / (10 if axis.is_log else 2)
-    )
-    as_far_as = f", {'up' if at_top else 'down'} to {number(further)}" if further > 0 else ""
+    further = axis.number(high) * 10 if at_top else axis.number(low) / 10
+    as_far_as = f", {'up' if at_top else 'down'} to {number(further)}" if axis.is_log else ""
     tried = f"{number(axis.number(low))} to {number(axis.number(high))}"
     return Finding(
         "edge", "caution",
@@ -81,10 +83,11 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     )  # fmt: skip
 
 
-def _space_of(settings: Sequence[Setting], axis: Axis) -> tuple[float, float]:
-    """As far as an arm of a comparison went, whose space may be narrower than all arms together."""
-    places = axis.places([setting.values[axis.name] for setting in settings])
-    return float(np.nanmin(places)), float(np.nanmax(places))
+def _space_of(sweep: Gathered, arm: str | None, name: str) -> Mapping[str, Any]:
+    """What a parameter was asked to take; of an arm, which may take less than all together."""
+    if arm is None:
+        return sweep.space.get(name, {})
+    return as_mapping(as_mapping(arms_asked(sweep.asked).get(arm, {}).get("space")).get(name))
 
 
 def best_per_bucket(axis: Axis, places: "np.ndarray", values: "np.ndarray", sign: int) -> dict[int, float]:

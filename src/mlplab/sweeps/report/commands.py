@@ -12,7 +12,7 @@ ELSEWHERE = "PATH/TO/"
 _BEGINNING = re.compile(r"(?:~[^/]*|[A-Za-z]:)?[/\\].*[/\\]")
 _WITHIN = re.compile(r"(?<=[\[,{:'\"])(?:~|[A-Za-z]:)?[/\\](?:[^'\",\[\]{}/\\]+[/\\])+")
 
-OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust)([./@=]|$)")
+OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|callbacks\.search_pruning)([./@=]|$)")
 """Words about where and how a sweep was run."""
 
 

@@ -11,7 +11,7 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 from mlplab.runs.history import read_history
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
-from mlplab.sweeps.report.runs import Curve, Gathered, Objective, Run, Target, as_mapping, as_number
+from mlplab.sweeps.report.runs import Curve, Gathered, Objective, Run, Target, arms_asked, as_mapping, as_number, same
 from mlplab.sweeps.states import read_json, read_result, read_state
 
 STAGES = ("search", "rerun", "default")
@@ -98,13 +98,24 @@ def _target(asked: Any) -> Target | None:
 
 
 def _space(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name → what it takes; of a comparison, each arm's that no arm before it has."""
-    arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
-    spaces = [asked.get("space"), *(as_mapping(arm).get("space") for arm in arms.values())]
+    """Name → what it takes; of a comparison, as far as its arms reach together."""
+    arms = arms_asked(asked)
+    spaces = [as_mapping(arm.get("space")) for arm in arms.values()] or [as_mapping(asked.get("space"))]
     space: dict[str, Mapping[str, Any]] = {}
-    for part in spaces:
-        space |= {name: as_mapping(taken) for name, taken in as_mapping(part).items() if name not in space}
+    for name, taken in ((name, as_mapping(taken)) for part in spaces for name, taken in part.items()):
+        space[name] = _joined(space[name], taken) if name in space else taken
     return space
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A space that holds two."""
+    joined = {**other, **one}
+    for end, choose in (("low", min), ("high", max)):
+        known = [number for space in (one, other) if (number := as_number(space.get(end))) is not None]
+        if known:
+            joined[end] = choose(known)
+    values = same([*_listed(one.get("values")), *_listed(other.get("values"))])
+    return {**joined, "values": values} if values else joined
 
 
 def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> Run:

@@ -94,7 +94,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
     found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
     if len(found) < 3 or None in numbers:
         return _choices(name, values, space)
-    ends = _ends(found, space)
+    ends = ends_of(found, space)
     is_log = ends[0] > 0 and found[0] > 0 and (bool(space.get("log")) or _is_even_in_log(found))
     is_int = space.get("kind") == "int" or all(isinstance(value, int) for value in values)
     low, high = (math.log10(end) if is_log else end for end in ends)
@@ -111,7 +111,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Axis:
     return Axis(name, (), is_log, is_int, edges, middles, texts, is_bucketed, (low, high))
 
 
-def _ends(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
+def ends_of(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
     """The ends of what was asked, or as far as it went beyond them."""
     listed = space.get("values")
     asked = [as_number(value) for value in (listed if isinstance(listed, list) else [])]

@@ -134,6 +134,12 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def arms_asked(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Arm of a comparison → what was asked for it."""
+    arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
+    return {name: as_mapping(arm) for name, arm in arms.items()}
+
+
 def same(values: Iterable[Any]) -> list[Any]:
     """Distinct values, in the order in which they first come."""
     return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())

@@ -31,9 +31,7 @@ def say(analysis: Analysis) -> None:
     width = None if sys.stdout.isatty() else WIDTH
     console = Console(file=sys.stdout, width=width, emoji=False, highlight=False)
     counts = Counter("diverged" if run.state == "infeasible" else run.state for run in analysis.sweep.runs)
-    console.print(
-        f"[bold]{escape(printable(analysis.sweep.name))}[/]  {escape(printable(' · '.join(headline(analysis))))}"
-    )
+    _print_wrapped(console, "", printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold")
     console.print(escape(", ".join(f"{n:,} {state}" for state, n in counts.most_common())), end="\n\n")
     for finding in analysis.findings:
         _print_wrapped(console, "• ", finding.sentence, STYLES[finding.level])
@@ -49,8 +47,8 @@ def say(analysis: Analysis) -> None:
 def _print_wrapped(console: Console, start: str, text: str, style: str) -> None:
     """Prints text within the terminal's width, its first line begun with `start` and the others as far in."""
     for line in textwrap.wrap(text, console.width - 1, initial_indent=start, subsequent_indent=" " * len(start)):
-        styled = Text(line, "" if start.isspace() else "bold")
-        styled.stylize(style, 0, len(start) if not start.isspace() else None)
+        styled = Text(line, "bold" if start.strip() else "")
+        styled.stylize(style, 0, len(start) if start.strip() else None)
         console.print(styled, soft_wrap=True)
 
 
