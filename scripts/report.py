@@ -29,7 +29,7 @@ def main(settings: dict[str, Any]) -> None:
     with quick_imports():
         from mlplab.config.paths import shortest
         from mlplab.sweeps.report.analysis import analyse
-        from mlplab.sweeps.report.terminal import as_json, say
+        from mlplab.sweeps.report.terminal import as_json, as_text
         from mlplab.sweeps.report.writing import write_report
 
     analysis = analyse(settings["sweep"])
@@ -38,8 +38,7 @@ def main(settings: dict[str, Any]) -> None:
         print(as_json(analysis, {kind: str(path) for kind, path in written.items()}))
         return
     try:
-        say(analysis)
-        print()
+        print(as_text(analysis))
         for kind, path in written.items():
             print(f"{kind:<12}{shortest(path)}", flush=True)
     except BrokenPipeError:  # `| head` has seen enough, and all is written

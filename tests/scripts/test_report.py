@@ -1,10 +1,9 @@
 import json
-import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,20 +198,38 @@ def test_of_a_real_sweep_everything_is_found(root: Path, tmp_path: Path, script:
     assert sum(result["objective"] for result in results) / 2 == pytest.approx(best["val/loss mean"], rel=1e-12)
 
 
+MEASURED = """
+import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(used.ru_utime + used.ru_stime, most, file=sys.stderr)
+"""
+"""Runs a script, and tells its seconds of the processor and the most memory that it had, in KiB.
+
+Not by `ru_maxrss`, which counts what pytest had when it began the process.
+"""
+
+
 @pytest.mark.slow
 def test_two_thousand_runs_take_less_than_a_minute_and_a_gigabyte(tmp_path: Path, root: Path) -> None:
-    """The command that regenerates the figures of docs/reports.md: pytest -m slow tests/scripts/test_report.py -s."""
+    """Run with -s, it gives the figures of docs/reports.md."""
     write_sweep(tmp_path / "many", search(2000, epochs=50), space=MANY_SPACE, sweeper="optuna")
-    script = [sys.executable, str(root / "scripts" / "report.py"), str(tmp_path / "many")]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(script, check=True, capture_output=True, timeout=300)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    size = (tmp_path / "many" / "report.html").stat().st_size
-    print(f"{seconds:.1f} s of the processor, {after.ru_maxrss / 1024:.0f} MiB, page {size / 1e6:.1f} MB")
+    script = [sys.executable, "-c", MEASURED, str(root / "scripts" / "report.py"), str(tmp_path / "many")]
+    began = time.monotonic()
+    done = subprocess.run(script, check=True, capture_output=True, text=True, timeout=300)
+    wall = time.monotonic() - began
+    seconds, kibibytes = map(float, done.stderr.split())
+    page = tmp_path / "many" / "report.html"
+    size = page.stat().st_size
+    told = f"{seconds:.1f} s of the processor ({wall:.1f} s by the clock), {kibibytes / 1024:.0f} MiB"
+    print(f"{told}, a page of {size / 1e6:.1f} MB")
     assert seconds < 60
-    assert after.ru_maxrss < 1024**2  # kibibytes
+    assert kibibytes < 1e9 / 1024
     assert size < 10e6
-    text = (tmp_path / "many" / "report.html").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert "Show all 2,000" in text
-    assert len(re.findall(r"<tr>", text)) > 2000
+    assert text.count("<tr>") > 2000

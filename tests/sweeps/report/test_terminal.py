@@ -4,15 +4,12 @@ import pytest
 
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.settings import Spread
-from mlplab.sweeps.report.terminal import as_json, say
+from mlplab.sweeps.report.terminal import as_json, as_text
 from mlplab.sweeps.report.wording import number, p_text, spread_text
 
 
-def test_the_summary_fits_80_columns_and_is_plain_when_piped(
-    told_search: Analysis, capsys: pytest.CaptureFixture[str]
-) -> None:
-    say(told_search)
-    output = capsys.readouterr().out
+def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: Analysis) -> None:
+    output = as_text(told_search)
     assert max(len(line) for line in output.splitlines()) <= 80
     assert "\x1b" not in output
     assert "… and 70 more in leaderboard.csv" in output
@@ -20,9 +17,8 @@ def test_the_summary_fits_80_columns_and_is_plain_when_piped(
         assert " ".join(finding.sentence.split()[:6]) in " ".join(output.split())
 
 
-def test_hostile_names_stay_text(told_hostile: Analysis, capsys: pytest.CaptureFixture[str]) -> None:
-    say(told_hostile)
-    output = capsys.readouterr().out
+def test_hostile_names_stay_text(told_hostile: Analysis) -> None:
+    output = as_text(told_hostile)
     assert "\x1b" not in output
     assert "\u202e" not in output
 

@@ -26,22 +26,24 @@ WIDTH = 80
 STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 
 
-def say(analysis: Analysis) -> None:
-    """Prints the findings and the head of the leaderboard; plain where nobody looks at a terminal."""
+def as_text(analysis: Analysis) -> str:
+    """The findings and the head of the leaderboard, plain where nobody looks at a terminal."""
     width = None if sys.stdout.isatty() else WIDTH
     console = Console(file=sys.stdout, width=width, emoji=False, highlight=False)
     counts = Counter("diverged" if run.state == "infeasible" else run.state for run in analysis.sweep.runs)
-    _print_wrapped(console, "", printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold")
-    console.print(escape(", ".join(f"{n:,} {state}" for state, n in counts.most_common())), end="\n\n")
-    for finding in analysis.findings:
-        _print_wrapped(console, "• ", finding.sentence, STYLES[finding.level])
-        _print_wrapped(console, "  ", finding.evidence, "dim")
-    ranked = contenders(analysis.settings)
-    if ranked:
-        console.print()
-        console.print(_table(analysis, ranked))
-        if len(ranked) > ROWS:
-            console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
+    with console.capture() as capture:
+        _print_wrapped(console, "", printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold")
+        console.print(escape(", ".join(f"{n:,} {state}" for state, n in counts.most_common())), end="\n\n")
+        for finding in analysis.findings:
+            _print_wrapped(console, "• ", finding.sentence, STYLES[finding.level])
+            _print_wrapped(console, "  ", finding.evidence, "dim")
+        ranked = contenders(analysis.settings)
+        if ranked:
+            console.print()
+            console.print(_table(analysis, ranked))
+            if len(ranked) > ROWS:
+                console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
+    return capture.get()
 
 
 def _print_wrapped(console: Console, start: str, text: str, style: str) -> None:
