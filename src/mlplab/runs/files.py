@@ -19,9 +19,9 @@ def write_atomically(
     where that is given, and at every moment there is a whole one under `path` or under `keep`.
     """
     temporary = _temporary(path)
-    # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
