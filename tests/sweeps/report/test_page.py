@@ -7,10 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 from sweeps.report.conftest import HOSTILE, Drawn
 from sweeps.report.making import job, write_sweep
 
 from mlplab.sweeps.report.analysis import Analysis, analyse
+from mlplab.sweeps.report.asked import facts
 from mlplab.sweeps.report.elements import as_html, part
 from mlplab.sweeps.report.page import as_page
 from mlplab.sweeps.report.pictures import draw
@@ -103,6 +105,15 @@ def test_a_comparison_is_told(told_comparison: Analysis, page: Callable[[Analysi
     assert ">9 of 10<" in text
     assert "∞" in text
     assert text.index("The best once more, on other seeds") < text.index("Nothing tuned") < text.index(">The search<")
+
+
+def test_what_differs_from_conf_leaves_out_what_was_swept(
+    tmp_path: Path, root: Path, make_config: Callable[..., DictConfig]
+) -> None:
+    config = OmegaConf.to_container(make_config("data=wine", "optimizer=sgd", "model.dropout=0.5"), resolve=False)
+    jobs = [job(n, {"optimizer": name, "model.dropout": 0.5}, 0.1) for n, name in enumerate(("sgd", "adam"))]
+    analysis = analyse(write_sweep(tmp_path, jobs, configs={"0": config}))
+    assert dict(facts(analysis, root))["differs from conf/"] == "data.name: wine (conf/: digits)"
 
 
 def test_nothing_is_asked_of_the_network(told_grid: Analysis, page: Callable[[Analysis], str]) -> None:

@@ -75,9 +75,7 @@ def _differing(analysis: Analysis, root: Path) -> list[str]:
     default = _default(root) if config is not None else None
     if default is None or not isinstance(config, Mapping):
         return []
-    swept = [name for name in analysis.sweep.space if name != "optimizer"]
-    groups = tuple(name for name in swept if name in config)  # of a group that was swept, each run has another
-    changed = changes(default, config, (*UNTOLD, *swept, *groups, *({"optimizer"} & set(analysis.sweep.space))))
+    changed = changes(default, config, (*UNTOLD, *analysis.sweep.space, *analysis.axes))
     return [
         f"{key}: {portable(shown(now)) if now is not ABSENT else 'left out'}"
         f"{'' if then is ABSENT else f' (conf/: {portable(shown(then))})'}"

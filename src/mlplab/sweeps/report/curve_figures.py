@@ -11,7 +11,7 @@ from mlplab.sweeps.report.curves import Band, band, best_places, thinned
 from mlplab.sweeps.report.drawing import INK, SERIES, Picture, file_name, picture, short
 from mlplab.sweeps.report.runs import Gathered, Run, Target
 from mlplab.sweeps.report.scales import scale_of, set_values
-from mlplab.sweeps.report.settings import Setting, label
+from mlplab.sweeps.report.settings import Setting, label, value_text
 from mlplab.sweeps.report.wording import goal
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def best_runs_picture(sweep: Gathered, runs: Sequence[Run], names: Sequence[str]
                 if curve is not None and (which == metric or with_training):
                     at = thinned(len(curve.epochs))
                     seed = run.entry.values.get("seed", "–")
-                    text = short(f"{name}, seed {seed}", 52) if which == metric else None
+                    text = f"{short(name)}, seed {value_text(seed)}" if which == metric else None
                     line: Any = {"color": colour, "linewidth": 1.4, "linestyle": dashes, "label": text}
                     axes.plot(curve.epochs[at], scale.clipped(curve.values[at]), **line)
         _set_epochs(axes)
