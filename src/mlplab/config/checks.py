@@ -236,6 +236,29 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
+    name = "callbacks.learning_rate_range"
+    if OmegaConf.select(config, name) is None:
+        return
+    low, high = _select(config, f"{name}.low"), _select(config, f"{name}.high")
+    if low >= high:
+        raise Refusal(
+            f"{name}.low must be below {name}.high", f"{name}.low={shown(low)} {name}.high={shown(high)}",
+            f"{name}.low={high / 1e8:g}",
+        )  # fmt: skip
+    for key, neutral, choice in (
+        ("scheduler.name", "none", "scheduler"),
+        ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
+        ("trainer.devices", 1, "trainer.devices"),
+    ):
+        value = _select(config, key, neutral)
+        if value not in (neutral, "auto", "1"):
+            raise Refusal(
+                "a range test must have the learning rate to itself, and one step per batch",
+                f"{choice}={shown(value)}", f"{choice}={neutral}",
+            )  # fmt: skip
+
+
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
     _regularization_is_known,
@@ -248,5 +271,6 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

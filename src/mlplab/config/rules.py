@@ -131,6 +131,11 @@ RULES: dict[str, Rule] = {
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
+    "callbacks.learning_rate_range.low": POSITIVE,
+    "callbacks.learning_rate_range.high": POSITIVE,
+    "callbacks.learning_rate_range.n_steps": Rule(
+        lambda v: _is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
+    ),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,
