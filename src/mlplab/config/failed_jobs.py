@@ -31,7 +31,10 @@ class FailedJobs(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         global n_failed
         jobs = states(Path(config.hydra.sweep.dir))
-        failed = {name: state for name, state in jobs.items() if state.name not in ("finished", "pruned")}
+        # A search tries what may diverge, and learns from it that it does.
+        is_search = not str(config.hydra.sweeper.get("_target_")).endswith("GridSweeper")
+        fine = ("finished", "pruned", "infeasible") if is_search else ("finished", "pruned")
+        failed = {name: state for name, state in jobs.items() if state.name not in fine}
         n_failed = len(failed)
         if failed:
             said = (
