@@ -1,6 +1,6 @@
 """Time per step of a whole run against hand-written loops: same data, network, batches, optimizer and epochs.
 
-    python scripts/benchmark.py [rounds=5] [epochs=40] [json=FILE]
+    python scripts/benchmark.py [rounds=5] [epochs=40] [json=FILE] [--json]
 
 All take turns in one process, on one thread, so that a machine that slows down slows all of them; the figure to
 quote is the ratio. The template runs as `python train.py` does, with TensorBoard, checkpoints, validation, early
@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mlplab.building import build_data, build_learner
 from mlplab.config.resolvers import register_resolvers
-from mlplab.config.words import Word, run_script
+from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.runs.files import write_json
 from mlplab.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,7 @@ WORDS = {
     "rounds": Word("count", 5, example="5"),
     "epochs": Word("count", 40, example="40"),
     "json": Word("path", example="figures.json"),
+    **JSON,
 }
 
 
@@ -98,25 +100,26 @@ def measure(rounds: int, epochs: int) -> dict[str, list[float]]:
     return figures
 
 
-def report(figures: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def report(figures: dict[str, list[float]]) -> Answer:
     """Medians, and the template's ratio to each in the median round, with the range over the rounds."""
     mine = figures["template, everything on"]
     table = {}
-    print(f"{'digits, 64-128-64-10, batches of 32':44}{'µs per step':>12}{'template / this':>17}  (range)")
+    lines = [f"{'digits, 64-128-64-10, batches of 32':44}{'µs per step':>12}{'template / this':>17}  (range)"]
     for name, values in figures.items():
         ratios = [a / b for a, b in zip(mine, values, strict=True)]
         row = {"us_per_step": statistics.median(values), "template_ratio": statistics.median(ratios)}
         table[name] = row
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{name:44}{row['us_per_step']:12.0f}{row['template_ratio']:17.2f}  {spread}")
-    return table
+        lines.append(f"{name:44}{row['us_per_step']:12.0f}{row['template_ratio']:17.2f}  {spread}")
+    return Answer("\n".join(lines), table)
 
 
-def main(settings: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> Answer:
     register_resolvers(ROOT)
-    table = report(measure(settings["rounds"], settings["epochs"]))
+    answer = report(measure(settings["rounds"], settings["epochs"]))
     if settings["json"]:
-        settings["json"].write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(settings["json"], dict(answer.content))
+    return answer
 
 
 if __name__ == "__main__":

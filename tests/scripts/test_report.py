@@ -181,7 +181,7 @@ def test_of_a_real_sweep_everything_is_found(root: Path, tmp_path: Path, script:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
     train("-m", "sweep.name=real", "data=iris", "trainer.max_epochs=3", "optimizer.lr=0.01,0.1", "seed=0,1")
-    done = script("report", str(tmp_path / "sweeps" / "real"), "json=true")
+    done = script("report", str(tmp_path / "sweeps" / "real"), "--json")
     content = json.loads(done.output)
     assert content["states"] == {"finished": 4}
     best = content["leaderboard"][0]

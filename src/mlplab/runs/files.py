@@ -77,8 +77,13 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON with the atomicity of `write_atomically`; numbers that are not finite become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = as_json(content) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """JSON for people and programs; numbers that are not finite become null."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
