@@ -51,7 +51,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
     """
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     asked = read_asked({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
-    constants, typed = sweep.read_words(arguments, [])
+    constants, typed = sweep.composer.read_words(arguments, [])
     if typed:
         raise Refusal(
             "a comparison must have in its arms what it compares", f"{typed[0].name} has several values",
@@ -67,7 +67,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         )  # fmt: skip
     for arm in arms:
         for words in arm.space.to_check():
-            sweep.check_job([*constants, *arm.words, *words])
+            sweep.composer.check_job([*constants, *arm.words, *words])
     names = {"seed", *(name for arm in arms for name in [*arm.values, *arm.space.names])}
     with sweep.opened(constants, sorted(names)) as shared:
         _note(sweep, asked, arms, tuning_seeds, seeds)
@@ -114,7 +114,9 @@ def _arm(sweep: Sweep, name: str, params: Any, constants: Sequence[str]) -> Arm:
     spaces, fixed = split(overrides)
     words = [word_of(override) for override in fixed]
     values = {override.key_or_group: plain(override.value()) for override in fixed}
-    dimensions, conditions = sweep.settled([*constants, *words], [swept(override) for override in spaces], when)
+    dimensions, conditions = sweep.composer.settled(
+        [*constants, *words], [swept(override) for override in spaces], when
+    )
     return Arm(name, values, words, space_of(dimensions, conditions))
 
 

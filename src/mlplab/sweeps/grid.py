@@ -22,7 +22,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         Refusal: a job cannot be run, or the sweep was begun with another configuration.
         RunStopped: by a signal.
     """
-    constants, dimensions = sweep.read_words(arguments, params_of(params, "hydra.sweeper.params"))
+    constants, dimensions = sweep.composer.read_words(arguments, params_of(params, "hydra.sweeper.params"))
     for dimension in dimensions:
         if dimension.interval is not None:
             raise Refusal(
@@ -30,14 +30,14 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
                 f"{dimension.name}=interval({dimension.interval[0]},{dimension.interval[1]})",
                 f"hydra/sweeper=optuna, or {dimension.name}={dimension.interval[0]},{dimension.interval[1]}",
             )
-    sweep.check(constants, dimensions)
+    sweep.composer.check(constants, dimensions)
     with sweep.opened(constants, [dimension.name for dimension in dimensions]) as shared:
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep, shared)
             return
         # A word that was swept in an earlier launch is no longer shared, though it has one value now.
         alone = [word for word in constants if word not in shared]
-        dimensions = [*sweep.single(alone), *dimensions]
+        dimensions = [*sweep.composer.single(alone), *dimensions]
         # A value that is given twice is one job.
         asked = (sweep.entry(values, words, shared) for values, words in product(dimensions))
         entries = list({entry.number: entry for entry in asked}.values())

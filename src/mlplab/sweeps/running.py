@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.object_type import ObjectType
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.checks import check_job_of_sweep, check_sweep
+from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
 from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.comparing import require_same
+from mlplab.sweeps.composing import Composer, without_hydra
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import FILE as LEDGER
-from mlplab.sweeps.ledger import Entry, Ledger, canonical, read_ledger
+from mlplab.sweeps.ledger import Entry, Ledger, read_ledger
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
-from mlplab.sweeps.words import Swept, parse, plain, split, swept, word_of
+from mlplab.sweeps.words import parse, plain, word_of
 
 
 class Sweep:
@@ -42,81 +41,18 @@ class Sweep:
 
     Attributes:
         ledger: which jobs there are; read when the sweep is opened.
+        composer: of its jobs' configurations.
         at_once: jobs that the launcher runs at the same time.
     """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader, launcher: Launcher, sweeper: str) -> None:
-        check_sweep(_without_hydra(config))
+        check_sweep(without_hydra(config))
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
+        self.composer = Composer(config, loader)
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()
         self.ledger = Ledger(self.directory)
         self.at_once = jobs_at_once(config.hydra.launcher)
         self._began, self._before, self._is_saved = time.monotonic(), 0.0, False
-
-    # What is asked
-
-    def read_words(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Swept]]:
-        """The words that all jobs share, and what is swept; those typed count more than those of the configuration."""
-        spaces, constants = split(parse([*params, *arguments], self.loader))
-        return [word_of(override) for override in constants], [swept(override) for override in spaces]
-
-    def single(self, words: Sequence[str]) -> list[Swept]:
-        """Words with one value each, as if they were swept over."""
-        return [swept(override) for override in parse(words, self.loader)]
-
-    def compose(self, words: Sequence[str]) -> DictConfig:
-        """The configuration of a job, its `hydra` part too."""
-        own = list(self.config.hydra.overrides.hydra)
-        return self.loader.load_configuration(
-            self.config.hydra.job.config_name, overrides=[*own, *words], run_mode=RunMode.RUN
-        )
-
-    def check(self, constants: Sequence[str], dimensions: Sequence[Swept]) -> None:
-        """Tries every value, and the ends of every interval, with the first values of the other names.
-
-        Raises:
-            Refusal: for the first that cannot be run.
-        """
-        first = [dimension.ends[0] for dimension in dimensions]
-        one = _without_hydra(self.compose([*constants, *first]))
-        self.check_job([*constants, *first])
-        for position, dimension in enumerate(dimensions):
-            values = dimension.values or dimension.interval or ()
-            if dimension.word == dimension.name and not self._is_group(dimension.name):
-                for value in values[1:]:  # composing takes a hundred times as long as changing a value
-                    job = one.copy()
-                    OmegaConf.update(job, dimension.name, value)
-                    check_job_of_sweep(job)
-                continue
-            for word in dimension.ends[1:]:
-                self.check_job([*constants, *first[:position], word, *first[position + 1 :]])
-
-    def check_job(self, words: Sequence[str]) -> None:
-        """Refuses a job before any is run.
-
-        Raises:
-            Refusal: its configuration cannot be run.
-        """
-        check_job_of_sweep(_without_hydra(self.compose(words)))
-
-    def settled(
-        self, constants: Sequence[str], dimensions: Sequence[Swept], when: Mapping[str, Mapping[str, list[Any]]]
-    ) -> tuple[list[Swept], dict[str, dict[str, list[Any]]]]:
-        """What is swept and under which conditions, after those on names that have one value have been decided."""
-        swept_names = {dimension.name for dimension in dimensions}
-        if not when:
-            return list(dimensions), {}
-        config = self.compose(constants)
-        open_conditions: dict[str, dict[str, list[Any]]] = {}
-        left_out = set()
-        for name, condition in when.items():
-            for parent, allowed in condition.items():
-                if parent in swept_names or name not in swept_names:
-                    open_conditions.setdefault(name, {})[parent] = allowed
-                elif canonical(self._value(config, parent)) not in map(canonical, allowed):
-                    left_out.add(name)
-        conditions = {name: condition for name, condition in open_conditions.items() if name not in left_out}
-        return [dimension for dimension in dimensions if dimension.name not in left_out], conditions
 
     # What is there
 
@@ -211,7 +147,7 @@ class Sweep:
         for number, config in ledger.configs.items():
             entry = next(entry for entry in ledger.entries if str(entry.number) == number)
             words = [*shared, *entry.overrides]
-            now = OmegaConf.to_container(_without_hydra(self.compose(words)), resolve=False)
+            now = OmegaConf.to_container(without_hydra(self.composer.compose(words)), resolve=False)
             require_same(config, now, entry.directory)
         return shared
 
@@ -256,31 +192,22 @@ class Sweep:
         """Values of names that only other jobs were given, as the configuration has them; and the other way round."""
         missing = [name for name in self.ledger.names if name not in values]
         if missing:
-            config = self.compose([*shared, *overrides])
-            values |= {name: self._value(config, name) for name in missing}
+            config = self.composer.compose([*shared, *overrides])
+            values |= {name: self.composer.value(config, name) for name in missing}
         absent = [name for name in values if name not in self.ledger.names]
         for entry in self.ledger.entries if absent else ():
-            config = self.compose([*shared, *entry.overrides])
-            self.ledger.give(entry, {name: self._value(config, name) for name in absent})
+            config = self.composer.compose([*shared, *entry.overrides])
+            self.ledger.give(entry, {name: self.composer.value(config, name) for name in absent})
         return values, overrides
-
-    def _value(self, config: DictConfig, name: str) -> Any:
-        if self._is_group(name):
-            return config.hydra.runtime.choices.get(name)
-        value = OmegaConf.select(_without_hydra(config), name)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-    def _is_group(self, name: str) -> bool:
-        return bool(self.loader.get_group_options(name, ObjectType.CONFIG))
 
     def _remember(self, entry: Entry, shared: Sequence[str]) -> None:
         """Keeps the configuration of a job that is the first, or the first with some choice of a group."""
-        groups = [name for name in entry.values if self._is_group(name)]
+        groups = [name for name in entry.values if self.composer.is_group(name)]
         is_new = not self.ledger.entries or any(
             all(entry.values[name] != other.values.get(name) for other in self.ledger.entries) for name in groups
         )
         if is_new:
-            config = _without_hydra(self.compose([*shared, *entry.overrides]))
+            config = without_hydra(self.composer.compose([*shared, *entry.overrides]))
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
 
     # Running
@@ -346,13 +273,6 @@ class Sweep:
             best = (min if str(self.config.mode) == "min" else max)(reached, key=lambda name: reached[name])
             print(f"best    {self.config.monitor} {reached[best]:.4g}  {best}")
             print(f"report  python scripts/report.py {self.told}")
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    job = config.copy()
-    with open_dict(job):
-        job.pop("hydra", None)
-    return job
 
 
 def parsed_value(words: Sequence[str], name: str, loader: ConfigLoader) -> Any:

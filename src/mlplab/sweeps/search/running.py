@@ -134,10 +134,10 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
     """
     asked = read_asked(settings, str(sweep.config.monitor), str(sweep.config.mode))
     params, when = split_conditions(settings["params"], settings["when"])
-    constants, dimensions = sweep.read_words(arguments, params_of(params, "hydra.sweeper.params"))
+    constants, dimensions = sweep.composer.read_words(arguments, params_of(params, "hydra.sweeper.params"))
     if asked.pruner != "none":
         constants = [*constants, PRUNING]
-    space = space_of(*sweep.settled(constants, dimensions, when))
+    space = space_of(*sweep.composer.settled(constants, dimensions, when))
     if not space.dimensions:
         raise Refusal(
             "a search must have something to search over", "every name has one value",
@@ -145,7 +145,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         )  # fmt: skip
     sampler = asked.build_sampler(space)
     for words in space.to_check():
-        sweep.check_job([*constants, *words])
+        sweep.composer.check_job([*constants, *words])
     with sweep.opened(constants, space.names) as shared:
         _require_same_search(sweep, asked, space)
         sweep.save()
