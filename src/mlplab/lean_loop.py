@@ -108,7 +108,7 @@ class LeanEpochLoop(ResumableEpochLoop):
             progress.is_last_batch
             or trainer.should_stop
             or trainer.received_sigterm
-            or self._results
+            or self._has_logged()
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
         ):
@@ -143,12 +143,17 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_processed()
         self._step_schedulers()
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        if results:  # something has been logged in this epoch
+        has_logged = self._has_logged()
+        if has_logged:
             connector.on_batch_end()
         results.batch = results.batch_size = None
         progress.increment_completed()
-        if results:
+        if has_logged:
             connector.update_train_step_metrics()
+
+    def _has_logged(self) -> bool:
+        """Whether something has been logged in this epoch: what was in others stays, emptied."""
+        return any(not metric.has_reset for metric in self._results.values())
 
     def _step_schedulers(self) -> None:
         if self.trainer.lr_scheduler_configs:
