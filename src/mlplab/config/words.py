@@ -126,7 +126,8 @@ class _Signal(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
-        sys.modules.pop(self.__name__, None)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(import_module(self.__name__), name)
 
 
@@ -155,8 +156,10 @@ def quick_imports() -> Iterator[None]:
 def leave(status: int) -> NoReturn:
     """Ends the process with an exit status, once what was registered for its end has been done.
 
-    Python would then take a million objects apart, one by one, for a fifth of a second, before all goes at once.
+    Where PyTorch is there, Python would take a million objects apart, one by one, before all goes at once.
     """
+    if "torch" not in sys.modules:
+        sys.exit(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
         atexit._run_exitfuncs()
