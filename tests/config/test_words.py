@@ -263,7 +263,7 @@ def test_what_was_postponed_is_there_for_whoever_wants_it(code: str) -> None:
 @pytest.mark.parametrize("status", [0, 3])
 def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
     code = (
-        "import atexit, threading, time\nfrom mlplab.config.words import leave\n"
+        "import atexit, threading, time, torch\nfrom mlplab.config.words import leave\n"
         "atexit.register(print, 'registered')\n"
         "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
         f"print('work')\nleave({status})"
