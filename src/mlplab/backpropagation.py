@@ -40,7 +40,7 @@ class Tape:
             part
             for module in modules
             for part in module.modules()
-            if getattr(part, "has_closed_form", bool)() and not _is_watched(part)
+            if getattr(part, "has_closed_form", bool)() and not _is_watched(part) and not _is_compiled(module, part)
         )
 
     @contextmanager
@@ -99,6 +99,11 @@ def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
         tensor.grad = gradient
     else:
         tensor.grad += gradient
+
+
+def _is_compiled(module: nn.Module, part: nn.Module) -> bool:
+    """Whether the part, or one that it is in, is computed by torch.compile."""
+    return any(outer._compiled_call_impl is not None and part in set(outer.modules()) for outer in module.modules())
 
 
 def _is_watched(part: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -162,7 +163,7 @@ class MLP(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if self.input_dropout > 0:
             features = functional.dropout(features, self.input_dropout, self.training)
-        if TAPE.takes(self, features):
+        if not torch.compiler.is_compiling() and TAPE.takes(self, features):
             return TAPE.record(*pass_through(self.hidden, self.output, features))
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
 
