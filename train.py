@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 
 from mlplab.config.checks import check
 from mlplab.config.command_line import run_command, run_job
-from mlplab.config.words import quick_imports
+from mlplab.config.words import leave, quick_imports
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
@@ -32,4 +31,4 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, partial(train, resume=True), root=Path(__file__).resolve().parent))
+    leave(run_command(main, partial(train, resume=True), root=Path(__file__).resolve().parent))

@@ -1,126 +1,201 @@
-"""Time per step of a whole run against hand-written loops: same data, network, batches, optimizer and epochs.
+"""Time per step of a whole run, against hand-written loops and other libraries on the same data and network.
 
-    python scripts/benchmark.py [rounds=5] [epochs=40] [json=FILE] [--json]
+    python scripts/benchmark.py ['workloads=[S,M]'] [rounds=5] [threads=1] [mnist=FOLDER] [json=FILE] [page=FILE.md]
+                                [--json]
 
-All take turns in one process, on one thread, so that a machine that slows down slows all of them; the figure to
-quote is the ratio. The template runs as `python train.py` does, with TensorBoard, checkpoints, validation, early
-stopping and progress; the loops only train. Five rounds take about half a minute.
+Each contestant has a process of its own, on as many cores as it has threads; they train in turn, so that a machine
+that slows down slows all of them. The template runs as `python train.py` does, with TensorBoard, checkpoints,
+validation, early stopping and progress; the loops and most others only train. The figure to quote is the ratio to
+the best loop in the same round. M and L take MNIST from `mnist`, or images that are made. skorch, Keras and JAX come
+with the extra `bench`; what is not installed is left out with a word. `page` writes the page with its picture, as
+docs/benchmarks.md. All five workloads take about nine minutes on two quiet cores.
 """
 
-import contextlib
-import io
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from hydra import compose, initialize_config_dir
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, TensorDataset
+from benchmarking.contestants import CONTESTANTS
+from benchmarking.report import print_table, write_page
+from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
-from mlplab.building import build_data, build_learner
-from mlplab.config.resolvers import register_resolvers
+from mlplab.config.suggestions import nearest_name
 from mlplab.config.words import JSON, Answer, Word, run_script
-from mlplab.runs.files import write_json
-from mlplab.training import train
+from mlplab.errors import Refusal, RunFailed
 
-ROOT = Path(__file__).resolve().parents[1]
 WORDS = {
+    "workloads": Word("text", f"[{','.join(WORKLOADS)}]", example="[S,M]"),
+    "contestants": Word("text", f"[{','.join(CONTESTANTS)}]", example="[template,best_loop]"),
     "rounds": Word("count", 5, example="5"),
-    "epochs": Word("count", 40, example="40"),
+    "threads": Word("count", 1, example="1"),
+    "mnist": Word("path", ROOT.parent / "shared" / "data" / "mnist", example="mnist"),
     "json": Word("path", example="figures.json"),
+    "page": Word("path", example="docs/benchmarks.md"),
     **JSON,
 }
 
-
-def template(overrides: list[str]) -> float:
-    """Seconds per step of `trainer.fit`, with everything on."""
-    with tempfile.TemporaryDirectory() as directory, initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", overrides=[*overrides, f"paths.run={directory}"])
-        with contextlib.redirect_stdout(io.StringIO()):
-            train(config)
-        status, result = (json.loads((Path(directory) / f"{name}.json").read_text()) for name in ("status", "result"))
-    return float(status["seconds"]["fit"]) / int(result["steps"])
+Figures = dict[str, dict[str, dict[str, float]]]
+"""Workload → contestant → figure."""
 
 
-def explicit_loop(
-    overrides: list[str], make_batches: Callable[[Tensor, Tensor], Callable[[], object]], **options: bool
-) -> float:
-    """Seconds per step of the textbook's loop, over the batches that `make_batches` gives for each epoch."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", overrides=overrides)
-    data = build_data(config)
-    data.setup()
-    network = build_learner(config, data).model.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.optimizer.lr, **options)
-    epoch_of_batches = make_batches(*data.part("train"))
-    steps = 0
-    began = time.perf_counter()
-    for _ in range(config.trainer.max_epochs):
-        for features, targets in epoch_of_batches():  # type: ignore[attr-defined]
-            loss = cross_entropy(network(features), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps += 1
-    return (time.perf_counter() - began) / steps
+class Worker:
+    """The process of one contestant, which trains when it is asked to."""
+
+    def __init__(self, name: str, folder: Path, threads: int) -> None:
+        cores = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
+        variables = {
+            f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB")
+        }
+        command = [*pinned, sys.executable, str(ROOT / "scripts" / "benchmarking" / "worker.py"), name, str(folder)]
+        self.name = name
+        self.process = subprocess.Popen(
+            [*command, str(time.time())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if not os.environ.get("BENCHMARK_ERRORS") else None,
+            text=True,
+            env={**os.environ, **variables},
+        )
+
+    def train(self) -> dict[str, Any]:
+        """Trains once.
+
+        Raises:
+            RunFailed: the process ended.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write("train\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it may have said why
+        line = self.process.stdout.readline()
+        if not line:
+            raise RunFailed(f"the process of {self.name} ended; try: BENCHMARK_ERRORS=1 python scripts/benchmark.py …")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def end(self) -> None:
+        """Lets the process go, and waits for it."""
+        self.process.kill()
+        self.process.communicate()
 
 
-def from_data_loader(features: Tensor, targets: Tensor) -> Callable[[], object]:
-    loader = DataLoader(TensorDataset(features, targets), batch_size=32, shuffle=True)
-    return lambda: loader
+@contextmanager
+def worker(name: str, folder: Path, threads: int) -> Iterator[Worker]:
+    process = Worker(name, folder, threads)
+    try:
+        yield process
+    finally:
+        process.end()
 
 
-def from_memory(features: Tensor, targets: Tensor) -> Callable[[], object]:
-    return lambda: ((features[rows], targets[rows]) for rows in torch.randperm(len(targets)).split(32))
-
-
-def measure(rounds: int, epochs: int) -> dict[str, list[float]]:
-    """Microseconds per step, one figure for each round."""
-    overrides = [f"trainer.max_epochs={epochs}", "callbacks.early_stopping.patience=1000", "trainer.threads=1"]
-    contestants: dict[str, Callable[[], float]] = {
-        "template, everything on": lambda: template(overrides),
-        "loop with a DataLoader, Adam as it comes": lambda: explicit_loop(overrides, from_data_loader),
-        "loop with a DataLoader, fused Adam": lambda: explicit_loop(overrides, from_data_loader, fused=True),
-        "best loop: tensors in memory, fused Adam": lambda: explicit_loop(overrides, from_memory, fused=True),
-    }
-    torch.set_num_threads(1)
-    for run in contestants.values():  # the first of each pays for what is set up once
-        run()
-    figures: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            figures[name].append(run() * 1e6)
+def measure(folder: Path, contestants: list[str], rounds: int, threads: int) -> dict[str, dict[str, float]]:
+    """One workload: each contestant is started and trains once, which is not counted; then all train in turn."""
+    figures: dict[str, dict[str, float]] = {}
+    times: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        workers = []
+        for name in contestants:
+            process = stack.enter_context(worker(name, folder, threads))
+            first = process.train()
+            if "missing" in first:
+                print(f"  {CONTESTANTS[name][0]} is left out: {first['missing']} is not installed", flush=True)
+                continue
+            workers.append(process)
+            times[name] = []
+            figures[name] = {"command_seconds": first["since_start_seconds"]}
+        for _ in range(rounds):
+            for process in workers:
+                answer = process.train()
+                times[process.name].append(answer.pop("us_per_step"))
+                del answer["since_start_seconds"]
+                figures[process.name].update(answer)
+    if "template" in figures:
+        figures["template"]["command_seconds"] = command_seconds(folder)
+    for name, values in times.items():
+        ratios = sorted(value / best for value, best in zip(values, times["best_loop"], strict=True))
+        us_per_step = statistics.median(values)
+        steps = figures[name].pop("samples_per_second")  # of the last round
+        figures[name] = {
+            "us_per_step": us_per_step,
+            "ratio": statistics.median(ratios),
+            "ratio_least": ratios[0],
+            "ratio_most": ratios[-1],
+            "samples_per_second": steps * values[-1] / us_per_step,
+            **figures[name],
+        }
     return figures
 
 
-def report(figures: dict[str, list[float]]) -> Answer:
-    """Medians, and the template's ratio to each in the median round, with the range over the rounds."""
-    mine = figures["template, everything on"]
-    table = {}
-    lines = [f"{'digits, 64-128-64-10, batches of 32':44}{'µs per step':>12}{'template / this':>17}  (range)"]
-    for name, values in figures.items():
-        ratios = [a / b for a, b in zip(mine, values, strict=True)]
-        row = {"us_per_step": statistics.median(values), "template_ratio": statistics.median(ratios)}
-        table[name] = row
-        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
-        lines.append(f"{name:44}{row['us_per_step']:12.0f}{row['template_ratio']:17.2f}  {spread}")
-    return Answer("\n".join(lines), table)
+def command_seconds(folder: Path) -> float:
+    """Of the command that a user types, from its start to its end."""
+    with tempfile.TemporaryDirectory() as logs:
+        overrides = [*read_settings(folder)["overrides"], f"paths.logs={logs}"]
+        began = time.perf_counter()
+        subprocess.run([sys.executable, str(ROOT / "train.py"), *overrides], check=True, capture_output=True, cwd=logs)
+        return time.perf_counter() - began
+
+
+def chosen(name: str, text: str, known: list[str]) -> list[str]:
+    """The names in `[A,B]` or `A,B`.
+
+    Raises:
+        Refusal: one is not known.
+    """
+    names = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    for given in names:
+        if given not in known:
+            near = nearest_name(given, known) or known[0]
+            raise Refusal(f"{name} must be of {', '.join(known)}", f"{name}={text}", f"{name}=[{near}]")
+    if not names:
+        raise Refusal(f"{name} must name at least one", f"{name}={text}", f"{name}=[{known[0]}]")
+    return [given for given in known if given in names]
 
 
 def main(settings: dict[str, Any]) -> Answer:
-    register_resolvers(ROOT)
-    answer = report(measure(settings["rounds"], settings["epochs"]))
+    workloads = chosen("workloads", settings["workloads"], list(WORKLOADS))
+    contestants = chosen("contestants", settings["contestants"], list(CONTESTANTS))
+    contestants = ["best_loop", *(name for name in contestants if name != "best_loop")]  # all are measured by it
+    for path in (settings["json"], settings["page"]):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise Refusal("files must be written to a folder that exists", str(path), path.name)
+    mnist = settings["mnist"] if settings["mnist"].is_dir() else None
+    figures: Figures = {}
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in workloads:
+            (part := Path(folder) / name).mkdir()
+            # In a process of its own, so that the data's memory is given back before anybody is measured.
+            subprocess.run(
+                [sys.executable, __file__, "prepare", name, str(part), str(mnist or ""), str(settings["threads"])],
+                check=True,
+            )
+            print(f"{name}: {WORKLOADS[name].title}", flush=True)
+            figures[name] = measure(part, contestants, settings["rounds"], settings["threads"])
+            print_table(figures[name])
     if settings["json"]:
-        write_json(settings["json"], dict(answer.content))
-    return answer
+        settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if settings["page"]:
+        write_page(settings["page"], figures, settings, time.perf_counter() - began)
+    return Answer(f"{time.perf_counter() - began:.0f} s in all", figures)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["prepare"]:
+        from mlplab.config.resolvers import register_resolvers
+
+        register_resolvers(ROOT)
+        prepare(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]) if sys.argv[4] else None, int(sys.argv[5]))
+        sys.exit(0)
     sys.exit(run_script(main, WORDS, __doc__))

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.compiling import compile_network
 from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
@@ -99,6 +100,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     loss: dict[str, Any] = OmegaConf.to_container(config.loss, resolve=True)  # type: ignore[assignment]
     objective = build_objective(task=task, class_counts=data.class_counts, **loss)
     model_config: dict[str, Any] = OmegaConf.to_container(config.model, resolve=True)  # type: ignore[assignment]
+    compiled = model_config.pop("compile", False)  # how it is computed, not what it is
     seed_generators(derive_seed(config.seed, "initialization"))
     encoding = data.preprocessor.input_encoding()
     inputs = None if encoding is None else build_inputs(encoding, task.n_features)
@@ -110,6 +112,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     if inputs is not None and isinstance(model, nn.Module):
         model = WithInputs(inputs, model)
     _require_outputs(model, model_config, data, shapes["out_features"])
+    compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
     require_known_options(**scheduler)
     learner = Learner(
@@ -125,6 +128,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         mode=config.mode,
         seed=config.seed,
     )
+    learner.compile_seconds = compile_seconds
     learner.card = model_card(
         model,
         model_config,
@@ -269,9 +273,14 @@ def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) ->
         )
 
 
+def _a_batch(data: DataModule) -> torch.Tensor:
+    features = data.part("train")[0]
+    return features if data.batch_size == "full" else features[: data.batch_size]
+
+
 def _sensible_threads(data: DataModule, learner: Learner) -> int:
     """One thread for a network so small that two would mostly wait for each other."""
-    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    rows = len(_a_batch(data))
     weights = sum(parameter.numel() for parameter in learner.model.parameters())
     return 1 if rows * weights < SMALL_NETWORK else _available_cores()
 

@@ -132,7 +132,7 @@ def pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
     """The figure as an array (height, width, 3), as large as what is written on it needs."""
     buffer = BytesIO()
     # The figure's own layout only estimates the room for long names: "tight" cuts none of them off.
-    figure.savefig(buffer, format="png", bbox_inches="tight")
+    figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 0})  # read at once
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 

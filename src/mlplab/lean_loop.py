@@ -1,19 +1,23 @@
 """Lightning's epoch loop without what nobody listens to.
 
 For a small network, Lightning's own loop spends twice the time of the computation on calling: it visits every
-hook of every callback, whether or not the callback has anything to do there, and passes each call through layers
-that serve several devices, precisions and optimizers. `LeanEpochLoop` makes the same calls in the same order,
-leaving out those to empty hooks, where one device, full precision and one optimizer make that possible. Elsewhere
-it steps aside and Lightning's loop does the work. A test holds the two against each other, bit for bit.
+hook of every callback, whether or not the callback has anything to do there, asks after each batch for everything
+that might be due, and passes each call through layers that serve several devices, precisions and optimizers.
+`LeanEpochLoop` makes the same calls in the same order, leaving out those to empty hooks and the questions whose
+answer is known, where one device, full precision and one optimizer make that possible. There it also lets the parts
+of the network that know their gradient compute it themselves (`mlplab.backpropagation`). Elsewhere it steps aside
+and Lightning's loop does the work. A test holds the two against each other, bit for bit.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from lightning.pytorch.plugins.precision import Precision
@@ -22,7 +26,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.resumable_loop import ResumableEpochLoop
+from mlplab.backpropagation import TAPE
+from mlplab.resumable_loop import ResumableEpochLoop, loop_of
 
 HOOKS = (
     "on_train_batch_start",
@@ -56,17 +61,20 @@ class LeanEpochLoop(ResumableEpochLoop):
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
+        trainer = self.trainer
+        self._module = module = trainer.lightning_module
         self._is_lean = self._can_be_lean(data_fetcher)
+        self._on_cpu = trainer.strategy.root_device.type == "cpu"
+        TAPE.allow(*([module] if self._is_lean and self._on_cpu and not torch.is_anomaly_enabled() else []))
         if self._is_lean:
-            trainer = self.trainer
             self._callback_hooks = {name: _overriding(trainer.callbacks, name, Callback) for name in HOOKS}
-            self._module_hooks = {
-                name: _overriding([trainer.lightning_module], name, pl.LightningModule) for name in HOOKS
-            }
+            self._module_hooks = {name: _overriding([module], name, pl.LightningModule) for name in HOOKS}
+            self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
+            self._validates = self._should_check_val_epoch()
+            self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
 
     def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
-        trainer = self.trainer
-        module = trainer.lightning_module
+        trainer, module = self.trainer, self._module
         return (
             module.automatic_optimization
             and type(trainer.strategy) is SingleDeviceStrategy
@@ -76,24 +84,54 @@ class LeanEpochLoop(ResumableEpochLoop):
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
             and not any(_overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
             and not any(_overriding([trainer.datamodule], name, pl.LightningDataModule) for name in TAKEN_OVER[3:])
-            and len(inspect.signature(module.training_step).parameters) == 2
+            and "training_step" not in vars(module)
+            and _n_parameters(type(module).training_step) == 3
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """One mini-batch, as `_TrainingEpochLoop.advance`."""
+        """Mini-batches, up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
         if not self._is_lean:
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
+        self._step(data_fetcher)
+        while not self._is_more_due():
+            if not self._should_accumulate():
+                self._batches_that_stepped += 1
+                loop_of(self.trainer).rest()
+            self._step(data_fetcher)
+
+    def _is_more_due(self) -> bool:
+        """Whether `on_advance_end` has more to do now than to count, or the epoch ends."""
         trainer, progress = self.trainer, self.batch_progress
-        connector, results = trainer._logger_connector, self._results
+        if (
+            progress.is_last_batch
+            or trainer.should_stop
+            or trainer.received_sigterm
+            or self._has_logged()
+            or self._has_plateau
+            or 0 <= self.max_steps <= self.global_step
+        ):
+            return True
+        if not self._validates:
+            return False
+        every = trainer.val_check_batch
+        if trainer._val_check_time_interval is not None or every is None or every == float("inf"):
+            return True
+        n_batches = progress.total.ready if trainer.check_val_every_n_epoch is None else progress.current.ready
+        return bool(n_batches % every == 0)
+
+    def _step(self, data_fetcher: _DataFetcher) -> None:
+        progress, results = self.batch_progress, self._results
+        connector = self.trainer._logger_connector
         batch_idx = progress.current.ready
         batch, _, _ = next(data_fetcher)
         progress.is_last_batch = data_fetcher.done
-        if trainer.strategy.root_device.type != "cpu":
-            batch = trainer.strategy.batch_to_device(batch)
+        if not self._on_cpu:
+            batch = self.trainer.strategy.batch_to_device(batch)
         progress.increment_ready()
-        connector.on_batch_start(batch)
+        connector._first_loop_iter = connector._first_loop_iter is None
+        results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
         if self._call("on_train_batch_start", batch, batch_idx) == -1:  # "skip the rest of this epoch"
             progress.increment_by(0, is_last_batch=True)
@@ -105,12 +143,17 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_processed()
         self._step_schedulers()
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        if results:  # something has been logged in this epoch
+        has_logged = self._has_logged()
+        if has_logged:
             connector.on_batch_end()
         results.batch = results.batch_size = None
         progress.increment_completed()
-        if results:
+        if has_logged:
             connector.update_train_step_metrics()
+
+    def _has_logged(self) -> bool:
+        """Whether something has been logged in this epoch: what was in others stays, emptied."""
+        return any(not metric.has_reset for metric in self._results.values())
 
     def _step_schedulers(self) -> None:
         if self.trainer.lr_scheduler_configs:
@@ -120,19 +163,20 @@ class LeanEpochLoop(ResumableEpochLoop):
 
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Forward, backward and, unless gradients are still being gathered, the update."""
-        trainer = self.trainer
-        module, optimizer = trainer.lightning_module, trainer.optimizers[0]
+        trainer, module = self.trainer, self._module
+        optimizer = trainer.optimizers[0]
         gathering = self._should_accumulate()
         outputs: dict[str, Any] = {}
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            loss, outputs = self._forward(batch, batch_idx)
+            with TAPE.recording():
+                loss, outputs = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
                 self._call("on_before_backward", loss)
-                loss.backward()  # type: ignore[no-untyped-call]
+                TAPE.backward(loss)
                 self._call("on_after_backward")
             if not gathering:
                 self._call("on_before_optimizer_step", optimizer)
@@ -153,7 +197,7 @@ class LeanEpochLoop(ResumableEpochLoop):
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
         """The loss to differentiate, and what `on_train_batch_end` is given."""
-        module = self.trainer.lightning_module
+        module = self._module
         _set_hook_name(module, "training_step")
         output = module.training_step(batch, batch_idx)
         _set_hook_name(module, None)
@@ -170,7 +214,11 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_ready()
         self._call("on_before_zero_grad", optimizer)
         progress.increment_started()
-        optimizer.zero_grad()
+        if type(optimizer).zero_grad is Optimizer.zero_grad:  # what it does, without a look at each device
+            for parameter in self._parameters:
+                parameter.grad = None
+        else:
+            optimizer.zero_grad()
         progress.increment_completed()
 
     def _call(self, name: str, *arguments: Any) -> Any:
@@ -178,8 +226,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         callbacks, own = self._callback_hooks[name], self._module_hooks[name]
         if not callbacks and not own:
             return None
-        trainer = self.trainer
-        module = trainer.lightning_module
+        trainer, module = self.trainer, self._module
         outer = module._current_fx_name
         _set_hook_name(module, name)
         for hook in callbacks:
@@ -204,3 +251,8 @@ def _overriding(owners: list[Any], name: str, base: type) -> list[Callable[..., 
 def _set_hook_name(module: pl.LightningModule, name: str | None) -> None:
     """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
     object.__setattr__(module, "_current_fx_name", name)
+
+
+@functools.cache
+def _n_parameters(function: Callable[..., Any]) -> int:
+    return len(inspect.signature(function).parameters)

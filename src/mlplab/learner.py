@@ -70,6 +70,7 @@ class Learner(pl.LightningModule):
         self.penalised = tuple(penalised)
         self.monitor, self.mode = monitor, mode
         self.seed = seed
+        self.compile_seconds = 0.0
         self.card = card or {}
         self.mean_loss = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
         self.scores = nn.ModuleDict({part: build_scores(task) for part in ("val", "test")})

@@ -5,6 +5,8 @@ figure or resuming in the middle would change the result. So each use derives it
 and from where it stands, and starts a generator from that.
 """
 
+from functools import lru_cache
+
 import torch
 
 STREAMS = {"initialization": 1, "order": 2, "step": 3}
@@ -26,10 +28,19 @@ def derive_seed(seed: int, stream: str, *position: int) -> int:
 
     Neighbouring inputs give unrelated outputs, so that seed 1 at step 2 is not seed 2 at step 1.
     """
-    value = _mixed(seed & _MASK)
-    for part in (STREAMS[stream], *position):
+    value = _root(seed, stream, *position[:1])
+    for part in position[1:]:
         value = _mixed(value ^ (part & _MASK))
     return value >> 1
+
+
+@lru_cache(maxsize=64)
+def _root(seed: int, stream: str, *first: int) -> int:
+    """What the seeds of an epoch's steps have in common."""
+    value = _mixed(seed & _MASK)
+    for part in (STREAMS[stream], *first):
+        value = _mixed(value ^ (part & _MASK))
+    return value
 
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> torch.Tensor:

@@ -88,6 +88,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         checkpoints = _find(trainer, Checkpoints)
         if checkpoints is not None:
             directory.add_seconds("checkpoints", checkpoints.seconds)
+        if learner.compile_seconds:
+            directory.add_seconds("compile", learner.compile_seconds)
         if divergence is not None and config.on_divergence == "raise":
             raise divergence
         ended = str(divergence).partition("; try")[0] if divergence else why_it_ended(trainer, interruption)

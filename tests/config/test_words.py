@@ -284,3 +284,27 @@ def test_flags_that_are_none_are_refused(typed: str) -> None:
 def test_scripts_that_do_not_answer_have_no_json() -> None:
     with pytest.raises(Refusal, match="however: --json"):
         read_words(["--json"], {"run": Word("path")})
+
+
+@pytest.mark.parametrize(
+    "code", ["import scipy.signal.windows as w; w.hann(3)", "from scipy.signal import lfilter", "import scipy.signal"]
+)
+def test_what_was_postponed_is_there_for_whoever_wants_it(code: str) -> None:
+    begin = (
+        "import sys\nfrom mlplab.config.words import quick_imports\nwith quick_imports():\n    import torchmetrics\n"
+    )
+    check = "assert 'scipy.stats' not in sys.modules\n"
+    end = "\nimport scipy.signal; assert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)"
+    subprocess.run([sys.executable, "-c", f"{begin}{check}{code}{end}"], check=True)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
+    code = (
+        "import atexit, threading, time, torch\nfrom mlplab.config.words import leave\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+        f"print('work')\nleave({status})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (status, ["work", "thread", "registered"], "")

@@ -73,3 +73,13 @@ def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     assert all(known in refusal.value.must for known in BUNDLED)
     assert refusal.value.given == f"data.name={name!r}"
     assert refusal.value.remedy == "data=digits"
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    expected, found = load_digits(), bundled("digits")
+    assert np.array_equal(found.features, expected.data)
+    assert np.array_equal(found.targets, expected.target)
+    assert list(found.feature_names) == expected.feature_names
+    assert list(found.class_names) == [str(name) for name in expected.target_names]

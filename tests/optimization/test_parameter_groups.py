@@ -119,8 +119,10 @@ def test_without_weight_decay_there_is_one_group_that_does_not_speak_of_it() -> 
     assert names(group) == list(parameter_kinds(mlp()))
 
 
-def test_a_decay_of_zero_is_still_told_apart_by_kind() -> None:
-    assert [group["weight_decay"] for group in parameter_groups(mlp(), weight_decay=0.0)] == [0.0, 0.0]
+def test_a_decay_of_zero_is_one_group_whose_optimizer_has_no_decay_of_its_own() -> None:
+    (group,) = parameter_groups(mlp(), weight_decay=0.0)
+    assert (group["name"], group["weight_decay"]) == ("all", 0.0)
+    assert names(group) == list(parameter_kinds(mlp()))
 
 
 @settings(deadline=None, max_examples=60)
@@ -141,7 +143,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group_under_its_own_name(
     assert len({identity for _, identity in claimed}) == len(claimed)
     assert all(group["params"] for group in groups)
     kinds = parameter_kinds(model)
-    if weight_decay is not None:
+    if weight_decay:
         for group in groups:
             decays = {kinds[name] in applies_to for name in names(group)}
             assert decays == {group["name"] == "decayed"}

@@ -4,7 +4,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 
@@ -16,7 +15,7 @@ class GradientNorms(Callback):
 
     def __init__(self) -> None:
         self._layers: dict[str, list[nn.Parameter]] = {}
-        self._logged: list[tuple[int, Tensor]] = []
+        self._logged: list[tuple[int, list[Tensor]]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = getattr(pl_module, "model", pl_module)
@@ -34,8 +33,12 @@ class GradientNorms(Callback):
             return
         if self._logged and self._logged[-1][0] == step:
             return  # a line search looks at several points: the first is where the weights stand
-        norms = [get_total_norm([p.grad for p in members if p.grad is not None]) for members in self._layers.values()]
-        self._logged.append((step, torch.stack([norm.to(pl_module.device) for norm in norms])))
+        norms = [
+            torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
+            for members in self._layers.values()
+            for p in members
+        ]
+        self._logged.append((step, norms))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.write_held(trainer)
@@ -44,8 +47,10 @@ class GradientNorms(Callback):
         """Gives the loggers the norms that have waited for the end of the epoch."""
         if not self._logged:
             return
-        steps, norms = zip(*self._logged, strict=True)
-        for step, values in zip(steps, torch.stack(norms).tolist(), strict=True):
+        of_parameters = torch.stack([norm for _, norms in self._logged for norm in norms]).view(len(self._logged), -1)
+        sizes = [len(members) for members in self._layers.values()]
+        of_layers = [part.norm(dim=1) for part in torch.split(of_parameters, sizes, dim=1)]
+        for (step, _), values in zip(self._logged, torch.stack(of_layers, dim=1).tolist(), strict=True):
             named = {f"gradient_norm/{name}": value for name, value in zip(self._layers, values, strict=True)}
             named["gradient_norm/all"] = sum(value**2 for value in values) ** 0.5
             for logger in trainer.loggers:

@@ -248,6 +248,7 @@ MLP_RULES: dict[str, Rule] = {
     "input_dropout": SHARE,
     "normalization": one_of(choices.NORMALIZATIONS, "none"),
     "residual": SWITCH,
+    "compile": SWITCH,
 }
 
 OPTIMIZER_RULES: dict[str, Rule] = {

@@ -1,15 +1,20 @@
 """Scripts' command lines: `name=value` words, read as they are typed. Imports nothing heavy."""
 
+import atexit
 import contextlib
 import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
@@ -142,15 +147,56 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
     return settings
 
 
+class _Signal(ModuleType):
+    """Stands for scipy.signal until somebody wants something of it; torchmetrics looks only whether this is there."""
+
+    hamming = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def _postpone_signal() -> None:
+    name = "scipy.signal"
+    if name not in sys.modules and find_spec("scipy") is not None:
+        sys.modules[name] = _Signal(name)
+
+
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """For importing what is heavy: it makes many objects and no garbage, and looking for some takes a second."""
+    """For importing what is heavy.
+
+    It makes many objects and no garbage, and looking for some takes a second. torchmetrics imports scipy.signal, half
+    a second, to give it a name that it once had, for metrics of sound.
+    """
     gc.disable()
+    _postpone_signal()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process with an exit status, once what was registered for its end has been done.
+
+    Where PyTorch is there, Python would take a million objects apart, one by one, before all goes at once.
+    """
+    if "torch" not in sys.modules:
+        sys.exit(status)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except BaseException:  # whatever it is, Python's own way deals with it
+        sys.exit(status)
+    os._exit(status)
 
 
 def run_script(

@@ -1,5 +1,8 @@
 """Real data sets that scikit-learn brings along: nothing is downloaded."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 
 from mlplab.data.dataset import Dataset
@@ -24,6 +27,8 @@ def bundled(name: str) -> Dataset:
     """
     if name not in BUNDLED:
         raise Refusal(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
+    if name == "digits":
+        return _digits()
     from sklearn import datasets  # takes a second to import
 
     if name == "diabetes":
@@ -42,5 +47,21 @@ def bundled(name: str) -> Dataset:
         targets=bunch.target.astype(np.int64),
         feature_names=tuple(str(feature) for feature in bunch.feature_names),
         class_names=tuple(str(label) for label in bunch.target_names),
-        target_name={"digits": "digit", "breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species"}[name],
+        target_name={"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species"}[name],
+    )
+
+
+def _digits() -> Dataset:
+    """`sklearn.datasets.load_digits` from its file: most runs begin with it, and need nothing else of scikit-learn."""
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    values = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return Dataset(
+        name="digits",
+        features=values[:, :-1],
+        targets=values[:, -1].astype(np.int64),
+        feature_names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+        class_names=tuple(str(digit) for digit in range(10)),
+        target_name="digit",
     )

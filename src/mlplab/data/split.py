@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.data.drawing import draw
 from mlplab.errors import Refusal
 
 Rows = npt.NDArray[np.int64]
@@ -102,8 +103,6 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
 
 def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
     """Positions within `free`; with the class shares kept, where there are classes."""
-    from sklearn.model_selection import train_test_split  # takes a second to import
-
     labels = dataset.targets[free] if dataset.class_names else None
     if labels is not None:
         _require_rows_of_each_class(dataset, labels, sizes, len(free))
@@ -111,11 +110,10 @@ def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int
     drawn = {}
     for part, size in sizes.items():
         try:
-            rest, drawn[part] = train_test_split(
-                rest, test_size=size, random_state=seed, stratify=None if labels is None else labels[rest]
-            )
+            left, chosen = draw(len(rest), size, seed, None if labels is None else labels[rest])
         except ValueError:  # the part drawn before has left a class a single row
             raise _too_rare(dataset.class_names, dataset.targets[free]) from None
+        rest, drawn[part] = rest[left], rest[chosen]
     return drawn
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlplab.backpropagation import TAPE
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
 from mlplab.models.initialization import initialize, linear_layers
+from mlplab.models.written_out import ACTIVATION_BACKWARD, pass_through
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -43,6 +46,7 @@ class HiddenLayer(nn.Module):
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
         self.normalization = None if normalize is None else normalize(linear.out_features)
+        self.activation_name = activation
         self.activation = activation_by_name(activation).function
         self.dropout = dropout
         self.residual = residual and linear.in_features == linear.out_features
@@ -159,4 +163,16 @@ class MLP(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if self.input_dropout > 0:
             features = functional.dropout(features, self.input_dropout, self.training)
+        if not torch.compiler.is_compiling() and TAPE.takes(self, features):
+            return TAPE.record(*pass_through(self.hidden, self.output, features))
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
+
+    def has_closed_form(self) -> bool:
+        """Whether its gradient is written out, see `mlplab.backpropagation`."""
+        return type(self.output) is nn.Linear and all(
+            type(layer) is HiddenLayer
+            and type(layer.linear) is nn.Linear
+            and layer.normalization is None
+            and layer.activation_name in ACTIVATION_BACKWARD
+            for layer in self.hidden
+        )

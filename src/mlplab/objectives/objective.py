@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlplab.backpropagation import TAPE, add_gradient
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
+from mlplab.objectives.written_out import WRITTEN_OUT
 from mlplab.task import Task
 
 LossFunction = Callable[..., Tensor]
@@ -46,9 +48,18 @@ class Objective(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        leaf = TAPE.leaf(outputs)
+        if leaf is not None and TAPE.takes(self, outputs):
+            with torch.no_grad():
+                loss, backward = WRITTEN_OUT[self.function](leaf, targets)
+            return TAPE.record(loss, lambda gradient: add_gradient(leaf, backward(gradient)))
         if self.class_weights is None:
             return self.function(outputs, targets, **self.options)
         return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
+
+    def has_closed_form(self) -> bool:
+        """Whether its gradient is written out, see `mlplab.backpropagation`."""
+        return self.function in WRITTEN_OUT and self.class_weights is None and not any(self.options.values())
 
 
 def build_objective(

@@ -1,8 +1,9 @@
 """The figures by which a trained network is judged, from torchmetrics."""
 
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from mlplab.objectives.auroc import RankedAUROC
 from mlplab.task import Task
 
 
@@ -27,6 +28,6 @@ def build_scores(task: Task) -> MetricCollection:
         {
             "accuracy": MulticlassAccuracy(n, average="micro", validate_args=False),
             "f1": MulticlassF1Score(n, average="macro", validate_args=False),
-            "auroc": MulticlassAUROC(n, average="macro", validate_args=False),
+            "auroc": RankedAUROC(n, average="macro", validate_args=False),
         }
     )

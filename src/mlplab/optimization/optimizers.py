@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
 from mlplab.errors import Refusal
+from mlplab.optimization.lean_adam import lean_rule
 from mlplab.optimization.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -35,6 +37,9 @@ def build_optimizer(
     # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
+    lean = lean_rule(rule, options, groups)
+    if lean is not rule:
+        factory = partial(lean, **options)
     try:
         return factory(groups)
     except (TypeError, ValueError) as error:

@@ -59,8 +59,15 @@ class CalmTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        # One event for all of them: one for each would take as long as the steps between them.
         # Lightning adds the number of the epoch to every set of metrics: a curve that is the same for all runs.
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        values = [
+            Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items() if name != "epoch"
+        ]
+        if values:
+            self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     @rank_zero_only
     def save(self) -> None:

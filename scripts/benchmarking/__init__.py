@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: what is trained, by whom, and how it is told."""

@@ -1,0 +1,139 @@
+"""The figures as a table on the terminal, and as a page with a picture."""
+
+import datetime
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+from benchmarking.contestants import CONTESTANTS
+from benchmarking.workloads import WORKLOADS
+
+PACKAGES = ("torch", "lightning", "scikit-learn", "numpy", "skorch", "keras", "jax")
+
+COLUMNS = ("µs per step", "to the best loop", "samples/s", "first step", "command", "memory", "accuracy")
+
+HEAD = """# Measured side by side
+
+```bash
+python scripts/benchmark.py page=docs/benchmarks.md
+```
+
+wrote this page on {date}: {processor}, {cores} cores, {memory} of memory, {threads} for each contestant,
+Python {python}, {versions}.
+It took {minutes:.0f} minutes. Machines differ, and a shared one is never quiet: the ratio is what to look at.
+
+![Time per step against the best hand-written loop](figures/{picture})
+
+Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
+and number of epochs, one after the other, {rounds} times over after a round that is not counted. "This template" is
+`python train.py` as it comes: TensorBoard, checkpoints, early stopping, validation with its scores after every epoch,
+and progress, all on and all counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at every
+step, Rich's bar, PyTorch's own collating. The loops, scikit-learn, skorch and Keras only train. The best loop has its
+tensors in memory, takes rows by `index_select`, uses the fused Adam and logs nothing.
+
+µs per step: the median. To the best loop: the median of the ratios in the same round, with the least and the most.
+First step: seconds from the start of the process until the first step is about to be made. Command: seconds from there
+until the result is known; for the template those of `python train.py`, to its end. Memory: the most the process had.
+Accuracy: on the test part.
+"""
+
+
+def print_table(figures: dict[str, dict[str, float]]) -> None:
+    """One workload, a contestant in each line."""
+    print(
+        f"  {'':34}{'µs/step':>9}{'ratio':>7}  {'(range)':14}{'first step':>11}{'command':>9}{'MB':>7}{'accuracy':>10}"
+    )
+    for name, row in figures.items():
+        spread = f"({row['ratio_least']:.2f}-{row['ratio_most']:.2f})"
+        print(
+            f"  {CONTESTANTS[name][0]:34}{row['us_per_step']:9.0f}{row['ratio']:7.2f}  {spread:14}"
+            f"{row['first_step_seconds']:9.1f} s{row['command_seconds']:7.1f} s{row['peak_memory_mb']:7.0f}"
+            f"{row['accuracy']:10.3f}",
+            flush=True,
+        )
+
+
+def write_page(
+    path: Path, figures: dict[str, dict[str, dict[str, float]]], settings: dict[str, Any], seconds: float
+) -> None:
+    """The page, and its picture in figures/ beside it."""
+    from mlplab.runs.manifest import _processor
+
+    picture = path.with_suffix(".png").name
+    threads = settings["threads"]
+    text = HEAD.format(
+        date=datetime.datetime.now(datetime.UTC).date(),
+        processor=_processor(),
+        cores=_cores(),
+        memory=_memory(),
+        threads="one thread" if threads == 1 else f"{threads} threads",
+        python=platform.python_version(),
+        versions=", ".join(f"{name} {version}" for name, version in _versions()),
+        minutes=seconds / 60,
+        rounds=settings["rounds"],
+        picture=picture,
+    )
+    for name, rows in figures.items():
+        text += f"\n## {name}: {WORKLOADS[name].title}\n\n| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
+        text += "".join(_line(contestant, row) for contestant, row in rows.items())
+    (path.parent / "figures").mkdir(exist_ok=True)
+    draw(path.parent / "figures" / picture, figures)
+    path.write_text(text, encoding="utf-8")
+
+
+def _line(contestant: str, row: dict[str, float]) -> str:
+    cells = (
+        f"{row['us_per_step']:,.0f}",
+        f"{row['ratio']:.2f} ({row['ratio_least']:.2f} to {row['ratio_most']:.2f})",
+        f"{row['samples_per_second']:,.0f}",
+        f"{row['first_step_seconds']:.1f} s",
+        f"{row['command_seconds']:.1f} s",
+        f"{row['peak_memory_mb']:,.0f} MB",
+        f"{row['accuracy']:.3f}",
+    )
+    return f"| {CONTESTANTS[contestant][0]} | {' | '.join(cells)} |\n"
+
+
+def draw(path: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
+    """A bar for each contestant in each workload; the template's is dark."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.6 * len(figures) + 1.6, 3.6), layout="constrained")
+    all_axes = figure.subplots(1, len(figures), squeeze=False)[0]
+    for axes, (workload, rows) in zip(all_axes, figures.items(), strict=True):
+        names = [name for name in reversed(CONTESTANTS) if name in rows]
+        ratios = [rows[name]["ratio"] for name in names]
+        colours = ["#4477aa" if name == "template" else "#bbbbbb" for name in names]
+        bars = axes.barh([CONTESTANTS[name][0] for name in names], ratios, color=colours)
+        axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=8)
+        axes.axvline(1, color="black", linewidth=0.8)
+        axes.set_title(workload)
+        axes.margins(x=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in all_axes[1:]:
+        axes.set_yticks([])
+    figure.supxlabel("time per step, relative to the best hand-written loop (shorter is faster)", fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
+def _versions() -> list[tuple[str, str]]:
+    known = []
+    for name in PACKAGES:
+        try:
+            known.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return known
+
+
+def _cores() -> int:
+    import os
+
+    return os.cpu_count() or 1
+
+
+def _memory() -> str:
+    import os
+
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB"

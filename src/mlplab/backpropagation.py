@@ -1,0 +1,118 @@
+"""Backpropagation written out, for the parts of a network whose gradient is a known formula.
+
+For a small network autograd spends more time on noting what is computed, and on finding its way back, than the
+computation takes. So a part that knows its own gradient computes its value apart from autograd and puts it on the
+`TAPE`, with the function that carries a gradient back through it. For autograd such a value is where the graph
+begins: whatever else a training step does with it is differentiated as ever, and the gradient that arrives at the
+value goes on through the part. The parts call the same kernels as autograd does, in the same order: the gradients
+are the same to the last bit, which the tests hold them to.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Backward = Callable[[Tensor], None]
+"""Takes the gradient of a part's value, and leaves what follows from it in `.grad` of the part's inputs."""
+
+
+class Tape:
+    """The values of one step that were computed apart from autograd, and the way back through each.
+
+    It records only between `recording` and its end, and only in parts that `allow` has found fit for it; elsewhere
+    the parts compute as any module does. It is written and read in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._is_recording = False
+        self._allowed: frozenset[nn.Module] = frozenset()
+        self._values: list[tuple[Tensor, Tensor, Backward]] = []
+
+    def allow(self, *modules: nn.Module) -> None:
+        """Finds the parts of these modules that may record, and forgets those before.
+
+        A part says by its method `has_closed_form` whether it is built so that its gradient is known. Nobody must
+        watch it from inside: hooks on its modules or parameters get to see what autograd does, so there it does it.
+        """
+        self._allowed = frozenset(
+            part
+            for module in modules
+            for part in module.modules()
+            if getattr(part, "has_closed_form", bool)() and not _is_watched(part) and not _is_compiled(module, part)
+        )
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Within it, parts may record."""
+        self._is_recording, self._values = True, []
+        try:
+            yield
+        finally:
+            self._is_recording = False
+
+    def takes(self, part: nn.Module, inputs: Tensor) -> bool:
+        """Whether a part is to record what it makes of these inputs."""
+        return (
+            self._is_recording
+            and part in self._allowed
+            and torch.is_grad_enabled()
+            and (not inputs.requires_grad or self.leaf(inputs) is not None)
+        )
+
+    def record(self, value: Tensor, backward: Backward) -> Tensor:
+        """Puts a value on the tape, and gives a copy that a step can do anything with, also in place."""
+        leaf = value.requires_grad_()
+        given = leaf.clone()
+        self._values.append((leaf, given, backward))
+        return given
+
+    def leaf(self, given: Tensor) -> Tensor | None:
+        """The recorded value of what `record` gave; None for any other tensor, and for one that was changed."""
+        for leaf, known, _ in self._values:
+            if known is given and not given._version and not given._backward_hooks and not given.retains_grad:
+                return leaf
+        return None
+
+    def backward(self, loss: Tensor) -> None:
+        """Leaves the gradient of a loss in `.grad` of all parameters, as `loss.backward()` does."""
+        leaf = self.leaf(loss)
+        values, self._values = self._values, []
+        if leaf is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:  # nothing is left for autograd to do
+            leaf.grad = torch.ones_like(leaf)
+        with torch.no_grad():
+            for leaf, _, carry_back in reversed(values):
+                if leaf.grad is not None:
+                    carry_back(leaf.grad)
+
+
+TAPE = Tape()
+"""The one that models and losses write on. The lean loop turns it on; without it all is left to autograd."""
+
+
+def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
+    """Adds to what is in `tensor.grad`, as autograd does."""
+    if tensor.grad is None:
+        tensor.grad = gradient
+    else:
+        tensor.grad += gradient
+
+
+def _is_compiled(module: nn.Module, part: nn.Module) -> bool:
+    """Whether the part, or one that it is in, is computed by torch.compile."""
+    return any(outer._compiled_call_impl is not None and part in set(outer.modules()) for outer in module.modules())
+
+
+def _is_watched(part: nn.Module) -> bool:
+    """Whether somebody has hooks inside, or part of it is frozen; hooks on the part itself are called as ever."""
+    inside = [module for module in part.modules() if module is not part]
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in inside
+    ) or any(
+        not parameter.requires_grad or parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+        for parameter in part.parameters()
+    )

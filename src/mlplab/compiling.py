@@ -1,0 +1,43 @@
+"""torch.compile: the network's calls become one program, made before the first step."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.errors import Refusal
+
+
+def compile_network(model: nn.Module, rows: Tensor) -> float:
+    """Compiles a network in place, and returns the seconds that it took; its parameters keep their names.
+
+    Args:
+        model: (B, F) -> (B, C).
+        rows: a batch as in training. On the processor the passes through it are made at once, so that it is known
+            now whether they can be; a GPU's are made with the first step there.
+
+    Raises:
+        Refusal: there is no compiler for it here, or the network cannot be compiled.
+    """
+    began = time.perf_counter()
+    model.compile()
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return time.perf_counter() - began
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model.train()(rows).sum().backward()
+    except Exception as error:
+        cause = getattr(error, "inner_exception", error)
+        message = str(cause).strip() or type(cause).__name__
+        raise Refusal(
+            "model.compile=true must find a C++ compiler, and a network that torch.compile takes",
+            message.splitlines()[0],
+            "model.compile=false",
+        ) from error
+    finally:
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, value in model.named_buffers():  # of normalisation, which has seen these rows
+                value.copy_(buffers[name])
+    return time.perf_counter() - began
