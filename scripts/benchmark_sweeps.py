@@ -1,6 +1,6 @@
 """A sweep with several jobs at once against the same sweep one job after the other.
 
-    python scripts/benchmark_sweeps.py [rounds=3] [jobs=16] [n_jobs=CORES] [unshared=true] [--json]
+    python scripts/benchmark_sweeps.py [rounds=3] [jobs=12] [n_jobs=CORES] [unshared=true] [--json]
 
 Each round runs all of them in turn, as `python train.py -m …` in a process of its own, so that a machine that slows
 down slows all of them; the figure to quote is the ratio. `begun` is the time until the first job begins, with
@@ -26,14 +26,14 @@ from mlplab.errors import RunFailed
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = {
     "rounds": Word("count", 3, example="3"),
-    "jobs": Word("count", 16, example="16"),
+    "jobs": Word("count", 12, example="12"),
     "n_jobs": Word("count", cpu_count(), example="2"),
     "unshared": Word("switch", False),
     **JSON,
 }
 ALIKE = ["logger=none", "callbacks.early_stopping=null"]
 NETWORKS = {
-    "64-128-64-10, batches of 32": ["trainer.max_epochs=100"],
+    "64-128-64-10, batches of 32": ["trainer.max_epochs=60"],
     "64-1024-1024-10, batches of 512": [
         "model.hidden_dims=[1024,1024]",
         "data.batch_size=512",
