@@ -37,7 +37,7 @@ NETWORKS = {
     "64-1024-1024-10, batches of 512": [
         "model.hidden_dims=[1024,1024]",
         "data.batch_size=512",
-        "trainer.max_epochs=40",
+        "trainer.max_epochs=20",
     ],
 }
 
