@@ -26,7 +26,7 @@ class PixelInputs(nn.Module):
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, features: Tensor) -> Tensor:
-        return (features.to(self.mean.dtype) - self.mean) / self.std
+        return features.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
 class CategoryInputs(nn.Module):
