@@ -3,6 +3,8 @@
 import datetime
 import importlib.metadata
 import platform
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ COLUMNS = ("µs per step", "to the best loop", "samples/s", "first step", "comma
 HEAD = """# Measured side by side
 
 ```bash
-python scripts/benchmark.py page=docs/benchmarks.md
+{command}
 ```
 
 wrote this page on {date}: {processor}, {cores} cores, {memory} of memory, {threads} for each contestant,
@@ -63,6 +65,7 @@ def write_page(
     picture = path.with_suffix(".png").name
     threads = settings["threads"]
     text = HEAD.format(
+        command=" ".join(["python", *map(shlex.quote, sys.argv)]),
         date=datetime.datetime.now(datetime.UTC).date(),
         processor=_processor(),
         cores=_cores(),

@@ -31,9 +31,9 @@ class Workload:
 IMAGES = ("data=mnist", "model.hidden_dims=[256,128]", "data.validation_fraction=0.1")
 
 WORKLOADS = {
-    "S": Workload("digits 64-128-64-10, batch 32", ("data=digits",), 25),
-    "S128": Workload("digits 64-128-64-10, batch 128", ("data=digits", "data.batch_size=128"), 60),
-    "M": Workload("60,000 images 784-256-128-10, batch 128", (*IMAGES, "data.batch_size=128"), 1),
+    "S": Workload("digits 64-128-64-10, batch 32", ("data=digits",), 20),
+    "S128": Workload("digits 64-128-64-10, batch 128", ("data=digits", "data.batch_size=128"), 40),
+    "M": Workload("60,000 images 784-256-128-10, batch 128", (*IMAGES, "data.batch_size=128"), 2),
     "L": Workload("60,000 images 784-256-128-10, batch 1024", (*IMAGES, "data.batch_size=1024"), 2),
     "T": Workload(
         "table of 1,000,000 x 50 with categories, 128-64, batch 1024",

@@ -26,7 +26,7 @@ class PixelInputs(nn.Module):
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, features: Tensor) -> Tensor:
-        return (features.to(self.mean.dtype) - self.mean) / self.std
+        return features.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
 class CategoryInputs(nn.Module):
@@ -72,7 +72,10 @@ class CategoryInputs(nn.Module):
         parts = [features[:, : self.n_numeric]]
         if len(self.one_hot_level):
             codes = features.index_select(1, self.one_hot_column)
-            parts.append((codes == self.one_hot_level).to(features.dtype))
+            if self.training and not features.requires_grad:  # without room for truth values in between
+                parts.append(torch.eq(codes, self.one_hot_level, out=torch.empty_like(codes)))
+            else:
+                parts.append((codes == self.one_hot_level).to(features.dtype))
         for column, embedding in zip(self.embedded_columns, self.embeddings, strict=True):
             parts.append(embedding(features[:, column].to(torch.int64)))
         return torch.cat(parts, dim=1)

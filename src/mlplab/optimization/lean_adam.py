@@ -15,8 +15,11 @@ ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """What is left to PyTorch's own step."""
 
 
+OPTIONS = ("lr", "eps", "weight_decay", "decoupled_weight_decay")
+
+
 class _DirectStep(Adam):
-    """Adam's step by one call for each group."""
+    """Adam's step by one call for all groups that have the same options, as those without decay have."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -24,27 +27,31 @@ class _DirectStep(Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        alike: dict[tuple[Any, ...], list[Tensor]] = {}
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
+            parameters = alike.setdefault((*group["betas"], *(group[name] for name in OPTIONS)), [])
+            parameters.extend(p for p in group["params"] if p.grad is not None)
+        for (beta1, beta2, *others), parameters in alike.items():
             if not parameters:
                 continue
+            lr, eps, weight_decay, is_decoupled = others
             states = [self.state[p] or self._begin(p) for p in parameters]
             steps = [state["step"] for state in states]
             for step in steps:
                 step.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
-            kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+            kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
                 parameters,
-                [p.grad for p in parameters],
+                [p.grad for p in parameters if p.grad is not None],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
                 [],
                 steps,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=weight_decay,
+                eps=eps,
                 amsgrad=False,
                 maximize=False,
             )

@@ -1,0 +1,47 @@
+"""The benchmark: its words, its figures and its page, with the two contestants that need no extra."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def benchmark(script: Any, monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    return lambda *words: script("benchmark", *words)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("workloads=[S,Q]", "workloads must be of S, S128, M, L, T, however: workloads=[S,Q]; try: workloads=["),
+        ("workloads=[]", "workloads must name at least one"),
+        ("contestants=[templat]", "try: contestants=[template]"),
+        ("rounds=0", "rounds must be a positive integer"),
+        ("json=nowhere/figures.json", "files must be written to a folder that exists"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_line(benchmark: Any, word: str, message: str) -> None:
+    done = benchmark(word)
+    assert done.status == 2
+    assert message in done.errors
+    assert done.errors.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_figures_and_page(benchmark: Any, tmp_path: Path) -> None:
+    figures, page = tmp_path / "figures.json", tmp_path / "page.md"
+    words = ["workloads=[S]", "contestants=[template,scikit_learn]", "rounds=1", f"json={figures}", f"page={page}"]
+    done = benchmark(*words)
+    assert done.status == 0, done.errors
+    rows = json.loads(figures.read_text())["S"]
+    assert list(rows) == ["best_loop", "template", "scikit_learn"]
+    assert rows["best_loop"]["ratio"] == 1
+    assert all(row["us_per_step"] > 20 for row in rows.values())
+    assert all(row["accuracy"] > 0.9 for row in rows.values())
+    assert rows["template"]["command_seconds"] > rows["template"]["first_step_seconds"] * 0.3 > 0
+    assert len(re.findall(r"^\| (?:this template|best|scikit)", page.read_text(), re.MULTILINE)) == 3
+    assert (tmp_path / "figures" / "page.png").stat().st_size > 5000
