@@ -63,6 +63,13 @@ def test_the_rate_grows_by_one_factor_per_step_and_the_test_part_is_not_looked_a
     assert events.Tags()["images"] == ["learning_rate_range"]
 
 
+def test_a_run_that_is_shorter_goes_through_the_whole_range(
+    train_run: Callable[..., Any], rates_used: list[float]
+) -> None:
+    train_run(*TEST, f"{OF}.low=1e-4", f"{OF}.high=0.1", "trainer.max_epochs=6", "logger=none")
+    assert rates_used == pytest.approx(np.geomspace(1e-4, 0.1, 24).tolist())
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon", "rmsprop"])
 def test_it_ends_when_the_loss_explodes_and_suggests_what_came_before(
     train_run: Callable[..., Any], optimizer: str

@@ -16,6 +16,7 @@ from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
 from mlplab.figures import pixels, rate_range_figure
 from mlplab.optimization.rate_range import smoothed, suggestions
+from mlplab.optimization.schedules import planned_steps
 from mlplab.runs.files import write_atomically, write_json
 
 NAME = "learning_rate_range"
@@ -38,11 +39,12 @@ class LearningRateRange(Callback):
     Args:
         directory: of the run.
         low, high: the ends of the range.
-        n_steps: updates from one to the other.
+        n_steps: updates from one to the other; fewer where the run is to make fewer.
     """
 
     def __init__(self, directory: str, low: float, high: float, n_steps: int) -> None:
         self.directory = Path(directory)
+        self.low, self.high, self.n_steps = low, high, n_steps
         self.planned = np.geomspace(low, high, n_steps)
         self.rates: list[float] = []
         self.losses: list[float] = []
@@ -50,6 +52,14 @@ class LearningRateRange(Callback):
         self._average, self._first, self._lowest = 0.0, 0.0, math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        steps = planned_steps(
+            batches_per_epoch=int(trainer.num_training_batches),
+            max_epochs=trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            limit_train_batches=1.0,
+            accumulate_grad_batches=1,
+        )
+        self.planned = np.geomspace(self.low, self.high, min(self.n_steps, steps or self.n_steps))
         self._set_rate(trainer)
 
     def _set_rate(self, trainer: pl.Trainer) -> None:
