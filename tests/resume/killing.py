@@ -146,7 +146,22 @@ def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], Non
 def _after_backward(countdown: _Countdown) -> None:
     from torch import Tensor
 
-    _around(Tensor, "backward", _nothing, lambda *args: countdown())
+    from mlplab.backpropagation import Tape
+
+    inside = 0
+
+    def enter(*args: Any) -> None:
+        nonlocal inside
+        inside += 1
+
+    def leave(*args: Any) -> None:
+        nonlocal inside
+        inside -= 1
+        if inside == 0:  # a tape without all it needs leaves the work to the tensor
+            countdown()
+
+    for owner in (Tape, Tensor):
+        _around(owner, "backward", enter, leave)
 
 
 def _half_written(countdown: _Countdown) -> None:
