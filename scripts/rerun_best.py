@@ -36,11 +36,24 @@ def main(settings: dict[str, Any]) -> int:
     if ledger is None:
         raise Refusal("sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME")
     asked = ledger.asked
-    words = [word for word in shlex.split(asked["commands"][-1])[2:] if not word.startswith("sweep.rerun=")]
+    words = [word for word in _words(directory, asked.get("commands")) if not word.startswith("sweep.rerun=")]
     command = [sys.executable, str(TRAIN), *words, f"hydra.sweep.dir={directory}", f"sweep.rerun={settings['seeds']}"]
     folder = Path(asked.get("folder") or ".")
     done = subprocess.run(command, cwd=folder if folder.is_dir() else None, env=dict(os.environ), check=False)
     return done.returncode
+
+
+def _words(directory: Path, commands: Any) -> list[str]:
+    """What the sweep was last told, of `python train.py …`."""
+    try:
+        words = shlex.split(commands[-1])
+    except (TypeError, IndexError, ValueError):
+        words = []
+    if len(words) < 3 or words[1] != TRAIN.name:
+        raise Refusal(
+            "sweep.json must say by which command the sweep was run", f"{directory}/sweep.json", "another sweep"
+        )
+    return words[2:]
 
 
 if __name__ == "__main__":

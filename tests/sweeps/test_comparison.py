@@ -112,6 +112,40 @@ def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs
     assert done.returncode == 0, done.stderr
     reruns = [job for job in jobs_of(logs / "sweeps" / "grid") if job["stage"] == "rerun"]
     assert [(job["values"]["optimizer.lr"], job["values"]["seed"]) for job in reruns] == [(0.3, 5), (0.3, 6)]
+    search = train("-m", "hydra/sweeper=optuna", "sweep.name=grid", "optimizer=sgd", "optimizer.lr=0.3,1e-4", *words)
+    assert search.returncode == 2
+    assert "hydra/sweeper=optuna instead of grid" in search.stderr
+
+
+def test_the_best_is_the_mean_over_splits_and_is_run_on_others(train: Command, logs: Path) -> None:
+    words = [word for word in QUICK if not word.startswith("sweep.name")]
+    grid = train("-m", "sweep.name=splits", "optimizer.lr=0.001,0.01", "data.split_seed=0,1", *words)
+    assert grid.returncode == 0, grid.stderr
+    sweep = logs / "sweeps" / "splits"
+    broken = next(sweep.glob("*lr-0.01_split_seed-1"))  # one seed of the better setting fails: it comes second
+    done = train("sweeps/splits", "seeds=1", script="scripts/rerun_best.py")
+    assert done.returncode == 0, done.stderr
+    (rerun,) = (job["values"] for job in jobs_of(sweep) if job["stage"] == "rerun")
+    assert rerun == {"optimizer.lr": 0.01, "data.split_seed": 2, "seed": 2}
+    status = broken / "status.json"
+    status.write_text(status.read_text().replace('"finished"', '"failed"'))
+    train("sweeps/splits", "seeds=1", script="scripts/rerun_best.py")
+    assert jobs_of(sweep)[-1]["values"]["optimizer.lr"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("commands", None), ("commands", []), ("commands", ["python train.py -m 'abc"]), ("commands", ["python"]),
+     ("folder", 3), ("search", 3)],
+)  # fmt: skip
+def test_a_damaged_file_is_told_in_one_line(
+    train: Command, compared: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    content = json.loads((compared / "sweep.json").read_text())
+    content = {key: part for key, part in {**content, name: value}.items() if part is not None}
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    done = train(str(tmp_path), script="scripts/rerun_best.py")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
 def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:
@@ -143,6 +177,11 @@ def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], messa
         (["hydra.sweeper.only=[sgdd]"], r"try: hydra.sweeper.only=[sgd]"),
         (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
         (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
+        (["hydra.sweeper.only=[]"], "must be a list of arms"),
+        (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
+        (["seed=3"], "must have its seeds in"),
+        (["sweep.target={metric:val/acuracy,value:0.9,mode:max}"], "try: sweep.target.metric=val/accuracy"),
+        (["sweep.target=3"], "sweep.target must be null, or a metric"),
         (["hydra.sweeper.arms=null"], "a comparison must have arms"),
         (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
     ],

@@ -85,6 +85,9 @@ def check_sweep(config: DictConfig) -> None:
         Refusal: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+    target = _select(config, "sweep.target")
+    if target is not None:
+        require_metric("sweep.target.metric", target["metric"], target["mode"], None)
 
 
 def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
@@ -128,22 +131,37 @@ def _monitor_exists(config: DictConfig) -> None:
 
 
 def require_monitor(monitor: str, mode: str, task: str | None) -> None:
+    """Refuses a monitor that the task does not have.
+
+    Raises:
+        Refusal: there is no such value, or `mode` is not its direction.
+    """
+    require_metric("monitor", monitor, mode, task)
+
+
+def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
     """Refuses a value to go by that the task does not have; while the task is not known, any task's will do.
+
+    Args:
+        key: where it stands, for the message.
+        metric: its name.
+        mode: `min` or `max`.
+        task: what is learned.
 
     Raises:
         Refusal: there is no such value, or `mode` is not its direction.
     """
     known = choices.SCORES.get(str(task)) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
-    if monitor not in names:
-        close = nearest_name(str(monitor), list(names)) or "val/loss"
-        raise Refusal(f"monitor must be one of {', '.join(names)}", f"monitor={monitor}", f"monitor={close}")
-    if mode != names[monitor]:
-        good = "small" if names[monitor] == "min" else "large"
+    if metric not in names:
+        close = nearest_name(str(metric), list(names)) or "val/loss"
+        raise Refusal(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
+    if mode != names[metric]:
+        good = "small" if names[metric] == "min" else "large"
         raise Refusal(
-            f"mode must be {names[monitor]} for monitor={monitor}, which is good when {good}",
+            f"mode must be {names[metric]} for {key}={metric}, which is good when {good}",
             f"mode={mode}",
-            f"monitor={monitor} mode={names[monitor]}",
+            f"{key}={metric} mode={names[metric]}",
         )
 
 

@@ -98,7 +98,7 @@ def _unwind_on_signals() -> None:
     """Until training handles them, signals end the command as Ctrl-C does, so that nothing half-made stays."""
 
     def stop(number: int, frame: object) -> None:
-        raise RunStopped(f"stopped by {signal.Signals(number).name} before the run had begun", 128 + number)
+        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was in hand", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)

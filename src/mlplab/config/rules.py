@@ -179,6 +179,13 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.target": Rule(
+        lambda v: (
+            v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and _is_number(v["value"]))
+        ),
+        "null, or a metric, a value and a mode",
+        "{metric: val/accuracy, value: 0.95, mode: max}",
+    ),
     "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
 }
 

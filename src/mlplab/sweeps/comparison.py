@@ -49,6 +49,10 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         Refusal: it cannot be run, or was begun in another way.
         RunStopped: by a signal; it goes on with the same command.
     """
+    if settings["trials"] is None:
+        raise Refusal(
+            "hydra.sweeper.trials must be a positive integer", "hydra.sweeper.trials=null", "hydra.sweeper.trials=16"
+        )
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     asked = read_asked({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
     constants, typed = sweep.composer.read_words(arguments, [])
@@ -57,13 +61,19 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
             "a comparison must have in its arms what it compares", f"{typed[0].name} has several values",
             f"one value of it, or hydra/sweeper=grid {typed[0].name}=…",
         )  # fmt: skip
+    if "seed" in {override.key_or_group for override in parse(constants, sweep.loader)}:
+        raise Refusal(
+            "a comparison must have its seeds in hydra.sweeper.tuning_seeds and hydra.sweeper.seeds", "seed is given",
+            "hydra.sweeper.tuning_seeds=[3]",
+        )  # fmt: skip
     arms = _arms(sweep, settings, constants)
     tuning_seeds, seeds = _seeds(settings, "tuning_seeds"), _seeds(settings, "seeds")
     both = sorted(set(tuning_seeds) & set(seeds))
     if both:
         raise Refusal(
             "what is chosen on some seeds must be judged on others",
-            f"hydra.sweeper.seeds and tuning_seeds both have {both[0]}", "hydra.sweeper.tuning_seeds=0",
+            f"hydra.sweeper.seeds and tuning_seeds both have {both[0]}",
+            f"hydra.sweeper.tuning_seeds=[{max(seeds) + 1}]",
         )  # fmt: skip
     for arm in arms:
         for words in arm.space.to_check():
@@ -74,7 +84,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep, shared)
             return
-        print(f"compare {sweep.told}: {', '.join(arm.name for arm in arms)}; {_plan(asked, arms, tuning_seeds, seeds)}")
+        print(f"compare {sweep.told}: {', '.join(arm.name for arm in arms)}; {_plan(asked, tuning_seeds, seeds)}")
         progress = sweep.progress(sweep.ledger.entries, [])
         _tune(sweep, arms, asked, tuning_seeds, shared, len(seeds), progress)
         _judge(sweep, arms, seeds, shared, progress)
@@ -87,6 +97,12 @@ def _arms(sweep: Sweep, settings: Mapping[str, Any], constants: Sequence[str]) -
             "a comparison must have arms", f"hydra.sweeper.arms={shown(described)}", "experiment=compare_optimizers"
         )
     only = settings["only"]
+    if only is not None and not (isinstance(only, list) and only):
+        first = next(iter(described))
+        raise Refusal(
+            "hydra.sweeper.only must be a list of arms, or null", f"hydra.sweeper.only={shown(only)}",
+            f"hydra.sweeper.only=[{first}]",
+        )  # fmt: skip
     for name in only or []:
         if name not in described:
             near = nearest_name(str(name), list(described)) or next(iter(described))
@@ -155,9 +171,9 @@ def _note(sweep: Sweep, asked: Asked, arms: Sequence[Arm], tuning_seeds: list[in
     sweep.save()
 
 
-def _plan(asked: Asked, arms: Sequence[Arm], tuning_seeds: Sequence[int], seeds: Sequence[int]) -> str:
-    on = counted(len(tuning_seeds), "seed")
-    return f"{asked.budget.told()} each on {on}, then the best and the defaults on {len(seeds)} others"
+def _plan(asked: Asked, tuning_seeds: Sequence[int], seeds: Sequence[int]) -> str:
+    trials = counted(asked.budget.trials or 0, "trial")
+    return f"{trials} each on {counted(len(tuning_seeds), 'seed')}, then the best and the defaults on {len(seeds)} more"
 
 
 def _tune(
@@ -195,4 +211,4 @@ def _judge(sweep: Sweep, arms: Sequence[Arm], seeds: Sequence[int], shared: Sequ
     progress.to_come = 0
     if to_do:
         progress.extend(to_do)
-        sweep.launch(to_do, shared, progress)
+        sweep.require_ended(sweep.launch(to_do, shared, progress))

@@ -46,7 +46,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         to_do = sweep.to_do(entries)
         sweep.say(entries, to_do)
         if to_do:
-            sweep.launch(to_do, shared, sweep.progress(entries, to_do))
+            sweep.require_ended(sweep.launch(to_do, shared, sweep.progress(entries, to_do)))
         sweep.say_best(entries)
 
 

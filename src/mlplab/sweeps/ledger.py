@@ -12,6 +12,9 @@ from mlplab.runs.files import write_json
 FILE = "sweep.json"
 FORMAT = 1
 
+SEEDS = ("seed", "data.split_seed")
+"""Names over which the runs of one setting may differ."""
+
 
 @dataclass
 class Entry:
@@ -128,7 +131,8 @@ def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
         and _are_texts(constants)
         and isinstance(configs, dict)
         and _are_texts(content.get("commands", []))
-        and isinstance(content.get("space", {}), dict)
+        and all(isinstance(content.get(name, {}), dict) for name in ("space", "search", "comparison"))
+        and isinstance(content.get("folder", ""), str)
         and isinstance(seconds, int | float)
     ):
         raise ValueError("its parts are not those of a sweep")

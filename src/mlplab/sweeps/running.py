@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
-from mlplab.errors import Refusal, RunStopped, counted
+from mlplab.errors import Refusal, RunFailed, RunStopped, counted
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.composing import Composer, without_hydra
@@ -28,6 +29,9 @@ from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
 from mlplab.sweeps.words import parse, plain, word_of
+
+MOST_DEATHS = 2
+"""Times that the process of a job may die in one launch before the job is given up."""
 
 
 class Sweep:
@@ -82,6 +86,9 @@ class Sweep:
             (self.directory / STOPPING).unlink(missing_ok=True)
             known = read_ledger(self.directory)
             self.ledger = known or Ledger(self.directory)
+            if known:
+                sweeper = {"hydra/sweeper": self.ledger.asked.get("sweeper", self.sweeper)}
+                require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
             self.ledger.constants = shared
             self._note_command()
@@ -234,12 +241,36 @@ class Sweep:
             and (not states[entry.number].has_ended or states[entry.number].name in again)
         ]
 
-    def launch(self, entries: Sequence[Entry], shared: Sequence[str], progress: Progress) -> None:
-        """Runs jobs, those that were cut off from where they were.
+    def launch(self, entries: Sequence[Entry], shared: Sequence[str], progress: Progress) -> list[Entry]:
+        """Runs jobs, those that were cut off from where they were; returns those whose process died again and again.
 
         Raises:
             RunStopped: by a signal; the sweep goes on with the same command.
         """
+        left = list(entries)
+        for _ in range(MOST_DEATHS):
+            try:
+                self._launch(left, shared, progress)
+            except BrokenProcessPool:  # a worker was killed, and took the others with it
+                left = [entry for entry in left if not self.state(entry).has_ended]
+            else:
+                return []
+        return left
+
+    def require_ended(self, died: Sequence[Entry]) -> None:
+        """Ends the sweep with an error where jobs have died.
+
+        Raises:
+            RunFailed: some have.
+        """
+        if died:
+            names = ", ".join(entry.directory for entry in died[:3])
+            raise RunFailed(
+                f"the process of {counted(len(died), 'job')} was killed {MOST_DEATHS} times ({names}); all is saved "
+                "that was reached; try: the same command, which goes on, with more memory or fewer jobs at once"
+            )
+
+    def _launch(self, entries: Sequence[Entry], shared: Sequence[str], progress: Progress) -> None:
         jobs = [[*shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in entries]
         try:
             with progress, letting_jobs_finish(self.directory, [entry.directory for entry in entries]):

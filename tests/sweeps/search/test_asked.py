@@ -37,6 +37,8 @@ CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"objectives": {"test/accuracy": "max"}}, "must map val/"),
         ({"objectives": {"val/loss": "small"}}, "to min or max"),
         ({"objectives": {}}, "must map val/"),
+        ({"objectives": {"val/los": "min"}}, "try: objective=val/loss"),
+        ({"objectives": {"val/accuracy": "min"}}, "mode must be max"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:

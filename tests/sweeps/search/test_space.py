@@ -106,6 +106,19 @@ def test_a_condition_that_cannot_hold_is_refused(conditions: Any, message: str) 
         space_of([OPTIMIZER, MOMENTUM, NESTEROV], conditions)
 
 
+@pytest.mark.parametrize(
+    ("dimensions", "conditions", "expected"),
+    [
+        ([OPTIMIZER, NESTEROV], {}, 6),
+        ([OPTIMIZER, NESTEROV], {"nesterov": {"optimizer": ["momentum"]}}, 4),
+        ([OPTIMIZER, Swept("width", "width", interval=(4, 6), is_int=True)], {}, 9),
+        ([OPTIMIZER, MOMENTUM], {}, None),
+    ],
+)
+def test_points_are_counted_where_they_can_be(dimensions: Any, conditions: Any, expected: int | None) -> None:
+    assert space_of(dimensions, conditions).n_points() == expected
+
+
 def test_a_grid_over_an_interval_is_refused() -> None:
     with pytest.raises(Refusal, match="values that can be counted"):
         grid_of(space_of([MOMENTUM], {}))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.checks import require_metric
 from mlplab.config.rules import shown
 from mlplab.errors import Refusal
 from mlplab.sweeps.search.study import Outcome
@@ -43,6 +44,9 @@ def objectives_of(asked: Any, monitor: str, mode: str) -> tuple[Objective, ...]:
     for metric, direction in asked.items():
         if direction not in ("min", "max") or not (str(metric).startswith("val/") or metric in OF_RUNS):
             raise Refusal(must, f"{metric}: {direction}", example)
+    for metric, direction in asked.items():
+        if metric not in OF_RUNS:
+            require_metric("objective", str(metric), str(direction), None)
     return tuple(Objective(str(metric), str(direction)) for metric, direction in asked.items())
 
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import Refusal, RunFailed, counted
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.rerunning import rerun_best
-from mlplab.sweeps.running import Sweep
+from mlplab.sweeps.running import MOST_DEATHS, Sweep
 from mlplab.sweeps.search.asked import Asked, read_asked
 from mlplab.sweeps.search.conditions import split_conditions
 from mlplab.sweeps.search.outcomes import OF_RUNS, outcome_of
@@ -24,8 +24,8 @@ PRUNING = (
 )
 """What the jobs of a search are given that ends trials early."""
 
-MOST_DEATHS = 2
-"""Times that the process of a job may die in one launch before its trial is given up."""
+MOST_REPEATS = 100
+"""Trials in a row that had all been tried before: the space has no more, or the sampler proposes no more of it."""
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Trials:
     arm: str | None = None
     seeds: Sequence[int] = ()
     jobs_after: int = 0
+    _repeats: int = 0
 
     def run(self, progress: Progress) -> None:
         """Goes on until the budget is spent.
@@ -65,6 +66,11 @@ class Trials:
             proposals = self.search.begun()
             if not proposals:
                 if budget.is_spent(self.search.n_trials, self._epochs(), self.sweep.seconds() / 60):
+                    return
+                if self._is_exhausted():
+                    print(
+                        f"        all of the {counted(len(self._entries()), 'point')} that are proposed have been tried"
+                    )
                     return
                 left = budget.trials_left(self.search.n_trials)
                 n = at_once if left is None else min(at_once, left)
@@ -85,11 +91,10 @@ class Trials:
         self.sweep.save()
         all_of_them = list({entry.number: entry for found in entries.values() for entry in found}.values())
         to_do = self.sweep.to_do(all_of_them)
-        for _ in range(MOST_DEATHS):
-            if to_do:
-                progress.extend(to_do)
-                self.sweep.launch(to_do, self.shared, progress)
-            to_do = [entry for entry in to_do if not self.sweep.state(entry).has_ended]
+        if to_do:
+            progress.extend(to_do)
+            self.sweep.launch(to_do, self.shared, progress)
+        self._repeats = 0 if to_do else self._repeats + len(proposals)
         for number, found in entries.items():
             self.search.tell(number, self._outcome(found))
         self.sweep.save()
@@ -112,10 +117,18 @@ class Trials:
             outcome = outcome_of(directories, self.asked.objectives)
         return outcome or Outcome("failed", reason=f"its process died {MOST_DEATHS} times")
 
+    def _entries(self) -> list[Entry]:
+        return [e for e in self.sweep.ledger.entries if e.arm == self.arm and e.stage == "search"]
+
+    def _is_exhausted(self) -> bool:
+        """Whether nothing new is to be expected of the search."""
+        points = self.search.space.n_points()
+        is_all = points is not None and len(self._entries()) >= points * max(1, len(self.seeds))
+        return is_all or self._repeats >= MOST_REPEATS
+
     def _epochs(self) -> int:
         """What the trials have trained so far."""
-        entries = [e for e in self.sweep.ledger.entries if e.arm == self.arm and e.stage == "search"]
-        epochs = [self.sweep.state(entry).status.get("epoch", 0) for entry in entries]
+        epochs = [self.sweep.state(entry).status.get("epoch", 0) for entry in self._entries()]
         return sum(epoch for epoch in epochs if isinstance(epoch, int))
 
 
@@ -157,7 +170,8 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         modes = [objective.mode for objective in asked.objectives]
         search = Search(storage, str(sweep.ledger.asked["name"]), space, sampler, modes)
         trials = Trials(sweep, search, asked, shared)
-        print(f"search  {sweep.told}: {asked.sampler}, {search.n_trials} of {asked.budget.told()} done")
+        done = counted(search.n_trials, "trial")
+        print(f"search  {sweep.told}: {asked.sampler}, {done} done; it ends after {asked.budget.told()}")
         trials.run(sweep.progress(sweep.ledger.entries, []))
         _tell_best(sweep, search, asked)
 

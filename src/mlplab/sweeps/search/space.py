@@ -59,6 +59,25 @@ class Space:
                 words.append(f"{dimension.word}={text}")
         return values, words
 
+    def n_points(self) -> int | None:
+        """How many different jobs it has; None where they cannot be counted."""
+        if any(dimension.interval is not None and not dimension.is_int for dimension in self.dimensions):
+            return None
+        parents = {parent for condition in self.conditions.values() for parent in condition}
+
+        def count(position: int, values: dict[str, Any]) -> int:
+            if position == len(self.dimensions):
+                return 1
+            dimension = self.dimensions[position]
+            if not self.is_drawn(dimension.name, values):
+                return count(position + 1, values)
+            if dimension.name in parents:
+                return sum(count(position + 1, {**values, dimension.name: value}) for value in dimension.values)
+            low, high = dimension.interval or (1, len(set(map(canonical, dimension.values))))
+            return int(high - low + 1) * count(position + 1, values)
+
+        return count(0, {})
+
     def to_check(self) -> list[list[str]]:
         """Words of jobs that, together, try every value and the ends of every interval, where it is drawn."""
         tried = [self._at({})]
