@@ -144,9 +144,9 @@ def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], Non
 
 
 def _after_backward(countdown: _Countdown) -> None:
-    from torch import Tensor
+    from mlplab.backpropagation import Tape
 
-    _around(Tensor, "backward", _nothing, lambda *args: countdown())
+    _around(Tape, "backward", _nothing, lambda *args: countdown())
 
 
 def _half_written(countdown: _Countdown) -> None:
