@@ -1,6 +1,7 @@
 """Time per step of a whole run, against hand-written loops and other libraries on the same data and network.
 
     python scripts/benchmark.py ['workloads=[S,M]'] [rounds=5] [threads=1] [mnist=FOLDER] [json=FILE] [page=FILE.md]
+                                [--json]
 
 Each contestant has a process of its own, on as many cores as it has threads; they train in turn, so that a machine
 that slows down slows all of them. The template runs as `python train.py` does, with TensorBoard, checkpoints,
@@ -27,7 +28,7 @@ from benchmarking.report import print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.config.words import Word, run_script
+from mlplab.config.words import JSON, Answer, Word, run_script
 from mlplab.errors import Refusal, RunFailed
 
 WORDS = {
@@ -38,6 +39,7 @@ WORDS = {
     "mnist": Word("path", ROOT.parent / "shared" / "data" / "mnist", example="mnist"),
     "json": Word("path", example="figures.json"),
     "page": Word("path", example="docs/benchmarks.md"),
+    **JSON,
 }
 
 Figures = dict[str, dict[str, dict[str, float]]]
@@ -161,7 +163,7 @@ def chosen(name: str, text: str, known: list[str]) -> list[str]:
     return [given for given in known if given in names]
 
 
-def main(settings: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> Answer:
     workloads = chosen("workloads", settings["workloads"], list(WORKLOADS))
     contestants = chosen("contestants", settings["contestants"], list(CONTESTANTS))
     contestants = ["best_loop", *(name for name in contestants if name != "best_loop")]  # all are measured by it
@@ -186,6 +188,7 @@ def main(settings: dict[str, Any]) -> None:
         settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if settings["page"]:
         write_page(settings["page"], figures, settings, time.perf_counter() - began)
+    return Answer(f"{time.perf_counter() - began:.0f} s in all", figures)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
     data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
     part=test          that part: train, val or test
     out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
+    --json             the same as one JSON document on standard output, and nothing else
 
 Rows without a target are left out and counted.
 """
@@ -16,7 +17,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
+from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, quick_imports, run_script
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -24,16 +25,17 @@ WORDS = {
     "part": Word(default="test", choices=("train", "val", "test")),
     "out": Word("path", example="evaluation"),
     **WRITTEN,
+    **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> Answer:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
-        from mlplab.errors import Refusal, printable
+        from mlplab.errors import Refusal, counted, printable
         from mlplab.inference.evaluating import evaluate, write_evaluation
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import describe_metrics, shortest
@@ -44,11 +46,16 @@ def main(settings: dict[str, Any]) -> None:
     out = settings["out"] or run.directory / "evaluations" / new_run_name()
     evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))
     picture = write_evaluation(evaluation, run, out)
-    for note in evaluation.notes:
-        print(f"note    {printable(note)}")
-    rows = "row" if evaluation.n_rows == 1 else "rows"
-    print(describe_metrics({f"{evaluation.name}, {evaluation.n_rows:,} {rows}": evaluation.metrics}))
-    print(f"figure  {shortest(picture)}")
+    lines = [f"note    {printable(note)}" for note in evaluation.notes]
+    lines.append(describe_metrics({f"{evaluation.name}, {counted(evaluation.n_rows, 'row')}": evaluation.metrics}))
+    content = {
+        "rows": evaluation.name,
+        "n_rows": evaluation.n_rows,
+        "metrics": evaluation.metrics,
+        "notes": list(evaluation.notes),
+        "figure": str(picture),
+    }
+    return Answer("\n".join([*lines, f"figure  {shortest(picture)}"]), content)
 
 
 if __name__ == "__main__":

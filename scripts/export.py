@@ -8,6 +8,7 @@
     data.path=FILE     rows to check with; without it, those of the test part
     data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
     overwrite=true     if out is there already
+    --json             what was written as one JSON document on standard output, and nothing else
 
 After writing, the file is read again and run on real rows beside the model that it came from. A card of the same
 name, ending in .json, says what the model takes and gives.
@@ -17,7 +18,7 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
+from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, quick_imports, run_script
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 
@@ -28,14 +29,16 @@ WORDS = {
     "data.path": Word("path", example="rows.csv"),
     "overwrite": Word("switch", False),
     **WRITTEN,
+    **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> Answer:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
     with quick_imports():
+        from mlplab.errors import counted
         from mlplab.inference.exporting import export
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import shortest
@@ -48,11 +51,20 @@ def main(settings: dict[str, Any]) -> None:
         overwrite=settings["overwrite"],
         written=how_written(settings),
     )
-    print(f"wrote   {shortest(made.path)} and its card {shortest(made.card)}")
-    rows = "row" if made.n_rows == 1 else "rows"
-    print(
-        f"checked on {made.n_rows} {rows}: {made.what} differ from the model's by at most {made.largest_difference:.1e}"
+    text = (
+        f"wrote   {shortest(made.path)} and its card {shortest(made.card)}\n"
+        f"checked on {counted(made.n_rows, 'row')}: {made.what} differ from the model's by at most "
+        f"{made.largest_difference:.1e}"
     )
+    content = {
+        "path": str(made.path),
+        "card": str(made.card),
+        "format": settings["format"],
+        "checked_rows": made.n_rows,
+        "compared": made.what,
+        "largest_difference": made.largest_difference,
+    }
+    return Answer(text, content)
 
 
 if __name__ == "__main__":

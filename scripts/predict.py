@@ -11,6 +11,7 @@
     formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
                        otherwise it is written with an apostrophe before it, and counted
     overwrite=true     if out is there already
+    --json             what was written as one JSON document on standard output, and nothing else
 
 The file appears whole or not at all. Levels that training did not have are counted and told.
 """
@@ -19,8 +20,8 @@ import sys
 from typing import Any
 
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import WRITTEN, Word, how_written, quick_imports, run_script
-from mlplab.errors import printable
+from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, quick_imports, run_script
+from mlplab.errors import counted, printable
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
@@ -31,10 +32,11 @@ WORDS = {
     "formulas": Word("switch", False),
     "overwrite": Word("switch", False),
     **WRITTEN,
+    **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> None:
+def main(settings: dict[str, Any]) -> Answer:
     find_run(settings["run"])
     require_file(settings["data.path"], "data.path")
     with quick_imports():
@@ -51,9 +53,10 @@ def main(settings: dict[str, Any]) -> None:
         overwrite=settings["overwrite"],
         written=how_written(settings),
     )
-    for note in made.notes:
-        print(f"note    {printable(note)}")
-    print(f"wrote   {settings['out']}: {made.n_rows:,} {'row' if made.n_rows == 1 else 'rows'}")
+    lines = [f"note    {printable(note)}" for note in made.notes]
+    lines.append(f"wrote   {settings['out']}: {counted(made.n_rows, 'row')}")
+    content = {"out": str(settings["out"]), "n_rows": made.n_rows, "notes": list(made.notes)}
+    return Answer("\n".join(lines), content)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     run=DIRECTORY      of a run that has finished
     out=DIRECTORY      of the second run; a new one beside the first's by itself
     trust=true         if the first's configuration names code that conf/ does not: it is executed
+    --json             the comparison as one JSON document on standard output, and nothing else
 
 Compared are the weights, buffers and optimizer state at the end, the best weights, every metric, the losses by step
 and by epoch. What differs between then and now (versions, threads, processor, commit, data) is told. The exit status
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.resolvers import register_resolvers
-from mlplab.config.words import Word, quick_imports, run_script
+from mlplab.config.words import JSON, Answer, Word, quick_imports, run_script
 from mlplab.errors import Refusal
 from mlplab.runs.directory import read_status
 from mlplab.runs.received import read_config, require_run
@@ -27,10 +28,11 @@ WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),
     "out": Word("path", example="again"),
     "trust": Word("switch", False),
+    **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def main(settings: dict[str, Any]) -> Answer:
     register_resolvers(ROOT)
     directory = require_run(settings["run"], "run")
     state = read_status(directory)["state"]
@@ -41,8 +43,14 @@ def main(settings: dict[str, Any]) -> int:
         from mlplab.runs.reproducing import reproduce
 
     comparison = reproduce(directory, config, settings["out"])
-    print(comparison.as_text())
-    return 0 if comparison.is_identical else 1
+    content = {
+        "again": str(comparison.again),
+        "is_identical": comparison.is_identical,
+        "n_values": comparison.n_values,
+        "differing": list(comparison.differing),
+        "changed": list(comparison.changed),
+    }
+    return Answer(comparison.as_text(), content, 0 if comparison.is_identical else 1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,17 @@ BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTIL
 LINES = [
     line.partition("  #")[0].strip() for language, _, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
-AFTER = [line for line in LINES if line.startswith(("python scripts/", "python train.py resume="))]
-TRAININGS = [line for line in LINES if line.startswith("python train.py") and line not in AFTER]
+ON_SWEEPS = [line for line in LINES if "logs/sweeps/" in line]
+AFTER = [
+    line for line in LINES if line.startswith(("python scripts/", "python train.py resume=")) and line not in ON_SWEEPS
+]
+SWEEP = next(line for line in LINES if "sweep.name=lr_study" in line)
+TRAININGS = [line for line in LINES if line.startswith("python train.py") and line not in (SWEEP, *AFTER)]
 MAKES = [line for line in LINES if line.startswith("make ")]
 FILES = {name: text for _, name, text in BLOCKS if name}
 QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
+FEW = ["hydra.sweeper.only=[sgd,adam]", "hydra.sweeper.trials=1", "hydra.sweeper.seeds=[7]"]
+"""Of a comparison, so that its test takes seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_what_is_done_with_a_run_works_on_that_of_the_command_before(copy: Path,
 
 @pytest.mark.parametrize("command", TRAININGS)
 def test_every_training_command_runs(copy: Path, tmp_path: Path, command: str) -> None:
-    words = command.split()[2:]
+    words = shlex.split(command)[2:] + (FEW if "experiment=compare_" in command else [])
     shows = [word for word in words if word.startswith("--")]
     full = [sys.executable, str(copy / "train.py"), *words, *([] if shows else [*QUICK, f"paths.logs={tmp_path}"])]
     write_houses(tmp_path / "housing.csv")
@@ -95,6 +102,19 @@ def test_every_training_command_runs(copy: Path, tmp_path: Path, command: str) -
         states = [path.read_text() for path in tmp_path.rglob("status.json")]
         assert states
         assert all('"state": "finished"' in state for state in states)
+
+
+def test_the_sweep_and_what_is_done_with_it_work(copy: Path, tmp_path: Path) -> None:
+    def run(command: str, *more: str) -> None:
+        script, *words = shlex.split(command)[1:]
+        run_in(copy, tmp_path, [sys.executable, str(copy / script), *words, *more])
+
+    run(SWEEP, "trainer.max_epochs=1", "callbacks=minimal", "logger=none", f"paths.logs={tmp_path}/logs")
+    for line in ON_SWEEPS:
+        run(line)
+    sweep = tmp_path / "logs" / "sweeps" / "lr_study"
+    assert len(list(sweep.glob("*/result.json"))) == 2 * 3 * 5 + 10
+    assert (sweep / "report.html").is_file()
 
 
 @pytest.mark.parametrize("command", MAKES)

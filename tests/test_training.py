@@ -42,6 +42,7 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
         "status.json",
         "result.json",
         "train.log",
+        "history.jsonl",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         ".lock",

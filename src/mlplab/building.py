@@ -9,8 +9,10 @@ from typing import Any
 import hydra.utils
 import lightning.pytorch as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -140,9 +142,17 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
-    """The callbacks of conf/callbacks, in the order of the file."""
+    """The callbacks of conf/callbacks, in the order of the file.
+
+    A job of a sweep draws no progress of its own: the sweep shows all of its jobs.
+    """
     nodes = (config.get("callbacks") or {}).values()
-    return [instantiate("callbacks", node) for node in nodes if node]
+    callbacks = [instantiate("callbacks", node) for node in nodes if node]
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        for callback in callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.disable()
+    return callbacks
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:
@@ -276,5 +286,10 @@ def _sensible_threads(data: DataModule, learner: Learner) -> int:
 
 
 def _available_cores() -> int:
-    """The cores that this process may use, where the operating system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those that the operating system gives it, or its share of them.
+
+    A launcher of several jobs at once, or of a cluster, tells the share by OMP_NUM_THREADS.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores

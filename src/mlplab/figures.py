@@ -102,6 +102,32 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     return figure
 
 
+def rate_range_figure(
+    rates: npt.NDArray[np.float64],
+    losses: npt.NDArray[np.float64],
+    smoothed: npt.NDArray[np.float64],
+    suggestions: dict[str, float],
+) -> "Figure":
+    """The loss at each learning rate, (N,) each, with suggested rates as lines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color="#bbbbbb", linewidth=0.8, label="each batch")
+    axes.plot(rates, smoothed, color="#4477aa", linewidth=2.0, label="smoothed")
+    for (rule, rate), colour in zip(suggestions.items(), ("#ee6677", "#228833", "#ccbb44"), strict=False):
+        axes.axvline(rate, color=colour, linestyle="--", linewidth=1.4, label=f"{rule}: {rate:.2g}")
+    # What the loss becomes when it explodes would press all else flat.
+    low, first = float(smoothed.min()), float(smoothed[0])
+    margin = 0.4 * max(first - low, 0.1 * abs(first))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(low - margin / 2, first + margin))
+    axes.set_title("learning rate range test", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
 def pixels(figure: "Figure") -> npt.NDArray[np.uint8]:
     """The figure as an array (height, width, 3), as large as what is written on it needs."""
     buffer = BytesIO()

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
-from mlplab.callbacks import Checkpoints, Divergence, History, Status
+from mlplab.callbacks import Checkpoints, Divergence, History, LearningRateRange, Pruning, Status
 from mlplab.config.checks import check
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
@@ -114,7 +114,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
             raise RunStopped(f"{message}; resume={shortest(directory.path)} goes on", interruption.status)
         if ended.startswith("diverged"):
             raise divergence or Diverged(f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1")
-        directory.end("finished", ended)
+        directory.end("finished", ended, **({"pruned": True} if ended.startswith("pruned") else {}))
     return result["objective"] if result["objective"] is not None else math.nan
 
 
@@ -177,6 +177,12 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
         return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch + 1}"
     if interruption.received:
         return "stopped"
+    pruning = _find(trainer, Pruning)
+    if pruning is not None and pruning.pruned_at is not None:
+        return f"pruned at validation {pruning.pruned_at}"
+    range_test = _find(trainer, LearningRateRange)
+    if range_test is not None and range_test.exploded_at is not None:
+        return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
     if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
         return "converged"
     if 0 <= trainer.max_steps <= trainer.global_step:

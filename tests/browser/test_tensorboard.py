@@ -37,7 +37,7 @@ pytestmark = [
 
 LAYERS = ("hidden.0.linear", "hidden.1.linear", "output")
 SCORES = ("accuracy", "auroc", "f1", "loss")
-JOBS = ("0_optimizer-sgd_max_epochs-3_accelerator-cpu", "1_optimizer-adam_max_epochs-3_accelerator-cpu")
+JOBS = ("0_optimizer-sgd", "1_optimizer-adam")
 
 WALK = """
 const found = [];
@@ -95,13 +95,14 @@ return Array.from(document.querySelectorAll('scalar-card')).map(card => ({
 
 @pytest.fixture(scope="module")
 def logs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a sweep over two optimizers leaves."""
+    """What a sweep over two optimizers leaves, whose command was given twice."""
     logs = tmp_path_factory.mktemp("logs")
     arguments = ["-m", "optimizer=sgd,adam", "trainer.max_epochs=3", "trainer.accelerator=cpu", f"paths.logs={logs}"]
-    done = subprocess.run(
-        [sys.executable, "train.py", *arguments, "sweep.name=two"], cwd=root, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, "train.py", *arguments, "sweep.name=two"]
+    for to_do in (2, 0):
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"{to_do} to do" in done.stdout
     return logs
 
 
@@ -277,18 +278,29 @@ def test_the_histograms_tab_lists_all_weights_and_biases(look: Look) -> None:
     assert names <= set(look("#histograms", TEXTS, lambda texts: names <= set(texts)))
 
 
-def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, logs: Path) -> None:
-    def table(cells: Any) -> list[dict[str, str]]:
-        """One dictionary for each run; cells come unordered, their slots are numbered line by line."""
-        numbered = sorted((int(slot.rsplit("-", 1)[1]), text) for slot, text in cells)
-        texts = [text for _, text in numbered]
-        if "Trial ID" not in texts:
-            return []
-        start = texts.index("Trial ID")
-        names = texts[start : texts.index("", start)]
-        firsts = [place for place, text in enumerate(texts) if text.startswith("sweeps/")]
-        return [dict(zip(names, texts[place : place + len(names)], strict=False)) for place in firsts]
+def table(cells: Any) -> list[dict[str, str]]:
+    """The HParams tab, one dictionary for each run; cells come unordered, their slots are numbered line by line."""
+    numbered = sorted((int(slot.rsplit("-", 1)[1]), text) for slot, text in cells)
+    texts = [text for _, text in numbered]
+    if "Trial ID" not in texts:
+        return []
+    start = texts.index("Trial ID")
+    names = texts[start : texts.index("", start)]
+    firsts = [place for place, text in enumerate(texts) if text.startswith("sweeps/")]
+    return [dict(zip(names, texts[place : place + len(names)], strict=False)) for place in firsts]
 
+
+def test_the_hparams_tab_shows_each_job_of_the_sweep_once_with_what_was_swept(look: Look, logs: Path) -> None:
+    rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
+    jobs = json.loads((logs / "sweeps" / "two" / "sweep.json").read_text())["jobs"]
+    shown = {row["Trial ID"]: row for row in rows}
+    assert len(shown) == len(rows) == len(jobs)
+    for job in jobs:
+        row = shown[f"sweeps/two/{job['directory']}/tensorboard/final"]
+        assert {name: row[name] for name in job["values"]} == {n: str(value) for n, value in job["values"].items()}
+
+
+def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, logs: Path) -> None:
     rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
     assert len(rows) == 2
     assert rows[0].keys() >= {"optimizer", "optimizer.lr", "val_best/accuracy", "test/accuracy"}

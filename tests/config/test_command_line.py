@@ -55,6 +55,7 @@ REFUSED = [
     ("+optimizer.fused=true", "a + must stand before a name that the configuration lacks"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
     ("epochs=5", "try: trainer.max_epochs=5"),
+    ("hydra.sweeper.trials=3", "try: hydra/sweeper=optuna hydra.sweeper.trials=3"),
 ]
 
 

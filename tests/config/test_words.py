@@ -1,3 +1,5 @@
+import json
+import math
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.config.words import EXIT_INTERRUPTED, EXIT_REFUSED, Word, read_words, run_script
+from mlplab.config.words import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Answer, Word, read_words, run_script
 from mlplab.errors import Refusal
 
 WORDS = {
@@ -246,6 +248,42 @@ def test_words_are_read_before_anything_heavy_is_imported() -> None:
     heavy = "{'torch', 'lightning', 'polars', 'numpy', 'hydra'}"
     code = f"import sys, mlplab.config.words; assert not {heavy} & set(sys.modules), set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def answer(settings: dict[str, Any]) -> Answer:
+    print("on the way")
+    return Answer("rows  3", {"rows": 3, "loss": math.nan, "name": "é", "run": str(settings["run"])}, 1)
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--json", "--json"]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_json_is_one_document_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], is_first: bool
+) -> None:
+    words = ["run=here"]
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py", *(flags + words if is_first else words + flags)])
+    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    out, errors = capsys.readouterr()
+    content = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert content == {"rows": 3, "loss": None, "name": "é", "run": "here"}
+    assert errors == "on the way\n"
+
+
+def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py", "run=here"])
+    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    assert capsys.readouterr().out == "on the way\nrows  3\n"
+
+
+@pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
+def test_flags_that_are_none_are_refused(typed: str) -> None:
+    with pytest.raises(Refusal, match=r"words on the command line must be run=…, --json, however: .*; try: "):
+        read_words([typed], {"run": Word("path"), **JSON})
+
+
+def test_scripts_that_do_not_answer_have_no_json() -> None:
+    with pytest.raises(Refusal, match="however: --json"):
+        read_words(["--json"], {"run": Word("path")})
 
 
 @pytest.mark.parametrize(

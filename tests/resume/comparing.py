@@ -20,8 +20,17 @@ def difference(one: Path, other: Path) -> str:
         found = _difference(*contents, f"{name}.ckpt")
         if found:
             return found
+    histories = [history(run) for run in (one, other)]
+    if histories[0] != histories[1]:
+        return f"history.jsonl: {histories[0]} and {histories[1]}"
     results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
     return _difference(*results, "result.json") or _difference(curves(one), curves(other), "curves")
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """The lines of history.jsonl, without the time that they took."""
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, Any]]]:

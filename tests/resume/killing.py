@@ -144,9 +144,24 @@ def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], Non
 
 
 def _after_backward(countdown: _Countdown) -> None:
+    from torch import Tensor
+
     from mlplab.backpropagation import Tape
 
-    _around(Tape, "backward", _nothing, lambda *args: countdown())
+    inside = 0
+
+    def enter(*args: Any) -> None:
+        nonlocal inside
+        inside += 1
+
+    def leave(*args: Any) -> None:
+        nonlocal inside
+        inside -= 1
+        if inside == 0:  # a tape without all it needs leaves the work to the tensor
+            countdown()
+
+    for owner in (Tape, Tensor):
+        _around(owner, "backward", enter, leave)
 
 
 def _half_written(countdown: _Countdown) -> None:

@@ -3,34 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from hydra_plugins.mlplab_sweepers.sweeper import ResumableSweeper, as_plain
 
 
-class GridSweeper(Sweeper):
+class GridSweeper(ResumableSweeper):
     """What Hydra instantiates from conf/hydra/sweeper/grid.yaml.
 
     Args:
         params: name → values, beside those of the command line.
+        of_others: what an experiment tells the sweeper that it was written for, where this one is chosen instead.
     """
 
-    def __init__(self, params: Any = None) -> None:
-        self.params = params
+    kind = "grid"
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from pathlib import Path
-
-        from mlplab.sweeps.job import JobOfSweep
-        from mlplab.sweeps.running import Sweep
-
-        directory = Path(str(config.hydra.sweep.dir)).absolute()
-        root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=JobOfSweep(task_function, root, directory), config=config
-        )
-        self.sweep_in_directory = Sweep(config, hydra_context.config_loader, launcher, "grid")
+    def __init__(self, params: Any = None, **of_others: Any) -> None:
+        self.params = as_plain(params)
 
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.grid import sweep_grid

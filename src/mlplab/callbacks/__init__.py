@@ -6,7 +6,9 @@ from mlplab.callbacks.figures import Figures
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.histograms import Histograms
 from mlplab.callbacks.history import History
+from mlplab.callbacks.learning_rate_range import LearningRateRange
 from mlplab.callbacks.progress import ProgressLine
+from mlplab.callbacks.pruning import Pruning
 from mlplab.callbacks.status import Status
 from mlplab.callbacks.training_curves import TrainingCurves
 
@@ -17,7 +19,9 @@ __all__ = [
     "GradientNorms",
     "Histograms",
     "History",
+    "LearningRateRange",
     "ProgressLine",
+    "Pruning",
     "Status",
     "TrainingCurves",
 ]

@@ -10,8 +10,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from mlplab.runs.files import write_atomically
+from mlplab.runs.history import FILE, read_history
 
-FILE = "history.jsonl"
+__all__ = ["FILE", "History", "read_history"]
 
 
 class History(Callback):
@@ -34,19 +35,20 @@ class History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            kept = self._keep()
-            if kept:
-                self._seconds = float(json.loads(kept[-1]).get("seconds", 0.0))
+            self._keep()
+            lines = read_history(self.path.parent)
+            seconds = lines[-1].get("seconds") if lines else None
+            self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
             self._file = self.path.open("a", encoding="utf-8")
         self._since = time.monotonic()
 
-    def _keep(self) -> list[str]:
+    def _keep(self) -> None:
         """Leaves the lines that the state which the run goes on from knows of, so that each comes once."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
         if len(kept) < len(lines):
-            write_atomically(self.path, lambda temporary: temporary.write_text("".join(kept), encoding="utf-8"))
-        return kept
+            write_atomically(self.path, lambda temporary: temporary.write_bytes(b"".join(kept)))
+        self._lines = len(kept)  # fewer where a crash of the machine has lost some
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._since is not None:
@@ -94,24 +96,3 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._lines = state_dict["lines"]
-
-
-def read_history(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a run's history, in order; none where there is none, and without one that was cut off.
-
-    Args:
-        directory: of the run.
-    """
-    try:
-        text = (directory / FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(content, dict):
-            lines.append(content)
-    return lines

@@ -35,7 +35,7 @@ class TrainingCurves(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = _data_loss(outputs, trainer.accumulate_grad_batches)
+        loss = data_loss(outputs, trainer.accumulate_grad_batches)
         if loss is None:
             return
         self._losses.append(loss)
@@ -82,7 +82,7 @@ class TrainingCurves(Callback):
         self._logged = []
 
 
-def _data_loss(outputs: Any, gathered_batches: int) -> Tensor | None:
+def data_loss(outputs: Any, gathered_batches: int) -> Tensor | None:
     """The loss without penalties, where the step tells it apart; None where a step was skipped.
 
     Lightning divides the loss by the number of batches whose gradients are gathered: that is undone here.

@@ -1,6 +1,6 @@
 """Checking a whole configuration before anything is read or written. Imports nothing heavy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config import choices
 from mlplab.config.paths import require_file
 from mlplab.config.resolvers import as_told
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, Rule, nearest, shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 
@@ -73,6 +73,21 @@ def check(config: DictConfig) -> None:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    _require_rules(config, rules)
+    for check_together in TOGETHER:
+        check_together(config)
+
+
+def check_sweep(config: DictConfig) -> None:
+    """Refuses what a sweep itself is told and cannot be carried out.
+
+    Raises:
+        Refusal: for the first value that breaks its rule.
+    """
+    _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+
+
+def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
     absent = object()
     for key, rule in rules.items():
         value = _select(config, key, absent)
@@ -80,8 +95,6 @@ def check(config: DictConfig) -> None:
             told = reduce(lambda node, name: node[name], key.split("."), as_told(config))
             near = nearest(value, rule) if told == value else rule.example
             raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(told)}", f"{key}={near}")
-    for check_together in TOGETHER:
-        check_together(config)
 
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:
@@ -223,6 +236,29 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
+    name = "callbacks.learning_rate_range"
+    if OmegaConf.select(config, name) is None:
+        return
+    low, high = _select(config, f"{name}.low"), _select(config, f"{name}.high")
+    if low >= high:
+        raise Refusal(
+            f"{name}.low must be below {name}.high", f"{name}.low={shown(low)} {name}.high={shown(high)}",
+            f"{name}.low={high / 1e8:g}",
+        )  # fmt: skip
+    for key, neutral, choice in (
+        ("scheduler.name", "none", "scheduler"),
+        ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
+        ("trainer.devices", 1, "trainer.devices"),
+    ):
+        value = _select(config, key, neutral)
+        if value not in (neutral, "auto", "1"):
+            raise Refusal(
+                "a range test must have the learning rate to itself, and one step per batch",
+                f"{choice}={shown(value)}", f"{choice}={neutral}",
+            )  # fmt: skip
+
+
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
     _regularization_is_known,
@@ -235,5 +271,6 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

@@ -28,8 +28,12 @@ from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
 from mlplab.sweeps.job import begun_before, objective_of_finished
+from mlplab.sweeps.states import read_state
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
+"""Choices that come with a package of their own: the extra that brings it."""
 
 OPTIONAL_GROUPS = ("experiment", "debug")
 """Groups of which nothing need be chosen."""
@@ -123,8 +127,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
-            _report(f"{directory.name}: {message}", EXIT_FAILED)
-            _note_failure(directory, message)
+            _note_failure(directory, message)  # the sweep shows it
             return math.nan
         if _wants_traceback() or not (is_told or (directory / "train.log").is_file()):
             raise
@@ -155,8 +158,13 @@ def _what_failed(error: Exception, directory: Path) -> str:
 
 
 def _note_failure(directory: Path, message: str) -> None:
-    """Lets the directory of a job that was refused before it claimed one say so."""
+    """Lets the directory of a job that was refused before it claimed one say so.
+
+    Of one that was to go on and could not, the directory stays as it was, and the terminal is told.
+    """
     if (directory / "status.json").exists():
+        if not read_state(directory).has_ended:
+            _report(f"{directory.name}: {message}", EXIT_FAILED)
         return
     run = RunDirectory(directory)
     try:
@@ -252,6 +260,12 @@ def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
         for value in _values(override) if choices else []:
             if value is None and group in OPTIONAL_GROUPS:
                 continue
+            if f"{group}={value}" in OF_EXTRAS and str(value) not in choices:
+                extra = OF_EXTRAS[f"{group}={value}"]
+                return Refusal(
+                    f"{group}={value} must have its package installed", "there is none",
+                    f'pip install -c constraints.txt -e ".[{extra}]"',
+                )  # fmt: skip
             if not isinstance(value, list) and str(value) not in choices:
                 example = nearest_name(str(value), choices) or choices[0]
                 return Refusal(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}")
@@ -263,6 +277,10 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     keys = _keys_with(groups)
     for override in overrides:
         key = override.key_or_group
+        if key.startswith("hydra.sweeper.") and not override.is_add():
+            unknown = _unknown_setting_of_sweeper(override, groups)
+            if unknown is not None:
+                return unknown
         if override.is_add() and key in keys:
             plain = override.input_line[1:] if override.input_line else key
             return Refusal("a + must stand before a name that the configuration lacks", f"+{plain}", plain)
@@ -276,6 +294,26 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
             remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"
         return Refusal("a name on the command line must be one of the configuration's", given, remedy)
     return None
+
+
+def _unknown_setting_of_sweeper(override: Override, groups: list[str]) -> Refusal | None:
+    name = override.key_or_group.split(".")[2]
+    known = _sweeper_settings(groups)
+    if name in known:
+        return None
+    given = override.input_line or override.key_or_group
+    setting = f"={given.partition('=')[2]}"
+    sweepers = [choice for choice in _group_choices("hydra/sweeper") if choice not in ("basic", "grid")]
+    others = [choice for choice in sweepers if name in _sweeper_settings([f"hydra/sweeper={choice}"])]
+    near = nearest_name(name, known) or ("" if others else known[0])
+    remedy = f"hydra.sweeper.{near}{setting}" if near else f"hydra/sweeper={others[-1]} {given}"
+    return Refusal(f"the sweeper must be told one of {', '.join(known)}", given, remedy)
+
+
+def _sweeper_settings(groups: list[str]) -> list[str]:
+    """What the chosen sweeper can be told."""
+    config = compose("config", overrides=groups, return_hydra_config=True)
+    return [str(name) for name in config.hydra.sweeper if not str(name).startswith("_")]
 
 
 def _keys_with(groups: list[str]) -> list[str]:

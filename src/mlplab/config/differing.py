@@ -24,9 +24,14 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     return {
         key: (before.get(key, ABSENT), after.get(key, ABSENT))
         for key in dict.fromkeys([*before, *after])
-        if before.get(key, ABSENT) != after.get(key, ABSENT)
+        if _differ(before.get(key, ABSENT), after.get(key, ABSENT))
         and not any(key == name or key.startswith(f"{name}.") for name in free)
     }
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """For Python, true is 1."""
+    return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)
 
 
 def shown_or_nothing(value: Any) -> str:

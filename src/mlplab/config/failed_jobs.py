@@ -1,6 +1,7 @@
 """What a sweep says at its end about the jobs that failed. Imports nothing heavy until one has."""
 
-import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,20 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlplab.errors import counted, printable
+from mlplab.sweeps.states import State, read_state
 
 n_failed = 0
 """Jobs of the sweep of this process that failed; known once it has ended."""
+
+MOST_SHOWN = 20
+"""Failed jobs in the table; of a search there may be hundreds."""
+
+REASONS = {
+    "cut off": "its process died: the same command goes on",
+    "running": "another process runs it",
+    "stopped": "the same command goes on",
+}
+"""Of states that name none."""
 
 
 class FailedJobs(Callback):
@@ -18,22 +30,24 @@ class FailedJobs(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         global n_failed
-        jobs = statuses(Path(config.hydra.sweep.dir))
-        failed = {name: status for name, status in jobs.items() if status.get("state") != "finished"}
+        jobs = states(Path(config.hydra.sweep.dir))
+        # A search tries what may diverge, and learns from it that it does.
+        is_search = not str(config.hydra.sweeper.get("_target_")).endswith("GridSweeper")
+        fine = ("finished", "pruned", "infeasible") if is_search else ("finished", "pruned")
+        failed = {name: state for name, state in jobs.items() if state.name not in fine}
         n_failed = len(failed)
         if failed:
-            print(f"\n{len(failed)} of {counted(len(jobs), 'job')} failed\n{_table(failed)}", flush=True)
+            said = (
+                "failed"
+                if all(state.name in ("failed", "infeasible") for state in failed.values())
+                else f"{'has' if len(failed) == 1 else 'have'} not finished"
+            )
+            print(f"\n{len(failed)} of {counted(len(jobs), 'job')} {said}\n{_table(failed)}", flush=True)
 
 
-def statuses(sweep: Path) -> dict[str, dict[str, Any]]:
-    """What status.json says of each job of a sweep, in the order of their numbers."""
-    found = {}
-    for path in sweep.glob("*/status.json"):
-        try:
-            status = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            status = None
-        found[path.parent.name] = status if isinstance(status, dict) else {"state": "unknown"}
+def states(sweep: Path) -> dict[str, State]:
+    """The state of each job of a sweep, in the order of their numbers."""
+    found = {path.parent.name: read_state(path.parent) for path in sweep.glob("*/status.json")}
     return dict(sorted(found.items(), key=lambda item: (_number(item[0]), item[0])))
 
 
@@ -42,19 +56,21 @@ def _number(name: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _table(failed: dict[str, dict[str, Any]]) -> str:
+def _table(failed: dict[str, State]) -> str:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table()
+    shown = dict(list(failed.items())[:MOST_SHOWN])
+    table = Table(caption=f"and {len(failed) - MOST_SHOWN:,} more" if len(failed) > MOST_SHOWN else None)
     table.add_column("job", overflow="fold")
     table.add_column("state")
     table.add_column("why", overflow="fold")
-    for name, status in failed.items():
-        state = "infeasible" if status.get("infeasible") else str(status.get("state"))
-        table.add_row(escape(name), escape(state), escape(printable(status.get("reason") or "it says nothing")))
-    console = Console(width=80, emoji=False)
+    for name, state in shown.items():
+        why = state.reason or REASONS.get(state.name, "it says nothing")
+        table.add_row(escape(name), escape(state.name), escape(printable(why)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+    console = Console(width=min(width, 120), emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -36,6 +36,15 @@ def _is_encoding(value: Any) -> bool:
         return False
 
 
+def _is_folder_name(text: str) -> bool:
+    return (
+        0 < len(text.encode()) <= 100
+        and text == text.strip()
+        and text.isprintable()
+        and not re.search(r"^\.|[/\\]", text)
+    )
+
+
 POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a positive number", "0.001")
 NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "a number of 0 or more", "0.0")
 SHARE = Rule(lambda v: _is_number(v) and 0 <= v < 1, "a number in [0, 1)", "0.5")
@@ -122,6 +131,11 @@ RULES: dict[str, Rule] = {
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
+    "callbacks.learning_rate_range.low": POSITIVE,
+    "callbacks.learning_rate_range.high": POSITIVE,
+    "callbacks.learning_rate_range.n_steps": Rule(
+        lambda v: _is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
+    ),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,
@@ -159,6 +173,12 @@ RULES: dict[str, Rule] = {
     ),
     "trainer.deterministic": Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn", "true"),
     "data.task": one_of(("auto", "classification", "regression"), "auto"),
+    "sweep.name": Rule(
+        lambda v: isinstance(v, str | int) and not isinstance(v, bool) and _is_folder_name(str(v)),
+        "the name of a folder: up to 100 characters without /, the first no point",
+        "lr_study",
+    ),
+    "sweep.retry_failed": SWITCH,
     "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
 }
 

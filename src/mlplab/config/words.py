@@ -1,6 +1,7 @@
 """Scripts' command lines: `name=value` words, read as they are typed. Imports nothing heavy."""
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
+from mlplab.runs.files import as_json
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -27,11 +29,13 @@ class Word:
     """A setting of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), or one of `choices`.
+        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), one of `choices`, or `flag`
+            (its name alone, which begins with --).
         default: where it is not given.
         example: of a value, for messages.
         is_required: whether it must be given.
         choices: the values that it can have; none for any.
+        is_first: whether it may stand first without its name.
     """
 
     kind: str = "text"
@@ -39,6 +43,7 @@ class Word:
     example: str = "…"
     is_required: bool = False
     choices: tuple[str, ...] = ()
+    is_first: bool = False
 
     def read(self, name: str, text: str) -> Any:
         """The value that was typed.
@@ -73,6 +78,9 @@ class Word:
             ) from None
 
 
+JSON = {"--json": Word("flag", False)}
+"""For scripts that answer: one document on standard output, and nothing else there."""
+
 WRITTEN = {
     "data.delimiter": Word(example="semicolon"),
     "data.quote": Word(choices=("auto", *QUOTES)),
@@ -81,6 +89,21 @@ WRITTEN = {
     "data.skip_lines": Word("number", example="1"),
 }
 """How a file is written, for scripts that read one; what is not said is detected."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script has to say.
+
+    Attributes:
+        text: for people.
+        content: the same in plain values, for programs.
+        status: of the process.
+    """
+
+    text: str
+    content: Mapping[str, Any]
+    status: int = 0
 
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,14 +122,20 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
     """
     settings = {name: word.default for name, word in words.items()}
     seen = set()
+    flags = [name for name, word in words.items() if word.kind == "flag"]
+    settings |= {name: True for name in flags if name in typed}
+    typed = [text for text in typed if text not in flags]
+    first = next((name for name, word in words.items() if word.is_first), None)
+    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in words):
+        typed = [f"{first}={typed[0]}", *typed[1:]]
     for text in typed:
         name, equals, value = text.partition("=")
-        if not equals or name not in words:
+        if not equals or name not in words or name in flags:
             near = nearest_name(name, list(words)) or next(iter(words))
             raise Refusal(
-                f"words on the command line must be {', '.join(f'{known}=…' for known in words)}",
+                f"words on the command line must be {', '.join(k if k in flags else f'{k}=…' for k in words)}",
                 text,
-                f"{near}={value or words[near].example}",
+                near if near in flags else f"{near}={value or words[near].example}",
             )
         if name in seen:
             raise Refusal(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
@@ -170,10 +199,13 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def run_script(main: Callable[[dict[str, Any]], int | None], words: dict[str, Word], help_text: str | None) -> int:
+def run_script(
+    main: Callable[[dict[str, Any]], Answer | int | None], words: dict[str, Word], help_text: str | None
+) -> int:
     """Reads the command line, runs `main`, and returns the exit status; a mistake is one line, not a traceback.
 
-    `main` may return a status of its own; None is 0.
+    `main` may return a status of its own, None for 0, or an `Answer`: it is printed as text, or with --json as one
+    document; what else is said on the way then goes to standard error.
     """
     name = Path(sys.argv[0]).name
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -185,7 +217,17 @@ def run_script(main: Callable[[dict[str, Any]], int | None], words: dict[str, Wo
             signal.signal(number, lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable
     try:
-        return main(read_words(sys.argv[1:], words)) or 0
+        settings = read_words(sys.argv[1:], words)
+        is_json = settings.get("--json", False)
+        with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
+            answer = main(settings)
+        if not isinstance(answer, Answer):
+            return answer or 0
+        try:
+            print(as_json(dict(answer.content)) if is_json else answer.text, flush=True)
+        except BrokenPipeError:  # `| head` has seen enough, and all is done
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return answer.status
     except BrokenPipeError:  # whoever read the output has seen enough
         raise
     except (Refusal, OSError) as error:

@@ -88,7 +88,7 @@ class RunDirectory:
             raise
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
-        for word in ("ended", "infeasible"):
+        for word in ("ended", "infeasible", "pruned"):
             self._status.pop(word, None)
         resumed = self._status.get("resumed", 0)
         self.update(state="running", process=os.getpid(), reason=None, resumed=resumed + 1)

@@ -19,9 +19,9 @@ def write_atomically(
     where that is given, and at every moment there is a whole one under `path` or under `keep`.
     """
     temporary = _temporary(path)
-    # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -77,8 +77,13 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON with the atomicity of `write_atomically`; numbers that are not finite become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = as_json(content) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """JSON for people and programs; numbers that are not finite become null."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

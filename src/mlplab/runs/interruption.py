@@ -11,8 +11,7 @@ import lightning.pytorch as pl
 
 from mlplab.errors import RunStopped
 from mlplab.resumable_loop import TrainingStopped, loop_of
-
-HANDLED = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+from mlplab.runs.signals import HANDLED
 
 
 class Interruption:

@@ -42,15 +42,13 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
     """A table of validation and test metrics, why it ended, where it lies, and how to see its curves."""
     best = result["best_epoch"]
     validation = "validation" if best is None else f"validation (epoch {best})"
-    table = describe_metrics(
-        {
-            validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
-            "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
-        }
-    )
+    columns = {
+        validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
+        "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
+    }
     length = f"{counted(result['epochs'], 'epoch')} and {counted(result['steps'], 'step')}"
     lines = [
-        table,
+        *([describe_metrics(columns)] if any(columns.values()) else []),
         f"ended   {result['ended']}, after {length}",
         f"run     {shortest(directory)}",
     ]

@@ -11,18 +11,19 @@ FREE = ("paths", "sweep", "resume", "trust", "trainer.threads", "callbacks.progr
 MOST_SHOWN = 8
 
 
-def require_same(then: Any, now: Any, what: str) -> None:
+def require_same(then: Any, now: Any, what: str, free: tuple[str, ...] = FREE) -> None:
     """Refuses a job, or a search, that would be another than the one of its name.
 
     Args:
         then: how it was begun, in plain values.
         now: how it would go on.
         what: it is, for the message.
+        free: what may differ, with all that is below it.
 
     Raises:
         Refusal: with each value that differs.
     """
-    changed = changes(then, now, FREE)
+    changed = changes(then, now, free)
     if changed:
         more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
         raise Refusal(

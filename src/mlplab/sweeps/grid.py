@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import Refusal
+from mlplab.sweeps.ledger import canonical
+from mlplab.sweeps.rerunning import rerun_best
 from mlplab.sweeps.running import Sweep
 from mlplab.sweeps.words import Swept, params_of, product
 
@@ -20,7 +22,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         Refusal: a job cannot be run, or the sweep was begun with another configuration.
         RunStopped: by a signal.
     """
-    constants, dimensions = sweep.read_words(arguments, params_of(params, "hydra.sweeper.params"))
+    constants, dimensions = sweep.composer.read_words(arguments, params_of(params, "hydra.sweeper.params"))
     for dimension in dimensions:
         if dimension.interval is not None:
             raise Refusal(
@@ -28,18 +30,24 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
                 f"{dimension.name}=interval({dimension.interval[0]},{dimension.interval[1]})",
                 f"hydra/sweeper=optuna, or {dimension.name}={dimension.interval[0]},{dimension.interval[1]}",
             )
-    sweep.check(constants, dimensions)
+    sweep.composer.check(constants, dimensions)
     with sweep.opened(constants, [dimension.name for dimension in dimensions]) as shared:
+        if sweep.config.sweep.rerun is not None:
+            rerun_best(sweep, shared)
+            return
         # A word that was swept in an earlier launch is no longer shared, though it has one value now.
         alone = [word for word in constants if word not in shared]
-        dimensions = [*sweep.single(alone), *dimensions]
-        entries = [sweep.entry(values, words, shared) for values, words in product(dimensions)]
+        dimensions = [*sweep.composer.single(alone), *dimensions]
+        # A value that is given twice is one job.
+        asked = (sweep.entry(values, words, shared) for values, words in product(dimensions))
+        entries = list({entry.number: entry for entry in asked}.values())
         sweep.ledger.asked["space"] = _space(sweep.ledger.asked.get("space"), dimensions)
         sweep.save()
         to_do = sweep.to_do(entries)
         sweep.say(entries, to_do)
         if to_do:
             sweep.launch(to_do, shared, sweep.progress(entries, to_do))
+        sweep.say_best(entries)
 
 
 def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:
@@ -47,6 +55,6 @@ def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:
     space: dict[str, Any] = dict(known or {})
     for dimension in dimensions:
         now = dimension.as_space()
-        before = space.get(dimension.name, {}).get("values", [])
-        space[dimension.name] = {**now, "values": [*before, *(v for v in now["values"] if v not in before)]}
+        values = [*space.get(dimension.name, {}).get("values", []), *now["values"]]
+        space[dimension.name] = {**now, "values": list({canonical(value): value for value in values}.values())}
     return space

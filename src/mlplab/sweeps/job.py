@@ -1,17 +1,20 @@
 """One job of a sweep, in whichever process a launcher runs it."""
 
 import contextlib
-import json
+import gc
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.received import read_yaml
@@ -35,21 +38,66 @@ class JobOfSweep:
 
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
         self.task, self.root, self.directory = task, root, directory
-        self.argv = list(sys.argv)
+        self.argv, self.process = list(sys.argv), os.getpid()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if os.getpid() == self.process:
+            return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
         # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _WORKER.end_with_launcher()
 
     def __call__(self, config: DictConfig) -> Any:
         if (self.directory / STOPPING).exists():
             raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-            return self.task(config)
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            _WORKER.with_a_job(),
+        ):
+            try:
+                return self.task(config)
+            finally:
+                gc.collect()  # figures and Trainers are cycles of few objects and many megabytes
+
+
+class Worker:
+    """What this process is as one that a launcher has started: it outlives the launcher by no more than a step."""
+
+    def __init__(self) -> None:
+        self.has_job = self.is_orphan = self.is_watching = False
+
+    def end_with_launcher(self) -> None:
+        """From now on, the process ends when the one that started it has died."""
+        if not self.is_watching:
+            self.is_watching = True
+            threading.Thread(target=self._watch, args=[os.getppid()], name="launcher", daemon=True).start()
+
+    def _watch(self, launcher: int) -> None:
+        while os.getppid() == launcher:
+            time.sleep(1.0)
+        self.is_orphan = True
+        if not self.has_job:
+            os._exit(128 + signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # which a job answers by finishing its step and saving
+
+    @contextlib.contextmanager
+    def with_a_job(self) -> Iterator[None]:
+        """While a job is in hand."""
+        self.has_job = True
+        try:
+            yield
+        finally:
+            self.has_job = False
+            if self.is_orphan:  # else it would take the next job from the launcher's queue
+                os._exit(128 + signal.SIGTERM)
+
+
+_WORKER = Worker()
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:
@@ -79,11 +127,19 @@ def objective_of_finished(directory: Path) -> float | None:
 
 
 def _clear(directory: Path) -> None:
-    """Takes away what a job writes before its manifest, and nothing else."""
-    with contextlib.suppress(OSError, ValueError):
-        status = json.loads((directory / "status.json").read_text(encoding="utf-8"))
-        if status.get("state") == "finished":
-            raise Refusal("a finished job must have its manifest.json", f"{directory} has none", "another sweep.name")
+    """Takes away what a job writes before its manifest.
+
+    Raises:
+        Refusal: there is more, of a job that had one.
+    """
+    later = [directory / name for name in ("result.json", "history.jsonl", "tensorboard")]
+    more = [path for path in [*later, *directory.glob("checkpoints/*.ckpt")] if path.exists()]
+    if more:
+        raise Refusal(
+            "a job that goes on must have its manifest.json and .hydra/config.yaml",
+            f"{shortest(directory)} has {more[0].name} and not both of them",
+            f"rm -r {shortest(directory)}, to let it begin again",
+        )
     for name in ("status.json", ".lock", "train.log"):
         (directory / name).unlink(missing_ok=True)
     for path in [*directory.glob(".hydra/*.yaml"), *directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")]:

@@ -53,30 +53,40 @@ class Ledger:
     configs: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._names = dict.fromkeys(name for entry in self.entries for name in entry.values)
+        self._by_values: dict[frozenset[tuple[str, str]], list[Entry]] | None = None
+
     @property
     def names(self) -> list[str]:
         """All that has been swept."""
-        return list(dict.fromkeys(name for entry in self.entries for name in entry.values))
+        return list(self._names)
 
     def add(self, entry: Entry) -> Entry:
         """Takes in a job that is new."""
         self.entries.append(entry)
+        self._names |= dict.fromkeys(entry.values)
+        if self._by_values is not None:
+            self._by_values.setdefault(key_of(entry.values), []).append(entry)
         return entry
+
+    def give(self, entry: Entry, values: Mapping[str, Any]) -> None:
+        """Tells what a job has for names that only other jobs had been given."""
+        entry.values |= values
+        self._names |= dict.fromkeys(values)
+        self._by_values = None
 
     def next_number(self) -> int:
         return max((entry.number for entry in self.entries), default=-1) + 1
 
     def find(self, values: Mapping[str, Any], **stage: Any) -> Entry | None:
         """The job that was given these values, whatever the order of their names."""
-        wanted = key_of(values)
-        return next(
-            (
-                entry
-                for entry in self.entries
-                if key_of(entry.values) == wanted and all(getattr(entry, k) == v for k, v in stage.items())
-            ),
-            None,
-        )
+        if self._by_values is None:  # one look at each, where thousands of jobs are looked for
+            self._by_values = {}
+            for entry in self.entries:
+                self._by_values.setdefault(key_of(entry.values), []).append(entry)
+        alike = self._by_values.get(key_of(values), [])
+        return next((entry for entry in alike if all(getattr(entry, k) == v for k, v in stage.items())), None)
 
     def save(self) -> None:
         """Writes sweep.json, whole or not at all."""
@@ -96,23 +106,61 @@ def read_ledger(directory: Path) -> Ledger | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}")
-        entries = [Entry(**job) for job in content.pop("jobs")]
-        constants, configs = content.pop("constants"), content.pop("configs")
-        for entry in entries:
-            if not _is_plain(entry.directory) or not isinstance(entry.values, dict):
-                raise ValueError(f"job {entry.number!r} is none")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        entries, constants, configs = _parts(content)
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refusal("a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name") from None
-    content.pop("format")
     return Ledger(directory, entries, constants, configs, content)
 
 
-def _is_plain(name: Any) -> bool:
-    """Whether a name stays within its folder."""
-    return isinstance(name, str) and Path(name).name == name and name not in ("", ".", "..")
+def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
+    """Takes jobs, constants and configurations out of what was read.
+
+    Raises:
+        ValueError: they are not what a sweep writes.
+    """
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ValueError(f"it is not of format {FORMAT}")
+    jobs, constants, configs = (content.pop(name, None) for name in ("jobs", "constants", "configs"))
+    seconds = content.get("seconds", 0.0)
+    if not (
+        isinstance(jobs, list)
+        and _are_texts(constants)
+        and isinstance(configs, dict)
+        and _are_texts(content.get("commands", []))
+        and isinstance(content.get("space", {}), dict)
+        and isinstance(seconds, int | float)
+    ):
+        raise ValueError("its parts are not those of a sweep")
+    entries = [_entry(job, position) for position, job in enumerate(jobs)]
+    for names in ([entry.number for entry in entries], [entry.directory for entry in entries]):
+        if len(set(names)) < len(names):
+            raise ValueError("two of its jobs have one number or directory")
+    if not set(configs) <= {str(entry.number) for entry in entries}:
+        raise ValueError("it has a configuration of no job")
+    return entries, constants, configs
+
+
+def _entry(job: Any, position: int) -> Entry:
+    try:
+        entry = Entry(**job)
+    except TypeError:
+        raise ValueError(f"its job at place {position} is none") from None
+    name = entry.directory
+    if not (
+        type(entry.number) is int
+        and isinstance(name, str)
+        and Path(name).name == name  # it stays within the sweep's
+        and name not in ("", ".", "..")
+        and isinstance(entry.values, dict)
+        and _are_texts(entry.overrides)
+    ):
+        raise ValueError(f"its job at place {position} is none")
+    return entry
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def key_of(values: Mapping[str, Any]) -> frozenset[tuple[str, str]]:

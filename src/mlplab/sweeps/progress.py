@@ -44,6 +44,7 @@ class Progress:
         self._states = {entry.number: read_state(directory / entry.directory) for entry in entries}
         self._entries = {entry.number: entry for entry in entries}
         self._left = {entry.number for entry in to_do}
+        self.to_come: int | None = 0  # jobs that a search has yet to think of; None where nobody knows
         self._n_to_do = len(self._left)
         self._ended: list[int] = []
         self._best: tuple[float, int] | None = None
@@ -76,13 +77,15 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._look()
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        try:
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join()
+            self._look()
+        finally:  # a second Ctrl-C must not leave the terminal without its cursor
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
     def _watch(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
@@ -120,7 +123,8 @@ class Progress:
             self._best = (float(value), entry.number)
 
     def _line(self, entry: Entry, state: State) -> str:
-        done = f"[{len(self._ended):>{len(str(self._n_to_do))}}/{self._n_to_do}]"
+        n = self._n_to_do + (self.to_come or 0)
+        done = f"[{len(self._ended)}]" if self.to_come is None else f"[{len(self._ended):>{len(str(n))}}/{n}]"
         return f"{done} {state.name:<10} {printable(entry.directory)}  {self._outcome(entry, state)}{self._time_left()}"
 
     def _outcome(self, entry: Entry, state: State) -> str:
@@ -132,9 +136,10 @@ class Progress:
         return f"{told}{seconds:.1f} s"
 
     def _time_left(self) -> str:
-        if not self._left or not self._ended:
+        n_left = len(self._left) + (self.to_come or 0)
+        if not n_left or not self._ended or self.to_come is None:
             return ""
-        seconds = (time.monotonic() - self._began) / len(self._ended) * len(self._left)
+        seconds = (time.monotonic() - self._began) / len(self._ended) * n_left
         return f"; about {duration(seconds)} left"
 
     def _table(self) -> Table:
@@ -142,7 +147,7 @@ class Progress:
         running = [n for n in sorted(self._left) if self._states[n].name == "running"]
         counts = {"done": sum(n in ("finished", "pruned") for n in names), "running": len(running)}
         counts["failed"] = sum(n in ("failed", "infeasible") for n in names)
-        counts["to do"] = len(self._left) - len(running)
+        counts["to do"] = len(self._left) - len(running) + (self.to_come or 0)
         heading = ", ".join(f"{n} {name}" for name, n in counts.items()) + self._time_left()
         table = Table(title=escape(f"{printable(self.directory.name)}: {heading}"), title_justify="left", expand=True)
         table.add_column("job", overflow="ellipsis", no_wrap=True, ratio=1)

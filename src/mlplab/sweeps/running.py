@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.object_type import ObjectType
 from hydra.plugins.launcher import Launcher
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.checks import check_job_of_sweep
+from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
-from mlplab.errors import RunStopped, counted
+from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.comparing import require_same
+from mlplab.sweeps.composing import Composer, without_hydra
 from mlplab.sweeps.job import STOPPING
+from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Entry, Ledger, read_ledger
 from mlplab.sweeps.progress import Progress
-from mlplab.sweeps.states import State, read_state
+from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
-from mlplab.sweeps.words import Swept, parse, plain, split, swept, word_of
+from mlplab.sweeps.words import parse, plain, word_of
 
 
 class Sweep:
@@ -41,50 +41,25 @@ class Sweep:
 
     Attributes:
         ledger: which jobs there are; read when the sweep is opened.
+        composer: of its jobs' configurations.
         at_once: jobs that the launcher runs at the same time.
     """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader, launcher: Launcher, sweeper: str) -> None:
+        check_sweep(without_hydra(config))
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
+        self.composer = Composer(config, loader)
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()
         self.ledger = Ledger(self.directory)
         self.at_once = jobs_at_once(config.hydra.launcher)
-        self._began = time.monotonic()
-
-    # What is asked
-
-    def read_words(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Swept]]:
-        """The words that all jobs share, and what is swept; those typed count more than those of the configuration."""
-        spaces, constants = split(parse([*params, *arguments], self.loader))
-        return [word_of(override) for override in constants], [swept(override) for override in spaces]
-
-    def single(self, words: Sequence[str]) -> list[Swept]:
-        """Words with one value each, as if they were swept over."""
-        return [swept(override) for override in parse(words, self.loader)]
-
-    def compose(self, words: Sequence[str]) -> DictConfig:
-        """The configuration of a job, its `hydra` part too."""
-        own = list(self.config.hydra.overrides.hydra)
-        return self.loader.load_configuration(
-            self.config.hydra.job.config_name, overrides=[*own, *words], run_mode=RunMode.RUN
-        )
-
-    def check(self, constants: Sequence[str], dimensions: Sequence[Swept]) -> None:
-        """Tries every value, and the ends of every interval, with the first values of the other names.
-
-        Raises:
-            Refusal: for the first that cannot be run.
-        """
-        first = [dimension.ends[0] for dimension in dimensions]
-        self._check([*constants, *first])
-        for position, dimension in enumerate(dimensions):
-            for word in dimension.ends[1:]:
-                self._check([*constants, *first[:position], word, *first[position + 1 :]])
-
-    def _check(self, words: Sequence[str]) -> None:
-        check_job_of_sweep(_without_hydra(self.compose(words)))
+        self._began, self._before, self._is_saved = time.monotonic(), 0.0, False
 
     # What is there
+
+    @property
+    def told(self) -> str:
+        """The directory, as one would type it."""
+        return shortest(self.directory)
 
     @contextmanager
     def opened(self, constants: Sequence[str], names: Sequence[str]) -> Iterator[list[str]]:
@@ -97,10 +72,12 @@ class Sweep:
         Raises:
             Refusal: another process has it, or the sweep was begun with another configuration.
         """
+        if self.directory.exists() and not self.directory.is_dir():
+            raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = Lock(self.directory / ".lock", "a sweep must be run by one process at a time")
-        lock.acquire()
-        began = time.monotonic()
+        died = lock.acquire()
+        self._is_saved = False
         try:
             (self.directory / STOPPING).unlink(missing_ok=True)
             known = read_ledger(self.directory)
@@ -108,28 +85,41 @@ class Sweep:
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
             self.ledger.constants = shared
             self._note_command()
-            self._began = began - float(self.ledger.asked.get("seconds") or 0.0)
+            self._before = self._seconds_before(has_died=died is not None)
             yield shared
         finally:
-            if (self.directory / "sweep.json").exists() or self.ledger.entries:
+            if self._is_saved:  # else nothing was begun, and what was there stays as it was
                 self.save()
+            self._began = time.monotonic()
             lock.release()
-            (self.directory / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.directory.rmdir()  # nothing was begun
+            if not (self.directory / LEDGER).exists():
+                (self.directory / ".lock").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self.directory.rmdir()
 
     def seconds(self) -> float:
         """Wall-clock time of the sweep, over all its launches."""
-        return time.monotonic() - self._began
+        return self._before + time.monotonic() - self._began
+
+    def _seconds_before(self, *, has_died: bool) -> float:
+        """Seconds of earlier launches; of one that was killed, until its last job said how far it was."""
+        seconds = float(self.ledger.asked.get("seconds") or 0.0)
+        if has_died and self.ledger.entries:
+            saved = (self.directory / LEDGER).stat().st_mtime
+            files = [self.directory / entry.directory / "status.json" for entry in self.ledger.entries]
+            seconds += max(0.0, *(path.stat().st_mtime - saved for path in files if path.exists()))
+        return seconds
 
     def save(self) -> None:
         """Writes sweep.json as it is now."""
         self.ledger.asked["seconds"] = round(self.seconds(), 1)
         self.ledger.save()
+        self._is_saved = True
 
     def _note_command(self) -> None:
         asked = self.ledger.asked
         asked.setdefault("name", self.directory.name)
+        asked["folder"] = str(Path.cwd())
         asked.setdefault("sweeper", self.sweeper)
         asked.setdefault("started", datetime.now(UTC).isoformat(timespec="milliseconds"))
         program = [Path(sys.argv[0]).name, *sys.argv[1:]]
@@ -151,13 +141,13 @@ class Sweep:
             if name in before and name not in ledger.names:
                 word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
                 for entry in ledger.entries:
-                    entry.values[name] = value
+                    ledger.give(entry, {name: value})
                     entry.overrides.append(word)
         shared = [word_of(override) for name, override in parsed.items() if name not in ledger.names]
         for number, config in ledger.configs.items():
             entry = next(entry for entry in ledger.entries if str(entry.number) == number)
             words = [*shared, *entry.overrides]
-            now = OmegaConf.to_container(_without_hydra(self.compose(words)), resolve=False)
+            now = OmegaConf.to_container(without_hydra(self.composer.compose(words)), resolve=False)
             require_same(config, now, entry.directory)
         return shared
 
@@ -166,9 +156,33 @@ class Sweep:
         values, overrides = self._complete(dict(values), list(overrides), shared)
         found = self.ledger.find(values, **also)
         if found is not None:
+            found.overrides = overrides  # those typed now, which its values come from; not words of a file
             return found
         number = self.ledger.next_number()
         entry = Entry(number, job_name(number, overrides), values, overrides, **also)
+        self._remember(entry, shared)
+        return self.ledger.add(entry)
+
+    def exact_entry(
+        self, values: Mapping[str, Any], overrides: Sequence[str], shared: Sequence[str], **also: Any
+    ) -> Entry:
+        """The job that has these values and no others: the one that is there, or a new one.
+
+        Args:
+            values: what it is given; of a search not every job is given every name.
+            overrides: the same in words of the command line.
+            shared: words of all jobs.
+            **also: arm, stage and trial; an earlier trial may have had the same job.
+        """
+        found = self.ledger.find(values, **{name: value for name, value in also.items() if name != "trial"})
+        if found is not None:
+            found.overrides = list(overrides)
+            return found
+        number = self.ledger.next_number()
+        short = [
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
+        ]
+        entry = Entry(number, job_name(number, short), dict(values), list(overrides), **also)
         self._remember(entry, shared)
         return self.ledger.add(entry)
 
@@ -178,32 +192,22 @@ class Sweep:
         """Values of names that only other jobs were given, as the configuration has them; and the other way round."""
         missing = [name for name in self.ledger.names if name not in values]
         if missing:
-            config = self.compose([*shared, *overrides])
-            values |= {name: self._value(config, name) for name in missing}
-        for entry in self.ledger.entries:
-            absent = [name for name in values if name not in entry.values]
-            if absent:
-                config = self.compose([*shared, *entry.overrides])
-                entry.values |= {name: self._value(config, name) for name in absent}
+            config = self.composer.compose([*shared, *overrides])
+            values |= {name: self.composer.value(config, name) for name in missing}
+        absent = [name for name in values if name not in self.ledger.names]
+        for entry in self.ledger.entries if absent else ():
+            config = self.composer.compose([*shared, *entry.overrides])
+            self.ledger.give(entry, {name: self.composer.value(config, name) for name in absent})
         return values, overrides
-
-    def _value(self, config: DictConfig, name: str) -> Any:
-        if self._is_group(name):
-            return config.hydra.runtime.choices.get(name)
-        value = OmegaConf.select(_without_hydra(config), name)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-    def _is_group(self, name: str) -> bool:
-        return bool(self.loader.get_group_options(name, ObjectType.CONFIG))
 
     def _remember(self, entry: Entry, shared: Sequence[str]) -> None:
         """Keeps the configuration of a job that is the first, or the first with some choice of a group."""
-        groups = [name for name in entry.values if self._is_group(name)]
+        groups = [name for name in entry.values if self.composer.is_group(name)]
         is_new = not self.ledger.entries or any(
             all(entry.values[name] != other.values.get(name) for other in self.ledger.entries) for name in groups
         )
         if is_new:
-            config = _without_hydra(self.compose([*shared, *entry.overrides]))
+            config = without_hydra(self.composer.compose([*shared, *entry.overrides]))
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
 
     # Running
@@ -216,6 +220,10 @@ class Sweep:
         """Those that have not ended; with `sweep.retry_failed`, those that failed too."""
         again = ("failed", "infeasible") if self.config.sweep.retry_failed else ()
         states = {entry.number: self.state(entry) for entry in entries}
+        for entry in entries:
+            path = self.directory / entry.directory
+            if path.exists() and not path.is_dir():
+                raise Refusal("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         busy = [entry.directory for entry in entries if states[entry.number].name == "running"]
         if busy:
             print(f"running elsewhere, and left to it: {', '.join(busy)}")
@@ -250,17 +258,21 @@ class Sweep:
         names = [self.state(entry).name for entry in entries]
         counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
         there = f" ({', '.join(counts)})" if counts else ""
-        print(f"sweep   {shortest(self.directory)}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
+        print(f"sweep   {self.told}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
         n_failed = sum(name in ("failed", "infeasible") for name in names)
         if n_failed and not self.config.sweep.retry_failed:
             print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
 
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    job = config.copy()
-    with open_dict(job):
-        job.pop("hydra", None)
-    return job
+    def say_best(self, entries: Sequence[Entry]) -> None:
+        """Tells which run came to the best value of `monitor`, and where to read more."""
+        objectives = {
+            entry.directory: read_result(self.directory / entry.directory).get("objective") for entry in entries
+        }
+        reached = {name: value for name, value in objectives.items() if isinstance(value, int | float)}
+        if reached:
+            best = (min if str(self.config.mode) == "min" else max)(reached, key=lambda name: reached[name])
+            print(f"best    {self.config.monitor} {reached[best]:.4g}  {best}")
+            print(f"report  python scripts/report.py {self.told}")
 
 
 def parsed_value(words: Sequence[str], name: str, loader: ConfigLoader) -> Any:
@@ -273,8 +285,13 @@ def jobs_at_once(launcher: Any) -> int:
     n_jobs = (launcher or {}).get("n_jobs", 1)
     if not isinstance(n_jobs, int):
         return 1
-    if n_jobs >= 0:
-        return max(n_jobs, 1)
+    if n_jobs == 0:
+        raise Refusal(
+            "hydra.launcher.n_jobs must be a number of jobs, or -1 for one on each core", "hydra.launcher.n_jobs=0",
+            "hydra.launcher.n_jobs=2",
+        )  # fmt: skip
+    if n_jobs > 0:
+        return n_jobs
     from joblib import cpu_count  # which counts as its launcher does
 
     return max(1, int(cpu_count()) + 1 + n_jobs)

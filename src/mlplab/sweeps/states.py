@@ -60,8 +60,13 @@ def read_state(directory: Path) -> State:
 
 def read_result(directory: Path) -> dict[str, Any]:
     """What result.json holds; nothing where there is none."""
+    return read_json(directory / "result.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where there is none, or something else."""
     try:
-        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return result if isinstance(result, dict) else {}
+    return content if isinstance(content, dict) else {}

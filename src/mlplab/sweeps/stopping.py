@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from mlplab.errors import RunStopped
-from mlplab.runs.interruption import HANDLED
+from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.states import read_state
 
@@ -37,9 +37,12 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         yield
         return
 
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise RunStopped("ended at once by a second signal; what had been saved is there", 128 + number)
+
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        for signalled in HANDLED:  # a second one ends it at once
-            signal.signal(signalled, signal.SIG_DFL)
+        for signalled in HANDLED:
+            signal.signal(signalled, end)
         with contextlib.suppress(OSError):
             (sweep / STOPPING).touch()
         _wait([sweep / name for name in names])

@@ -1,0 +1,43 @@
+"""What a sweep has taught so far: a page, a leaderboard and pictures, beside its jobs.
+
+    python scripts/report.py logs/sweeps/NAME
+    python scripts/report.py logs/sweeps/NAME --json
+
+writes report.html (one file, to be opened in a browser, offline), leaderboard.csv and figures/ into the sweep's
+directory, and prints the findings. It can be asked at any time, while the sweep runs too.
+
+    sweep=DIRECTORY    of the sweep; its name may be left out
+    --json             the findings and the leaderboard as JSON on standard output, and nothing else
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.words import JSON, Answer, Word, quick_imports, run_script
+
+ROOT = Path(__file__).resolve().parents[1]
+
+WORDS = {
+    "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
+    **JSON,
+}
+
+
+def main(settings: dict[str, Any]) -> Answer:
+    with quick_imports():
+        from mlplab.config.paths import shortest
+        from mlplab.sweeps.report.analysis import analyse
+        from mlplab.sweeps.report.terminal import as_json, as_text
+        from mlplab.sweeps.report.writing import write_report
+
+    analysis = analyse(settings["sweep"])
+    written = write_report(analysis, ROOT)
+    files = [f"{kind:<12}{shortest(path)}" for kind, path in written.items()]
+    content = json.loads(as_json(analysis, {kind: str(path) for kind, path in written.items()}))
+    return Answer("\n".join([as_text(analysis), *files]), content)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))

@@ -1,0 +1,63 @@
+"""Ends a trial of a search early that does worse than the others did."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+log = logging.getLogger("mlplab")
+
+
+class Pruning(Callback):
+    """Reports every validation to the search, and stops when the search says so.
+
+    Trials are compared at the same number of validations. In a run that is no trial of a search, or one whose
+    search has been told about it already, it does nothing.
+
+    Args:
+        directory: of the run, within that of the search.
+        monitor: the validation value that is reported.
+        mode: `min` or `max`; the value of a validation that gave no number is the worst.
+
+    Attributes:
+        pruned_at: the validation, from 1, at which it was stopped.
+    """
+
+    def __init__(self, directory: str, monitor: str, mode: str) -> None:
+        self.directory, self.monitor, self.mode = Path(directory), monitor, mode
+        self.pruned_at: int | None = None
+        self._validations = 0
+        self._trial: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        from mlplab.sweeps.search.reporting import trial_of
+
+        if trainer.is_global_zero:
+            self._trial = trial_of(self.directory)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._validations += 1
+        value = trainer.callback_metrics.get(self.monitor)
+        is_worse = self._trial is not None and value is not None and self._is_worse(float(value))
+        if trainer.strategy.reduce_boolean_decision(is_worse, all=False):
+            self.pruned_at = self._validations
+            trainer.should_stop = True
+            log.info(f"pruned at validation {self._validations}: the search has seen better")
+
+    def _is_worse(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False  # which the guard against divergence deals with
+        if self._validations not in self._trial.reported:
+            self._trial.report(value, self._validations)
+        return bool(self._trial.should_prune())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self._validations, "pruned_at": self.pruned_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations, self.pruned_at = state_dict["validations"], state_dict["pruned_at"]

@@ -1,0 +1,1 @@
+"""What a sweep has taught: its findings, leaderboard, pictures and page."""

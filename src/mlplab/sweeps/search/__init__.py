@@ -1,0 +1,1 @@
+"""Searching for good values with Optuna."""

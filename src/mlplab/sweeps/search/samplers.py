@@ -1,0 +1,103 @@
+"""Optuna's samplers and pruners by their names, with the seed and the options that they are given."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import Refusal
+from mlplab.sweeps.search.space import Space, grid_of
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "cmaes": "CmaEsSampler",
+    "random": "RandomSampler",
+    "qmc": "QMCSampler",
+    "grid": "GridSampler",
+    "nsgaii": "NSGAIISampler",
+}
+
+PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner"}
+
+QUIET = {"cmaes": {"warn_independent_sampling": False}, "qmc": {"warn_independent_sampling": False}}
+"""What they warn of is in the documentation: choices are drawn independently."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {"qmc": {"qmc_type": "sobol", "scramble": True}}
+
+
+def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space: Space) -> "BaseSampler":
+    """The sampler that proposes the next values.
+
+    Args:
+        name: one of `SAMPLERS`.
+        seed: of its random numbers.
+        options: further arguments of Optuna's class.
+        space: what is searched over; a grid lists its values.
+
+    Raises:
+        Refusal: there is no such sampler, or it has no such option.
+    """
+    import optuna
+
+    _require(name, SAMPLERS, "hydra.sweeper.sampler")
+    if name == "grid":
+        if space.conditions:
+            raise Refusal(
+                "sampler=grid must have a space without conditions", f"when: {next(iter(space.conditions))}",
+                "hydra.sweeper.sampler=random",
+            )  # fmt: skip
+        return _without_stop(optuna.samplers.GridSampler)(grid_of(space), seed=seed)  # type: ignore[no-any-return]
+    return _built(  # type: ignore[no-any-return]
+        getattr(optuna.samplers, SAMPLERS[name]),
+        {**DEFAULTS.get(name, {}), **QUIET.get(name, {}), **options, "seed": seed},
+        f"hydra.sweeper.sampler_options of {name}",
+    )
+
+
+def _without_stop(kind: Any) -> Any:
+    """The grid, but for asking Optuna's own loop to stop: here there is none."""
+
+    class Grid(kind):  # type: ignore[misc]
+        def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None: ...
+
+    return Grid
+
+
+def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
+    """What ends trials early that do worse than others did.
+
+    Args:
+        name: one of `PRUNERS`.
+        options: further arguments of Optuna's class.
+
+    Raises:
+        Refusal: there is no such pruner, or it has no such option.
+    """
+    import optuna
+
+    _require(name, PRUNERS, "hydra.sweeper.pruner")
+    kind = getattr(optuna.pruners, PRUNERS[name])
+    return _built(kind, dict(options), f"hydra.sweeper.pruner_options of {name}")  # type: ignore[no-any-return]
+
+
+def _require(name: str, known: Mapping[str, str], what: str) -> None:
+    if name not in known:
+        near = nearest_name(name, list(known)) or next(iter(known))
+        raise Refusal(f"{what} must be one of {', '.join(known)}", f"{what}={name}", f"{what}={near}")
+
+
+def _built(kind: Any, options: dict[str, Any], what: str) -> Any:
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        try:
+            return kind(**options)
+        except (TypeError, ValueError, AssertionError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise Refusal(f"{what} must be arguments of optuna's {kind.__name__}", reason, "leaving them out") from None

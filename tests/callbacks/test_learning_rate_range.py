@@ -1,0 +1,136 @@
+"""experiment=learning_rate_range_test: what it does to the rate, when it ends, and what it leaves."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from mlplab.config.checks import check
+from mlplab.errors import Refusal, RunFailed
+from mlplab.learner import Learner
+
+TEST = ["experiment=learning_rate_range_test", "data=wine"]
+OF = "callbacks.learning_rate_range"
+
+
+@pytest.fixture
+def rates_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rate of each update, as the optimizer had it."""
+    used: list[float] = []
+    original = Learner.optimizer_step
+
+    def step(module: Learner, epoch: int, batch_idx: int, optimizer: Any, *rest: Any) -> None:
+        used.extend({float(group["lr"]) for group in optimizer.param_groups})
+        original(module, epoch, batch_idx, optimizer, *rest)
+
+    monkeypatch.setattr(Learner, "optimizer_step", step)
+    return used
+
+
+def test_the_rate_grows_by_one_factor_per_step_and_the_test_part_is_not_looked_at(
+    train_run: Callable[..., Any], rates_used: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_run(*TEST, f"{OF}.n_steps=60", f"{OF}.low=1e-5", f"{OF}.high=0.01", "optimizer.weight_decay=0.1",
+                    "logger=tensorboard")  # fmt: skip
+    assert rates_used == pytest.approx(np.geomspace(1e-5, 0.01, 60).tolist())
+    assert run.result["ended"] == "step limit"
+    assert run.result["test"] == {}
+    assert run.status["state"] == "finished"
+    found = json.loads((run.directory / "learning_rate_range.json").read_text())
+    assert found["rates"] == pytest.approx(rates_used)
+    assert len(found["losses"]) == len(found["smoothed"]) == 60
+    assert found["exploded_at"] is None
+    assert set(found["suggestions"]) == {"valley", "steepest", "minimum/10"}
+    out = capsys.readouterr().out
+    assert f"rates   {found['suggestions']['valley']:.2g} (valley)" in out
+    assert f"try     python train.py optimizer.lr={found['suggestions']['valley']:.2g}\n" in out
+    png = (run.directory / "figures" / "learning_rate_range.png").read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert width > height > 600
+    assert "<svg" in (run.directory / "figures" / "learning_rate_range.svg").read_text()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.directory / "tensorboard"))
+    events.Reload()
+    assert [e.value for e in events.Scalars("lr")] == pytest.approx(rates_used)
+    assert [e.value for e in events.Scalars("train/loss_step")] == pytest.approx(found["losses"], rel=1e-5)
+    assert events.Tags()["images"] == ["learning_rate_range"]
+
+
+def test_a_run_that_is_shorter_goes_through_the_whole_range(
+    train_run: Callable[..., Any], rates_used: list[float]
+) -> None:
+    train_run(*TEST, f"{OF}.low=1e-4", f"{OF}.high=0.1", "trainer.max_epochs=6", "logger=none")
+    assert rates_used == pytest.approx(np.geomspace(1e-4, 0.1, 24).tolist())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon", "rmsprop"])
+def test_it_ends_when_the_loss_explodes_and_suggests_what_came_before(
+    train_run: Callable[..., Any], optimizer: str
+) -> None:
+    run = train_run(*TEST, f"optimizer={optimizer}", "logger=none", f"{OF}.high=1e8")
+    found = json.loads((run.directory / "learning_rate_range.json").read_text())
+    assert run.result["steps"] < 300
+    assert run.result["ended"] == f"the loss exploded at a learning rate of {found['exploded_at']:.2g}"
+    assert run.status["state"] == "finished"
+    assert all(1e-5 < rate < found["exploded_at"] for rate in found["suggestions"].values())
+    assert all(np.isfinite(found["losses"]))
+
+
+def test_a_suggested_rate_learns(train_run: Callable[..., Any]) -> None:
+    found = json.loads((train_run(*TEST, "optimizer=sgd", "logger=none").directory
+                        / "learning_rate_range.json").read_text())["suggestions"]  # fmt: skip
+    run = train_run("data=wine", "optimizer=sgd", f"optimizer.lr={found['valley']}", "logger=none",
+                    "callbacks=minimal", "trainer.max_epochs=30")  # fmt: skip
+    assert run.result["validation"]["val/accuracy"] > 0.9
+
+
+def test_a_loss_that_is_no_number_ends_it(train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    original, count = Learner.training_step, 0
+
+    def step(module: Learner, batch: Any, batch_idx: int) -> Any:
+        nonlocal count
+        count += 1
+        loss = original(module, batch, batch_idx)
+        return loss * torch.nan if count > 150 else loss
+
+    monkeypatch.setattr(Learner, "training_step", step)
+    run = train_run(*TEST, "logger=none", f"{OF}.high=1")
+    found = json.loads((run.directory / "learning_rate_range.json").read_text())
+    assert run.result["steps"] == 151
+    assert len(found["losses"]) == 150
+
+
+def test_where_nothing_can_be_suggested_it_says_what_to_change(train_run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"no learning rate from 1e-12 to 1e-11 made the loss fall; try another"):
+        train_run(*TEST, "logger=none", f"{OF}.low=1e-12", f"{OF}.high=1e-11", f"{OF}.n_steps=40")
+    (kept,) = tmp_path.rglob("learning_rate_range.json")
+    assert json.loads(kept.read_text())["suggestions"] == {}
+    with pytest.raises(RunFailed, match=r"the loss exploded after \d steps, at .*; try a smaller"):
+        train_run(*TEST, "logger=none", "optimizer=sgd", f"{OF}.low=1e20", f"{OF}.high=1e30")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([f"{OF}.low=0"], f"{OF}.low must be a positive number"),
+        ([f"{OF}.high=.inf"], f"{OF}.high must be a positive number"),
+        ([f"{OF}.low=1", f"{OF}.high=0.1"], f"{OF}.low must be below {OF}.high"),
+        ([f"{OF}.low=1", f"{OF}.high=1"], f"{OF}.low must be below {OF}.high"),
+        ([f"{OF}.n_steps=19"], f"{OF}.n_steps must be an integer from 20"),
+        ([f"{OF}.n_steps=1e9"], f"{OF}.n_steps must be an integer from 20"),
+        (["scheduler=cosine"], "however: scheduler=cosine; try: scheduler=none"),
+        (["trainer.accumulate_grad_batches=2"], "try: trainer.accumulate_grad_batches=1"),
+        (["trainer.devices=2", "trainer.accelerator=cpu"], "try: trainer.devices=1"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(make_config: Callable[..., DictConfig], words: list[str], says: str) -> None:
+    with pytest.raises(Refusal) as told:
+        check(make_config(*TEST, *words))
+    assert says in str(told.value)

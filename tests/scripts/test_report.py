@@ -1,0 +1,235 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from sweeps.report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
+
+Script = Callable[..., SimpleNamespace]
+Mistake = Callable[..., str]
+Process = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep; tests that write take a copy."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    write_sweep(folder / "lr_study", grid(3), space=GRID_SPACE)
+    return folder
+
+
+@pytest.fixture
+def sweep(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "lr_study", tmp_path / "lr_study")
+    return tmp_path / "lr_study"
+
+
+def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(sweep: Path, process: Process) -> None:
+    done = process("report", "lr_study", folder=sweep.parent)
+    output, errors = done.communicate(timeout=60)
+    assert (done.returncode, errors) == (0, "")
+    assert "\x1b" not in output
+    assert max(map(len, output.splitlines())) <= 80
+    assert "• optimizer=adam, lr=0.01 is best: val/loss" in output
+    assert output.endswith(
+        "report      lr_study/report.html\nleaderboard lr_study/leaderboard.csv\nfigures     lr_study/figures\n"
+    )
+    assert (sweep / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert len((sweep / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 9
+    drawn = {path.name for path in (sweep / "figures").iterdir()}
+    stems = {Path(name).stem for name in drawn}
+    assert {"effects", "by_optimizer.lr", "best_runs", "median_val_loss", "best_epoch"} <= stems
+    assert drawn == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    assert not list(sweep.rglob(".*.tmp"))
+
+
+def test_within_the_sweeps_own_folder_too(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sweep)
+    done = script("report", ".")
+    assert done.status == 0
+    assert done.output.startswith("lr_study  24 runs of 8 settings")
+    assert "report      report.html" in done.output
+
+
+def test_json_is_all_there_is_on_standard_output(sweep: Path, process: Process) -> None:
+    done = process("report", "--json", "lr_study", folder=sweep.parent)
+    output, errors = done.communicate(timeout=60)
+    assert (done.returncode, errors) == (0, "")
+    content = json.loads(output)
+    assert content["sweep"] == "lr_study"
+    assert len(content["leaderboard"]) == 8
+    assert content["leaderboard"][0]["optimizer"] == "adam"
+    assert (sweep / "report.html").exists()
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(sweep: Path, process: Process) -> None:
+    done = process("report", "lr_study", folder=sweep.parent)
+    assert done.stdout is not None
+    done.stdout.close()
+    assert done.stderr is not None
+    assert done.stderr.read() == ""
+    assert done.wait(timeout=60) == 0
+    assert (sweep / "report.html").exists()
+
+
+def test_the_jobs_are_left_as_they_are(sweep: Path, script: Script) -> None:
+    def content() -> dict[str, bytes]:
+        kept = [sweep / "sweep.json", *sweep.glob("*_job/*")]
+        return {str(path): path.read_bytes() for path in kept}
+
+    before = content()
+    assert script("report", str(sweep)).status == 0
+    assert content() == before
+
+
+def test_again_after_more_jobs_it_tells_of_them(tmp_path: Path, script: Script) -> None:
+    jobs = grid(2)
+    write_sweep(tmp_path / "s", [{**part, "state": "waiting"} if n > 5 else part for n, part in enumerate(jobs)])
+    assert "10 of 16 runs have not ended" in script("report", str(tmp_path / "s")).output
+    write_sweep(tmp_path / "s", jobs)
+    output = script("report", str(tmp_path / "s")).output
+    assert "have not ended" not in output
+    assert "16 runs of 8 settings" in output
+
+
+def test_while_a_job_is_running_it_is_told(sweep: Path, script: Script) -> None:
+    import fcntl
+
+    status = sweep / "0_job" / "status.json"
+    status.write_text(json.dumps({**json.loads(status.read_text()), "state": "running"}))
+    with (sweep / "0_job" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "1 running" in script("report", str(sweep)).output
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ([], "sweep must be given"),
+        (["{made}/lr_studi"], "there is no"),
+        (["{made}"], "has no sweep.json"),
+        (["{made}/lr_study/0_job"], "is one job"),
+        (["{made}/lr_study", "out=x"], "words on the command line must be"),
+        (["{made}/lr_study", "{made}/lr_study"], "words on the command line must be"),
+    ],
+)
+def test_mistakes_are_one_line(made: Path, mistake: Mistake, words: list[str], part: str) -> None:
+    assert part in mistake("report", *(word.format(made=made) for word in words))
+
+
+def test_the_nearest_sweep_is_named(made: Path, mistake: Mistake) -> None:
+    assert mistake("report", str(made / "lr_studi")).endswith(f"try: {made / 'lr_study'}")
+
+
+def test_a_damaged_sweep_is_one_line(sweep: Path, mistake: Mistake) -> None:
+    (sweep / "sweep.json").write_text('{"format": 1, ')
+    assert "sweep.json" in mistake("report", str(sweep))
+    assert not (sweep / "report.html").exists()
+
+
+def test_a_folder_in_the_way_of_a_file_is_one_line(sweep: Path, mistake: Mistake) -> None:
+    (sweep / "report.html").mkdir()
+    assert "must be writable" in mistake("report", str(sweep))
+
+
+def test_interrupted_it_leaves_no_half_of_a_file(tmp_path: Path, process: Process) -> None:
+    write_sweep(tmp_path / "s", search(60, epochs=5), space=MANY_SPACE)
+    running = process("report", "s", folder=tmp_path)
+    assert running.stdout is not None
+    while not (tmp_path / "s" / "figures").exists():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors.count("\n") == 1
+    assert not list((tmp_path / "s").rglob(".*.tmp"))
+    assert not (tmp_path / "s" / "report.html").exists()
+
+
+def test_help_tells_what_is_written(script: Script) -> None:
+    done = script("report", "--help")
+    assert done.status == 0
+    for word in ("report.html", "leaderboard.csv", "figures/", "--json"):
+        assert word in done.output
+
+
+def test_nothing_heavy_is_imported(sweep: Path, root: Path) -> None:
+    """A report starts in a second, not in four."""
+    code = (
+        "import sys; from pathlib import Path; from mlplab.sweeps.report.analysis import analyse; "
+        "from mlplab.sweeps.report.writing import write_report; "
+        "write_report(analyse(Path(sys.argv[1])), Path(sys.argv[2])); "
+        "print(sorted({'torch', 'lightning', 'sklearn', 'optuna', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(sweep), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"
+
+
+def test_of_a_real_sweep_everything_is_found(root: Path, tmp_path: Path, script: Script) -> None:
+    """What train.py leaves is what the report reads; and a command of the leaderboard gives the same result."""
+
+    def train(*words: str) -> None:
+        command = [sys.executable, str(root / "train.py"), *words, f"paths.logs={tmp_path}", "callbacks=minimal"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    train("-m", "sweep.name=real", "data=iris", "trainer.max_epochs=3", "optimizer.lr=0.01,0.1", "seed=0,1")
+    done = script("report", str(tmp_path / "sweeps" / "real"), "--json")
+    content = json.loads(done.output)
+    assert content["states"] == {"finished": 4}
+    best = content["leaderboard"][0]
+    assert best["finished"] == 2
+    assert best["test/accuracy mean"] is not None
+    assert best["seconds mean"] > 0
+    page = (tmp_path / "sweeps" / "real" / "report.html").read_text(encoding="utf-8")
+    assert "The best runs" in page
+    assert "data.name: iris (conf/: digits)" in page
+    words = best["command"].split()[2:]
+    assert "data=iris" in words
+    train(*words, "sweep.name=again")
+    results = [json.loads(path.read_text()) for path in (tmp_path / "sweeps" / "again").glob("*/result.json")]
+    assert sum(result["objective"] for result in results) / 2 == pytest.approx(best["val/loss mean"], rel=1e-12)
+
+
+MEASURED = """
+import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(used.ru_utime + used.ru_stime, most, file=sys.stderr)
+"""
+"""Runs a script, and tells its seconds of the processor and the most memory that it had, in KiB.
+
+Not by `ru_maxrss`, which counts what pytest had when it began the process.
+"""
+
+
+@pytest.mark.slow
+def test_two_thousand_runs_take_less_than_a_minute_and_a_gigabyte(tmp_path: Path, root: Path) -> None:
+    """Run with -s, it gives the figures of docs/reports.md."""
+    write_sweep(tmp_path / "many", search(2000, epochs=50), space=MANY_SPACE, sweeper="optuna")
+    script = [sys.executable, "-c", MEASURED, str(root / "scripts" / "report.py"), str(tmp_path / "many")]
+    began = time.monotonic()
+    done = subprocess.run(script, check=True, capture_output=True, text=True, timeout=300)
+    wall = time.monotonic() - began
+    seconds, kibibytes = map(float, done.stderr.split())
+    page = tmp_path / "many" / "report.html"
+    size = page.stat().st_size
+    told = f"{seconds:.1f} s of the processor ({wall:.1f} s by the clock), {kibibytes / 1024:.0f} MiB"
+    print(f"{told}, a page of {size / 1e6:.1f} MB")
+    assert seconds < 60
+    assert kibibytes < 1e9 / 1024
+    assert size < 10e6
+    text = page.read_text(encoding="utf-8")
+    assert "Show all 2,000" in text
+    assert text.count("<tr>") > 2000

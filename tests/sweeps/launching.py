@@ -1,0 +1,87 @@
+"""`python train.py …` for the tests beside this file, in processes forked from one that has imported everything.
+
+Each is a command of its own, with its command line, output and exit status; only the imports are spared.
+"""
+
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from killing import _context
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks=minimal", "trainer.log_every_n_steps=1"]
+AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal that a process gives itself after so many updates, of whichever jobs."""
+
+    number: int
+    updates: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said: its exit status (negative where a signal ended it), and its output."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def launch(words: Sequence[str], folder: Path, at: Signal | None = None) -> Done:
+    """Runs `python train.py -m …` with its logs in a folder, to its end."""
+    process = start(words, folder, at)
+    process.join()
+    out, error = ((folder / f"{process.pid}.{stream}").read_text() for stream in ("out", "err"))
+    return Done(process.exitcode, out, error)
+
+
+def start(words: Sequence[str], folder: Path, at: Signal | None = None) -> Any:
+    """The process of such a command."""
+    folder.mkdir(parents=True, exist_ok=True)
+    process = _context.Process(target=_run, args=(list(words), folder, at))
+    process.start()
+    return process
+
+
+def _run(words: list[str], folder: Path, at: Signal | None) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    for descriptor, stream in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{os.getpid()}.{stream}", os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
+    sys.stdin = open(os.devnull)  # noqa: SIM115
+    if at is not None:
+        _after_updates(at)
+    sys.argv = [str(ROOT / "train.py"), "-m", *words, f"paths.logs={folder}"]
+    status: Any = 3
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        status = ended.code
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)
+
+
+def _after_updates(at: Signal) -> None:
+    from mlplab.learner import Learner
+
+    original, left = Learner.optimizer_step, at.updates
+
+    def step(*arguments: Any, **options: Any) -> None:
+        nonlocal left
+        original(*arguments, **options)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), at.number)
+
+    Learner.optimizer_step = step  # type: ignore[method-assign]

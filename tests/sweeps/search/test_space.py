@@ -1,0 +1,128 @@
+"""What a search draws from."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mlplab.errors import Refusal
+from mlplab.sweeps.search.space import distribution, grid_of, space_of
+from mlplab.sweeps.words import Swept, parse, swept
+
+Read = Callable[..., list[Swept]]
+
+
+@pytest.fixture
+def read(root: Path) -> Iterator[Read]:
+    """Words of the command line as a search reads them."""
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        compose("config")
+        loader = GlobalHydra.instance().config_loader()
+        yield lambda *words: [swept(override) for override in parse(words, loader)]
+
+
+def test_the_syntax_of_hydra_becomes_the_distributions_of_optuna(read: Read) -> None:
+    words = {
+        "a=interval(0,1)": FloatDistribution(0.0, 1.0),
+        "a=tag(log,interval(1e-5,1e-1))": FloatDistribution(1e-5, 1e-1, log=True),
+        "a=int(interval(16,256))": IntDistribution(16, 256),
+        "a=tag(log,int(interval(16,256)))": IntDistribution(16, 256, log=True),
+        "a=range(1,9)": IntDistribution(1, 8),
+        "a=range(8,33,8)": IntDistribution(8, 32, step=8),
+        "a=range(0,1,0.25)": FloatDistribution(0.0, 0.75, step=0.25),
+        "a=x,y": CategoricalDistribution(["x", "y"]),
+        "a=1,true,null": CategoricalDistribution([1, True, None]),
+        "a=[16],[32,16]": CategoricalDistribution(["[16]", "[32,16]"]),
+    }  # fmt: skip
+    for word, expected in words.items():
+        (dimension,) = read(word)
+        assert distribution(dimension) == expected, word
+
+
+@pytest.mark.parametrize("word", ["a=[16],[32,16]", "a=range(0,1,0.1)", "a=0.1,0.01", "a='x y','z'", "a=true,1,null"])
+def test_what_is_drawn_is_typed_as_it_was_given(read: Read, word: str) -> None:
+    (dimension,) = read(word)
+    space = space_of([dimension], {})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        values, (text,) = space.propose(study.ask())
+        assert values["a"] in dimension.values
+        (again,) = read(text)
+        assert again.values == (values["a"],)
+
+
+OPTIMIZER = Swept("optimizer", "optimizer", ("sgd", "momentum", "adam"), ("sgd", "momentum", "adam"))
+MOMENTUM = Swept("momentum", "momentum", interval=(0.0, 0.9))
+NESTEROV = Swept("nesterov", "nesterov", (False, True), ("false", "true"))
+DAMPENING = Swept("dampening", "dampening", interval=(0.0, 0.5))
+
+
+def test_a_condition_of_a_condition_is_drawn_last_and_only_where_both_hold() -> None:
+    conditions = {"dampening": {"nesterov": [False]}, "nesterov": {"optimizer": ["momentum"]}}
+    space = space_of([DAMPENING, NESTEROV, OPTIMIZER], conditions)
+    assert space.names == ["optimizer", "nesterov", "dampening"]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(60):
+        values, words = space.propose(study.ask())
+        assert ("nesterov" in values) == (values["optimizer"] == "momentum")
+        assert ("dampening" in values) == (values.get("nesterov") is False)
+        assert [word.partition("=")[0] for word in words] == list(values)
+        seen.add(frozenset(values))
+    assert len(seen) == 3
+
+
+def test_every_value_and_every_end_is_tried_where_it_is_drawn() -> None:
+    space = space_of([OPTIMIZER, MOMENTUM, NESTEROV], {"momentum": {"optimizer": ["momentum"]}})
+    tried = space.to_check()
+    assert ["optimizer=momentum", "momentum=0.9", "nesterov=false"] in tried
+    assert all(("optimizer=momentum" in words) == any(w.startswith("momentum=") for w in words) for words in tried)
+    texts = {word for words in tried for word in words}
+    assert texts == {
+        "optimizer=sgd", "optimizer=momentum", "optimizer=adam", "momentum=0.0", "momentum=0.9",
+        "nesterov=false", "nesterov=true",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"momentun": {"optimizer": ["sgd"]}}, "try: when: momentum"),
+        ({"momentum": {"optimiser": ["sgd"]}}, "searched over as a choice"),
+        ({"momentum": {"optimizer": ["lion"]}}, "values that optimizer takes, sgd, momentum, adam"),
+        ({"nesterov": {"momentum": [0.5]}}, "searched over as a choice"),
+        ({"nesterov": {"optimizer": ["sgd"]}, "optimizer": {"nesterov": [True]}}, "must not go round in a circle"),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_refused(conditions: Any, message: str) -> None:
+    with pytest.raises(Refusal, match=message):
+        space_of([OPTIMIZER, MOMENTUM, NESTEROV], conditions)
+
+
+def test_a_grid_over_an_interval_is_refused() -> None:
+    with pytest.raises(Refusal, match="values that can be counted"):
+        grid_of(space_of([MOMENTUM], {}))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    low=st.floats(1e-12, 1e3, allow_nan=False),
+    factor=st.floats(1.001, 1e6),
+    is_log=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_what_is_drawn_lies_between_the_ends_and_reads_back_to_the_last_bit(
+    low: float, factor: float, is_log: bool, seed: int
+) -> None:
+    dimension = Swept("a", "a", interval=(low, low * factor), is_log=is_log)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    values, (word,) = space_of([dimension], {}).propose(study.ask())
+    assert low <= values["a"] <= low * factor
+    assert float(word.removeprefix("a=")) == values["a"]

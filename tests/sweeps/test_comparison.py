@@ -1,0 +1,156 @@
+"""Arms that are tuned alike and judged on other seeds, and the best of a sweep once more."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=fair"]
+COMPARE = [
+    "experiment=compare_optimizers", "hydra.sweeper.only=[sgd,adam]", "hydra.sweeper.trials=2",
+    "hydra.sweeper.seeds=[100,101]", *QUICK,
+]  # fmt: skip
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compared")
+
+
+@pytest.fixture(scope="module")
+def train(root: Path, logs: Path) -> Command:
+    def run(*words: str, script: str = "train.py") -> "subprocess.CompletedProcess[str]":
+        where = [] if script != "train.py" else [f"paths.logs={logs}"]
+        command = [sys.executable, str(root / script), *words, *where]
+        return subprocess.run(command, capture_output=True, text=True, cwd=logs, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def compared(train: Command, logs: Path) -> Path:
+    done = train(*COMPARE)
+    assert done.returncode == 0, done.stderr
+    return logs / "sweeps" / "fair"
+
+
+def jobs_of(sweep: Path) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = json.loads((sweep / "sweep.json").read_text())["jobs"]
+    return jobs
+
+
+def of(jobs: list[dict[str, Any]], arm: str, stage: str) -> list[dict[str, Any]]:
+    return [job for job in jobs if (job["arm"], job["stage"]) == (arm, stage)]
+
+
+def objective(sweep: Path, job: dict[str, Any]) -> float:
+    return float(json.loads((sweep / job["directory"] / "result.json").read_text())["objective"])
+
+
+def test_each_arm_has_the_same_budget_and_the_best_is_judged_beside_the_defaults(compared: Path) -> None:
+    jobs = jobs_of(compared)
+    assert len(jobs) == 2 * (2 + 2 + 2)
+    for arm in ("sgd", "adam"):
+        search = of(jobs, arm, "search")
+        assert [job["values"]["seed"] for job in search] == [0, 0]
+        best = min(search, key=lambda job: objective(compared, job))
+        reruns, defaults = of(jobs, arm, "rerun"), of(jobs, arm, "default")
+        assert [job["values"] for job in reruns] == [{**best["values"], "seed": seed} for seed in (100, 101)]
+        assert [job["values"] for job in defaults] == [{"optimizer": arm, "seed": seed} for seed in (100, 101)]
+        for job in [*search, *reruns, *defaults]:
+            config = (compared / job["directory"] / ".hydra" / "config.yaml").read_text()
+            assert f"seed: {job['values']['seed']}\n" in config
+            if "optimizer.lr" in job["values"]:
+                assert f"lr: {job['values']['optimizer.lr']}\n" in config
+
+
+def test_more_trials_and_another_arm_are_added_and_nothing_is_run_twice(train: Command, compared: Path) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in compared.glob("*/result.json")}
+    directories = [job["directory"] for job in jobs_of(compared)]
+    more = [word.replace("[sgd,adam]", "[sgd,adam,muon]").replace("trials=2", "trials=3") for word in COMPARE]
+    done = train(*more)
+    assert done.returncode == 0, done.stderr
+    jobs = jobs_of(compared)
+    assert [job["directory"] for job in jobs[: len(directories)]] == directories
+    assert {arm: len(of(jobs, arm, "search")) for arm in ("sgd", "adam", "muon")} == {"sgd": 3, "adam": 3, "muon": 3}
+    assert len(of(jobs, "muon", "default")) == 2
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+def test_an_arm_that_is_there_may_not_change(train: Command, compared: Path) -> None:
+    before = (compared / "sweep.json").read_bytes()
+    done = train(*COMPARE, "hydra.sweeper.arms.sgd={optimizer:sgd,optimizer.lr:'tag(log,interval(1e-3,1))'}")
+    assert done.returncode == 2
+    assert "arms.sgd.space.optimizer.lr.high=1.0 instead of 3.0" in done.stderr
+    assert (compared / "sweep.json").read_bytes() == before
+
+
+def test_the_best_of_each_arm_is_run_on_the_same_new_seeds(train: Command, compared: Path) -> None:
+    for _ in range(2):
+        done = train(str(compared), "seeds=4", script="scripts/rerun_best.py")
+        assert done.returncode == 0, done.stderr
+    jobs = jobs_of(compared)
+    assert "0 to do" in done.stdout
+    for arm in ("sgd", "adam"):
+        search = of(jobs, arm, "search")
+        best = min(search, key=lambda job: objective(compared, job))["values"]["optimizer.lr"]
+        seeds = [job["values"]["seed"] for job in of(jobs, arm, "rerun") if job["values"]["optimizer.lr"] == best]
+        assert sorted(seeds) == [100, 101, 102, 103]
+
+
+def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs: Path) -> None:
+    words = [word for word in QUICK if not word.startswith("sweep.name")]
+    grid = train("-m", "sweep.name=grid", "optimizer=sgd", "optimizer.lr=0.3,1e-4", "seed=3,4", *words)
+    assert grid.returncode == 0, grid.stderr
+    done = train("sweeps/grid", "seeds=2", script="scripts/rerun_best.py")
+    assert done.returncode == 0, done.stderr
+    reruns = [job for job in jobs_of(logs / "sweeps" / "grid") if job["stage"] == "rerun"]
+    assert [(job["values"]["optimizer.lr"], job["values"]["seed"]) for job in reruns] == [(0.3, 5), (0.3, 6)]
+
+
+def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:
+    (job, *_) = of(jobs_of(compared), "adam", "rerun")
+    done = train("-m", *COMPARE[:1], *QUICK[:-1], *job["overrides"], "hydra/sweeper=grid", "sweep.name=again")
+    assert done.returncode == 0, done.stderr
+    (again,) = (logs / "sweeps" / "again").glob("*/result.json")
+    assert json.loads(again.read_text())["objective"] == objective(compared, job)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no/such"], "sweep must be the directory of one"),
+        (["sweeps/grid", "seeds=0"], "seeds must be a positive integer"),
+        ([], "sweep must be given"),
+    ],
+)
+def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], message: str) -> None:
+    done = train(*words, script="scripts/rerun_best.py")
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.lr=0.1"], "optimizer.lr is given, and is part of the arm sgd"),
+        (["hydra.sweeper.only=[sgdd]"], r"try: hydra.sweeper.only=[sgd]"),
+        (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
+        (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
+        (["hydra.sweeper.arms=null"], "a comparison must have arms"),
+        (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_before_anything_is_run(
+    train: Command, logs: Path, words: list[str], message: str
+) -> None:
+    done = train(*COMPARE, "sweep.name=refused", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (logs / "sweeps" / "refused").exists()

@@ -1,0 +1,179 @@
+"""A job in whichever process: what it takes up, what it clears away, and that it does not outlive its launcher."""
+
+import json
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.errors import Refusal, RunStopped
+from mlplab.runs.signals import HANDLED
+from mlplab.sweeps.job import STOPPING, JobOfSweep, begun_before, objective_of_finished
+
+CONFIG = OmegaConf.create({"seed": 0, "optimizer": {"lr": "${seed}"}, "paths": {"run": "here"}})
+
+
+def begun(directory: Path, **also: str) -> Path:
+    """A job's directory as a run leaves it."""
+    (directory / ".hydra").mkdir(parents=True)
+    OmegaConf.save(CONFIG, directory / ".hydra" / "config.yaml")
+    for name, text in {"status.json": '{"state": "stopped"}', "manifest.json": "{}", **also}.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+def test_a_job_that_was_begun_goes_on(tmp_path: Path) -> None:
+    assert begun_before(begun(tmp_path / "job"), CONFIG)
+    elsewhere = OmegaConf.merge(CONFIG, {"paths": {"run": "there"}})
+    assert isinstance(elsewhere, DictConfig)
+    assert begun_before(tmp_path / "job", elsewhere)
+
+
+def test_nothing_there_begins(tmp_path: Path) -> None:
+    assert not begun_before(tmp_path / "job", CONFIG)
+
+
+def test_another_configuration_is_refused(tmp_path: Path) -> None:
+    other = OmegaConf.merge(CONFIG, {"seed": 1})
+    assert isinstance(other, DictConfig)
+    with pytest.raises(Refusal, match="job: seed=1 instead of 0"):
+        begun_before(begun(tmp_path / "job"), other)
+
+
+def test_what_a_refused_job_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    for folder in (".hydra", "checkpoints", "figures"):
+        (job / folder).mkdir(parents=True)
+    for name in ("status.json", ".lock", "train.log", ".status.json.0a.tmp", ".hydra/config.yaml", "notes.txt"):
+        (job / name).write_text("")
+    assert not begun_before(job, CONFIG)
+    assert [str(path.relative_to(job)) for path in job.rglob("*")] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.jsonl", "checkpoints/last.ckpt", "tensorboard/events"])
+@pytest.mark.parametrize("lost", ["manifest.json", ".hydra/config.yaml"])
+def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name: str, lost: str) -> None:
+    job = begun(tmp_path / "job")
+    (job / name).parent.mkdir(exist_ok=True)
+    (job / name).write_text("")
+    (job / lost).unlink()
+    before = sorted(job.rglob("*"))
+    with pytest.raises(Refusal, match=r"must have its manifest\.json and .*to let it begin again"):
+        begun_before(job, CONFIG)
+    assert sorted(job.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "objective"),
+    [
+        ({"state": "finished"}, {"objective": 0.5}, 0.5),
+        ({"state": "finished", "pruned": True}, {"objective": 0.5}, 0.5),
+        ({"state": "finished"}, {"objective": None}, math.nan),
+        ({"state": "finished"}, None, math.nan),
+        ({"state": "stopped"}, {"objective": 0.5}, None),
+        ({"state": "failed", "infeasible": True}, {"objective": 0.5}, None),
+        ({"state": "running"}, None, None),
+    ],
+)
+def test_only_what_has_finished_is_not_run_again(
+    tmp_path: Path, status: dict[str, Any], result: dict[str, Any] | None, objective: float | None
+) -> None:
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    if result is not None:
+        (tmp_path / "result.json").write_text(json.dumps(result))
+    assert objective_of_finished(tmp_path) == pytest.approx(objective, nan_ok=True)
+
+
+def speak(config: DictConfig) -> Any:
+    print("to be seen nowhere")
+    return config.seed
+
+
+def test_a_job_says_nothing_and_none_begins_while_the_sweep_stops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobOfSweep(speak, tmp_path, tmp_path)
+    assert job(CONFIG) == 0
+    assert capsys.readouterr().out == ""
+    (tmp_path / STOPPING).touch()
+    with pytest.raises(RunStopped):
+        job(CONFIG)
+
+
+def test_within_the_process_it_was_made_in_it_changes_no_signal(tmp_path: Path) -> None:
+    handlers = [signal.getsignal(number) for number in HANDLED]
+    pickle.loads(pickle.dumps(JobOfSweep(speak, tmp_path, tmp_path)))
+    assert [signal.getsignal(number) for number in HANDLED] == handlers
+
+
+def slowly(config: DictConfig) -> None:
+    """A run in small: it answers SIGTERM by saving, and writes who it is."""
+    folder = Path(config.folder)
+
+    def save(number: int, frame: object) -> None:
+        (folder / "saved").touch()
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, save)
+    (folder / "begun").touch()
+    while True:
+        time.sleep(0.05)
+
+
+def worker(job: bytes, folder: Path, *, idle: bool) -> None:
+    """What a launcher's process does: it unpickles the job and calls it."""
+    loaded = pickle.loads(job)
+    (folder / "argv").write_text(" ".join(sys.argv))
+    if idle:
+        (folder / "begun").touch()
+        time.sleep(60)
+    loaded(OmegaConf.create({"folder": str(folder)}))
+
+
+def launcher(job: bytes, folder: Path, *, idle: bool) -> None:
+    process = multiprocessing.get_context("fork").Process(target=worker, args=(job, folder), kwargs={"idle": idle})
+    process.start()
+    (folder / "worker").write_text(str(process.pid))
+    process.join()
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["with a job", "idle"])
+def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, idle: bool) -> None:
+    job = pickle.dumps(JobOfSweep(slowly, tmp_path, tmp_path))
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=launcher, args=(job, tmp_path), kwargs={"idle": idle})
+    process.start()
+    _until(lambda: (tmp_path / "begun").exists())
+    assert (tmp_path / "argv").read_text() == "train.py"  # as the command was typed, for the manifest
+    worker = int((tmp_path / "worker").read_text())
+    process.kill()
+    process.join()
+    _until(lambda: not _is_alive(worker))
+    assert (tmp_path / "saved").exists() != idle
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return not Path("/proc/self").exists()
+
+
+def _until(holds: Any) -> None:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)

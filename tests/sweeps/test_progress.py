@@ -1,0 +1,127 @@
+"""What a sweep shows: a line for each job that ends, or a table that fits the terminal."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mlplab.runs.lock import Lock
+from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.progress import SHOWN, Progress, duration
+
+LONG = "a_name_that_is_much_too_long_for_a_table_of_eighty_columns_and_goes_on_and_on"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def entries(n: int, name: str = "seed") -> list[Entry]:
+    return [Entry(number, f"{number}_{name}", {"seed": number}, [f"seed={number}"]) for number in range(n)]
+
+
+def write(directory: Path, status: dict[str, Any], objective: float | None = None) -> None:
+    directory.mkdir(exist_ok=True)
+    if objective is not None:
+        (directory / "result.json").write_text(json.dumps({"objective": objective, "epochs": 7}))
+    (directory / "status.json").write_text(json.dumps(status))
+
+
+def finish(directory: Path, objective: float) -> None:
+    write(directory, {"state": "finished", "seconds": {"fit": 1.25, "test": 0.25}}, objective)
+
+
+def test_when_piped_each_job_that_ends_is_a_plain_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = entries(4)
+    finish(tmp_path / jobs[0].directory, 0.1)  # by an earlier launch
+    with Progress(tmp_path, jobs, jobs[1:], monitor="val/loss", mode="min"):
+        finish(tmp_path / jobs[2].directory, 0.25)
+        write(tmp_path / jobs[1].directory, {"state": "failed", "infeasible": True, "reason": "diverged; try less\n"})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert {line.partition("] ")[2].partition(";")[0] for line in lines} == {
+        "infeasible 1_seed  diverged", "finished   2_seed  val/loss 0.25, 1.5 s",
+    }  # fmt: skip
+    assert re.fullmatch(r"\[2/3\] .*; about \d+ s left", lines[1])
+
+
+def test_a_job_that_ended_in_an_earlier_launch_is_told_when_it_ends_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job,) = entries(1)
+    write(tmp_path / job.directory, {"state": "failed", "reason": "memory"})
+    with Progress(tmp_path, [job], [job], monitor="val/loss", mode="min") as progress:
+        progress._look()
+        assert capsys.readouterr().out == ""
+        finish(tmp_path / job.directory, 0.5)
+    assert capsys.readouterr().out == "[1/1] finished   0_seed  val/loss 0.5, 1.5 s\n"
+
+
+def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = Entry(0, "0_\x1b[2Jx", {}, [])
+    with Progress(tmp_path, [job], [job], monitor="val/loss", mode="min"):
+        finish(tmp_path / job.directory, 0.5)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_table_fits_and_shows_what_runs_and_what_ended_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    jobs = entries(20, LONG)
+    progress = Progress(tmp_path, jobs, jobs, monitor="val/loss", mode="max")
+    locks = []
+    with progress:
+        for job in jobs[:12]:
+            finish(tmp_path / job.directory, job.number / 10)
+        write(tmp_path / jobs[12].directory, {"state": "failed", "reason": "memory"})
+        for job in jobs[13:15]:
+            write(tmp_path / job.directory, {"state": "running", "epoch": 3})
+            locks.append(Lock(tmp_path / job.directory / ".lock"))
+            locks[-1].acquire()
+        progress._look()
+        console = Console(width=80, file=io.StringIO())
+        console.print(progress._table())
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        for lock in locks:
+            lock.release()
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert ": 12 done, 2 running, 1 failed, 5 to do; about " in lines[0]
+    rows = [line for line in lines if line.startswith("│")]
+    assert len(rows) == SHOWN
+    assert [row.split("│")[2].strip() for row in rows] == ["finished"] * 5 + ["failed"] + ["running"] * 2
+    assert rows[0].split("│")[3].strip() == "7"
+    assert "best so far: 1.1 of 11_" in " ".join(text.split())
+
+
+def test_the_cursor_comes_back_even_when_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    jobs = entries(1)
+    progress = Progress(tmp_path, jobs, jobs, monitor="val/loss", mode="min")
+    progress.__enter__()
+    assert "\x1b[?25l" in out.getvalue()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "_look", interrupted)
+    progress._stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        progress.__exit__(None, None, None)
+    assert "\x1b[?25h" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (5339, "89 min"), (5400, "1 h 30 min"), (86_400, "24 h 0 min")],
+)
+def test_durations(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
