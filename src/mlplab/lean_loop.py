@@ -65,13 +65,18 @@ class LeanEpochLoop(ResumableEpochLoop):
         self._module = module = trainer.lightning_module
         self._is_lean = self._can_be_lean(data_fetcher)
         self._on_cpu = trainer.strategy.root_device.type == "cpu"
-        TAPE.allow(*([module] if self._is_lean and self._on_cpu and not torch.is_anomaly_enabled() else []))
+        may_record = self._is_lean and self._on_cpu and not torch.is_anomaly_enabled()
+        parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
+        TAPE.allow(*(part for part in parts if isinstance(part, torch.nn.Module)))
         if self._is_lean:
             self._callback_hooks = {name: _overriding(trainer.callbacks, name, Callback) for name in HOOKS}
             self._module_hooks = {name: _overriding([module], name, pl.LightningModule) for name in HOOKS}
             self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
             self._validates = self._should_check_val_epoch()
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+            if self._on_cpu:
+                for metric in (*self._results.values(), *self.val_loop._results.values()):
+                    vars(metric)["to"] = _Still(metric)
 
     def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
         trainer, module = self.trainer, self._module
@@ -251,6 +256,16 @@ def _overriding(owners: list[Any], name: str, base: type) -> list[Callable[..., 
 def _set_hook_name(module: pl.LightningModule, name: str | None) -> None:
     """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
     object.__setattr__(module, "_current_fx_name", name)
+
+
+class _Still:
+    """Stands in for `to` of a logged value: `log` moves it each time to where it is, slower than it does all else."""
+
+    def __init__(self, metric: Any) -> None:
+        self.metric = metric
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.metric
 
 
 @functools.cache
