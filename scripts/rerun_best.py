@@ -4,6 +4,7 @@
 
     sweep=DIRECTORY    of the sweep; its name may be left out
     seeds=10           on how many new seeds
+    trust=true         if the sweep's command names code or folders of configurations: they are executed
 
 What stands out among many runs stands out by luck too; on new seeds only what is real is left. Of a comparison the
 best of each arm is run. The jobs join the sweep, and its report shows them apart. The sweep's own command is given
@@ -14,6 +15,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 WORDS = {
     "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
     "seeds": Word("count", 10, example="10"),
+    "trust": Word("switch", False),
 }
 
 
@@ -38,9 +41,24 @@ def main(settings: dict[str, Any]) -> int:
     asked = ledger.asked
     words = [word for word in _words(directory, asked.get("commands")) if not word.startswith("sweep.rerun=")]
     command = [sys.executable, str(TRAIN), *words, f"hydra.sweep.dir={directory}", f"sweep.rerun={settings['seeds']}"]
+    if not settings["trust"]:
+        _require_no_code(words, directory)
     folder = Path(asked.get("folder") or ".")
     done = subprocess.run(command, cwd=folder if folder.is_dir() else None, env=dict(os.environ), check=False)
     return done.returncode
+
+
+def _require_no_code(words: Sequence[str], directory: Path) -> None:
+    """Refuses, of a sweep that may have come from elsewhere, what would be executed."""
+    for word in words:
+        name = word.partition("=")[0].lstrip("+~")
+        is_flag = word.startswith("-") and word not in ("-m", "--multirun")
+        names_code = "_target_" in word or name == "trust" or name.startswith(("hydra.searchpath", "hydra.callbacks"))
+        if is_flag or names_code:
+            raise Refusal(
+                "a sweep's command must not name code, unless whoever ran it is trusted",
+                f"{word} in {directory.name}/sweep.json", "trust=true, which executes it",
+            )  # fmt: skip
 
 
 def _words(directory: Path, commands: Any) -> list[str]:

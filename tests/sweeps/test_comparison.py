@@ -136,7 +136,8 @@ def test_the_best_is_the_mean_over_splits_and_is_run_on_others(train: Command, l
 @pytest.mark.parametrize(
     ("name", "value"),
     [("commands", None), ("commands", []), ("commands", ["python train.py -m 'abc"]), ("commands", ["python"]),
-     ("folder", 3), ("search", 3)],
+     ("folder", 3), ("search", 3), ("commands", ["python train.py -m +callbacks.own._target_=os.system"]),
+     ("commands", ["python train.py -m --config-dir=elsewhere seed=1"])],
 )  # fmt: skip
 def test_a_damaged_file_is_told_in_one_line(
     train: Command, compared: Path, tmp_path: Path, name: str, value: object
