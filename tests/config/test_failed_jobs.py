@@ -59,7 +59,11 @@ def run(root: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
             ["~model", "+model={_target_: own_code.Broken}"],
             "ZeroDivisionError: planted in two lines (own_code.py, line 13)",
         ),
-        (["+callbacks.mine={_target_: own_code.Watcher}"], "KeyError: 'planted' (own_code.py, line 26)"),
+        pytest.param(
+            ["+callbacks.mine={_target_: own_code.Watcher}"],
+            "KeyError: 'planted' (own_code.py, line 26)",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["in a model", "in a callback"],
 )

@@ -49,7 +49,7 @@ def straight(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("number", "status", "says"),
     [
-        pytest.param(signal.SIGTERM, 143, "stopped", id="SIGTERM"),
+        pytest.param(signal.SIGTERM, 143, "stopped", id="SIGTERM", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, "stopped", id="Ctrl-C", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 129, "stopped", id="closed terminal", marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, -9, "running", id="SIGKILL"),

