@@ -34,8 +34,8 @@ def test_search_and_rerun_are_never_pooled(tmp_path: Path) -> None:
     jobs = [job(n, {**values, "seed": n}, 0.1, stage="search") for n in range(2)]
     jobs += [job(n, {**values, "seed": n}, 0.5, stage="rerun") for n in range(2, 5)]
     found = settings(tmp_path, jobs)
-    assert [(s.stage, len(s.runs), s.rank) for s in found] == [("rerun", 3, 1), ("search", 2, 1)]
-    assert [s.validation.mean for s in found] == pytest.approx([0.5, 0.1])
+    assert [(s.stage, len(s.runs), s.rank) for s in found] == [("search", 2, 1), ("rerun", 3, 1)]
+    assert [s.validation.mean for s in found] == pytest.approx([0.1, 0.5])
     assert contenders(found) == found[:1]
 
 
@@ -96,3 +96,16 @@ def test_a_grid_is_ranked_over_its_seeds(tmp_path: Path) -> None:
     found = settings(tmp_path, grid())
     assert found[0].values == {"optimizer": "adam", "optimizer.lr": 0.01}
     assert found[-1].values == {"optimizer": "sgd", "optimizer.lr": 1.0}
+
+
+def test_one_seed_finished_twice_counts_once(tmp_path: Path) -> None:
+    jobs = [job(n, {"lr": 0.1, "seed": n % 2}, 0.1 * (n + 1)) for n in range(3)]
+    (found,) = settings(tmp_path, jobs)
+    assert [run.entry.number for run in found.runs] == [0, 1]
+    assert found.validation.values == (0.1, 0.2)
+
+
+def test_a_failure_beside_a_run_that_finished_is_still_told(tmp_path: Path) -> None:
+    jobs = [job(0, {"lr": 1, "seed": 0}, state="failed"), job(1, {"lr": 1, "seed": 0}, 0.2)]
+    (found,) = settings(tmp_path, jobs)
+    assert (found.n_failed, found.validation.values) == (1, (0.2,))

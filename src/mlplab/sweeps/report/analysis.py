@@ -8,6 +8,7 @@ import numpy as np
 
 from mlplab.sweeps.report.cautions import cautions
 from mlplab.sweeps.report.comparison import Arm, arms_of
+from mlplab.sweeps.report.comparison_findings import of_arms
 from mlplab.sweeps.report.effects import Effects, effects_of
 from mlplab.sweeps.report.findings import Finding, results
 from mlplab.sweeps.report.gathering import gather
@@ -65,8 +66,9 @@ def analyse(directory: Path) -> Analysis:
     means = np.array([np.nan if s.validation.mean is None else s.validation.mean for s in searched], dtype=np.float64)
     scale = scale_of(means, sweep.objective.sign)
     arms = arms_of(sweep, settings)
-    tests = tests_between(settings)
-    findings = [*results(sweep, settings, arms, tests), *cautions(sweep, settings, axes)]
+    # By one of several objectives none is the best, that others could be tested against.
+    tests = tests_between(settings) if len(sweep.objectives) == 1 else []
+    findings = [*results(sweep, settings, tests), *of_arms(sweep, arms), *cautions(sweep, settings, axes)]
     effects = _effects(searched, axes, scale)
     return Analysis(sweep, settings, short_names(list(axes)), axes, scale, effects, arms, tests, findings)
 

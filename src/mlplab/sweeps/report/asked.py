@@ -7,11 +7,12 @@ from typing import Any
 from mlplab.config.differing import ABSENT, changes
 from mlplab.config.rules import shown
 from mlplab.errors import counted
+from mlplab.sweeps.ledger import SEEDS
 from mlplab.sweeps.progress import duration
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.commands import OF_THE_SWEEP, portable, portable_command
 from mlplab.sweeps.report.runs import Gathered, as_mapping, as_number, same
-from mlplab.sweeps.report.settings import SEEDS, value_text
+from mlplab.sweeps.report.settings import value_text
 from mlplab.sweeps.report.wording import goal, number
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
@@ -148,7 +149,7 @@ def headline(analysis: Analysis) -> Sequence[str]:
     sweep = analysis.sweep
     swept = [name for name in sweep.space if name not in SEEDS] or list(analysis.axes)
     datasets = same(as_mapping(run.manifest.get("data")).get("name") for run in sweep.runs if run.manifest)
-    told = [f"{counted(len(sweep.runs), 'run')} of {counted(len(analysis.settings), 'setting')}"]
+    told = [f"{counted(len(sweep.runs), 'run')} of {counted(len(analysis.searched or analysis.settings), 'setting')}"]
     told += [f"arms {', '.join(arm.name for arm in analysis.arms)}"] if analysis.arms else []
     told += [f"over {', '.join(swept)}"] if swept else []
     told += [str(name) for name in datasets[:3] if name]

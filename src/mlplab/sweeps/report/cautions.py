@@ -70,6 +70,7 @@ def _edge(sweep: Gathered, best: Setting, settings: Sequence[Setting], axis: Axi
     near = list(per_bucket.items())[-3:] if at_top else list(per_bucket.items())[:3]
     name = printable(axis.name)
     of_arm = f" of {printable(best.arm)}" if best.arm is not None else ""
+    of_arm += f" for {printable(sweep.objective.metric)}" if len(sweep.objectives) > 1 else ""
     end, beyond = ("top", "larger") if at_top else ("bottom", "smaller")
     further = axis.number(high) * 10 if at_top else axis.number(low) / 10
     as_far_as = f", {'up' if at_top else 'down'} to {number(further)}" if axis.is_log else ""

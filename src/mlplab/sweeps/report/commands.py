@@ -4,7 +4,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from mlplab.sweeps.report.settings import SEEDS, Setting
+from mlplab.sweeps.ledger import SEEDS
+from mlplab.sweeps.report.settings import Setting
 
 ELSEWHERE = "PATH/TO/"
 """Stands for a folder of the machine that a sweep was run on."""

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlplab.errors import counted, printable
-from mlplab.sweeps.report.comparison import Arm, Side
+from mlplab.sweeps.ledger import key_of
 from mlplab.sweeps.report.pareto import front_of
 from mlplab.sweeps.report.runs import Gathered
-from mlplab.sweeps.report.settings import Setting, contenders, label, names_of, short_names
+from mlplab.sweeps.report.settings import Setting, contenders, label, names_of, of_stage, short_names
 from mlplab.sweeps.report.testing import Tested
-from mlplab.sweeps.report.wording import goal, listed, number, p_text, share, spread_text
+from mlplab.sweeps.report.wording import listed, number, p_text, share, spread_text
 
 LEVEL = 0.05
 """Below which a corrected p counts."""
@@ -34,14 +36,12 @@ class Finding:
     evidence: str = ""
 
 
-def results(
-    sweep: Gathered, settings: Sequence[Setting], arms: Sequence[Arm], tests: Sequence[Tested]
-) -> list[Finding]:
+def results(sweep: Gathered, settings: Sequence[Setting], tests: Sequence[Tested]) -> list[Finding]:
     """What came out best, and how sure that is."""
     names = short_names(names_of(settings))
-    found = [_unfinished(sweep), _winner(sweep, settings, names)]
-    found += [_pareto(sweep, settings, names), _noise(sweep, settings, names), _tests(tests, names)]
-    found += [_target(sweep, arms), *(_tuning(arm) for arm in arms)]
+    first = _winner if len(sweep.objectives) == 1 else _pareto
+    found = [_unfinished(sweep), first(sweep, settings, names), *_reruns(settings, names)]
+    found += [_noise(sweep, settings, names), _tests(tests, names)]
     return [finding for finding in found if finding is not None]
 
 
@@ -68,25 +68,25 @@ def _winner(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, st
         return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
     n = len(best.validation.values)
     over = f" over {counted(n, 'seed')}" if n > 1 else ""
+    reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
+    failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
+    if len(ranked) == 1:
+        values = best.validation.values
+        ends = f"Its runs came to {number(min(values))} to {number(max(values))}. " if n > 1 else ""
+        told = f"{ends}There is no other setting to compare it with."
+        return Finding("best", "result", f"{label(best, names)} reaches {reached}{failed}", told)
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
     runner_up = next((s for s in ranked[1:] if s.validation.mean is not None), None)
     evidence = f"{which} mean of {counted(len(ranked), 'setting')}; validation alone decides"
     if runner_up is not None:
         evidence += f". Next: {label(runner_up, names)} with {spread_text(runner_up.validation)}"
-    sentence = (
-        f"{label(best, names)} is best: {printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
-    )
-    if best.n_failed:
-        sentence += f" {share(best.n_failed, len(best.runs))} of its runs failed."
-    return Finding("best", "result", sentence, f"{evidence}.")
+    return Finding("best", "result", f"{label(best, names)} is best: {reached}{failed}", f"{evidence}.")
 
 
 def _pareto(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
-    if len(sweep.objectives) < 2:
-        return None
     front = front_of(contenders(settings), sweep.objectives)
     if not front:
-        return None
+        return Finding("nothing", "caution", "No run has a value of every objective yet.") if sweep.runs else None
     told = [
         f"{label(setting, names)}: "
         + ", ".join(f"{printable(o.metric)} {number(setting.spread(o.metric).mean)}" for o in sweep.objectives)
@@ -99,23 +99,53 @@ def _pareto(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, st
     return Finding("pareto", "result", sentence, f"{listed(told)}.")
 
 
+def _reruns(settings: Sequence[Setting], names: Mapping[str, str]) -> list[Finding]:
+    """How settings that ran once more did on new seeds, against those that chose them; of arms there is a table."""
+    ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
+    found = []
+    for rerun in of_stage(settings, "rerun"):
+        before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
+        if rerun.arm is None and before is not None and (rerun.validation.mean is not None or rerun.n_failed):
+            found.append(_rerun(rerun, before, ranked, names))
+    return found
+
+
+def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], names: Mapping[str, str]) -> Finding:
+    # A sweep that went on since can have another best.
+    name = "the best" if before is ranked[0] else f"{label(before, names)}, no longer the best,"
+    failed = f" {share(rerun.n_failed, len(rerun.runs))} of its new runs failed." if rerun.n_failed else ""
+    mean, n = rerun.validation.mean, len(rerun.validation.values)
+    if mean is None:
+        return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
+    chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
+    metric = printable(rerun.objective.metric)
+    sentence = f"On {counted(n, 'new seed')} {name} comes to {metric} {spread_text(rerun.validation)}, "
+    sentence += f"after {spread_text(before.validation)} on {chosen_on}."
+    second = next((setting for setting in ranked if setting is not before), None)
+    is_worse = second is not None and rerun.objective.sign * (mean - (second.validation.mean or 0.0)) > 0
+    if second is not None and is_worse:
+        which = "the second" if before is ranked[0] else "the best now"
+        sentence += f" That is worse than {which}, {label(second, names)}, with {spread_text(second.validation)}."
+    evidence = "The seeds that chose it flatter it; what it comes to on new ones can be expected of it."
+    return Finding("rerun", "caution" if is_worse or failed else "result", sentence + failed, evidence)
+
+
 def _noise(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
     """Whether the best is apart from the next by more than seeds are from each other."""
+    several = len(sweep.objectives) > 1
     ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
-    best, second = ranked[0], ranked[1]
-    if best.validation.deviation is None or second.validation.deviation is None:
-        return Finding(
-            "noise", "caution",
-            "How much the result depends on the seed is not known: the best settings ran on one seed each.",
-            "A small difference between settings may be chance. Sweep over seed=range(0,5) too, or run the best once "
-            f"more: python scripts/rerun_best.py {shlex.quote(f'logs/sweeps/{printable(sweep.name)}')} seeds=10.",
-        )  # fmt: skip
+    compared = front_of(ranked, sweep.objectives) if several else ranked[:2]
+    rerun = next((s.validation.deviation for s in of_stage(settings, "rerun") if s.arm is None), None)
+    known = [rerun if s.validation.deviation is None else s.validation.deviation for s in compared]
+    deviations = [deviation for deviation in known if deviation is not None]
+    if len(deviations) < len(known):
+        return _unknown_noise(sweep)
     means = [setting.validation.mean or 0.0 for setting in ranked]
-    noise = ((best.validation.deviation**2 + second.validation.deviation**2) / 2) ** 0.5
+    noise = float(np.sqrt(np.mean(np.square(deviations)))) if deviations else 0.0
     difference = abs(means[1] - means[0])
-    if difference >= noise:
+    if several or difference >= noise:
         return None
     close = [s for s, mean in zip(ranked, means, strict=True) if abs(mean - means[0]) < noise]
     return Finding(
@@ -123,6 +153,18 @@ def _noise(sweep: Gathered, settings: Sequence[Setting], names: Mapping[str, str
         f"The first {counted(len(close), 'setting')} differ less from the best than their seeds do from each other.",
         f"First and second differ by {number(difference)}; the standard deviation over seeds is {number(noise)}. "
         f"The simplest of them is as good a choice: {listed([label(s, names) for s in close])}.",
+    )  # fmt: skip
+
+
+def _unknown_noise(sweep: Gathered) -> Finding:
+    remedy = "Sweep over seed=range(0,5) too"
+    if len(sweep.objectives) == 1:  # of several there is no best to run once more
+        directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
+        remedy += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
+    return Finding(
+        "noise", "caution",
+        "How much the result depends on the seed is not known: the best settings ran on one seed each.",
+        f"A small difference between settings may be chance. {remedy}.",
     )  # fmt: skip
 
 
@@ -155,49 +197,3 @@ def _differences(n_sure: int, n: int) -> str:
     if n == 1:
         return "the difference is" if n_sure else "the difference is not"
     return f"{n_sure or 'none'} of {n} differences {'is' if n_sure == 1 or not n_sure else 'are'}"
-
-
-def _target(sweep: Gathered, arms: Sequence[Arm]) -> Finding | None:
-    if not arms:
-        return None
-    if sweep.target is None:
-        return Finding(
-            "target", "caution", "No target was given, so the arms are compared by what they come to, not by how fast.",
-            "sweep.target={metric: val/accuracy, value: 0.95, mode: max} tells the time to it.",
-        )  # fmt: skip
-    timed = [(arm, arm.tuned.reaching) for arm in arms if arm.tuned is not None and arm.tuned.reaching is not None]
-    if not timed:
-        return None
-    timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
-    arm, fastest = timed[0]
-    told = [
-        f"{printable(a.name)}: {number(r.median['seconds'])} s, {number(r.median['epochs'])} epochs, "
-        f"{share(r.hits, r.n)} runs"
-        for a, r in timed
-    ]
-    if fastest.hits == 0:
-        return Finding("target", "caution", f"No tuned arm reached {goal(sweep.target)}.", f"{listed(told, 8)}.")
-    sentence = f"{printable(arm.name)} reaches {goal(sweep.target)} soonest."
-    return Finding("target", "result", sentence, f"Medians, a miss counting as infinite: {listed(told, 8)}.")
-
-
-def _tuning(arm: Arm) -> Finding | None:
-    """What tuning has brought an arm."""
-    if arm.tuned is None or arm.default is None:
-        return None
-    tuned, default = _mean(arm.tuned), _mean(arm.default)
-    if tuned is None:
-        return None
-    sign = arm.tuned.setting.objective.sign
-    before, after = (spread_text(side.setting.validation) for side in (arm.default, arm.tuned))
-    told = f"Default {before}, tuned {after} on the same seeds; {counted(arm.n_trials, 'trial')}."
-    name = printable(arm.name)
-    if default is None:
-        return Finding("tuning", "result", f"{name} needs its tuning: with its defaults no run has a value.", told)
-    if sign * (default - tuned) <= 0:
-        return Finding("tuning", "caution", f"Tuning has not bettered {name}.", told)
-    return Finding("tuning", "result", f"Tuning betters {name} by {number(abs(default - tuned))}.", told)
-
-
-def _mean(side: Side) -> float | None:
-    return side.setting.validation.mean

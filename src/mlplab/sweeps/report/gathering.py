@@ -12,6 +12,7 @@ from mlplab.errors import Refusal
 from mlplab.runs.history import read_history
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
 from mlplab.sweeps.report.runs import Curve, Gathered, Objective, Run, Target, arms_asked, as_mapping, as_number, same
+from mlplab.sweeps.report.seeds import with_seeds
 from mlplab.sweeps.states import read_json, read_result, read_state
 
 STAGES = ("search", "rerun", "default")
@@ -31,7 +32,7 @@ def gather(directory: Path) -> Gathered:
     objectives = _objectives(asked)
     target = _target(asked.get("target"))
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
-    entries = [entry for entry in ledger.entries if _is_sound(entry)]
+    entries = with_seeds(ledger, [entry for entry in ledger.entries if _is_sound(entry)])
     return Gathered(
         directory,
         asked,

@@ -14,7 +14,7 @@ from mlplab.sweeps.report.commands import commands
 from mlplab.sweeps.report.comparison_tables import arms_table, tests_table
 from mlplab.sweeps.report.drawing import Picture, inline
 from mlplab.sweeps.report.elements import Element, as_html, part
-from mlplab.sweeps.report.settings import RULE, contenders, of_stage
+from mlplab.sweeps.report.settings import RULE, TITLES, contenders, of_stage
 from mlplab.sweeps.report.tables import ended_badly, leaderboard
 
 STATES = ("finished", "pruned", "infeasible", "failed", "damaged", "running", "stopped", "cut off", "waiting")
@@ -119,7 +119,7 @@ def _learned(analysis: Analysis) -> Element:
 
 def _best_command(analysis: Analysis) -> Element | None:
     ranked = contenders(analysis.settings)
-    if not ranked or ranked[0].validation.mean is None:
+    if not ranked or ranked[0].validation.mean is None or len(analysis.sweep.objectives) > 1:
         return None
     code = part("code", "\n".join(commands(ranked[0], analysis.sweep.constants)))
     return part("div", part("p", "The best once more:"), part("pre", code, tabindex="0"), class_="again")
@@ -137,18 +137,11 @@ def _comparison(analysis: Analysis, pictures: Sequence[Picture]) -> Element | No
 
 
 def _leaderboards(analysis: Analysis) -> Element | None:
-    titles = {
-        "rerun": "The best once more, on other seeds",
-        "default": "Nothing tuned, on those seeds",
-        "search": "The search",
-    }
-    tables = []
-    for stage, title in titles.items():
-        settings = of_stage(analysis.settings, stage)
-        if settings:
-            tables.append(
-                leaderboard(analysis, settings, title if len({s.stage for s in analysis.settings}) > 1 else "Settings")
-            )
+    stages = list(dict.fromkeys(setting.stage for setting in analysis.settings))
+    tables = [
+        leaderboard(analysis, of_stage(analysis.settings, stage), TITLES[stage] if len(stages) > 1 else "Settings")
+        for stage in stages
+    ]
     if not tables:
         return None
     how = f"Mean ± standard deviation over seeds. {RULE} Test metrics stand beside, and decide nothing."

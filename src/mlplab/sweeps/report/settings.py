@@ -9,13 +9,17 @@ from typing import Any
 
 from mlplab.config.rules import shown
 from mlplab.errors import printable
-from mlplab.sweeps.ledger import key_of
+from mlplab.sweeps.ledger import SEEDS, key_of
 from mlplab.sweeps.report.runs import Gathered, Objective, Run
 
-SEEDS = ("seed", "data.split_seed")
-"""What may differ within a setting."""
-
 FAILED = ("failed", "infeasible", "damaged")
+
+TITLES = {
+    "search": "The search",
+    "rerun": "The best once more, on other seeds",
+    "default": "Nothing tuned, on those seeds",
+}
+"""Of the tables, by stage."""
 
 LONGEST = 60
 """Letters of a swept value."""
@@ -52,7 +56,7 @@ class Setting:
 
     Attributes:
         values: what was swept, without the seeds.
-        runs: in the order of their numbers.
+        runs: in the order of their numbers; of finished ones with the same seeds the first alone.
         objective: what ranks.
         rank: within its stage, from 1; 0 before it has one.
     """
@@ -119,22 +123,25 @@ class Setting:
             return (1 if self.n_failed else 0, self.objective.sign * mean)
         return (3, 0.0) if pruned is None else (2, self.objective.sign * pruned)
 
-    def seeds(self, run: Run) -> tuple[str, ...]:
-        """What tells one of its runs from another."""
-        return tuple(shown(run.entry.values.get(name)) for name in SEEDS)
+    @cached_property
+    def by_seeds(self) -> dict[tuple[str, ...], float]:
+        """The objective of each finished run that has it."""
+        metric = self.objective.metric
+        return {_seeds(run): run.measured[metric] for run in self.finished if metric in run.measured}
 
 
 def settings_of(sweep: Gathered) -> list[Setting]:
-    """The settings of a sweep, the best of each stage first: reruns, defaults, then the search."""
+    """The settings of a sweep, the best of each stage first: the search before its rerun, but of a comparison last."""
     groups: dict[Any, list[Run]] = {}
     for run in sweep.runs:
         groups.setdefault((run.entry.stage, run.entry.arm, key_of(_without_seeds(run))), []).append(run)
     settings = [
         Setting(_without_seeds(runs[0]), tuple(runs), sweep.objective, states=Counter(run.state for run in runs))
-        for runs in groups.values()
+        for runs in map(_without_repeats, groups.values())
     ]
     ranked = []
-    for stage in ("rerun", "default", "search"):
+    is_comparison = any(setting.arm is not None for setting in settings)
+    for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
         of_stage = sorted((s for s in settings if s.stage == stage), key=Setting.key)
         ranked += [
             Setting(s.values, s.runs, s.objective, rank, s.states) for rank, s in enumerate(of_stage, start=1)
@@ -148,8 +155,23 @@ def of_stage(settings: Iterable[Setting], *stages: str) -> list[Setting]:
 
 
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
-    """What a winner is chosen from: of a sweep that ran its best once more those alone, or else all."""
-    return of_stage(settings, "rerun") or of_stage(settings, "search")
+    """What a winner is chosen from: all that were searched; of a comparison the best of each arm, run once more."""
+    searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
+    first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
+    return first or other
+
+
+def _without_repeats(runs: Sequence[Run]) -> list[Run]:
+    """A run that finished twice on the same seeds counts once."""
+    finished: dict[tuple[str, ...], int] = {}
+    for run in runs:
+        if run.state == "finished":
+            finished.setdefault(_seeds(run), run.entry.number)
+    return [run for run in runs if run.state != "finished" or finished[_seeds(run)] == run.entry.number]
+
+
+def _seeds(run: Run) -> tuple[str, ...]:
+    return tuple(shown(run.entry.values.get(name)) for name in SEEDS)
 
 
 def _without_seeds(run: Run) -> dict[str, Any]:

@@ -18,10 +18,13 @@ from mlplab.errors import printable
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.asked import headline
 from mlplab.sweeps.report.leaderboard import as_rows
-from mlplab.sweeps.report.settings import Setting, contenders, label
+from mlplab.sweeps.report.settings import TITLES, Setting, contenders, label, of_stage
 from mlplab.sweeps.report.wording import spread_text
 
 ROWS = 10
+MOST_OBJECTIVES = 2
+"""That 80 columns have room for."""
+
 WIDTH = 80
 STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 
@@ -43,6 +46,10 @@ def as_text(analysis: Analysis) -> str:
             console.print(_table(analysis, ranked))
             if len(ranked) > ROWS:
                 console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
+        rerun = of_stage(analysis.settings, "rerun")
+        if rerun and not analysis.arms and ranked[0].stage != "rerun":
+            console.print(f"\n{TITLES['rerun']}")
+            console.print(_table(analysis, rerun))
     return capture.get()
 
 
@@ -58,13 +65,16 @@ def _table(analysis: Analysis, settings: list[Setting]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("setting", overflow="fold", ratio=1)
-    table.add_column(escape(printable(analysis.sweep.objective.metric)), justify="right", no_wrap=True)
+    objectives = analysis.sweep.objectives[:MOST_OBJECTIVES]
+    for objective in objectives:
+        table.add_column(escape(printable(objective.metric)), justify="right", no_wrap=True)
     table.add_column("runs", justify="right", no_wrap=True)
     table.add_column("failed", justify="right", no_wrap=True)
     for setting in settings[:ROWS]:
         n, finished = len(setting.runs), len(setting.finished)
         table.add_row(
-            str(setting.rank), escape(label(setting, analysis.names)), escape(spread_text(setting.validation)),
+            str(setting.rank), escape(label(setting, analysis.names)),
+            *(escape(spread_text(setting.spread(objective.metric))) for objective in objectives),
             str(n) if n == finished else f"{finished}/{n}", str(setting.n_failed or ""),
         )  # fmt: skip
     return table

@@ -50,10 +50,5 @@ def tests_between(settings: Sequence[Setting]) -> list[Tested]:
 
 def _differences(first: Setting, second: Setting) -> list[float]:
     """By how much the second is worse, on each seed that both have a value on."""
-    before, after = _by_seed(first), _by_seed(second)
-    return [first.objective.sign * (after[seed] - before[seed]) for seed in before if seed in after]
-
-
-def _by_seed(setting: Setting) -> dict[tuple[str, ...], float]:
-    metric = setting.objective.metric
-    return {setting.seeds(run): run.measured[metric] for run in setting.finished if metric in run.measured}
+    before, after = first.by_seeds, second.by_seeds
+    return [first.objective.sign * (after[seeds] - before[seeds]) for seeds in before if seeds in after]
