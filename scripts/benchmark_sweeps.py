@@ -57,7 +57,7 @@ def seconds_of(words: list[str], jobs: int) -> tuple[float, float]:
     Raises:
         RunFailed: the sweep failed.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         seeds = ",".join(map(str, range(jobs)))
         command = [sys.executable, str(ROOT / "train.py"), "-m", *ALIKE, *words, f"seed={seeds}"]
         began, clock = time.time(), time.monotonic()
