@@ -73,7 +73,8 @@ def test_a_reader_who_has_seen_enough_is_no_failure(sweep: Path, process: Proces
     assert done.stdout is not None
     done.stdout.close()
     assert done.stderr is not None
-    assert done.stderr.read() == ""
+    with done.stderr as errors:
+        assert errors.read() == ""
     assert done.wait(timeout=60) == 0
     assert (sweep / "report.html").exists()
 
