@@ -15,7 +15,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PRELOADED = ["mlplab.training", "mlplab.data.table.source", "torch.utils.tensorboard", "tensorboard.summary.writer"]
+PRELOADED = [
+    "mlplab.training", "mlplab.data.table.source", "torch.utils.tensorboard", "tensorboard.summary.writer", "optuna",
+]  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([*PRELOADED, "killing"])

@@ -38,21 +38,23 @@ class Done:
 
 def launch(words: Sequence[str], folder: Path, at: Signal | None = None) -> Done:
     """Runs `python train.py -m …` with its logs in a folder, to its end."""
-    process = start(words, folder, at)
-    process.join()
-    out, error = ((folder / f"{process.pid}.{stream}").read_text() for stream in ("out", "err"))
-    return Done(process.exitcode, out, error)
+    return run_program("train.py", ["-m", *words, f"paths.logs={folder}"], folder, at)
 
 
-def start(words: Sequence[str], folder: Path, at: Signal | None = None) -> Any:
-    """The process of such a command."""
+def run_program(script: str, words: Sequence[str], folder: Path, at: Signal | None = None) -> Done:
+    """Runs a program of the project in a folder, to its end."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _context.Process(target=_run, args=(list(words), folder, at))
+    process = _context.Process(target=_run, args=(script, list(words), folder, at))
     process.start()
-    return process
+    process.join()
+    out, error = ((folder / f"{process.pid}.{stream}") for stream in ("out", "err"))
+    done = Done(process.exitcode, out.read_text(), error.read_text())
+    for path in (out, error):
+        path.unlink()
+    return done
 
 
-def _run(words: list[str], folder: Path, at: Signal | None) -> None:
+def _run(script: str, words: list[str], folder: Path, at: Signal | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for descriptor, stream in ((1, "out"), (2, "err")):
@@ -60,7 +62,7 @@ def _run(words: list[str], folder: Path, at: Signal | None) -> None:
     sys.stdin = open(os.devnull)  # noqa: SIM115
     if at is not None:
         _after_updates(at)
-    sys.argv = [str(ROOT / "train.py"), "-m", *words, f"paths.logs={folder}"]
+    sys.argv = [str(ROOT / script), *words]
     status: Any = 3
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,13 +1,12 @@
 """Arms that are tuned alike and judged on other seeds, and the best of a sweep once more."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import Done, run_program
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=fair"]
 COMPARE = [
@@ -15,7 +14,7 @@ COMPARE = [
     "hydra.sweeper.seeds=[100,101]", *QUICK,
 ]  # fmt: skip
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +23,10 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def train(root: Path, logs: Path) -> Command:
-    def run(*words: str, script: str = "train.py") -> "subprocess.CompletedProcess[str]":
+def train(logs: Path) -> Command:
+    def run(*words: str, script: str = "train.py") -> Done:
         where = [] if script != "train.py" else [f"paths.logs={logs}"]
-        command = [sys.executable, str(root / script), *words, *where]
-        return subprocess.run(command, capture_output=True, text=True, cwd=logs, check=False)
+        return run_program(script, [*words, *where], logs)
 
     return run
 
@@ -36,7 +34,7 @@ def train(root: Path, logs: Path) -> Command:
 @pytest.fixture(scope="module")
 def compared(train: Command, logs: Path) -> Path:
     done = train(*COMPARE)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     return logs / "sweeps" / "fair"
 
 
@@ -75,7 +73,7 @@ def test_more_trials_and_another_arm_are_added_and_nothing_is_run_twice(train: C
     directories = [job["directory"] for job in jobs_of(compared)]
     more = [word.replace("[sgd,adam]", "[sgd,adam,muon]").replace("trials=2", "trials=3") for word in COMPARE]
     done = train(*more)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     jobs = jobs_of(compared)
     assert [job["directory"] for job in jobs[: len(directories)]] == directories
     assert {arm: len(of(jobs, arm, "search")) for arm in ("sgd", "adam", "muon")} == {"sgd": 3, "adam": 3, "muon": 3}
@@ -86,7 +84,7 @@ def test_more_trials_and_another_arm_are_added_and_nothing_is_run_twice(train: C
 def test_an_arm_that_is_there_may_not_change(train: Command, compared: Path) -> None:
     before = (compared / "sweep.json").read_bytes()
     done = train(*COMPARE, "hydra.sweeper.arms.sgd={optimizer:sgd,optimizer.lr:'tag(log,interval(1e-3,1))'}")
-    assert done.returncode == 2
+    assert done.status == 2
     assert "arms.sgd.space.optimizer.lr.high=1.0 instead of 3.0" in done.stderr
     assert (compared / "sweep.json").read_bytes() == before
 
@@ -94,7 +92,7 @@ def test_an_arm_that_is_there_may_not_change(train: Command, compared: Path) -> 
 def test_the_best_of_each_arm_is_run_on_the_same_new_seeds(train: Command, compared: Path) -> None:
     for _ in range(2):
         done = train(str(compared), "seeds=4", script="scripts/rerun_best.py")
-        assert done.returncode == 0, done.stderr
+        assert done.status == 0, done.stderr
     jobs = jobs_of(compared)
     assert "0 to do" in done.stdout
     for arm in ("sgd", "adam"):
@@ -107,24 +105,24 @@ def test_the_best_of_each_arm_is_run_on_the_same_new_seeds(train: Command, compa
 def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs: Path) -> None:
     words = [word for word in QUICK if not word.startswith("sweep.name")]
     grid = train("-m", "sweep.name=grid", "optimizer=sgd", "optimizer.lr=0.3,1e-4", "seed=3,4", *words)
-    assert grid.returncode == 0, grid.stderr
+    assert grid.status == 0, grid.stderr
     done = train("sweeps/grid", "seeds=2", script="scripts/rerun_best.py")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     reruns = [job for job in jobs_of(logs / "sweeps" / "grid") if job["stage"] == "rerun"]
     assert [(job["values"]["optimizer.lr"], job["values"]["seed"]) for job in reruns] == [(0.3, 5), (0.3, 6)]
     search = train("-m", "hydra/sweeper=optuna", "sweep.name=grid", "optimizer=sgd", "optimizer.lr=0.3,1e-4", *words)
-    assert search.returncode == 2
+    assert search.status == 2
     assert "hydra/sweeper=optuna instead of grid" in search.stderr
 
 
 def test_the_best_is_the_mean_over_splits_and_is_run_on_others(train: Command, logs: Path) -> None:
     words = [word for word in QUICK if not word.startswith("sweep.name")]
     grid = train("-m", "sweep.name=splits", "optimizer.lr=0.001,0.01", "data.split_seed=0,1", *words)
-    assert grid.returncode == 0, grid.stderr
+    assert grid.status == 0, grid.stderr
     sweep = logs / "sweeps" / "splits"
     broken = next(sweep.glob("*lr-0.01_split_seed-1"))  # one seed of the better setting fails: it comes second
     done = train("sweeps/splits", "seeds=1", script="scripts/rerun_best.py")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     (rerun,) = (job["values"] for job in jobs_of(sweep) if job["stage"] == "rerun")
     assert rerun == {"optimizer.lr": 0.01, "data.split_seed": 2, "seed": 2}
     status = broken / "status.json"
@@ -146,13 +144,13 @@ def test_a_damaged_file_is_told_in_one_line(
     content = {key: part for key, part in {**content, name: value}.items() if part is not None}
     (tmp_path / "sweep.json").write_text(json.dumps(content))
     done = train(str(tmp_path), script="scripts/rerun_best.py")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
 def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:
     (job, *_) = of(jobs_of(compared), "adam", "rerun")
     done = train("-m", *COMPARE[:1], *QUICK[:-1], *job["overrides"], "hydra/sweeper=grid", "sweep.name=again")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     (again,) = (logs / "sweeps" / "again").glob("*/result.json")
     assert json.loads(again.read_text())["objective"] == objective(compared, job)
 
@@ -167,7 +165,7 @@ def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: 
 )
 def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], message: str) -> None:
     done = train(*words, script="scripts/rerun_best.py")
-    assert done.returncode == 2
+    assert done.status == 2
     assert message in done.stderr
 
 
@@ -191,6 +189,6 @@ def test_a_comparison_that_cannot_be_is_refused_before_anything_is_run(
     train: Command, logs: Path, words: list[str], message: str
 ) -> None:
     done = train(*COMPARE, "sweep.name=refused", *words)
-    assert done.returncode == 2
+    assert done.status == 2
     assert message in done.stderr
     assert not (logs / "sweeps" / "refused").exists()

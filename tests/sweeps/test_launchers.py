@@ -138,7 +138,7 @@ def test_on_a_terminal_the_table_fits_and_ctrl_c_leaves_a_sweep_that_goes_on(
     terminal = Terminal(command(tmp_path, *WORDS, *LONG, *launcher))
     n = 2 if launcher else 1
     until(lambda: terminal.read() and len(list((tmp_path / "sweeps").glob("*/*/checkpoints/last.ckpt"))) >= n)
-    until(lambda: terminal.read() and b"running" in terminal.shown)
+    until(lambda: terminal.read() and "│ running │".encode() in terminal.shown)
     os.write(terminal.descriptor, b"\x03")
     assert terminal.end() == 130
     text = terminal.shown.decode()

@@ -11,20 +11,20 @@ from typing import Any
 
 import optuna
 import pytest
+from launching import Done, run_program
 from optuna.trial import TrialState
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=search"]
 RATES = "optimizer.lr=tag(log,interval(1e-4,1e5))"
 SEARCH = ["-m", "hydra/sweeper=optuna", "optimizer=sgd", RATES, *QUICK]
 
-Train = Callable[..., "subprocess.CompletedProcess[str]"]
+Train = Callable[..., Done]
 
 
 @pytest.fixture
-def train(root: Path, tmp_path: Path) -> Train:
-    def run(*words: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, str(root / "train.py"), *words, f"paths.logs={tmp_path}"]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+def train(tmp_path: Path) -> Train:
+    def run(*words: str) -> Done:
+        return run_program("train.py", [*words, f"paths.logs={tmp_path}"], tmp_path)
 
     return run
 
@@ -43,7 +43,7 @@ def jobs_of(sweep: Path) -> list[dict[str, Any]]:
 def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Train, tmp_path: Path) -> None:
     sweep = tmp_path / "sweeps" / "search"
     done = train(*SEARCH, "hydra.sweeper.trials=4", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert "best    val/loss" in done.stdout
     first = study_of(sweep).trials
     states = [trial.state for trial in first]
@@ -59,7 +59,7 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
 
     written = {path: path.stat().st_mtime_ns for path in sweep.glob("*/result.json")}
     more = train(*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1")
-    assert more.returncode == 0, more.stderr
+    assert more.status == 0, more.stderr
     assert "4 trials done" in more.stdout
     assert [trial.params for trial in study_of(sweep).trials[:4]] == [trial.params for trial in first]
     assert len(study_of(sweep).trials) == 5
@@ -68,17 +68,17 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
     failed = sum(state == TrialState.FAIL for state in states)
     again = train(*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1",
                   "sweep.retry_failed=true")  # fmt: skip
-    assert again.returncode == 0, again.stderr
+    assert again.status == 0, again.stderr
     assert again.stdout.count("infeasible ") == failed  # each once more, and in vain
     assert len(study_of(sweep).trials) == 5
 
     before = (sweep / "sweep.json").read_bytes()
     other = train(*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=tpe", "hydra.sweeper.seed=1")
-    assert other.returncode == 2
+    assert other.status == 2
     assert "search.sampler=tpe instead of random" in other.stderr
     wider = [word.replace("1e5", "1e6") for word in SEARCH]
     other = train(*wider, "hydra.sweeper.trials=5", "hydra.sweeper.sampler=random", "hydra.sweeper.seed=1")
-    assert other.returncode == 2
+    assert other.status == 2
     assert "optimizer.lr.high" in other.stderr
     assert (sweep / "sweep.json").read_bytes() == before
 
@@ -86,7 +86,7 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
 def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, root: Path, tmp_path: Path) -> None:
     words = [*SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra.sweeper.trials=3", "trainer.max_epochs=40"]
     never = train(*[word.replace("sweep.name=search", "sweep.name=never") for word in words])
-    assert never.returncode == 0, never.stderr
+    assert never.status == 0, never.stderr
     sweep = tmp_path / "sweeps" / "search"
     process = subprocess.Popen(
         [sys.executable, str(root / "train.py"), *words, f"paths.logs={tmp_path}"],
@@ -98,7 +98,7 @@ def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, ro
     process.kill()
     process.wait()
     done = train(*words)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     trials, expected = study_of(sweep).trials, study_of(tmp_path / "sweeps" / "never", "never").trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert [(trial.params, trial.values) for trial in trials] == [(trial.params, trial.values) for trial in expected]
@@ -106,7 +106,7 @@ def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, ro
 
 def test_a_search_ends_when_everything_has_been_tried(train: Train, tmp_path: Path) -> None:
     done = train("-m", "hydra/sweeper=optuna", "optimizer.lr=0.1,0.01", *QUICK, "hydra.sweeper.trials=50")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert "all of the 2 points" in done.stdout
     assert len(jobs_of(tmp_path / "sweeps" / "search")) == 2
 
@@ -118,7 +118,7 @@ def test_hopeless_trials_end_early(train: Train, tmp_path: Path, pruner: str) ->
         *SEARCH, "optimizer.lr=tag(log,interval(1e-7,1e-1))", "trainer.max_epochs=8", "hydra.sweeper.trials=6",
         f"hydra.sweeper.pruner={pruner}", f"hydra.sweeper.pruner_options={options}", "hydra.sweeper.sampler=random",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     sweep = tmp_path / "sweeps" / "search"
     trials = study_of(sweep).trials
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -138,7 +138,7 @@ def test_trials_are_asked_for_in_batches_for_processes_side_by_side(train: Train
         *SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
         "hydra.sweeper.trials=3", "hydra.sweeper.pruner=median",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     sweep = tmp_path / "sweeps" / "search"
     trials = study_of(sweep).trials
     assert [trial.user_attrs["batch"] for trial in trials] == [0, 0, 1]
