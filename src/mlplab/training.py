@@ -52,7 +52,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         RunStopped: by a signal; what was reached is saved.
     """
     check(config)
-    _quiet()
+    quiet()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
     data = build_data(config)
@@ -136,7 +136,7 @@ def _is_first_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences what Lightning says about itself: hardware it found, and advice for data read from a disk."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
