@@ -145,9 +145,6 @@ def quiet() -> None:
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*(No positive|No negative) samples in targets.*")
     # A run that goes on without some of what watched it.
     warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
-    # Of a run that diverges, which says so itself.
-    warnings.filterwarnings("ignore", message=".*Encountered `nan` values in tensor.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")
