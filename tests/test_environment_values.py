@@ -1,24 +1,20 @@
 """A value that comes from the environment, a password for example, is used and written nowhere."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from launching import run_program
 
 from mlplab.config.resolvers import as_told
 
 SECRET = "0.0123456"
 
 
-def test_it_is_in_no_file_of_a_run_or_a_sweep(root: Path, tmp_path: Path) -> None:
+def test_it_is_in_no_file_of_a_run_or_a_sweep(tmp_path: Path) -> None:
     quick = ["data=wine", "trainer.max_epochs=1", "logger=many", "callbacks.figures=null"]
     for words in ([], ["-m", "seed=0,1"]):
-        done = subprocess.run(
-            [sys.executable, str(root / "train.py"), *words, *quick, f"paths.logs={tmp_path}",
-             'optimizer.lr="${oc.decode:${oc.env:A_SECRET}}"'],
-            capture_output=True, text=True, env={**os.environ, "A_SECRET": SECRET}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        rate = 'optimizer.lr="${oc.decode:${oc.env:A_SECRET}}"'
+        done = run_program("train.py", [*words, *quick, f"paths.logs={tmp_path}", rate], tmp_path, A_SECRET=SECRET)
+        assert done.status == 0, done.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 20
     # The curve of the learning rate and the checkpoint's optimizer hold it as a number: there it is what is learned.
@@ -27,14 +23,12 @@ def test_it_is_in_no_file_of_a_run_or_a_sweep(root: Path, tmp_path: Path) -> Non
     assert any(b"oc.env" in path.read_bytes() for path in files if path.name == "config.yaml")
 
 
-def test_a_refusal_shows_where_it_comes_from_and_not_what_it_is(root: Path, tmp_path: Path) -> None:
+def test_a_refusal_shows_where_it_comes_from_and_not_what_it_is(tmp_path: Path) -> None:
     for words in ([], ["-m", "seed=0,1"]):
-        done = subprocess.run(
-            [sys.executable, str(root / "train.py"), *words, 'optimizer.lr="${oc.decode:${oc.env:A_SECRET}}"',
-             f"paths.logs={tmp_path / 'logs'}"],
-            capture_output=True, text=True, env={**os.environ, "A_SECRET": "-" + SECRET}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 2
+        rate = 'optimizer.lr="${oc.decode:${oc.env:A_SECRET}}"'
+        logs = f"paths.logs={tmp_path / 'logs'}"
+        done = run_program("train.py", [*words, rate, logs], tmp_path, A_SECRET=f"-{SECRET}")
+        assert done.status == 2
         assert SECRET not in done.stdout + done.stderr
         assert "optimizer.lr=${oc.decode:${oc.env:A_SECRET}}" in done.stderr
 

@@ -1,28 +1,21 @@
-"""train.py as a person types it: a real process for every command."""
+"""train.py as a person types it: a process for every command."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import Done, run_program
 
 
 @pytest.fixture
-def type_command(root: Path, tmp_path: Path) -> Any:
+def type_command(tmp_path: Path) -> Any:
     """Runs `python train.py …` with logs in a folder of the test, from a folder that is not the project."""
 
-    def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(root / "train.py"), *words]
-        if not any(word.startswith("--") for word in words):
-            command.append(f"paths.logs={tmp_path / 'logs'}")
-        variables = {
-            name: value for name, value in os.environ.items() if name not in ("HYDRA_FULL_ERROR", "MLPLAB_TRACEBACK")
-        }
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env={**variables, **environment}, check=False
-        )
+    def run(*words: str, **environment: str) -> Done:
+        logs = [] if any(word.startswith("--") for word in words) else [f"paths.logs={tmp_path / 'logs'}"]
+        return run_program("train.py", [*words, *logs], tmp_path, **environment)
 
     return run
 
@@ -64,7 +57,7 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
     type_command: Any, tmp_path: Path, word: str, substance: str
 ) -> None:
     done = type_command(word)
-    assert done.returncode == 2
+    assert done.status == 2
     assert substance in done.stderr
     assert done.stderr.startswith("train.py: ")
     assert done.stderr.count("\n") == 1
@@ -75,7 +68,7 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
 @pytest.mark.parametrize("word", ["optimizer=adam,sdg", "optimizer.lr=0.1,-1", "seed=0,1 data.batch_size=1,0"])
 def test_a_mistake_in_a_sweep_is_refused_before_its_first_job(type_command: Any, tmp_path: Path, word: str) -> None:
     done = type_command("-m", *word.split())
-    assert done.returncode == 2
+    assert done.status == 2
     assert done.stderr.count("\n") == 1
     assert "Launching" not in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -87,20 +80,20 @@ def test_a_gpu_that_is_not_there_is_said(type_command: Any, tmp_path: Path) -> N
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     done = type_command("trainer=gpu")
-    assert done.returncode == 2
+    assert done.status == 2
     assert "must find a GPU" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_traceback_is_there_for_who_asks(type_command: Any) -> None:
     done = type_command("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
-    assert done.returncode != 0
+    assert done.status != 0
     assert "Traceback" in done.stderr
 
 
 def test_help_shows_every_group_with_its_choices_and_five_commands(type_command: Any, root: Path) -> None:
     done = type_command("--help")
-    assert done.returncode == 0
+    assert done.status == 0
     for group in (root / "conf").iterdir():
         if group.is_dir() and group.name != "hydra":
             choices = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
@@ -125,7 +118,7 @@ def test_help_configuration_and_refusals_import_nothing_heavy(root: Path, words:
 def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Path) -> None:
     quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=csv", "sweep.name=study"]
     done = type_command("-m", "optimizer=sgd,adam", "seed=0,1", *quick)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     jobs = sorted(path.name for path in (tmp_path / "logs" / "sweeps" / "study").iterdir() if path.is_dir())
     assert jobs == [
         "0_optimizer-sgd_seed-0",
@@ -147,7 +140,7 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
 def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path: Path) -> None:
     quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none", "sweep.name=study", "optimizer=sgd"]
     done = type_command("-m", "optimizer.lr=1e6,0.1", *quick)
-    assert done.returncode == 1, done.stderr
+    assert done.status == 1, done.stderr
     assert "1 of 2 jobs failed" in done.stdout
     assert "infeasible" in done.stdout
     states = [
@@ -160,7 +153,7 @@ def test_a_job_that_diverges_does_not_stop_the_sweep(type_command: Any, tmp_path
 def test_the_flag_of_a_sweep_may_stand_anywhere(type_command: Any, tmp_path: Path) -> None:
     quick = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
     done = type_command("data=iris", *quick, "-m", "seed=0,1")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert done.stdout.count("] finished ") == 2
 
 

@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from launching import Done, run_program
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.errors import Refusal
@@ -384,20 +385,19 @@ def test_a_process_that_lightning_starts_passes_over_what_lightning_adds(
 # --- as people type it -----------------------------------------------------------------------------------------------
 
 
-def typed(root: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(root / "train.py"), *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+def typed(folder: Path, *words: str) -> Done:
+    return run_program("train.py", words, folder)
 
 
-def test_a_run_goes_on_from_the_command_line_is_finished_and_refuses_what_is_wrong(root: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_the_command_line_is_finished_and_refuses_what_is_wrong(tmp_path: Path) -> None:
     quick = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2"]
-    done = typed(root, tmp_path, *quick, f"paths.logs={tmp_path / 'logs'}")
-    assert done.returncode == 0, done.stderr
+    done = typed(tmp_path, *quick, f"paths.logs={tmp_path / 'logs'}")
+    assert done.status == 0, done.stderr
     (directory,) = (tmp_path / "logs" / "runs").iterdir()
     resume = f"resume=logs/runs/{directory.name}"
 
-    done = typed(root, tmp_path, resume)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = typed(tmp_path, resume)
+    assert (done.status, done.stderr) == (0, "")
     assert done.stdout == "the run has finished (epoch limit): nothing is left to do\n"
 
     for words, substance in {
@@ -405,13 +405,13 @@ def test_a_run_goes_on_from_the_command_line_is_finished_and_refuses_what_is_wro
         ("-m", "seed=0,1"): "resume=… with -m",
         ("logger=cvs",): "try: logger=csv",
     }.items():
-        done = typed(root, tmp_path, resume, *words)
-        assert (done.returncode, done.stdout) == (2, "")
+        done = typed(tmp_path, resume, *words)
+        assert (done.status, done.stdout) == (2, "")
         assert substance in done.stderr
         assert done.stderr.count("\n") == 1
 
-    done = typed(root, tmp_path, resume, "trainer.max_epochs=3")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = typed(tmp_path, resume, "trainer.max_epochs=3")
+    assert (done.status, done.stderr) == (0, "")
     status = json.loads((directory / "status.json").read_text())
     assert (status["state"], status["epoch"], status["resumed"]) == ("finished", 3, 1)
     assert [path.name for path in (tmp_path / "logs" / "runs").iterdir()] == [directory.name]
@@ -426,13 +426,13 @@ def test_a_run_that_was_killed_is_gone_on_with_and_says_so(root: Path, tmp_path:
     while not (found := list(tmp_path.rglob("previous.ckpt"))):
         assert process.poll() is None
     directory = found[0].parents[1]
-    refused = typed(root, tmp_path, f"resume={directory}")
-    assert refused.returncode == 2
+    refused = typed(tmp_path, f"resume={directory}")
+    assert refused.status == 2
     assert f"in use by process {process.pid} on" in refused.stderr
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    done = typed(root, tmp_path, f"resume={directory}", "trainer.max_time=00:00:00:01")
-    assert done.returncode == 0, done.stderr
+    done = typed(tmp_path, f"resume={directory}", "trainer.max_time=00:00:00:01")
+    assert done.status == 0, done.stderr
     assert f"warning the directory was in use by process {process.pid} on" in done.stdout
     assert "resume  from" in done.stdout
     assert json.loads((directory / "status.json").read_text())["reason"] == "time limit"

@@ -1,7 +1,6 @@
-"""Makes the harness beside this file importable, also for the processes that it starts."""
+"""Makes what the tests of runs that are killed compare by importable, also for the processes that are started."""
 
 import sys
 from pathlib import Path
 
-for folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parents[1] / "resume"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "resume"))

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.resolvers import as_told
+from mlplab.runs.event_file import EventFile
 
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
 """The groups whose values make runs differ in what they learn."""
@@ -62,7 +63,7 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     """
     if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         return
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard.summary import hparams
 
     metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
@@ -73,8 +74,9 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     # As a number, which `hparams` would make of it, a switch could be filtered only by a range.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
-    with SummaryWriter(str(directory / "final")) as writer:
-        writer.file_writer.add_summary(start)
-        writer.file_writer.add_summary(end)
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, result["steps"])
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    file = EventFile(directory / "final")
+    file.add_summary(start)
+    file.add_summary(end)
+    file.add_summary(Summary(value=values), result["steps"])
+    file.close()

@@ -5,9 +5,16 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import FileWriter, SummaryWriter
+
+from mlplab.runs.event_file import EventFile
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
@@ -25,6 +32,14 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
         self.every_seconds = every_seconds
         self._last_flush = time.monotonic()
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """PyTorch's writer of scalars, histograms, pictures and texts."""
+        if self._experiment is None:
+            self._experiment = _Writer(self.log_dir, **self._kwargs)
+        return self._experiment
 
     def position(self) -> dict[str, int]:
         """How long each event file is by now, with all that has been logged in it: name → bytes."""
@@ -59,8 +74,6 @@ class CalmTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
         # One event for all of them: one for each would take as long as the steps between them.
         # Lightning adds the number of the epoch to every set of metrics: a curve that is the same for all runs.
         values = [
@@ -68,6 +81,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         ]
         if values:
             self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+            self.save()  # in a long epoch Lightning does not call it
 
     @rank_zero_only
     def save(self) -> None:
@@ -78,5 +92,25 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         if self._experiment is not None:
-            self.experiment.flush()
-            self.experiment.close()
+            self._experiment.flush()  # nothing is open that could be closed: testing goes on in the same file
+
+
+class _Writer(SummaryWriter):
+    """PyTorch's writer on an `EventFile`."""
+
+    file_writer: Any
+    all_writers: Any
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.file_writer is None:
+            self.file_writer = _FileWriter(self.log_dir)
+            self.all_writers = {self.log_dir: self.file_writer}
+            if self.purge_step is not None:
+                self.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), self.purge_step)
+                self.purge_step = None
+        return self.file_writer  # type: ignore[no-any-return]
+
+
+class _FileWriter(FileWriter):
+    def __init__(self, directory: str) -> None:
+        self.event_writer = EventFile(directory)

@@ -1,4 +1,4 @@
-"""`python train.py …` for the tests beside this file, in processes forked from one that has imported everything.
+"""`python train.py …` in processes forked from one that has imported everything.
 
 Each is a command of its own, with its command line, output and exit status; only the imports are spared.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from killing import _context
+from resume.killing import _context
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks=minimal", "trainer.log_every_n_steps=1"]
 AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
 
@@ -41,10 +41,10 @@ def launch(words: Sequence[str], folder: Path, at: Signal | None = None) -> Done
     return run_program("train.py", ["-m", *words, f"paths.logs={folder}"], folder, at)
 
 
-def run_program(script: str, words: Sequence[str], folder: Path, at: Signal | None = None) -> Done:
+def run_program(script: str, words: Sequence[str], folder: Path, at: Signal | None = None, **environment: str) -> Done:
     """Runs a program of the project in a folder, to its end."""
     folder.mkdir(parents=True, exist_ok=True)
-    process = _context.Process(target=_run, args=(script, list(words), folder, at))
+    process = _context.Process(target=_run, args=(script, list(words), folder, at, environment))
     process.start()
     process.join()
     out, error = ((folder / f"{process.pid}.{stream}") for stream in ("out", "err"))
@@ -54,7 +54,10 @@ def run_program(script: str, words: Sequence[str], folder: Path, at: Signal | No
     return done
 
 
-def _run(script: str, words: list[str], folder: Path, at: Signal | None) -> None:
+def _run(script: str, words: list[str], folder: Path, at: Signal | None, environment: dict[str, str]) -> None:
+    for name in ("HYDRA_FULL_ERROR", "MLPLAB_TRACEBACK"):
+        os.environ.pop(name, None)
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for descriptor, stream in ((1, "out"), (2, "err")):
