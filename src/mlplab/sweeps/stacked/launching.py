@@ -5,13 +5,12 @@ import gc
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
 
 from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from mlplab.errors import Refusal, RunFailed, RunStopped, counted
+from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
 from mlplab.sweeps.stacked.alike import key_of, why_alone
 from mlplab.sweeps.stacked.job import Job, as_job, plain_values
@@ -105,6 +104,3 @@ class StackedJobs:
             hydra_context=self.context, task_function=self.task, config=job.whole,
             job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
         )  # fmt: skip
-
-
-_ = (RunFailed, Any)

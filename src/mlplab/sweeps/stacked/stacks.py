@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 
+from mlplab.building import use_threads
 from mlplab.errors import Refusal
 from mlplab.models.stacking import architecture_of, why_not_stackable
 from mlplab.objectives.stacked import kind_of
@@ -33,18 +34,29 @@ def train_jobs(jobs: Sequence[Job]) -> Alone:
             reason = why_not(member)
         except Refusal as refusal:  # which it meets again alone, and is told of there
             reason = str(refusal)
-        if reason is not None:
+        if reason is None:
+            stacks.setdefault(_shape_of(member), []).append(member)
+        else:
             alone.setdefault(reason, []).append(job)
-            continue
+    for members in stacks.values():
+        _train(members, alone)
+    return alone
+
+
+def _train(members: Sequence[Member], alone: Alone) -> None:
+    """Trains members of one shape. Those that go on from different steps are stacked apart."""
+    first = members[0]
+    use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
+    stacks: dict[Hashable, list[Member]] = {}
+    for member in members:
         try:
             claim(member)
         except Refusal as refusal:
-            alone.setdefault(str(refusal), []).append(job)
-            continue
-        stacks.setdefault((_shape_of(member), _position_of(member)), []).append(member)
-    for members in stacks.values():
-        train_stack(members)
-    return alone
+            alone.setdefault(str(refusal), []).append(member.job)
+        else:
+            stacks.setdefault(_position_of(member), []).append(member)
+    for stack in stacks.values():
+        train_stack(stack)
 
 
 def why_not(member: Member) -> str | None:

@@ -43,6 +43,7 @@ class Members(Callback):
         self._logged: list[tuple[int, int, list[float]]] = []
         self._norms: list[tuple[int, list[Tensor]]] = []
         self._rates: list[float] = []
+        self._diverged: dict[Member, Exception] = {}
         self._found, self._one = torch.zeros(1), torch.ones(1)
         self._last_look = time.monotonic()
         self._is_at_end = False
@@ -55,7 +56,7 @@ class Members(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for member in self.members:
-            member.join(trainer)
+            member.join(trainer, self.learner.write_optimizer)
             member.call("setup", stage=stage)
         loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, stopping)
 
@@ -87,8 +88,7 @@ class Members(Callback):
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item() or not self.learner.losses.isfinite().all():
             self._found.zero_()
-            self._let_go_who_diverge(gradients)
-            gradients = [p.grad for p in self.learner.model.parameters() if p.grad is not None]
+            self._find_who_diverge(gradients)
         if self._is_logged(trainer) and any(member.norms for member in self.members):
             norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
             self._norms.append((trainer.global_step + 1, norms))
@@ -97,27 +97,30 @@ class Members(Callback):
         """Whether the update that is about to be made is one whose loss and gradient are logged."""
         return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
-    def _let_go_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+    def _find_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+        """They leave when the step is over: until then the graph of its gradients needs all rows."""
         fine = self.learner.losses.isfinite()
         for gradient in gradients:
             fine = fine & gradient.flatten(1).isfinite().all(dim=1)
         stacked = self.learner.model.tensors
-        errors: dict[Member, Exception] = {}
         for row in (~fine).nonzero().flatten().tolist():
             member = self.members[row]
             for name, parameter in member.learner.model.named_parameters():
-                gradient = stacked[name].grad
-                parameter.grad = None if gradient is None else gradient[row]
+                of_all = stacked[name].grad
+                parameter.grad = None if of_all is None else of_all[row]
             member.call("on_before_backward", self.learner.losses[row])
             try:
                 member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
             except Diverged as diverged:
-                errors[member] = diverged
-        self._let_go(errors)
+                member.trainer.leave()
+                # Its traceback would keep the frames of the step alive, and with them the graph.
+                self._diverged[member] = diverged.with_traceback(None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        diverged, self._diverged = self._diverged, {}
+        self._let_go(diverged)
         losses = self.learner.losses
         self._losses.append(losses)
         self._rows.append(batch[0].shape[-2])
@@ -204,7 +207,6 @@ class Members(Callback):
         """Of members whose training has come to its end."""
         if not leaving:
             return
-        self.learner.optimizer.write_to_members()
         errors: dict[Member, Exception | None] = dict.fromkeys(leaving)
         for member in leaving:
             try:
@@ -223,6 +225,7 @@ class Members(Callback):
             member.trainer.leave()
         self.data.keep(rows)
         self.learner.keep(rows)
+        self._rates = [self._rates[row] for row in rows] if self._rates else []
         for member, error in leaving.items():
             if error is not None:
                 member.call("on_exception", error)
