@@ -135,7 +135,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
     """Judges a member, and says in its directory what it has come to."""
     divergence = error if isinstance(error, Diverged) else None
     with (
-        contextlib.suppress(Exception),  # which its directory tells of, and which is not the others' concern
+        contextlib.suppress(Exception, RunStopped),  # its directory tells of it; the others go on
         _speaking(member),
         member.job.in_hand(),
         ending(member.directory),

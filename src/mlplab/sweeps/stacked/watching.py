@@ -1,7 +1,7 @@
 """What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -70,7 +70,7 @@ class Members(Callback):
         setattr(self.learner.optimizer, f"clip_{algorithm}", limits)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._for_each("on_train_start")
+        self._call("on_train_start")
         self._let_go_who_stop(trainer)
 
     # Every step
@@ -144,36 +144,42 @@ class Members(Callback):
     # Every validation, every epoch
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._for_each("on_validation_start")
+        self._call("on_validation_start")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
         for row, member in enumerate(self.members):
             member.take_metrics({name: values[row] for name, values in metrics.items()}, step)
-        self._for_each("on_validation_end")
+        self._call("on_validation_end")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._hand_over()
-        errors: dict[Member, Exception] = {}
-        for member in self.members:
-            try:
-                with member.logging_epoch(trainer.fit_loop.epoch_loop._batches_that_stepped - 1):
-                    member.call("on_train_epoch_end")
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-            member.move_schedule("epoch")
-        self._let_go(errors)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
 
-    def _for_each(self, hook: str) -> None:
-        """Calls a hook of all; whoever fails in it, or finds that it has diverged, is let go."""
+        def end_epoch(member: Member) -> None:
+            with member.logging_epoch(step):
+                member.call("on_train_epoch_end")
+            member.move_schedule("epoch")
+
+        self._for_each(end_epoch)
+
+    def _call(self, hook: str) -> None:
+        """Calls a hook of all members."""
+        self._for_each(lambda member: member.call(hook))
+
+    def _for_each(self, function: Callable[[Member], object]) -> None:
+        """Whoever fails in it, or finds there that it has diverged, is let go."""
+        self._let_go(self._errors(function, self.members))
+
+    def _errors(self, function: Callable[[Member], object], members: Sequence[Member]) -> dict[Member, Exception]:
         errors: dict[Member, Exception] = {}
-        for member in self.members:
+        for member in members:
             try:
-                member.call(hook)
+                function(member)
             except (RunFailed, OSError) as error:
                 errors[member] = error
-        self._let_go(errors)
+        return errors
 
     # At rest, and at the end
 
@@ -183,17 +189,13 @@ class Members(Callback):
             self._let_go_who_stop(trainer)
         now = time.monotonic()
         seconds = min((member.checkpoints.every_seconds for member in self.members), default=0.0)
-        if not (stopping or not is_within_epoch or now - self._last_look >= seconds):
+        if is_within_epoch and not stopping and now - self._last_look < seconds:
             return
         self._last_look = now
-        self._hand_over()
-        errors: dict[Member, Exception] = {}
-        for member in self.members:
-            try:
-                member.checkpoints._at_rest(member.trainer, member.learner, stopping)
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-        self._let_go(errors)
+        # All together, so that after a crash they go on from one step, in one stack.
+        if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
+            self._hand_over()
+            self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
 
     def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
         if loop_of(trainer)._can_stop_early:
@@ -205,17 +207,10 @@ class Members(Callback):
 
     def _end(self, leaving: Sequence[Member]) -> None:
         """Of members whose training has come to its end."""
-        if not leaving:
-            return
-        errors: dict[Member, Exception | None] = dict.fromkeys(leaving)
-        for member in leaving:
-            try:
-                member.call("on_train_end")
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-        self._let_go(errors)
+        errors = self._errors(lambda member: member.call("on_train_end"), leaving)
+        self._let_go({member: errors.get(member) for member in leaving})
 
-    def _let_go(self, leaving: "dict[Member, Exception | None] | dict[Member, Exception]") -> None:
+    def _let_go(self, leaving: Mapping[Member, Exception | None]) -> None:
         """Takes members out of the stack; the others go on as if they had never been there."""
         if not leaving:
             return
