@@ -73,15 +73,16 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     directory.reopen(room) if resume else directory.claim(room)
     with recorded(directory), stop_on_signal() as interruption:
         saved = go_on(config, directory, data, loggers) if resume else None
+        text = None
         if not resume:
-            write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+            text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
         if data.description is not None:
             write_json(directory.path / "data.json", data.description.as_dict())
             for warning in data.description.warnings:
                 log.warning(printable(warning))
         print(describe_before(data, learner.model, directory.path), flush=True)
         if saved is None:
-            log_configuration(loggers, config)
+            log_configuration(loggers, config, text)
 
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption)
