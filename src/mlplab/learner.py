@@ -10,12 +10,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
-from torchmetrics import MeanMetric, MetricCollection
 
 from mlplab.errors import UpdateSkipped
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import build_scores
+from mlplab.objectives.scores import MeanLoss, Scores
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import penalised_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
@@ -72,8 +71,8 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self.mean_loss = nn.ModuleDict({part: MeanMetric() for part in ("val", "test")})
-        self.scores = nn.ModuleDict({part: build_scores(task) for part in ("val", "test")})
+        self.mean_loss = nn.ModuleDict({part: MeanLoss() for part in ("val", "test")})
+        self.scores = nn.ModuleDict({part: Scores(task) for part in ("val", "test")})
         self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
 
     def forward(self, features: Tensor) -> Tensor:
@@ -140,11 +139,11 @@ class Learner(pl.LightningModule):
 
     def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
         features, targets = batch
-        if len(targets) == 0:  # this process's share of a small last batch
-            return {"predictions": features.new_zeros(0), "targets": targets}
         outputs = self.model(features)
         mean_loss, scores = self._metrics(part)
-        mean_loss.update(self.objective(outputs, targets), weight=len(targets))
+        # A process whose share of a small last batch has no rows has a loss of none.
+        loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
+        mean_loss.update(loss, len(targets))
         predicted = predictions(outputs, self.task)
         if self.task.kind == "regression":
             predicted = predicted.squeeze(1)
@@ -168,7 +167,7 @@ class Learner(pl.LightningModule):
         mean_loss.reset()
         scores.reset()
 
-    def _metrics(self, part: str) -> tuple[MeanMetric, MetricCollection]:
+    def _metrics(self, part: str) -> tuple[MeanLoss, Scores]:
         return self.mean_loss[part], self.scores[part]  # type: ignore[return-value]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -4,6 +4,8 @@ import inspect
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.functional import one_hot
 
 from mlplab.config import choices
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
@@ -13,7 +15,7 @@ from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
 from mlplab.models.mlp import NORMALIZATIONS
 from mlplab.objectives.objective import LOSSES
-from mlplab.objectives.scores import build_scores
+from mlplab.objectives.scores import Scores
 from mlplab.optimization.parameter_groups import KINDS
 from mlplab.optimization.schedules import SCHEDULES
 from mlplab.task import Task
@@ -33,13 +35,19 @@ def test_names_are_those_of_the_implementation() -> None:
 
 @pytest.mark.parametrize("task", [Task("classification", 2, class_names=("a", "b")), Task("regression", 2)])
 def test_scores_are_those_that_are_computed(task: Task) -> None:
-    assert set(choices.SCORES[task.kind]) == {"loss", *build_scores(task).keys()}
+    scores = Scores(task)
+    scores.update(torch.ones((2, 2) if task.kind == "classification" else 2), torch.tensor([0, 1]))
+    assert set(choices.SCORES[task.kind]) == {"loss", *scores.compute()}
 
 
-@pytest.mark.parametrize("task", [Task("classification", 2, class_names=("a", "b")), Task("regression", 2)])
-def test_the_direction_of_every_score_is_that_of_torchmetrics(task: Task) -> None:
-    for name, score in build_scores(task).items():
-        assert (choices.SCORES[task.kind][name] == "max") is score.higher_is_better
+@pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
+def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(kind: str, worse: list[float]) -> None:
+    task = Task(kind, 2, class_names=("a", "b") if kind == "classification" else ())  # type: ignore[arg-type]
+    targets, best, worst = torch.tensor(sorted(worse)), Scores(task), Scores(task)
+    for scores, values in ((best, targets), (worst, torch.tensor(worse))):
+        scores.update(one_hot(values).float() if kind == "classification" else values, targets)
+    for name, value in best.compute().items():
+        assert (choices.SCORES[kind][name] == "max") is bool(value > worst.compute()[name]), name
 
 
 def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(root: Path) -> None:

@@ -1,74 +1,187 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_f1_score
+from torchmetrics.functional.regression import r2_score as torchmetrics_r2_score
 
-from mlplab.objectives.scores import build_scores
+from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, regression_scores
 from mlplab.task import Task
 
 THREE = Task("classification", 2, class_names=("a", "b", "c"))
-TWO = Task("classification", 2, class_names=("a", "b"))
 REGRESSION = Task("regression", 2)
 
 PROBABILITIES = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.3, 0.3, 0.4]])
 TARGETS = torch.tensor([0, 0, 1, 2, 1])
 
 
+def numbers(scores: Any) -> dict[str, float]:
+    return {name: value.item() for name, value in scores.items()}
+
+
+def drawn(seed: int, *shape: int, has_ties: bool = False) -> torch.Tensor:
+    scores = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return scores.round() if has_ties else scores
+
+
+def drawn_classes(seed: int, n_classes: int, *shape: int) -> torch.Tensor:
+    return torch.randint(0, n_classes, shape, generator=torch.Generator().manual_seed(seed))
+
+
 def test_scores_of_a_classification_by_hand() -> None:
-    scores = build_scores(THREE)
-    scores.update(PROBABILITIES, TARGETS)
-    values = {name: value.item() for name, value in scores.compute().items()}
     # Predicted 0 1 1 2 2. F1: class a 2/3 (precision 1, recall 1/2), b 1/2 (1/2, 1/2), c 2/3 (1/2, 1).
     # One against the rest, pairs in the right order: a 6 of 6; b 5 of 6 (0.8 and 0.3 against 0.2, 0.5, 0.1); c 4 of 4.
-    assert values == pytest.approx(
+    assert numbers(classification_scores(PROBABILITIES, TARGETS)) == pytest.approx(
         {"accuracy": 3 / 5, "f1": (2 / 3 + 1 / 2 + 2 / 3) / 3, "auroc": (1 + 5 / 6 + 1) / 3}, rel=1e-6
     )
 
 
 def test_scores_of_a_regression_by_hand() -> None:
-    scores = build_scores(REGRESSION)
-    scores.update(torch.tensor([1.0, 2.0, 3.0, 8.0]), torch.tensor([1.0, 3.0, 5.0, 7.0]))
-    values = {name: value.item() for name, value in scores.compute().items()}
+    predicted, targets = torch.tensor([1.0, 2.0, 3.0, 8.0]), torch.tensor([1.0, 3.0, 5.0, 7.0])
     # Errors 0, −1, −2, 1; the targets' mean is 4 and their squares around it add up to 20.
-    assert values == pytest.approx({"mse": 1.5, "rmse": 1.5**0.5, "mae": 1.0, "r2": 1 - 6 / 20}, rel=1e-6)
+    assert numbers(regression_scores(predicted, targets)) == pytest.approx(
+        {"mse": 1.5, "rmse": 1.5**0.5, "mae": 1.0, "r2": 1 - 6 / 20}, rel=1e-6
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(2, 60), n_classes=st.integers(2, 6), seed=st.integers(0, 999), has_ties=st.booleans())
+def test_scores_of_a_classification_are_those_of_scikit_learn(
+    n: int, n_classes: int, seed: int, has_ties: bool
+) -> None:
+    probabilities = drawn(seed, n, n_classes, has_ties=has_ties).softmax(1)
+    targets = drawn_classes(seed, n_classes, n)
+    found, predicted = numbers(classification_scores(probabilities, targets)), probabilities.argmax(1)
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-6)
+    assert found["f1"] == pytest.approx(f1_score(targets, predicted, average="macro", zero_division=0), rel=1e-6)
+    present = targets.unique().tolist()
+    if len(present) > 1:  # scikit-learn has no area for a class without rows, and counts it in no mean
+        areas = [roc_auc_score(targets == c, probabilities[:, c]) if c in present else 0.0 for c in range(n_classes)]
+        assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets")
+@pytest.mark.parametrize("n", [1, 2, 40])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_scores_of_a_classification_are_those_of_torchmetrics(n: int, n_classes: int) -> None:
+    """Also where classes are absent, which are most of them in one row."""
+    probabilities, targets = drawn(n, n, n_classes).softmax(1), drawn_classes(n, n_classes, n)
+    assert numbers(classification_scores(probabilities, targets)) == pytest.approx(
+        {
+            "accuracy": multiclass_accuracy(probabilities, targets, n_classes, average="micro").item(),
+            "f1": multiclass_f1_score(probabilities, targets, n_classes, average="macro").item(),
+            "auroc": multiclass_auroc(probabilities, targets, n_classes, average="macro").item(),
+        },
+        rel=1e-6,
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(2, 60), seed=st.integers(0, 999), far=st.sampled_from([0.0, 1e4]), has_ties=st.booleans())
+def test_scores_of_a_regression_are_those_of_scikit_learn(n: int, seed: int, far: float, has_ties: bool) -> None:
+    targets, predicted = drawn(seed, n, has_ties=has_ties) + far, drawn(seed + 1, n, has_ties=has_ties) + far
+    expected = {
+        "mse": mean_squared_error(targets.double(), predicted.double()),
+        "rmse": root_mean_squared_error(targets.double(), predicted.double()),
+        "mae": mean_absolute_error(targets.double(), predicted.double()),
+        "r2": r2_score(targets.double(), predicted.double()),
+    }
+    assert numbers(regression_scores(predicted, targets)) == pytest.approx(expected, rel=1e-5)
+    if not far and not has_ties:
+        assert expected["r2"] == pytest.approx(torchmetrics_r2_score(predicted, targets).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("error", "r2"), [(0.0, 1.0), (0.5, 0.0)])
+def test_r2_of_targets_that_do_not_vary_is_that_of_scikit_learn(error: float, r2: float) -> None:
+    targets = torch.full((7,), 0.1)
+    assert regression_scores(targets + error, targets)["r2"].item() == r2
+    assert r2_score(targets.double(), (targets + error).double()) == r2
+
+
+def test_r2_does_not_depend_on_the_unit() -> None:
+    targets, predicted = drawn(0, 30) * 1e-4, drawn(1, 30) * 1e-4
+    assert regression_scores(predicted, targets)["r2"].item() == pytest.approx(r2_score(targets, predicted), rel=1e-4)
+
+
+def test_a_single_row_has_no_r2() -> None:
+    found = numbers(regression_scores(torch.tensor([3.0]), torch.tensor([1.0])))
+    assert found == pytest.approx({"mse": 4, "rmse": 2, "mae": 2, "r2": float("nan")}, nan_ok=True)
+
+
+@pytest.mark.parametrize("leading", [(1,), (4,), (2, 3)])
+@pytest.mark.parametrize("targets_are_shared", [True, False])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_networks_that_are_judged_at_once_have_the_scores_of_each_alone(
+    leading: tuple[int, ...], targets_are_shared: bool, kind: str
+) -> None:
+    n, own = 23, () if targets_are_shared else leading
+    if kind == "classification":
+        score, predicted = classification_scores, drawn(0, *leading, n, 4, has_ties=True).softmax(-1)
+        targets = drawn_classes(1, 4, *own, n)
+    else:
+        score, predicted, targets = regression_scores, drawn(0, *leading, n), drawn(1, *own, n)
+    together = score(predicted, targets)
+    for place in np.ndindex(*leading):
+        alone = score(predicted[place], targets if targets_are_shared else targets[place])
+        assert numbers(alone) == {name: value[place].item() for name, value in together.items()}
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5])
-def test_scores_do_not_depend_on_how_the_rows_are_batched(n_parts: int) -> None:
-    scores = build_scores(THREE)
-    for probabilities, targets in zip(PROBABILITIES.chunk(n_parts), TARGETS.chunk(n_parts), strict=True):
-        scores.update(probabilities, targets)
-    whole = build_scores(THREE)
-    whole.update(PROBABILITIES, TARGETS)
-    for name, value in whole.compute().items():
-        assert scores.compute()[name].item() == pytest.approx(value.item(), rel=1e-6)
+@pytest.mark.parametrize("task", [THREE, REGRESSION])
+def test_scores_do_not_depend_on_how_the_rows_are_batched(n_parts: int, task: Task) -> None:
+    scores = Scores(task)
+    predicted = PROBABILITIES if task is THREE else PROBABILITIES[:, 0]
+    for part, targets in zip(predicted.chunk(n_parts), TARGETS.chunk(n_parts), strict=True):
+        scores.update(part, targets)
+    score = classification_scores if task is THREE else regression_scores
+    assert numbers(scores.compute()) == numbers(score(predicted, TARGETS))
 
 
 def test_perfect_predictions_have_perfect_scores() -> None:
-    classes, numbers = build_scores(TWO), build_scores(REGRESSION)
     targets = torch.tensor([0, 1, 1, 0])
-    classes.update(torch.nn.functional.one_hot(targets, 2).float(), targets)
-    numbers.update(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]))
-    assert {name: value.item() for name, value in classes.compute().items()} == {"accuracy": 1, "f1": 1, "auroc": 1}
-    assert {name: value.item() for name, value in numbers.compute().items()} == {
-        "mse": 0,
-        "rmse": 0,
-        "mae": 0,
-        "r2": 1,
-    }
+    found = classification_scores(torch.nn.functional.one_hot(targets, 2).float(), targets)
+    assert numbers(found) == {"accuracy": 1, "f1": 1, "auroc": 1}
+    values = torch.tensor([1.0, 2.0, 4.0])
+    assert numbers(regression_scores(values, values)) == {"mse": 0, "rmse": 0, "mae": 0, "r2": 1}
 
 
 def test_the_f1_of_a_rare_class_counts_as_much_as_that_of_a_frequent_one() -> None:
-    scores = build_scores(TWO)
-    targets = torch.tensor([0] * 9 + [1])
-    scores.update(torch.tensor([[0.9, 0.1]] * 10), targets)
-    values = scores.compute()
-    assert values["accuracy"].item() == pytest.approx(0.9, rel=1e-6)
-    assert values["f1"].item() == pytest.approx((18 / 19 + 0) / 2, rel=1e-6)
-    assert values["auroc"].item() == 0.5
+    found = numbers(classification_scores(torch.tensor([[0.9, 0.1]] * 10), torch.tensor([0] * 9 + [1])))
+    assert found == pytest.approx({"accuracy": 0.9, "f1": (18 / 19 + 0) / 2, "auroc": 0.5}, rel=1e-6)
 
 
 def test_a_reset_forgets_all_rows() -> None:
-    scores = build_scores(REGRESSION)
+    scores = Scores(REGRESSION)
     scores.update(torch.tensor([100.0, 5.0]), torch.tensor([0.0, 0.0]))
     scores.reset()
     scores.update(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]))
     assert scores.compute()["mae"].item() == 0.5
+
+
+def test_the_mean_loss_weighs_batches_by_their_rows() -> None:
+    mean_loss = MeanLoss()
+    mean_loss.update(torch.tensor(1.0), 30)
+    mean_loss.update(torch.tensor(3.0), 10)
+    assert mean_loss.compute().item() == 1.5
+    mean_loss.reset()
+    mean_loss.update(torch.tensor(2.0), 1)
+    assert mean_loss.compute().item() == 2.0
+
+
+def test_a_loss_that_is_no_number_is_not_left_out_of_the_mean() -> None:
+    mean_loss = MeanLoss()
+    mean_loss.update(torch.tensor(1.0), 30)
+    mean_loss.update(torch.tensor(float("nan")), 10)
+    assert mean_loss.compute().isnan()

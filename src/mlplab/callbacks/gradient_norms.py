@@ -40,6 +40,10 @@ class GradientNorms(Callback):
         ]
         self._logged.append((step, norms))
 
+    def take(self, step: int, norms: list[Tensor]) -> None:
+        """Holds the norms of a step, one for each parameter, that were taken elsewhere for several networks at once."""
+        self._logged.append((step, norms))
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.write_held(trainer)
 

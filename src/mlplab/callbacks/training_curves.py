@@ -61,6 +61,20 @@ class TrainingCurves(Callback):
         self.write_held(trainer)
         self._losses, self._rows = [], []
 
+    def take(self, losses: list[Tensor], rows: list[int], logged: list[tuple[int, Tensor, float]]) -> None:
+        """Holds steps that were watched elsewhere, for several networks at once.
+
+        Args:
+            losses: of each step, without penalties.
+            rows: of each step's batch.
+            logged: step, loss and learning rate of those that are to be logged.
+        """
+        self._losses += losses
+        self._rows += rows
+        self._logged += logged
+        if logged:
+            self._last_step = logged[-1][0]
+
     def state_dict(self) -> dict[str, Any]:
         """The part of an epoch that has been done; what is held for the logs has been written before."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.empty(0)

@@ -1,7 +1,6 @@
 """Metrics and figures of a trained run on rows with known targets."""
 
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
 
 from mlplab.errors import Refusal
 from mlplab.figures import pixels, result_figure
@@ -20,7 +18,7 @@ from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
-from mlplab.objectives.scores import build_scores
+from mlplab.objectives.scores import MeanLoss, Scores
 from mlplab.runs.checkpoint import following_card
 from mlplab.runs.files import write_json
 
@@ -83,13 +81,13 @@ def _rows_of_file(reader: RowReader, path: Path) -> Rows:
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     task, predictor = run.task, run.predictor
     objective = _objective(run)
-    mean_loss, scores = MeanMetric(), build_scores(task)
+    mean_loss, scores = MeanLoss(), Scores(task)
     predicted, known = [], []
     for inputs, targets in rows:
         for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
             with torch.inference_mode():
                 outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
-                mean_loss.update(objective(outputs, batch[-1]), weight=len(outputs))
+                mean_loss.update(objective(outputs, batch[-1]), len(outputs))
                 made, true = predictions(outputs, task), batch[-1]
                 if task.kind == "regression":
                     made, true = made.squeeze(1), predictions(true, task).squeeze(1)
@@ -114,7 +112,7 @@ def _objective(run: TrainedRun) -> Objective:
         )
 
 
-def _computed(scores: MetricCollection, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
+def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
     """The scores as numbers, and what must be known to read them."""
     notes, left_out = [], set()
     if run.task.kind == "regression" and len(targets) < 2:
@@ -126,9 +124,7 @@ def _computed(scores: MetricCollection, targets: Tensor, run: TrainedRun) -> tup
         if absent:
             shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
             notes.append(f"no row is of class {shown}: auroc counts {'each' if len(absent) > 1 else 'it'} as 0")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No (positive|negative) samples in targets")  # noted above
-        return {name: float(score.compute()) for name, score in scores.items() if name not in left_out}, notes
+    return {name: float(score) for name, score in scores.compute().items() if name not in left_out}, notes
 
 
 def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:

@@ -21,18 +21,46 @@ from mlplab.runs.manifest import describe_environment, differences, read_manifes
 log = logging.getLogger("mlplab")
 
 
+LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
+"""Of Python's, whose messages train.log takes."""
+
+
 @contextmanager
 def recorded(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the state in which the run ends, however it ends."""
-    handler = logging.FileHandler(directory.path / "train.log", encoding="utf-8")
+    with logged(train_log(directory.path)), ending(directory):
+        yield
+
+
+def train_log(directory: Path) -> logging.FileHandler:
+    """What writes the train.log of the run in a directory, from the first message on."""
+    handler = logging.FileHandler(directory / "train.log", encoding="utf-8")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the terminal is told
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("mlplab", "lightning.pytorch", "py.warnings")]
+    return handler
+
+
+@contextmanager
+def logged(handler: logging.Handler) -> Iterator[None]:
+    """Within it, the handler is told what happens."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False  # who reads the terminal is told once, by the command line
     logging.captureWarnings(False)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+@contextmanager
+def ending(directory: RunDirectory) -> Iterator[None]:
+    """Writes the state in which a run ends by an error, and gives its directory back."""
     try:
         yield
     except RunStopped as stopped:
@@ -53,10 +81,6 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
         directory.end("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        with contextlib.suppress(OSError):
-            handler.close()
         directory.release()
 
 

@@ -1,0 +1,1 @@
+"""Launchers by which Hydra finds mlplab's ways to run jobs; the work is done in mlplab.sweeps."""

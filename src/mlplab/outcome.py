@@ -1,0 +1,162 @@
+"""What a run has come to: why it ended, how its best state does, and its result.json."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from mlplab.callbacks import Checkpoints, Divergence, LearningRateRange, Pruning
+from mlplab.config.paths import shortest
+from mlplab.data.module import DataModule
+from mlplab.errors import Diverged, RunStopped
+from mlplab.learner import Learner
+from mlplab.runs.directory import RunDirectory
+from mlplab.runs.files import write_json
+from mlplab.runs.hyperparameters import log_final_metrics
+from mlplab.runs.interruption import Interruption
+from mlplab.runs.memory import enough_memory
+
+
+def judge(
+    config: DictConfig,
+    directory: RunDirectory,
+    trainer: pl.Trainer,
+    learner: Learner,
+    data: DataModule,
+    loggers: list[Logger],
+    divergence: Diverged | None,
+    interruption: Interruption,
+) -> dict[str, Any]:
+    """What a run has come to once it has been trained: its result, as result.json has it.
+
+    Raises:
+        Diverged: it has, and is to say so at once.
+    """
+    checkpoints = _find(trainer, Checkpoints)
+    if checkpoints is not None:
+        directory.add_seconds("checkpoints", checkpoints.seconds)
+    if learner.compile_seconds:
+        directory.add_seconds("compile", learner.compile_seconds)
+    if divergence is not None and config.on_divergence == "raise":
+        raise divergence
+    ended = str(divergence).partition("; try")[0] if divergence else why_it_ended(trainer, interruption)
+
+    directory.begin_phase("test")
+    is_interrupted = interruption.received is not None
+    has_best = checkpoints is not None and checkpoints.best_weights is not None
+    can_be_judged = has_best or not (is_interrupted or ended.startswith("diverged"))
+    with enough_memory(data):
+        validation_metrics = validation_of_best(trainer, learner, data) if can_be_judged else {}
+        test_metrics = test_best(trainer, learner, data) if can_be_judged and not is_interrupted else {}
+    result = _result(config, trainer, ended, validation_metrics, test_metrics)
+    write_json(directory.path / "result.json", result)
+    log_final_metrics(loggers, config, directory.tensorboard, result)
+    directory.update(epoch=result["epochs"], step=result["steps"])
+    return result
+
+
+def end_run(
+    directory: RunDirectory, result: dict[str, Any], divergence: Diverged | None, interruption: Interruption
+) -> None:
+    """Says in status.json that the run has finished.
+
+    Raises:
+        RunStopped: it was interrupted instead.
+        Diverged: it came to no number.
+    """
+    ended = result["ended"]
+    if interruption.received:
+        reached = f"epoch {result['epochs']}, step {result['steps']}"
+        message = f"stopped by {interruption.name} in {reached}; all of it is saved"
+        raise RunStopped(f"{message}; resume={shortest(directory.path)} goes on", interruption.status)
+    if ended.startswith("diverged"):
+        raise divergence or Diverged(f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1")
+    directory.end("finished", ended, **({"pruned": True} if ended.startswith("pruned") else {}))
+
+
+def objective_of(result: dict[str, Any]) -> float:
+    """The best value of `monitor`, as a sweep compares runs by it; NaN where there is none."""
+    return math.nan if result["objective"] is None else float(result["objective"])
+
+
+def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
+
+
+def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
+    """The reason that training ended, in words of the field."""
+    early_stopping = _find(trainer, EarlyStopping)
+    reason = None if early_stopping is None else early_stopping.stopping_reason
+    if reason == EarlyStoppingReason.NON_FINITE_METRIC:
+        return f"diverged: {early_stopping.monitor} is not finite in epoch {trainer.current_epoch + 1}"
+    if interruption.received:
+        return "stopped"
+    pruning = _find(trainer, Pruning)
+    if pruning is not None and pruning.pruned_at is not None:
+        return f"pruned at validation {pruning.pruned_at}"
+    range_test = _find(trainer, LearningRateRange)
+    if range_test is not None and range_test.exploded_at is not None:
+        return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
+    if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
+        return "converged"
+    if 0 <= trainer.max_steps <= trainer.global_step:
+        return "step limit"
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
+        return "epoch limit"
+    return "time limit" if trainer.should_stop else "ended"
+
+
+def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
+    """The validation metrics of the best state; of the last one, where the run was too short to be validated."""
+    checkpoints = _find(trainer, Checkpoints)
+    if checkpoints is not None and checkpoints.best_weights is not None:
+        return dict(checkpoints.best_metrics)
+    if not _is_finite(learner) or not trainer.enable_validation:
+        return {}
+    return _evaluated(trainer.validate(learner, data, verbose=False))
+
+
+def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
+    """Looks at the test part, once, with the weights that validation chose."""
+    checkpoints = _find(trainer, Checkpoints)
+    if checkpoints is not None and checkpoints.best_weights is not None:
+        learner.load_state_dict(checkpoints.best_weights)
+    elif not _is_finite(learner):
+        return {}
+    return _evaluated(trainer.test(learner, data, verbose=False))
+
+
+def _evaluated(results: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in results[0].items()} if results else {}
+
+
+def _is_finite(learner: Learner) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in learner.parameters())
+
+
+def _result(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    ended: str,
+    validation_metrics: dict[str, float],
+    test_metrics: dict[str, float],
+) -> dict[str, Any]:
+    checkpoints, divergence = _find(trainer, Checkpoints), _find(trainer, Divergence)
+    has_best = checkpoints is not None and checkpoints.best_epoch is not None
+    return {
+        "objective": validation_metrics.get(config.monitor),
+        "monitor": config.monitor,
+        "mode": config.mode,
+        "ended": ended,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "skipped_steps": divergence.skipped if divergence is not None else 0,
+        "best_epoch": checkpoints.best_epoch if has_best else None,
+        "best_step": checkpoints.best_step if has_best else None,
+        "validation": validation_metrics,
+        "test": test_metrics,
+    }

@@ -1,0 +1,76 @@
+"""A job of a stacked sweep: what is asked of it, and where it goes."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from mlplab.sweeps.composing import without_hydra
+
+
+@dataclass
+class Job:
+    """One of the jobs that a launcher is given.
+
+    Attributes:
+        words: its overrides.
+        whole: its configuration, with the `hydra` part.
+        config: the same without.
+        directory: of its run.
+        objective: what it has come to; NaN where it came to nothing.
+    """
+
+    words: list[str]
+    whole: DictConfig
+    config: DictConfig
+    directory: Path
+    objective: float = math.nan
+
+    @contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """Within it, Hydra tells of this job."""
+        hydra = HydraConfig.instance()
+        before = hydra.cfg
+        hydra.set_config(self.whole)
+        try:
+            yield
+        finally:
+            hydra.cfg = before
+
+    def as_returned(self) -> JobReturn:
+        """What Hydra expects of a launcher."""
+        return JobReturn(
+            overrides=self.words, cfg=self.config, hydra_cfg=self.whole, status=JobStatus.COMPLETED,
+            _return_value=self.objective,
+        )  # fmt: skip
+
+
+def as_job(words: list[str], whole: DictConfig, number: int) -> Job:
+    """A job of this number, with the directory that its configuration says."""
+    with read_write(whole), open_dict(whole):
+        whole.hydra.job.id = whole.hydra.job.num = number
+        directory = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+        whole.hydra.runtime.output_dir = str(directory)
+    return Job(words, whole, without_hydra(whole), directory)
+
+
+def plain_values(job: Job) -> dict[str, Any]:
+    """The configuration in plain values, with what follows from the job's own directory left as it stands."""
+    with job.in_hand():
+        values: dict[str, Any] = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
+    own = str(job.directory)
+    return {str(name): _without(value, own) for name, value in values.items()}
+
+
+def _without(value: Any, own: str) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _without(part, own) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without(part, own) for part in value]
+    return value.replace(own, "") if isinstance(value, str) else value

@@ -1,0 +1,217 @@
+"""A member of a stack: an ordinary run in all but that its network is trained together with others."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mlplab.callbacks import Checkpoints, Divergence, GradientNorms, TrainingCurves
+from mlplab.data.module import DataModule
+from mlplab.learner import Learner
+from mlplab.runs.directory import RunDirectory
+from mlplab.runs.resuming import Saved
+from mlplab.sweeps.stacked.job import Job
+
+
+class Member:
+    """One job with its own learner, optimizer, schedule, callbacks, loggers and directory.
+
+    The learner's parameters lie in the memory of the stack, which trains them; everything else is as in a run of its
+    own, and its callbacks are called as they are there, with a `MemberTrainer` in the place of the Trainer.
+
+    Attributes:
+        saved: what it goes on from, where it does.
+        optimizer, scheduler: made by `configure`.
+        has_ended: whether it is out of the stack.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        data: DataModule,
+        learner: Learner,
+        callbacks: Sequence[Callback],
+        loggers: list[Logger],
+        directory: RunDirectory,
+        saved: Saved | None = None,
+    ) -> None:
+        self.job, self.data, self.learner = job, data, learner
+        self.loggers, self.directory, self.saved = loggers, directory, saved
+        # Checkpoints come last, as the Trainer calls them.
+        self.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+        self.checkpoints = self.callback(Checkpoints)
+        self.divergence = self.callback(Divergence)
+        self.curves = self.callback(TrainingCurves)
+        self.norms: GradientNorms | None = self.callback(GradientNorms)
+        self.optimizer: Optimizer
+        self.scheduler: Any = None
+        self.has_ended = False
+        self._schedule: dict[str, Any] = {}
+        self._hooks: dict[str, list[Any]] = {}
+
+    def callback(self, kind: type[Any]) -> Any:
+        """Its callback of a kind; None where it has none."""
+        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
+
+    def join(self, trainer: pl.Trainer) -> None:
+        """Becomes one of those that a Trainer trains."""
+        self.trainer = MemberTrainer(trainer, self)
+        self.learner.trainer = self.trainer  # type: ignore[assignment]
+        # `log` is for the module that a Trainer has; what a member logs goes to its own metrics.
+        vars(self.learner).update(log=self._log, log_dict=self._log_all)
+
+    def configure(self) -> None:
+        """Makes its optimizer and schedule."""
+        made: Any = self.learner.configure_optimizers()
+        self.optimizer = made["optimizer"] if isinstance(made, dict) else made
+        if isinstance(made, dict):
+            self._schedule = made["lr_scheduler"]
+            self.scheduler = self._schedule["scheduler"]
+            vars(self.optimizer)["_opt_called"] = True  # it is the stack that makes the updates, which PyTorch looks for
+
+    def go_on(self) -> None:
+        """Takes up what its checkpoint holds; the loops are the stack's."""
+        if self.saved is None:
+            return
+        content: Any = self.saved.content
+        self.learner.load_state_dict(content["state_dict"])
+        self.optimizer.load_state_dict(content["optimizer_states"][0])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(content["lr_schedulers"][0])
+        self.call("on_load_checkpoint", content)
+        for callback in self.callbacks:
+            state = content["callbacks"].get(callback.state_key)
+            if state is not None:
+                callback.load_state_dict(state)
+
+    def call(self, hook: str, *arguments: Any, **options: Any) -> None:
+        """Calls a hook of those of its callbacks that have it."""
+        hooks = self._hooks.get(hook)
+        if hooks is None:
+            hooks = self._hooks[hook] = [
+                getattr(callback, hook)
+                for callback in self.callbacks
+                if getattr(type(callback), hook) is not getattr(Callback, hook)
+            ]
+        for function in hooks:
+            function(self.trainer, self.learner, *arguments, **options)
+
+    def move_schedule(self, interval: str) -> None:
+        """Moves the learning rate on after a `step` or an `epoch`."""
+        if self._schedule.get("interval") != interval:
+            return
+        if (self.trainer.current_epoch + 1) % self._schedule.get("frequency", 1) and interval == "epoch":
+            return
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            value = self.trainer.callback_metrics.get(self._schedule["monitor"])
+            if value is not None:
+                self.scheduler.step(value)
+        else:
+            self.scheduler.step()
+
+    def take_metrics(self, metrics: dict[str, Tensor], step: int) -> None:
+        """Keeps what was measured, and gives it to the loggers."""
+        self.trainer.callback_metrics.update(metrics)
+        self.write({name: float(value) for name, value in metrics.items()}, step)
+
+    def write(self, values: dict[str, float], step: int) -> None:
+        """Gives the loggers some values, as the Trainer does."""
+        for logger in self.loggers:
+            logger.log_metrics({**values, "epoch": self.trainer.current_epoch}, step=step)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `Trainer.save_checkpoint` would write of the run alone."""
+        trainer = self.trainer
+        content: dict[str, Any] = {
+            "epoch": trainer.current_epoch,
+            "global_step": trainer.global_step,
+            "pytorch-lightning_version": pl.__version__,
+            "state_dict": self.learner.state_dict(),
+            "loops": {
+                f"{name}_loop": getattr(trainer, f"{name}_loop").state_dict()
+                for name in ("fit", "validate", "test", "predict")
+            },
+            "callbacks": {c.state_key: state for c in self.callbacks if (state := c.state_dict())},
+            "optimizer_states": [self.optimizer.state_dict()],
+            "lr_schedulers": [] if self.scheduler is None else [self.scheduler.state_dict()],
+        }
+        self.call("on_save_checkpoint", content)
+        self.learner.on_save_checkpoint(content)
+        return content
+
+    def evaluate(self, part: str) -> list[dict[str, float]]:
+        """The metrics of its network on the validation part (`val`) or the `test` part, as `Trainer.test` gives them."""
+        learner, trainer = self.learner, self.trainer
+        step, loader = ("test_step", "test_dataloader") if part == "test" else ("validation_step", "val_dataloader")
+        self._logged: dict[str, Tensor] = {}
+        learner.eval()
+        with torch.no_grad():
+            for index, batch in enumerate(getattr(self.data, loader)()):
+                outputs = getattr(learner, step)(batch, index)
+                if part == "test":
+                    self.call("on_test_batch_end", outputs, batch, index)
+        learner._log_scores(part)
+        learner.train()
+        values = {name: float(value) for name, value in self._logged.items()}
+        self.write(values, trainer.global_step)
+        if part == "test":
+            self.call("on_test_end")
+        return [values]
+
+    def _log(self, name: str, value: Tensor, **options: Any) -> None:
+        self._log_all({name: value})
+
+    def _log_all(self, values: dict[str, Tensor], **options: Any) -> None:
+        self._logged = values
+        self.trainer.callback_metrics.update(values)
+
+    @contextmanager
+    def logging_epoch(self, step: int) -> Iterator[None]:
+        """Within it, its callbacks log what they have of an epoch that ends."""
+        self._logged = {}
+        yield
+        if self._logged:
+            self.write({name: float(value) for name, value in self._logged.items()}, step)
+
+
+class MemberTrainer:
+    """What a member's callbacks see of the Trainer that trains them all.
+
+    What differs between members is the member's: metrics, loggers, whether it is to stop. The rest is the Trainer's.
+    """
+
+    def __init__(self, trainer: pl.Trainer, member: Member) -> None:
+        self._all, self._member = trainer, member
+        self.callbacks, self.loggers = member.callbacks, member.loggers
+        self.datamodule = member.data
+        self.callback_metrics: dict[str, Tensor] = {}
+        self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
+        self.should_stop = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._all, name)
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        return [self._member.optimizer]
+
+    def leave(self) -> None:
+        """Notes how far the member came; the others go on."""
+        self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
+
+    def save_checkpoint(self, path: Any) -> None:
+        """Writes what the member needs to go on alone."""
+        self._all.strategy.save_checkpoint(self._member.checkpoint(), path)
+
+    def validate(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+        return self._member.evaluate("val")
+
+    def test(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+        return self._member.evaluate("test")

@@ -1,0 +1,80 @@
+"""From jobs to stacks: whose networks, losses, optimizers and data fit each other, and where each goes on from."""
+
+from collections.abc import Hashable, Sequence
+
+from mlplab.errors import Refusal
+from mlplab.models.stacking import architecture_of, why_not_stackable
+from mlplab.objectives.stacked import kind_of
+from mlplab.optimization.optimizers import build_optimizer
+from mlplab.optimization.stacked import shape_of
+from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
+from mlplab.sweeps.stacked.job import Job
+from mlplab.sweeps.stacked.member import Member
+from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
+
+LARGE = 4_000_000
+"""Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
+
+Alone = dict[str, list[Job]]
+"""Jobs that are to be run one by one, by the reason why."""
+
+
+def train_jobs(jobs: Sequence[Job]) -> Alone:
+    """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
+
+    Raises:
+        RunStopped: by a signal.
+    """
+    held, alone = HeldData(), Alone()
+    stacks: dict[Hashable, list[Member]] = {}
+    for job in jobs:
+        try:
+            member = build_member(job, held)
+            reason = why_not(member)
+        except Refusal as refusal:  # which it meets again alone, and is told of there
+            reason = str(refusal)
+        if reason is not None:
+            alone.setdefault(reason, []).append(job)
+            continue
+        try:
+            claim(member)
+        except Refusal as refusal:
+            alone.setdefault(str(refusal), []).append(job)
+            continue
+        stacks.setdefault((_shape_of(member), _position_of(member)), []).append(member)
+    for members in stacks.values():
+        train_stack(members)
+    return alone
+
+
+def why_not(member: Member) -> str | None:
+    """Why a job is not trained in a stack; None where it is."""
+    learner, data = member.learner, member.data
+    reason = why_not_stackable(learner.model)
+    if reason is not None:
+        return reason
+    optimizer = build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
+    reason = why_no_stacked_update(optimizer)
+    if reason is not None:
+        return reason
+    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
+    if work >= LARGE:
+        return f"{rows} rows × {work // rows:,} weights per step keep the processor busy by themselves"
+    return None
+
+
+def _shape_of(member: Member) -> Hashable:
+    """What must be equal in a stack beyond the configuration."""
+    learner, data = member.learner, member.data
+    optimizer = build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
+    sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
+    return (architecture_of(learner.model), kind_of(learner.objective), shape_of(optimizer), sizes)
+
+
+def _position_of(member: Member) -> Hashable:
+    """Where the run goes on from: members that were cut off at different steps are stacked apart."""
+    if member.saved is None:
+        return None
+    content = member.saved.content
+    return content["epoch"], content["global_step"]

@@ -1,0 +1,231 @@
+"""What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mlplab.errors import Diverged, RunFailed
+from mlplab.resumable_loop import loop_of
+from mlplab.sweeps.stacked.data import StackedData
+from mlplab.sweeps.stacked.learner import StackedLearner
+from mlplab.sweeps.stacked.member import Member
+
+Ended = Callable[[Member, Exception | None], None]
+"""What is done with a member that is out of the stack: the member, and the error that ended it, if one did."""
+
+
+class StackIsEmpty(Exception):
+    """All members have left before the training was over."""
+
+
+class Members(Callback):
+    """Calls the members' callbacks, and lets members go: those that stop early, diverge or fail, and all at the end.
+
+    What callbacks do in every step is done here for all members at once, and handed to them at the end of the epoch:
+    calling each for each member would take longer than the step.
+
+    Args:
+        learner: of the stack.
+        data: of the stack.
+        ended: called with each member once its training has ended.
+    """
+
+    def __init__(self, learner: StackedLearner, data: StackedData, ended: Ended) -> None:
+        self.learner, self.data, self.ended = learner, data, ended
+        self._losses: list[Tensor] = []
+        self._rows: list[int] = []
+        self._logged: list[tuple[int, int, list[float]]] = []
+        self._norms: list[tuple[int, list[Tensor]]] = []
+        self._rates: list[float] = []
+        self._found, self._one = torch.zeros(1), torch.ones(1)
+        self._last_look = time.monotonic()
+        self._is_at_end = False
+
+    @property
+    def members(self) -> list[Member]:
+        return self.learner.members
+
+    # Before training
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for member in self.members:
+            member.join(trainer)
+            member.call("setup", stage=stage)
+        loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, stopping)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for member in self.members:
+            member.call("on_fit_start")
+            member.go_on()
+        self.learner.optimizer.read_from_members()
+        algorithm = self.members[0].job.config.trainer.gradient_clip_algorithm or "norm"
+        limits = [member.job.config.trainer.gradient_clip_val for member in self.members]
+        setattr(self.learner.optimizer, f"clip_{algorithm}", limits)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._for_each("on_train_start")
+        self._let_go_who_stop(trainer)
+
+    # Every step
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_logged(trainer):
+            self._rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        gradients = [p.grad for p in self.learner.model.parameters() if p.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        if self._found.item() or not self.learner.losses.isfinite().all():
+            self._found.zero_()
+            self._let_go_who_diverge(gradients)
+            gradients = [p.grad for p in self.learner.model.parameters() if p.grad is not None]
+        if self._is_logged(trainer) and any(member.norms for member in self.members):
+            norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+            self._norms.append((trainer.global_step + 1, norms))
+
+    def _is_logged(self, trainer: pl.Trainer) -> bool:
+        """Whether the update that is about to be made is one whose loss and gradient are logged."""
+        return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+
+    def _let_go_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+        fine = self.learner.losses.isfinite()
+        for gradient in gradients:
+            fine = fine & gradient.flatten(1).isfinite().all(dim=1)
+        stacked = self.learner.model.tensors
+        errors: dict[Member, Exception] = {}
+        for row in (~fine).nonzero().flatten().tolist():
+            member = self.members[row]
+            for name, parameter in member.learner.model.named_parameters():
+                gradient = stacked[name].grad
+                parameter.grad = None if gradient is None else gradient[row]
+            member.call("on_before_backward", self.learner.losses[row])
+            try:
+                member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
+            except Diverged as diverged:
+                errors[member] = diverged
+        self._let_go(errors)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        losses = self.learner.losses
+        self._losses.append(losses)
+        self._rows.append(batch[0].shape[-2])
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._logged.append((trainer.global_step, len(self._losses) - 1, self._rates))
+
+    def _hand_over(self) -> None:
+        """Gives the members' callbacks what has been held for them."""
+        if self._losses:
+            columns = torch.stack(self._losses, dim=1)
+            for row, member in enumerate(self.members):
+                losses = list(columns[row].unbind())
+                logged = [(step, losses[index], rates[row]) for step, index, rates in self._logged]
+                member.curves.take(losses, self._rows, logged)
+        for step, norms in self._norms:
+            for row, member in enumerate(self.members):
+                if member.norms is not None:
+                    member.norms.take(step, [norm[row] for norm in norms])
+        self._losses, self._rows, self._logged, self._norms = [], [], [], []
+
+    # Every validation, every epoch
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._for_each("on_validation_start")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
+        for row, member in enumerate(self.members):
+            member.take_metrics({name: values[row] for name, values in metrics.items()}, step)
+        self._for_each("on_validation_end")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._hand_over()
+        errors: dict[Member, Exception] = {}
+        for member in self.members:
+            try:
+                with member.logging_epoch(trainer.fit_loop.epoch_loop._batches_that_stepped - 1):
+                    member.call("on_train_epoch_end")
+            except (RunFailed, OSError) as error:
+                errors[member] = error
+            member.move_schedule("epoch")
+        self._let_go(errors)
+
+    def _for_each(self, hook: str) -> None:
+        """Calls a hook of all; whoever fails in it, or finds that it has diverged, is let go."""
+        errors: dict[Member, Exception] = {}
+        for member in self.members:
+            try:
+                member.call(hook)
+            except (RunFailed, OSError) as error:
+                errors[member] = error
+        self._let_go(errors)
+
+    # At rest, and at the end
+
+    def _at_rest(self, trainer: pl.Trainer, stopping: bool) -> None:
+        is_within_epoch = loop_of(trainer).is_within_epoch
+        if not is_within_epoch:
+            self._let_go_who_stop(trainer)
+        now = time.monotonic()
+        seconds = min((member.checkpoints.every_seconds for member in self.members), default=0.0)
+        if not (stopping or not is_within_epoch or now - self._last_look >= seconds):
+            return
+        self._last_look = now
+        self._hand_over()
+        errors: dict[Member, Exception] = {}
+        for member in self.members:
+            try:
+                member.checkpoints._at_rest(member.trainer, member.learner, stopping)
+            except (RunFailed, OSError) as error:
+                errors[member] = error
+        self._let_go(errors)
+
+    def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
+        if loop_of(trainer)._can_stop_early:
+            self._end([member for member in self.members if member.trainer.should_stop])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._is_at_end = True
+        self._end(self.members)
+
+    def _end(self, leaving: Sequence[Member]) -> None:
+        """Of members whose training has come to its end."""
+        if not leaving:
+            return
+        self.learner.optimizer.write_to_members()
+        errors: dict[Member, Exception | None] = dict.fromkeys(leaving)
+        for member in leaving:
+            try:
+                member.call("on_train_end")
+            except (RunFailed, OSError) as error:
+                errors[member] = error
+        self._let_go(errors)
+
+    def _let_go(self, leaving: "dict[Member, Exception | None] | dict[Member, Exception]") -> None:
+        """Takes members out of the stack; the others go on as if they had never been there."""
+        if not leaving:
+            return
+        self._hand_over()
+        rows = [row for row, member in enumerate(self.members) if member not in leaving]
+        for member in leaving:
+            member.trainer.leave()
+        self.data.keep(rows)
+        self.learner.keep(rows)
+        for member, error in leaving.items():
+            if error is not None:
+                member.call("on_exception", error)
+            self.ended(member, error)
+        if not rows and not self._is_at_end:
+            raise StackIsEmpty
