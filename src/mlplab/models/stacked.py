@@ -100,6 +100,8 @@ class StackedNetwork(nn.Module):
         for row, network in enumerate(self.networks):
             for name, tensor in named_tensors(network):
                 tensor.data = self.tensors[name].data[row]
+        if not self.networks:  # all have left, and nothing is computed any more
+            return
         first = self.networks[0]
         self._inputs: StackedPixelInputs | StackedCategoryInputs | None = None
         bodies, tensors = self.networks, self.tensors

@@ -27,7 +27,7 @@ class StackedModule:
         if self.skeleton.training != is_training:
             self.skeleton.train(is_training)
         every_member = vmap(self._one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")
-        return every_member(self.stacked, features)  # type: ignore[no-any-return]
+        return every_member(self.stacked, features)
 
     def _one(self, tensors: dict[str, Tensor], features: Tensor) -> Tensor:
         return functional_call(self.skeleton, tensors, (features,))  # type: ignore[no-any-return]

@@ -98,6 +98,7 @@ def _is_plain_perceptron(network: MLP) -> bool:
         type(layer) is HiddenLayer
         and type(layer.linear) is nn.Linear
         and (layer.normalization is None or type(layer.normalization) in NORMALIZATIONS.values())
+        and getattr(layer.normalization, "momentum", 0.0) is not None
         for layer in network.hidden
     )
 

@@ -25,9 +25,9 @@ WORTH_A_CALL = 1 << 18
 class KernelMoments(MomentRule):
     """`torch.optim.Adam` and `AdamW`.
 
-    Neighbours with the same options are updated by one call on their rows: the bits that each would get alone.
-    Many learning rates, or decays, with the same β and ε go together, by a learning rate of 1 into an empty tensor;
-    each member adds that with its own, which rounds once more. In any other order the options cost a call each.
+    Neighbours with the same options are updated by one call on their rows. Many learning rates, or decays, with the
+    same β and ε go together, by a learning rate of 1 into an empty tensor, which each member adds with its own. In
+    any other order the options cost a call each.
     """
 
     def update_all(self, movings: Sequence[Moving], bundle: Bundle) -> None:
