@@ -95,14 +95,15 @@ def begin_run(
 ) -> Saved | None:
     """Writes what was asked into a directory that has been claimed; what the run goes on from, where it does."""
     saved = go_on(config, directory, data, loggers) if resume else None
+    text = None
     if not resume:
-        write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+        text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
     if data.description is not None:
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
     if saved is None:
-        log_configuration(loggers, config)
+        log_configuration(loggers, config, text)
     return saved
 
 
