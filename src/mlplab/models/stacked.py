@@ -70,8 +70,9 @@ class StackedNetwork(nn.Module):
                 seed_generators(self.seeds[0], features.device)
             return body(features, self.training)
         is_written_out = TAPE.takes(self, features)
-        memory = self._memory if is_written_out else None
-        masks = body.draw_masks(self.seeds, features, memory) if self.training else [None] * len(body.drops)
+        # What autograd keeps until the way back is not for us to lend again.
+        memory = self._memory if is_written_out else Workspace(features)
+        masks = body.masks.draw(self.seeds, features, memory) if self.training else body.masks.none()
         if is_written_out:
             return TAPE.record(*pass_through(body, features, masks, self._memory))
         return body.by_autograd(features, masks, self.training)

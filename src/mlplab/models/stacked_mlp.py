@@ -7,15 +7,13 @@ that no number of one reaches another, a NaN no more than any.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mlplab.models.mlp import MLP, HiddenLayer
-from mlplab.models.workspace import Workspace
-from mlplab.randomness import seed_generators
+from mlplab.models.stacked_masks import StackedMasks
 
 
 @dataclass(frozen=True)
@@ -102,38 +100,11 @@ class StackedMLP:
         self.output = StackedLinear(stacked["output.weight"], stacked["output.bias"])
         self.n_members = len(networks)
         self.has_closed_form = first.has_closed_form()
-        # Of each place where something is dropped, in the order of the pass: its width, and each member's share.
-        self.drops: list[tuple[int, list[float]]] = [
-            (first.architecture["in_features"], [network.input_dropout for network in networks])
-        ]
+        places = [(first.architecture["in_features"], [network.input_dropout for network in networks])]
         for depth, layer in enumerate(self.layers):
-            shares = [network.hidden[depth].dropout for network in networks]
-            self.drops.append((layer.linear.weight.shape[1], shares))  # type: ignore[arg-type]
-
-    def draw_masks(
-        self, seeds: Sequence[int] | None, features: Tensor, memory: Workspace | None = None
-    ) -> list[Tensor | None]:
-        """For each place where something is dropped the factors (K, B, width): 0 for what falls, 1/(1 − p) else.
-
-        Drawn member by member from its own seed, each place in its turn: the bits that it draws when alone.
-        """
-        memory = memory or Workspace(features)
-        masks: list[Tensor | None] = [None] * len(self.drops)
-        drawn: list[tuple[Any, list[float]]] = []
-        for place, (width, shares) in enumerate(self.drops):
-            if any(shares):
-                masks[place] = mask = memory.take((self.n_members, features.shape[-2], width))
-                drawn.append((mask.unbind(0), [1 - share for share in shares]))
-        if drawn:
-            assert seeds is not None, "each member must have a seed for the step"
-            for member, seed in enumerate(seeds):
-                seed_generators(seed, features.device)
-                for rows, kept in drawn:
-                    if kept[member] < 1:
-                        rows[member].bernoulli_(kept[member]).div_(kept[member])
-                    else:
-                        rows[member].fill_(1.0)
-        return masks
+            shares: list[float] = [network.hidden[depth].dropout for network in networks]  # type: ignore[misc]
+            places.append((layer.linear.weight.shape[1], shares))
+        self.masks = StackedMasks(places)
 
     def by_autograd(self, features: Tensor, masks: Sequence[Tensor | None], is_training: bool) -> Tensor:
         """Outputs (K, B, C) for features (K, B, F) or (B, F)."""
