@@ -111,9 +111,9 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     accepted_options("model", {**model_config, **shapes})
     with _one_thread():  # the last bits of an orthogonal matrix depend on how many compute it
         model = instantiate("model", model_config, **shapes)
-    if inputs is not None and isinstance(model, nn.Module):
-        model = WithInputs(inputs, model)
-    _require_outputs(model, model_config, data, shapes["out_features"])
+        if inputs is not None and isinstance(model, nn.Module):
+            model = WithInputs(inputs, model)
+        _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
     require_known_options(**scheduler)

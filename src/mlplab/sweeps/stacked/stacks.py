@@ -1,15 +1,15 @@
 """From jobs to stacks: whose networks, losses, optimizers and data fit each other, and where each goes on from."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from mlplab.building import use_threads
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, counted
 from mlplab.models.stacking import architecture_of, why_not_stackable
 from mlplab.objectives.stacked import kind_of
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
-from mlplab.sweeps.stacked.job import Job
+from mlplab.sweeps.stacked.job import Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
 
@@ -20,8 +20,12 @@ Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
 
 
-def train_jobs(jobs: Sequence[Job]) -> Alone:
+def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
     """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
+
+    Args:
+        jobs: no more than a stack may have members.
+        say: tells on the terminal what is trained.
 
     Raises:
         RunStopped: by a signal.
@@ -39,11 +43,11 @@ def train_jobs(jobs: Sequence[Job]) -> Alone:
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
-        _train(members, alone)
+        _train(members, alone, say)
     return alone
 
 
-def _train(members: Sequence[Member], alone: Alone) -> None:
+def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
     """Trains members of one shape. Those that go on from different steps are stacked apart."""
     first = members[0]
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
@@ -56,6 +60,7 @@ def _train(members: Sequence[Member], alone: Alone) -> None:
         else:
             stacks.setdefault(_position_of(member), []).append(member)
     for stack in stacks.values():
+        say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
         train_stack(stack)
 
 
