@@ -11,22 +11,18 @@ and Lightning's loop does the work. A test holds the two against each other, bit
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-import functools
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
-from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.backpropagation import TAPE
+from mlplab.lean_hooks import Hooks, is_plain, overriding, set_hook_name
+from mlplab.lean_results import LeanResults
+from mlplab.lean_validation import LeanValidationLoop
 from mlplab.resumable_loop import ResumableEpochLoop, loop_of
 
 HOOKS = (
@@ -43,11 +39,8 @@ TAKEN_OVER = (
     "backward",
     "optimizer_zero_grad",
     "configure_gradient_clipping",
-    "on_before_batch_transfer",
-    "on_after_batch_transfer",
-    "transfer_batch_to_device",
 )
-"""Methods whose default is built in here; a module or data module that overrides one gets Lightning's loop."""
+"""Methods whose default is built in here; a module that overrides one gets Lightning's loop."""
 
 
 def use_lean_loop(trainer: pl.Trainer) -> None:
@@ -59,6 +52,13 @@ def use_lean_loop(trainer: pl.Trainer) -> None:
 class LeanEpochLoop(ResumableEpochLoop):
     """Runs the mini-batches of an epoch, with the least overhead that keeps Lightning's semantics."""
 
+    _results: LeanResults
+
+    def __init__(self, trainer: pl.Trainer, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps, max_steps)
+        self.val_loop = LeanValidationLoop(trainer)
+        self._results = LeanResults(training=True)
+
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         trainer = self.trainer
@@ -69,28 +69,19 @@ class LeanEpochLoop(ResumableEpochLoop):
         parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
         TAPE.allow(*(part for part in parts if isinstance(part, torch.nn.Module)))
         if self._is_lean:
-            self._callback_hooks = {name: _overriding(trainer.callbacks, name, Callback) for name in HOOKS}
-            self._module_hooks = {name: _overriding([module], name, pl.LightningModule) for name in HOOKS}
+            self._call = Hooks(trainer, HOOKS).call
             self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
             self._validates = self._should_check_val_epoch()
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
-            if self._on_cpu:
-                for metric in (*self._results.values(), *self.val_loop._results.values()):
-                    vars(metric)["to"] = _Still(metric)
 
     def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
         trainer, module = self.trainer, self._module
         return (
             module.automatic_optimization
-            and type(trainer.strategy) is SingleDeviceStrategy
-            and type(trainer.precision_plugin) is Precision
-            and type(trainer.profiler) is PassThroughProfiler
             and len(trainer.optimizers) == 1
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
-            and not any(_overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
-            and not any(_overriding([trainer.datamodule], name, pl.LightningDataModule) for name in TAKEN_OVER[3:])
-            and "training_step" not in vars(module)
-            and _n_parameters(type(module).training_step) == 3
+            and not any(overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
+            and is_plain(trainer, "training_step")
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
@@ -113,7 +104,7 @@ class LeanEpochLoop(ResumableEpochLoop):
             progress.is_last_batch
             or trainer.should_stop
             or trainer.received_sigterm
-            or self._has_logged()
+            or self._results.has_logged()
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
         ):
@@ -148,17 +139,13 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_processed()
         self._step_schedulers()
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        has_logged = self._has_logged()
+        has_logged = self._results.has_logged()
         if has_logged:
             connector.on_batch_end()
         results.batch = results.batch_size = None
         progress.increment_completed()
         if has_logged:
             connector.update_train_step_metrics()
-
-    def _has_logged(self) -> bool:
-        """Whether something has been logged in this epoch: what was in others stays, emptied."""
-        return any(not metric.has_reset for metric in self._results.values())
 
     def _step_schedulers(self) -> None:
         if self.trainer.lr_scheduler_configs:
@@ -203,9 +190,9 @@ class LeanEpochLoop(ResumableEpochLoop):
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
         """The loss to differentiate, and what `on_train_batch_end` is given."""
         module = self._module
-        _set_hook_name(module, "training_step")
+        set_hook_name(module, "training_step")
         output = module.training_step(batch, batch_idx)
-        _set_hook_name(module, None)
+        set_hook_name(module, None)
         if output is None:
             return None, {}
         loss, extra = (output, {}) if isinstance(output, Tensor) else (output["loss"], output)
@@ -225,49 +212,3 @@ class LeanEpochLoop(ResumableEpochLoop):
         else:
             optimizer.zero_grad()
         progress.increment_completed()
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        """Calls a hook of those who override it: callbacks first, then the module, whose answer is returned."""
-        callbacks, own = self._callback_hooks[name], self._module_hooks[name]
-        if not callbacks and not own:
-            return None
-        trainer, module = self.trainer, self._module
-        outer = module._current_fx_name
-        _set_hook_name(module, name)
-        for hook in callbacks:
-            hook(trainer, module, *arguments)
-        answer = None
-        for hook in own:
-            answer = hook(*arguments)
-        _set_hook_name(module, outer)
-        return answer
-
-
-def _overriding(owners: list[Any], name: str, base: type) -> list[Callable[..., Any]]:
-    """The bound methods of those owners that have one of their own, in the class or set on the object."""
-    return [
-        getattr(owner, name)
-        for owner in owners
-        if owner is not None
-        and (name in vars(owner) or getattr(type(owner), name, None) is not getattr(base, name, None))
-    ]
-
-
-def _set_hook_name(module: pl.LightningModule, name: str | None) -> None:
-    """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
-    object.__setattr__(module, "_current_fx_name", name)
-
-
-class _Still:
-    """Stands in for `to` of a logged value: `log` moves it each time to where it is, slower than it does all else."""
-
-    def __init__(self, metric: Any) -> None:
-        self.metric = metric
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return self.metric
-
-
-@functools.cache
-def _n_parameters(function: Callable[..., Any]) -> int:
-    return len(inspect.signature(function).parameters)

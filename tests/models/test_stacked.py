@@ -12,7 +12,9 @@ from mlplab.errors import Refusal
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.stacked import StackedNetwork
+from mlplab.models.stacked_mlp import StackedMLP
 from mlplab.models.stacking import named_tensors
+from mlplab.models.workspace import Workspace
 from mlplab.randomness import seed_generators
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -105,7 +107,9 @@ def test_a_plain_stack_is_written_out_and_one_with_normalisation_is_not() -> Non
         assert (TAPE.leaf(outputs) is not None) == is_written_out
 
 
-def test_masks_are_the_bits_that_a_member_draws_alone() -> None:
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_masks_are_the_bits_that_a_member_draws_alone(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     shares = [0.0, 0.2, 0.5]
     networks = [
         MLP(in_features=6, out_features=4, hidden_dims=[8, 8], dropout=share, input_dropout=share / 2)
@@ -118,7 +122,8 @@ def test_masks_are_the_bits_that_a_member_draws_alone() -> None:
     stack.seeds = [7, 8, 8]
     features = features_of(3).float()
     real = nn.functional.dropout
-    masks = stack._body.draw_masks(stack.seeds, features)  # type: ignore[union-attr]
+    assert isinstance(stack._body, StackedMLP)
+    masks = stack._body.masks.draw(stack.seeds, features, Workspace(features))
     for member, network in enumerate(alone):
         seen: list[Tensor] = []
 

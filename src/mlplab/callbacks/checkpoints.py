@@ -88,10 +88,11 @@ class Checkpoints(Checkpoint):
                 self._best_is_written = False
 
     def _at_rest(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        if stopping or self._is_due(trainer):
-            self._write(trainer, pl_module)
+        if stopping or self.is_due(trainer):
+            self.write(trainer, pl_module)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether the files are to be written now."""
         loop = loop_of(trainer)
         is_within_epoch = loop.is_within_epoch
         waited = time.monotonic() - self._last_writing
@@ -107,14 +108,15 @@ class Checkpoints(Checkpoint):
         return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._write(trainer, pl_module)
+        self.write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # The state of an exception may be half of an update; the best one is a copy.
         if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
             self._write_best(trainer, pl_module)
 
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what the run needs to go on, at rest."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             write_held = getattr(callback, "write_held", None)

@@ -1,7 +1,7 @@
 """A job of a stacked sweep: what is asked of it, and where it goes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,12 @@ def as_job(words: list[str], whole: DictConfig, number: int) -> Job:
         directory = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
         whole.hydra.runtime.output_dir = str(directory)
     return Job(words, whole, without_hydra(whole), directory)
+
+
+def names_of(jobs: Sequence[Job]) -> str:
+    """The jobs by their directories, not more than fit in a line."""
+    names = [job.directory.name for job in jobs]
+    return ", ".join(names if len(names) < 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:

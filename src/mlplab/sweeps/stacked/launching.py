@@ -4,17 +4,19 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TextIO
 
 from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from mlplab.errors import Refusal, RunFailed, RunStopped, counted
+from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
+from mlplab.sweeps.loading import compose_jobs
 from mlplab.sweeps.stacked.alike import key_of, why_alone
-from mlplab.sweeps.stacked.job import Job, as_job, plain_values
+from mlplab.sweeps.stacked.job import Job, as_job, names_of, plain_values
 
 
 class StackedJobs:
@@ -41,19 +43,15 @@ class StackedJobs:
         Raises:
             RunStopped: by a signal.
         """
-        loader = self.context.config_loader
+        configs = compose_jobs(self.config, self.context.config_loader, job_words)
         jobs = [
-            as_job(list(words), loader.load_sweep_config(self.config, list(words)), first_number + index)
-            for index, words in enumerate(job_words)
+            as_job(list(words), whole, first_number + index)
+            for index, (words, whole) in enumerate(zip(job_words, configs, strict=True))
         ]
         stacks, alone = self._sorted(jobs)
         returned: dict[int, JobReturn] = {}
-        if stacks:
-            n_members = sum(map(len, stacks))
-            print(f"stacked {counted(n_members, 'network')} in {counted(len(stacks), 'stack')}", flush=True)
         for reason, left in alone.items():
-            names = ", ".join(job.directory.name for job in left[:3]) + (", …" if len(left) > 3 else "")
-            print(f"alone   {counted(len(left), 'job')}: {reason} ({names})", flush=True)
+            _tell_alone(reason, left)
         for stack in stacks:
             self._require_going_on()
             self._train(stack)
@@ -92,11 +90,12 @@ class StackedJobs:
     def _train(self, jobs: Sequence[Job]) -> None:
         from mlplab.sweeps.stacked.stacks import train_jobs
 
+        terminal = sys.stdout
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-            left = train_jobs(jobs)
+            left = train_jobs(jobs, lambda line: _tell(line, terminal))
             gc.collect()
         for reason, those in left.items():
-            print(f"alone   {counted(len(those), 'job')}: {reason}", flush=True)
+            _tell_alone(reason, those)
             for job in those:
                 job.objective = float(self._run_alone(job).return_value)
 
@@ -107,4 +106,10 @@ class StackedJobs:
         )  # fmt: skip
 
 
-_ = (RunFailed, Any)
+def _tell_alone(reason: str, jobs: Sequence[Job]) -> None:
+    _tell(f"alone   {counted(len(jobs), 'job')}, {reason}: {names_of(jobs)}", sys.stdout)
+
+
+def _tell(line: str, out: TextIO) -> None:
+    out.write(f"{line}\n")  # at once: the sweep's progress is written by another thread
+    out.flush()

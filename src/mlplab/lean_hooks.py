@@ -1,0 +1,86 @@
+"""Calls of hooks to those who override them, without visiting those who do not."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
+"""Methods of modules and data modules whose default the lean loops have built in."""
+
+
+class Hooks:
+    """Some hooks, each with the callbacks that override it, and the LightningModule if it does.
+
+    Args:
+        trainer: with its callbacks as they are now.
+        names: of the hooks.
+    """
+
+    def __init__(self, trainer: pl.Trainer, names: Sequence[str]) -> None:
+        self._trainer, self._module = trainer, trainer.lightning_module
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._of_callbacks = {name: overriding(callbacks, name, Callback) for name in names}
+        self._of_module = {name: overriding([self._module], name, pl.LightningModule) for name in names}
+
+    def is_heard(self, name: str) -> bool:
+        """Whether anybody overrides it."""
+        return bool(self._of_callbacks[name] or self._of_module[name])
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Calls a hook: callbacks first, then the module, whose answer is returned."""
+        if not self.is_heard(name):
+            return None
+        callbacks, own = self._of_callbacks[name], self._of_module[name]
+        trainer, module = self._trainer, self._module
+        outer = module._current_fx_name
+        set_hook_name(module, name)
+        for hook in callbacks:
+            hook(trainer, module, *arguments)
+        answer = None
+        for hook in own:
+            answer = hook(*arguments)
+        set_hook_name(module, outer)
+        return answer
+
+
+def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:
+    """The bound methods of those owners that have one of their own, in the class or set on the object."""
+    default = getattr(base, name, None)
+    return [
+        getattr(owner, name)
+        for owner in owners
+        if owner is not None and (name in vars(owner) or getattr(type(owner), name, None) is not default)
+    ]
+
+
+def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
+    """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
+    object.__setattr__(module, "_current_fx_name", name)
+
+
+def is_plain(trainer: pl.Trainer, step: str) -> bool:
+    """Whether a step is one call of `step(batch, batch_idx)`: on one device, in full precision, unobserved."""
+    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    return (
+        type(trainer.strategy) is SingleDeviceStrategy
+        and type(trainer.precision_plugin) is Precision
+        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
+        and not any(overriding([module], name, pl.LightningModule) for name in TRANSFER_HOOKS)
+        and not any(overriding([data], name, pl.LightningDataModule) for name in TRANSFER_HOOKS)
+        and step not in vars(module)
+        and _takes_batch_and_index(getattr(type(module), step))
+    )
+
+
+@functools.cache
+def _takes_batch_and_index(function: Callable[..., Any]) -> bool:
+    """Whether these are all that it takes, and it does not fetch its batches itself."""
+    parameters = inspect.signature(function).parameters
+    return len(parameters) == 3 and "dataloader_iter" not in parameters

@@ -1,0 +1,57 @@
+"""What is logged by `LightningModule.log`, kept with fewer steps than Lightning takes.
+
+The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
+"""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch import Tensor
+
+
+class LeanResults(_ResultCollection):
+    """Takes a value that is logged as it was before to where that one is, and answers the same question once.
+
+    Lightning describes each value anew, compares the description with that of the value before, and moves what it
+    keeps to the device that it is on. It goes through all values whenever somebody looks at one of them.
+    """
+
+    def __init__(self, training: bool) -> None:
+        super().__init__(training)
+        self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
+        self._answers: dict[tuple[bool, int | None], Any] = {}
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def log(self, fx: str, name: str, value: Any, **options: Any) -> None:
+        self._answers.clear()
+        batch_size = options.pop("batch_size", None)
+        place = (fx, name, self.dataloader_idx)
+        if self.dataloader_idx is None and self._logged_as.get(place) == options:
+            metric = self[f"{fx}.{name}"]
+            kept = metric.value
+            if metric.is_tensor and isinstance(value, Tensor) and value.device == kept.device:
+                value = value if options.get("enable_graph") else value.detach()
+                metric.forward(value, self._extract_batch_size(metric, batch_size, metric.meta))
+                metric.has_reset = False
+                return
+        super().log(fx, name, value, batch_size=batch_size, **options)
+        self._logged_as[place] = options
+
+    def has_logged(self) -> bool:
+        """Whether something has been logged since the last reset: what was logged before stays, emptied."""
+        return any(not metric.has_reset for metric in self.values())
+
+    def metrics(self, on_step: bool) -> Any:
+        question = (on_step, self.dataloader_idx)
+        if question not in self._answers:
+            self._answers[question] = super().metrics(on_step)
+        return self._answers[question]
+
+    def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
+        self._answers.clear()
+        for item in self.values():
+            is_asked = (metrics is None or metrics ^ item.is_tensor) and (fx is None or fx == item.meta.fx)
+            # A torchmetrics object may have been updated since without being logged.
+            if is_asked and not (item.is_tensor and item.has_reset):
+                item.reset()
