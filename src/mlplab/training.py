@@ -19,7 +19,7 @@ from mlplab.errors import Diverged, Refusal, printable
 from mlplab.learner import Learner
 from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_json
+from mlplab.runs.files import flushed_together, write_json
 from mlplab.runs.hyperparameters import log_configuration
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import enough_memory
@@ -96,10 +96,12 @@ def begin_run(
     """Writes what was asked into a directory that has been claimed; what the run goes on from, where it does."""
     saved = go_on(config, directory, data, loggers) if resume else None
     text = None
-    if not resume:
-        text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+    with flushed_together():
+        if not resume:
+            text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+        if data.description is not None:
+            write_json(directory.path / "data.json", data.description.as_dict())
     if data.description is not None:
-        write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
     if saved is None:

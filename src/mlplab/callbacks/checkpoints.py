@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.resumable_loop import loop_of
+from mlplab.runs.checkpoint import telling_of_full_disk
+from mlplab.runs.files import flushed_together
 
 MOST = 0.03
 """Share of the time that may go into writing checkpoints: where one takes long, they are written less often."""
@@ -120,8 +122,10 @@ class Checkpoints(Checkpoint):
             write_held = getattr(callback, "write_held", None)
             if write_held is not None:  # so that what it holds is in the logs, which the checkpoint says the length of
                 write_held(trainer)
-        self._write_best(trainer, pl_module)
-        trainer.save_checkpoint(self.directory / "last.ckpt")
+        last = self.directory / "last.ckpt"
+        with telling_of_full_disk(last, (OSError,)), flushed_together():
+            self._write_best(trainer, pl_module)
+            trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()
         self._cost = self._last_writing - began
         self.seconds += self._cost

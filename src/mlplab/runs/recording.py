@@ -91,6 +91,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     """
     asked = directory.path / ".hydra"
     asked.mkdir(exist_ok=True)
+    directory.flush()
     text = as_yaml(config)
     _save(text, asked / "config.yaml")
     if HydraConfig.initialized():  # not when called from a notebook or a test

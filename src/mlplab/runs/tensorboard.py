@@ -15,6 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from mlplab.runs.event_file import EventFile
+from mlplab.runs.files import flush
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
@@ -47,9 +48,8 @@ class CalmTensorBoardLogger(TensorBoardLogger):
             self._experiment.flush()
         sizes = {}
         for path in self._event_files():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                sizes[path.name] = file.seek(0, os.SEEK_END)
+            flush(path)
+            sizes[path.name] = path.stat().st_size
         return sizes
 
     def rewind(self, position: Mapping[str, int] | None, step: int) -> None:
