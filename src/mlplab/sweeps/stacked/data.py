@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from mlplab.data.module import DataModule
+from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.randomness import batch_order
 
 EVALUATION_ROWS = 1 << 15
@@ -111,7 +111,7 @@ class StackedParts:
 
     def __init__(self, data: StackedData) -> None:
         self.data = data
-        self.batch_size = max(1, EVALUATION_ROWS // len(data.members))
+        self.batch_size = max(1, min(EVALUATION_BATCH_ROWS, EVALUATION_ROWS // len(data.members)))
         self.n_rows = len(data.members[0].part("val")[1])
 
     def __len__(self) -> int:

@@ -31,13 +31,17 @@ class Job:
     config: DictConfig
     directory: Path
     objective: float = math.nan
+    _of_hydra: Any = None
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
         """Within it, Hydra tells of this job."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
-        hydra.set_config(self.whole)
+        if self._of_hydra is None:  # a copy, which takes longer than a step
+            hydra.set_config(self.whole)
+            self._of_hydra = hydra.cfg
+        hydra.cfg = self._of_hydra
         try:
             yield
         finally:
