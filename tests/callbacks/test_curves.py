@@ -1,5 +1,6 @@
 """Training curves, gradient norms and histograms, as TensorBoard reads them."""
 
+import math
 from typing import Any
 
 import pytest
@@ -80,6 +81,11 @@ def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.
     monkeypatch.setattr(training_curves, "STEPS_HELD", 3)
     log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
     assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
+
+
+def test_a_loss_that_is_no_number_counts_in_no_mean() -> None:
+    assert training_curves.mean_over_rows([1.0, math.nan, 4.0, math.inf], [2, 5, 1, 5]) == 2
+    assert math.isnan(training_curves.mean_over_rows([math.nan], [3]))
 
 
 def test_histograms_show_the_start_every_few_epochs_and_the_end(train_run: Any) -> None:

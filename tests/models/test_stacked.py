@@ -107,6 +107,30 @@ def test_a_plain_stack_is_written_out_and_one_with_normalisation_is_not() -> Non
         assert (TAPE.leaf(outputs) is not None) == is_written_out
 
 
+@pytest.mark.parametrize("shape", ["one hidden layer", "residual", "dropout"])
+def test_memory_that_is_used_again_is_not_used_too_early(shape: str) -> None:
+    stack = StackedNetwork(perceptrons(**SHAPES[shape]))
+    stack.seeds = [1, 2, 3]
+    TAPE.allow(stack)
+    batches = [features_of(3), -features_of(3), features_of(3, n_rows=4)]
+
+    def gradients(is_recorded: bool) -> list[Tensor]:
+        stack.zero_grad()
+        for _ in range(2):  # adds to what is there
+            if is_recorded:
+                with TAPE.recording():
+                    stack(batches[0])  # a pass that nobody goes back
+                    loss = sum(stack(features).square().sum() for features in batches)
+                TAPE.backward(loss)
+            else:
+                sum(stack(features).square().sum() for features in batches).backward()
+        return [parameter.grad.clone() for parameter in stack.parameters() if parameter.grad is not None]
+
+    for _ in range(2):
+        for found, expected in zip(gradients(True), gradients(False), strict=True):
+            assert torch.allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_masks_are_the_bits_that_a_member_draws_alone(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from mlplab.models import MLP
 from mlplab.optimization.lean_adam import LEAN, LeanAdam, LeanAdamW
@@ -76,6 +77,28 @@ def test_hooks_of_the_step_are_called() -> None:
     optimizer.register_step_post_hook(lambda *_: calls.append("after"))
     train(model, optimizer, 2)
     assert calls == ["before", "after"] * 2
+
+
+def test_hooks_of_all_optimizers_are_called() -> None:
+    model, calls = network(), []
+    optimizer = build_optimizer(partial(Adam, lr=0.01, fused=True), model)
+    handles = [
+        register_optimizer_step_pre_hook(lambda *_: calls.append("before")),
+        register_optimizer_step_post_hook(lambda *_: calls.append("after")),
+    ]
+    train(model, optimizer, 1)
+    for handle in handles:
+        handle.remove()
+    train(model, optimizer, 1)
+    assert calls == ["before", "after"]
+
+
+def test_a_profiler_sees_the_step() -> None:
+    model = network()
+    optimizer = build_optimizer(partial(Adam, lr=0.01, fused=True), model)
+    with torch.autograd.profiler.profile() as profile:
+        train(model, optimizer, 1)
+    assert "Optimizer.step#LeanAdam.step" in {event.key for event in profile.key_averages()}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The size of the gradient in every layer, by which vanishing and exploding gradients are seen."""
 
+import math
+from itertools import islice
+
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -51,12 +54,13 @@ class GradientNorms(Callback):
         """Gives the loggers the norms that have waited for the end of the epoch."""
         if not self._logged:
             return
-        of_parameters = torch.stack([norm for _, norms in self._logged for norm in norms]).view(len(self._logged), -1)
-        sizes = [len(members) for members in self._layers.values()]
-        of_layers = [part.norm(dim=1) for part in torch.split(of_parameters, sizes, dim=1)]
-        for (step, _), values in zip(self._logged, torch.stack(of_layers, dim=1).tolist(), strict=True):
-            named = {f"gradient_norm/{name}": value for name, value in zip(self._layers, values, strict=True)}
-            named["gradient_norm/all"] = sum(value**2 for value in values) ** 0.5
+        of_parameters = iter(torch.stack([norm for _, norms in self._logged for norm in norms]).tolist())
+        for step, _ in self._logged:
+            named = {
+                f"gradient_norm/{name}": math.hypot(*islice(of_parameters, len(members)))
+                for name, members in self._layers.items()
+            }
+            named["gradient_norm/all"] = math.hypot(*named.values())
             for logger in trainer.loggers:
                 logger.log_metrics(named, step=step)
         self._logged = []

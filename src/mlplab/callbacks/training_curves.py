@@ -1,5 +1,7 @@
 """The loss and the learning rate, step by step and epoch by epoch."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -50,14 +52,13 @@ class TrainingCurves(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._losses:
-            rows = torch.tensor(self._rows, dtype=torch.float64)
+            rows = self._rows
             if trainer.world_size > 1:
                 # The rows of the whole batch: the loss of each process is scaled so that their mean is the batch's.
-                rows = trainer.strategy.reduce(rows.to(pl_module.device), reduce_op="sum").cpu()
-            losses = torch.stack(self._losses).to("cpu", torch.float64)
-            learned = losses.isfinite()  # what is not has been skipped, and counted
-            mean = torch.dot(losses[learned], rows[learned]) / rows[learned].sum()
-            pl_module.log("train/loss", mean.to(torch.float32), sync_dist=trainer.world_size > 1)
+                own = torch.tensor(rows, dtype=torch.float64, device=pl_module.device)
+                rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+            mean = mean_over_rows(torch.stack(self._losses).tolist(), rows)
+            pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
         self.write_held(trainer)
         self._losses, self._rows = [], []
 
@@ -94,6 +95,14 @@ class TrainingCurves(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss_step": loss, "lr": rate}, step=step)
         self._logged = []
+
+
+def mean_over_rows(losses: Sequence[float], rows: Sequence[float]) -> float:
+    """The mean of the batches' losses by their rows. A loss that is no number has been skipped, and counted."""
+    learned = [(loss, n) for loss, n in zip(losses, rows, strict=True) if math.isfinite(loss)]
+    if not learned:
+        return math.nan
+    return math.fsum(loss * n for loss, n in learned) / math.fsum(n for _, n in learned)
 
 
 def data_loss(outputs: Any, gathered_batches: int) -> Tensor | None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """What is left to PyTorch's own step."""
-
 
 OPTIONS = ("lr", "eps", "weight_decay", "decoupled_weight_decay")
 
@@ -21,12 +21,30 @@ OPTIONS = ("lr", "eps", "weight_decay", "decoupled_weight_decay")
 class _DirectStep(Adam):
     """Adam's step by one call for all groups that have the same options, as those without decay have."""
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        is_watched = (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
+        )
+        return self._watched_step(closure) if is_watched else self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # so that PyTorch does not wrap it in calls of hooks, heard or not
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        with torch.no_grad():
+            self._update()
+        return loss
+
+    _watched_step = Optimizer.profile_hook_step(_step)
+
+    def _update(self) -> None:
         alike: dict[tuple[Any, ...], list[Tensor]] = {}
         for group in self.param_groups:
             parameters = alike.setdefault((*group["betas"], *(group[name] for name in OPTIONS)), [])
@@ -55,7 +73,6 @@ class _DirectStep(Adam):
                 amsgrad=False,
                 maximize=False,
             )
-        return loss
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         state = {

@@ -190,12 +190,12 @@ class Member:
             self.call("on_test_end")
         return [values]
 
-    def _log(self, name: str, value: Tensor, **options: Any) -> None:
+    def _log(self, name: str, value: Tensor | float, **options: Any) -> None:
         self._log_all({name: value})
 
-    def _log_all(self, values: dict[str, Tensor], **options: Any) -> None:
-        self._logged = values
-        self.trainer.callback_metrics.update(values)
+    def _log_all(self, values: Mapping[str, Tensor | float], **options: Any) -> None:
+        self._logged = {name: torch.as_tensor(value) for name, value in values.items()}
+        self.trainer.callback_metrics.update(self._logged)
 
     @contextmanager
     def logging_epoch(self, step: int) -> Iterator[None]:
