@@ -60,6 +60,7 @@ class MatrixSheet:
         widest[0, 0] = n_rows  # whose title says that all are right
         show_counts(self.figure, widest, rows)
         _fit(self.figure)
+        self._cell = self._cell_of_pixels(task.n_classes)
         for artist in self._changing():
             artist.set_visible(False)
         self.canvas.draw()
@@ -67,12 +68,34 @@ class MatrixSheet:
         for artist in self._changing():
             artist.set_visible(True)
 
+    def _cell_of_pixels(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The pixels that the matrix takes, and which of its cells each of them shows, as matplotlib places them."""
+        image: Any = self.figure.axes[0].images[0]
+        number = np.arange(n * n, dtype="<u4").reshape(n, n)
+        shares = image.get_array()
+        image.set_data(number.view(np.uint8).reshape(n, n, 4)[..., :3])  # a colour of its own for each cell
+        self.canvas.get_renderer().clear()  # to transparent white
+        image.draw(self.canvas.get_renderer())
+        found = self._canvas_of_colours()
+        pixels = np.flatnonzero(found >> 24)
+        image.set_data(shares)
+        return pixels, (found[pixels] & 0xFFFFFF).astype(np.int64)
+
+    def _canvas_of_colours(self) -> npt.NDArray[np.uint32]:
+        """The canvas itself, a number for the colour of each pixel."""
+        return np.asarray(self.canvas.buffer_rgba()).reshape(-1).view("<u4")
+
     def with_counts(self, counts: npt.NDArray[np.int64]) -> Pixels:
         """The picture with counts, (C, C), in it."""
         show_counts(self.figure, counts, self.rows)
         self.canvas.restore_region(self._common)
+        image: Any = self.figure.axes[0].images[0]
+        colours = np.ascontiguousarray(image.to_rgba(image.get_array(), bytes=True)).reshape(-1).view("<u4")
+        pixels, cells = self._cell
+        self._canvas_of_colours()[pixels] = colours[cells]  # drawing the image would take as long as all else
         for artist in self._changing():
-            artist.draw(self.canvas.get_renderer())
+            if artist is not image:
+                artist.draw(self.canvas.get_renderer())
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _changing(self) -> list[Any]:

@@ -10,7 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
+from mlplab.runs import manifest
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.manifest import describe_environment
 from mlplab.runs.recording import write_manifest
 
 DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
@@ -38,5 +40,18 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
     }
     assert saved["config"] == text
     assert "unsaid" not in "".join(saved.values())
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["data"] == {"name": "digits", "fingerprint": "abc", "rows": {"train": 2, "val": 2, "test": 2}}
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["data"] == {"name": "digits", "fingerprint": "abc", "rows": {"train": 2, "val": 2, "test": 2}}
+
+
+def test_git_is_asked_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run(command: list[str], **options: Any) -> SimpleNamespace:
+        asked.append(command[3:])
+        return SimpleNamespace(stdout="abc\n")
+
+    monkeypatch.setattr(manifest.subprocess, "run", run)
+    first, second = (describe_environment(tmp_path)["git"] for _ in range(2))
+    assert first == second == {"commit": "abc", "dirty": True}
+    assert asked == [["rev-parse", "HEAD"], ["status", "--porcelain"]]

@@ -30,7 +30,7 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    told = as_told(config)
+    told = as_told(config, ("seed", *COMPARED))
     table: dict[str, Any] = {"seed": told["seed"]}
     for group in COMPARED:
         values: dict[str, Any] = dict(told[group])
