@@ -132,3 +132,19 @@ def test_a_file_holds_one_member_and_no_more(tmp_path: Path) -> None:
     content = torch.load(jobs_in(tmp_path / "few")[0] / "checkpoints" / "best.ckpt", weights_only=True)
     network: nn.Module = MLP(**content["mlplab"]["model"]["architecture"])
     assert sum(p.numel() for p in network.parameters()) == sum(w.numel() for w in content["state_dict"].values())
+
+
+def test_more_members_than_files_can_be_opened_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    from mlplab.errors import Refusal
+    from mlplab.sweeps.stacked import launching
+
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
+    launching._allow_open_files(3 * 64)
+    assert given == []
+    launching._allow_open_files(3 * 1000)
+    assert given == [(3300, 4096)]
+    with pytest.raises(Refusal, match=r"2000 members need 6300, and the system allows 4096; try: .*members=1265"):
+        launching._allow_open_files(3 * 2000)

@@ -19,6 +19,17 @@ from mlplab.sweeps.stacked.alike import key_of, why_alone
 from mlplab.sweeps.stacked.job import Job, as_job, names_of, plain_values
 
 
+try:
+    import resource
+except ImportError:  # a system without such limits
+    resource = None  # type: ignore[assignment]
+
+FILES = 3
+"""That a member keeps open: its lock and its history, and for a moment one more."""
+
+FILES_OF_OTHERS = 300
+
+
 class StackedJobs:
     """The jobs of one launch: those that are alike are trained as one, the others one by one.
 
@@ -52,6 +63,7 @@ class StackedJobs:
         returned: dict[int, JobReturn] = {}
         for reason, left in alone.items():
             _tell_alone(reason, left)
+        _allow_open_files(FILES * max(map(len, stacks), default=0))
         for stack in stacks:
             self._require_going_on()
             self._train(stack)
@@ -104,6 +116,28 @@ class StackedJobs:
             hydra_context=self.context, task_function=self.task, config=job.whole,
             job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
         )  # fmt: skip
+
+
+def _allow_open_files(n_files: int) -> None:
+    """Lets this process open so many files beside those of others.
+
+    Raises:
+        Refusal: the system allows fewer.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = n_files + FILES_OF_OTHERS
+    if needed <= soft or soft == resource.RLIM_INFINITY:
+        return
+    if needed > hard != resource.RLIM_INFINITY:
+        most = max(1, (hard - FILES_OF_OTHERS) // FILES)
+        raise Refusal(
+            "a stack must be able to open the files of all its members",
+            f"{n_files // FILES} members need {needed}, and the system allows {hard}",
+            f"hydra.launcher.members={most}",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _tell_alone(reason: str, jobs: Sequence[Job]) -> None:
