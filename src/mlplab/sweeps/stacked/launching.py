@@ -18,7 +18,6 @@ from mlplab.sweeps.loading import compose_jobs
 from mlplab.sweeps.stacked.alike import key_of, why_alone
 from mlplab.sweeps.stacked.job import Job, as_job, names_of, plain_values
 
-
 try:
     import resource
 except ImportError:  # a system without such limits

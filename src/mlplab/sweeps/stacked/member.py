@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,6 +18,7 @@ from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resuming import Saved
 from mlplab.sweeps.stacked.job import Job
+from mlplab.sweeps.stacked.member_trainer import MemberTrainer
 
 
 class Member:
@@ -30,7 +30,6 @@ class Member:
     Attributes:
         saved: what it goes on from, where it does.
         optimizer, scheduler: made by `configure`.
-        has_ended: whether it is out of the stack.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Member:
         self.norms: GradientNorms | None = self.callback(GradientNorms)
         self.optimizer: Optimizer
         self.scheduler: Any = None
-        self.has_ended = False
         self._schedule: dict[str, Any] = {}
         self._moves, self._all_moves = (-1, 0), 0
         self._hooks: dict[str, list[Any]] = {}
@@ -70,7 +68,10 @@ class Member:
             write_optimizer: brings a member's optimizer to the state that it would have alone.
         """
         self._write_optimizer = write_optimizer
-        self.trainer = MemberTrainer(trainer, self)
+        self.trainer = MemberTrainer(
+            trainer, callbacks=self.callbacks, loggers=self.loggers, data=self.data, checkpoint=self.checkpoint,
+            evaluate=self.evaluate,
+        )  # fmt: skip
         self.learner.trainer = self.trainer  # type: ignore[assignment]
         # `log` is for the module that a Trainer has; what a member logs goes to its own metrics.
         vars(self.learner).update(log=self._log, log_dict=self._log_all)
@@ -79,6 +80,7 @@ class Member:
         """Makes its optimizer and schedule."""
         made: Any = self.learner.configure_optimizers()
         self.optimizer = made["optimizer"] if isinstance(made, dict) else made
+        self.trainer.optimizers = [self.optimizer]
         if isinstance(made, dict):
             self._schedule = made["lr_scheduler"]
             self.scheduler = self._schedule["scheduler"]
@@ -215,41 +217,3 @@ def _owned(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return type(content)(_owned(value) for value in content)
     return content
-
-
-class MemberTrainer:
-    """What a member's callbacks see of the Trainer that trains them all.
-
-    What differs between members is the member's: metrics, loggers, whether it is to stop. The rest is the Trainer's.
-    """
-
-    def __init__(self, trainer: pl.Trainer, member: Member) -> None:
-        self._all, self._member = trainer, member
-        self.callbacks, self.loggers = member.callbacks, member.loggers
-        self.datamodule = member.data
-        self.callback_metrics: dict[str, Tensor] = {}
-        self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
-        self.should_stop = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._all, name)
-
-    @property
-    def optimizers(self) -> list[Optimizer]:
-        return [self._member.optimizer]
-
-    def leave(self) -> None:
-        """Notes how far the member came, where that is not known yet; the others go on."""
-        if "global_step" in vars(self):
-            return
-        self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
-
-    def save_checkpoint(self, path: Any) -> None:
-        """Writes what the member needs to go on alone."""
-        self._all.strategy.save_checkpoint(self._member.checkpoint(), path)
-
-    def validate(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
-        return self._member.evaluate("val")
-
-    def test(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
-        return self._member.evaluate("test")
