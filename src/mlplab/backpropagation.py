@@ -36,12 +36,7 @@ class Tape:
         A part says by its method `has_closed_form` whether it is built so that its gradient is known. Nobody must
         watch it from inside: hooks on its modules or parameters get to see what autograd does, so there it does it.
         """
-        self._allowed = frozenset(
-            part
-            for module in modules
-            for part in module.modules()
-            if getattr(part, "has_closed_form", bool)() and not _is_watched(part) and not _is_compiled(module, part)
-        )
+        self._allowed = frozenset(part for module in modules for part in _fit_parts(module))
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -101,9 +96,15 @@ def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
         tensor.grad += gradient
 
 
-def _is_compiled(module: nn.Module, part: nn.Module) -> bool:
-    """Whether the part, or one that it is in, is computed by torch.compile."""
-    return any(outer._compiled_call_impl is not None and part in set(outer.modules()) for outer in module.modules())
+def _fit_parts(module: nn.Module) -> list[nn.Module]:
+    """The parts that know their gradient, that nobody watches, and that torch.compile does not compute."""
+    parts = list(module.modules())
+    compiled = {part for outer in parts if outer._compiled_call_impl is not None for part in outer.modules()}
+    return [
+        part
+        for part in parts
+        if getattr(part, "has_closed_form", bool)() and part not in compiled and not _is_watched(part)
+    ]
 
 
 def _is_watched(part: nn.Module) -> bool:

@@ -22,6 +22,11 @@ class LeanResults(_ResultCollection):
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self._answers: dict[tuple[bool, int | None], Any] = {}
 
+    def __setitem__(self, key: str, metric: Any) -> None:
+        super().__setitem__(key, metric)
+        if metric.is_tensor:
+            vars(metric)["to"] = _Moving(metric)
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log(self, fx: str, name: str, value: Any, **options: Any) -> None:
         self._answers.clear()
@@ -55,3 +60,15 @@ class LeanResults(_ResultCollection):
             # A torchmetrics object may have been updated since without being logged.
             if is_asked and not (item.is_tensor and item.has_reset):
                 item.reset()
+
+
+class _Moving:
+    """`to` of a logged value, which goes through all that belongs to it, where it is not on that device already."""
+
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
+
+    def __call__(self, device: torch.device | str, **options: Any) -> Any:
+        if self._metric.value.device == torch.device(device):
+            return self._metric
+        return type(self._metric).to(self._metric, device, **options)

@@ -16,8 +16,12 @@ from mlplab.errors import Refusal
 from mlplab.randomness import batch_order
 from mlplab.task import Task
 
-EVALUATION_BATCH_ROWS = 8192
-"""Rows per batch in validation and test, where the size changes nothing but speed and memory."""
+EVALUATION_BATCH_ROWS = 2048
+"""Rows per batch in validation and test, where the size changes nothing but speed and memory.
+
+What a batch of a few thousand rows comes to in the hidden layers stays in the processor's caches; with four times as
+many, a table of a million rows took a sixth longer in all.
+"""
 
 BLOCK_ROWS = 1 << 16
 """Rows that are preprocessed at once, so that intermediate values of a large table stay small."""

@@ -19,7 +19,7 @@ SELU = 1.6732632423543772, 1.0507009873554805
 """α and λ (Klambauer et al. 2017)."""
 
 ACTIVATION_BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "relu": lambda gradient, sums, outputs: _aten.threshold_backward(gradient, outputs, 0),
+    "relu": lambda gradient, sums, outputs: _aten.threshold_backward.default(gradient, outputs, 0),
     "sigmoid": lambda gradient, sums, outputs: _aten.sigmoid_backward(gradient, outputs),
     "tanh": lambda gradient, sums, outputs: _aten.tanh_backward(gradient, outputs),
     "leaky_relu": lambda gradient, sums, outputs: _aten.leaky_relu_backward(gradient, sums, 0.01, False),
@@ -56,12 +56,13 @@ def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> 
         for layer in hidden:
             inputs, way_back = _hidden_layer(layer, inputs)
             ways_back.append(way_back)
-        outputs = functional.linear(inputs, output.weight, output.bias)
+        weight, bias = output.weight, output.bias
+        outputs = functional.linear(inputs, weight, bias)
 
     def backward(gradient: Tensor) -> None:
-        _add_weight_gradients(output, inputs, gradient)
+        _add_weight_gradients(weight, bias, inputs, gradient)
         if ways_back:
-            gradient = gradient.mm(output.weight)
+            gradient = gradient.mm(weight)
         for depth in range(len(ways_back) - 1, -1, -1):
             gradient = ways_back[depth](gradient, depth > 0)
 
@@ -71,7 +72,8 @@ def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> 
 def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], Tensor]]:
     """Its outputs (B, H), and what takes their gradient to the weights and, where it is wanted, to the inputs."""
     linear = layer.linear
-    sums = functional.linear(inputs, linear.weight, linear.bias)
+    weight, bias = linear.weight, linear.bias
+    sums = functional.linear(inputs, weight, bias)
     activations = outputs = layer.activation(sums)
     keep = 1 - layer.dropout
     mask = torch.empty_like(outputs).bernoulli_(keep).div_(keep) if layer.dropout and layer.training else None
@@ -85,16 +87,16 @@ def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tenso
         if mask is not None:
             gradient = gradient * mask
         gradient = ACTIVATION_BACKWARD[layer.activation_name](gradient, sums, activations)
-        _add_weight_gradients(linear, inputs, gradient)
+        _add_weight_gradients(weight, bias, inputs, gradient)
         if not wants_inputs:
             return gradient
-        gradient = gradient.mm(linear.weight)
+        gradient = gradient.mm(weight)
         return gradient + past if layer.residual else gradient
 
     return outputs, backward
 
 
-def _add_weight_gradients(linear: nn.Linear, inputs: Tensor, gradient: Tensor) -> None:
+def _add_weight_gradients(weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:
     """Of sums = inputs · Wᵀ + b, from the gradient of the sums (B, H): the products over the batch, and its sum."""
-    add_gradient(linear.weight, gradient.t().mm(inputs))
-    add_gradient(linear.bias, gradient.sum(0))
+    add_gradient(weight, gradient.t().mm(inputs))
+    add_gradient(bias, gradient.sum(0))

@@ -15,17 +15,17 @@ LossAndBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossAndBackward:
     log_probabilities = torch.log_softmax(outputs, 1)
-    loss, n_rows = _aten.nll_loss_forward(log_probabilities, targets, None, 1, -100)
+    loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, 1, -100)
 
     def backward(gradient: Tensor) -> Tensor:
-        gradient = _aten.nll_loss_backward(gradient, log_probabilities, targets, None, 1, -100, n_rows)
+        gradient = _aten.nll_loss_backward.default(gradient, log_probabilities, targets, None, 1, -100, n_rows)
         return torch._log_softmax_backward_data(gradient, log_probabilities, 1, outputs.dtype)
 
     return loss, backward
 
 
 def _mse(outputs: Tensor, targets: Tensor) -> LossAndBackward:
-    return mse(outputs, targets), lambda gradient: _aten.mse_loss_backward(gradient, outputs, targets, 1)
+    return mse(outputs, targets), lambda gradient: _aten.mse_loss_backward.default(gradient, outputs, targets, 1)
 
 
 WRITTEN_OUT: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossAndBackward]] = {
