@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
@@ -16,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.base import Container
 
-from mlplab.sweeps.loading import JobLoader, compose_jobs
+from mlplab.sweeps.loading import JobLoader
 
 SHARED = ["trainer.max_epochs=20"]
 
@@ -62,6 +63,12 @@ WRONG = [
     "a=[",
     "optimizer.lr.x.y=1",
 ]
+
+
+def compose_jobs(config: DictConfig, loader: ConfigLoader, job_words: list[list[str]]) -> list[DictConfig]:
+    """The configurations of jobs, as they are composed in a sweep."""
+    quick = loader if isinstance(loader, JobLoader) else JobLoader(loader)
+    return [quick.load_sweep_config(config, words) for words in job_words]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Composes the configurations of a sweep's jobs, which differ in few values, without reading conf/ for each."""
 
-import gc
 import os
 import pickle
 from collections.abc import Sequence
@@ -132,21 +131,3 @@ def _note(config: DictConfig, overrides: Sequence[Override]) -> None:
     config.hydra.job.override_dirname = get_overrides_dirname(
         overrides=own, exclude_keys=style.exclude_keys, item_sep=style.item_sep, kv_sep=style.kv_sep
     )
-
-
-def compose_jobs(config: DictConfig, loader: ConfigLoader, job_words: Sequence[Sequence[str]]) -> list[DictConfig]:
-    """The configurations of jobs, each as `loader.load_sweep_config` gives it.
-
-    Args:
-        config: as Hydra composed it for the sweep, with its `hydra` part.
-        loader: Hydra's.
-        job_words: of each job.
-    """
-    quick = loader if isinstance(loader, JobLoader) else JobLoader(loader)
-    was_enabled = gc.isenabled()
-    gc.disable()  # all that is made here is kept: to look for what is not takes longer than the rest
-    try:
-        return [quick.load_sweep_config(config, list(words)) for words in job_words]
-    finally:
-        if was_enabled:
-            gc.enable()

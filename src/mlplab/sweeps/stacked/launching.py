@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
-from mlplab.sweeps.loading import compose_jobs
+from mlplab.sweeps.loading import JobLoader
 from mlplab.sweeps.stacked.alike import key_of, why_alone
-from mlplab.sweeps.stacked.job import Job, as_job, names_of, plain_values
+from mlplab.sweeps.stacked.job import Job, names_of, plain_values
 
 try:
     import resource
@@ -46,6 +46,8 @@ class StackedJobs:
                 "hydra.launcher.members=64",
             )  # fmt: skip
         self.context, self.config, self.task, self.members = context, config, task, members
+        loader = context.config_loader
+        self.loader = loader if isinstance(loader, JobLoader) else JobLoader(loader)
 
     def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
         """Runs them all, and gives what Hydra expects, in their order.
@@ -53,13 +55,8 @@ class StackedJobs:
         Raises:
             RunStopped: by a signal.
         """
-        configs = compose_jobs(self.config, self.context.config_loader, job_words)
-        jobs = [
-            as_job(list(words), whole, first_number + index)
-            for index, (words, whole) in enumerate(zip(job_words, configs, strict=True))
-        ]
+        jobs = [Job(words, first_number + index, self._compose) for index, words in enumerate(job_words)]
         stacks, alone = self._sorted(jobs)
-        returned: dict[int, JobReturn] = {}
         for reason, left in alone.items():
             _tell_alone(reason, left)
         _allow_open_files(FILES * max(map(len, stacks), default=0))
@@ -67,9 +64,11 @@ class StackedJobs:
             self._require_going_on()
             self._train(stack)
         for left in alone.values():
-            for job in left:
-                returned[id(job)] = self._run_alone(job)
-        return [returned.get(id(job)) or job.as_returned() for job in jobs]
+            self._run_alone(left)
+        return [job.as_returned() for job in jobs]
+
+    def _compose(self, words: list[str]) -> DictConfig:
+        return self.loader.load_sweep_config(self.config, words)
 
     def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
         """The stacks, and the jobs that are run alone by the reason why."""
@@ -86,12 +85,13 @@ class StackedJobs:
                 alike.setdefault(key_of(values), []).append(job)
             else:
                 alone.setdefault(reason, []).append(job)
+            job.forget()
         stacks = []
         for group in alike.values():
             if len(group) == 1:
                 alone.setdefault("no other is like it", []).extend(group)
             else:
-                stacks += [group[i : i + self.members] for i in range(0, len(group), self.members)]
+                stacks += _in_equal_parts(group, self.members)
         return stacks, alone
 
     def _require_going_on(self) -> None:
@@ -105,16 +105,26 @@ class StackedJobs:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
             left = train_jobs(jobs, lambda line: _tell(line, terminal))
             gc.collect()
+        for job in jobs:
+            job.forget()
         for reason, those in left.items():
             _tell_alone(reason, those)
-            for job in those:
-                job.objective = float(self._run_alone(job).return_value)
+            self._run_alone(those)
 
-    def _run_alone(self, job: Job) -> JobReturn:
-        return run_job(
-            hydra_context=self.context, task_function=self.task, config=job.whole,
-            job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
-        )  # fmt: skip
+    def _run_alone(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            returned = run_job(
+                hydra_context=self.context, task_function=self.task, config=job.whole,
+                job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+            )  # fmt: skip
+            job.objective = float(returned.return_value)
+            job.forget()
+
+
+def _in_equal_parts(jobs: Sequence[Job], most: int) -> list[list[Job]]:
+    """As few parts as there must be, none of which is much smaller than another."""
+    n_parts = -(-len(jobs) // most)
+    return [list(jobs[len(jobs) * i // n_parts : len(jobs) * (i + 1) // n_parts]) for i in range(n_parts)]
 
 
 def _allow_open_files(n_files: int) -> None:
