@@ -20,6 +20,10 @@ Ended = Callable[[Member, Exception | None], None]
 """What is done with a member that is out of the stack: the member, and the error that ended it, if one did."""
 
 
+SECONDS_UNSEEN = 10.0
+"""That curves wait until a page that is open shows them; writing them more often would take longer than the training."""
+
+
 class StackIsEmpty(Exception):
     """All members have left before the training was over."""
 
@@ -46,6 +50,7 @@ class Members(Callback):
         self._diverged: dict[Member, Exception] = {}
         self._found, self._one = torch.zeros(1), torch.ones(1)
         self._last_look = time.monotonic()
+        self._last_seen = time.monotonic()
         self._is_at_end = False
 
     @property
@@ -157,12 +162,18 @@ class Members(Callback):
         self._hand_over()
         step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
 
+        can_be_seen = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
+
         def end_epoch(member: Member) -> None:
             with member.logging_epoch(step):
                 member.call("on_train_epoch_end")
             member.move_schedule("epoch")
+            for logger in member.loggers if can_be_seen else ():
+                logger.save()
 
         self._for_each(end_epoch)
+        if can_be_seen:
+            self._last_seen = time.monotonic()
 
     def _call(self, hook: str) -> None:
         """Calls a hook of all members."""
