@@ -21,7 +21,7 @@ Ended = Callable[[Member, Exception | None], None]
 
 
 SECONDS_UNSEEN = 10.0
-"""That curves wait until a page that is open shows them; writing them more often would take longer than the training."""
+"""That curves wait until a page that is open shows them; to write them often would take longer than to train."""
 
 
 class StackIsEmpty(Exception):
