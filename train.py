@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from mlplab.config.words import leave, quick_imports
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
     """Checks the configuration, and only then imports what is needed to run it."""
-    check(config)
+    if "mlplab.training" not in sys.modules:  # which checks it too, and is there from a sweep's second job on
+        check(config)
     with quick_imports():
         from mlplab.training import train
     return train(config, resume=resume)

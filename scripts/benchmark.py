@@ -8,7 +8,12 @@ that slows down slows all of them. The template runs as `python train.py` does, 
 validation, early stopping and progress; the loops and most others only train. The figure to quote is the ratio to
 the best loop in the same round. M and L take MNIST from `mnist`, or images that are made. skorch, Keras and JAX come
 with the extra `bench`; what is not installed is left out with a word. `page` writes the page with its picture, as
-docs/benchmarks.md. All five workloads take about nine minutes on two quiet cores.
+docs/benchmarks.md. S to T take about nine minutes on two quiet cores.
+
+K is a sweep of 1, 8, 32, 128 and 512 networks, each with a seed and a learning rate of its own, in at most three
+rounds: the time from the first to the last file, in a process that has imported what it needs. A stack and joblib have
+all cores; who trains one network after the other has one thread, and of the two large sweeps trains a part. K takes
+about fifteen minutes.
 """
 
 import json
@@ -18,12 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarking.contestants import CONTESTANTS
+from benchmarking.many import MANY
 from benchmarking.report import print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
@@ -31,9 +37,19 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.config.words import JSON, Answer, Word, run_script
 from mlplab.errors import Refusal, RunFailed
 
+EVERYBODY = {**CONTESTANTS, **MANY}
+ALL = [*(name for name, workload in WORKLOADS.items() if not workload.networks), "K"]
+"""Workloads as they are typed; a single sweep, K32 for example, can be as well."""
+
+SWEEPS = [name for name, workload in WORKLOADS.items() if workload.networks]
+MOST_ROUNDS = 3
+"""Of sweeps."""
+
+ON_ALL_CORES = ("stacked", "joblib")
+
 WORDS = {
-    "workloads": Word("text", f"[{','.join(WORKLOADS)}]", example="[S,M]"),
-    "contestants": Word("text", f"[{','.join(CONTESTANTS)}]", example="[template,best_loop]"),
+    "workloads": Word("text", f"[{','.join(ALL)}]", example="[S,M]"),
+    "contestants": Word("text", f"[{','.join(EVERYBODY)}]", example="[template,best_loop]"),
     "rounds": Word("count", 5, example="5"),
     "threads": Word("count", 1, example="1"),
     "mnist": Word("path", ROOT.parent / "shared" / "data" / "mnist", example="mnist"),
@@ -50,7 +66,10 @@ class Worker:
     """The process of one contestant, which trains when it is asked to."""
 
     def __init__(self, name: str, folder: Path, threads: int) -> None:
-        cores = sorted(os.sched_getaffinity(0))[:threads] if hasattr(os, "sched_getaffinity") else []
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        if name in ON_ALL_CORES:
+            threads = len(cores) or os.cpu_count() or 1
+        cores = cores[:threads]
         pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
         variables = {
             f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB")
@@ -101,7 +120,10 @@ def worker(name: str, folder: Path, threads: int) -> Iterator[Worker]:
 
 
 def measure(folder: Path, contestants: list[str], rounds: int, threads: int) -> dict[str, dict[str, float]]:
-    """One workload: each contestant is started and trains once, which is not counted; then all train in turn."""
+    """One workload: each contestant is started and trains once, which is not counted; then all train in turn.
+
+    The first contestant is the one that all are measured by.
+    """
     figures: dict[str, dict[str, float]] = {}
     times: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -110,7 +132,7 @@ def measure(folder: Path, contestants: list[str], rounds: int, threads: int) -> 
             process = stack.enter_context(worker(name, folder, threads))
             first = process.train()
             if "missing" in first:
-                print(f"  {CONTESTANTS[name][0]} is left out: {first['missing']} is not installed", flush=True)
+                print(f"  {EVERYBODY[name][0]} is left out: {first['missing']} is not installed", flush=True)
                 continue
             workers.append(process)
             times[name] = []
@@ -124,7 +146,7 @@ def measure(folder: Path, contestants: list[str], rounds: int, threads: int) -> 
     if "template" in figures:
         figures["template"]["command_seconds"] = command_seconds(folder)
     for name, values in times.items():
-        ratios = sorted(value / best for value, best in zip(values, times["best_loop"], strict=True))
+        ratios = sorted(value / best for value, best in zip(values, times[contestants[0]], strict=True))
         us_per_step = statistics.median(values)
         steps = figures[name].pop("samples_per_second")  # of the last round
         figures[name] = {
@@ -147,26 +169,32 @@ def command_seconds(folder: Path) -> float:
         return time.perf_counter() - began
 
 
-def chosen(name: str, text: str, known: list[str]) -> list[str]:
-    """The names in `[A,B]` or `A,B`.
+def chosen(name: str, text: str, known: list[str], also: Sequence[str] = ()) -> list[str]:
+    """The names in `[A,B]` or `A,B`, in the order of those that are known.
 
     Raises:
         Refusal: one is not known.
     """
     names = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     for given in names:
-        if given not in known:
+        if given not in (*known, *also):
             near = nearest_name(given, known) or known[0]
             raise Refusal(f"{name} must be of {', '.join(known)}", f"{name}={text}", f"{name}=[{near}]")
     if not names:
         raise Refusal(f"{name} must name at least one", f"{name}={text}", f"{name}=[{known[0]}]")
-    return [given for given in known if given in names]
+    return [given for given in (*known, *also) if given in names]
+
+
+def measured_by(workload: str, contestants: list[str]) -> list[str]:
+    """Who trains a workload: first the loop that all are measured by."""
+    known, best = (MANY, "loops") if WORKLOADS[workload].networks else (CONTESTANTS, "best_loop")
+    return [best, *(name for name in contestants if name in known and name != best)]
 
 
 def main(settings: dict[str, Any]) -> Answer:
-    workloads = chosen("workloads", settings["workloads"], list(WORKLOADS))
-    contestants = chosen("contestants", settings["contestants"], list(CONTESTANTS))
-    contestants = ["best_loop", *(name for name in contestants if name != "best_loop")]  # all are measured by it
+    workloads = chosen("workloads", settings["workloads"], ALL, SWEEPS)
+    workloads = list(dict.fromkeys(part for name in workloads for part in (SWEEPS if name == "K" else [name])))
+    contestants = chosen("contestants", settings["contestants"], list(EVERYBODY))
     for path in (settings["json"], settings["page"]):
         if path is not None and not path.absolute().parent.is_dir():
             raise Refusal("files must be written to a folder that exists", str(path), path.name)
@@ -182,7 +210,8 @@ def main(settings: dict[str, Any]) -> Answer:
                 check=True,
             )
             print(f"{name}: {WORKLOADS[name].title}", flush=True)
-            figures[name] = measure(part, contestants, settings["rounds"], settings["threads"])
+            rounds = min(settings["rounds"], MOST_ROUNDS) if name in SWEEPS else settings["rounds"]
+            figures[name] = measure(part, measured_by(name, contestants), rounds, settings["threads"])
             print_table(figures[name])
     if settings["json"]:
         settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

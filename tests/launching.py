@@ -79,14 +79,19 @@ def _run(script: str, words: list[str], folder: Path, at: Signal | None, environ
 
 def _after_updates(at: Signal) -> None:
     from mlplab.learner import Learner
+    from mlplab.sweeps.stacked.learner import StackedLearner
 
-    original, left = Learner.optimizer_step, at.updates
+    left = at.updates
 
-    def step(*arguments: Any, **options: Any) -> None:
-        nonlocal left
-        original(*arguments, **options)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), at.number)
+    def counted(original: Any) -> Any:
+        def step(*arguments: Any, **options: Any) -> None:
+            nonlocal left
+            original(*arguments, **options)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), at.number)
 
-    Learner.optimizer_step = step  # type: ignore[method-assign]
+        return step
+
+    for kind in (Learner, StackedLearner):
+        kind.optimizer_step = counted(kind.optimizer_step)  # type: ignore[method-assign]

@@ -42,4 +42,5 @@ def test_what_is_made_of_it_stays_as_it_stands_and_all_else_is_resolved(make_con
     assert told["again"] == "${address}"
     assert told["callbacks"]["early_stopping"]["monitor"] == "val/loss"
     assert told["model"]["hidden_dims"] == [128, 64]
+    assert as_told(config, ("again", "model")) == {"again": "${address}", "model": told["model"]}
     assert config.token == SECRET

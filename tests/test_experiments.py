@@ -80,11 +80,21 @@ def test_spirals_need_hidden_layers(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_learning_rates_are_too_small_right_and_diverging(root: Path, tmp_path: Path) -> None:
-    jobs = run(root, tmp_path, "experiment=learning_rates", expected=1)  # one diverges
+    jobs = run(root, tmp_path, "experiment=learning_rates_of_sgd", expected=1)  # one diverges
     reached = accuracies(jobs, "optimizer.lr")
     assert max(reached, key=lambda rate: reached[rate]) == "0.1"
     assert reached["0.0001"] < 0.3
     assert [result["ended"].partition(":")[0] for _, result in jobs].count("diverged") == 1
+
+
+@pytest.mark.slow
+def test_optimizers_have_their_plateaus_at_different_learning_rates(root: Path, tmp_path: Path) -> None:
+    few = ["optimizer=sgd,adam", "optimizer.lr=0.001,0.1,1.8", "seed=0"]
+    jobs = run(root, tmp_path, "experiment=learning_rates", *few)
+    reached = {" ".join(overrides[-2:]): result["test"]["test/accuracy"] for overrides, result in jobs}
+    assert reached["optimizer=sgd optimizer.lr=0.1"] > 0.94 > 0.7 > reached["optimizer=sgd optimizer.lr=0.001"]
+    assert reached["optimizer=adam optimizer.lr=0.001"] > 0.94 > 0.7 > reached["optimizer=adam optimizer.lr=0.1"]
+    assert reached["optimizer=adam optimizer.lr=1.8"] < 0.2
 
 
 @pytest.mark.slow
@@ -97,7 +107,7 @@ def test_every_optimizer_of_the_comparison_learns_digits(root: Path, tmp_path: P
 @pytest.mark.slow
 def test_batch_sizes_want_their_own_learning_rates(root: Path, tmp_path: Path) -> None:
     jobs = run(root, tmp_path, "experiment=batch_sizes", expected=1)  # one diverges
-    reached = {" ".join(overrides[:2]): result["test"].get("test/accuracy", 0.0) for overrides, result in jobs}
+    reached = {" ".join(overrides[-2:]): result["test"].get("test/accuracy", 0.0) for overrides, result in jobs}
     assert reached["data.batch_size=1 optimizer.lr=0.01"] > 0.93
     assert reached["data.batch_size=32 optimizer.lr=0.3"] > 0.93
     assert reached["data.batch_size=full optimizer.lr=0.01"] < 0.5
@@ -106,6 +116,6 @@ def test_batch_sizes_want_their_own_learning_rates(root: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_cures_of_overfitting_lower_the_validation_loss(root: Path, tmp_path: Path) -> None:
     jobs = run(root, tmp_path, "experiment=overfitting", "logger=none")
-    best = {" ".join(overrides[:2]): result["validation"]["val/loss"] for overrides, result in jobs}
+    best = {" ".join(overrides[-2:]): result["validation"]["val/loss"] for overrides, result in jobs}
     uncured = best.pop("model.dropout=0.0 regularization.l2=0.0")
     assert all(loss < uncured for loss in best.values())

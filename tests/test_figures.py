@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,9 +12,9 @@ from mlplab.figures import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
     confusion_matrix_figure,
-    pixels,
     predicted_against_true_figure,
 )
+from mlplab.pictures import pixels
 from mlplab.task import Task
 
 REGRESSION = Task(kind="regression", n_features=1, target_name="weight", unit="kg")
@@ -193,29 +192,3 @@ def test_of_very_many_rows_some_are_drawn_and_the_title_says_so() -> None:
     axes = predicted_against_true_figure(rows, rows, REGRESSION).axes[0]
     assert len(axes.collections[0].get_offsets()) == MAX_POINTS
     assert axes.get_title() == "test part: RMSE 0 kg over 20000 rows\none point for every 4 rows"
-
-
-# --- pixels ------------------------------------------------------------------------------------------------
-
-
-def test_pixels_are_rows_of_red_green_and_blue_bytes() -> None:
-    figure = Figure(figsize=(2, 1), dpi=100)
-    figure.add_axes((0.25, 0.25, 0.5, 0.5)).set(facecolor=(1.0, 0.0, 0.0), xticks=[], yticks=[])
-    image = pixels(figure)
-    assert image.dtype == np.uint8
-    height, width, channels = image.shape
-    assert channels == 3
-    assert width > height > 50
-    assert image[height // 2, width // 2].tolist() == [255, 0, 0]
-
-
-def test_a_picture_is_the_same_each_time() -> None:
-    task = classification("a", "b", "c")
-    assert np.array_equal(pixels(identity_matrix_figure(task)), pixels(identity_matrix_figure(task)))
-
-
-def test_drawing_leaves_no_figure_open() -> None:
-    from matplotlib import pyplot
-
-    pixels(identity_matrix_figure(classification("a", "b")))
-    assert pyplot.get_fignums() == []

@@ -1,5 +1,9 @@
-import pytest
+from typing import Any
 
+import pytest
+from omegaconf import OmegaConf
+
+from mlplab import instantiation
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options, instantiate
 
@@ -37,3 +41,63 @@ def test_an_option_that_is_not_taken_is_refused_with_those_that_are() -> None:
 def test_what_cannot_be_found_is_refused(target: str | None, must: str) -> None:
     with pytest.raises(Refusal, match=must):
         accepted_options("model", {"_target_": target})
+
+
+# --- own code, which Hydra need not look at ----------------------------------------------------------------
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """What is named in the tests below: what it was called with."""
+    return options
+
+
+NODES: dict[str, dict[str, Any]] = {
+    "plain values": {"a": 1, "b": 0.5, "c": "text", "d": None, "e": True, "f": [1, [2, "x"], []]},
+    "interpolations": {"a": "${other}", "b": "${other}/x", "c": "${list}", "d": "${.a}"},
+    "a mapping": {"a": {"b": 1, "c": [1, {"d": 2}]}},
+    "another part": {"a": {"_target_": "builtins.dict", "b": 1}},
+    "more than a call": {"_partial_": True, "a": 1},
+    "an argument by position": {"_args_": [], "a": 1},
+}
+
+
+@pytest.mark.parametrize("as_config", [True, False])
+@pytest.mark.parametrize("kind", NODES)
+def test_own_code_is_called_with_what_hydra_would_give_it(
+    kind: str, as_config: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node: Any = {"_target_": f"{__name__}.given", **NODES[kind]}
+    if as_config:
+        node = OmegaConf.create({"node": node, "other": 3, "list": [1, "${other}"]}).node
+    elif kind == "interpolations":
+        return
+    found, expected = [], []
+    for results, own in ((expected, "no code "), (found, __name__)):
+        monkeypatch.setattr(instantiation, "OWN", own)
+        result = instantiate("data", node, z=7)
+        results.append(result() if kind == "more than a call" else result)
+    assert found == expected
+    assert [type(value) for value in found[0].values()] == [type(value) for value in expected[0].values()]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"n_rows": 3}, {"n_rows": 3, "seed": 0, "epoch": 0, "x": 1}],
+)
+def test_a_mistake_in_own_code_is_told_as_hydra_tells_it(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for own in ("no code ", instantiation.OWN):
+        monkeypatch.setattr(instantiation, "OWN", own)
+        with pytest.raises(Refusal) as refusal:
+            instantiate("data", OmegaConf.create({"_target_": THIS, **options}))
+        told.append((refusal.value.must, refusal.value.given.partition(" (")[0]))
+    assert told[0] == told[1]
+
+
+def test_a_list_that_is_handed_over_is_the_called_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"_target_": "mlplab.errors.counted", "number": 1, "noun": ["a"]}
+    handed = instantiation._options_of_own(node, {})
+    assert handed == {"number": 1, "noun": ["a"]}
+    assert handed["noun"] is not node["noun"]

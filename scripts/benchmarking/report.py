@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking.contestants import CONTESTANTS
+from benchmarking.many import MANY
 from benchmarking.workloads import WORKLOADS
+
+TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
+OURS = ("template", "stacked")
 
 PACKAGES = ("torch", "lightning", "scikit-learn", "numpy", "skorch", "keras", "jax")
 
@@ -38,6 +42,10 @@ tensors in memory, takes rows by `index_select`, uses the fused Adam and logs no
 First step: seconds from the start of the process until the first step is about to be made. Command: seconds from there
 until the result is known; for the template those of `python train.py`, to its end. Memory: the most the process had.
 Accuracy: on the test part.
+
+K1 to K512 are sweeps of so many networks, each with a seed and a learning rate of its own: from the first to the last
+file, in a process that has imported what it needs; µs are per network and step, and accuracy is the mean. The stack and
+joblib have all cores; the others train one network after the other in one thread, of K128 and K512 eight of them.
 """
 
 
@@ -49,7 +57,7 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
     for name, row in figures.items():
         spread = f"({row['ratio_least']:.2f}-{row['ratio_most']:.2f})"
         print(
-            f"  {CONTESTANTS[name][0]:34}{row['us_per_step']:9.0f}{row['ratio']:7.2f}  {spread:14}"
+            f"  {TITLES[name]:34}{row['us_per_step']:9.0f}{row['ratio']:7.2f}  {spread:14}"
             f"{row['first_step_seconds']:9.1f} s{row['command_seconds']:7.1f} s{row['peak_memory_mb']:7.0f}"
             f"{row['accuracy']:10.3f}",
             flush=True,
@@ -95,20 +103,20 @@ def _line(contestant: str, row: dict[str, float]) -> str:
         f"{row['peak_memory_mb']:,.0f} MB",
         f"{row['accuracy']:.3f}",
     )
-    return f"| {CONTESTANTS[contestant][0]} | {' | '.join(cells)} |\n"
+    return f"| {TITLES[contestant]} | {' | '.join(cells)} |\n"
 
 
 def draw(path: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
-    """A bar for each contestant in each workload; the template's is dark."""
+    """A bar for each contestant in each workload; the template's own are dark."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.6 * len(figures) + 1.6, 3.6), layout="constrained")
     all_axes = figure.subplots(1, len(figures), squeeze=False)[0]
     for axes, (workload, rows) in zip(all_axes, figures.items(), strict=True):
-        names = [name for name in reversed(CONTESTANTS) if name in rows]
+        names = [name for name in reversed(TITLES) if name in rows]
         ratios = [rows[name]["ratio"] for name in names]
-        colours = ["#4477aa" if name == "template" else "#bbbbbb" for name in names]
-        bars = axes.barh([CONTESTANTS[name][0] for name in names], ratios, color=colours)
+        colours = ["#4477aa" if name in OURS else "#bbbbbb" for name in names]
+        bars = axes.barh([TITLES[name] for name in names], ratios, color=colours)
         axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=8)
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_title(workload)

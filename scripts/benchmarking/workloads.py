@@ -21,11 +21,13 @@ class Workload:
         title: for tables.
         overrides: of the template's configuration.
         epochs: for a run of about a second.
+        networks: that are trained, each with a seed and a learning rate of its own; 0 is a single run.
     """
 
     title: str
     overrides: tuple[str, ...]
     epochs: int
+    networks: int = 0
 
 
 IMAGES = ("data=mnist", "model.hidden_dims=[256,128]", "data.validation_fraction=0.1")
@@ -40,7 +42,14 @@ WORKLOADS = {
         ("data=table", "data.target=label", "data.task=classification", "data.batch_size=1024"),
         1,
     ),
+    **{
+        f"K{k}": Workload(f"{k} networks 64-128-64-10 on digits, batch 32", ("data=digits",), 20, k)
+        for k in (1, 8, 32, 128, 512)
+    },
 }
+
+MOST_TRAINED = 32
+"""Networks of a sweep that those train who take one after the other: of more, so many are enough to know the time."""
 
 
 def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
@@ -73,6 +82,9 @@ def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
         "lr": config.optimizer.lr,
         "threads": threads,
         "n_rows": len(data.part("train")[1]),
+        "steps_per_epoch": len(data.train_dataloader()),
+        "networks": workload.networks,
+        "trained": workload.networks if workload.networks <= MOST_TRAINED else MOST_TRAINED // 4,
     }
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
 

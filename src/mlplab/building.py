@@ -2,7 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,11 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     in_features = task.n_features if inputs is None else inputs.out_features
     shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
     accepted_options("model", {**model_config, **shapes})
-    model = instantiate("model", model_config, **shapes)
-    if inputs is not None and isinstance(model, nn.Module):
-        model = WithInputs(inputs, model)
-    _require_outputs(model, model_config, data, shapes["out_features"])
+    with _one_thread():  # the last bits of an orthogonal matrix depend on how many compute it
+        model = instantiate("model", model_config, **shapes)
+        if inputs is not None and isinstance(model, nn.Module):
+            model = WithInputs(inputs, model)
+        _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
     require_known_options(**scheduler)
@@ -177,12 +179,12 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: Learner
+    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, network: nn.Module
 ) -> pl.Trainer:
-    """Lightning's Trainer with the flags of conf/trainer."""
+    """Lightning's Trainer with the flags of conf/trainer, for a network on these data."""
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
-    threads = flags.pop("threads")
-    torch.set_num_threads(_sensible_threads(data, learner) if threads == "auto" else threads)
+    del flags["threads"]
+    use_threads(config, data, network)
     accepted = inspect.signature(pl.Trainer).parameters
     unknown = [name for name in flags if name not in accepted]
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
@@ -212,6 +214,22 @@ def build_trainer(
     use_resumable_loops(trainer)
     use_lean_loop(trainer)
     return trainer
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies: int = 1) -> None:
+    """Lets PyTorch use as many threads as `trainer.threads` says, for so many such networks at once."""
+    threads = config.trainer.threads
+    torch.set_num_threads(_sensible_threads(data, network, copies) if threads == "auto" else threads)
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
@@ -278,10 +296,10 @@ def _a_batch(data: DataModule) -> torch.Tensor:
     return features if data.batch_size == "full" else features[: data.batch_size]
 
 
-def _sensible_threads(data: DataModule, learner: Learner) -> int:
+def _sensible_threads(data: DataModule, network: nn.Module, copies: int) -> int:
     """One thread for a network so small that two would mostly wait for each other."""
-    rows = len(_a_batch(data))
-    weights = sum(parameter.numel() for parameter in learner.model.parameters())
+    rows = copies * len(_a_batch(data))
+    weights = sum(parameter.numel() for parameter in network.parameters())
     return 1 if rows * weights < SMALL_NETWORK else _available_cores()
 
 

@@ -15,7 +15,6 @@ from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, RunStopped
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_final_metrics
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import enough_memory
@@ -53,9 +52,9 @@ def judge(
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_judged else {}
         test_metrics = test_best(trainer, learner, data) if can_be_judged and not is_interrupted else {}
     result = _result(config, trainer, ended, validation_metrics, test_metrics)
-    write_json(directory.path / "result.json", result)
+    directory.write("result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
-    directory.update(epoch=result["epochs"], step=result["steps"])
+    directory.note(epoch=result["epochs"], step=result["steps"])
     return result
 
 

@@ -19,7 +19,7 @@ from mlplab.errors import Diverged, Refusal, printable
 from mlplab.learner import Learner
 from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_json
+from mlplab.runs.files import flushed_together, write_json
 from mlplab.runs.hyperparameters import log_configuration
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import enough_memory
@@ -60,7 +60,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     learner = build_learner(config, data)
     loggers = build_loggers(config)
     watching = [Status(directory), History(directory.path)]
-    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
+    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner.model)
     if not _is_first_process():
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
@@ -95,14 +95,17 @@ def begin_run(
 ) -> Saved | None:
     """Writes what was asked into a directory that has been claimed; what the run goes on from, where it does."""
     saved = go_on(config, directory, data, loggers) if resume else None
-    if not resume:
-        write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+    text = None
+    with flushed_together():
+        if not resume:
+            text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+        if data.description is not None:
+            write_json(directory.path / "data.json", data.description.as_dict())
     if data.description is not None:
-        write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
     if saved is None:
-        log_configuration(loggers, config)
+        log_configuration(loggers, config, text)
     return saved
 
 

@@ -15,13 +15,13 @@ def load(run: Any, name: str) -> dict[str, Any]:
 
 def count_files(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
-    write = Checkpoints._write
+    write = Checkpoints.write
 
     def note(self: Checkpoints, trainer: Any, module: Any) -> None:
         steps.append(trainer.global_step)
         write(self, trainer, module)
 
-    monkeypatch.setattr(Checkpoints, "_write", note)
+    monkeypatch.setattr(Checkpoints, "write", note)
     return steps
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlplab.config.checks import check, check_job_of_sweep
+from mlplab.config.checks import _select, check, check_job_of_sweep
 from mlplab.config.rules import OPTIMIZER_RULES, RULES, TABLE_RULES, shown
 from mlplab.errors import Refusal
 
@@ -180,3 +180,38 @@ def test_rules_answer_for_any_value(value: Any) -> None:
     for rule in {**RULES, **OPTIMIZER_RULES}.values():
         assert rule.holds(value) in (True, False)
     assert isinstance(shown(value), str)
+
+
+def test_a_value_that_is_looked_at_is_the_one_that_omegaconf_gives() -> None:
+    config = OmegaConf.create(
+        {
+            "a": {"b": 1, "c": None, "d": [1, "${a.b}"], "e": {"f": "${a.b}"}, "g": "???", "h": "${a.e}"},
+            "i": "${a}",
+            "j": None,
+            "k": "x${a.b}",
+        }
+    )
+    absent = object()
+    keys = (
+        "a",
+        "a.b",
+        "a.c",
+        "a.d",
+        "a.d.1",
+        "a.e",
+        "a.e.f",
+        "a.g",
+        "a.h.f",
+        "a.x",
+        "a.b.x",
+        "i.b",
+        "j",
+        "j.x",
+        "k",
+        "l",
+    )
+    for key in keys:
+        expected = OmegaConf.select(config, key, default=absent)
+        if OmegaConf.is_config(expected):
+            expected = OmegaConf.to_container(expected, resolve=True)
+        assert _select(config, key, absent) == expected, key

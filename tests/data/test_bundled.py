@@ -83,3 +83,12 @@ def test_digits_are_those_of_scikit_learn() -> None:
     assert np.array_equal(found.targets, expected.target)
     assert list(found.feature_names) == expected.feature_names
     assert list(found.class_names) == [str(name) for name in expected.target_names]
+
+
+@pytest.mark.parametrize("name", ["digits", "wine"])
+def test_whoever_changes_a_data_set_has_one_of_his_own(name: str) -> None:
+    mine = bundled(name)
+    fingerprint = mine.fingerprint
+    mine.features[:] = 0.0
+    mine.targets[:] = 0
+    assert bundled(name).fingerprint == fingerprint != mine.fingerprint

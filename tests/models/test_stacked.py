@@ -12,7 +12,9 @@ from mlplab.errors import Refusal
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.stacked import StackedNetwork
+from mlplab.models.stacked_mlp import StackedMLP
 from mlplab.models.stacking import named_tensors
+from mlplab.models.workspace import Workspace
 from mlplab.randomness import seed_generators
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -105,7 +107,33 @@ def test_a_plain_stack_is_written_out_and_one_with_normalisation_is_not() -> Non
         assert (TAPE.leaf(outputs) is not None) == is_written_out
 
 
-def test_masks_are_the_bits_that_a_member_draws_alone() -> None:
+@pytest.mark.parametrize("shape", ["one hidden layer", "residual", "dropout"])
+def test_memory_that_is_used_again_is_not_used_too_early(shape: str) -> None:
+    stack = StackedNetwork(perceptrons(**SHAPES[shape]))
+    stack.seeds = [1, 2, 3]
+    TAPE.allow(stack)
+    batches = [features_of(3), -features_of(3), features_of(3, n_rows=4)]
+
+    def gradients(is_recorded: bool) -> list[Tensor]:
+        stack.zero_grad()
+        for _ in range(2):  # adds to what is there
+            if is_recorded:
+                with TAPE.recording():
+                    stack(batches[0])  # a pass that nobody goes back
+                    loss = sum(stack(features).square().sum() for features in batches)
+                TAPE.backward(loss)
+            else:
+                sum(stack(features).square().sum() for features in batches).backward()
+        return [parameter.grad.clone() for parameter in stack.parameters() if parameter.grad is not None]
+
+    for _ in range(2):
+        for found, expected in zip(gradients(True), gradients(False), strict=True):
+            assert torch.allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_masks_are_the_bits_that_a_member_draws_alone(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     shares = [0.0, 0.2, 0.5]
     networks = [
         MLP(in_features=6, out_features=4, hidden_dims=[8, 8], dropout=share, input_dropout=share / 2)
@@ -118,7 +146,8 @@ def test_masks_are_the_bits_that_a_member_draws_alone() -> None:
     stack.seeds = [7, 8, 8]
     features = features_of(3).float()
     real = nn.functional.dropout
-    masks = stack._body.draw_masks(stack.seeds, features)  # type: ignore[union-attr]
+    assert isinstance(stack._body, StackedMLP)
+    masks = stack._body.masks.draw(stack.seeds, features, Workspace(features))
     for member, network in enumerate(alone):
         seen: list[Tensor] = []
 

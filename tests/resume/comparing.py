@@ -1,6 +1,7 @@
-"""Whether two runs ended alike, to the last bit."""
+"""Whether two runs ended alike: to the last bit, or but for rounding."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,31 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util import tensor_util
 from torch import Tensor
 
+SINGLE = 1e-6
+"""By how much what is stored in 32 bits may differ, where numbers of 64 bits may differ at all."""
 
-def difference(one: Path, other: Path) -> str:
-    """The first thing in which two runs differ; empty where nothing does."""
+
+def difference(one: Path, other: Path, tolerance: float = 0.0) -> str:
+    """The first thing in which two runs differ; empty where nothing does.
+
+    Numbers may differ by `tolerance`, as a share of 1 and of their size.
+    """
     for name in ("last", "best"):
         contents = [torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other)]
         for content in contents:
             content.get("resume", {}).pop("logs", None)  # names of files
-        found = _difference(*contents, f"{name}.ckpt")
+        found = _difference(*contents, f"{name}.ckpt", tolerance)
         if found:
             return found
-    histories = [history(run) for run in (one, other)]
-    if histories[0] != histories[1]:
-        return f"history.jsonl: {histories[0]} and {histories[1]}"
     results = [json.loads((run / "result.json").read_text()) for run in (one, other)]
-    return _difference(*results, "result.json") or _difference(curves(one), curves(other), "curves")
+    points = [curves(run) for run in (one, other)]
+    if tolerance:  # a histogram of numbers that are 0 but for rounding has no form
+        points = [{tag: found for tag, found in p.items() if not isinstance(found[0][1], list)} for p in points]
+    return (
+        _difference(history(one), history(other), "history.jsonl", tolerance)
+        or _difference(*results, "result.json", tolerance)
+        or _difference(*points, "curves", tolerance and max(tolerance, SINGLE))
+    )
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -52,19 +63,34 @@ def doubled(run: Path) -> dict[str, list[int]]:
     return {tag: found for tag, found in steps.items() if len(found) != len(set(found))}
 
 
-def _difference(one: Any, other: Any, place: str) -> str:
+def _difference(one: Any, other: Any, place: str, tolerance: float = 0.0) -> str:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        same = one.shape == other.shape and one.dtype == other.dtype and torch.equal(_bits(one), _bits(other))
+        same = one.shape == other.shape and one.dtype == other.dtype
+        if tolerance:
+            if one.dtype == torch.float32:
+                tolerance = max(tolerance, SINGLE)
+            same = same and torch.allclose(one.double(), other.double(), tolerance, tolerance, equal_nan=True)
+        else:
+            same = same and torch.equal(_bits(one), _bits(other))
         return "" if same else f"{place}: {one} and {other}"
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if list(one) != list(other) and set(one) != set(other):
             return f"{place}: {sorted(map(str, set(one) ^ set(other)))} in one alone"
-        return next((found for key in one if (found := _difference(one[key], other[key], f"{place}[{key!r}]"))), "")
+        return next(
+            (found for key in one if (found := _difference(one[key], other[key], f"{place}[{key!r}]", tolerance))), ""
+        )
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         if len(one) != len(other):
             return f"{place}: {len(one)} and {len(other)} values: {one} and {other}"
         pairs = enumerate(zip(one, other, strict=True))
-        return next((found for i, (a, b) in pairs if (found := _difference(a, b, f"{place}[{i}]"))), "")
+        return next((found for i, (a, b) in pairs if (found := _difference(a, b, f"{place}[{i}]", tolerance))), "")
+    if (
+        tolerance
+        and isinstance(one, float)
+        and isinstance(other, float)
+        and math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    ):
+        return ""
     return "" if one == other or (one != one and other != other) else f"{place}: {one!r} and {other!r}"
 
 

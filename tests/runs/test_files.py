@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlplab.runs import files
-from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.files import flush, flushed_together, once_flushed, write_atomically, write_json
 
 
 class Interrupted(BaseException):
@@ -179,6 +179,97 @@ def test_a_relative_path_is_taken_from_where_the_process_is(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     write_atomically(Path("a.txt"), lambda path: path.write_text("new"))
     assert contents(tmp_path) == {"a.txt": "new"}
+
+
+# --- together ----------------------------------------------------------------------------------------------
+
+
+def note_flushes(monkeypatch: pytest.MonkeyPatch, seen: Path) -> list[tuple[str, bool]]:
+    """What is flushed: of a file or a directory, and whether `seen` is there by then."""
+    flushed: list[tuple[str, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        flushed.append((kind, seen.exists()))
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    return flushed
+
+
+def test_together_all_are_on_the_disk_before_the_first_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "log").write_text("lines")
+    flushed = note_flushes(monkeypatch, tmp_path / "a")
+    with flushed_together():
+        write_atomically(tmp_path / "a", lambda path: path.write_text("1"))
+        write_atomically(tmp_path / "folder" / "b", lambda path: path.write_text("2"), flushed=False)
+        flush(tmp_path / "log")
+        assert flushed == []
+        assert not (tmp_path / "a").exists()
+    assert flushed == [("file", False)] * 3 + [("directory", True)] * 2
+    assert (tmp_path / "a").read_text() + (tmp_path / "folder" / "b").read_text() == "12"
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_together_they_take_their_names_in_order_and_the_last_of_a_name_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with flushed_together(), flushed_together():
+        for text in ("1", "2"):
+            write_atomically(tmp_path / "a", lambda path, text=text: path.write_text(text), keep=tmp_path / "before")
+    assert contents(tmp_path) == {"a": "2", "before": "1"}
+
+
+def test_together_what_was_written_is_kept_where_something_is_raised(tmp_path: Path) -> None:
+    done = []
+
+    def write_and_raise() -> None:
+        with flushed_together():
+            write_atomically(tmp_path / "a", lambda path: path.write_text("whole"))
+            once_flushed(lambda: done.append((tmp_path / "a").read_text()))
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        write_and_raise()
+    assert contents(tmp_path) == {"a": "whole"}
+    assert done == ["whole"]
+
+
+def test_together_a_disk_that_fails_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("old")
+    done: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    def write() -> None:
+        with flushed_together():
+            once_flushed(lambda: done.append(1))
+            write_atomically(tmp_path / "a", lambda path: path.write_text("new"))
+            write_atomically(tmp_path / "b", lambda path: path.write_text("new"))
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        write()
+    assert contents(tmp_path) == {"a": "old"}
+    assert done == []
+    monkeypatch.undo()
+    write_atomically(tmp_path / "a", lambda path: path.write_text("new"))
+    assert contents(tmp_path) == {"a": "new"}
+
+
+def test_what_is_not_flushed_is_whole_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = note_flushes(monkeypatch, tmp_path / "a")
+    write_json(tmp_path / "a", {"a": 1}, flushed=False)
+    once_flushed(lambda: flushed.append(("action", True)))
+    assert flushed == [("action", True)]
+    assert json.loads((tmp_path / "a").read_text()) == {"a": 1}
+    flush(tmp_path / "a")
+    assert flushed[1:] == [("file", True)]
+
+
+# --- JSON --------------------------------------------------------------------------------------------------
 
 
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:

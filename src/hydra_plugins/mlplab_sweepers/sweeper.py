@@ -21,14 +21,17 @@ class ResumableSweeper(Sweeper):
         from pathlib import Path
 
         from mlplab.sweeps.job import JobOfSweep
+        from mlplab.sweeps.loading import JobLoader
         from mlplab.sweeps.running import Sweep
 
         directory = Path(str(config.hydra.sweep.dir)).absolute()
         root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+        loader = JobLoader(hydra_context.config_loader)
+        context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=JobOfSweep(task_function, root, directory), config=config
+            hydra_context=context, task_function=JobOfSweep(task_function, root, directory), config=config
         )
-        self.sweep_in_directory = Sweep(config, hydra_context.config_loader, launcher, self.kind)
+        self.sweep_in_directory = Sweep(config, loader, launcher, self.kind)
 
 
 def as_plain(settings: Any) -> Any:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.resumable_loop import loop_of
+from mlplab.runs.checkpoint import telling_of_full_disk
+from mlplab.runs.files import flushed_together
 
 MOST = 0.03
 """Share of the time that may go into writing checkpoints: where one takes long, they are written less often."""
@@ -86,10 +88,11 @@ class Checkpoints(Checkpoint):
                 self._best_is_written = False
 
     def _at_rest(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        if stopping or self._is_due(trainer):
-            self._write(trainer, pl_module)
+        if stopping or self.is_due(trainer):
+            self.write(trainer, pl_module)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether the files are to be written now."""
         loop = loop_of(trainer)
         is_within_epoch = loop.is_within_epoch
         waited = time.monotonic() - self._last_writing
@@ -105,21 +108,24 @@ class Checkpoints(Checkpoint):
         return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._write(trainer, pl_module)
+        self.write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # The state of an exception may be half of an update; the best one is a copy.
         if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
             self._write_best(trainer, pl_module)
 
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes what the run needs to go on, at rest."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             write_held = getattr(callback, "write_held", None)
             if write_held is not None:  # so that what it holds is in the logs, which the checkpoint says the length of
                 write_held(trainer)
-        self._write_best(trainer, pl_module)
-        trainer.save_checkpoint(self.directory / "last.ckpt")
+        last = self.directory / "last.ckpt"
+        with telling_of_full_disk(last, (OSError,)), flushed_together():
+            self._write_best(trainer, pl_module)
+            trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()
         self._cost = self._last_writing - began
         self.seconds += self._cost

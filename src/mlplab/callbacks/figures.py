@@ -6,11 +6,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
 from torch import Tensor
 
-from mlplab.figures import pixels, result_figure
+from mlplab.pictures import as_png, result_picture
+from mlplab.runs.tensorboard import log_picture
 from mlplab.task import Task
 
 
@@ -46,9 +45,7 @@ class Figures(Callback):
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        name, figure = result_figure(predicted, targets, task)
-        image = pixels(figure)
-        Image.fromarray(image).save(self.directory / f"{name}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"test/{name}", image, trainer.global_step, dataformats="HWC")
+        name, image = result_picture(predicted, targets, task)
+        png = as_png(image)
+        (self.directory / f"{name}.png").write_bytes(png)
+        log_picture(trainer.loggers, f"test/{name}", image.shape, png, trainer.global_step)

@@ -9,15 +9,15 @@ import lightning.pytorch as pl
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
 
 from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
-from mlplab.figures import pixels, rate_range_figure
+from mlplab.figures import rate_range_figure
 from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
+from mlplab.pictures import as_png, pixels
 from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.tensorboard import log_picture
 
 NAME = "learning_rate_range"
 EXPLODED = 4.0
@@ -119,13 +119,12 @@ class LearningRateRange(Callback):
         folder = self.directory / "figures"
         folder.mkdir(exist_ok=True)
         image = pixels(figure)
-        Image.fromarray(image).save(folder / f"{NAME}.png")
+        png = as_png(image)
+        (folder / f"{NAME}.png").write_bytes(png)
         write_atomically(
             folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
         )
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(NAME, image, trainer.global_step, dataformats="HWC")
+        log_picture(trainer.loggers, NAME, image.shape, png, trainer.global_step)
 
     def _command(self, rate: float) -> str:
         """The run that was asked for, with a learning rate instead of a range of them."""

@@ -5,7 +5,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from mlplab.config import choices
 from mlplab.config.paths import require_file
@@ -101,6 +101,13 @@ def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
 
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:
+    """What `OmegaConf.select` gives, in plain values; most are there as they stand, and need not be resolved."""
+    node: Any = config
+    for name in key.split("."):
+        content = vars(node).get("_content") if isinstance(node, DictConfig) else None
+        node = content.get(name) if isinstance(content, dict) else None
+    if isinstance(node, AnyNode) and not (node._is_interpolation() or node._is_missing()):
+        return node._value()
     value = OmegaConf.select(config, key, default=default)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 

@@ -53,21 +53,26 @@ def register_resolvers(root: Path) -> None:
 MARK = "\0environment"
 
 
-def as_told(config: DictConfig) -> dict[str, Any]:
+def as_told(config: DictConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
     """The configuration in plain values for people: resolved, but for what comes from the environment.
 
     A password or a token is given as `${oc.env:…}` so that it is written nowhere: such a value, and all that is made
     of it, stays as it stands in the configuration.
+
+    Args:
+        config: whole.
+        keys: of its values that are wanted; None is all.
     """
     with _marked_environment():
-        told: dict[str, Any] = _told(config)
+        told: dict[str, Any] = _told(config, keys)
     return told
 
 
-def _told(node: Any) -> Any:
+def _told(node: Any, keys: Any = None) -> Any:
     if not isinstance(node, Container):
         return node
-    keys: Any = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))  # type: ignore[arg-type]
+    if keys is None:
+        keys = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))  # type: ignore[arg-type]
     told = {}
     for key in keys:
         raw = node._get_node(key)

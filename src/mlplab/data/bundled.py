@@ -1,5 +1,7 @@
 """Real data sets that scikit-learn brings along: nothing is downloaded."""
 
+import functools
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +29,13 @@ def bundled(name: str) -> Dataset:
     """
     if name not in BUNDLED:
         raise Refusal(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
+    dataset = _read(name)
+    return replace(dataset, features=dataset.features.copy(), targets=dataset.targets.copy())
+
+
+@functools.cache
+def _read(name: str) -> Dataset:
+    """Read once in a process: the jobs of a sweep would wait longer for their data than for an epoch."""
     if name == "digits":
         return _digits()
     from sklearn import datasets  # takes a second to import

@@ -13,7 +13,9 @@ from mlplab.models.mlp import MLP
 from mlplab.models.stacked_inputs import StackedCategoryInputs, StackedPixelInputs
 from mlplab.models.stacked_mlp import StackedMLP
 from mlplab.models.stacked_own import StackedModule
+from mlplab.models.stacked_written_out import pass_through
 from mlplab.models.stacking import architecture_of, named_tensors, why_not_stackable
+from mlplab.models.workspace import Workspace
 from mlplab.randomness import seed_generators
 
 
@@ -67,9 +69,12 @@ class StackedNetwork(nn.Module):
             if self.training and self.seeds:
                 seed_generators(self.seeds[0], features.device)
             return body(features, self.training)
-        masks = body.draw_masks(self.seeds, features) if self.training else [None] * len(body.drops)
-        if TAPE.takes(self, features):
-            return TAPE.record(*body.written_out(features, masks))
+        is_written_out = TAPE.takes(self, features)
+        # What autograd keeps until the way back is not for us to lend again.
+        memory = self._memory if is_written_out else Workspace(features)
+        masks = body.masks.draw(self.seeds, features, memory) if self.training else body.masks.none()
+        if is_written_out:
+            return TAPE.record(*pass_through(body, features, masks, self._memory))
         return body.by_autograd(features, masks, self.training)
 
     def has_closed_form(self) -> bool:
@@ -115,6 +120,7 @@ class StackedNetwork(nn.Module):
             tensors = _below(self.tensors, "network")
         perceptrons = [network for network in bodies if isinstance(network, MLP)]
         self._body = StackedMLP(perceptrons, tensors) if perceptrons else StackedModule(bodies, tensors)
+        self._memory = Workspace(next(self.stack.parameters()))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "StackedNetwork":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

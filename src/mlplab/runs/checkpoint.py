@@ -48,21 +48,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         _require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
-        try:
+        with telling_of_full_disk(path, (OSError, RuntimeError)):  # PyTorch tells of it by the latter
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
-        except (OSError, RuntimeError) as error:  # PyTorch tells of a full disk by the latter
-            free = shutil.disk_usage(path.parent).free
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            if free < FULL:
-                reason = "the disk is full"
-            raise RunFailed(
-                f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
-                f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
-                f"resume={path.parent.parent}"
-            ) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(Path(path))
+
+
+@contextmanager
+def telling_of_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """While a checkpoint is written.
+
+    Args:
+        path: of the checkpoint.
+        kinds: of errors that tell of it.
+
+    Raises:
+        RunFailed: it could not be.
+    """
+    try:
+        yield
+    except kinds as error:
+        free = shutil.disk_usage(path.parent).free
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if free < FULL:
+            reason = "the disk is full"
+        raise RunFailed(
+            f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
+            f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
+            f"resume={path.parent.parent}"
+        ) from error
 
 
 def _require_plain(content: Any, place: str = "checkpoint") -> None:

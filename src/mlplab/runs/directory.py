@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
-from mlplab.runs.files import remove_temporary_files, write_json
+from mlplab.runs.files import flush, flushed_together, once_flushed, remove_temporary_files, write_json
 from mlplab.runs.lock import Lock, require_free
 
 LOCK = ".lock"
@@ -30,6 +30,7 @@ class RunDirectory:
         self.figures = self.path / "figures"
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
+        self._unflushed: list[Path] = []
         self._lock = Lock(self.path / LOCK)
 
     def claim(self, room: int = 0) -> None:
@@ -53,7 +54,10 @@ class RunDirectory:
             os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
             self.figures.mkdir(exist_ok=True)
-            self.update(state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None)
+            self.note(
+                state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None, updated=_now()
+            )
+            self.write("status.json", self._status)
         except FileExistsError:
             self.release()
             has_run = (self.path / "status.json").exists()
@@ -102,8 +106,23 @@ class RunDirectory:
 
     def update(self, **changes: Any) -> None:
         """Changes status.json; what is not named stays as it was."""
-        self._status.update(changes, updated=_now())
+        self.note(**changes, updated=_now())
         write_json(self.path / "status.json", self._status)
+
+    def note(self, **changes: Any) -> None:
+        """Changes what status.json says; written with the next change."""
+        self._status.update(changes)
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Writes a JSON file that needs be on the disk no earlier than what the run says next."""
+        write_json(self.path / name, content, flushed=False)
+        self._unflushed.append(self.path / name)
+
+    def flush(self) -> None:
+        """Flushes what has been written so far, but for its directory; with others in `flushed_together`."""
+        for path in self._unflushed:
+            flush(path)
+        self._unflushed = []
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Adds to the seconds of a part of the run; written with the next change."""
@@ -125,14 +144,16 @@ class RunDirectory:
         """Says how it ended: `finished`, `failed` or `stopped`, and why."""
         self.end_phase()
         try:
-            self.update(state=state, reason=reason, ended=_now(), **also)
+            with flushed_together():
+                self.flush()
+                self.update(state=state, reason=reason, ended=_now(), **also)
         except OSError:
             # A full disk has no room for a new file, but the old one has its place.
             content = json.dumps(self._status, indent=2) + "\n"
             with (self.path / "status.json").open("r+", encoding="utf-8") as file:
                 file.write(content)
                 file.truncate()
-        self.release()
+        once_flushed(self.release)
 
 
 def read_status(directory: Path) -> dict[str, Any]:

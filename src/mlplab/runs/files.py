@@ -3,42 +3,148 @@
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
+@dataclass(frozen=True)
+class _Written:
+    """A whole file under a temporary name, which waits for its own."""
+
+    temporary: Path
+    path: Path
+    replace: bool
+    keep: Path | None
+
+    def take_its_place(self) -> None:
+        if self.keep is not None and self.path.exists():
+            _keep(self.path, self.keep)
+        if self.replace:
+            self.temporary.replace(self.path)
+        else:
+            _put_in_place(self.temporary, self.path)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is flushed to the disk together."""
+
+    written: list[_Written] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    actions: list[Callable[[], object]] = field(default_factory=list)
+
+    def finish(self) -> None:
+        try:
+            _flush([*(file.temporary for file in self.written), *self.others])
+            for file in self.written:
+                file.take_its_place()
+        except BaseException:
+            for file in self.written:
+                file.temporary.unlink(missing_ok=True)
+            raise
+        _flush(list(dict.fromkeys(file.path.parent for file in self.written)))
+        for action in self.actions:
+            action()
+
+
+_batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
+
+AT_ONCE = 32
+"""Files that wait for the disk at the same time: it writes many in little more time than one."""
+
+
+@contextmanager
+def flushed_together() -> Iterator[None]:
+    """Within it, `write_atomically` leaves files under their temporary names; they get their own at its end.
+
+    All are flushed before the first is renamed, in the order in which they were written, and their directories after
+    the last. What is written twice is there twice until then, and is not to be read. Raises, at its end, what
+    `write_atomically` would have raised; where something is raised within it, what has been written is kept.
+    """
+    if _batch.get() is not None:
+        yield
+        return
+    batch = _Batch()
+    token = _batch.set(batch)
+    try:
+        yield
+    finally:
+        _batch.reset(token)
+        batch.finish()
+
+
+def flush(path: Path) -> None:
+    """Flushes a file to the disk: now, or with the others of `flushed_together`."""
+    batch = _batch.get()
+    if batch is None:
+        _flush([path])
+    else:
+        batch.others.append(path)
+
+
+def once_flushed(action: Callable[[], object]) -> None:
+    """Does something now, or when `flushed_together` has ended well."""
+    batch = _batch.get()
+    if batch is None:
+        action()
+    else:
+        batch.actions.append(action)
+
+
 def write_atomically(
-    path: Path, write: Callable[[Path], object], *, replace: bool = True, keep: Path | None = None
+    path: Path,
+    write: Callable[[Path], object],
+    *,
+    replace: bool = True,
+    keep: Path | None = None,
+    flushed: bool = True,
 ) -> None:
     """Lets `write` fill a temporary file beside `path`, and then puts it in its place.
 
     Flushed to the disk before it is renamed: after a crash there is the old file or the new one, never a part.
     Raises what `write` raises; the old file is then untouched and the temporary one gone. Without `replace` a file
     that is there, or has come in the meantime, stays: FileExistsError. The old file stays under the name `keep`,
-    where that is given, and at every moment there is a whole one under `path` or under `keep`.
+    where that is given, and at every moment there is a whole one under `path` or under `keep`. What is not `flushed`
+    outlives the process, but not a crash of the machine that comes at once.
     """
     temporary = _temporary(path)
     try:
         # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            _keep(path, keep)
-        if replace:
-            temporary.replace(path)
+        written = _Written(temporary, path, replace, keep)
+        batch = _batch.get()
+        if batch is not None:
+            batch.written.append(written)
+        elif flushed:
+            _Batch([written]).finish()
         else:
-            _put_in_place(temporary, path)
+            written.take_its_place()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+
+
+def _flush(paths: Sequence[Path]) -> None:
+    if len(paths) < 2:
+        for path in paths:
+            _flush_one(path)
+        return
+    with ThreadPoolExecutor(min(len(paths), AT_ONCE)) as pool:
+        list(pool.map(_flush_one, paths))
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def _temporary(path: Path) -> Path:
@@ -75,10 +181,10 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:
     """Writes JSON with the atomicity of `write_atomically`; numbers that are not finite become null."""
     text = as_json(content) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), flushed=flushed)
 
 
 def as_json(content: dict[str, Any]) -> str:

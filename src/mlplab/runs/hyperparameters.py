@@ -5,8 +5,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from mlplab.config.as_yaml import as_yaml
 from mlplab.config.resolvers import as_told
 from mlplab.runs.event_file import EventFile
 
@@ -29,7 +30,7 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    told = as_told(config)
+    told = as_told(config, ("seed", *COMPARED))
     table: dict[str, Any] = {"seed": told["seed"]}
     for group in COMPARED:
         values: dict[str, Any] = dict(told[group])
@@ -44,13 +45,19 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     return table
 
 
-def log_configuration(loggers: list[Logger], config: DictConfig) -> None:
-    """Gives every logger the choices of the run, and TensorBoard the whole configuration as text."""
+def log_configuration(loggers: list[Logger], config: DictConfig, text: str | None = None) -> None:
+    """Gives every logger the choices of the run, and TensorBoard the whole configuration as text.
+
+    Args:
+        loggers: of the run.
+        config: of the run.
+        text: the configuration as YAML, where it is at hand.
+    """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             # As an indented block Markdown shows it as it is.
-            text = "".join(f"    {line}\n" for line in OmegaConf.to_yaml(config).splitlines())
-            logger.experiment.add_text("config", text)
+            lines = (as_yaml(config) if text is None else text).splitlines()
+            logger.experiment.add_text("config", "".join(f"    {line}\n" for line in lines))
         else:
             logger.log_hyperparams(hyperparameters(config))
 

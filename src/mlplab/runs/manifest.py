@@ -1,5 +1,6 @@
 """What a run was made of: enough to say later whether another is the same."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -95,6 +96,7 @@ def _shown(value: Any) -> str:
     return "unknown" if value is None else str(value)
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -102,8 +104,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def _git(root: Path) -> dict[str, Any] | None:
-    """The commit, and whether files differ from it; None outside a repository or without git."""
+    """The commit, and whether files differ from it; None outside a repository or without git.
+
+    Asked once: a process runs the code that it has imported, whatever is committed while it lives.
+    """
     try:
         commit, changes = (
             subprocess.run(
@@ -116,6 +122,7 @@ def _git(root: Path) -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(changes)}
 
 
+@functools.cache
 def _processor() -> str:
     """The processor's model, where Linux tells it."""
     try:

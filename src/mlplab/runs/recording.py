@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.as_yaml import as_yaml
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
@@ -83,14 +84,20 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         directory.release()
 
 
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> None:
-    """Saves what was asked (.hydra/) and what it is made of (manifest.json)."""
+def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
+    """Saves what was asked (.hydra/) and what it is made of (manifest.json); returns the configuration as text.
+
+    Values from the environment stay `${oc.env:…}` in it.
+    """
     asked = directory.path / ".hydra"
     asked.mkdir(exist_ok=True)
-    _save(config, asked / "config.yaml")
+    directory.flush()
+    text = as_yaml(config)
+    _save(text, asked / "config.yaml")
     if HydraConfig.initialized():  # not when called from a notebook or a test
-        _save(OmegaConf.create({"hydra": HydraConfig.get()}), asked / "hydra.yaml")
-        _save(HydraConfig.get().overrides.task, asked / "overrides.yaml")
+        hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
+        _save(as_yaml({"hydra": hydra}), asked / "hydra.yaml")
+        _save(as_yaml(HydraConfig.get().overrides.task), asked / "overrides.yaml")
     write_json(
         directory.path / "manifest.json",
         {
@@ -104,6 +111,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
             "parameters": n_parameters,
         },
     )
+    return text
 
 
 def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
@@ -113,7 +121,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
     write_json(directory.path / "manifest.json", manifest)
-    _save(config, directory.path / ".hydra" / "config.yaml")
+    _save(as_yaml(config), directory.path / ".hydra" / "config.yaml")
     return differing
 
 
@@ -122,6 +130,5 @@ def environment() -> dict[str, Any]:
     return describe_environment(Path(OmegaConf.create({"root": "${project_root:}"}).root))
 
 
-def _save(content: Any, path: Path) -> None:
-    """As it was written: values from the environment stay `${oc.env:…}`."""
-    write_atomically(path, lambda temporary: OmegaConf.save(content, temporary))
+def _save(text: str, path: Path) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

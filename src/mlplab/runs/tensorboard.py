@@ -3,18 +3,19 @@
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from mlplab.runs.event_file import EventFile
+from mlplab.runs.files import flush
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
@@ -47,9 +48,8 @@ class CalmTensorBoardLogger(TensorBoardLogger):
             self._experiment.flush()
         sizes = {}
         for path in self._event_files():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                sizes[path.name] = file.seek(0, os.SEEK_END)
+            flush(path)
+            sizes[path.name] = path.stat().st_size
         return sizes
 
     def rewind(self, position: Mapping[str, int] | None, step: int) -> None:
@@ -93,6 +93,24 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         if self._experiment is not None:
             self._experiment.flush()  # nothing is open that could be closed: testing goes on in the same file
+
+
+def log_picture(loggers: Sequence[Logger], name: str, shape: Sequence[int], png: bytes, step: int) -> None:
+    """Gives TensorBoard a picture, where it is among the loggers.
+
+    Args:
+        loggers: of the run.
+        name: of the picture.
+        shape: height, width and 3.
+        png: the file.
+        step: updates done.
+    """
+    height, width, colours = shape
+    picture = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            summary = Summary(value=[Summary.Value(tag=name, image=picture)])
+            logger.experiment._get_file_writer().add_summary(summary, step)
 
 
 class _Writer(SummaryWriter):

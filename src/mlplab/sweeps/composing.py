@@ -1,5 +1,6 @@
 """The configurations of a sweep's jobs: what is asked of them, whether they can be run, and what they hold."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ class Composer:
             values = dimension.values or dimension.interval or ()
             if dimension.word == dimension.name and not self.is_group(dimension.name):
                 for value in values[1:]:  # composing takes a hundred times as long as changing a value
-                    job = one.copy()
+                    job = copied(one)
                     OmegaConf.update(job, dimension.name, value)
                     check_job_of_sweep(job)
                 continue
@@ -101,7 +102,17 @@ class Composer:
 
 def without_hydra(config: DictConfig) -> DictConfig:
     """A job's configuration alone."""
-    job = config.copy()
+    job = copied(config)
     with open_dict(job):
         job.pop("hydra", None)
     return job
+
+
+def copied(config: DictConfig) -> DictConfig:
+    """A copy, in a third of the time that `config.copy()` takes.
+
+    Args:
+        config: whole, and not a part of another.
+    """
+    copy: DictConfig = pickle.loads(pickle.dumps(config))
+    return copy

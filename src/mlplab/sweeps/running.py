@@ -313,7 +313,8 @@ def parsed_value(words: Sequence[str], name: str, loader: ConfigLoader) -> Any:
 
 def jobs_at_once(launcher: Any) -> int:
     """How many jobs a launcher runs at the same time; 1 where it does not say."""
-    n_jobs = (launcher or {}).get("n_jobs", 1)
+    launcher = launcher or {}
+    n_jobs = launcher.get("members") or launcher.get("n_jobs", 1)
     if not isinstance(n_jobs, int):
         return 1
     if n_jobs == 0:

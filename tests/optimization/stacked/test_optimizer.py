@@ -15,6 +15,7 @@ from mlplab.optimization.stacked import shape_of, why_not_stackable
 
 ADAMW: Factory = lambda k: partial(AdamW, lr=0.01 * (k + 1), weight_decay=0.1 * k, fused=True)  # noqa: E731
 MOMENTUM: Factory = lambda k: partial(SGD, lr=0.01 * (k + 1), momentum=0.9, dampening=0.1 * k)  # noqa: E731
+ALIKE: Factory = lambda k: partial(Adam, lr=0.01, fused=True)  # noqa: E731
 NADAM: Factory = lambda k: partial(NAdam, lr=0.01, momentum_decay=0.01 * (k + 1))  # noqa: E731
 
 
@@ -57,14 +58,22 @@ def test_a_stack_goes_on_from_the_state_of_its_members(factory: Factory) -> None
         require_same_state(stack.optimizers[member], optimizer)
 
 
-@pytest.mark.parametrize("factory", [ADAMW, MOMENTUM])
+def test_before_the_first_step_there_is_no_state() -> None:
+    stack = Stack(perceptrons(), ADAMW)
+    stack.optimizer.write_to_members()
+    assert all(not optimizer.state_dict()["state"] for optimizer in stack.optimizers)
+
+
+@pytest.mark.parametrize("factory", [ADAMW, MOMENTUM, ALIKE])
 def test_members_may_have_taken_different_numbers_of_steps(factory: Factory) -> None:
     networks, expected = perceptrons(), perceptrons()
     begun = alone(1, networks[1], factory, range(7))
     stack = Stack(networks, factory)
     stack.optimizers[1].load_state_dict(begun.state_dict())
     stack.optimizer.read_from_members()
-    stack.train(range(7, 12))
+    stack.train(range(7, 10))
+    stack.keep([1, 2, 0])
+    stack.train(range(10, 12))
     for member, network in enumerate(expected):
         alone(member, network, factory, range(0 if member == 1 else 7, 12))
         assert distance(networks[member], network) < 1e-9
@@ -107,7 +116,9 @@ def test_a_nan_in_one_member_does_not_reach_the_others(factory: Factory, options
     assert not any(parameter.isfinite().all() for parameter in networks[1].parameters())
     for member in (0, 2):
         alone(member, expected[member], factory, range(10), clip=lambda p: nn.utils.clip_grad_norm_(p, 1.0))
-        assert distance(networks[member], expected[member]) < 1e-9
+        # Apart from what has no effect, and rounding alone for its gradient.
+        of_rounding = (".linear.bias", ".running_mean") if options else ()
+        assert distance(networks[member], expected[member], of_rounding) < 1e-9
 
 
 def test_each_member_is_clipped_by_its_own_limit() -> None:

@@ -4,14 +4,14 @@ Legend: K members.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from mlplab.models.stacked import per_member
-from mlplab.optimization.stacked.bundle import Bundle, Group, Values
+from mlplab.optimization.stacked.bundle import Bundle, Group
 from mlplab.optimization.stacked.moment_rules import MomentRule
 from mlplab.optimization.stacked.rule import Moving
 
@@ -32,32 +32,62 @@ class KernelMoments(MomentRule):
 
     def update_all(self, movings: Sequence[Moving], bundle: Bundle) -> None:
         if bundle.plan is None:
-            n_numbers = sum(moving.parameter.numel() for moving in movings)
-            bundle.plan = _plan(bundle, n_numbers)
-        is_decoupled = bundle.groups[0]["decoupled_weight_decay"]
-        for (first, last), has_one_rate in bundle.plan:
-            group, step = bundle.groups[first], bundle.counters["step"][first]
-            rows = movings if last - first == len(bundle.groups) else [_rows(moving, first, last) for moving in movings]
-            if has_one_rate:
-                parameters = [moving.parameter for moving in rows]
-                _call(rows, parameters, step, group, group["lr"], group["weight_decay"], is_decoupled)
+            bundle.plan = _plan(bundle, movings)
+        for part in bundle.plan:
+            rows = movings if part.is_all else [_rows(moving, part.run) for moving in movings]
+            step = bundle.counters["step"][part.run[0]]
+            if part.own is None:
+                group = part.group
+                changed = [moving.parameter for moving in rows]
+                _call(rows, changed, step, group, lr=group["lr"], weight_decay=group["weight_decay"])
                 continue
-            options = {name: values[first:last] for name, values in bundle.options.items()}
             for moving in rows:
-                _by_own_rates(moving, step, group, options, is_decoupled)
+                _by_own_rates(moving, step, part.group, part.own)
 
 
-def _by_own_rates(moving: Moving, step: Tensor, group: Group, options: Values, is_decoupled: bool) -> None:
-    parameter, gradient = moving.parameter, moving.gradient
-    lr, decay = options["lr"], options["weight_decay"]
-    if decay.any():
-        if is_decoupled:
-            parameter.mul_(per_member(1 - lr * decay, parameter))
+@dataclass(frozen=True)
+class _OwnRates:
+    """The numbers of members that differ in learning rate or decay, in the type of their parameters."""
+
+    rates: Tensor
+    decays: Tensor | None
+    change: Tensor
+
+    @staticmethod
+    def of(bundle: Bundle, run: Run, movings: Sequence[Moving]) -> "_OwnRates":
+        first, last = run
+        largest = max(movings, key=lambda moving: moving.parameter.numel()).parameter
+        rates, decays = (bundle.options[name][first:last] for name in ("lr", "weight_decay"))
+        is_decoupled = bundle.groups[0]["decoupled_weight_decay"]
+        factors = 1 - rates * decays if is_decoupled else decays
+        return _OwnRates(
+            rates.to(largest.dtype),
+            factors.to(largest.dtype) if decays.any() else None,
+            torch.empty_like(largest[first:last]).view(-1),
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Members that are updated together. `own` is None where they have one learning rate and decay."""
+
+    run: Run
+    is_all: bool
+    group: Group
+    own: _OwnRates | None
+
+
+def _by_own_rates(moving: Moving, step: Tensor, group: Group, own: _OwnRates) -> None:
+    parameter = moving.parameter
+    if own.decays is not None:
+        decays = per_member(own.decays, parameter)
+        if group["decoupled_weight_decay"]:
+            parameter.mul_(decays)
         else:
-            gradient = gradient.addcmul(parameter, per_member(decay, parameter))
-    change = torch.zeros_like(parameter)
-    _call([replace(moving, gradient=gradient)], [change], step, group, 1.0, 0.0, is_decoupled)
-    parameter.addcmul_(change, per_member(lr, parameter))
+            moving = replace(moving, gradient=moving.gradient.addcmul(parameter, decays))
+    change = own.change[: parameter.numel()].view_as(parameter).zero_()
+    _call([moving], [change], step, group, lr=1.0, weight_decay=0.0)
+    parameter.addcmul_(change, per_member(own.rates, parameter))
 
 
 def _call(
@@ -65,12 +95,12 @@ def _call(
     changed: list[Tensor],
     step: Tensor,
     group: Group,
+    *,
     lr: float,
     weight_decay: float,
-    is_decoupled: bool,
 ) -> None:
     beta1, beta2 = group["betas"]
-    kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
+    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     kernel(
         changed,
         [moving.gradient for moving in movings],
@@ -88,25 +118,26 @@ def _call(
     )
 
 
-def _rows(moving: Moving, first: int, last: int) -> Moving:
-    moments = {name: moment[first:last] for name, moment in moving.moments.items()}
-    return Moving(moving.parameter[first:last], moving.gradient[first:last], moments)
+def _rows(moving: Moving, run: Run) -> Moving:
+    rows = slice(*run)
+    moments = {name: moment[rows] for name, moment in moving.moments.items()}
+    return Moving(moving.parameter[rows], moving.gradient[rows], moments)
 
 
-def _plan(bundle: Bundle, n_numbers: int) -> list[tuple[Run, bool]]:
-    """The calls: for which members, and whether they have one learning rate and decay."""
-    steps = bundle.counters["step"].tolist()
-    means = [(group["betas"], group["eps"], step) for group, step in zip(bundle.groups, steps, strict=True)]
-    rates = [(group["lr"], group["weight_decay"]) for group in bundle.groups]
-    plan: list[tuple[Run, bool]] = []
+def _plan(bundle: Bundle, movings: Sequence[Moving]) -> list[_Part]:
+    """Who goes together; it holds until an option changes."""
+    groups, steps = bundle.groups, bundle.counters["step"].tolist()
+    n_numbers = sum(moving.parameter[0].numel() for moving in movings)
+    means = [(group["betas"], group["eps"], step) for group, step in zip(groups, steps, strict=True)]
+    rates = [(group["lr"], group["weight_decay"]) for group in groups]
+    parts = []
     for first, last in _runs(means, 0, len(means)):
         alike = _runs(rates, first, last)
-        share = n_numbers * (last - first) / len(rates)
-        if len(alike) == 1 or share >= WORTH_A_CALL * len(alike):
-            plan.extend((run, True) for run in alike)
-        else:
-            plan.append(((first, last), False))
-    return plan
+        is_by_rate = len(alike) == 1 or n_numbers * (last - first) >= WORTH_A_CALL * len(alike)
+        for run in alike if is_by_rate else [(first, last)]:
+            own = None if is_by_rate else _OwnRates.of(bundle, run, movings)
+            parts.append(_Part(run, run == (0, len(groups)), groups[run[0]], own))
+    return parts
 
 
 def _runs(values: Sequence[Hashable], first: int, last: int) -> list[Run]:

@@ -61,9 +61,6 @@ FLAGS = {
 }
 """Flags of the Trainer with the values that a stack can have; what is not here it takes as it is."""
 
-LARGE = 4_000_000
-"""Multiplications of one network per step (batch rows × weights) from which on stacking it brings nothing."""
-
 
 def key_of(values: Mapping[str, Any]) -> str:
     """What must be the same in all members of a stack, from a job's configuration in plain values."""

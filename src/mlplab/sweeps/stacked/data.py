@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from mlplab.data.module import DataModule
+from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.randomness import batch_order
 
 EVALUATION_ROWS = 1 << 15
@@ -111,15 +111,16 @@ class StackedParts:
 
     def __init__(self, data: StackedData) -> None:
         self.data = data
-        self.batch_size = max(1, EVALUATION_ROWS // len(data.members))
+        self.batch_size = max(1, min(EVALUATION_BATCH_ROWS, EVALUATION_ROWS // len(data.members)))
+        self.n_rows = len(data.members[0].part("val")[1])
 
     def __len__(self) -> int:
-        return -(-len(self.data.members[0].part("val")[1]) // self.batch_size)
+        return -(-self.n_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         parts, of_member = self.data.of_parts("val")
         size = self.batch_size
-        for begin in range(0, len(parts[0][1]), size):
+        for begin in range(0, self.n_rows, size):
             blocks = [(features[begin : begin + size], targets[begin : begin + size]) for features, targets in parts]
             if len(blocks) == 1:
                 yield blocks[0]

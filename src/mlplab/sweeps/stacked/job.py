@@ -1,9 +1,9 @@
 """A job of a stacked sweep: what is asked of it, and where it goes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,57 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mlplab.sweeps.composing import without_hydra
 
 
-@dataclass
 class Job:
     """One of the jobs that a launcher is given.
 
+    Its configuration is composed when it is asked for: those of thousands of jobs would take a gigabyte.
+
     Attributes:
         words: its overrides.
-        whole: its configuration, with the `hydra` part.
-        config: the same without.
         directory: of its run.
         objective: what it has come to; NaN where it came to nothing.
+
+    Args:
+        number: of the job in its sweep.
+        compose: gives the configuration of a job with these overrides, with its `hydra` part.
     """
 
-    words: list[str]
-    whole: DictConfig
-    config: DictConfig
-    directory: Path
-    objective: float = math.nan
+    def __init__(self, words: Sequence[str], number: int, compose: Callable[[list[str]], DictConfig]) -> None:
+        self.words, self.number, self._compose = list(words), number, compose
+        self.objective = math.nan
+        self._of_hydra: Any = None
+        self.directory = Path(str(self.whole.hydra.runtime.output_dir))
+
+    @cached_property
+    def whole(self) -> DictConfig:
+        """Its configuration, with the `hydra` part."""
+        whole = self._compose(self.words)
+        with read_write(whole), open_dict(whole):
+            whole.hydra.job.id = whole.hydra.job.num = self.number
+            directory = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+            whole.hydra.runtime.output_dir = str(directory)
+        return whole
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The same without."""
+        return without_hydra(self.whole)
+
+    def forget(self) -> None:
+        """Lets the memory of its configuration go."""
+        for name in ("whole", "config"):
+            vars(self).pop(name, None)
+        self._of_hydra = None
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
         """Within it, Hydra tells of this job."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
-        hydra.set_config(self.whole)
+        if self._of_hydra is None:  # a copy, which takes longer than a step
+            hydra.set_config(self.whole)
+            self._of_hydra = hydra.cfg
+        hydra.cfg = self._of_hydra
         try:
             yield
         finally:
@@ -45,19 +72,13 @@ class Job:
 
     def as_returned(self) -> JobReturn:
         """What Hydra expects of a launcher."""
-        return JobReturn(
-            overrides=self.words, cfg=self.config, hydra_cfg=self.whole, status=JobStatus.COMPLETED,
-            _return_value=self.objective,
-        )  # fmt: skip
+        return JobReturn(overrides=self.words, status=JobStatus.COMPLETED, _return_value=self.objective)
 
 
-def as_job(words: list[str], whole: DictConfig, number: int) -> Job:
-    """A job of this number, with the directory that its configuration says."""
-    with read_write(whole), open_dict(whole):
-        whole.hydra.job.id = whole.hydra.job.num = number
-        directory = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
-        whole.hydra.runtime.output_dir = str(directory)
-    return Job(words, whole, without_hydra(whole), directory)
+def names_of(jobs: Sequence[Job]) -> str:
+    """The jobs by their directories, not more than fit in a line."""
+    names = [job.directory.name for job in jobs]
+    return ", ".join(names if len(names) < 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mlplab.models.stacked import StackedNetwork
 from mlplab.objectives.scores import classification_scores, regression_scores
 from mlplab.objectives.stacked import StackedObjective, StackedPenalty
+from mlplab.optimization.parameter_groups import parameter_kinds
 from mlplab.optimization.stacked import StackedOptimizer
 from mlplab.randomness import derive_seed
 from mlplab.sweeps.stacked.member import Member
@@ -42,9 +43,10 @@ class StackedLearner(pl.LightningModule):
         self.model = StackedNetwork(networks)
         self.objective = StackedObjective([learner.objective for learner in learners])
         self.penalty = StackedPenalty(
-            [learner.l1 for learner in learners], [learner.l2 for learner in learners], networks[0],
-            applies_to=learners[0].penalised,
-        )  # fmt: skip
+            [learner.l1 for learner in learners],
+            [learner.l2 for learner in learners],
+            [name for name, kind in parameter_kinds(networks[0]).items() if kind in learners[0].penalised],
+        )
         self.losses = torch.empty(0)
         self.validated: dict[str, Tensor] = {}
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -58,7 +60,7 @@ class StackedLearner(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self._losses_of(self.model(batch[0]), batch)
         self.losses = losses.detach()
-        return losses.sum()  # type: ignore[no-any-return]
+        return losses.sum()
 
     def on_after_backward(self) -> None:
         self.penalty.add_gradients(self.model)
@@ -89,8 +91,8 @@ class StackedLearner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         outputs, targets, losses = zip(*self._validation, strict=True)
         self._validation = []
-        rows = torch.tensor([part.shape[1] for part in outputs], dtype=torch.float64)
-        loss = (torch.stack(losses).double() * (rows / rows.sum())[:, None]).sum(0).to(losses[0].dtype)
+        n_rows = [part.shape[1] for part in outputs]
+        loss = torch.stack([part * n for part, n in zip(losses, n_rows, strict=True)]).sum(0) / sum(n_rows)
         scores = self._scores(torch.cat(outputs, dim=1), torch.cat(targets, dim=0 if self._is_shared else 1))
         self.validated = {"val/loss": loss, **{f"val/{name}": value for name, value in scores.items()}}
 
@@ -114,14 +116,15 @@ class StackedLearner(pl.LightningModule):
         )
         return self.optimizer
 
-    def keep(self, rows: Sequence[int]) -> list[Member]:
-        """Goes on with the members of these rows, and gives those that are out of it: they own their memory now."""
-        leaving = [member for row, member in enumerate(self.members) if row not in set(rows)]
-        self.optimizer.write_to_members()
+    def write_optimizer(self, member: Member) -> None:
+        """Brings a member's own optimizer to the state that it would have alone."""
+        self.optimizer.write_to_members([self.members.index(member)])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with the members of these rows; the others own their memory now."""
         self.optimizer.keep(rows)
         self.model.keep(rows)
         self.objective.keep(rows)
         self.penalty.keep(rows)
         self.losses = self.losses[list(rows)] if len(self.losses) else self.losses
         self.members = [self.members[row] for row in rows]
-        return leaving

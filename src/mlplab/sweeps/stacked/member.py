@@ -1,12 +1,12 @@
 """A member of a stack: an ordinary run in all but that its network is trained together with others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning import __version__
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
@@ -18,6 +18,7 @@ from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resuming import Saved
 from mlplab.sweeps.stacked.job import Job
+from mlplab.sweeps.stacked.member_trainer import MemberTrainer
 
 
 class Member:
@@ -29,7 +30,6 @@ class Member:
     Attributes:
         saved: what it goes on from, where it does.
         optimizer, scheduler: made by `configure`.
-        has_ended: whether it is out of the stack.
     """
 
     def __init__(
@@ -52,17 +52,26 @@ class Member:
         self.norms: GradientNorms | None = self.callback(GradientNorms)
         self.optimizer: Optimizer
         self.scheduler: Any = None
-        self.has_ended = False
         self._schedule: dict[str, Any] = {}
+        self._moves, self._all_moves = (-1, 0), 0
         self._hooks: dict[str, list[Any]] = {}
 
     def callback(self, kind: type[Any]) -> Any:
         """Its callback of a kind; None where it has none."""
         return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
 
-    def join(self, trainer: pl.Trainer) -> None:
-        """Becomes one of those that a Trainer trains."""
-        self.trainer = MemberTrainer(trainer, self)
+    def join(self, trainer: pl.Trainer, write_optimizer: Callable[["Member"], None]) -> None:
+        """Becomes one of those that a Trainer trains.
+
+        Args:
+            trainer: of the stack.
+            write_optimizer: brings a member's optimizer to the state that it would have alone.
+        """
+        self._write_optimizer = write_optimizer
+        self.trainer = MemberTrainer(
+            trainer, callbacks=self.callbacks, loggers=self.loggers, data=self.data, checkpoint=self.checkpoint,
+            evaluate=self.evaluate,
+        )  # fmt: skip
         self.learner.trainer = self.trainer  # type: ignore[assignment]
         # `log` is for the module that a Trainer has; what a member logs goes to its own metrics.
         vars(self.learner).update(log=self._log, log_dict=self._log_all)
@@ -71,10 +80,13 @@ class Member:
         """Makes its optimizer and schedule."""
         made: Any = self.learner.configure_optimizers()
         self.optimizer = made["optimizer"] if isinstance(made, dict) else made
+        self.trainer.optimizers = [self.optimizer]
         if isinstance(made, dict):
             self._schedule = made["lr_scheduler"]
             self.scheduler = self._schedule["scheduler"]
-            vars(self.optimizer)["_opt_called"] = True  # it is the stack that makes the updates, which PyTorch looks for
+            vars(self.optimizer)["_opt_called"] = (
+                True  # it is the stack that makes the updates, which PyTorch looks for
+            )
 
     def go_on(self) -> None:
         """Takes up what its checkpoint holds; the loops are the stack's."""
@@ -85,6 +97,9 @@ class Member:
         self.optimizer.load_state_dict(content["optimizer_states"][0])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(content["lr_schedulers"][0])
+            moves = content["loops"]["fit_loop"]["epoch_loop.scheduler_progress"]
+            self._moves = (self.trainer.current_epoch, moves["current"]["completed"])
+            self._all_moves = moves["total"]["completed"]
         self.call("on_load_checkpoint", content)
         for callback in self.callbacks:
             state = content["callbacks"].get(callback.state_key)
@@ -111,10 +126,14 @@ class Member:
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             value = self.trainer.callback_metrics.get(self._schedule["monitor"])
-            if value is not None:
-                self.scheduler.step(value)
+            if value is None:
+                return
+            self.scheduler.step(value)
         else:
             self.scheduler.step()
+        epoch, count = self._moves
+        self._moves = (self.trainer.current_epoch, count + 1 if epoch == self.trainer.current_epoch else 1)
+        self._all_moves += 1
 
     def take_metrics(self, metrics: dict[str, Tensor], step: int) -> None:
         """Keeps what was measured, and gives it to the loggers."""
@@ -129,17 +148,24 @@ class Member:
     def checkpoint(self) -> dict[str, Any]:
         """What `Trainer.save_checkpoint` would write of the run alone."""
         trainer = self.trainer
+        self._write_optimizer(self)
+        epoch_loop = trainer.fit_loop.epoch_loop
+        for progress, moves in (
+            (epoch_loop.scheduler_progress.total, self._all_moves),
+            (epoch_loop.scheduler_progress.current, self._moves[1]),
+        ):
+            progress.ready = progress.completed = moves
         content: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "global_step": trainer.global_step,
-            "pytorch-lightning_version": pl.__version__,
-            "state_dict": self.learner.state_dict(),
+            "pytorch-lightning_version": __version__,
+            "state_dict": _owned(self.learner.state_dict()),
             "loops": {
                 f"{name}_loop": getattr(trainer, f"{name}_loop").state_dict()
                 for name in ("fit", "validate", "test", "predict")
             },
             "callbacks": {c.state_key: state for c in self.callbacks if (state := c.state_dict())},
-            "optimizer_states": [self.optimizer.state_dict()],
+            "optimizer_states": [_owned(self.optimizer.state_dict())],
             "lr_schedulers": [] if self.scheduler is None else [self.scheduler.state_dict()],
         }
         self.call("on_save_checkpoint", content)
@@ -147,13 +173,14 @@ class Member:
         return content
 
     def evaluate(self, part: str) -> list[dict[str, float]]:
-        """The metrics of its network on the validation part (`val`) or the `test` part, as `Trainer.test` gives them."""
+        """The metrics of its network on the validation part (`val`) or the `test` part, as the Trainer gives them."""
         learner, trainer = self.learner, self.trainer
         step, loader = ("test_step", "test_dataloader") if part == "test" else ("validation_step", "val_dataloader")
         self._logged: dict[str, Tensor] = {}
         learner.eval()
         with torch.no_grad():
             for index, batch in enumerate(getattr(self.data, loader)()):
+                batch = trainer.precision_plugin.convert_input(batch)
                 outputs = getattr(learner, step)(batch, index)
                 if part == "test":
                     self.call("on_test_batch_end", outputs, batch, index)
@@ -165,12 +192,12 @@ class Member:
             self.call("on_test_end")
         return [values]
 
-    def _log(self, name: str, value: Tensor, **options: Any) -> None:
+    def _log(self, name: str, value: Tensor | float, **options: Any) -> None:
         self._log_all({name: value})
 
-    def _log_all(self, values: dict[str, Tensor], **options: Any) -> None:
-        self._logged = values
-        self.trainer.callback_metrics.update(values)
+    def _log_all(self, values: Mapping[str, Tensor | float], **options: Any) -> None:
+        self._logged = {name: torch.as_tensor(value) for name, value in values.items()}
+        self.trainer.callback_metrics.update(self._logged)
 
     @contextmanager
     def logging_epoch(self, step: int) -> Iterator[None]:
@@ -181,37 +208,12 @@ class Member:
             self.write({name: float(value) for name, value in self._logged.items()}, step)
 
 
-class MemberTrainer:
-    """What a member's callbacks see of the Trainer that trains them all.
-
-    What differs between members is the member's: metrics, loggers, whether it is to stop. The rest is the Trainer's.
-    """
-
-    def __init__(self, trainer: pl.Trainer, member: Member) -> None:
-        self._all, self._member = trainer, member
-        self.callbacks, self.loggers = member.callbacks, member.loggers
-        self.datamodule = member.data
-        self.callback_metrics: dict[str, Tensor] = {}
-        self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
-        self.should_stop = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._all, name)
-
-    @property
-    def optimizers(self) -> list[Optimizer]:
-        return [self._member.optimizer]
-
-    def leave(self) -> None:
-        """Notes how far the member came; the others go on."""
-        self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
-
-    def save_checkpoint(self, path: Any) -> None:
-        """Writes what the member needs to go on alone."""
-        self._all.strategy.save_checkpoint(self._member.checkpoint(), path)
-
-    def validate(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
-        return self._member.evaluate("val")
-
-    def test(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
-        return self._member.evaluate("test")
+def _owned(content: Any) -> Any:
+    """Tensors in memory of their own: a row of the stack would be written with all the others."""
+    if isinstance(content, Tensor):
+        return content.detach().clone()
+    if isinstance(content, Mapping):
+        return {name: _owned(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_owned(value) for value in content)
+    return content

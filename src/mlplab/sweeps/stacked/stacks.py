@@ -1,14 +1,15 @@
 """From jobs to stacks: whose networks, losses, optimizers and data fit each other, and where each goes on from."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
-from mlplab.errors import Refusal
+from mlplab.building import use_threads
+from mlplab.errors import Refusal, counted
 from mlplab.models.stacking import architecture_of, why_not_stackable
 from mlplab.objectives.stacked import kind_of
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
-from mlplab.sweeps.stacked.job import Job
+from mlplab.sweeps.stacked.job import Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
 
@@ -19,8 +20,12 @@ Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
 
 
-def train_jobs(jobs: Sequence[Job]) -> Alone:
+def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
     """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
+
+    Args:
+        jobs: no more than a stack may have members.
+        say: tells on the terminal what is trained.
 
     Raises:
         RunStopped: by a signal.
@@ -33,18 +38,30 @@ def train_jobs(jobs: Sequence[Job]) -> Alone:
             reason = why_not(member)
         except Refusal as refusal:  # which it meets again alone, and is told of there
             reason = str(refusal)
-        if reason is not None:
+        if reason is None:
+            stacks.setdefault(_shape_of(member), []).append(member)
+        else:
             alone.setdefault(reason, []).append(job)
-            continue
+    for members in stacks.values():
+        _train(members, alone, say)
+    return alone
+
+
+def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
+    """Trains members of one shape. Those that go on from different steps are stacked apart."""
+    first = members[0]
+    use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
+    stacks: dict[Hashable, list[Member]] = {}
+    for member in members:
         try:
             claim(member)
         except Refusal as refusal:
-            alone.setdefault(str(refusal), []).append(job)
-            continue
-        stacks.setdefault((_shape_of(member), _position_of(member)), []).append(member)
-    for members in stacks.values():
-        train_stack(members)
-    return alone
+            alone.setdefault(str(refusal), []).append(member.job)
+        else:
+            stacks.setdefault(_position_of(member), []).append(member)
+    for stack in stacks.values():
+        say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
+        train_stack(stack)
 
 
 def why_not(member: Member) -> str | None:

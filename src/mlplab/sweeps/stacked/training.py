@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from mlplab.building import build_callbacks, build_data, build_learner, build_lo
 from mlplab.callbacks import History, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
+from mlplab.errors import Diverged, RunStopped
 from mlplab.outcome import end_run, judge, objective_of
 from mlplab.resumable_loop import TrainingStopped
 from mlplab.runs.directory import RunDirectory
@@ -129,21 +128,27 @@ def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Tr
     config = first.job.config.copy()
     config.trainer.gradient_clip_val = None  # which is each member's own
     with first.job.in_hand():
-        return build_trainer(config, [watching], [], first.data, learner)
+        return build_trainer(config, [watching], [], first.data, learner.model)
 
 
 def _end(member: Member, error: BaseException | None, interruption: Interruption) -> None:
     """Judges a member, and says in its directory what it has come to."""
-    job = member.job
-    with contextlib.suppress(Refusal, RunFailed, RunStopped), _speaking(member), job.in_hand(), ending(member.directory):
-        if error is not None and not isinstance(error, Diverged):
+    divergence = error if isinstance(error, Diverged) else None
+    with (
+        contextlib.suppress(Exception, RunStopped),  # its directory tells of it; the others go on
+        _speaking(member),
+        member.job.in_hand(),
+        ending(member.directory),
+    ):
+        if error is not None and divergence is None:
             raise error
+        trainer: Any = member.trainer
         result = judge(
-            job.config, member.directory, member.trainer, member.learner, member.data, member.loggers, error,
+            member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
             interruption,
         )  # fmt: skip
-        job.objective = objective_of(result)
-        end_run(member.directory, result, error, interruption)
+        member.job.objective = objective_of(result)
+        end_run(member.directory, result, divergence, interruption)
     for logger in member.loggers:
         logger.finalize("success")
 
@@ -164,6 +169,3 @@ def ending_only_by_error(directory: RunDirectory) -> Iterator[None]:
         with ending(directory):
             raise error
         raise
-
-
-_log: Any = logging.getLogger("mlplab")

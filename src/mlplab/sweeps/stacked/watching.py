@@ -1,7 +1,7 @@
 """What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +18,10 @@ from mlplab.sweeps.stacked.member import Member
 
 Ended = Callable[[Member, Exception | None], None]
 """What is done with a member that is out of the stack: the member, and the error that ended it, if one did."""
+
+
+SECONDS_UNSEEN = 10.0
+"""That curves wait until a page that is open shows them; to write them often would take longer than to train."""
 
 
 class StackIsEmpty(Exception):
@@ -43,8 +47,10 @@ class Members(Callback):
         self._logged: list[tuple[int, int, list[float]]] = []
         self._norms: list[tuple[int, list[Tensor]]] = []
         self._rates: list[float] = []
+        self._diverged: dict[Member, Exception] = {}
         self._found, self._one = torch.zeros(1), torch.ones(1)
         self._last_look = time.monotonic()
+        self._last_seen = time.monotonic()
         self._is_at_end = False
 
     @property
@@ -55,7 +61,7 @@ class Members(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for member in self.members:
-            member.join(trainer)
+            member.join(trainer, self.learner.write_optimizer)
             member.call("setup", stage=stage)
         loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, stopping)
 
@@ -69,7 +75,7 @@ class Members(Callback):
         setattr(self.learner.optimizer, f"clip_{algorithm}", limits)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._for_each("on_train_start")
+        self._call("on_train_start")
         self._let_go_who_stop(trainer)
 
     # Every step
@@ -87,8 +93,7 @@ class Members(Callback):
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item() or not self.learner.losses.isfinite().all():
             self._found.zero_()
-            self._let_go_who_diverge(gradients)
-            gradients = [p.grad for p in self.learner.model.parameters() if p.grad is not None]
+            self._find_who_diverge(gradients)
         if self._is_logged(trainer) and any(member.norms for member in self.members):
             norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
             self._norms.append((trainer.global_step + 1, norms))
@@ -97,27 +102,30 @@ class Members(Callback):
         """Whether the update that is about to be made is one whose loss and gradient are logged."""
         return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
-    def _let_go_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+    def _find_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+        """They leave when the step is over: until then the graph of its gradients needs all rows."""
         fine = self.learner.losses.isfinite()
         for gradient in gradients:
             fine = fine & gradient.flatten(1).isfinite().all(dim=1)
         stacked = self.learner.model.tensors
-        errors: dict[Member, Exception] = {}
         for row in (~fine).nonzero().flatten().tolist():
             member = self.members[row]
             for name, parameter in member.learner.model.named_parameters():
-                gradient = stacked[name].grad
-                parameter.grad = None if gradient is None else gradient[row]
+                of_all = stacked[name].grad
+                parameter.grad = None if of_all is None else of_all[row]
             member.call("on_before_backward", self.learner.losses[row])
             try:
                 member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
             except Diverged as diverged:
-                errors[member] = diverged
-        self._let_go(errors)
+                member.trainer.leave()
+                # Its traceback would keep the frames of the step alive, and with them the graph.
+                self._diverged[member] = diverged.with_traceback(None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        diverged, self._diverged = self._diverged, {}
+        self._let_go(diverged)
         losses = self.learner.losses
         self._losses.append(losses)
         self._rows.append(batch[0].shape[-2])
@@ -141,36 +149,48 @@ class Members(Callback):
     # Every validation, every epoch
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._for_each("on_validation_start")
+        self._call("on_validation_start")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
         for row, member in enumerate(self.members):
             member.take_metrics({name: values[row] for name, values in metrics.items()}, step)
-        self._for_each("on_validation_end")
+        self._call("on_validation_end")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._hand_over()
-        errors: dict[Member, Exception] = {}
-        for member in self.members:
-            try:
-                with member.logging_epoch(trainer.fit_loop.epoch_loop._batches_that_stepped - 1):
-                    member.call("on_train_epoch_end")
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-            member.move_schedule("epoch")
-        self._let_go(errors)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
 
-    def _for_each(self, hook: str) -> None:
-        """Calls a hook of all; whoever fails in it, or finds that it has diverged, is let go."""
+        can_be_seen = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
+
+        def end_epoch(member: Member) -> None:
+            with member.logging_epoch(step):
+                member.call("on_train_epoch_end")
+            member.move_schedule("epoch")
+            for logger in member.loggers if can_be_seen else ():
+                logger.save()
+
+        self._for_each(end_epoch)
+        if can_be_seen:
+            self._last_seen = time.monotonic()
+
+    def _call(self, hook: str) -> None:
+        """Calls a hook of all members."""
+        self._for_each(lambda member: member.call(hook))
+
+    def _for_each(self, function: Callable[[Member], object]) -> None:
+        """Whoever fails in it, or finds there that it has diverged, is let go."""
+        self._let_go(self._errors(function, self.members))
+
+    def _errors(self, function: Callable[[Member], object], members: Sequence[Member]) -> dict[Member, Exception]:
         errors: dict[Member, Exception] = {}
-        for member in self.members:
+        for member in members:
             try:
-                member.call(hook)
+                function(member)
             except (RunFailed, OSError) as error:
                 errors[member] = error
-        self._let_go(errors)
+        return errors
 
     # At rest, and at the end
 
@@ -180,17 +200,13 @@ class Members(Callback):
             self._let_go_who_stop(trainer)
         now = time.monotonic()
         seconds = min((member.checkpoints.every_seconds for member in self.members), default=0.0)
-        if not (stopping or not is_within_epoch or now - self._last_look >= seconds):
+        if is_within_epoch and not stopping and now - self._last_look < seconds:
             return
         self._last_look = now
-        self._hand_over()
-        errors: dict[Member, Exception] = {}
-        for member in self.members:
-            try:
-                member.checkpoints._at_rest(member.trainer, member.learner, stopping)
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-        self._let_go(errors)
+        # All together, so that after a crash they go on from one step, in one stack.
+        if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
+            self._hand_over()
+            self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
 
     def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
         if loop_of(trainer)._can_stop_early:
@@ -202,18 +218,10 @@ class Members(Callback):
 
     def _end(self, leaving: Sequence[Member]) -> None:
         """Of members whose training has come to its end."""
-        if not leaving:
-            return
-        self.learner.optimizer.write_to_members()
-        errors: dict[Member, Exception | None] = dict.fromkeys(leaving)
-        for member in leaving:
-            try:
-                member.call("on_train_end")
-            except (RunFailed, OSError) as error:
-                errors[member] = error
-        self._let_go(errors)
+        errors = self._errors(lambda member: member.call("on_train_end"), leaving)
+        self._let_go({member: errors.get(member) for member in leaving})
 
-    def _let_go(self, leaving: "dict[Member, Exception | None] | dict[Member, Exception]") -> None:
+    def _let_go(self, leaving: Mapping[Member, Exception | None]) -> None:
         """Takes members out of the stack; the others go on as if they had never been there."""
         if not leaving:
             return
@@ -223,6 +231,7 @@ class Members(Callback):
             member.trainer.leave()
         self.data.keep(rows)
         self.learner.keep(rows)
+        self._rates = [self._rates[row] for row in rows] if self._rates else []
         for member, error in leaving.items():
             if error is not None:
                 member.call("on_exception", error)

@@ -1,0 +1,133 @@
+"""Composes the configurations of a sweep's jobs, which differ in few values, without reading conf/ for each."""
+
+import os
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+class JobLoader(ConfigLoaderImpl):
+    """Hydra's loader, but for keeping what it has composed.
+
+    Words such as `optimizer=sgd` or `+name=value` decide what a configuration is made of: that is composed once for
+    all jobs that share them, from conf/ as it is then. Words such as `seed=3` change a value in a copy of it, as Hydra
+    does once it has composed; that takes a fiftieth of the time.
+
+    Args:
+        loader: Hydra's.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        super().__init__(loader.get_search_path())
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parser = OverridesParser.create()
+        self._parsed: dict[str, Override] = {}
+        self._is_group: dict[str, bool] = {}
+        self._composed: dict[tuple[Any, ...], bytes | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which composes for itself."""
+        return {"config_search_path": self.config_search_path, "repository": self.repository}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        if run_mode == RunMode.RUN and from_shell and validate_sweep_overrides:
+            try:
+                config = self._changed(config_name, overrides)
+            except (HydraException, OmegaConfBaseException, ValueError):
+                config = None  # the other way has the message for it
+            if config is not None:
+                return config
+        return super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+
+    def _changed(self, config_name: str | None, words: Sequence[str]) -> DictConfig | None:
+        """A copy of what has been composed, with the values of this job; None where it cannot be made so."""
+        parsed = [self._parse(word) for word in words]
+        changes = self._changes(parsed)
+        settled = [word for word, is_change in zip(words, changes, strict=True) if not is_change]
+        key = (config_name, os.getcwd(), *settled)
+        if key not in self._composed:
+            self._composed[key] = self._compose(config_name, settled)
+        composed = self._composed[key]
+        if composed is None:
+            return None
+        config: DictConfig = pickle.loads(composed)  # a quarter of the time that copying takes
+        for override, is_change in zip(parsed, changes, strict=True):
+            if is_change:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        _note(config, parsed)
+        return config
+
+    def _parse(self, word: str) -> Override:
+        if word not in self._parsed:
+            self._parsed[word] = self._parser.parse_override(word)
+        return self._parsed[word]
+
+    def _changes(self, overrides: Sequence[Override]) -> list[bool]:
+        """Which words only change a value; not what stands before a word that adds or takes away, and may need it."""
+        changes = []
+        can_wait = True
+        for override in reversed(overrides):
+            is_change = override.type == OverrideType.CHANGE and override.value_type == ValueType.ELEMENT
+            if is_change and self._names_a_group(override) and not isinstance(override.value(), dict):
+                changes.append(False)
+                continue
+            can_wait = can_wait and is_change and override.package is None and not _is_of_hydra(override)
+            changes.append(can_wait)
+        return changes[::-1]
+
+    def _names_a_group(self, override: Override) -> bool:
+        name = override.key_or_group
+        if name not in self._is_group:
+            self._is_group[name] = bool(self.get_group_options(name, None))
+        return self._is_group[name]
+
+    def _compose(self, config_name: str | None, words: list[str]) -> bytes | None:
+        """What can be copied and changed later on; None where something else than the words decides."""
+        config = super().load_configuration(config_name, words, RunMode.RUN)
+        if config.hydra.searchpath or config.hydra.job.env_copy:
+            return None
+        try:
+            return pickle.dumps(config)
+        except (pickle.PicklingError, AttributeError, TypeError):  # of a user's own class
+            return None
+
+
+def _is_of_hydra(override: Override) -> bool:
+    """Whether a word tells Hydra how to compose or run, and not only where the job's directory is."""
+    return override.is_hydra_override() and not override.key_or_group.startswith("hydra.sweep.")
+
+
+def _note(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Writes the words into the configuration, as Hydra does."""
+    own = [override for override in overrides if not override.is_hydra_override()]
+    for name, those in (("task", own), ("hydra", [override for override in overrides if override.is_hydra_override()])):
+        words = config.hydra.overrides[name]
+        del words[:]
+        for override in those:
+            words.append(override.input_line)
+    style = config.hydra.job.config.override_dirname
+    config.hydra.job.override_dirname = get_overrides_dirname(
+        overrides=own, exclude_keys=style.exclude_keys, item_sep=style.item_sep, kv_sep=style.kv_sep
+    )
