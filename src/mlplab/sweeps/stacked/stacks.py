@@ -9,6 +9,7 @@ from mlplab.objectives.stacked import kind_of
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
+from mlplab.runs.files import flushed_together
 from mlplab.sweeps.stacked.job import Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
@@ -52,13 +53,14 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
     first = members[0]
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
     stacks: dict[Hashable, list[Member]] = {}
-    for member in members:
-        try:
-            claim(member)
-        except Refusal as refusal:
-            alone.setdefault(str(refusal), []).append(member.job)
-        else:
-            stacks.setdefault(_position_of(member), []).append(member)
+    with flushed_together():
+        for member in members:
+            try:
+                claim(member)
+            except Refusal as refusal:
+                alone.setdefault(str(refusal), []).append(member.job)
+            else:
+                stacks.setdefault(_position_of(member), []).append(member)
     for stack in stacks.values():
         say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
         train_stack(stack)

@@ -111,10 +111,11 @@ def train_stack(members: Sequence[Member]) -> None:
         except StackIsEmpty:
             pass
         except BaseException as error:
-            for member in list(left):
+            told = list(left)
+            for member in told:
                 with contextlib.suppress(Exception):
                     end(member, error)
-            if not isinstance(error, Exception) or isinstance(error, RunStopped):
+            if not told or not isinstance(error, Exception):
                 raise
         for member in list(left):  # where a signal has come
             member.trainer.leave()
