@@ -109,11 +109,13 @@ def _fit_parts(module: nn.Module) -> list[nn.Module]:
 
 def _is_watched(part: nn.Module) -> bool:
     """Whether somebody has hooks inside, or part of it is frozen; hooks on the part itself are called as ever."""
-    inside = [module for module in part.modules() if module is not part]
+    modules = list(part.modules())
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        for module in inside
+        for module in modules[1:]
     ) or any(
         not parameter.requires_grad or parameter._backward_hooks or parameter._post_accumulate_grad_hooks
-        for parameter in part.parameters()
+        for module in modules
+        for parameter in module._parameters.values()
+        if parameter is not None
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Batches:
-    """Yields (features, targets) by index: one gather per batch, no work per row.
+    """Yields (features, targets) by index, on the device that they are on: one gather per batch, no work per row.
 
     Legend: N rows, B batch size. The last batch of an epoch holds the N mod B rows that are left.
 
@@ -53,7 +53,7 @@ class Batches:
             yield from self._in_place(first)
             return
         features, targets = self.features, self.targets
-        for rows in torch.split(self.order(), self.batch_size)[first:]:
+        for rows in torch.split(self.order().to(features.device), self.batch_size)[first:]:
             if self.world_size > 1:
                 rows = rows.tensor_split(self.world_size)[self.rank]
             yield features.index_select(0, rows), targets.index_select(0, rows)

@@ -4,7 +4,7 @@ Legend: N rows, C classes; leading dimensions (...) are networks that are judged
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -60,6 +60,7 @@ class Scores(Metric):
     """
 
     full_state_update = False
+    __hash__ = nn.Module.__hash__
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -79,6 +80,7 @@ class MeanLoss(Metric):
     """The mean over rows of the losses () of batches. NaN is in it, where `MeanMetric` leaves it out."""
 
     full_state_update = False
+    __hash__ = nn.Module.__hash__  # that of `Metric` follows its state, at every walk through the modules
     total: Tensor
     n_rows: Tensor
 
