@@ -17,6 +17,9 @@ from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_
 LARGE = 4_000_000
 """Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
 
+MOST_HELD = 128
+"""Members whose configurations are kept while they train; to compose them again takes as long as ten steps."""
+
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
 
@@ -41,6 +44,7 @@ def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
             reason = str(refusal)
         if reason is None:
             stacks.setdefault(_shape_of(member), []).append(member)
+            _let_go_of(job, len(jobs))
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
@@ -61,9 +65,16 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
                 alone.setdefault(str(refusal), []).append(member.job)
             else:
                 stacks.setdefault(_position_of(member), []).append(member)
+            _let_go_of(member.job, len(members))
     for stack in stacks.values():
         say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
         train_stack(stack)
+
+
+def _let_go_of(job: Job, n_jobs: int) -> None:
+    """Of many jobs, the configuration: half of what a member takes. It is composed again when it ends."""
+    if n_jobs > MOST_HELD:
+        job.forget()
 
 
 def why_not(member: Member) -> str | None:

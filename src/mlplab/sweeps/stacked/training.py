@@ -152,6 +152,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
         end_run(member.directory, result, divergence, interruption)
     for logger in member.loggers:
         logger.finalize("success")
+    member.job.forget()
 
 
 @contextmanager

@@ -71,9 +71,7 @@ class Members(Callback):
             member.call("on_fit_start")
             member.go_on()
         self.learner.optimizer.read_from_members()
-        algorithm = self.members[0].job.config.trainer.gradient_clip_algorithm or "norm"
-        limits = [member.job.config.trainer.gradient_clip_val for member in self.members]
-        setattr(self.learner.optimizer, f"clip_{algorithm}", limits)
+        setattr(self.learner.optimizer, f"clip_{self.members[0].clip_by}", [member.clip_at for member in self.members])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._call("on_train_start")
