@@ -30,6 +30,7 @@ QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 FEW = {
     "experiment=compare_": ["hydra.sweeper.only=[sgd,adam]", "hydra.sweeper.trials=1", "hydra.sweeper.seeds=[7]"],
     "hydra/sweeper=optuna": ["hydra.sweeper.trials=3"],
+    "hydra/launcher=stacked": ["seed=0,1"],
 }
 """What a command is given besides, so that its test takes seconds."""
 

@@ -3,4 +3,4 @@
 Nothing heavy is imported here: `python train.py --help` must answer at once.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"

@@ -323,3 +323,11 @@ def test_an_interruption_at_once_after_the_temporary_file_is_made_leaves_none(
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("new"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_flushed_and_has_no_name_yet_is_flushed_under_its_temporary_one(tmp_path: Path) -> None:
+    with flushed_together():
+        write_json(tmp_path / "result.json", {"a": 1}, flushed=False)
+        flush(tmp_path / "result.json")
+        assert not (tmp_path / "result.json").exists()
+    assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}

@@ -40,7 +40,9 @@ class _Batch:
 
     def finish(self) -> None:
         try:
-            _flush([*(file.temporary for file in self.written), *self.others])
+            own = {file.path for file in self.written}  # not there yet under their own names
+            others = [path for path in self.others if path not in own]
+            _flush([*(file.temporary for file in self.written), *others])
             for file in self.written:
                 file.take_its_place()
         except BaseException:

@@ -32,7 +32,6 @@ class Job:
     def __init__(self, words: Sequence[str], number: int, compose: Callable[[list[str]], DictConfig]) -> None:
         self.words, self.number, self._compose = list(words), number, compose
         self.objective = math.nan
-        self._of_hydra: Any = None
         self.directory = Path(str(self.whole.hydra.runtime.output_dir))
 
     @cached_property
@@ -54,17 +53,13 @@ class Job:
         """Lets the memory of its configuration go."""
         for name in ("whole", "config"):
             vars(self).pop(name, None)
-        self._of_hydra = None
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
         """Within it, Hydra tells of this job."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
-        if self._of_hydra is None:  # a copy, which takes longer than a step
-            hydra.set_config(self.whole)
-            self._of_hydra = hydra.cfg
-        hydra.cfg = self._of_hydra
+        hydra.cfg = self.whole  # type: ignore[assignment]  # not by `set_config`, which makes a copy: it takes as long as twenty steps
         try:
             yield
         finally:

@@ -29,6 +29,7 @@ class Member:
 
     Attributes:
         saved: what it goes on from, where it does.
+        clip_at, clip_by: the limit of its gradient, if it has one, by `norm` or by `value`.
         optimizer, scheduler: made by `configure`.
     """
 
@@ -50,6 +51,8 @@ class Member:
         self.divergence = self.callback(Divergence)
         self.curves = self.callback(TrainingCurves)
         self.norms: GradientNorms | None = self.callback(GradientNorms)
+        self.clip_at: float | None = job.config.trainer.gradient_clip_val
+        self.clip_by = str(job.config.trainer.gradient_clip_algorithm or "norm")
         self.optimizer: Optimizer
         self.scheduler: Any = None
         self._schedule: dict[str, Any] = {}

@@ -9,12 +9,16 @@ from mlplab.objectives.stacked import kind_of
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
+from mlplab.runs.files import flushed_together
 from mlplab.sweeps.stacked.job import Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
 
 LARGE = 4_000_000
 """Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
+
+MOST_HELD = 128
+"""Members whose configurations are kept while they train; to compose them again takes as long as ten steps."""
 
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
@@ -40,6 +44,7 @@ def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
             reason = str(refusal)
         if reason is None:
             stacks.setdefault(_shape_of(member), []).append(member)
+            _let_go_of(job, len(jobs))
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
@@ -52,16 +57,24 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
     first = members[0]
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
     stacks: dict[Hashable, list[Member]] = {}
-    for member in members:
-        try:
-            claim(member)
-        except Refusal as refusal:
-            alone.setdefault(str(refusal), []).append(member.job)
-        else:
-            stacks.setdefault(_position_of(member), []).append(member)
+    with flushed_together():
+        for member in members:
+            try:
+                claim(member)
+            except Refusal as refusal:
+                alone.setdefault(str(refusal), []).append(member.job)
+            else:
+                stacks.setdefault(_position_of(member), []).append(member)
+            _let_go_of(member.job, len(members))
     for stack in stacks.values():
         say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
         train_stack(stack)
+
+
+def _let_go_of(job: Job, n_jobs: int) -> None:
+    """Of many jobs, the configuration: half of what a member takes. It is composed again when it ends."""
+    if n_jobs > MOST_HELD:
+        job.forget()
 
 
 def why_not(member: Member) -> str | None:

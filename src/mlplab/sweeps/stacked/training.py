@@ -111,10 +111,11 @@ def train_stack(members: Sequence[Member]) -> None:
         except StackIsEmpty:
             pass
         except BaseException as error:
-            for member in list(left):
+            told = list(left)
+            for member in told:
                 with contextlib.suppress(Exception):
                     end(member, error)
-            if not isinstance(error, Exception) or isinstance(error, RunStopped):
+            if not told or not isinstance(error, Exception):
                 raise
         for member in list(left):  # where a signal has come
             member.trainer.leave()
@@ -151,6 +152,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
         end_run(member.directory, result, divergence, interruption)
     for logger in member.loggers:
         logger.finalize("success")
+    member.job.forget()
 
 
 @contextmanager

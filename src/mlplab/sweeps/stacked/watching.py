@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mlplab.errors import Diverged, RunFailed
 from mlplab.resumable_loop import loop_of
+from mlplab.runs.files import flushed_together
 from mlplab.sweeps.stacked.data import StackedData
 from mlplab.sweeps.stacked.learner import StackedLearner
 from mlplab.sweeps.stacked.member import Member
@@ -70,9 +71,7 @@ class Members(Callback):
             member.call("on_fit_start")
             member.go_on()
         self.learner.optimizer.read_from_members()
-        algorithm = self.members[0].job.config.trainer.gradient_clip_algorithm or "norm"
-        limits = [member.job.config.trainer.gradient_clip_val for member in self.members]
-        setattr(self.learner.optimizer, f"clip_{algorithm}", limits)
+        setattr(self.learner.optimizer, f"clip_{self.members[0].clip_by}", [member.clip_at for member in self.members])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._call("on_train_start")
@@ -206,7 +205,8 @@ class Members(Callback):
         # All together, so that after a crash they go on from one step, in one stack.
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
             self._hand_over()
-            self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
+            with flushed_together():
+                self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
 
     def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
         if loop_of(trainer)._can_stop_early:
@@ -218,7 +218,8 @@ class Members(Callback):
 
     def _end(self, leaving: Sequence[Member]) -> None:
         """Of members whose training has come to its end."""
-        errors = self._errors(lambda member: member.call("on_train_end"), leaving)
+        with flushed_together():
+            errors = self._errors(lambda member: member.call("on_train_end"), leaving)
         self._let_go({member: errors.get(member) for member in leaving})
 
     def _let_go(self, leaving: Mapping[Member, Exception | None]) -> None:
@@ -232,9 +233,10 @@ class Members(Callback):
         self.data.keep(rows)
         self.learner.keep(rows)
         self._rates = [self._rates[row] for row in rows] if self._rates else []
-        for member, error in leaving.items():
-            if error is not None:
-                member.call("on_exception", error)
-            self.ended(member, error)
+        with flushed_together():
+            for member, error in leaving.items():
+                if error is not None:
+                    member.call("on_exception", error)
+                self.ended(member, error)
         if not rows and not self._is_at_end:
             raise StackIsEmpty

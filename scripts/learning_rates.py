@@ -1,0 +1,97 @@
+"""Draws the picture of docs/stacked-sweeps.md from its sweep: test accuracy against the learning rate.
+
+    python train.py experiment=learning_rates
+    python scripts/learning_rates.py logs/sweeps/learning_rates
+
+A run that diverged before it was validated has no test accuracy, and counts as guessing.
+
+    sweep=DIRECTORY    of the sweep; its name may be left out
+    out=FILE           the picture; docs/figures/learning_rates.png by itself
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from figures import OPTIMIZERS
+from matplotlib.figure import Figure
+
+from mlplab.config.words import Answer, Word, run_script
+from mlplab.errors import Refusal
+from mlplab.sweeps.report.gathering import gather
+
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
+MARKERS = dict(zip(OPTIMIZERS, "osD^v", strict=True))
+GUESSING = 0.1
+"""The share of rows that one of ten classes gets right."""
+
+Seeds = Mapping[float, Sequence[float]]
+"""Learning rate → test accuracy of each seed."""
+
+WORDS = {
+    "sweep": Word("path", example="logs/sweeps/learning_rates", is_required=True, is_first=True),
+    "out": Word("path", PICTURE, example="learning_rates.png"),
+}
+
+
+def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
+    """The accuracies by optimizer, and how many runs have none.
+
+    Raises:
+        Refusal: it is another sweep, or has jobs that have not ended.
+    """
+    accuracies: dict[str, dict[float, list[float]]] = {name: defaultdict(list) for name in OPTIMIZERS}
+    diverged = 0
+    for run in gather(sweep).runs:
+        optimizer, rate = run.entry.values.get("optimizer"), run.entry.values.get("optimizer.lr")
+        if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
+            raise Refusal(
+                "the picture must be made of a finished sweep over optimizers and their rates",
+                f"{run.entry.directory}, {run.state}", "python train.py experiment=learning_rates",
+            )  # fmt: skip
+        accuracy = run.test.get("test/accuracy")
+        diverged += accuracy is None
+        accuracies[optimizer][float(rate)].append(GUESSING if accuracy is None else accuracy)
+    return {name: seeds for name, seeds in accuracies.items() if seeds}, diverged
+
+
+def draw(accuracies: Mapping[str, Seeds], title: str) -> Figure:
+    """A line for each optimizer, the mean over seeds, and a band from 10 to 90 % of them."""
+    figure = Figure(figsize=(7.2, 4.4), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    for name, seeds in accuracies.items():
+        rates = sorted(seeds)
+        low, high = np.array([np.quantile(seeds[rate], [0.1, 0.9]) for rate in rates]).T
+        axes.fill_between(rates, low, high, color=OPTIMIZERS[name], alpha=0.18, linewidth=0)
+        means = [float(np.mean(seeds[rate])) for rate in rates]
+        axes.plot(rates, means, color=OPTIMIZERS[name], label=name, marker=MARKERS[name], markersize=4, linewidth=1.8)
+    axes.axhline(GUESSING, color="0.4", linewidth=0.8, linestyle=":")
+    axes.annotate("guessing", (0.012, GUESSING), (0, 3), textcoords="offset points", color="0.3", size=9)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy", ylim=(0, 1.02))
+    axes.set_yticks(np.arange(0, 1.01, 0.2))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.suptitle(title, size=10)
+    figure.legend(loc="outside lower center", ncols=len(OPTIMIZERS), frameon=False)
+    return figure
+
+
+def main(settings: dict[str, Any]) -> Answer:
+    accuracies, diverged = read(settings["sweep"])
+    counts = [len(runs) for seeds in accuracies.values() for runs in seeds.values()]
+    title = f"digits, {sum(counts):,} networks: mean and 10 to 90 % of {max(counts)} seeds"
+    draw(accuracies, title).savefig(settings["out"], metadata={"Software": None})
+    lines = [f"{diverged} of {sum(counts):,} runs diverged before they were validated, and count as guessing"]
+    for name, seeds in accuracies.items():
+        means = {rate: float(np.mean(runs)) for rate, runs in sorted(seeds.items())}
+        best = max(means, key=lambda rate: means[rate])
+        near = [rate for rate, mean in means.items() if mean > means[best] - 0.01]
+        lines.append(f"{name:<10}{means[best]:.3f} at {best:g}, within 0.01 of it from {near[0]:g} to {near[-1]:g}")
+    return Answer("\n".join([*lines, str(settings["out"])]), {})
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))
