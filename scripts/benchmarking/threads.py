@@ -3,9 +3,11 @@
     python scripts/benchmarking/threads.py
 
 A process for each number of threads, in turn, three times over. The fastest twentieth of the steps shows what threads
-bring where the machine has nothing else to do, the median what they bring here. Takes about two minutes.
+bring where the machine has nothing else to do, the median what they bring here. Takes a minute, and several minutes
+where there is other work.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -77,7 +79,7 @@ def main() -> None:
     print(f"{'':28}multiplications   µs on 1   on {cores}  ratio   ratio of medians")
     for index, (n_inputs, hidden, n_classes, n_rows) in enumerate(CASES):
         widths = [n_inputs, *hidden, n_classes]
-        weights = sum((n + 1) * m for n, m in zip(widths, widths[1:], strict=False))
+        weights = sum((n + 1) * m for n, m in itertools.pairwise(widths))
         (one, many), (median, of_many) = (
             [statistics.median(found[index][kind] for found in times[n_threads]) for n_threads in (1, cores)]
             for kind in (0, 1)
