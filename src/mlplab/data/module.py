@@ -19,8 +19,7 @@ from mlplab.task import Task
 EVALUATION_BATCH_ROWS = 2048
 """Rows per batch in validation and test, where the size changes nothing but speed and memory.
 
-What a batch of a few thousand rows comes to in the hidden layers stays in the processor's caches; with four times as
-many, a table of a million rows took a sixth longer in all.
+What a batch of a few thousand rows comes to in the hidden layers stays in the processor's caches.
 """
 
 SHARE_OF_GPU = 0.5

@@ -30,7 +30,7 @@ def one_against_the_rest(probabilities: Tensor, of_class: Tensor) -> Tensor:
 
 
 def _sorted(numbers: Tensor) -> Tensor:
-    """Along the last dimension; on the processor by NumPy, which takes a fifth of the time of PyTorch's sort."""
+    """Along the last dimension; on the processor by NumPy, which is several times as fast as PyTorch there."""
     if numbers.device.type != "cpu":
         return numbers.sort(dim=-1).values
     numbers.numpy().sort(axis=-1)
