@@ -6,6 +6,7 @@ other need not train all of a large sweep to show what one takes; `trained` says
 """
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -23,6 +24,14 @@ RATES = (0.0003, 0.001, 0.003, 0.01)
 """Learning rates that the networks of a sweep have in turn."""
 
 
+IMPORTED = (
+    "mlplab.training", "mlplab.config.command_line", "mlplab.sweeps.grid", "mlplab.sweeps.stacked.stacks",
+    "torch.utils.tensorboard", "tensorboard.summary.writer", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "hydra_plugins.mlplab_sweepers.grid", "rich.live",
+)  # fmt: skip
+"""What a sweep imports, before its clock begins."""
+
+
 def words_of(n_networks: int) -> list[str]:
     """The words of a sweep of so many networks."""
     rates = RATES if n_networks >= len(RATES) else RATES[1:2]
@@ -32,9 +41,10 @@ def words_of(n_networks: int) -> list[str]:
 
 def _sweep(settings: dict[str, Any], launcher: list[str], n_networks: int) -> Train:
     """`python train.py -m …` in a process forked from this one, which has imported what it needs."""
-    import mlplab.sweeps.stacked.stacks
-    import mlplab.training  # noqa: F401
     from benchmarking.workloads import ROOT
+
+    for name in IMPORTED:
+        importlib.import_module(name)
 
     def run(folder: str) -> None:
         words = [*launcher, *settings["overrides"], *words_of(n_networks), f"paths.logs={folder}", "sweep.name=sweep"]

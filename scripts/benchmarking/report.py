@@ -110,22 +110,35 @@ def draw(path: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
     """A bar for each contestant in each workload; the template's own are dark."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.6 * len(figures) + 1.6, 3.6), layout="constrained")
-    all_axes = figure.subplots(1, len(figures), squeeze=False)[0]
-    for axes, (workload, rows) in zip(all_axes, figures.items(), strict=True):
-        names = [name for name in reversed(TITLES) if name in rows]
-        ratios = [rows[name]["ratio"] for name in names]
-        colours = ["#4477aa" if name in OURS else "#bbbbbb" for name in names]
-        bars = axes.barh([TITLES[name] for name in names], ratios, color=colours)
-        axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=8)
-        axes.axvline(1, color="black", linewidth=0.8)
-        axes.set_title(workload)
-        axes.margins(x=0.2)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in all_axes[1:]:
-        axes.set_yticks([])
+    lines = [
+        {name: rows for name, rows in figures.items() if bool(WORKLOADS[name].networks) is of_many}
+        for of_many in (False, True)
+    ]
+    lines = [line for line in lines if line]  # single runs above, sweeps below: their contestants are others
+    width = max(map(len, lines))
+    figure = Figure(figsize=(2.6 * width + 1.6, 3.6 * len(lines)), layout="constrained")
+    grid = figure.subplots(len(lines), width, squeeze=False)
+    for line, row_of_axes in zip(lines, grid, strict=True):
+        for axes in row_of_axes[len(line) :]:
+            axes.set_axis_off()
+        for index, (axes, (workload, rows)) in enumerate(zip(row_of_axes, line.items(), strict=False)):
+            _draw_bars(axes, workload, rows)
+            if index:
+                axes.set_yticks([])
     figure.supxlabel("time per step, relative to the best hand-written loop (shorter is faster)", fontsize=10)
     figure.savefig(path, dpi=120)
+
+
+def _draw_bars(axes: Any, workload: str, rows: dict[str, dict[str, float]]) -> None:
+    names = [name for name in reversed(TITLES) if name in rows]
+    ratios = [rows[name]["ratio"] for name in names]
+    colours = ["#4477aa" if name in OURS else "#bbbbbb" for name in names]
+    bars = axes.barh([TITLES[name] for name in names], ratios, color=colours)
+    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_title(workload)
+    axes.margins(x=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _versions() -> list[tuple[str, str]]:
