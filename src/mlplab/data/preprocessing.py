@@ -1,12 +1,13 @@
 """From the values of a source to features in memory: fitted on the training part, kept with the model."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Preprocessing(nn.Module):
+class Preprocessing(nn.Module, ABC):
     """Takes what a data set's `inputs` gives, (B, …) each, and returns features (B, F) to be held in memory.
 
     Applied once to all rows in training, and by the same code in prediction and export.
@@ -19,14 +20,14 @@ class Preprocessing(nn.Module):
         """How the network is to take these features, as `mlplab.models.inputs` builds it; None: as they are."""
         return None
 
+    @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """Plain values and tensors for a checkpoint."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Preprocessing":
         """The inverse of `as_dict`."""
-        raise NotImplementedError
 
 
 class Standardize(Preprocessing):
