@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Hashable, Sequence
 
+from torch.optim import Optimizer
+
 from mlplab.building import use_threads
 from mlplab.errors import Refusal, counted
 from mlplab.models.stacking import architecture_of, why_not_stackable
@@ -39,11 +41,12 @@ def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
     for job in jobs:
         try:
             member = build_member(job, held)
-            reason = why_not(member)
+            optimizer = _optimizer_of(member)
+            reason = why_not(member, optimizer)
         except Refusal as refusal:  # which it meets again alone, and is told of there
             reason = str(refusal)
         if reason is None:
-            stacks.setdefault(_shape_of(member), []).append(member)
+            stacks.setdefault(_shape_of(member, optimizer), []).append(member)
             _let_go_of(job, len(jobs))
         else:
             alone.setdefault(reason, []).append(job)
@@ -77,13 +80,18 @@ def _let_go_of(job: Job, n_jobs: int) -> None:
         job.forget()
 
 
-def why_not(member: Member) -> str | None:
+def _optimizer_of(member: Member) -> Optimizer:
+    """One as the member will have, to see of what kind it is."""
+    learner = member.learner
+    return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
+
+
+def why_not(member: Member, optimizer: Optimizer) -> str | None:
     """Why a job is not trained in a stack; None where it is."""
     learner, data = member.learner, member.data
     reason = why_not_stackable(learner.model)
     if reason is not None:
         return reason
-    optimizer = build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
     reason = why_no_stacked_update(optimizer)
     if reason is not None:
         return reason
@@ -94,10 +102,9 @@ def why_not(member: Member) -> str | None:
     return None
 
 
-def _shape_of(member: Member) -> Hashable:
+def _shape_of(member: Member, optimizer: Optimizer) -> Hashable:
     """What must be equal in a stack beyond the configuration."""
     learner, data = member.learner, member.data
-    optimizer = build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
     sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
     return (architecture_of(learner.model), kind_of(learner.objective), shape_of(optimizer), sizes)
 
