@@ -1,7 +1,6 @@
 """From the configuration to the parts of a run: data, learner, callbacks, loggers and Trainer."""
 
 import inspect
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
+from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.resumable_loop import use_resumable_loops
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
@@ -64,6 +64,14 @@ def require_device(config: DictConfig) -> None:
             f"trainer.precision={precision}",
             "trainer.precision=bf16-mixed",
         )
+
+
+def is_on_gpu(config: DictConfig) -> bool:
+    """Whether a run is to be trained on a GPU."""
+    accelerator = config.trainer.accelerator
+    if accelerator == "auto":
+        return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+    return bool(accelerator != "cpu")
 
 
 def build_data(config: DictConfig) -> DataModule:
@@ -301,14 +309,4 @@ def _sensible_threads(data: DataModule, network: nn.Module, copies: int) -> int:
     """One thread for a network so small that two would mostly wait for each other."""
     rows = copies * len(_a_batch(data))
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return 1 if rows * weights < SMALL_NETWORK else _available_cores()
-
-
-def _available_cores() -> int:
-    """The cores that this process may use: those that the operating system gives it, or its share of them.
-
-    A launcher of several jobs at once, or of a cluster, tells the share by OMP_NUM_THREADS.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores
+    return 1 if rows * weights < SMALL_NETWORK else available_cores()

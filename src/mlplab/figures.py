@@ -58,20 +58,23 @@ def empty_matrix_figure(task: Task) -> "Figure":
     return figure
 
 
-def show_counts(figure: "Figure", counts: npt.NDArray[np.int64], rows: str) -> None:
+def show_counts(
+    figure: "Figure", counts: npt.NDArray[np.int64], rows: str, numbered: npt.NDArray[np.bool_] | None = None
+) -> None:
     """Puts counts into a confusion matrix, in place of those that it shows.
 
     Args:
         figure: an empty one, or one with counts.
         counts: (C, C), true class by predicted class.
         rows: which rows these are, for the title.
+        numbered: (C, C), in which cells the counts are to be written; by default in all where there are any.
     """
     axes, n = figure.axes[0], len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.images[0].set_data(shares)
-    # A digit is about 0.6 of its size wide; all of the largest count must fit into a cell.
-    size = min(10.0, 0.9 * 72 * _side(n) / n / (0.6 * len(str(counts.max()))))
-    cells = list(zip(*np.nonzero(counts), strict=True)) if n <= MAX_LABELLED_CLASSES else []
+    size = size_of_counts(counts)
+    where = counts if numbered is None else counts * numbered
+    cells = list(zip(*np.nonzero(where), strict=True)) if n <= MAX_LABELLED_CLASSES else []
     for text in axes.texts[len(cells) :]:
         text.remove()
     for _ in cells[len(axes.texts) :]:
@@ -81,6 +84,12 @@ def show_counts(figure: "Figure", counts: npt.NDArray[np.int64], rows: str) -> N
         text.set(position=(column, row), text=str(counts[row, column]), color=colour, fontsize=size)
     accuracy = counts.trace() / max(counts.sum(), 1)
     axes.set_title(f"{_short(rows)}: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
+
+
+def size_of_counts(counts: npt.NDArray[np.int64]) -> float:
+    """Points that the numbers of a confusion matrix are high: all of the largest must fit into a cell."""
+    n = len(counts)
+    return float(min(10.0, 0.9 * 72 * _side(n) / n / (0.6 * len(str(counts.max())))))  # a digit is 0.6 of it wide
 
 
 def _side(n_classes: int) -> float:

@@ -3,6 +3,7 @@
 import functools
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from mlplab.figures import empty_matrix_figure, predicted_against_true_figure, show_counts
+from mlplab.figures import (
+    MAX_LABELLED_CLASSES,
+    empty_matrix_figure,
+    predicted_against_true_figure,
+    show_counts,
+    size_of_counts,
+)
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -23,6 +30,12 @@ Pixels = npt.NDArray[np.uint8]
 
 PADDING = 0.1
 """Inches around what is drawn."""
+
+MOST_PARTS = 2000
+"""That are kept of a confusion matrix, a few kilobytes each."""
+
+_Part = tuple[int, int, int, float]
+"""What a cell shows: its place, its count, the count of its row, and the size of its number. The title comes last."""
 
 
 def result_picture(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> tuple[str, Pixels]:
@@ -67,6 +80,12 @@ class MatrixSheet:
         self._common = self.canvas.copy_from_bbox(self.figure.bbox)
         for artist in self._changing():
             artist.set_visible(True)
+        pixels, cells = self._cell
+        ends = np.bincount(cells, minlength=task.n_classes**2).cumsum()[:-1]
+        width = self.canvas.get_width_height()[0]
+        above = np.arange(pixels.min() // width * width)  # of all cells, where the title stands
+        self._pixels_of_part = [*np.split(pixels[np.argsort(cells, kind="stable")], ends), above]
+        self._drawn: dict[_Part, npt.NDArray[np.uint32]] = {}
 
     def _cell_of_pixels(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The pixels that the matrix takes, and which of its cells each of them shows, as matplotlib places them."""
@@ -86,17 +105,47 @@ class MatrixSheet:
         return np.asarray(self.canvas.buffer_rgba()).reshape(-1).view("<u4")
 
     def with_counts(self, counts: npt.NDArray[np.int64]) -> Pixels:
-        """The picture with counts, (C, C), in it."""
-        show_counts(self.figure, counts, self.rows)
+        """The picture with counts, (C, C), in it.
+
+        Most of them have been written into the same cell before. To write them again would take as long as all else.
+        """
+        shown = self._shown(counts)
+        self._draw(counts, [part in self._drawn for part in shown])
+        colours = self._canvas_of_colours()
+        if len(self._drawn) > MOST_PARTS:
+            self._drawn.clear()
+        for part, pixels in zip(shown, self._pixels_of_part, strict=bool(shown)):
+            known = self._drawn.get(part)
+            if known is None:
+                self._drawn[part] = colours[pixels]
+            else:
+                colours[pixels] = known
+        size = self.canvas.get_width_height()
+        return np.asarray(Image.frombuffer("RGBA", size, self.canvas.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB"))
+
+    def _shown(self, counts: npt.NDArray[np.int64]) -> list[_Part]:
+        """What decides how each cell looks, and the title; of more cells than can be numbered, nothing."""
+        n = len(counts)
+        if n > MAX_LABELLED_CLASSES:
+            return []
+        size, totals = size_of_counts(counts), np.repeat(counts.sum(axis=1), n).tolist()
+        numbers = zip(counts.ravel().tolist(), totals, strict=True)
+        cells = [(cell, count, total, size) for cell, (count, total) in enumerate(numbers)]
+        return [*cells, (n * n, int(counts.trace()), int(counts.sum()), 0.0)]
+
+    def _draw(self, counts: npt.NDArray[np.int64], is_known: Sequence[bool]) -> None:
+        """All but those parts that are known."""
+        numbered = ~np.array(is_known[:-1]).reshape(counts.shape) if is_known else None
+        show_counts(self.figure, counts, self.rows, numbered)
         self.canvas.restore_region(self._common)
-        image: Any = self.figure.axes[0].images[0]
+        axes: Any = self.figure.axes[0]
+        image = axes.images[0]
         colours = np.ascontiguousarray(image.to_rgba(image.get_array(), bytes=True)).reshape(-1).view("<u4")
         pixels, cells = self._cell
         self._canvas_of_colours()[pixels] = colours[cells]  # drawing the image would take as long as all else
         for artist in self._changing():
-            if artist is not image:
+            if artist is not image and not (artist is axes.title and is_known and is_known[-1]):
                 artist.draw(self.canvas.get_renderer())
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _changing(self) -> list[Any]:
         """What shows the counts, and what lies over them, from the lowest to the highest."""

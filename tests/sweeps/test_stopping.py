@@ -59,6 +59,7 @@ def test_a_signal_waits_until_they_have_saved(
     for process in jobs:
         process.start()
     while not all((tmp_path / name / "status.json").exists() for name in names):
+        assert all(process.is_alive() for process in jobs)
         time.sleep(0.02)
     with pytest.raises(RunStopped) as stopped:
         signalled(number, tmp_path, [*names, "2_waiting"])

@@ -1,4 +1,4 @@
-"""hydra/launcher=stacked: trains the networks of many jobs at once, in one process."""
+"""hydra/launcher=stacked: trains the networks of many jobs at once, as one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,22 @@ class StackedLauncher(Launcher):
 
     Args:
         members: of a stack at most.
+        processes: that train stacks at the same time.
     """
 
-    def __init__(self, members: Any) -> None:
-        self.members = members
+    def __init__(self, members: Any, processes: Any) -> None:
+        self.members, self.processes = members, processes
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from mlplab.sweeps.stacked.launching import StackedJobs
 
-        self.jobs = StackedJobs(hydra_context, config, task_function, self.members)  # type: ignore[arg-type]
+        self.jobs = StackedJobs(
+            hydra_context,
+            config,
+            task_function,  # type: ignore[arg-type]
+            self.members,
+            self.processes,
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.jobs.run(job_overrides, initial_job_idx)

@@ -77,6 +77,11 @@ class StackedNetwork(nn.Module):
             return TAPE.record(*pass_through(body, features, masks, self._memory))
         return body.by_autograd(features, masks, self.training)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a step drops anything, or a user's own module may."""
+        return isinstance(self._body, StackedModule) or self._body.masks.draws
+
     def has_closed_form(self) -> bool:
         """Whether its gradient is written out, see `mlplab.backpropagation`."""
         return isinstance(self._body, StackedMLP) and self._body.has_closed_form

@@ -29,6 +29,11 @@ class StackedMasks:
         self.n_threads = min(torch.get_num_threads(), self.n_members)
         self._helpers: ThreadPoolExecutor | None = None
 
+    @property
+    def draws(self) -> bool:
+        """Whether anything is dropped anywhere."""
+        return any(min(kept) < 1 for _, kept in self.places)
+
     def none(self) -> list[Tensor | None]:
         """Those of a step that drops nothing."""
         return [None] * len(self.places)

@@ -103,12 +103,16 @@ class StackedPenalty:
         l1: one for each member (K,).
         l2: one for each member (K,).
         penalised: the names of the parameters that it falls on, as they are called in each member.
+
+    Attributes:
+        is_none: whether there is nothing to add.
     """
 
     def __init__(self, l1: Sequence[float], l2: Sequence[float], penalised: Sequence[str]) -> None:
         self.l1 = torch.tensor(l1, dtype=torch.float64)
         self.l2 = torch.tensor(l2, dtype=torch.float64)
         self.penalised = list(penalised)
+        self.is_none = not (any(l1) or any(l2))
 
     @torch.no_grad()
     def add_gradients(self, network: StackedNetwork) -> None:

@@ -24,6 +24,7 @@ class Composer:
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
         self.config, self.loader = config, loader
+        self._is_group: dict[str, bool] = {}
 
     def read_words(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Swept]]:
         """The words that all jobs share, and what is swept; those typed count more than those of the configuration."""
@@ -97,7 +98,9 @@ class Composer:
 
     def is_group(self, name: str) -> bool:
         """Whether a name is that of a group of conf/."""
-        return bool(self.loader.get_group_options(name, ObjectType.CONFIG))
+        if name not in self._is_group:  # Hydra takes as long for it as for the start of a job
+            self._is_group[name] = bool(self.loader.get_group_options(name, ObjectType.CONFIG))
+        return self._is_group[name]
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

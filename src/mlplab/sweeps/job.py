@@ -18,6 +18,7 @@ from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.received import read_yaml
+from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.states import read_result, read_state
 
@@ -46,10 +47,7 @@ class JobOfSweep:
             return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
-        # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
-        with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _WORKER.end_with_launcher()
+        become_worker()
 
     def __call__(self, config: DictConfig) -> Any:
         if (self.directory / STOPPING).exists():
@@ -57,7 +55,7 @@ class JobOfSweep:
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(nowhere),
-            _WORKER.with_a_job(),
+            with_a_job(),
         ):
             try:
                 return self.task(config)
@@ -98,6 +96,19 @@ class Worker:
 
 
 _WORKER = Worker()
+with_a_job = _WORKER.with_a_job
+
+
+def become_worker() -> None:
+    """From now on, this process runs jobs for the one that started it, and ends with it."""
+    # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
+    for number in HANDLED:
+        with contextlib.suppress(ValueError):
+            if number == signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
+            elif callable(signal.getsignal(number)):  # the launcher's own, in a process forked from it
+                signal.signal(number, signal.SIG_DFL)
+    _WORKER.end_with_launcher()
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:

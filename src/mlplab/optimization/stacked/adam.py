@@ -41,29 +41,28 @@ class KernelMoments(MomentRule):
                 changed = [moving.parameter for moving in rows]
                 _call(rows, changed, step, group, lr=group["lr"], weight_decay=group["weight_decay"])
                 continue
-            for moving in rows:
-                _by_own_rates(moving, step, part.group, part.own)
+            _by_own_rates(rows, step, part.group, part.own)
 
 
 @dataclass(frozen=True)
 class _OwnRates:
-    """The numbers of members that differ in learning rate or decay, in the type of their parameters."""
+    """The numbers of members that differ in learning rate or decay, shaped for each parameter; and its change."""
 
-    rates: Tensor
-    decays: Tensor | None
-    change: Tensor
+    rates: list[Tensor]
+    decays: list[Tensor] | None
+    changes: list[Tensor]
 
     @staticmethod
     def of(bundle: Bundle, run: Run, movings: Sequence[Moving]) -> "_OwnRates":
         first, last = run
-        largest = max(movings, key=lambda moving: moving.parameter.numel()).parameter
+        parameters = [moving.parameter[first:last] for moving in movings]
         rates, decays = (bundle.options[name][first:last] for name in ("lr", "weight_decay"))
         is_decoupled = bundle.groups[0]["decoupled_weight_decay"]
         factors = 1 - rates * decays if is_decoupled else decays
         return _OwnRates(
-            rates.to(largest.dtype),
-            factors.to(largest.dtype) if decays.any() else None,
-            torch.empty_like(largest[first:last]).view(-1),
+            [per_member(rates, parameter) for parameter in parameters],
+            [per_member(factors, parameter) for parameter in parameters] if decays.any() else None,
+            [torch.empty_like(parameter) for parameter in parameters],
         )
 
 
@@ -77,17 +76,16 @@ class _Part:
     own: _OwnRates | None
 
 
-def _by_own_rates(moving: Moving, step: Tensor, group: Group, own: _OwnRates) -> None:
-    parameter = moving.parameter
-    if own.decays is not None:
-        decays = per_member(own.decays, parameter)
-        if group["decoupled_weight_decay"]:
-            parameter.mul_(decays)
-        else:
-            moving = replace(moving, gradient=moving.gradient.addcmul(parameter, decays))
-    change = own.change[: parameter.numel()].view_as(parameter).zero_()
-    _call([moving], [change], step, group, lr=1.0, weight_decay=0.0)
-    parameter.addcmul_(change, per_member(own.rates, parameter))
+def _by_own_rates(movings: Sequence[Moving], step: Tensor, group: Group, own: _OwnRates) -> None:
+    parameters = [moving.parameter for moving in movings]
+    if own.decays is not None and group["decoupled_weight_decay"]:
+        torch._foreach_mul_(parameters, own.decays)
+    elif own.decays is not None:
+        decayed = torch._foreach_addcmul([moving.gradient for moving in movings], parameters, own.decays)
+        movings = [replace(moving, gradient=gradient) for moving, gradient in zip(movings, decayed, strict=True)]
+    torch._foreach_zero_(own.changes)
+    _call(movings, own.changes, step, group, lr=1.0, weight_decay=0.0)
+    torch._foreach_addcmul_(parameters, own.changes, own.rates)
 
 
 def _call(

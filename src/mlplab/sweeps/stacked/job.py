@@ -13,6 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mlplab.sweeps.composing import without_hydra
 
+MOST_HELD = 128
+"""Jobs of a launch whose configurations are kept; to compose them again takes as long as ten steps."""
+
 
 class Job:
     """One of the jobs that a launcher is given.

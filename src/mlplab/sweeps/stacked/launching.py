@@ -12,11 +12,14 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mlplab.config.words import quick_imports
 from mlplab.errors import Refusal, RunStopped, counted
+from mlplab.processors import available_cores
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
 from mlplab.sweeps.loading import JobLoader
 from mlplab.sweeps.stacked.alike import key_of, why_alone
-from mlplab.sweeps.stacked.job import Job, names_of, plain_values
+from mlplab.sweeps.stacked.job import MOST_HELD, Job, names_of, plain_values
+from mlplab.sweeps.stacked.workers import HAS_FORKS, Say, in_processes
 
 try:
     import resource
@@ -28,6 +31,12 @@ FILES = 3
 
 FILES_OF_OTHERS = 300
 
+FEWEST = 4
+"""Members that a stack has at least, where one could be made of those of two processes."""
+
+Trained = tuple[list[float], dict[str, list[int]]]
+"""What the jobs of a stack have come to, and those that are to be run alone, by the reason why."""
+
 
 class StackedJobs:
     """The jobs of one launch: those that are alike are trained as one, the others one by one.
@@ -37,17 +46,20 @@ class StackedJobs:
         config: of the sweep, with its `hydra` part.
         task: what an ordinary launcher runs for each.
         members: of a stack at most.
+        processes: that train stacks at the same time; `auto` for as many as there are cores for.
     """
 
-    def __init__(self, context: HydraContext, config: DictConfig, task: JobOfSweep, members: int) -> None:
-        if isinstance(members, bool) or not isinstance(members, int) or members < 1:
-            raise Refusal(
-                "hydra.launcher.members must be a number of networks", f"hydra.launcher.members={members}",
-                "hydra.launcher.members=64",
-            )  # fmt: skip
-        self.context, self.config, self.task, self.members = context, config, task, members
+    def __init__(
+        self, context: HydraContext, config: DictConfig, task: JobOfSweep, members: int, processes: int | str
+    ) -> None:
+        _require_positive("members", "a number of networks", members, 64)
+        if processes != "auto":
+            _require_positive("processes", "auto or a number of processes", processes, 2)
+        self.context, self.config, self.task = context, config, task
+        self.members, self.processes = members, processes
         loader = context.config_loader
         self.loader = loader if isinstance(loader, JobLoader) else JobLoader(loader)
+        self._has_trained = False
 
     def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
         """Runs them all, and gives what Hydra expects, in their order.
@@ -56,13 +68,10 @@ class StackedJobs:
             RunStopped: by a signal.
         """
         jobs = [Job(words, first_number + index, self._compose) for index, words in enumerate(job_words)]
-        stacks, alone = self._sorted(jobs)
+        alike, alone = self._sorted(jobs)
         for reason, left in alone.items():
             _tell_alone(reason, left)
-        _allow_open_files(FILES * max(map(len, stacks), default=0))
-        for stack in stacks:
-            self._require_going_on()
-            self._train(stack)
+        self._train_all(alike)
         for left in alone.values():
             self._run_alone(left)
         return [job.as_returned() for job in jobs]
@@ -71,7 +80,7 @@ class StackedJobs:
         return self.loader.load_sweep_config(self.config, words)
 
     def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
-        """The stacks, and the jobs that are run alone by the reason why."""
+        """Those that can be trained together, and the jobs that are run alone by the reason why."""
         alike: dict[str, list[Job]] = {}
         alone: dict[str, list[Job]] = {}
         for job in jobs:
@@ -85,33 +94,69 @@ class StackedJobs:
                 alike.setdefault(key_of(values), []).append(job)
             else:
                 alone.setdefault(reason, []).append(job)
-            job.forget()
-        stacks = []
+            if len(jobs) > MOST_HELD:
+                job.forget()
+        several = []
         for group in alike.values():
             if len(group) == 1:
                 alone.setdefault("no other is like it", []).extend(group)
             else:
-                stacks += _in_equal_parts(group, self.members)
-        return stacks, alone
+                several.append(group)
+        return several, alone
+
+    def _train_all(self, alike: Sequence[Sequence[Job]]) -> None:
+        """Trains jobs in stacks, in several processes if there are enough of them."""
+        if not alike:
+            return
+        with quick_imports():  # in this process, so that those forked from it have it all
+            from mlplab.sweeps.stacked.stacks import train_jobs
+            from mlplab.sweeps.stacked.training import HeldData
+        largest = max(alike, key=len)
+        n_processes = self._n_processes(largest)
+        stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
+        _allow_open_files(FILES * max(map(len, stacks)))
+        held = HeldData()
+
+        def train(index: int, say: Say) -> Trained:
+            self._require_going_on()
+            jobs = stacks[index]
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+                left = train_jobs(jobs, held, say)
+                gc.collect()
+            for job in jobs:
+                job.forget()
+            return [job.objective for job in jobs], {r: [jobs.index(job) for job in those] for r, those in left.items()}
+
+        terminal = sys.stdout
+        outcomes = in_processes(train, len(stacks), n_processes, say=lambda line: _tell(line, terminal))
+        self._has_trained = self._has_trained or n_processes == 1
+        for jobs, (objectives, left) in zip(stacks, outcomes, strict=True):
+            for job, objective in zip(jobs, objectives, strict=True):
+                job.objective = objective
+            for reason, numbers in left.items():
+                those = [jobs[number] for number in numbers]
+                _tell_alone(reason, those)
+                self._run_alone(those)
+
+    def _n_processes(self, jobs: Sequence[Job]) -> int:
+        """In how many processes jobs that are alike are trained."""
+        from mlplab.building import is_on_gpu
+
+        config = jobs[0].config
+        most = len(jobs) // FEWEST
+        if not HAS_FORKS or self._has_trained or most < 2 or is_on_gpu(config):
+            return 1
+        if self.processes != "auto":
+            return min(most, int(self.processes))
+        threads = config.trainer.threads
+        return max(1, min(most, available_cores() // (1 if threads == "auto" else threads)))
 
     def _require_going_on(self) -> None:
         if (self.task.directory / STOPPING).exists():
             raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
 
-    def _train(self, jobs: Sequence[Job]) -> None:
-        from mlplab.sweeps.stacked.stacks import train_jobs
-
-        terminal = sys.stdout
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-            left = train_jobs(jobs, lambda line: _tell(line, terminal))
-            gc.collect()
-        for job in jobs:
-            job.forget()
-        for reason, those in left.items():
-            _tell_alone(reason, those)
-            self._run_alone(those)
-
     def _run_alone(self, jobs: Sequence[Job]) -> None:
+        self._has_trained = self._has_trained or bool(jobs)
         for job in jobs:
             returned = run_job(
                 hydra_context=self.context, task_function=self.task, config=job.whole,
@@ -121,9 +166,18 @@ class StackedJobs:
             job.forget()
 
 
-def _in_equal_parts(jobs: Sequence[Job], most: int) -> list[list[Job]]:
-    """As few parts as there must be, none of which is much smaller than another."""
+def _require_positive(name: str, what: str, value: object, example: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Refusal(
+            f"hydra.launcher.{name} must be {what}", f"hydra.launcher.{name}={value}",
+            f"hydra.launcher.{name}={example}",
+        )  # fmt: skip
+
+
+def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:
+    """As few parts as give each process as many as the others, none of which is much smaller than another."""
     n_parts = -(-len(jobs) // most)
+    n_parts = min(-(-n_parts // n_processes) * n_processes, max(n_parts, len(jobs) // FEWEST))
     return [list(jobs[len(jobs) * i // n_parts : len(jobs) * (i + 1) // n_parts]) for i in range(n_parts)]
 
 

@@ -54,6 +54,8 @@ class StackedLearner(pl.LightningModule):
         self.optimizer: StackedOptimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if not self.model.draws:
+            return
         epoch = self.trainer.current_epoch
         self.model.seeds = [derive_seed(m.learner.seed, "step", epoch, batch_idx, 0) for m in self.members]
 
@@ -63,7 +65,8 @@ class StackedLearner(pl.LightningModule):
         return losses.sum()
 
     def on_after_backward(self) -> None:
-        self.penalty.add_gradients(self.model)
+        if not self.penalty.is_none:
+            self.penalty.add_gradients(self.model)
 
     def optimizer_step(
         self,

@@ -12,31 +12,29 @@ from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
 from mlplab.runs.files import flushed_together
-from mlplab.sweeps.stacked.job import Job, names_of
+from mlplab.sweeps.stacked.job import MOST_HELD, Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
 
 LARGE = 4_000_000
 """Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
 
-MOST_HELD = 128
-"""Members whose configurations are kept while they train; to compose them again takes as long as ten steps."""
-
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
 
 
-def train_jobs(jobs: Sequence[Job], say: Callable[[str], None]) -> Alone:
+def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) -> Alone:
     """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
 
     Args:
         jobs: no more than a stack may have members.
+        held: the data that earlier stacks have read.
         say: tells on the terminal what is trained.
 
     Raises:
         RunStopped: by a signal.
     """
-    held, alone = HeldData(), Alone()
+    alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
     for job in jobs:
         try:

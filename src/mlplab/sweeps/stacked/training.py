@@ -127,7 +127,9 @@ def train_stack(members: Sequence[Member]) -> None:
 
 def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Trainer:
     config = first.job.config.copy()
-    config.trainer.gradient_clip_val = None  # which is each member's own
+    # Clipping is each member's own, and a bar that nobody sees is drawn ten times a second.
+    for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
+        OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():
         return build_trainer(config, [watching], [], first.data, learner.model)
 

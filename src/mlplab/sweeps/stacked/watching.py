@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import lightning.pytorch as pl
@@ -88,9 +89,9 @@ class Members(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        gradients = [p.grad for p in self.learner.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.learner.model.tensors.values() if p.grad is not None]
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
-        if self._found.item() or not self.learner.losses.isfinite().all():
+        if self._found.item() or not isfinite(self.learner.losses.sum().item()):
             self._found.zero_()
             self._find_who_diverge(gradients)
         if self._is_logged(trainer) and any(member.norms for member in self.members):

@@ -1,0 +1,139 @@
+"""Units of work in several processes, forked from this one with all that it has imported and composed.
+
+Python's own pools do not say what a worker has to tell before it is done, and go on waiting for workers that are
+busy when the launch is to end at once.
+"""
+
+import multiprocessing
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.processors import available_cores
+from mlplab.sweeps.job import become_worker, with_a_job
+
+HAS_FORKS = sys.platform == "linux"
+"""Elsewhere the libraries below PyTorch do not survive a fork."""
+
+Say = Callable[[str], None]
+Work = Callable[[int, Say], Any]
+"""Does a unit, by its number, and gives its answer; on the way it may say lines."""
+
+PATIENCE = 1.0
+"""Seconds in which a worker that has nothing left to do ends by itself."""
+
+
+@dataclass
+class _Answer:
+    """What a worker sends: a line that it says, the answer of a unit, or what was raised in it."""
+
+    said: str | None = None
+    value: Any = None
+    raised: BaseException | None = None
+
+
+def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[Any]:
+    """Does all units, each worker one after the other, and gives their answers in order; in this process if in one.
+
+    Before it forks, the process must not have computed with PyTorch: what that keeps for its threads does not survive.
+
+    Args:
+        work: of a unit.
+        n_units: how many there are.
+        n_processes: at most.
+        say: is given the lines that are said on the way.
+
+    Raises:
+        BrokenProcessPool: a worker was killed; the others have done what they had in hand.
+        BaseException: what was raised in a worker; the same holds.
+    """
+    if n_processes == 1:
+        return [work(unit, say) for unit in range(n_units)]
+    answers: list[Any] = [None] * n_units
+    failed: BaseException | None = None
+    waiting = list(range(n_units))[::-1]
+    share = max(1, available_cores() // n_processes)
+    workers: dict[Connection, BaseProcess] = {}
+    in_hand: dict[Connection, int] = {}
+    try:
+        for _ in range(min(n_processes, n_units)):
+            connection, process = _begin(work, share, list(workers))
+            workers[connection] = process
+            in_hand[connection] = waiting.pop()
+            connection.send(in_hand[connection])
+        while in_hand:
+            ready = wait(list(in_hand))
+            for connection in [c for c in in_hand if c in ready]:
+                try:
+                    answer: _Answer = connection.recv()
+                except (EOFError, ConnectionError):
+                    answer = _Answer(raised=BrokenProcessPool("a process that trained a stack was killed"))
+                if answer.said is not None:
+                    say(answer.said)
+                    continue
+                answers[in_hand.pop(connection)] = answer.value
+                failed = failed or answer.raised
+                if waiting and failed is None:
+                    in_hand[connection] = waiting.pop()
+                    connection.send(in_hand[connection])
+    finally:
+        _end(workers)
+    if failed is not None:
+        raise failed
+    return answers
+
+
+def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(work, threads, theirs, [*inherited, ours]), daemon=True)
+    with warnings.catch_warnings():
+        # The other thread, which shows the progress, holds nothing that a worker asks for.
+        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+        process.start()
+    theirs.close()  # so that its end is seen here when the worker dies
+    return ours, process
+
+
+def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Connection]) -> None:
+    """What a worker does: one unit after the other, until there is none."""
+    for other in others:
+        other.close()
+    become_worker()
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    while True:
+        try:
+            unit = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        with with_a_job():
+            answer = _answer(work, unit, lambda line: connection.send(_Answer(said=line)))
+        connection.send(answer)
+
+
+def _answer(work: Work, unit: int, say: Say) -> _Answer:
+    try:
+        return _Answer(value=work(unit, say))
+    except (Refusal, RunStopped) as told:
+        return _Answer(raised=told)
+    except BaseException as error:  # which may hold what cannot be sent
+        traceback.print_exc()
+        return _Answer(raised=RunFailed(f"a stack could not be trained: {type(error).__name__}: {error}"))
+
+
+def _end(workers: dict[Connection, BaseProcess]) -> None:
+    for connection in workers:
+        connection.close()
+    for process in workers.values():
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
