@@ -3,6 +3,7 @@
 Each is a command of its own, with its command line, output and exit status; only the imports are spared.
 """
 
+import contextlib
 import os
 import runpy
 import signal
@@ -21,10 +22,14 @@ AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal that a process gives itself after so many updates, of whichever jobs."""
+    """A signal that a process gives itself after so many updates, of whichever jobs.
+
+    Or, where `to_command` says so, that the command is given once, by the first of its processes that comes so far.
+    """
 
     number: int
     updates: int
+    to_command: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,15 @@ def _after_updates(at: Signal) -> None:
     from mlplab.learner import Learner
     from mlplab.sweeps.stacked.learner import StackedLearner
 
-    left = at.updates
+    left, command = at.updates, os.getpid()
+
+    def give() -> None:
+        if not at.to_command:
+            os.kill(os.getpid(), at.number)
+            return
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open("signalled", os.O_CREAT | os.O_EXCL))
+            os.kill(command, at.number)
 
     def counted(original: Any) -> Any:
         def step(*arguments: Any, **options: Any) -> None:
@@ -89,7 +102,7 @@ def _after_updates(at: Signal) -> None:
             original(*arguments, **options)
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), at.number)
+                give()
 
         return step
 

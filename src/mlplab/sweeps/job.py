@@ -100,7 +100,9 @@ with_a_job = _WORKER.with_a_job
 
 
 def become_worker() -> None:
-    """From now on, this process runs jobs for the one that started it, and ends with it."""
+    """From now on, this process runs jobs for the one that started it, says nothing, and ends with it."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
     # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
     for number in HANDLED:
         with contextlib.suppress(ValueError):

@@ -43,6 +43,8 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         for signalled in HANDLED:
             signal.signal(signalled, end)
+        with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
+            os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         with contextlib.suppress(OSError):
             (sweep / STOPPING).touch()
         _wait([sweep / name for name in names])
