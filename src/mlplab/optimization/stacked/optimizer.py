@@ -59,14 +59,20 @@ class StackedOptimizer(Optimizer):
         super().__init__(list(self._owners), {})
         self.read_from_members()
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Evaluates the closure, clips, and updates every member."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._clip()
+        with torch.no_grad():
+            self._clip()
+            self._update()
+        return loss
+
+    step.hooked = True  # type: ignore[attr-defined]  # so that PyTorch does not wrap it in calls of hooks: it has none
+
+    def _update(self) -> None:
         for bundle in self._bundles_with_gradient():
             group = bundle.groups[0]
             movings = [
@@ -77,7 +83,6 @@ class StackedOptimizer(Optimizer):
             bundle.look_at_options()
             self.rule.advance(bundle.counters, bundle.options)
             self.rule.update_all(movings, bundle)
-        return loss
 
     def _clip(self) -> None:
         for clip, limits in ((clip_norms, self.clip_norm), (clip_values, self.clip_value)):

@@ -9,6 +9,9 @@ from torch import Tensor
 from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.randomness import batch_order
 
+READ = 3
+"""Batches that are read at the same time at most: the Trainer fetches the next one while it has one in hand."""
+
 EVALUATION_ROWS = 1 << 15
 """Rows per batch in validation, over all members."""
 
@@ -58,6 +61,8 @@ class StackedData(pl.LightningDataModule):
 class StackedBatches:
     """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole part, where one batch has it all.
 
+    The features of a batch lie in memory that the third one after it is written to: keep a copy.
+
     Attributes:
         first_batch: where the next epoch begins; the one after it begins at 0 again.
     """
@@ -67,6 +72,7 @@ class StackedBatches:
         parts, _ = data.of_parts("train")
         self.n_rows = len(parts[0][1])
         self._order = torch.empty(0, dtype=torch.int64)
+        self._lent: dict[torch.Size, list[Tensor]] = {}
         # Several splits of the same rows stand one below the other, and are told apart by where they begin.
         self._features, self._targets = (
             parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
@@ -97,11 +103,22 @@ class StackedBatches:
         if self.batch_size >= self.n_rows and len(self._targets) == self.n_rows:
             return self._features, self._targets
         flat = rows.reshape(-1)
-        features, targets = self._features.index_select(0, flat), self._targets.index_select(0, flat)
-        return features.view(*rows.shape, -1), targets.view(*rows.shape, *targets.shape[1:])
+        features = self._memory(rows.shape)
+        torch.index_select(self._features, 0, flat, out=features.view(len(flat), -1))
+        return features, self._targets.index_select(0, flat).view(*rows.shape, *self._targets.shape[1:])
+
+    def _memory(self, shape: torch.Size) -> Tensor:
+        """For the features of a batch (K, B, F): that which has been lent for the longest time.
+
+        Memory of this size comes from the system empty each time, and takes longer to fill than to compute with.
+        """
+        lent = self._lent.setdefault(shape, [])
+        lent.append(lent.pop(0) if len(lent) == READ else self._features.new_empty((*shape, self._features.shape[1])))
+        return lent[-1]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these members."""
+        self._lent = {}
         if len(self._order):
             self._order = self._order[list(rows)]
 
