@@ -37,7 +37,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""

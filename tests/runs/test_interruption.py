@@ -25,9 +25,7 @@ def start(folder: Path, *words: str) -> tuple[Running, Path]:
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
 )
-def test_a_signal_ends_the_run_with_everything_saved(
-    tmp_path: Path, number: signal.Signals, name: str
-) -> None:
+def test_a_signal_ends_the_run_with_everything_saved(tmp_path: Path, number: signal.Signals, name: str) -> None:
     process, directory = start(tmp_path)
     process.send_signal(number)
     done = process.end()
