@@ -1,6 +1,8 @@
 """What all tests share: composing a configuration, and training with it in a directory of their own."""
 
+import gc
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +10,31 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.core.hydra_config import HydraConfig
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from mlplab.config.resolvers import register_resolvers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The gate draws the same examples every time, so that it fails for what was changed and for nothing else.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("full", max_examples=1000, deadline=None)
+settings.load_profile("gate")
+
+# A shell that starts a job in the background makes it ignore these, and the processes that tests start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+gc.disable()  # until all is imported and collected, which leaves no garbage
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays, and is not looked through again and again for garbage."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +56,7 @@ def make_config() -> Callable[..., DictConfig]:
     """Composes conf/ with overrides, as the command line does."""
 
     def make(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
+        return composed(*overrides)
 
     return make
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resume.killing import _context
+from resume.killing import fork
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks=minimal", "trainer.log_every_n_steps=1"]
@@ -46,23 +46,47 @@ def launch(words: Sequence[str], folder: Path, at: Signal | None = None) -> Done
     return run_program("train.py", ["-m", *words, f"paths.logs={folder}"], folder, at)
 
 
+class Running:
+    """A program that runs in a folder."""
+
+    def __init__(self, script: str, words: Sequence[str], folder: Path, at: Signal | None, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.process = fork(_run, script, list(words), folder, at, environment)
+        self.pid: int = self.process.pid
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def said(self) -> Done | None:
+        """Its end, where it has ended."""
+        return self.end() if self.process.exitcode is not None else None
+
+    def end(self) -> Done:
+        """Waits until it has ended."""
+        self.process.join()
+        streams = [self.folder / f"{self.pid}.{stream}" for stream in ("out", "err")]
+        done = Done(self.process.exitcode, *(stream.read_text() for stream in streams))
+        for stream in streams:
+            stream.unlink()
+        return done
+
+
+def start_program(script: str, words: Sequence[str], folder: Path, **environment: str) -> Running:
+    """Starts a program of the project in a folder."""
+    return Running(script, words, folder, None, **environment)
+
+
 def run_program(script: str, words: Sequence[str], folder: Path, at: Signal | None = None, **environment: str) -> Done:
     """Runs a program of the project in a folder, to its end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    process = _context.Process(target=_run, args=(script, list(words), folder, at, environment))
-    process.start()
-    process.join()
-    out, error = ((folder / f"{process.pid}.{stream}") for stream in ("out", "err"))
-    done = Done(process.exitcode, out.read_text(), error.read_text())
-    for path in (out, error):
-        path.unlink()
-    return done
+    return Running(script, words, folder, at, **environment).end()
 
 
 def _run(script: str, words: list[str], folder: Path, at: Signal | None, environment: dict[str, str]) -> None:
     for name in ("HYDRA_FULL_ERROR", "MLPLAB_TRACEBACK"):
         os.environ.pop(name, None)
     os.environ.update(environment)
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     for descriptor, stream in ((1, "out"), (2, "err")):

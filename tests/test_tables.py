@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from launching import run_program
 
 from mlplab.errors import Refusal
 from mlplab.training import train
@@ -79,15 +80,10 @@ def test_a_file_and_a_target_are_all_it_takes(train_run: Any, tmp_path: Path, ca
     assert "2 columns are left out" in (run.directory / "train.log").read_text(encoding="utf-8")
 
 
-def test_the_description_is_told_before_the_first_epoch(tmp_path: Path, root: Path) -> None:
+def test_the_description_is_told_before_the_first_epoch(tmp_path: Path) -> None:
     path = houses(tmp_path / "houses.csv")
-    command = [
-        sys.executable,
-        str(root / "train.py"),
-        *words(path, "town", "data.drop_missing_target=true"),
-        f"paths.logs={tmp_path}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    told = words(path, "town", "data.drop_missing_target=true", f"paths.logs={tmp_path}")
+    done = run_program("train.py", told, tmp_path)
     assert done.stdout.index("target  town: classification") < done.stdout.index("validation (epoch")
     assert "Köln" in done.stdout
 
@@ -189,21 +185,20 @@ def test_a_bad_file_is_refused_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_tells_it_and_leaves_nothing(tmp_path: Path, root: Path) -> None:
+def test_the_command_tells_it_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n3\n", encoding="utf-8")
-    command = [sys.executable, str(root / "train.py"), *QUICK, "data.path=bad.csv", "data.target=b"]
-    done = subprocess.run([*command, f"paths.logs={tmp_path}/logs"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
+    bad = [*QUICK, "data.path=bad.csv", "data.target=b", f"paths.logs={tmp_path}/logs"]
+    done = run_program("train.py", bad, tmp_path)
+    assert done.status == 2
     assert done.stderr.startswith("train.py: every row of bad.csv must have 2 cells")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_name_that_needs_quotes_is_told_with_them(tmp_path: Path, root: Path) -> None:
+def test_a_name_that_needs_quotes_is_told_with_them(tmp_path: Path) -> None:
     path = houses(tmp_path / "houses.csv")
-    command = [sys.executable, str(root / "train.py"), "data=table", f"data.path={path}", "data.target=price (€)"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
+    done = run_program("train.py", ["data=table", f"data.path={path}", "data.target=price (€)"], tmp_path)
+    assert done.status == 2
     assert """'data.target="price (€)"'""" in done.stderr
 
 

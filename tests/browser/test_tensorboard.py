@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from launching import launch
 from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
@@ -94,14 +95,13 @@ return Array.from(document.querySelectorAll('scalar-card')).map(card => ({
 
 
 @pytest.fixture(scope="module")
-def logs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a sweep over two optimizers leaves, whose command was given twice."""
     logs = tmp_path_factory.mktemp("logs")
-    arguments = ["-m", "optimizer=sgd,adam", "trainer.max_epochs=3", "trainer.accelerator=cpu", f"paths.logs={logs}"]
-    command = [sys.executable, "train.py", *arguments, "sweep.name=two"]
+    words = ["optimizer=sgd,adam", "trainer.max_epochs=3", "trainer.accelerator=cpu", "sweep.name=two"]
     for to_do in (2, 0):
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = launch(words, logs)
+        assert done.status == 0, done.stdout + done.stderr
         assert f"{to_do} to do" in done.stdout
     return logs
 

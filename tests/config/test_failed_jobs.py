@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from launching import Done, run_program
 
 OWN = """
 import torch
@@ -39,15 +38,12 @@ QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2"
 
 
 @pytest.fixture
-def run(root: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+def run(tmp_path: Path):  # type: ignore[no-untyped-def]
     (tmp_path / "own_code.py").write_text(OWN)
 
-    def start(*words: str) -> "subprocess.CompletedProcess[str]":
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root / "src")])}
-        return subprocess.run(
-            [sys.executable, str(root / "train.py"), *words, *QUICK, f"paths.logs={tmp_path / 'logs'}"],
-            capture_output=True, text=True, env=environment, check=False, cwd=tmp_path,
-        )  # fmt: skip
+    def start(*words: str) -> Done:
+        words = (*words, *QUICK, f"paths.logs={tmp_path / 'logs'}")
+        return run_program("train.py", words, tmp_path, PYTHONPATH=str(tmp_path))
 
     return start
 
@@ -74,7 +70,7 @@ def test_an_error_of_ones_own_code_is_one_line_and_its_traceback_is_in_the_log(
     says: str,  # type: ignore[no-untyped-def]
 ) -> None:
     done = run(*words)
-    assert done.returncode == 1
+    assert done.status == 1
     (line,) = done.stderr.splitlines()
     (directory,) = (tmp_path / "logs" / "runs").iterdir()
     log = directory / "train.log"
@@ -87,7 +83,7 @@ def test_an_error_of_ones_own_code_is_one_line_and_its_traceback_is_in_the_log(
 
 def test_too_little_memory_is_told_with_the_size_of_a_batch(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     done = run("~model", "+model={_target_: own_code.Hungry}")
-    assert done.returncode == 1
+    assert done.status == 1
     (line,) = done.stderr.splitlines()
     assert "a batch must fit into memory, however: data.batch_size=32 ran out of it" in line
     assert "try: data.batch_size=8, or a smaller model" in line
@@ -98,7 +94,7 @@ def test_too_little_memory_is_told_with_the_size_of_a_batch(run, tmp_path: Path)
 def test_a_sweep_goes_on_past_each_kind_of_failure_and_ends_with_a_table(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     models = "{_target_: mlplab.models.MLP},{_target_: own_code.Broken},{_target_: own_code.Hungry},{_target_: no.Such}"
     done = run("-m", "~model", f"+model={models}", "sweep.name=study")
-    assert done.returncode == 1
+    assert done.status == 1
     assert "3 of 4 jobs failed" in done.stdout
     table = done.stdout.partition("3 of 4 jobs failed")[2]
     for words in ("ZeroDivisionError", "memory", "importable"):

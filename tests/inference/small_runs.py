@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.data.module import DataModule
@@ -124,8 +124,7 @@ def train_run(directory: Path, *overrides: str) -> dict[str, Any]:
 
     register_resolvers(ROOT)
     quick = ("trainer=cpu", "trainer.max_epochs=2", "callbacks=minimal", "logger=none")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        train(compose("config", overrides=[*quick, *overrides, f"paths.run={directory}"]))
+    train(composed(*quick, *overrides, f"paths.run={directory}"))
     return json.loads((directory / "result.json").read_text())  # type: ignore[no-any-return]
 
 

@@ -1,6 +1,6 @@
 """Runs that are killed, for the tests beside this file: real processes, and SIGKILL.
 
-A process that imports PyTorch and Lightning once is forked for every run, so that a run costs what it computes.
+A process that is warmed once is forked for every run, so that a run costs what it computes.
 """
 
 import multiprocessing
@@ -15,12 +15,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PRELOADED = [
-    "mlplab.training", "mlplab.data.table.source", "torch.utils.tensorboard", "tensorboard.summary.writer", "optuna",
-]  # fmt: skip
-
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([*PRELOADED, "killing"])
+_context.set_forkserver_preload(["resume.warmed"])
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
@@ -30,6 +26,18 @@ class Kill:
 
     point: str
     count: int = 1
+
+
+def fork(target: Callable[..., None], *arguments: Any) -> Any:
+    """A process that begins as a copy of the warm one, and does this."""
+    process = _context.Process(target=target, args=arguments)
+    paths = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tests"), paths]))
+    try:
+        process.start()  # the first time this starts the warm one too, which has to find what warms it
+    finally:
+        os.environ.pop("PYTHONPATH") if paths is None else os.environ.update(PYTHONPATH=paths)
+    return process
 
 
 def start(
@@ -44,9 +52,7 @@ def start(
         without: a part of what makes going on exact, to be taken out: a negative control.
         also: a word for the command line where it goes on.
     """
-    process = _context.Process(target=_run, args=(list(overrides), directory, kill, without, also))
-    process.start()
-    return process
+    return fork(_run, list(overrides), directory, kill, without, also)
 
 
 def run(overrides: Sequence[str], directory: Path, kill: Kill | None = None, without: str = "", also: str = "") -> int:
@@ -76,7 +82,7 @@ def _run(overrides: list[str], directory: Path, kill: Kill | None, without: str,
 
 def _train(overrides: list[str], directory: Path, kill: Kill | None, without: str, also: str) -> None:
     import torch
-    from hydra import compose, initialize_config_dir
+    from composing import composed
 
     from mlplab.config.resolvers import register_resolvers
     from mlplab.runs.resume_command import resumed_config
@@ -100,9 +106,7 @@ def _train(overrides: list[str], directory: Path, kill: Kill | None, without: st
         for folder in ("checkpoints", "figures"):
             if (directory / folder).exists():
                 (directory / folder).rmdir()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", overrides=[*overrides, f"paths.run={directory}"])
-    train(config)
+    train(composed(*overrides, f"paths.run={directory}"))
 
 
 class _Countdown:

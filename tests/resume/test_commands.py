@@ -2,30 +2,17 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from comparing import difference, doubled
+from launching import run_program, start_program
 
 WORDS = ["data=wine", "trainer.max_epochs=120", "callbacks.early_stopping.patience=1000", "callbacks.figures=null"]
 WORDS += ["callbacks.checkpoints.every_n_epochs=1", "model.dropout=0.5", "trainer.log_every_n_steps=1"]
-
-
-def start(root: Path, *words: str) -> "subprocess.Popen[str]":
-    # A shell that starts a job in the background makes it ignore SIGINT, and its children inherit that.
-    code = (
-        "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(root / "train.py"), *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ), cwd=root,
-    )  # fmt: skip
 
 
 def run_of(logs: Path) -> Path:
@@ -38,11 +25,10 @@ def state(directory: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def straight(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logs = tmp_path_factory.mktemp("straight")
-    process = start(root, *WORDS, f"paths.logs={logs}")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    done = run_program("train.py", [*WORDS, f"paths.logs={logs}"], logs)
+    assert done.status == 0, done.stderr
     return run_of(logs)
 
 
@@ -56,62 +42,60 @@ def straight(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_run_that_was_ended_goes_on_to_the_same_result(
-    root: Path, tmp_path: Path, straight: Path, number: signal.Signals, status: int, says: str
+    tmp_path: Path, straight: Path, number: signal.Signals, status: int, says: str
 ) -> None:
-    process = start(root, *WORDS, f"paths.logs={tmp_path}")
+    process = start_program("train.py", [*WORDS, f"paths.logs={tmp_path}"], tmp_path)
     while not list(tmp_path.rglob("previous.ckpt")):
-        assert process.poll() is None, process.communicate()
+        assert process.said() is None
         time.sleep(0.01)
     directory = run_of(tmp_path)
 
-    second = start(root, f"resume={directory}")  # while the first has it
-    _, errors = second.communicate()
-    assert second.returncode == 2
-    assert f"in use by process {process.pid} on" in errors
-    assert "Traceback" not in errors
+    second = run_program("train.py", [f"resume={directory}"], tmp_path)  # while the first has it
+    assert second.status == 2
+    assert f"in use by process {process.pid} on" in second.stderr
+    assert "Traceback" not in second.stderr
 
     process.send_signal(number)
-    process.communicate()
-    assert process.returncode == status
+    assert process.end().status == status
     assert state(directory) == says
 
-    resumed = start(root, f"resume={os.path.relpath(directory, root)}/")
-    output, errors = resumed.communicate()
-    assert resumed.returncode == 0, errors
-    assert f"warning the directory was in use by process {process.pid}" in output or number != signal.SIGKILL
+    resumed = run_program("train.py", [f"resume={directory.relative_to(tmp_path)}/"], tmp_path)
+    assert resumed.status == 0, resumed.stderr
+    assert f"warning the directory was in use by process {process.pid}" in resumed.stdout or number != signal.SIGKILL
     assert state(directory) == "finished"
     assert difference(directory, straight) == ""
     assert doubled(directory) == {}
 
-    again = start(root, f"resume={directory}")
-    output, _ = again.communicate()
-    assert again.returncode == 0
-    assert output == "the run has finished (epoch limit): nothing is left to do\n"
+    again = run_program("train.py", [f"resume={directory}"], tmp_path)
+    assert again.status == 0
+    assert again.stdout == "the run has finished (epoch limit): nothing is left to do\n"
 
 
-def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(root: Path, tmp_path: Path) -> None:
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", tmp_path], capture_output=True).returncode:
+def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("mounting is not permitted")
     try:
         words = [word for word in WORDS if "max_epochs" not in word]
-        process = start(root, *words, "trainer.max_epochs=5000", "logger=none", f"paths.logs={tmp_path / 'logs'}")
-        while not list(tmp_path.rglob("previous.ckpt")):
-            assert process.poll() is None, process.communicate()
+        words += ["trainer.max_epochs=5000", "logger=none", f"paths.logs={disk / 'logs'}"]
+        process = start_program("train.py", words, tmp_path)
+        while not list(disk.rglob("previous.ckpt")):
+            assert process.said() is None
             time.sleep(0.01)
-        filler = tmp_path / "filler"
+        filler = disk / "filler"
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(1024))
-        _, errors = process.communicate()
-        assert process.returncode == 1
-        (line,) = errors.splitlines()
+        done = process.end()
+        assert done.status == 1
+        (line,) = done.stderr.splitlines()
         assert "could not be written (the disk is full), with 0.0 MB free; the one before it is as it was" in line
-        directory = run_of(tmp_path / "logs")
+        directory = run_of(disk / "logs")
         assert state(directory) == "failed"
         filler.unlink()
-        resumed = start(root, f"resume={directory}", "trainer.max_time=00:00:00:02")
-        _, errors = resumed.communicate()
-        assert resumed.returncode == 0, errors
+        resumed = run_program("train.py", [f"resume={directory}", "trainer.max_time=00:00:00:01"], tmp_path)
+        assert resumed.status == 0, resumed.stderr
         assert state(directory) == "finished"
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", disk], check=True)

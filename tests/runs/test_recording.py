@@ -1,6 +1,9 @@
 """What a run writes about itself when it begins."""
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,10 +51,24 @@ def test_git_is_asked_once_in_a_process(tmp_path: Path, monkeypatch: pytest.Monk
     asked: list[Any] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
-        asked.append(command[3:])
+        asked.append(command[4:])
         return SimpleNamespace(stdout="abc\n")
 
     monkeypatch.setattr(manifest.subprocess, "run", run)
     first, second = (describe_environment(tmp_path)["git"] for _ in range(2))
     assert first == second == {"commit": "abc", "dirty": True}
     assert asked == [["rev-parse", "HEAD"], ["status", "--porcelain"]]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_git_is_asked_without_locking_the_index_which_a_killed_run_would_leave_locked(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("pass\n")
+    person = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "."], [*person, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    os.utime(tmp_path / "code.py", (1, 1))  # a status that may lock notes the new time in the index
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    git = describe_environment(tmp_path)["git"]
+    assert git["dirty"] is False
+    assert index.read_bytes() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from launching import Done, run_program
@@ -33,8 +33,7 @@ def _hydra_forgets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @functools.cache
 def saved(overrides: tuple[str, ...]) -> str:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_yaml(compose("config", ["data=wine", "trainer.max_epochs=5", *overrides]))
+    return OmegaConf.to_yaml(composed("data=wine", "trainer.max_epochs=5", *overrides))
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ def test_several_jobs_at_once_come_to_the_same_and_share_the_cores(tmp_path: Pat
     assert launch(WORDS, alone).status == 0
     folder = tmp_path / "at_once"
     words = [*WORDS, *AT_ONCE]
-    done = subprocess.run(command(folder, *words), capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = launch(words, folder)
+    assert (done.status, done.stderr) == (0, "")
     assert done.stdout.count("] finished   ") == 4
     for name in NAMES:
         assert difference(folder / "sweeps" / "study" / name, alone / "sweeps" / "study" / name) == ""

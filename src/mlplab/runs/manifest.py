@@ -108,13 +108,13 @@ def _version(package: str) -> str | None:
 def _git(root: Path) -> dict[str, Any] | None:
     """The commit, and whether files differ from it; None outside a repository or without git.
 
-    Asked once: a process runs the code that it has imported, whatever is committed while it lives.
+    Asked once: a process runs the code that it has imported, whatever is committed while it lives. Asked without
+    locking the repository's index, as a run that is killed meanwhile would leave it locked.
     """
+    git = ["git", "--no-optional-locks", "-C", str(root)]
     try:
         commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
+            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -2,8 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from launching import Done, run_program
+from launching import Done, run_program, start_program
 from optuna.trial import TrialState
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "sweep.name=search"]
@@ -83,20 +82,17 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
     assert (sweep / "sweep.json").read_bytes() == before
 
 
-def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, root: Path, tmp_path: Path) -> None:
+def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, tmp_path: Path) -> None:
     words = [*SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra.sweeper.trials=3", "trainer.max_epochs=40"]
     never = train(*[word.replace("sweep.name=search", "sweep.name=never") for word in words])
     assert never.status == 0, never.stderr
     sweep = tmp_path / "sweeps" / "search"
-    process = subprocess.Popen(
-        [sys.executable, str(root / "train.py"), *words, f"paths.logs={tmp_path}"],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start_program("train.py", [*words, f"paths.logs={tmp_path}"], tmp_path)
     while not list(sweep.glob("1_*/history.jsonl")):
-        assert process.poll() is None
+        assert process.said() is None
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    process.end()
     done = train(*words)
     assert done.status == 0, done.stderr
     trials, expected = study_of(sweep).trials, study_of(tmp_path / "sweeps" / "never", "never").trials

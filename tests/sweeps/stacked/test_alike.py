@@ -3,23 +3,18 @@
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from omegaconf import OmegaConf
 
-from mlplab.config.resolvers import register_resolvers
 from mlplab.sweeps.stacked.alike import key_of, why_alone
 
 
 @pytest.fixture
-def values(root: Any) -> Any:
-    register_resolvers(root)
+def values() -> Any:
+    def made(*words: str) -> dict[str, Any]:
+        return OmegaConf.to_container(composed("paths.run=/runs/1", *words), resolve=True)  # type: ignore[return-value]
 
-    def composed(*words: str) -> dict[str, Any]:
-        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-            config = compose("config", ["paths.run=/runs/1", *words])
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-
-    return composed
+    return made
 
 
 @pytest.mark.parametrize(
