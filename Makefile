@@ -25,8 +25,8 @@ train: .venv/installed ## trains an MLP on digits; ARGS="optimizer=sgd data=wine
 test: .venv/installed ## the ordinary tests, under 5 minutes
 	$(PYTEST) $(ARGS)
 
-test-full: .venv/installed ## all tests, the slow grids too
-	$(PYTEST) -m "slow or not slow" $(ARGS)
+test-full: .venv/installed ## all tests, the slow grids too, and other examples each time
+	$(PYTEST) -m "slow or not slow" --hypothesis-profile full $(ARGS)
 
 check: .venv/installed ## format, lint, types and tests: the gate
 	$(BIN)/ruff format --check .

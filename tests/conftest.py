@@ -10,23 +10,28 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from composing import composed
+from composing import composed, read_files_once
+from drawn import FULL, GATE
 from hydra.core.hydra_config import HydraConfig
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from mlplab.config.resolvers import register_resolvers
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The gate draws the same examples every time, so that it fails for what was changed and for nothing else.
-settings.register_profile("gate", derandomize=True, deadline=None)
-settings.register_profile("full", max_examples=1000, deadline=None)
+# The gate draws the same examples every time, so that it fails for what was changed and for nothing else; nor does it
+# fail because the machine is busy.
+PROFILES = {"gate": {"max_examples": GATE, "derandomize": True}, "full": {"max_examples": FULL}}
+for name, profile in PROFILES.items():
+    settings.register_profile(name, deadline=None, suppress_health_check=[HealthCheck.too_slow], **profile)
 settings.load_profile("gate")
 
 # A shell that starts a job in the background makes it ignore these, and the processes that tests start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+read_files_once()
 
 gc.disable()  # until all is imported and collected, which leaves no garbage
 

@@ -23,7 +23,11 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @needs_compiler
-def test_a_compiled_run_learns_the_same_and_its_time_is_counted(train_run: Any) -> None:
+def test_a_compiled_run_learns_the_same_and_its_time_is_counted(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other processes to compile in would each import PyTorch first.
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     quick = ["data=iris", "trainer.max_epochs=3", "callbacks=minimal", "logger=none", "model.dropout=0"]
     plain, compiled = train_run(*quick), train_run(*quick, "model.compile=true")
     weights = [torch.load(r.directory / "checkpoints" / "last.ckpt", weights_only=True) for r in (plain, compiled)]

@@ -5,9 +5,9 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from both_loops import run_both, spy_on_lean, use_lightnings_loops
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
 
-from mlplab import building, training
 from mlplab.lean_loop import HOOKS, LeanEpochLoop
 from mlplab.learner import Learner
 
@@ -33,6 +33,9 @@ GRID = {
     "single rows": ["data=iris", "data.batch_size=1"],
     "penalties": ["regularization.l1=0.001", "regularization.l2=0.01"],
 }
+
+
+QUICK = ["callbacks=minimal", "logger=none"]
 
 
 class Recorder(Callback):
@@ -67,27 +70,21 @@ class Recorder(Callback):
         self._note("validated", trainer, float(trainer.callback_metrics["val/loss"]))
 
 
-def run_both(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], make_callback: Any
+def checkpoints_of_both(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, make_callback: Any, *overrides: str
 ) -> list[tuple[Any, dict[str, Any]]]:
-    outcomes = []
-    build_callbacks = training.build_callbacks
-    for is_lean in (True, False):
-        callback = make_callback()
-        with monkeypatch.context() as patch:
-            patch.setattr(training, "build_callbacks", lambda config, c=callback: [*build_callbacks(config), c])
-            if not is_lean:
-                patch.setattr(building, "use_lean_loop", lambda trainer: None)
-            run = train_run("trainer.max_epochs=3", "logger=none", *overrides)
-        outcomes.append((callback, torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)))
-    return outcomes
+    return [
+        (callback, torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True))
+        for callback, run in run_both(train_run, monkeypatch, make_callback, *overrides)
+    ]
 
 
 @pytest.mark.parametrize("name", GRID)
 def test_weights_hooks_and_loop_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    (lean, lean_state), (own, own_state) = run_both(train_run, monkeypatch, GRID[name], Recorder)
+    words = ["logger=none"] if name == "default" else [*QUICK, *GRID[name]]  # with every callback once
+    (lean, lean_state), (own, own_state) = checkpoints_of_both(train_run, monkeypatch, Recorder, *words)
     assert lean.calls == own.calls
     for key, value in own_state["state_dict"].items():
         assert torch.equal(lean_state["state_dict"][key], value), key
@@ -108,26 +105,14 @@ def test_weights_hooks_and_loop_state_are_those_of_lightnings_loop(
 def test_callbacks_of_others_work_as_in_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, make_callback: Any
 ) -> None:
-    (_, lean), (_, own) = run_both(train_run, monkeypatch, ["logger=csv"], make_callback)
+    (_, lean), (_, own) = checkpoints_of_both(train_run, monkeypatch, make_callback, "callbacks=minimal", "logger=csv")
     for key, value in own["state_dict"].items():
         assert torch.equal(lean["state_dict"][key], value), key
 
 
-def spy_on_lean(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    decisions: list[bool] = []
-    decide = LeanEpochLoop._can_be_lean
-
-    def note(self: LeanEpochLoop, fetcher: Any) -> bool:
-        decisions.append(decide(self, fetcher))
-        return decisions[-1]
-
-    monkeypatch.setattr(LeanEpochLoop, "_can_be_lean", note)
-    return decisions
-
-
 def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch)
-    train_run("trainer.max_epochs=2", "callbacks=minimal", "logger=none")
+    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
+    train_run("trainer.max_epochs=2", *QUICK)
     assert decisions == [True, True]
 
 
@@ -137,8 +122,8 @@ def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch
 def test_it_steps_aside_where_lightning_has_more_to_do(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    decisions = spy_on_lean(monkeypatch)
-    train_run("trainer.max_epochs=1", "callbacks=minimal", "logger=none", *overrides)
+    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
+    train_run("trainer.max_epochs=1", *QUICK, *overrides)
     assert decisions == [False]
 
 
@@ -146,7 +131,7 @@ def test_it_steps_aside_where_lightning_has_more_to_do(
 def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    decisions = spy_on_lean(monkeypatch)
+    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
     calls: list[str] = []
     original = getattr(pl.LightningModule, name)
 
@@ -155,7 +140,7 @@ def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(Learner, name, overriding)
-    train_run("trainer.max_epochs=1", "callbacks=minimal", "logger=none")
+    train_run("trainer.max_epochs=1", *QUICK)
     assert decisions == [False]
     assert len(calls) >= 40
 
@@ -170,13 +155,13 @@ def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pyt
         return original(self, *arguments)
 
     monkeypatch.setattr(Learner, name, overriding)
-    train_run("trainer.max_epochs=1", "callbacks=minimal", "logger=none")
+    train_run("trainer.max_epochs=1", *QUICK)
     assert len(calls) == 40
 
 
 def test_returning_minus_one_skips_the_rest_of_the_epoch(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Learner, "on_train_batch_start", lambda self, batch, batch_idx: -1 if batch_idx == 3 else None)
-    run = train_run("trainer.max_epochs=2", "callbacks=minimal", "logger=none")
+    run = train_run("trainer.max_epochs=2", *QUICK)
     assert run.result["steps"] == 6
 
 
@@ -192,8 +177,8 @@ def test_a_step_that_returns_none_is_skipped(train_run: Any, monkeypatch: pytest
         with monkeypatch.context() as patch:
             patch.setattr(Learner, "training_step", every_other)
             if not is_lean:
-                patch.setattr(building, "use_lean_loop", lambda trainer: None)
-            run = train_run("trainer.max_epochs=1", "callbacks=minimal", "logger=none")
+                use_lightnings_loops(patch)
+            run = train_run("trainer.max_epochs=1", *QUICK)
         weights.append(torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
     for key, value in weights[1].items():
         assert torch.equal(weights[0][key], value), key

@@ -6,10 +6,10 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from both_loops import run_both, spy_on_lean
 from lightning.pytorch.callbacks import Callback
 from torchmetrics import MeanMetric
 
-from mlplab import building, training
 from mlplab.data import module as data_module
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal
@@ -80,19 +80,9 @@ def logged(run: Any) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run_both(train_run: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> list[tuple[Recorder, Any]]:
-    outcomes = []
-    build_callbacks = training.build_callbacks
+def validate_in_both(train_run: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> list[tuple[Recorder, Any]]:
     monkeypatch.setattr(data_module, "EVALUATION_BATCH_ROWS", 50)
-    for is_lean in (True, False):
-        recorder = Recorder()
-        with monkeypatch.context() as patch:
-            patch.setattr(training, "build_callbacks", lambda config, r=recorder: [*build_callbacks(config), r])
-            if not is_lean:
-                patch.setattr(building, "use_lean_loop", lambda trainer: None)
-            run = train_run("trainer.max_epochs=3", "logger=csv", "callbacks=minimal", *overrides)
-        outcomes.append((recorder, run))
-    return outcomes
+    return run_both(train_run, monkeypatch, Recorder, "logger=csv", "callbacks=minimal", *overrides)
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:You called `self.log.'from_epoch_end'")
@@ -102,7 +92,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You called `self.log.'from_epoch
 def test_hooks_values_and_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    (lean, lean_run), (own, own_run) = run_both(train_run, monkeypatch, *GRID[name])
+    (lean, lean_run), (own, own_run) = validate_in_both(train_run, monkeypatch, *GRID[name])
     assert lean.calls == own.calls
     assert (lean.calls == []) == (name == "no batches")
     assert logged(lean_run) == logged(own_run)
@@ -112,23 +102,11 @@ def test_hooks_values_and_state_are_those_of_lightnings_loop(
         assert torch.equal(states[0]["state_dict"][key], value), key
 
 
-def spy_on_lean(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    decisions: list[bool] = []
-    decide = LeanValidationLoop._can_be_lean
-
-    def note(self: LeanValidationLoop) -> bool:
-        decisions.append(decide(self))
-        return decisions[-1]
-
-    monkeypatch.setattr(LeanValidationLoop, "_can_be_lean", note)
-    return decisions
-
-
 QUICK = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
 
 
 def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch)
+    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
     train_run(*QUICK)
     assert decisions == [True]
 
@@ -139,13 +117,13 @@ def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch
 def test_it_steps_aside_where_lightning_has_more_to_do(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    decisions = spy_on_lean(monkeypatch)
+    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
     train_run(*QUICK, *overrides)
     assert decisions == [False]
 
 
 def test_it_steps_aside_for_several_data_loaders(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions, seen = spy_on_lean(monkeypatch), []
+    decisions, seen = spy_on_lean(monkeypatch, LeanValidationLoop), []
     one = DataModule.val_dataloader
     monkeypatch.setattr(DataModule, "val_dataloader", lambda self: [one(self), one(self)])
 
@@ -160,7 +138,7 @@ def test_it_steps_aside_for_several_data_loaders(train_run: Any, monkeypatch: py
 
 
 def test_it_steps_aside_for_a_loader_whose_length_is_not_known(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch)
+    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
     one = DataModule.val_dataloader
 
     class Endless:
@@ -181,7 +159,7 @@ def test_it_steps_aside_for_a_loader_whose_length_is_not_known(train_run: Any, m
 def test_it_steps_aside_for_batches_that_are_changed_on_their_way(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, owner: type
 ) -> None:
-    decisions, stages = spy_on_lean(monkeypatch), set()
+    decisions, stages = spy_on_lean(monkeypatch, LeanValidationLoop), set()
 
     def change(self: Any, batch: Any, dataloader_idx: int) -> Any:
         stages.add(self.trainer.state.stage)
@@ -239,7 +217,7 @@ def test_a_step_of_ones_own_logs_as_in_lightnings_loop(train_run: Any, monkeypat
     monkeypatch.setattr(Learner, "validation_step", step)
     monkeypatch.setattr(Learner, "on_validation_epoch_end", lambda self: None)
     monkeypatch.setattr(Learner, "on_fit_start", lambda self: setattr(self, "seen", MeanMetric()))
-    (lean, lean_run), (own, own_run) = run_both(train_run, monkeypatch)
+    (lean, lean_run), (own, own_run) = validate_in_both(train_run, monkeypatch)
     assert [call[:-1] for call in lean.calls] == [call[:-1] for call in own.calls]
     assert logged(lean_run) == logged(own_run)
     assert {"both_step", "both_epoch", "each", "largest", "weighted", "object"} <= set(logged(lean_run)[0])

@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlplab.randomness import STREAMS, batch_order, derive_seed, seed_generators
@@ -35,7 +35,6 @@ def test_derived_seeds_stay_what_they_were_so_that_old_runs_can_be_repeated() ->
     assert derive_seed(42, "step", 7, 3, 1) == 74781668798833597
 
 
-@settings(deadline=None)
 @given(seed=SEEDS, stream=st.sampled_from(sorted(STREAMS)), position=st.lists(EPOCHS, max_size=3))
 def test_a_derived_seed_is_one_that_a_generator_takes(seed: int, stream: str, position: list[int]) -> None:
     derived = derive_seed(seed, stream, *position)
@@ -72,7 +71,6 @@ def test_an_unknown_stream_is_refused() -> None:
         derive_seed(0, "initialisation")
 
 
-@settings(deadline=None)
 @given(n_rows=st.integers(1, 300), seed=SEEDS, epoch=EPOCHS)
 def test_an_order_visits_every_row_once(n_rows: int, seed: int, epoch: int) -> None:
     order = batch_order(n_rows, seed, epoch)

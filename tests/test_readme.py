@@ -66,15 +66,11 @@ def write_houses(path: Path) -> None:
     path.write_text("\n".join(["rooms,age,place,median_house_value", *rows]) + "\n", encoding="utf-8")
 
 
-def run_in(copy: Path, folder: Path, command: list[str]) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 STARTER = """
-import json, os, runpy, sys, traceback
-import mlplab.training, torch.utils.tensorboard, tensorboard.summary.writer
+import gc, json, os, runpy, sys, traceback
+gc.disable()
+import resume.warmed, mlplab
+assert mlplab.__file__.startswith(os.environ["PROJECT"])
 
 for line in sys.stdin:
     folder, *sys.argv = json.loads(line)
@@ -104,7 +100,7 @@ Start = Callable[[Path, list[str]], None]
 @pytest.fixture(scope="module")
 def start(copy: Path) -> Iterator[Start]:
     """Runs a Python program of the copy in a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    environment = {**os.environ, "PROJECT": str(copy), "PYTHONPATH": os.pathsep.join([f"{copy}/src", f"{ROOT}/tests"])}
     with subprocess.Popen(
         [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as starter:
@@ -120,23 +116,23 @@ def start(copy: Path) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def trained(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README speaks of, and the run that it trains on one of them."""
     folder = tmp_path_factory.mktemp("trained")
     for name in ("housing.csv", "other.csv", "new.csv"):
         write_houses(folder / name)
     training = next(line for line in TRAININGS if "data=table" in line).split()[2:]
-    run_in(copy, folder, [sys.executable, str(copy / "train.py"), *training, *QUICK, f"paths.logs={folder}/logs"])
+    start(folder, ["train.py", *training, *QUICK, f"paths.logs={folder}/logs"])
     return folder
 
 
 @pytest.mark.parametrize(
     "line", [pytest.param(line, marks=[] if "predict" in line else pytest.mark.slow) for line in AFTER]
 )
-def test_what_is_done_with_a_run_works_on_that_of_the_command_before(copy: Path, trained: Path, line: str) -> None:
+def test_what_is_done_with_a_run_works_on_that_of_the_command_before(start: Start, trained: Path, line: str) -> None:
     (run,) = (path for path in (trained / "logs" / "runs").iterdir() if "again" not in path.name)
     script, *words = line.replace("NAME", run.name).split()[1:]
-    run_in(copy, trained, [sys.executable, str(copy / script), *words])
+    start(trained, [script, *words])
     if "predict" in line:
         assert len((trained / "predictions.csv").read_text().splitlines()) == 121
     if "export" in line:

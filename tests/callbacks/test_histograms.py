@@ -2,14 +2,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.tensorboard.summary import histogram_raw, make_histogram
 
 from mlplab.callbacks.histograms import _edges, describe
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(1, 300), seed=st.integers(0, 99), size=st.sampled_from([1e-15, 1e-3, 1.0, 1e18]), ties=st.booleans()
 )

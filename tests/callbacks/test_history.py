@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +136,7 @@ def test_lines_that_a_crash_has_lost_are_not_counted(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
 def test_no_content_makes_a_run_or_its_reader_fail(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     assert all(isinstance(line, dict) for line in read_history(tmp_path))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,7 +43,6 @@ def test_single_rows_are_batches_of_one() -> None:
     assert rows(batches(3, 1)) == [[0], [1], [2]]
 
 
-@settings(deadline=None)
 @given(shuffled=st.booleans(), **SIZES)
 def test_an_epoch_has_each_row_once_in_full_batches_but_for_the_last(
     n_rows: int, batch_size: int, shuffled: bool
@@ -56,7 +55,6 @@ def test_an_epoch_has_each_row_once_in_full_batches_but_for_the_last(
     assert len(seen[-1]) == n_rows - batch_size * (len(seen) - 1)
 
 
-@settings(deadline=None)
 @given(shuffled=st.booleans(), world_size=RANKS, **SIZES)
 def test_processes_share_every_batch_without_overlap_in_the_order_that_one_process_has(
     n_rows: int, batch_size: int, world_size: int, shuffled: bool

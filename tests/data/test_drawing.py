@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
@@ -7,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from mlplab.data.drawing import draw
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     n_rows=st.integers(2, 200), share=st.floats(0.01, 0.99), n_classes=st.integers(0, 6), seed=st.integers(0, 2**32 - 1)
 )

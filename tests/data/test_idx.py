@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_an_array_by_hand(file: Path, form: Any) -> None:
 
 
 @both
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(shape=SHAPES, seed=st.integers(0, 1000))
 def test_what_was_written_is_read(file: Path, form: Any, shape: list[int], seed: int) -> None:
     written = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
@@ -232,14 +233,14 @@ def require_equal_or_refused(file: Path, content: bytes) -> None:
     assert packed(array) == (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(content=CONTENTS | CONTENTS.map(zipped) | CONTENTS.map(lambda rest: b"\x1f\x8b\x08" + rest))
 def test_any_bytes_are_read_as_they_are_or_refused(file: Path, content: bytes) -> None:
     require_equal_or_refused(file, content)
 
 
 @both
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(shape=SHAPES, data=st.data())
 def test_a_file_that_was_cut_off_changed_or_added_to_is_read_as_it_is_or_refused(
     file: Path, form: Any, shape: list[int], data: st.DataObject

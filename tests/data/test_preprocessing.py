@@ -2,6 +2,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ def test_by_hand() -> None:
     torch.testing.assert_close(outputs, expected, atol=0, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     seed=st.integers(0, 2**30),
     n_rows=st.integers(2, 200),
@@ -46,7 +47,7 @@ def test_the_training_part_gets_mean_zero_and_deviation_one(
     assert (outputs.double().std(0, correction=0) - 1).abs().max() < 1e-5
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(value=st.floats(-1e15, 1e15), n_rows=st.integers(1, 2000), dtype=st.sampled_from([torch.float32, torch.float64]))
 def test_a_constant_column_stays_zero_however_large_it_is(value: float, n_rows: int, dtype: torch.dtype) -> None:
     features = torch.full((n_rows, 2), value, dtype=dtype)
@@ -83,7 +84,7 @@ def test_a_large_offset_costs_no_precision_because_statistics_are_in_double_prec
     assert fitted.mean.dtype == fitted.std.dtype == torch.float64
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(seed=st.integers(0, 2**30), columns=st.lists(st.tuples(OFFSETS, SCALES), min_size=1, max_size=5))
 def test_mean_and_deviation_take_the_outputs_back_to_the_features(
     seed: int, columns: list[tuple[float, float]]

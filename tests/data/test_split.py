@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def parts(split: Split) -> list[list[int]]:
     return [split.train.tolist(), split.val.tolist(), split.test.tolist()]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(n_rows=st.integers(1, 300), validation=FRACTIONS, test=FRACTIONS, seed=SEEDS)
 def test_every_row_is_in_exactly_one_part_of_the_size_that_was_asked_for_or_the_split_is_refused(
     n_rows: int, validation: float, test: float, seed: int
@@ -55,7 +56,7 @@ def test_every_row_is_in_exactly_one_part_of_the_size_that_was_asked_for_or_the_
     assert [train, val, test_rows] == [sorted(train), sorted(val), sorted(test_rows)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     counts=st.lists(st.integers(1, 80), min_size=2, max_size=5),
     validation=FRACTIONS,
@@ -91,7 +92,7 @@ def test_shares_that_divide_evenly_are_kept_exactly() -> None:
     assert shares == [[42, 21, 7], [12, 6, 2], [6, 3, 1]]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 @given(seed=SEEDS)
 def test_the_seed_alone_decides(seed: int) -> None:
     dataset = classes(30, 30)
@@ -178,7 +179,7 @@ def test_parts_that_are_given_are_taken_as_they_are(dataset: Dataset, rules: dic
     assert parts(result) == [np.flatnonzero(part == GIVEN).tolist() for part in ("train", "val", "test")]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(n_free=st.integers(8, 100), n_test=st.integers(2, 50), validation=st.floats(0.25, 0.6), seed=SEEDS)
 def test_beside_a_given_test_part_validation_is_drawn_from_the_rest(
     n_free: int, n_test: int, validation: float, seed: int
@@ -215,7 +216,7 @@ def test_a_given_part_that_leaves_no_rows_for_another_is_refused() -> None:
         split(ruled(numbers(10), parts=["train"] * 8 + ["val", "test"]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     groups=st.lists(st.integers(0, 30), min_size=12, max_size=150),
     n_classes=st.integers(0, 3),
@@ -282,7 +283,7 @@ def test_beside_a_given_test_part_whole_groups_are_drawn() -> None:
         split(ruled(numbers(30), groups=[0] * 20 + [1] * 10, parts=[""] * 20 + ["test"] * 10))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     times=st.lists(st.one_of(st.integers(0, 6).map(float), st.floats(-1e18, 1e18)), min_size=6, max_size=80),
     validation=FRACTIONS,

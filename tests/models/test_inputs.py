@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -42,7 +43,7 @@ def test_levels_by_hand() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     seed=st.integers(0, 2**30),
     n_numeric=st.integers(0, 3),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_auroc
@@ -19,7 +20,7 @@ def test_the_share_of_pairs_in_the_right_order_by_hand() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*samples in targets.*")
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(n=st.integers(1, 80), n_classes=st.integers(2, 7), seed=st.integers(0, 999), has_ties=st.booleans())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_it_is_what_torchmetrics_gets_from_the_curves(

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -56,7 +57,7 @@ def test_scores_of_a_regression_by_hand() -> None:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(n=st.integers(2, 60), n_classes=st.integers(2, 6), seed=st.integers(0, 999), has_ties=st.booleans())
 def test_scores_of_a_classification_are_those_of_scikit_learn(
     n: int, n_classes: int, seed: int, has_ties: bool
@@ -88,7 +89,7 @@ def test_scores_of_a_classification_are_those_of_torchmetrics(n: int, n_classes:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(n=st.integers(2, 60), seed=st.integers(0, 999), far=st.sampled_from([0.0, 1e4]), has_ties=st.booleans())
 def test_scores_of_a_regression_are_those_of_scikit_learn(n: int, seed: int, far: float, has_ties: bool) -> None:
     targets, predicted = drawn(seed, n, has_ties=has_ties) + far, drawn(seed + 1, n, has_ties=has_ties) + far

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ def test_a_decay_of_zero_is_one_group_whose_optimizer_has_no_decay_of_its_own() 
     assert names(group) == list(parameter_kinds(mlp()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     applies_to=st.lists(st.sampled_from(KINDS), unique=True),
     weight_decay=st.none() | st.floats(0, 1),

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -62,7 +63,7 @@ def test_a_warmup_of_no_steps_is_a_cosine(fraction: float, steps: int) -> None:
     assert warmed == rates("cosine", steps, min_lr=0.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(steps=st.integers(1, 60), fraction=st.floats(0, 1))
 def test_a_warmup_always_reaches_lr_and_never_exceeds_it(steps: int, fraction: float) -> None:
     seen = rates("warmup_cosine", steps, warmup_fraction=fraction, min_lr=0.0)

@@ -108,7 +108,8 @@ def test_a_run_that_is_killed_there_ends_as_if_it_had_not_been(
 
 SLOW = {
     "exponential", "warm-up and cosine", "lbfgs", "validation in the middle alone", "validation every other epoch",
-    "full batch", "clipping", "momentum in 16 bits", "a limit of steps", "early stopping", "single rows",
+    "full batch", "clipping", "momentum in 16 bits", "a limit of steps", "early stopping", "single rows", "cosine",
+    "regularisation", "metrics as a CSV file too",
 }  # fmt: skip
 """Settings that take the ways of others, and go them in the slow tests."""
 

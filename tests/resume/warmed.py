@@ -4,7 +4,7 @@ import gc
 import importlib.util
 from pathlib import Path
 
-from composing import composed
+from composing import composed, read_files_once
 
 from mlplab.config.resolvers import register_resolvers
 
@@ -14,8 +14,8 @@ MODULES = [
     "mlplab.training", "mlplab.config.command_line", "mlplab.sweeps.loading", "mlplab.sweeps.stacked.launching",
     "mlplab.sweeps.progress", "mlplab.sweeps.running", "mlplab.data.bundled", "mlplab.data.table.source",
     "mlplab.inference.evaluating", "mlplab.runs.resume_command", "torch.utils.tensorboard",
-    "tensorboard.summary.writer", "matplotlib.backends.backend_agg", "sklearn.datasets", "joblib",
-    "rich.live", "rich.table",
+    "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
+    "sklearn.datasets", "joblib", "rich.live", "rich.table",
 ]  # fmt: skip
 OPTIONAL = ["optuna", "psutil"]
 
@@ -25,8 +25,8 @@ for name in OPTIONAL:
     if importlib.util.find_spec(name):
         importlib.import_module(name)
 
-
 register_resolvers(Path(__file__).resolve().parents[2])
+read_files_once()
 composed("data=wine")  # finds Hydra's plugins, and makes its parsers ready
 gc.enable()
 gc.freeze()  # a forked process that looked through all this for garbage would copy it

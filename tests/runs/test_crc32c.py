@@ -1,6 +1,7 @@
 """Checksums of many records at once, against those of the standard and of TensorBoard."""
 
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
@@ -29,7 +30,7 @@ def test_checksums_are_those_of_the_standard(record: bytes, expected: int) -> No
 
 
 @given(RECORDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_checksums_are_those_of_tensorboard(records: list[bytes]) -> None:
     assert crc32c(records).tolist() == [pywrap_tensorflow.crc32c(record) for record in records]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -32,7 +33,7 @@ def read(path: Path) -> list[tuple[int, float]]:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 def test_records_are_framed_as_tensorboard_frames_them(records: list[bytes]) -> None:
     def masked(part: bytes) -> bytes:
         return struct.pack("<I", pywrap_tensorflow.masked_crc32c(part))

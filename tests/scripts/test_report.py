@@ -12,6 +12,9 @@ import pytest
 from launching import run_program
 from sweeps.report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
 
+from mlplab.runs.files import write_atomically
+from mlplab.sweeps.report import writing
+
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
 Process = Callable[..., "subprocess.Popen[str]"]
@@ -140,18 +143,27 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(sweep: Path, mistake: Mistake
     assert "must be writable" in mistake("report", str(sweep))
 
 
-def test_interrupted_it_leaves_no_half_of_a_file(tmp_path: Path, process: Process) -> None:
-    write_sweep(tmp_path / "s", search(30, epochs=3), space=MANY_SPACE)
-    running = process("report", "s", folder=tmp_path)
-    assert running.stdout is not None
-    while not (tmp_path / "s" / "figures").exists():
-        assert running.poll() is None
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert errors.count("\n") == 1
-    assert not list((tmp_path / "s").rglob(".*.tmp"))
-    assert not (tmp_path / "s" / "report.html").exists()
+def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = writing._write
+    written: list[Path] = []
+
+    def interrupted(path: Path, content: bytes) -> None:
+        def fill_half(temporary: Path) -> None:
+            temporary.write_bytes(content[: len(content) // 2])
+            signal.raise_signal(signal.SIGINT)
+
+        if len(written) == 3:
+            write_atomically(path, fill_half)
+        write(path, content)
+        written.append(path)
+
+    monkeypatch.setattr(writing, "_write", interrupted)
+    done = script("report", str(sweep))
+    assert done.status == 130
+    assert done.errors.count("\n") == 1
+    assert sorted((sweep / "figures").iterdir()) == sorted(written)
+    assert not list(sweep.rglob(".*.tmp"))
+    assert not (sweep / "report.html").exists()
 
 
 def test_help_tells_what_is_written(script: Script) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -162,7 +163,7 @@ def test_what_no_sweep_wrote_is_told_in_one_line(tmp_path: Path, damaged: Any) -
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150))
 def test_no_damage_is_anything_but_told(tmp_path: Path, data: st.DataObject) -> None:
     text = json.dumps(content()).encode()
     position = data.draw(st.integers(0, len(text)))

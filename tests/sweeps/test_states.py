@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,7 +66,7 @@ def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=40))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
 def test_no_content_makes_looking_fail(tmp_path: Path, content: bytes) -> None:
     for name in ("status.json", "result.json"):
         (tmp_path / name).write_bytes(content)

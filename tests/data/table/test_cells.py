@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -155,7 +156,7 @@ def test_text_as_numbers(text: str, decimal: str, thousands: str, number: float 
     assert as_numbers(pl.Series([text, None]), decimal, thousands).to_list() == [number, None]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]) -> None:
     text = [repr(number) for number in numbers]
@@ -163,7 +164,7 @@ def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]
     assert as_numbers(pl.Series([cell.replace(".", ",") for cell in text]), ",", "").to_list() == numbers
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 8), min_size=1, max_size=20))
 def test_every_number_is_read_back_with_its_thousands_set_off(numbers: list[float]) -> None:
     text = [f"{number:,.3f}" for number in numbers]

@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,7 +74,7 @@ CELLS = {
 ROWS = st.fixed_dictionaries(CELLS)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     train=st.lists(ROWS, min_size=3, max_size=8),
     other=st.lists(ROWS, min_size=3, max_size=8),

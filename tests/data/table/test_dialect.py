@@ -2,6 +2,7 @@ import csv
 from io import StringIO
 
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,7 +153,7 @@ def test_cells_end_where_one_is_beyond_all_bounds() -> None:
     assert Dialect(",").cells(["a,b\n", "1,2\n", *endless]) == [["a", "b"], ["1", "2"]]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.text("ab1,;|\t \"'\n.-é", max_size=12), max_size=20))
 def test_anything_has_some_dialect(wild: list[str]) -> None:
     text = [f"{line}\n" for line in "\n".join(wild).splitlines()]

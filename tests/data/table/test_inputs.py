@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def test_they_are_kept_as_plain_values() -> None:
     assert TableInputs.from_dict(json.loads(json.dumps(INPUTS.as_dict()))) == INPUTS
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     levels=st.sets(st.text(max_size=4), min_size=1, max_size=8),
     cells=st.lists(st.one_of(st.none(), st.text(max_size=4)), min_size=1, max_size=20),

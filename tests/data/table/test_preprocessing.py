@@ -6,6 +6,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
@@ -83,7 +84,7 @@ def test_names_and_what_the_network_is_told() -> None:
     assert numbers_alone.input_encoding() is None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     seed=st.integers(0, 2**30),
     n_rows=st.integers(5, 80),
@@ -171,7 +172,7 @@ def test_a_missing_value_gets_the_score_of_the_median() -> None:
     assert transformed(toy, preprocessing)[-1].tolist() == pytest.approx([0.0, 1.0], abs=2e-3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     train=st.lists(st.floats(-3e38, 3e38), min_size=2, max_size=30),
     new=st.lists(st.floats(-3e38, 3e38), min_size=1, max_size=20),

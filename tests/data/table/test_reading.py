@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -279,7 +280,7 @@ def test_parquet_comes_in_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) 
 CELLS = st.text(st.sampled_from(list("ab\"',; \n-0é😀\\#")), max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20),
     blank_lines=st.lists(st.integers(0, 20), max_size=5),

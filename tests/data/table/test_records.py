@@ -4,6 +4,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,7 +148,7 @@ def test_bytes_that_are_no_utf_8_are_refused(write: Write) -> None:
 CELLS = st.text(st.sampled_from(list("ab\"',;|\t \n-0é😀\u2028\x85\x0b\x1c\\#")), max_size=6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     rows=st.lists(st.lists(CELLS, min_size=2, max_size=4), min_size=1, max_size=8),
     delimiter=st.sampled_from(",;\t| "),

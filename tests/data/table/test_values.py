@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +129,7 @@ def test_levels(cells: Any, expected: list[str | None]) -> None:
     assert of(cells, LEVELS) == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), min_size=1, max_size=20))
 def test_a_level_is_called_alike_whatever_stands_around_it(numbers: list[float | None]) -> None:
     together = as_levels(pl.Series(numbers, dtype=pl.Float64)).to_list()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweeps.report.making import COMPARISON, comparison, grid, job, write_sweep
@@ -135,7 +136,7 @@ KEYS = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     asked=st.dictionaries(st.sampled_from(KEYS), JSON), values=st.dictionaries(st.text(max_size=6), JSON, max_size=3)
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
+from drawn import examples
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
@@ -124,7 +125,7 @@ def test_a_grid_over_an_interval_is_refused() -> None:
         grid_of(space_of([MOMENTUM], {}))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(
     low=st.floats(1e-12, 1e3, allow_nan=False),
     factor=st.floats(1.001, 1e6),

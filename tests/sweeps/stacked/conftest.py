@@ -7,7 +7,7 @@ import pytest
 from launching import Done, launch
 
 SMALL = [
-    "data=wine", "model.hidden_dims=[8]", "trainer.max_epochs=4", "trainer.threads=1", "trainer.log_every_n_steps=2",
+    "data=wine", "model.hidden_dims=[8]", "trainer.max_epochs=3", "trainer.threads=1", "trainer.log_every_n_steps=2",
     "trainer.precision=64-true", "callbacks.figures=null", "sweep.name=study",
 ]  # fmt: skip
 STACKED = "hydra/launcher=stacked"
