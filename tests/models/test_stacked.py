@@ -46,6 +46,21 @@ class Own(nn.Module):
         return self.output(self.dropout(self.normalization(hidden) * self.scale))  # type: ignore[no-any-return]
 
 
+class Tied(nn.Module):
+    """Somebody's own, whose layers share a weight."""
+
+    stackable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(N_FEATURES, N_FEATURES), nn.Linear(N_FEATURES, N_FEATURES)
+        self.second.weight = self.first.weight
+        self.output = nn.Linear(N_FEATURES, 4)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(self.second(self.first(features).tanh()).tanh())  # type: ignore[no-any-return]
+
+
 def own_networks(n: int = 3, **options: Any) -> list[nn.Module]:
     return [Own(**options).double() for _ in range(n)]
 
@@ -219,6 +234,10 @@ def test_the_members_follow_when_the_stack_is_cast() -> None:
 @pytest.mark.parametrize("is_training", [True, False])
 def test_a_module_of_somebodys_own(is_training: bool) -> None:
     require_alike(own_networks(), is_recorded=False, is_training=is_training)
+
+
+def test_layers_of_somebodys_own_that_share_a_weight() -> None:
+    require_alike([Tied().double() for _ in range(3)], is_recorded=False)
 
 
 def test_dropout_of_somebodys_own_differs_from_member_to_member_and_follows_the_seeds() -> None:

@@ -189,6 +189,8 @@ def leave(status: int) -> NoReturn:
     """
     if "torch" not in sys.modules:
         sys.exit(status)
+    with contextlib.suppress(ValueError):  # elsewhere than in the main thread
+        signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # a Ctrl-C more: all is done that matters
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
         atexit._run_exitfuncs()

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -18,8 +19,11 @@ class StackedModule:
     """
 
     def __init__(self, networks: Sequence[nn.Module], stacked: Mapping[str, Tensor]) -> None:
-        # Its numbers never count, those of the members are put in their place.
-        self.skeleton = copy.deepcopy(networks[0]).to("meta")
+        # Its numbers never count, those of the members are put in their place. (Not on the meta device: a parameter
+        # that two layers share would be two there.)
+        self.skeleton = copy.deepcopy(networks[0])
+        for tensor in [*self.skeleton.parameters(), *self.skeleton.buffers()]:
+            tensor.data = torch.empty_like(tensor)  # not a row of all the members' memory
         self.stacked = dict(stacked)
 
     def __call__(self, features: Tensor, is_training: bool) -> Tensor:
