@@ -146,5 +146,8 @@ def test_more_members_than_files_can_be_opened_are_refused(monkeypatch: pytest.M
     assert given == []
     launching._allow_open_files(3 * 1000)
     assert given == [(3300, 4096)]
-    with pytest.raises(Refusal, match=r"2000 members need 6300, and the system allows 4096; try: .*members=1265"):
+    with pytest.raises(Refusal, match=r"2,000 members need 6300, and the system allows 4096; try: .*members=1265"):
         launching._allow_open_files(3 * 2000)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 64))
+    with pytest.raises(Refusal, match=r"8 members need 324, and the system allows 64; try: hydra/launcher=basic"):
+        launching._allow_open_files(3 * 8)

@@ -176,6 +176,13 @@ def test_a_search_asks_two_processes(tmp_path: Path) -> None:
     assert {status["state"] for status in states_in(tmp_path)} == {"finished"}
 
 
+def test_groups_that_are_small_share_the_processes(tmp_path: Path) -> None:
+    done = stacked(["model.hidden_dims=[4],[5]", "seed=range(0,4)", "trainer.max_epochs=1", TWO], tmp_path)
+    assert done.status == 0, done.stderr
+    assert done.stdout.count("stack   4 networks at once") == 2
+    assert len({status["process"] for status in states_in(tmp_path)}) == 2
+
+
 def test_a_number_of_processes_that_is_none_is_refused(tmp_path: Path) -> None:
     for given in ("0", "many"):
         refused = stacked(["seed=0,1", f"hydra.launcher.processes={given}"], tmp_path)

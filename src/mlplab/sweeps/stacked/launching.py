@@ -111,8 +111,7 @@ class StackedJobs:
         with quick_imports():  # in this process, so that those forked from it have it all
             from mlplab.sweeps.stacked.stacks import train_jobs
             from mlplab.sweeps.stacked.training import HeldData
-        largest = max(alike, key=len)
-        n_processes = self._n_processes(largest)
+        n_processes = self._n_processes(alike)
         stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
         _allow_open_files(FILES * max(map(len, stacks)))
         held = HeldData()
@@ -138,12 +137,12 @@ class StackedJobs:
                 _tell_alone(reason, those)
                 self._run_alone(those)
 
-    def _n_processes(self, jobs: Sequence[Job]) -> int:
-        """In how many processes jobs that are alike are trained."""
+    def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
+        """How many processes train these groups of jobs, where each is to have some members at least."""
         from mlplab.building import is_on_gpu
 
-        config = jobs[0].config
-        most = len(jobs) // FEWEST
+        config = alike[0][0].config
+        most = sum(map(len, alike)) // FEWEST
         if not HAS_FORKS or self._has_trained or most < 2 or is_on_gpu(config):
             return 1
         if self.processes != "auto":
@@ -194,11 +193,11 @@ def _allow_open_files(n_files: int) -> None:
     if needed <= soft or soft == resource.RLIM_INFINITY:
         return
     if needed > hard != resource.RLIM_INFINITY:
-        most = max(1, (hard - FILES_OF_OTHERS) // FILES)
+        most = (hard - FILES_OF_OTHERS) // FILES
         raise Refusal(
             "a stack must be able to open the files of all its members",
-            f"{n_files // FILES} members need {needed}, and the system allows {hard}",
-            f"hydra.launcher.members={most}",
+            f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
+            f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

@@ -4,9 +4,11 @@ Python's own pools do not say what a worker has to tell before it is done, and g
 busy when the launch is to end at once.
 """
 
+import contextlib
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,8 +29,8 @@ Say = Callable[[str], None]
 Work = Callable[[int, Say], Any]
 """Does a unit, by its number, and gives its answer; on the way it may say lines."""
 
-PATIENCE = 1.0
-"""Seconds in which a worker that has nothing left to do ends by itself."""
+PATIENCE = 5.0
+"""Seconds in which a worker ends by itself, or once it is told; one that sets up a stack is let finish that."""
 
 
 @dataclass
@@ -109,14 +111,17 @@ def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Co
         other.close()
     become_worker()
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # once nobody is there to be answered
+        while True:
             unit = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        with with_a_job():
-            answer = _answer(work, unit, lambda line: connection.send(_Answer(said=line)))
-        connection.send(answer)
+            with with_a_job():
+                answer = _answer(work, unit, lambda line: _say(connection, line))
+            connection.send(answer)
+
+
+def _say(connection: Connection, line: str) -> None:
+    with contextlib.suppress(ConnectionError):  # the work goes on to its end
+        connection.send(_Answer(said=line))
 
 
 def _answer(work: Work, unit: int, say: Say) -> _Answer:
@@ -132,8 +137,10 @@ def _answer(work: Work, unit: int, say: Say) -> _Answer:
 def _end(workers: dict[Connection, BaseProcess]) -> None:
     for connection in workers:
         connection.close()
-    for process in workers.values():
-        process.join(PATIENCE)
-        if process.is_alive():
-            process.kill()
-            process.join()
+    for how in (None, "terminate", "kill"):  # the second is answered by saving
+        left = [process for process in workers.values() if process.is_alive()]
+        for process in left if how else ():
+            getattr(process, str(how))()
+        deadline = time.monotonic() + PATIENCE
+        for process in left:
+            process.join(max(0.0, deadline - time.monotonic()))
