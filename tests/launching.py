@@ -17,7 +17,7 @@ from resume.killing import fork
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks=minimal", "trainer.log_every_n_steps=1"]
-AFTER_EVERY_STEP = "callbacks.checkpoints.every_seconds=0"
+AFTER_EVERY_EPOCH = "callbacks.checkpoints.every_n_epochs=1"
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def address(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--host", "localhost"]
     with output.open("w") as file:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--reload_interval", "1"],
+            [*command, "--port", str(port), "--reload_interval", "0"],
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that what it starts itself can be ended with it

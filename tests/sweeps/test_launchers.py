@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 from comparing import difference
-from launching import AFTER_EVERY_STEP, ROOT, SMALL, launch
+from launching import ROOT, SMALL, launch
 
-WORDS = [*SMALL, AFTER_EVERY_STEP, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
+WORDS = [*SMALL, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
 NAMES = ["0_optimizer-sgd_seed-0", "1_optimizer-sgd_seed-1", "2_optimizer-adam_seed-0", "3_optimizer-adam_seed-1"]
 AT_ONCE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 LONG = ["trainer.max_epochs=150", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from comparing import difference
-from launching import AFTER_EVERY_STEP, SMALL, Done, Signal, launch
+from launching import AFTER_EVERY_EPOCH, SMALL, Done, Signal, launch
 
 from mlplab.runs.lock import Lock
 
-WORDS = [*SMALL, AFTER_EVERY_STEP, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
+WORDS = [*SMALL, AFTER_EVERY_EPOCH, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
 NAMES = ["0_optimizer-sgd_seed-0", "1_optimizer-sgd_seed-1", "2_optimizer-adam_seed-0", "3_optimizer-adam_seed-1"]
 
 
@@ -78,7 +78,7 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
 )
 def test_what_has_finished_is_left_alone(copy: Path, again: list[str]) -> None:
     before = everything(copy)
-    said = launch([*SMALL, AFTER_EVERY_STEP, "sweep.name=study", *again], copy)
+    said = launch([*SMALL, AFTER_EVERY_EPOCH, "sweep.name=study", *again], copy)
     assert said.status == 0, said.stderr
     assert "0 to do" in said.stdout
     after = everything(copy)
@@ -90,7 +90,7 @@ def test_what_has_finished_is_left_alone(copy: Path, again: list[str]) -> None:
 def test_a_job_that_was_killed_goes_on_and_the_sweep_ends_as_if_it_had_not_been(
     done: tuple[Path, Done], tmp_path: Path
 ) -> None:
-    for updates, cut_off in ((6, NAMES[0]), (15, NAMES[1])):
+    for updates, cut_off in ((6, NAMES[0]), (18, NAMES[1])):
         assert launch(WORDS, tmp_path, Signal(signal.SIGKILL, updates)).status == -signal.SIGKILL
         status = json.loads((tmp_path / "sweeps" / "study" / cut_off / "status.json").read_text())
         assert status["state"] == "running"  # nobody was left to write anything else
