@@ -157,7 +157,7 @@ def test_workers_do_not_outlive_the_command(by_one: list[Path], tmp_path: Path) 
 
 
 def test_a_worker_that_is_killed_again_and_again_is_given_up(by_one: list[Path], tmp_path: Path) -> None:
-    cut = cut_off(tmp_path, Signal(signal.SIGKILL, 7))
+    cut = cut_off(tmp_path, Signal(signal.SIGKILL, 3))  # not so late that the second try comes to the end
     assert cut.status == 1
     assert "the process of 8 jobs was killed 2 times" in cut.stderr
     done = stacked([*EIGHT, TWO], tmp_path)
