@@ -42,3 +42,12 @@ def test_a_matrix_of_cells_that_have_been_drawn_before_is_what_would_be_drawn_fr
     image = sheet.with_counts(mixed)
     assert not sheet.figure.axes[0].texts  # no number was left to write
     assert np.array_equal(image, drawn(sheet, mixed))
+
+
+def test_what_is_no_longer_kept_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlplab.matrix_sheet.MOST_PARTS", 30)
+    sheet = MatrixSheet(classification(*"abcd"), "test part", 270)
+    generator = np.random.default_rng(0)
+    matrices = [generator.integers(0, 3, (4, 4)) for _ in range(4)]
+    for counts in [*matrices, *matrices]:
+        assert np.array_equal(sheet.with_counts(counts), drawn(sheet, counts))

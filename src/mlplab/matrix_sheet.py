@@ -83,11 +83,11 @@ class MatrixSheet:
 
         Most of them have been written into the same cell before. To write them again would take as long as all else.
         """
+        if len(self._drawn) > MOST_PARTS:  # before it is asked what is known: that is not drawn
+            self._drawn.clear()
         shown = self._shown(counts)
         self._draw(counts, [part in self._drawn for part in shown])
         colours = self._canvas_of_colours()
-        if len(self._drawn) > MOST_PARTS:
-            self._drawn.clear()
         for part, pixels in zip(shown, self._pixels_of_part, strict=bool(shown)):
             known = self._drawn.get(part)
             if known is None:
