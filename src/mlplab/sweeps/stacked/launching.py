@@ -32,7 +32,7 @@ FILES = 3
 FILES_OF_OTHERS = 300
 
 FEWEST = 4
-"""Members that a stack has at least, where one could be made of those of two processes."""
+"""Members that a process must have to be worth its while; jobs are not split into smaller stacks for it."""
 
 Trained = tuple[list[float], dict[str, list[int]]]
 """What the jobs of a stack have come to, and those that are to be run alone, by the reason why."""

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -70,7 +70,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
             connection, process = _begin(work, share, list(workers))
             workers[connection] = process
             in_hand[connection] = waiting.pop()
-            connection.send(in_hand[connection])
+            _send(connection, in_hand[connection])
         while in_hand:
             ready = wait(list(in_hand))
             for connection in [c for c in in_hand if c in ready]:
@@ -85,7 +85,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
                 failed = failed or answer.raised
                 if waiting and failed is None:
                     in_hand[connection] = waiting.pop()
-                    connection.send(in_hand[connection])
+                    _send(connection, in_hand[connection])
     finally:
         _end(workers)
     if failed is not None:
@@ -111,17 +111,18 @@ def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Co
         other.close()
     become_worker()
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with contextlib.suppress(EOFError, ConnectionError):  # once nobody is there to be answered
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody is there any more who asks
         while True:
             unit = connection.recv()
             with with_a_job():
-                answer = _answer(work, unit, lambda line: _say(connection, line))
-            connection.send(answer)
+                answer = _answer(work, unit, lambda line: _send(connection, _Answer(said=line)))
+            _send(connection, answer)
 
 
-def _say(connection: Connection, line: str) -> None:
-    with contextlib.suppress(ConnectionError):  # the work goes on to its end
-        connection.send(_Answer(said=line))
+def _send(connection: Connection, content: object) -> None:
+    """That nobody is at the other end is noticed by who waits for an answer; what is in hand goes on to its end."""
+    with contextlib.suppress(ConnectionError):
+        connection.send(content)
 
 
 def _answer(work: Work, unit: int, say: Say) -> _Answer:
@@ -135,12 +136,21 @@ def _answer(work: Work, unit: int, say: Say) -> _Answer:
 
 
 def _end(workers: dict[Connection, BaseProcess]) -> None:
+    """Lets workers end by themselves, then asks those that are left, and then does not ask."""
     for connection in workers:
         connection.close()
-    for how in (None, "terminate", "kill"):  # the second is answered by saving
-        left = [process for process in workers.values() if process.is_alive()]
-        for process in left if how else ():
-            getattr(process, str(how))()
-        deadline = time.monotonic() + PATIENCE
-        for process in left:
-            process.join(max(0.0, deadline - time.monotonic()))
+    _join(workers.values())
+    for process in workers.values():
+        if process.is_alive():
+            process.terminate()  # which is answered by saving
+    _join(workers.values())
+    for process in workers.values():
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _join(processes: Iterable[BaseProcess]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
