@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from comparing import difference, doubled
-from launching import Signal, launch, run_program
+from launching import Signal, launch, run_program, start_program
 from sweeps.stacked.conftest import SMALL, STACKED, jobs_in, stacked
 from torch import nn
 
@@ -101,6 +102,24 @@ def test_a_directory_that_is_taken_is_left_and_told(tmp_path: Path) -> None:
     assert "1_seed-1 holds other files" in done.stderr
     assert "stack   2 networks at once: 0_seed-0, 2_seed-2" in done.stdout
     assert [path.name for path in taken.iterdir()] == ["notes.txt"]
+
+
+def test_a_member_whose_files_cannot_be_written_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    words = [
+        "-m", STACKED, *SMALL, "seed=0,1,2", "trainer.max_epochs=60", "callbacks.early_stopping.patience=1000",
+        "callbacks.checkpoints.every_n_epochs=1", f"paths.logs={tmp_path}",
+    ]  # fmt: skip
+    running = start_program("train.py", words, tmp_path)
+    checkpoints = tmp_path / "sweeps" / "study" / "1_seed-1" / "checkpoints"
+    while not (checkpoints / "last.ckpt").exists():
+        assert running.said() is None
+        time.sleep(0.01)
+    checkpoints.rename(checkpoints.with_name("moved"))
+    checkpoints.touch()
+    assert running.end().status == 1
+    states = [json.loads((path / "status.json").read_text()) for path in jobs_in(tmp_path)]
+    assert [status["state"] for status in states] == ["finished", "failed", "finished"]
+    assert "1_seed-1/checkpoints" in states[1]["reason"]
 
 
 @pytest.mark.parametrize("name", ["Stackable", "Unstackable"])

@@ -1,5 +1,6 @@
 """What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -237,7 +238,8 @@ class Members(Callback):
         with flushed_together():
             for member, error in leaving.items():
                 if error is not None:
-                    member.call("on_exception", error)
+                    with contextlib.suppress(RunFailed, OSError):  # it may be its files that are lost
+                        member.call("on_exception", error)
                 self.ended(member, error)
         if not rows and not self._is_at_end:
             raise StackIsEmpty
