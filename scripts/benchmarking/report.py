@@ -134,8 +134,13 @@ def _draw_bars(axes: Any, workload: str, rows: dict[str, dict[str, float]]) -> N
     ratios = [rows[name]["ratio"] for name in names]
     colours = ["#4477aa" if name in OURS else "#bbbbbb" for name in names]
     bars = axes.barh([TITLES[name] for name in names], ratios, color=colours)
-    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=2, fontsize=8)
     axes.axvline(1, color="black", linewidth=0.8)
+    on_white = {
+        "facecolor": "white",
+        "edgecolor": "none",
+        "pad": 0.5,
+    }  # of bars that end before 1 the line goes through
+    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=8, bbox=on_white, zorder=3)
     axes.set_title(workload)
     axes.margins(x=0.2)
     axes.spines[["top", "right"]].set_visible(False)
