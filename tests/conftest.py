@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from omegaconf import DictConfig
 from mlplab.config.resolvers import register_resolvers
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Tests fill the cores by running side by side; threads that wait for each other would only take them from one another.
+for library in ("OMP_NUM", "OPENBLAS_NUM", "POLARS_MAX"):
+    os.environ.setdefault(f"{library}_THREADS", "1")
 
 # The gate draws the same examples every time, so that it fails for what was changed and for nothing else; nor does it
 # fail because the machine is busy.

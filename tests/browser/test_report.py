@@ -21,6 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -111,6 +112,8 @@ def opened(browser: Browser, pages: dict[str, str]) -> Open:
         for kind in ("browser", "performance"):
             browser.get_log(kind)  # what earlier tests have left
         browser.get(pages[name])
+        ready = "return document.readyState === 'complete' && location.href === arguments[0]"
+        WebDriverWait(browser, 30).until(lambda page: page.execute_script(ready, pages[name]))  # on a busy machine
         return browser
 
     return open_page

@@ -214,11 +214,11 @@ def time_series(tags: str) -> str:
     "expected",
     [
         {"lr", "train/loss", "train/loss_step"},
-        {f"gradient_norm/{layer}" for layer in (*LAYERS, "all")},
         {f"val/{score}" for score in SCORES},
-        {f"test/{score}" for score in SCORES},
+        pytest.param({f"gradient_norm/{layer}" for layer in (*LAYERS, "all")}, marks=pytest.mark.slow),
+        pytest.param({f"test/{score}" for score in SCORES}, marks=pytest.mark.slow),
     ],
-    ids=["training", "gradient_norms", "validation", "test"],
+    ids=["training", "validation", "gradient_norms", "test"],
 )
 def test_values_of_both_runs_stand_below_their_curves(look: Look, expected: set[str]) -> None:
     def complete(cards: Any) -> bool:

@@ -70,7 +70,9 @@ def test_a_run_that_is_shorter_goes_through_the_whole_range(
     assert rates_used == pytest.approx(np.geomspace(1e-4, 0.1, 24).tolist())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon", "rmsprop"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("muon", "rmsprop"))]
+)
 def test_it_ends_when_the_loss_explodes_and_suggests_what_came_before(
     train_run: Callable[..., Any], optimizer: str
 ) -> None:

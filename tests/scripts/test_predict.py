@@ -34,7 +34,8 @@ def test_it_predicts_in_a_process_of_its_own(runs: Path, tmp_path: Path, process
     assert (found[:, 2:] - expected[:, 2:]).select(pl.all().abs().max()).max_horizontal().item() < 1e-6
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_killed_in_the_middle_of_a_large_file_it_leaves_nothing(
     tmp_path: Path, process: Process, number: signal.Signals
 ) -> None:

@@ -89,6 +89,7 @@ def test_an_arm_that_is_there_may_not_change(train: Command, compared: Path) -> 
     assert (compared / "sweep.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_best_of_each_arm_is_run_on_the_same_new_seeds(train: Command, compared: Path) -> None:
     for _ in range(2):
         done = train(str(compared), "seeds=4", script="scripts/rerun_best.py")
@@ -115,6 +116,7 @@ def test_the_best_of_a_grid_is_the_best_mean_over_its_seeds(train: Command, logs
     assert "hydra/sweeper=optuna instead of grid" in search.stderr
 
 
+@pytest.mark.slow
 def test_the_best_is_the_mean_over_splits_and_is_run_on_others(train: Command, logs: Path) -> None:
     words = [word for word in QUICK if not word.startswith("sweep.name")]
     grid = train("-m", "sweep.name=splits", "optimizer.lr=0.001,0.01", "data.split_seed=0,1", *words)

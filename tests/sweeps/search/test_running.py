@@ -129,6 +129,7 @@ def test_hopeless_trials_end_early(train: Train, tmp_path: Path, pruner: str) ->
         assert trial.intermediate_values == dict(enumerate(validations, start=1))
 
 
+@pytest.mark.slow
 def test_trials_are_asked_for_in_batches_for_processes_side_by_side(train: Train, tmp_path: Path) -> None:
     done = train(
         *SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",

@@ -11,17 +11,16 @@ from comparing import difference
 ROUNDING = 1e-9
 
 SETTINGS = {
-    "seeds and rates": ["seed=0,1", "optimizer.lr=0.01,0.003"],
-    "rules": ["optimizer=momentum,adamw,rmsprop", "seed=0,1"],
+    "rules and rates": ["optimizer=momentum,adamw,rmsprop", "optimizer.lr=0.01,0.003", "scheduler=plateau"],
     "penalties and clipping": [
         "regularization.l1=0,0.01", "regularization.l2=0.01", "trainer.gradient_clip_val=null,0.1",
     ],
-    "schedules": ["scheduler=plateau,cosine,step", "seed=0,1"],
     "splits, normalised": [
         "model.normalization=batch", "model.dropout=0,0.3", "data.split_seed=0,1", "data.batch_size=41",
     ],
     "early stopping": [
-        "callbacks.early_stopping.patience=1,2", "callbacks.early_stopping.min_delta=0.05,0.5", "trainer.max_epochs=9",
+        "seed=0,1", "callbacks.early_stopping.patience=1,2", "callbacks.early_stopping.min_delta=0.5",
+        "trainer.max_epochs=9",
     ],
 }  # fmt: skip
 
@@ -30,6 +29,7 @@ SLOW = {
     "other rules": ["optimizer=sgd,nesterov,adam,nadam,radam,adagrad", "seed=0,1"],
     "options of a rule": ["optimizer.betas=[0.9,0.999],[0.8,0.9]", "optimizer.eps=1e-8,1e-4", "seed=0,1"],
     "decay": ["optimizer=adamw", "optimizer.weight_decay=0.01,0.1", "seed=0,1"],
+    "schedules": ["scheduler=plateau,cosine,step", "seed=0,1"],
     "other schedules": ["scheduler=exponential,warmup_cosine,one_cycle", "optimizer.lr=0.01,0.001"],
     "constants of a schedule": ["scheduler=warmup_cosine", "scheduler.warmup_fraction=0.1,0.5", "seed=0,1"],
     "initialisation": ["model.initialization=orthogonal,zeros,pytorch", "model.bias_initialization=normal,zeros"],

@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 OFTEN = "callbacks.checkpoints.every_seconds=0"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stack_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, number: int) -> None:
     words = ["seed=0,1,2", OFTEN]
     stacked(words, tmp_path / "whole")

@@ -124,7 +124,7 @@ def cut_off(folder: Path, at: Signal) -> Done:
     ("number", "to_command"),
     [
         pytest.param(signal.SIGINT, True, id="Ctrl-C"),
-        pytest.param(signal.SIGTERM, False, id="SIGTERM to each worker"),
+        pytest.param(signal.SIGTERM, False, id="SIGTERM to each worker", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, False, id="SIGINT to each worker", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, True, id="SIGTERM", marks=pytest.mark.slow),
     ],
