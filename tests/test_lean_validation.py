@@ -15,6 +15,7 @@ from mlplab.data.module import DataModule
 from mlplab.errors import Refusal
 from mlplab.lean_validation import HOOKS, LeanValidationLoop
 from mlplab.learner import Learner
+from mlplab.models import MLP
 
 GRID = {
     "default": [],
@@ -183,6 +184,59 @@ def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pyt
     monkeypatch.setattr(Learner, name, overriding)
     train_run(*QUICK)
     assert calls == [name]
+
+
+def test_a_part_that_changes_its_mode_in_a_way_of_its_own_is_asked(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def note(self: MLP, mode: bool = True) -> MLP:
+        asked.append(mode)
+        return torch.nn.Module.train(self, mode)  # type: ignore[return-value]
+
+    monkeypatch.setattr(MLP, "train", note)
+    train_run(*QUICK)
+    assert False in asked
+
+
+class Late(Callback):
+    """Hears nothing until the second epoch, and then by hooks that are set on the object."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch != 1:
+            return
+        for name in ("on_validation_end", "on_train_batch_end"):
+            setattr(self, name, lambda trainer, *_, name=name: self.heard.append((name, trainer.current_epoch)))
+
+
+def test_hooks_that_are_set_on_the_way_are_called_as_in_lightnings_loop(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lean, _), (lightning, _) = run_both(train_run, monkeypatch, Late, *QUICK[1:])
+    assert {epoch for _, epoch in lean.heard} == {1, 2}
+    assert lean.heard == lightning.heard
+
+
+class LogsBeside(Callback):
+    """Logs another value from where the scores are logged, and a score under another name once in a while."""
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.log("val/beside", 1.0 + trainer.current_epoch)
+        if trainer.current_epoch == 1:
+            pl_module.log("val/once", 5.0)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.log("train/beside", 1.0 + trainer.current_epoch)
+
+
+def test_what_callbacks_log_beside_the_scores_is_kept(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, lean), (_, lightning) = run_both(train_run, monkeypatch, LogsBeside, QUICK[1], "logger=csv")
+    assert any(line.get("val/once") for line in logged(lean))
+    assert logged(lean) == logged(lightning)
 
 
 def test_a_part_that_is_in_evaluation_mode_stays_in_it(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,15 @@ class Hooks:
     """
 
     def __init__(self, trainer: pl.Trainer, names: Sequence[str]) -> None:
-        self._trainer, self._module = trainer, trainer.lightning_module
+        self._trainer, self._module, self._names = trainer, trainer.lightning_module, tuple(names)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._seen = _owners(trainer)
         self._of_callbacks = {name: overriding(callbacks, name, Callback) for name in names}
         self._of_module = {name: overriding([self._module], name, pl.LightningModule) for name in names}
+
+    def as_now(self) -> "Hooks":
+        """These, or others where there are other callbacks since, or some have got attributes."""
+        return self if _owners(self._trainer) == self._seen else Hooks(self._trainer, self._names)
 
     def is_heard(self, name: str) -> bool:
         """Whether anybody overrides it."""
@@ -48,6 +53,12 @@ class Hooks:
             answer = hook(*arguments)
         set_hook_name(module, outer)
         return answer
+
+
+def _owners(trainer: pl.Trainer) -> list[tuple[int, int]]:
+    """Who has hooks, and how many attributes each has: a hook may be set on the object."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [(id(owner), len(vars(owner))) for owner in (*callbacks, trainer.lightning_module)]
 
 
 def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:

@@ -58,6 +58,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         super().__init__(trainer, min_steps, max_steps)
         self.val_loop = LeanValidationLoop(trainer)
         self._results = LeanResults(training=True)
+        self._hooks: Hooks | None = None
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
@@ -69,7 +70,8 @@ class LeanEpochLoop(ResumableEpochLoop):
         parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
         TAPE.allow(*(part for part in parts if isinstance(part, torch.nn.Module)))
         if self._is_lean:
-            self._call = Hooks(trainer, HOOKS).call
+            self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
+            self._call = self._hooks.call
             self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
             self._validates = self._should_check_val_epoch()
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)

@@ -3,11 +3,23 @@
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor
+
+
+def log_dict(module: pl.LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
+    """`module.log_dict`, from the hook of an epoch's end: by a shorter way where it has been given the same before."""
+    trainer, hook = module.trainer, module._current_fx_name
+    results = trainer._results
+    if isinstance(results, LeanResults) and hook is not None and results.log_again(hook, values):
+        trainer._logger_connector._current_fx = hook
+    else:
+        module.log_dict(values, **options)
 
 
 class LeanResults(_ResultCollection):
@@ -42,6 +54,27 @@ class LeanResults(_ResultCollection):
                 return
         super().log(fx, name, value, batch_size=batch_size, **options)
         self._logged_as[place] = options
+
+    def log_again(self, fx: str, values: Mapping[str, Tensor]) -> bool:
+        """Takes values of an epoch that `log` was given before, from the same hook and since emptied.
+
+        Args:
+            fx: the hook.
+            values: each ().
+
+        Returns:
+            whether it did: all of them or none.
+        """
+        if self.dataloader_idx is not None or any((fx, name, None) not in self._logged_as for name in values):
+            return False
+        metrics = [self[f"{fx}.{name}"] for name in values]
+        if any(not metric.is_tensor or metric.meta.on_step or not metric.has_reset for metric in metrics):
+            return False
+        self._answers.clear()
+        for metric, value in zip(metrics, values.values(), strict=True):
+            metric.forward(value.to(metric.value.device), 1)
+            metric.has_reset = False
+        return True
 
     def has_logged(self) -> bool:
         """Whether something has been logged since the last reset: what was logged before stays, emptied."""

@@ -5,6 +5,7 @@ way to hooks that are empty, and on looking into the signatures of the others.
 """
 
 import time
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,8 +15,9 @@ from lightning.fabric.utilities.data import _set_sampler_epoch
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
 
-from mlplab.lean_hooks import Hooks, is_plain, set_hook_name
+from mlplab.lean_hooks import Hooks, is_plain, overriding, set_hook_name
 from mlplab.lean_results import LeanResults
 from mlplab.resumable_loop import loop_of
 
@@ -45,6 +47,7 @@ class LeanValidationLoop(_EvaluationLoop):
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
         self._results = LeanResults(training=False)
         self._is_verified = False
+        self._hooks: Hooks | None = None
 
     def run(self) -> list[dict[str, Any]]:
         self.setup_data()
@@ -74,13 +77,13 @@ class LeanValidationLoop(_EvaluationLoop):
         self.batch_progress.reset_on_run()
         loader = self._combined_loader.flattened[0]  # type: ignore[union-attr]
         _set_sampler_epoch(loader, loop_of(trainer).n_epochs_done)
-        hooks = Hooks(trainer, HOOKS)
+        hooks = self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
 
         modes = [(part, part.training) for part in trainer.lightning_module.modules()]
         if hooks.is_heard("on_validation_model_eval"):
             hooks.call("on_validation_model_eval")
         else:
-            trainer.model.eval()  # type: ignore[union-attr]
+            _evaluate([part for part, _ in modes])
         hooks.call("on_validation_start")
         hooks.call("on_validation_epoch_start")
         try:
@@ -89,11 +92,11 @@ class LeanValidationLoop(_EvaluationLoop):
         finally:
             self.on_iteration_done()
         connector.epoch_end_reached()
-        by_step = connector.update_eval_epoch_metrics()
+        by_step = connector.update_eval_epoch_metrics() if self._results.has_logged() else {}
         connector._evaluation_epoch_end()
         hooks.call("on_validation_epoch_end")
         connector.on_epoch_end()
-        logged = {**by_step, **connector.update_eval_epoch_metrics()}
+        logged = {**by_step, **connector.metrics["log"]}
         connector.log_eval_end_metrics(logged)
         hooks.call("on_validation_end")
         connector.reset_results()
@@ -101,7 +104,7 @@ class LeanValidationLoop(_EvaluationLoop):
             hooks.call("on_validation_model_train")
         else:
             for part, mode in modes:
-                part.training = mode
+                vars(part)["training"] = mode
         trainer._last_val_time = time.monotonic()  # type: ignore[attr-defined]
         return logged
 
@@ -132,3 +135,12 @@ class LeanValidationLoop(_EvaluationLoop):
         self._seen_batches_per_dataloader[0] += 1
         if not progress.is_last_batch and trainer.received_sigterm:
             raise SIGTERMException
+
+
+def _evaluate(parts: Sequence[nn.Module]) -> None:
+    """`parts[0].eval()`; past the slow `__setattr__` of `nn.Module` unless a part has its own `eval` or `train`."""
+    if any(overriding(parts, name, nn.Module) for name in ("eval", "train")):
+        parts[0].eval()
+        return
+    for part in parts:
+        vars(part)["training"] = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from mlplab.errors import UpdateSkipped
+from mlplab.lean_results import log_dict
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import MeanLoss, Scores
@@ -71,8 +72,7 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self.mean_loss = nn.ModuleDict({part: MeanLoss() for part in ("val", "test")})
-        self.scores = nn.ModuleDict({part: Scores(task) for part in ("val", "test")})
+        self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
         self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
 
     def forward(self, features: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Learner(pl.LightningModule):
     def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
         features, targets = batch
         outputs = self.model(features)
-        mean_loss, scores = self._metrics(part)
+        mean_loss, scores = self._evaluated[part]
         # A process whose share of a small last batch has no rows has a loss of none.
         loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
         mean_loss.update(loss, len(targets))
@@ -158,17 +158,13 @@ class Learner(pl.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, part: str) -> None:
-        mean_loss, scores = self._metrics(part)
+        mean_loss, scores = self._evaluated[part]
         values = {"loss": mean_loss.compute(), **scores.compute()}
-        # Already gathered from all processes by torchmetrics; sync_dist only says so to Lightning.
-        self.log_dict(
-            {f"{part}/{name}": value for name, value in values.items()}, sync_dist=self.trainer.world_size > 1
-        )
+        named = {f"{part}/{name}": value for name, value in values.items()}
+        # Already gathered from all processes; sync_dist only says so to Lightning.
+        log_dict(self, named, sync_dist=self.trainer.world_size > 1)
         mean_loss.reset()
         scores.reset()
-
-    def _metrics(self, part: str) -> tuple[MeanLoss, Scores]:
-        return self.mean_loss[part], self.scores[part]  # type: ignore[return-value]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.penalised)

@@ -10,7 +10,8 @@ from mlplab.objectives.auroc import one_against_the_rest
 
 def areas(probabilities: torch.Tensor, targets: torch.Tensor) -> list[float]:
     classes = torch.arange(probabilities.shape[1]).unsqueeze(1)
-    return one_against_the_rest(probabilities, targets == classes).tolist()
+    values = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
+    return one_against_the_rest(values.numpy(), (targets == classes).numpy()).tolist()
 
 
 def test_the_share_of_pairs_in_the_right_order_by_hand() -> None:

@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from mlplab.lean_results import log_dict
+
 STEPS_HELD = 1000
 """Logged steps that wait for the end of the epoch; in a longer epoch the curve is written in between."""
 
@@ -57,8 +59,8 @@ class TrainingCurves(Callback):
                 # The rows of the whole batch: the loss of each process is scaled so that their mean is the batch's.
                 own = torch.tensor(rows, dtype=torch.float64, device=pl_module.device)
                 rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
-            mean = mean_over_rows(torch.stack(self._losses).tolist(), rows)
-            pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
+            mean = torch.tensor(mean_over_rows(torch.stack(self._losses).tolist(), rows), device=pl_module.device)
+            log_dict(pl_module, {"train/loss": mean}, sync_dist=trainer.world_size > 1)
         self.write_held(trainer)
         self._losses, self._rows = [], []
 

@@ -1,12 +1,18 @@
 """The figures by which a trained network is judged, all in one go: for a small network they cost as much as learning.
 
+So do the calls around them where torchmetrics' `Metric` makes them: what is gathered here is so in plain lists, and
+the tests hold the figures against those of torchmetrics.
+
 Legend: N rows, C classes; leading dimensions (...) are networks that are judged at once.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities.data import dim_zero_cat
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from mlplab.objectives.auroc import one_against_the_rest
 from mlplab.task import Task
@@ -20,18 +26,30 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
         1979, chapter 7; scikit-learn's `macro`).
     auroc: one class against the rest, the mean over all classes; see `mlplab.objectives.auroc`.
     """
-    n_rows, n_classes = probabilities.shape[-2:]
-    classes = torch.arange(n_classes, device=targets.device).unsqueeze(1)
-    of_class = targets.unsqueeze(-2) == classes
-    taken_for = probabilities.argmax(dim=-1).unsqueeze(-2) == classes
-    hits = (of_class & taken_for).sum(dim=-1)
-    n_either = of_class.sum(dim=-1) + taken_for.sum(dim=-1)
-    f1 = 2 * hits / n_either.clamp(min=1)
-    return {
-        "accuracy": hits.sum(dim=-1) / n_rows,
-        "f1": f1.sum(dim=-1) / (n_either > 0).sum(dim=-1),
-        "auroc": one_against_the_rest(probabilities, of_class).mean(dim=-1).to(torch.get_default_dtype()),
+    exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
+    shares, known = exact.detach().cpu().numpy(), targets.long().cpu().numpy()
+    n_rows, n_classes = shares.shape[-2:]
+    taken_for = shares.argmax(axis=-1)
+    known = np.broadcast_to(known, taken_for.shape)
+    n_known, n_taken = _counts(known, n_classes), _counts(taken_for, n_classes)
+    hits = _counts(np.where(taken_for == known, known, n_classes), n_classes + 1)[..., :-1]
+    n_either = n_known + n_taken
+    of_class = known[..., np.newaxis, :] == np.arange(n_classes)[:, np.newaxis]
+    scores = {
+        "accuracy": hits.sum(axis=-1) / n_rows,
+        "f1": (2 * hits / np.maximum(n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
+        "auroc": one_against_the_rest(shares, of_class).mean(axis=-1),
     }
+    dtype, device = torch.get_default_dtype(), probabilities.device
+    return {name: torch.as_tensor(score, dtype=dtype, device=device) for name, score in scores.items()}
+
+
+def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    """How often each class stands in (..., N) indices -> (..., C)."""
+    networks = indices.reshape(-1, indices.shape[-1])
+    places = networks + n_classes * np.arange(len(networks))[:, np.newaxis]
+    counts = np.bincount(places.ravel(), minlength=n_classes * len(networks))
+    return counts.reshape(*indices.shape[:-1], n_classes)
 
 
 def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -52,46 +70,56 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {name: score.to(torch.get_default_dtype()) for name, score in scores.items()}
 
 
-class Scores(Metric):
+class Scores:
     """Gathers the rows of all batches and processes, and scores them.
 
     Classification: probabilities (B, C) and class indices (B,). Regression: values (B,) and targets (B,), in the
     target's own unit.
     """
 
-    full_state_update = False
-    __hash__ = nn.Module.__hash__
-
     def __init__(self, task: Task) -> None:
-        super().__init__()
         self._score = regression_scores if task.kind == "regression" else classification_scores
-        self.add_state("predicted", default=[], dist_reduce_fx="cat")
-        self.add_state("targets", default=[], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        self._predicted: list[Tensor] = []
+        self._targets: list[Tensor] = []
 
     def update(self, predicted: Tensor, targets: Tensor) -> None:
-        self.predicted.append(predicted)  # type: ignore[union-attr,operator]
-        self.targets.append(targets)  # type: ignore[union-attr,operator]
+        self._predicted.append(predicted)
+        self._targets.append(targets)
 
     def compute(self) -> dict[str, Tensor]:
-        return self._score(dim_zero_cat(self.predicted), dim_zero_cat(self.targets))  # type: ignore[arg-type]
+        """The scores, each ()."""
+        return self._score(*(_of_all_processes(torch.cat(parts)) for parts in (self._predicted, self._targets)))
 
 
-class MeanLoss(Metric):
-    """The mean over rows of the losses () of batches. NaN is in it, where `MeanMetric` leaves it out."""
-
-    full_state_update = False
-    __hash__ = nn.Module.__hash__  # that of `Metric` follows its state, at every walk through the modules
-    total: Tensor
-    n_rows: Tensor
+class MeanLoss:
+    """The mean over rows of the losses () of batches. NaN is in it, where torchmetrics' `MeanMetric` leaves it out."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("n_rows", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.reset()
+
+    def reset(self) -> None:
+        self._total = torch.zeros((), dtype=torch.float32)
+        self._n_rows = 0
 
     def update(self, loss: Tensor, n_rows: int) -> None:
-        self.total = self.total + loss * n_rows
-        self.n_rows = self.n_rows + n_rows
+        self._total = self._total.to(loss.device) + loss * n_rows
+        self._n_rows += n_rows
 
     def compute(self) -> Tensor:
-        return self.total / self.n_rows
+        """The mean, ()."""
+        total, n_rows = self._total, torch.tensor(self._n_rows, device=self._total.device)
+        if _are_several():
+            total, n_rows = (torch.stack(gather_all_tensors(own)).sum(dim=0) for own in (total, n_rows))
+        return total / n_rows
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of this process and of those beside it, in their order."""
+    return torch.cat(gather_all_tensors(rows)) if _are_several() else rows
+
+
+def _are_several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
