@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mlplab.config import failed_jobs
+from mlplab.config.output import be_patient
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
@@ -47,6 +48,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         resume: lets the run of a configuration go on.
         root: the project, where conf/ lies.
     """
+    be_patient()
     # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
     # The first process notes which it was, for those that it starts.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
@@ -82,9 +84,6 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         if wants_traceback or _job_has_begun:
             raise
         return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except OSError as error:
         if wants_traceback or _job_has_begun:
             raise
