@@ -1,5 +1,7 @@
 """Networks that are nobody's but a test's."""
 
+import sys
+
 import torch
 from torch import Tensor, nn
 
@@ -21,3 +23,10 @@ class Unstackable(Stackable):
     """Says that it cannot."""
 
     stackable = False
+
+
+class Exits(Stackable):
+    """Ends the process, as far as that is up to it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        sys.exit(0)

@@ -272,7 +272,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     try:
         with torch.no_grad():
             outputs = model(rows)
-    except Exception:
+    except (Exception, SystemExit):
         return  # a fault of the network's own code: training meets it again, and records it with its traceback
     finally:
         model.train()

@@ -28,8 +28,8 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
         if options is not None:
             return hydra.utils.get_object(node["_target_"])(**options)
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
-    except Exception as failure:
-        if options is None and not isinstance(failure, InstantiationException):
+    except (Exception, SystemExit) as failure:
+        if options is None and not isinstance(failure, InstantiationException | SystemExit):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
         if isinstance(cause, Refusal):

@@ -49,6 +49,7 @@ REFUSED = [
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
     ("epochs=5", "try: trainer.max_epochs=5"),
     ("hydra.sweeper.trials=3", "try: hydra/sweeper=optuna hydra.sweeper.trials=3"),
+    ("hydra.launcher.n_jobs=3", "try: hydra/launcher=joblib hydra.launcher.n_jobs=3"),
 ]
 
 
@@ -65,10 +66,22 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("word", ["optimizer=adam,sdg", "optimizer.lr=0.1,-1", "seed=0,1 data.batch_size=1,0"])
-def test_a_mistake_in_a_sweep_is_refused_before_its_first_job(type_command: Any, tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("optimizer=adam,sdg", "optimizer=sgd"),
+        ("optimizer.lr=0.1,-1", "optimizer.lr="),
+        ("seed=0,1 data.batch_size=1,0", "data.batch_size="),
+        ("seed=range(0,0)", "seed='range(0,3)'"),
+        ("seed=0,1 hydra/launcher=stacked hydra.launcher.proceses=2", "hydra.launcher.processes=2"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_refused_before_its_first_job(
+    type_command: Any, tmp_path: Path, word: str, remedy: str
+) -> None:
     done = type_command("-m", *word.split())
     assert done.status == 2
+    assert f"try: {remedy}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Launching" not in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -276,8 +276,8 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     keys = _keys_with(groups)
     for override in overrides:
         key = override.key_or_group
-        if key.startswith("hydra.sweeper.") and not override.is_add():
-            unknown = _unknown_setting_of_sweeper(override, groups)
+        if key.startswith(("hydra.sweeper.", "hydra.launcher.")) and not override.is_add():
+            unknown = _unknown_setting_of_a_sweep(override, groups)
             if unknown is not None:
                 return unknown
         if override.is_add() and key in keys:
@@ -295,24 +295,26 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
     return None
 
 
-def _unknown_setting_of_sweeper(override: Override, groups: list[str]) -> Refusal | None:
-    name = override.key_or_group.split(".")[2]
-    known = _sweeper_settings(groups)
+def _unknown_setting_of_a_sweep(override: Override, groups: list[str]) -> Refusal | None:
+    _, part, name = override.key_or_group.split(".")[:3]
+    known = _settings_of(part, groups)
     if name in known:
         return None
     given = override.input_line or override.key_or_group
     setting = f"={given.partition('=')[2]}"
-    sweepers = [choice for choice in _group_choices("hydra/sweeper") if choice not in ("basic", "grid")]
-    others = [choice for choice in sweepers if name in _sweeper_settings([f"hydra/sweeper={choice}"])]
-    near = nearest_name(name, known) or ("" if others else known[0])
-    remedy = f"hydra.sweeper.{near}{setting}" if near else f"hydra/sweeper={others[-1]} {given}"
-    return Refusal(f"the sweeper must be told one of {', '.join(known)}", given, remedy)
+    choices = [choice for choice in _group_choices(f"hydra/{part}") if choice not in ("basic", "grid")]
+    others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
+    near = nearest_name(name, known) or ("" if others or not known else known[0])
+    remedy = f"hydra.{part}.{near}{setting}" if near else f"hydra/{part}={(others or choices)[-1]} {given}"
+    if known:
+        return Refusal(f"the {part} must be told one of {', '.join(known)}", given, remedy)
+    return Refusal(f"the {part} must be one that can be told something", given, remedy)
 
 
-def _sweeper_settings(groups: list[str]) -> list[str]:
-    """What the chosen sweeper can be told."""
+def _settings_of(part: str, groups: list[str]) -> list[str]:
+    """What the chosen sweeper or launcher can be told."""
     config = compose("config", overrides=groups, return_hydra_config=True)
-    return [str(name) for name in config.hydra.sweeper if not str(name).startswith("_")]
+    return [str(name) for name in config.hydra[part] if not str(name).startswith("_")]
 
 
 def _keys_with(groups: list[str]) -> list[str]:

@@ -79,6 +79,8 @@ def ending(directory: RunDirectory) -> Iterator[None]:
     except BaseException as error:
         log.exception("the run failed")
         directory.end("failed", f"{type(error).__name__}: {error}")
+        if type(error) is SystemExit:  # of one's own network, say: it ends the run, and not the sweep that it is in
+            raise RuntimeError(f"sys.exit({error.code}) was called") from error
         raise
     finally:
         directory.release()

@@ -110,6 +110,10 @@ def swept(override: Override) -> Swept:
         return _interval(name, key, value)
     if isinstance(value, ChoiceSweep | RangeSweep | Glob):
         texts = tuple(override.sweep_string_iterator())
+        if not texts:
+            raise Refusal(
+                "a sweep must go over some values", f"{override.input_line or name} has none", f"{name}='range(0,3)'"
+            )
         tags = set(getattr(value, "tags", ()))
         _require_tags(name, tags)
         step = float(value.step) if isinstance(value, RangeSweep) and not value.shuffle else None

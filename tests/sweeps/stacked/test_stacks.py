@@ -1,5 +1,6 @@
 """Stacks that are cut off, grow, or have members that cannot go on."""
 
+import itertools
 import json
 import signal
 import time
@@ -132,6 +133,15 @@ def test_a_network_of_ones_own_is_stacked_where_it_says_so(both: Callable[..., A
     )
     for one, other in zip(alone, together, strict=True):
         assert difference(one, other, ROUNDING) == ""
+
+
+def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stack(both: Callable[..., Any]) -> None:
+    *directories, done = both("seed=0,1", "~model", "+model={_target_:own_networks.Exits}")
+    assert done.status == 1
+    assert "2 of 2 jobs failed" in done.stdout
+    for run in itertools.chain(*directories):
+        status = json.loads((run / "status.json").read_text())
+        assert (status["state"], status["reason"]) == ("failed", "SystemExit: 0")
 
 
 def test_the_scripts_take_a_member_as_any_run(tmp_path: Path) -> None:

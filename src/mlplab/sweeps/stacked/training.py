@@ -115,7 +115,8 @@ def train_stack(members: Sequence[Member]) -> None:
             for member in told:
                 with contextlib.suppress(Exception):
                     end(member, error)
-            if not told or not isinstance(error, Exception):
+            is_known = isinstance(error, Exception) or type(error) is SystemExit  # of one's own network
+            if not told or not is_known:
                 raise
         for member in list(left):  # where a signal has come
             member.trainer.leave()
