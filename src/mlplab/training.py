@@ -92,13 +92,15 @@ def begin_run(
     loggers: list[Logger],
     *,
     resume: bool,
+    in_stack: bool = False,
 ) -> Saved | None:
     """Writes what was asked into a directory that has been claimed; what the run goes on from, where it does."""
-    saved = go_on(config, directory, data, loggers) if resume else None
+    saved = go_on(config, directory, data, loggers, in_stack=in_stack) if resume else None
     text = None
     with flushed_together():
         if not resume:
-            text = write_manifest(directory, config, data, sum(p.numel() for p in learner.model.parameters()))
+            n_parameters = sum(p.numel() for p in learner.model.parameters())
+            text = write_manifest(directory, config, data, n_parameters, in_stack=in_stack)
         if data.description is not None:
             write_json(directory.path / "data.json", data.description.as_dict())
     if data.description is not None:

@@ -75,6 +75,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         **{name: ("versions", name) for name in now["versions"]},
     }
     lines = []
+    if bool(then.get("stacked")) != bool(now.get("stacked")):
+        lines.append("in a stack then, alone now" if then.get("stacked") else "alone then, in a stack now")
     for name, keys in compared.items():
         before, after = _at(then, keys), _at(now, keys)
         if before != after:

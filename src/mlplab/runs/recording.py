@@ -86,7 +86,9 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         directory.release()
 
 
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
+def write_manifest(
+    directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int, *, in_stack: bool = False
+) -> str:
     """Saves what was asked (.hydra/) and what it is made of (manifest.json); returns the configuration as text.
 
     Values from the environment stay `${oc.env:…}` in it.
@@ -103,7 +105,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     write_json(
         directory.path / "manifest.json",
         {
-            **environment(),
+            **environment(in_stack=in_stack),
             "seed": config.seed,
             "data": {
                 "name": data.name,
@@ -116,10 +118,10 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     return text
 
 
-def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
+def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int, *, in_stack: bool = False) -> list[str]:
     """Notes that a run goes on, from which step and under what; returns what differs from its beginning."""
     manifest = read_manifest(directory.path)
-    now = environment()
+    now = environment(in_stack=in_stack)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
     write_json(directory.path / "manifest.json", manifest)
@@ -127,9 +129,10 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     return differing
 
 
-def environment() -> dict[str, Any]:
-    """Command, code, versions and hardware of this process."""
-    return describe_environment(Path(OmegaConf.create({"root": "${project_root:}"}).root))
+def environment(*, in_stack: bool) -> dict[str, Any]:
+    """Command, code, versions and hardware of this process, and whether the run is trained with others in a stack."""
+    root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+    return {**describe_environment(root), "stacked": in_stack}
 
 
 def _save(text: str, path: Path) -> None:

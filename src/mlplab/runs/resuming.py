@@ -90,7 +90,9 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
             logger.rewind(positions.get(type(logger).__name__), step)
 
 
-def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
+def go_on(
+    config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger], *, in_stack: bool = False
+) -> Saved | None:
     """What the run goes on from, with its logs as they were then; says what is not as it was.
 
     Raises:
@@ -106,7 +108,8 @@ def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers
     said = [f"damaged, and passed over: {problem}" for problem in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
         said.append(f"the directory was in use by {directory.taken_over}, which has died")
-    differing = add_to_manifest(directory, config, int(saved.content["global_step"]) if saved else 0)
+    step = int(saved.content["global_step"]) if saved else 0
+    differing = add_to_manifest(directory, config, step, in_stack=in_stack)
     if differing:
         said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
     for warning in said:

@@ -153,6 +153,12 @@ def test_the_scripts_take_a_member_as_any_run(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(result["test"]["test/accuracy"])
 
 
+def test_that_a_run_was_one_of_a_stack_is_told_where_it_is_run_again_alone(tmp_path: Path) -> None:
+    stacked(["seed=0,1"], tmp_path)
+    done = run_program("scripts/reproduce.py", [f"run={jobs_in(tmp_path)[1]}", "--json"], tmp_path)
+    assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
+
+
 def test_a_file_holds_one_member_and_no_more(tmp_path: Path) -> None:
     stacked(["seed=0,1"], tmp_path / "few")
     stacked(["seed=range(0,8)"], tmp_path / "many")

@@ -81,7 +81,9 @@ def claim(member: Member) -> None:
     room = room_of(member.learner)
     directory.reopen(room) if resume else directory.claim(room)
     with _speaking(member), ending_only_by_error(directory), job.in_hand():
-        member.saved = begin_run(job.config, directory, member.data, member.learner, member.loggers, resume=resume)
+        member.saved = begin_run(
+            job.config, directory, member.data, member.learner, member.loggers, resume=resume, in_stack=True
+        )
         directory.begin_phase("fit")
 
 
