@@ -19,12 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 
 from benchmarking.workloads import ROOT, composed
-from mlplab import training
+from mlplab import learner, training
 from mlplab.callbacks import Checkpoints, GradientNorms, Histograms, History, TrainingCurves
 from mlplab.config.resolvers import register_resolvers
 from mlplab.lean_loop import LeanEpochLoop
@@ -32,12 +31,12 @@ from mlplab.lean_validation import LeanValidationLoop
 from mlplab.learner import Learner
 from mlplab.objectives.scores import Scores
 
-PARTS: dict[str, tuple[tuple[type, str], ...]] = {
+PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "the steps": ((LeanEpochLoop, "advance"),),
     "validation, all of it": ((LeanValidationLoop, "run"),),
     "- the network and its loss": ((Learner, "validation_step"),),
     "- the scores": ((Scores, "compute"),),
-    "- logging them": ((LightningModule, "log_dict"), (_LoggerConnector, "log_eval_end_metrics")),
+    "- logging them": ((learner, "log_dict"), (_LoggerConnector, "log_eval_end_metrics")),
     "- early stopping": ((EarlyStopping, "on_validation_end"),),
     "- the copy of the best weights": ((Checkpoints, "on_validation_end"),),
     "curves and gradient norms": ((TrainingCurves, "on_train_epoch_end"), (GradientNorms, "on_train_epoch_end")),

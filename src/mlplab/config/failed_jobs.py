@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlplab.errors import counted, printable
-from mlplab.sweeps.states import State, read_state
+from mlplab.sweeps.states import State, read_json, read_state
 
 n_failed = 0
 """Jobs of the sweep of this process that failed; known once it has ended."""
@@ -21,6 +21,7 @@ REASONS = {
     "cut off": "its process died: the same command goes on",
     "running": "another process runs it",
     "stopped": "the same command goes on",
+    "waiting": "it has not begun: its folder holds other files",
 }
 """Of states that name none."""
 
@@ -48,6 +49,9 @@ class FailedJobs(Callback):
 def states(sweep: Path) -> dict[str, State]:
     """The state of each job of a sweep, in the order of their numbers."""
     found = {path.parent.name: read_state(path.parent) for path in sweep.glob("*/status.json")}
+    jobs = read_json(sweep / "sweep.json").get("jobs")
+    named = [str(job.get("directory")) for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
+    found |= {name: State("waiting") for name in named if name not in found and (sweep / name).is_dir()}
     return dict(sorted(found.items(), key=lambda item: (_number(item[0]), item[0])))
 
 

@@ -135,6 +135,21 @@ def test_a_network_of_ones_own_is_stacked_where_it_says_so(both: Callable[..., A
         assert difference(one, other, ROUNDING) == ""
 
 
+def test_jobs_whose_folders_hold_other_files_are_told_in_one_line_and_nothing_of_them_is_touched(
+    tmp_path: Path,
+) -> None:
+    for name in ("0_seed-0", "1_seed-1"):
+        folder = tmp_path / "sweeps" / "study" / name
+        folder.mkdir(parents=True)
+        (folder / "mine.txt").write_text("mine")
+    done = stacked(["seed=range(0,4)", "trainer.max_epochs=1"], tmp_path)
+    assert done.status == 1
+    (alone,) = (line for line in done.stdout.splitlines() if line.startswith("alone"))
+    assert "2 jobs, a run's directory must be its own, however: its directory holds other files" in alone
+    assert "2 of 4 jobs have not finished" in done.stdout
+    assert [path.name for run in jobs_in(tmp_path)[:2] for path in run.iterdir()] == ["mine.txt"] * 2
+
+
 def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stack(both: Callable[..., Any]) -> None:
     *directories, done = both("seed=0,1", "~model", "+model={_target_:own_networks.Exits}")
     assert done.status == 1

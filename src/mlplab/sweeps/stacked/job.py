@@ -76,7 +76,7 @@ class Job:
 def names_of(jobs: Sequence[Job]) -> str:
     """The jobs by their directories, not more than fit in a line."""
     names = [job.directory.name for job in jobs]
-    return ", ".join(names if len(names) < 4 else [*names[:2], "…", names[-1]])
+    return ", ".join(names if len(names) <= 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
             optimizer = _optimizer_of(member)
             reason = why_not(member, optimizer)
         except Refusal as refusal:  # which it meets again alone, and is told of there
-            reason = str(refusal)
+            reason = _why(refusal, job)
         if reason is None:
             stacks.setdefault(_shape_of(member, optimizer), []).append(member)
             _let_go_of(job, len(jobs))
@@ -63,13 +63,18 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
             try:
                 claim(member)
             except Refusal as refusal:
-                alone.setdefault(str(refusal), []).append(member.job)
+                alone.setdefault(_why(refusal, member.job), []).append(member.job)
             else:
                 stacks.setdefault(_position_of(member), []).append(member)
             _let_go_of(member.job, len(members))
     for stack in stacks.values():
         say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
         train_stack(stack)
+
+
+def _why(refusal: Refusal, job: Job) -> str:
+    """The refusal in words that are the same for all jobs that it meets, though it names the directory of each."""
+    return str(refusal).replace(str(job.directory), "its directory")
 
 
 def _let_go_of(job: Job, n_jobs: int) -> None:
