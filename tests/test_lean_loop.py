@@ -79,7 +79,10 @@ def checkpoints_of_both(
     ]
 
 
-@pytest.mark.parametrize("name", GRID)
+SLOW = {"clipping by value", "schedule by epoch", "part of the batches", "an end within the epoch", "penalties"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else []) for n in GRID])
 def test_weights_hooks_and_loop_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

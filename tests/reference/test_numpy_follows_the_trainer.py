@@ -88,7 +88,7 @@ def assert_the_trainer_is_followed(
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("batch_size", ["full", 16, 1])
+@pytest.mark.parametrize("batch_size", [pytest.param("full", marks=pytest.mark.slow), 16, 1])
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_classification_with_cross_entropy(
     train_run: Any, make_config: Any, optimizer: str, batch_size: int | str
@@ -99,7 +99,7 @@ def test_classification_with_cross_entropy(
     assert_the_trainer_is_followed(train_run, make_config, overrides, rule, "tanh", "cross_entropy")
 
 
-@pytest.mark.parametrize("batch_size", ["full", 32, 1])
+@pytest.mark.parametrize("batch_size", ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in (32, 1))])
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_regression_with_mean_squared_error(
     train_run: Any, make_config: Any, optimizer: str, batch_size: int | str

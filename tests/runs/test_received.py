@@ -79,7 +79,14 @@ CHOSEN = [
 ]
 
 
-@pytest.mark.parametrize("choice", [*CHOSEN, *(f"experiment={name}" for name in EXPERIMENTS)])
+@pytest.mark.parametrize(
+    "choice",
+    [pytest.param(c, marks=pytest.mark.slow if number % 4 else []) for number, c in enumerate(CHOSEN)]
+    + [
+        pytest.param(f"experiment={n}", marks=pytest.mark.slow if number % 3 else [])
+        for number, n in enumerate(EXPERIMENTS)
+    ],
+)
 def test_every_choice_of_conf_is_read_back_without_trust(
     make_config: Callable[..., DictConfig], received: Callable[[str], Path], choice: str
 ) -> None:

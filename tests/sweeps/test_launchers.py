@@ -22,7 +22,7 @@ from launching import ROOT, SMALL, launch
 WORDS = [*SMALL, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
 NAMES = ["0_optimizer-sgd_seed-0", "1_optimizer-sgd_seed-1", "2_optimizer-adam_seed-0", "3_optimizer-adam_seed-1"]
 AT_ONCE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-LONG = ["trainer.max_epochs=150", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
+LONG = ["trainer.max_epochs=1000", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
 
 
 def command(folder: Path, *words: str) -> list[str]:

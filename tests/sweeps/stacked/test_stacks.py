@@ -21,11 +21,21 @@ ROUNDING = 1e-9
 OFTEN = "callbacks.checkpoints.every_seconds=0"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_stack_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, number: int) -> None:
-    words = ["seed=0,1,2", OFTEN]
+@pytest.mark.parametrize(
+    ("number", "updates", "schedule"),
+    [
+        (signal.SIGKILL, 9, "exponential"),  # the last checkpoint is that between two epochs
+        pytest.param(signal.SIGKILL, 5, "plateau", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 6, "warmup_cosine", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 7, "none", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stack_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, number: int, updates: int, schedule: str
+) -> None:
+    words = ["seed=0,1,2", f"scheduler={schedule}", OFTEN]
     stacked(words, tmp_path / "whole")
-    cut = launch([STACKED, *SMALL, *words], tmp_path / "cut", Signal(number, 7))
+    cut = launch([STACKED, *SMALL, *words], tmp_path / "cut", Signal(number, updates))
     assert cut.status == (-number if number == signal.SIGKILL else 128 + number)
     states = {json.loads((path / "status.json").read_text())["state"] for path in jobs_in(tmp_path / "cut")}
     assert states == ({"running"} if number == signal.SIGKILL else {"stopped"})

@@ -100,8 +100,9 @@ class Member:
         self.optimizer.load_state_dict(content["optimizer_states"][0])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(content["lr_schedulers"][0])
-            moves = content["loops"]["fit_loop"]["epoch_loop.scheduler_progress"]
-            self._moves = (self.trainer.current_epoch, moves["current"]["completed"])
+            loop = content["loops"]["fit_loop"]
+            moves = loop["epoch_loop.scheduler_progress"]
+            self._moves = (loop["epoch_progress"]["current"]["ready"] - 1, moves["current"]["completed"])
             self._all_moves = moves["total"]["completed"]
         self.call("on_load_checkpoint", content)
         for callback in self.callbacks:
@@ -152,11 +153,10 @@ class Member:
         """What `Trainer.save_checkpoint` would write of the run alone."""
         trainer = self.trainer
         self._write_optimizer(self)
-        epoch_loop = trainer.fit_loop.epoch_loop
-        for progress, moves in (
-            (epoch_loop.scheduler_progress.total, self._all_moves),
-            (epoch_loop.scheduler_progress.current, self._moves[1]),
-        ):
+        scheduler = trainer.fit_loop.epoch_loop.scheduler_progress
+        epoch, count = self._moves
+        moves_in_epoch = count if epoch == trainer.fit_loop.epoch_progress.current.ready - 1 else 0
+        for progress, moves in ((scheduler.total, self._all_moves), (scheduler.current, moves_in_epoch)):
             progress.ready = progress.completed = moves
         content: dict[str, Any] = {
             "epoch": trainer.current_epoch,
