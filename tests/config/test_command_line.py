@@ -53,7 +53,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("word", "substance"), REFUSED)
+ALIKE = {"optimizer=3", "optimizer=SGD", "optimizer.lr=abc", "model.dropout=1.5", "trainer.max_epochs=-5", "adam", "=3"}
+"""Mistakes that are told as others are: in the slow tests."""
+
+
+@pytest.mark.parametrize(
+    ("word", "substance"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[0] in ALIKE else []) for case in REFUSED],
+)
 def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
     type_command: Any, tmp_path: Path, word: str, substance: str
 ) -> None:

@@ -175,7 +175,7 @@ def test_one_logit_is_exported_as_two_probabilities(folder: Path, tmp_path: Path
     assert_the_file_predicts_as_the_run(run, "onnx", folder, tmp_path, (2,))
 
 
-@pytest.mark.parametrize("columns", [["length", "gap"], ["colour", "town"]])
+@pytest.mark.parametrize("columns", [["length", "gap"], pytest.param(["colour", "town"], marks=pytest.mark.slow)])
 def test_a_table_of_one_kind_of_columns_is_exported(folder: Path, tmp_path: Path, columns: list[str]) -> None:
     pl.read_csv(folder / "houses.csv", infer_schema=False).select(*columns, "binary").write_csv(tmp_path / "few.csv")
     run = load_run(save_run(tmp_path / "run", {"path": str(tmp_path / "few.csv"), "target": "binary"}))

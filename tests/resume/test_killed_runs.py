@@ -110,7 +110,7 @@ SLOW = {
     "exponential", "warm-up and cosine", "lbfgs", "validation in the middle alone", "validation every other epoch",
     "full batch", "clipping", "momentum in 16 bits", "a limit of steps", "early stopping", "single rows", "cosine",
     "regularisation", "metrics as a CSV file too", "lbfgs on mini-batches", "one cycle", "muon",
-    "early stopping before the least number of epochs",
+    "early stopping before the least number of epochs", "gathered gradients", "validation within an epoch",
 }  # fmt: skip
 """Settings that take the ways of others, and go them in the slow tests."""
 
@@ -238,9 +238,9 @@ def test_runs_stopped_at_any_time_go_on_too(
         ("the place in the epoch", Kill("after the update", 3)),
         ("the seeds of steps", Kill("between epochs", 3)),
         ("the state of early stopping", Kill("between epochs", 7)),
-        ("the state of the curves", Kill("after the update", 3)),
-        ("the best state", Kill("between epochs", 7)),
-        ("rewinding the logs", Kill("between epochs", 4)),
+        pytest.param("the state of the curves", Kill("after the update", 3), marks=pytest.mark.slow),
+        pytest.param("the best state", Kill("between epochs", 7), marks=pytest.mark.slow),
+        pytest.param("rewinding the logs", Kill("between epochs", 4), marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

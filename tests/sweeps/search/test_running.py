@@ -107,7 +107,7 @@ def test_a_search_ends_when_everything_has_been_tried(train: Train, tmp_path: Pa
     assert len(jobs_of(tmp_path / "sweeps" / "search")) == 2
 
 
-@pytest.mark.parametrize("pruner", ["median", "halving"])
+@pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
 def test_hopeless_trials_end_early(train: Train, tmp_path: Path, pruner: str) -> None:
     options = {"median": "{n_startup_trials:1}", "halving": "{min_resource:2,reduction_factor:2}"}[pruner]
     done = train(

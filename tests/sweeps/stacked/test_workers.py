@@ -156,6 +156,7 @@ def test_workers_do_not_outlive_the_command(by_one: list[Path], tmp_path: Path) 
     require_same(by_one, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_again_and_again_is_given_up(by_one: list[Path], tmp_path: Path) -> None:
     cut = cut_off(tmp_path, Signal(signal.SIGKILL, 3))  # not so late that the second try comes to the end
     assert cut.status == 1
