@@ -207,10 +207,11 @@ class Late(Callback):
         self.heard: list[tuple[str, int]] = []
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.current_epoch != 1:
+        if trainer.current_epoch == 0:
             return
+        when = trainer.current_epoch  # another function for the same hook in each epoch
         for name in ("on_validation_end", "on_train_batch_end"):
-            setattr(self, name, lambda trainer, *_, name=name: self.heard.append((name, trainer.current_epoch)))
+            setattr(self, name, lambda trainer, *_, name=name: self.heard.append((name, when)))
 
 
 def test_hooks_that_are_set_on_the_way_are_called_as_in_lightnings_loop(

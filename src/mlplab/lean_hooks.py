@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,16 +23,28 @@ class Hooks:
         names: of the hooks.
     """
 
-    def __init__(self, trainer: pl.Trainer, names: Sequence[str]) -> None:
-        self._trainer, self._module, self._names = trainer, trainer.lightning_module, tuple(names)
+    def __init__(self, trainer: pl.Trainer, names: Collection[str]) -> None:
+        self._trainer, self._module, self._names = trainer, trainer.lightning_module, frozenset(names)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        self._seen = _owners(trainer)
+        self._seen = self._owners()
         self._of_callbacks = {name: overriding(callbacks, name, Callback) for name in names}
         self._of_module = {name: overriding([self._module], name, pl.LightningModule) for name in names}
 
     def as_now(self) -> "Hooks":
-        """These, or others where there are other callbacks since, or some have got attributes."""
-        return self if _owners(self._trainer) == self._seen else Hooks(self._trainer, self._names)
+        """These, or others where there are other callbacks since, or other hooks have been set on some."""
+        now = self._owners()
+        is_same = len(now) == len(self._seen) and all(
+            one is other and own == before for (one, own), (other, before) in zip(now, self._seen, strict=True)
+        )
+        return self if is_same else Hooks(self._trainer, self._names)
+
+    def _owners(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Who may have hooks, each with those that were set on the object itself."""
+        callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
+        return [
+            (owner, {name: vars(owner)[name] for name in self._names & vars(owner).keys()})
+            for owner in (*callbacks, self._module)
+        ]
 
     def is_heard(self, name: str) -> bool:
         """Whether anybody overrides it."""
@@ -53,12 +65,6 @@ class Hooks:
             answer = hook(*arguments)
         set_hook_name(module, outer)
         return answer
-
-
-def _owners(trainer: pl.Trainer) -> list[tuple[int, int]]:
-    """Who has hooks, and how many attributes each has: a hook may be set on the object."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return [(id(owner), len(vars(owner))) for owner in (*callbacks, trainer.lightning_module)]
 
 
 def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:
