@@ -53,7 +53,7 @@ def test_every_choice_is_written_as_omegaconf_writes_it(path: Path) -> None:
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=5))
-@settings(max_examples=examples(75))
+@settings(max_examples=examples(150))
 def test_any_values_are_written_as_omegaconf_writes_them(values: dict[str, Any]) -> None:
     expected = module._by_omegaconf(values)
     assert as_yaml(values) == expected

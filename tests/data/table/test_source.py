@@ -481,7 +481,7 @@ def columns_have_values(cells: list[tuple[str, str, float | None]]) -> bool:
     )
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(40))
 @given(
     cells=st.lists(st.tuples(WILD, WILD, NUMBER), min_size=8, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from([("comma", ","), ("semicolon", ";"), ("tab", "\t"), ("bar", "|"), ("blank", " ")]),
@@ -531,7 +531,7 @@ def test_wild_cells_are_read_as_they_were_written_by_training_and_by_prediction(
         assert again.equals(dataset.values[column.name], null_equal=True)
 
 
-@settings(max_examples=examples(30))
+@settings(max_examples=examples(60))
 @given(
     cells=st.lists(st.tuples(TAME, WILD, NUMBER), min_size=10, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from(",;\t|"),
@@ -681,7 +681,7 @@ def is_read_or_refused(path: Path, options: dict[str, Any]) -> bool:
     return True
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(120))
 @given(content=st.binary(min_size=1, max_size=200), options=OPTIONS)
 @example(b"y\x00", {})
 @example(b"\xff\xfey", {})
@@ -692,7 +692,7 @@ def test_random_bytes_are_read_or_refused(write: Write, content: bytes, options:
     is_read_or_refused(write(content), options)
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(80))
 @given(
     cells=st.lists(
         st.tuples(*[st.one_of(st.sampled_from(NASTY), st.sampled_from("pq"), st.floats().map(repr))] * 4),
@@ -709,7 +709,7 @@ def test_tables_of_nasty_cells_are_read_or_refused(
     is_read_or_refused(write(out.getvalue()), options)
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(200))
 @given(
     seed=st.integers(0, 2**30),
     mutations=st.lists(
