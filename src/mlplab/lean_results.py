@@ -11,12 +11,21 @@ import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor
 
+from mlplab.lean_hooks import overriding
+
 
 def log_dict(module: pl.LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
-    """`module.log_dict`, from the hook of an epoch's end: by a shorter way where it has been given the same before."""
+    """`module.log_dict`, from the hook of an epoch's end: by a shorter way where it has been given the same before.
+
+    Args:
+        module: a `log` or `log_dict` of its own is called, as ever.
+        values: each (), without a graph.
+        options: of `log_dict`, the same each time.
+    """
     trainer, hook = module.trainer, module._current_fx_name
     results = trainer._results
-    if isinstance(results, LeanResults) and hook is not None and results.log_again(hook, values):
+    has_own = any(overriding([module], name, pl.LightningModule) for name in ("log", "log_dict"))
+    if isinstance(results, LeanResults) and hook is not None and not has_own and results.log_again(hook, values):
         trainer._logger_connector._current_fx = hook
     else:
         module.log_dict(values, **options)
