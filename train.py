@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from mlplab.config.checks import check
 from mlplab.config.command_line import run_command, run_job
-from mlplab.config.words import leave, quick_imports
+from mlplab.config.imports import quick_imports
+from mlplab.config.words import leave
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.words import JSON, Answer, Word, quick_imports, run_script
+from mlplab.config.imports import quick_imports
+from mlplab.config.words import JSON, Answer, Word, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -286,27 +286,6 @@ def test_scripts_that_do_not_answer_have_no_json() -> None:
         read_words(["--json"], {"run": Word("path")})
 
 
-WANTED = ["import scipy.signal.windows as w; w.hann(3)", "from scipy.signal import lfilter", "import scipy.signal"]
-
-
-def test_what_was_postponed_is_there_for_whoever_wants_it() -> None:
-    code = f"""
-import os, sys
-from mlplab.config.words import quick_imports
-with quick_imports():
-    import torchmetrics
-assert 'scipy.stats' not in sys.modules
-for wanted in {WANTED!r}:
-    if os.fork() == 0:
-        exec(wanted)
-        import scipy.signal
-        assert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)
-        os._exit(0)
-    assert os.wait()[1] == 0, wanted
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("status", [0, 3])
 def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
     code = (

@@ -2,18 +2,13 @@
 
 import atexit
 import contextlib
-import gc
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
 from mlplab.config.choices import QUOTES
@@ -145,41 +140,6 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
         if word.is_required and name not in seen:
             raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={word.example}")
     return settings
-
-
-class _Signal(ModuleType):
-    """Stands for scipy.signal until somebody wants something of it; torchmetrics looks only whether this is there."""
-
-    hamming = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
-
-
-def _postpone_signal() -> None:
-    name = "scipy.signal"
-    if name not in sys.modules and find_spec("scipy") is not None:
-        sys.modules[name] = _Signal(name)
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """For importing what is heavy.
-
-    It makes many objects and no garbage, and looking for some takes a second. torchmetrics imports scipy.signal, half
-    a second, to give it a name that it once had, for metrics of sound.
-    """
-    gc.disable()
-    _postpone_signal()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def leave(status: int) -> NoReturn:

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from mlplab.config.words import quick_imports
+from mlplab.config.imports import quick_imports
 from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.processors import available_cores
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished

@@ -1,0 +1,148 @@
+"""What is postponed is not imported by a run, and is there, once and whole, for whoever wants it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+POSTPONED = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils")
+
+
+def run(code: str) -> str:
+    """What a Python of its own prints, in which Lightning has been imported quickly."""
+    quickly = "from mlplab.config.imports import quick_imports\nwith quick_imports():\n    import lightning.pytorch\n"
+    done = subprocess.run([sys.executable, "-c", quickly + code], check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def in_forks(codes: list[str], then: str) -> str:
+    """The code that runs each of `codes`, then `then`, in a process of its own."""
+    return (
+        f"import os, sys\nfor code in {codes!r}:\n    if os.fork() == 0:\n        exec(code)\n        exec({then!r})\n"
+        "        os._exit(0)\n    assert os.wait()[1] == 0, code"
+    )
+
+
+def test_a_run_imports_no_compiler_no_plots_and_no_signals(tmp_path: Path) -> None:
+    code = f"""
+import os, runpy, sys
+sys.argv = ["train.py", "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir={tmp_path}"]
+os._exit = lambda status: print(status, [name for name in {POSTPONED!r} if name in sys.modules])
+runpy.run_path("train.py", run_name="__main__")
+"""
+    assert run(code).endswith("0 []\n")
+
+
+WANTED = ["import scipy.signal.windows as w; w.hann(3)", "from scipy.signal import lfilter", "import scipy.signal"]
+
+
+def test_signals_come_to_whoever_wants_them() -> None:
+    run(in_forks(WANTED, "import scipy.signal; assert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)"))
+
+
+COMPILERS = [
+    "import torch._dynamo.config as c; c.cache_size_limit",
+    "import torch._inductor.config as c; c.max_autotune",
+    "from torch._dynamo.utils import counters",
+    "from torch._inductor import config; config.max_autotune",
+    "import torch; torch._dynamo.reset()",
+    "import torch; torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))",
+    "import torch; torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))",
+]
+
+
+def test_the_compiler_comes_once_and_whole_to_whoever_wants_it() -> None:
+    once = """
+import sys, torch, torch._dynamo.config, torch._inductor.config, torch._dynamo.utils
+from mlplab.config.imports import Postponed
+assert not any(isinstance(module, Postponed) and "torch._" in name for name, module in sys.modules.items())
+assert torch._dynamo.config is sys.modules["torch._dynamo.config"] is torch._dynamo.eval_frame.config
+assert torch._inductor.config.max_autotune is False
+assert torch._dynamo.config.__spec__.origin.endswith("config.py")
+"""
+    run(in_forks(COMPILERS, once))
+
+
+def test_a_missing_module_of_the_compiler_is_told_as_by_python() -> None:
+    code = """
+from importlib.util import find_spec
+assert find_spec("torch._dynamo.config").origin.endswith("config.py")
+assert find_spec("torch._dynamo.nowhere") is None
+try:
+    import torch._dynamo.nowhere
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    assert run(code) == "No module named 'torch._dynamo.nowhere'\n"
+
+
+def test_what_is_compiled_is_known_as_such() -> None:
+    code = """
+import torch
+from lightning.fabric.wrappers import _unwrap_compiled, OptimizedModule
+net = torch.nn.Linear(1, 1)
+print(isinstance(net, OptimizedModule))
+compiled = torch.compile(net, backend="eager")
+print(isinstance(compiled, OptimizedModule), isinstance(net, OptimizedModule), _unwrap_compiled(compiled)[0] is net)
+"""
+    assert run(code).split() == ["False", "True", "False", "True"]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_compiler_is_told_whether_operations_must_be_deterministic(mode: bool) -> None:
+    code = f"""
+import torch
+torch.use_deterministic_algorithms({mode})
+import torch._inductor.config as settings
+print(type(settings).__name__)
+import torch._dynamo.utils
+import torch._inductor.config as settings
+print(settings.deterministic)
+"""
+    assert run(code).split() == ["Dynamo", str(mode)]
+
+
+def test_the_compiler_leaves_alone_what_it_is_told_to() -> None:
+    """Before it has come: functions of the user's, of PyTorch, and an optimizer's."""
+    code = """
+import torch
+
+@torch.compiler.disable
+def alone(x):
+    return x + (1 if torch.compiler.is_compiling() else 0)
+
+@torch._disable_dynamo
+def own(x):
+    return x + (1 if torch.compiler.is_compiling() else 0)
+
+print(own(torch.zeros(1)).item(), alone(torch.zeros(1)).item(), alone.__name__)
+
+@torch.compile(backend="eager")
+def compiled(x):
+    return own(alone(x)) + (10 if torch.compiler.is_compiling() else 0)
+
+print(compiled(torch.zeros(1)).item())
+optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+print(len(optimizer.param_groups))
+"""
+    assert run(code).split() == ["0.0", "0.0", "alone", "10.0", "2"]
+
+
+def test_metrics_can_be_plotted() -> None:
+    code = """
+import torch
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+accuracy = MulticlassAccuracy(num_classes=2)
+accuracy.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+figure, axes = accuracy.plot()
+print(type(figure).__name__)
+matrix = MulticlassConfusionMatrix(num_classes=2)
+matrix.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
+print(type(matrix.plot()[0]).__name__)
+from torchmetrics.utilities.plot import trim_axs
+print(trim_axs.__name__)
+"""
+    assert run(code).split() == ["Figure", "Figure", "trim_axs"]
