@@ -17,14 +17,6 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def in_forks(codes: list[str], then: str) -> str:
-    """The code that runs each of `codes`, then `then`, in a process of its own."""
-    return (
-        f"import os, sys\nfor code in {codes!r}:\n    if os.fork() == 0:\n        exec(code)\n        exec({then!r})\n"
-        "        os._exit(0)\n    assert os.wait()[1] == 0, code"
-    )
-
-
 def test_a_run_imports_no_compiler_no_plots_and_no_signals(tmp_path: Path) -> None:
     code = f"""
 import os, runpy, sys
@@ -35,25 +27,36 @@ runpy.run_path("train.py", run_name="__main__")
     assert run(code).endswith("0 []\n")
 
 
-WANTED = ["import scipy.signal.windows as w; w.hann(3)", "from scipy.signal import lfilter", "import scipy.signal"]
+SIGNALS = [
+    "import scipy.signal.windows as w; w.hann(3)",
+    pytest.param("from scipy.signal import lfilter", marks=pytest.mark.slow),
+    pytest.param("import scipy.signal", marks=pytest.mark.slow),
+]
 
 
-def test_signals_come_to_whoever_wants_them() -> None:
-    run(in_forks(WANTED, "import scipy.signal; assert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)"))
+@pytest.mark.parametrize("code", SIGNALS)
+def test_signals_come_to_whoever_wants_them(code: str) -> None:
+    run(f"{code}\nimport scipy.signal\nassert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)")
 
 
 COMPILERS = [
     "import torch._dynamo.config as c; c.cache_size_limit",
-    "import torch._inductor.config as c; c.max_autotune",
-    "from torch._dynamo.utils import counters",
-    "from torch._inductor import config; config.max_autotune",
-    "import torch; torch._dynamo.reset()",
-    "import torch; torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))",
-    "import torch; torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))",
+    *(
+        pytest.param(code, marks=pytest.mark.slow)
+        for code in (
+            "import torch._inductor.config as c; c.max_autotune",
+            "from torch._dynamo.utils import counters",
+            "from torch._inductor import config; config.max_autotune",
+            "import torch; torch._dynamo.reset()",
+            "import torch; torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))",
+            "import torch; torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))",
+        )
+    ),
 ]
 
 
-def test_the_compiler_comes_once_and_whole_to_whoever_wants_it() -> None:
+@pytest.mark.parametrize("code", COMPILERS)
+def test_the_compiler_comes_once_and_whole_to_whoever_wants_it(code: str) -> None:
     once = """
 import sys, torch, torch._dynamo.config, torch._inductor.config, torch._dynamo.utils
 from mlplab.config.imports import Postponed
@@ -62,7 +65,7 @@ assert torch._dynamo.config is sys.modules["torch._dynamo.config"] is torch._dyn
 assert torch._inductor.config.max_autotune is False
 assert torch._dynamo.config.__spec__.origin.endswith("config.py")
 """
-    run(in_forks(COMPILERS, once))
+    run(code + once)
 
 
 def test_a_missing_module_of_the_compiler_is_told_as_by_python() -> None:
@@ -90,18 +93,17 @@ print(isinstance(compiled, OptimizedModule), isinstance(net, OptimizedModule), _
     assert run(code).split() == ["False", "True", "False", "True"]
 
 
-@pytest.mark.parametrize("mode", [True, False])
-def test_the_compiler_is_told_whether_operations_must_be_deterministic(mode: bool) -> None:
-    code = f"""
+def test_the_compiler_is_told_whether_operations_must_be_deterministic() -> None:
+    code = """
 import torch
-torch.use_deterministic_algorithms({mode})
+torch.use_deterministic_algorithms(True)
 import torch._inductor.config as settings
 print(type(settings).__name__)
 import torch._dynamo.utils
 import torch._inductor.config as settings
 print(settings.deterministic)
 """
-    assert run(code).split() == ["Dynamo", str(mode)]
+    assert run(code).split() == ["Dynamo", "True"]
 
 
 def test_the_compiler_leaves_alone_what_it_is_told_to() -> None:
