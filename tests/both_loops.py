@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 
 from mlplab import building, training
@@ -10,6 +11,7 @@ from mlplab import building, training
 
 def use_lightnings_loops(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(building, "use_lean_loop", lambda trainer: None)
+    patch.setattr(building, "Trainer", pl.Trainer)
 
 
 def run_both(

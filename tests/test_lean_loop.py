@@ -8,6 +8,7 @@ import torch
 from both_loops import run_both, spy_on_lean, use_lightnings_loops
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
 
+from mlplab.data.module import DataModule
 from mlplab.lean_loop import HOOKS, LeanEpochLoop
 from mlplab.learner import Learner
 
@@ -111,6 +112,45 @@ def test_callbacks_of_others_work_as_in_lightnings_loop(
     (_, lean), (_, own) = checkpoints_of_both(train_run, monkeypatch, make_callback, "callbacks=minimal", "logger=csv")
     for key, value in own["state_dict"].items():
         assert torch.equal(lean["state_dict"][key], value), key
+
+
+class Batches:
+    """Some batches, of which it does not say how many there are, or says too much."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = list(batches)
+
+    def __iter__(self) -> Any:
+        return iter(self.batches)
+
+
+class Overstated(Batches):
+    def __len__(self) -> int:
+        return len(self.batches) + 2
+
+
+@pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined", "ignore:.*IterableDataset")
+@pytest.mark.parametrize("make", [Batches, Overstated, lambda batches: [Batches(batches)]])
+def test_batches_come_from_loaders_of_ones_own_as_in_lightnings_loop(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    one = DataModule.train_dataloader
+    step = Learner.training_step
+
+    def take(self: Learner, batch: Any, batch_idx: int) -> Any:
+        return step(self, batch[0] if len(batch) == 1 else batch, batch_idx)
+
+    monkeypatch.setattr(Learner, "training_step", take)
+    monkeypatch.setattr(Learner, "configure_optimizers", lambda self: torch.optim.SGD(self.parameters(), lr=0.1))
+
+    def loader(self: DataModule) -> Any:
+        return make(one(self)) if self.trainer is not None and self.trainer.training else one(self)
+
+    monkeypatch.setattr(DataModule, "train_dataloader", loader)
+    (_, lean_state), (_, own_state) = checkpoints_of_both(train_run, monkeypatch, Timer, *QUICK)
+    assert lean_state["loops"] == own_state["loops"]
+    for key, value in own_state["state_dict"].items():
+        assert torch.equal(lean_state["state_dict"][key], value), key
 
 
 def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,16 @@ def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
 
 def _fit_parts(module: nn.Module) -> list[nn.Module]:
     """The parts that know their gradient, that nobody watches, and that torch.compile does not compute."""
-    parts = [part for part in module.modules() if getattr(part, "has_closed_form", bool)()]
-    compiled = {part for outer in module.modules() if outer._compiled_call_impl is not None for part in outer.modules()}
-    return [part for part in parts if part not in compiled and not _is_watched(part)]
+    modules = list(module.modules())
+    compiled = {part for outer in modules if outer._compiled_call_impl is not None for part in outer.modules()}
+    return [
+        part
+        for part in modules
+        if hasattr(type(part), "has_closed_form")
+        and part.has_closed_form()  # type: ignore[operator]
+        and part not in compiled
+        and not _is_watched(part)
+    ]
 
 
 def _is_watched(part: nn.Module) -> bool:

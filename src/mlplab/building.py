@@ -25,6 +25,7 @@ from mlplab.data.module import DataModule, Source
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.lean_loop import use_lean_loop
+from mlplab.lean_trainer import Trainer
 from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
@@ -207,7 +208,7 @@ def build_trainer(
         near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
         raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
     try:
-        trainer = pl.Trainer(
+        trainer = Trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,

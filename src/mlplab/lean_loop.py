@@ -11,11 +11,12 @@ and Lightning's loop does the work. A test holds the two against each other, bit
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
+from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher, _PrefetchDataFetcher
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -73,6 +74,7 @@ class LeanEpochLoop(ResumableEpochLoop):
             self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
             self._call = self._hooks.call
             self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
+            self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
 
@@ -123,7 +125,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress, results = self.batch_progress, self._results
         connector = self.trainer._logger_connector
         batch_idx = progress.current.ready
-        batch, _, _ = next(data_fetcher)
+        batch = self._next_batch(data_fetcher)
         progress.is_last_batch = data_fetcher.done
         if not self._on_cpu:
             batch = self.trainer.strategy.batch_to_device(batch)
@@ -148,6 +150,19 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_completed()
         if has_logged:
             connector.update_train_step_metrics()
+
+    def _next_batch(self, data_fetcher: _DataFetcher) -> Any:
+        """As `next(data_fetcher)`, which passes through three iterators on its way to the one that has the batch."""
+        if self._batches is None or data_fetcher.done:
+            return next(data_fetcher)[0]
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            data_fetcher.done = True
+            raise
+        data_fetcher.fetched += 1
+        data_fetcher.done = data_fetcher.fetched >= (data_fetcher.length or 0)
+        return batch
 
     def _step_schedulers(self) -> None:
         if self.trainer.lr_scheduler_configs:
@@ -214,3 +229,13 @@ class LeanEpochLoop(ResumableEpochLoop):
         else:
             optimizer.zero_grad()
         progress.increment_completed()
+
+
+def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
+    """That of the one data loader, where its batches are passed on as they are and their number is known."""
+    loaders: Any = data_fetcher.combined_loader
+    is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None
+    if not is_plain_fetcher or len(loaders.flattened) != 1 or loaders.iterables is not loaders.flattened[0]:
+        return None
+    iterator: Iterator[Any] = loaders._iterator.iterators[0]
+    return iterator

@@ -42,6 +42,7 @@ class LeanResults(_ResultCollection):
         super().__init__(training)
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self._answers: dict[tuple[bool, int | None], Any] = {}
+        self._again: dict[str, Tensor] = {}
 
     def __setitem__(self, key: str, metric: Any) -> None:
         super().__setitem__(key, metric)
@@ -53,6 +54,10 @@ class LeanResults(_ResultCollection):
         self._answers.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
+        if f"{fx}.{name}" in self._again:  # it is logged twice in this epoch
+            metric = self[f"{fx}.{name}"]
+            metric.forward(self._again.pop(f"{fx}.{name}"), 1)
+            metric.has_reset = False
         if self.dataloader_idx is None and self._logged_as.get(place) == options:
             metric = self[f"{fx}.{name}"]
             kept = metric.value
@@ -76,23 +81,36 @@ class LeanResults(_ResultCollection):
         """
         if self.dataloader_idx is not None or any((fx, name, None) not in self._logged_as for name in values):
             return False
-        metrics = [self[f"{fx}.{name}"] for name in values]
-        if any(not metric.is_tensor or metric.meta.on_step or not metric.has_reset for metric in metrics):
+        again = {f"{fx}.{name}": value for name, value in values.items()}
+        if not all(key not in self._again and self._is_of_epoch(self[key]) for key in again):
+            return False
+        if not all(value.dtype in (torch.float32, torch.float64) for value in again.values()):
             return False
         self._answers.clear()
-        for metric, value in zip(metrics, values.values(), strict=True):
-            metric.forward(value.to(metric.value.device), 1)
-            metric.has_reset = False
+        self._again |= {key: value.to(self[key].value.device) for key, value in again.items()}
         return True
+
+    def _is_of_epoch(self, metric: Any) -> bool:
+        """Whether what is kept for it is the one value of an epoch, which nobody else adds to."""
+        meta = metric.meta
+        is_mean = metric.is_tensor and meta.is_mean_reduction and meta.on_epoch and not meta.on_step
+        return bool(is_mean and metric.has_reset)
 
     def has_logged(self) -> bool:
         """Whether something has been logged since the last reset: what was logged before stays, emptied."""
-        return any(not metric.has_reset for metric in self.values())
+        return bool(self._again) or any(not metric.has_reset for metric in self.values())
 
     def metrics(self, on_step: bool) -> Any:
         question = (on_step, self.dataloader_idx)
         if question not in self._answers:
-            self._answers[question] = super().metrics(on_step)
+            self._answers[question] = answer = super().metrics(on_step)
+            for key, value in self._again.items() if not on_step and self.dataloader_idx is None else ():
+                meta = self[key].meta
+                answer["callback"][meta.name] = value
+                if meta.logger:
+                    answer["log"][meta.name] = value
+                if meta.prog_bar:
+                    answer["pbar"][meta.name] = value.item()
         return self._answers[question]
 
     def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
@@ -102,6 +120,8 @@ class LeanResults(_ResultCollection):
             # A torchmetrics object may have been updated since without being logged.
             if is_asked and not (item.is_tensor and item.has_reset):
                 item.reset()
+        if metrics is not True:
+            self._again = {key: v for key, v in self._again.items() if fx is not None and self[key].meta.fx != fx}
 
 
 class _Moving:
