@@ -8,14 +8,17 @@ value goes on through the part. The parts call the same kernels as autograd does
 are the same to the last bit, which the tests hold them to.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 Backward = Callable[[Tensor], None]
 """Takes the gradient of a part's value, and leaves what follows from it in `.grad` of the part's inputs."""
+
+
+NO_GRAD = torch.no_grad()
+"""For what every step does: to make one takes as long as to enter it. It must not be entered within itself."""
 
 
 class Tape:
@@ -38,14 +41,15 @@ class Tape:
         """
         self._allowed = frozenset(part for module in modules for part in _fit_parts(module))
 
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Within it, parts may record."""
+    def recording(self) -> "Tape":
+        """A context within which parts may record."""
+        return self
+
+    def __enter__(self) -> None:
         self._is_recording, self._values = True, []
-        try:
-            yield
-        finally:
-            self._is_recording = False
+
+    def __exit__(self, *error: object) -> None:
+        self._is_recording = False
 
     def takes(self, part: nn.Module, inputs: Tensor) -> bool:
         """Whether a part is to record what it makes of these inputs."""
@@ -78,7 +82,7 @@ class Tape:
             loss.backward()  # type: ignore[no-untyped-call]
         else:  # nothing is left for autograd to do
             leaf.grad = torch.ones_like(leaf)
-        with torch.no_grad():
+        with NO_GRAD:
             for leaf, _, carry_back in reversed(values):
                 if leaf.grad is not None:
                     carry_back(leaf.grad)

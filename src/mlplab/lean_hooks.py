@@ -11,6 +11,8 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from mlplab.lean_trainer import NoProfiler
+
 TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
 """Methods of modules and data modules whose default the lean loops have built in."""
 
@@ -27,8 +29,11 @@ class Hooks:
         self._trainer, self._module, self._names = trainer, trainer.lightning_module, frozenset(names)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         self._seen = self._owners()
-        self._of_callbacks = {name: overriding(callbacks, name, Callback) for name in names}
-        self._of_module = {name: overriding([self._module], name, pl.LightningModule) for name in names}
+        found = {
+            name: (overriding(callbacks, name, Callback), overriding([self._module], name, pl.LightningModule))
+            for name in names
+        }
+        self._heard = {name: both for name, both in found.items() if any(both)}
 
     def as_now(self) -> "Hooks":
         """These, or others where there are other callbacks since, or other hooks have been set on some."""
@@ -48,13 +53,14 @@ class Hooks:
 
     def is_heard(self, name: str) -> bool:
         """Whether anybody overrides it."""
-        return bool(self._of_callbacks[name] or self._of_module[name])
+        return name in self._heard
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Calls a hook: callbacks first, then the module, whose answer is returned."""
-        if not self.is_heard(name):
+        heard = self._heard.get(name)
+        if heard is None:
             return None
-        callbacks, own = self._of_callbacks[name], self._of_module[name]
+        callbacks, own = heard
         trainer, module = self._trainer, self._module
         outer = module._current_fx_name
         set_hook_name(module, name)
@@ -88,7 +94,7 @@ def is_plain(trainer: pl.Trainer, step: str) -> bool:
     return (
         type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) is Precision
-        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
+        and type(trainer.profiler) in (PassThroughProfiler, NoProfiler)  # type: ignore[attr-defined]
         and not any(overriding([module], name, pl.LightningModule) for name in TRANSFER_HOOKS)
         and not any(overriding([data], name, pl.LightningDataModule) for name in TRANSFER_HOOKS)
         and step not in vars(module)

@@ -96,7 +96,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         self.val_loop.restarting = False
         self._step(data_fetcher)
         while not self._is_more_due():
-            if not self._should_accumulate():
+            if not self._is_gathering():
                 self._batches_that_stepped += 1
                 loop_of(self.trainer).rest()
             self._step(data_fetcher)
@@ -164,6 +164,10 @@ class LeanEpochLoop(ResumableEpochLoop):
         data_fetcher.done = data_fetcher.fetched >= (data_fetcher.length or 0)
         return batch
 
+    def _is_gathering(self) -> bool:
+        """Whether the gradients of this batch wait for those of the next."""
+        return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
+
     def _step_schedulers(self) -> None:
         if self.trainer.lr_scheduler_configs:
             self.update_lr_schedulers("step", update_plateau_schedulers=False)
@@ -174,7 +178,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         """Forward, backward and, unless gradients are still being gathered, the update."""
         trainer, module = self.trainer, self._module
         optimizer = trainer.optimizers[0]
-        gathering = self._should_accumulate()
+        gathering = self._is_gathering()
         outputs: dict[str, Any] = {}
 
         def closure() -> Tensor | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.backpropagation import Backward, add_gradient
+from mlplab.backpropagation import NO_GRAD, Backward, add_gradient
 
 _aten = torch.ops.aten
 
@@ -51,7 +51,7 @@ def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> 
     The hidden layers are such as `Layer` describes.
     """
     ways_back = []
-    with torch.no_grad():
+    with NO_GRAD:
         inputs = features
         for layer in hidden:
             inputs, way_back = _hidden_layer(layer, inputs)

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from mlplab.backpropagation import NO_GRAD
+
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """What is left to PyTorch's own step."""
 
@@ -36,9 +38,12 @@ class _DirectStep(Adam):
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
-            with torch.enable_grad():
+            if torch.is_grad_enabled():
                 loss = closure()
-        with torch.no_grad():
+            else:
+                with torch.enable_grad():
+                    loss = closure()
+        with NO_GRAD:
             self._update()
         return loss
 
