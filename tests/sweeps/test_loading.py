@@ -2,21 +2,19 @@
 
 import os
 import pickle
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.base import Container
 
+from mlplab.sweeps.composing import without_hydra
 from mlplab.sweeps.loading import JobLoader
 
 SHARED = ["trainer.max_epochs=20"]
@@ -71,25 +69,6 @@ def compose_jobs(config: DictConfig, loader: ConfigLoader, job_words: list[list[
     return [quick.load_sweep_config(config, words) for words in job_words]
 
 
-@pytest.fixture(scope="module")
-def loaders(root: Path) -> Iterator[tuple[DictConfig, ConfigLoaderImpl, JobLoader]]:
-    """A sweep's configuration, Hydra's loader, and the one for its jobs."""
-    from mlplab.config.resolvers import register_resolvers
-
-    register_resolvers(root)
-    setup_globals()
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-        words = ["hydra.sweep.dir=somewhere", "hydra/job_logging=none"]
-        config = compose("config", words, return_hydra_config=True)
-        config.hydra.overrides.hydra = words
-        with open_dict(config):
-            config.hydra.job.config_name = "config"
-        assert config.sweep.name  # from now on the same, as the sweep has it
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        yield config, loader, JobLoader(loader)
-
-
 def everything(node: Any) -> Any:
     """A node with all that OmegaConf knows of it."""
     about = dict(vars(node._metadata))
@@ -128,6 +107,19 @@ def test_a_job_has_all_that_hydra_gives_it(kind: str, loaders: tuple[DictConfig,
         assert resolved(job) == resolved(expected)
 
 
+@pytest.mark.parametrize("kind", JOBS)
+def test_its_two_parts_are_those_of_the_whole(
+    kind: str, loaders: tuple[DictConfig, ConfigLoaderImpl, JobLoader]
+) -> None:
+    config, loader, quick = loaders
+    words = [*SHARED, *JOBS[kind]]
+    for others in ([], ["seed=77", "hydra.sweep.subdir=other"]):
+        expected = loader.load_sweep_config(config, words)
+        quick.hydra_of_job(config, [*words, *others])  # which the next one shares
+        assert everything(quick.hydra_of_job(config, words).hydra) == everything(expected.hydra)
+        assert everything(quick.load_job(config, words)) == everything(without_hydra(expected))
+
+
 @pytest.mark.parametrize("word", WRONG)
 def test_a_mistake_has_the_message_of_hydra(word: str, loaders: tuple[DictConfig, ConfigLoaderImpl, JobLoader]) -> None:
     config, loader, quick = loaders
@@ -136,6 +128,8 @@ def test_a_mistake_has_the_message_of_hydra(word: str, loaders: tuple[DictConfig
     with pytest.raises(type(expected.value)) as found:
         quick.load_sweep_config(config, ["seed=1", word])
     assert str(found.value) == str(expected.value)
+    with pytest.raises(type(expected.value), match=re.escape(str(expected.value))):
+        quick.load_job(config, ["seed=1", word])
 
 
 def test_jobs_share_nothing(loaders: tuple[DictConfig, ConfigLoaderImpl, JobLoader]) -> None:

@@ -54,8 +54,10 @@ class Composer:
         for position, dimension in enumerate(dimensions):
             values = dimension.values or dimension.interval or ()
             if dimension.word == dimension.name and not self.is_group(dimension.name):
+                job = copied(one)
                 for value in values[1:]:  # composing takes a hundred times as long as changing a value
-                    job = copied(one)
+                    if isinstance(value, dict | list):  # which would be merged with the one before
+                        job = copied(one)
                     OmegaConf.update(job, dimension.name, value)
                     check_job_of_sweep(job)
                 continue

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -13,6 +14,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from mlplab.sweeps.composing import without_hydra
 
 
 class JobLoader(ConfigLoaderImpl):
@@ -34,7 +37,7 @@ class JobLoader(ConfigLoaderImpl):
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
         self._is_group: dict[str, bool] = {}
-        self._composed: dict[tuple[Any, ...], bytes | None] = {}
+        self._composed: dict[tuple[Any, ...], _Composed | None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which composes for itself."""
@@ -63,21 +66,66 @@ class JobLoader(ConfigLoaderImpl):
 
     def _changed(self, config_name: str | None, words: Sequence[str]) -> DictConfig | None:
         """A copy of what has been composed, with the values of this job; None where it cannot be made so."""
+        composed, changes = self._begun(config_name, words)
+        if composed is None:
+            return None
+        config: DictConfig = pickle.loads(composed.whole)  # a quarter of the time that copying takes
+        _change(config, changes)
+        _note(config, [self._parse(word) for word in words])
+        return config
+
+    def _begun(self, config_name: str | None, words: Sequence[str]) -> tuple["_Composed | None", list[Override]]:
+        """What is composed once for all jobs with these settled words, and the words that only change values in it."""
         parsed = [self._parse(word) for word in words]
-        changes = self._changes(parsed)
-        settled = [word for word, is_change in zip(words, changes, strict=True) if not is_change]
+        are_changes = self._changes(parsed)
+        settled = [word for word, is_change in zip(words, are_changes, strict=True) if not is_change]
         key = (config_name, os.getcwd(), *settled)
         if key not in self._composed:
             self._composed[key] = self._compose(config_name, settled)
-        composed = self._composed[key]
+        return self._composed[key], [o for o, is_change in zip(parsed, are_changes, strict=True) if is_change]
+
+    def load_job(self, sweep: DictConfig, words: Sequence[str]) -> DictConfig:
+        """The configuration of a job without its `hydra` part, which is half of it.
+
+        Args:
+            sweep: the configuration of the sweep, with its `hydra` part.
+            words: of the job.
+        """
+        own = [*sweep.hydra.overrides.hydra, *words]
+        try:
+            composed, changes = self._begun(sweep.hydra.job.config_name, own)
+            if composed is not None:
+                config: DictConfig = pickle.loads(composed.job)
+                _change(config, [change for change in changes if not change.is_hydra_override()])
+                OmegaConf.copy_cache(sweep, config)
+                return config
+        except (HydraException, OmegaConfBaseException, ValueError):
+            pass  # the other way has the message for it
+        return without_hydra(self.load_sweep_config(sweep, list(words)))
+
+    def hydra_of_job(self, sweep: DictConfig, words: Sequence[str]) -> DictConfig:
+        """The `hydra` part of a job's configuration, below the name `hydra`: one that jobs share, until the next call.
+
+        Args:
+            sweep: the configuration of the sweep, with its `hydra` part.
+            words: of the job.
+        """
+        own = [*sweep.hydra.overrides.hydra, *words]
+        composed, changes = self._begun(sweep.hydra.job.config_name, own)
         if composed is None:
-            return None
-        config: DictConfig = pickle.loads(composed)  # a quarter of the time that copying takes
-        for override, is_change in zip(parsed, changes, strict=True):
-            if is_change:
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        _note(config, parsed)
-        return config
+            return self.load_sweep_config(sweep, list(words))
+        of_hydra = [change for change in changes if change.is_hydra_override()]
+        names = [change.key_or_group for change in of_hydra]
+        if composed.hydra is None or composed.hydra_names != names:
+            composed.hydra, composed.hydra_names = pickle.loads(composed.whole), names
+        _change(composed.hydra, of_hydra)
+        _note(composed.hydra, [self._parse(word) for word in own])
+        return composed.hydra
+
+    def value_of(self, words: Sequence[str], name: str) -> Any:
+        """What the last word for a name gives it; None where there is none."""
+        values = [override.value() for override in map(self._parse, words) if override.key_or_group == name]
+        return values[-1] if values else None
 
     def _parse(self, word: str) -> Override:
         if word not in self._parsed:
@@ -103,15 +151,36 @@ class JobLoader(ConfigLoaderImpl):
             self._is_group[name] = bool(self.get_group_options(name, None))
         return self._is_group[name]
 
-    def _compose(self, config_name: str | None, words: list[str]) -> bytes | None:
+    def _compose(self, config_name: str | None, words: list[str]) -> "_Composed | None":
         """What can be copied and changed later on; None where something else than the words decides."""
         config = super().load_configuration(config_name, words, RunMode.RUN)
         if config.hydra.searchpath or config.hydra.job.env_copy:
             return None
         try:
-            return pickle.dumps(config)
+            return _Composed(pickle.dumps(config), pickle.dumps(without_hydra(config)))
         except (pickle.PicklingError, AttributeError, TypeError):  # of a user's own class
             return None
+
+
+@dataclass
+class _Composed:
+    """What jobs that share their settled words begin with.
+
+    Attributes:
+        whole: their configuration, pickled.
+        job: the same without its `hydra` part.
+        hydra: with the part of the job that asked last, and what that job's words changed there by name.
+    """
+
+    whole: bytes
+    job: bytes
+    hydra: DictConfig | None = None
+    hydra_names: list[str] | None = None
+
+
+def _change(config: DictConfig, changes: Sequence[Override]) -> None:
+    for change in changes:
+        OmegaConf.update(config, change.key_or_group, change.value(), merge=True)
 
 
 def _is_of_hydra(override: Override) -> bool:

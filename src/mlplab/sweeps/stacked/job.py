@@ -1,7 +1,8 @@
 """A job of a stacked sweep: what is asked of it, and where it goes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mlplab.sweeps.composing import without_hydra
+from mlplab.sweeps.loading import JobLoader
 
 MOST_HELD = 128
 """Jobs of a launch whose configurations are kept; to compose them again takes as long as ten steps."""
@@ -29,40 +30,48 @@ class Job:
 
     Args:
         number: of the job in its sweep.
-        compose: gives the configuration of a job with these overrides, with its `hydra` part.
+        sweep: the configuration of the sweep, with its `hydra` part.
+        loader: composes the jobs'.
     """
 
-    def __init__(self, words: Sequence[str], number: int, compose: Callable[[list[str]], DictConfig]) -> None:
-        self.words, self.number, self._compose = list(words), number, compose
+    def __init__(self, words: Sequence[str], number: int, sweep: DictConfig, loader: JobLoader) -> None:
+        self.words, self.number, self._sweep, self._loader = list(words), number, sweep, loader
         self.objective = math.nan
-        self.directory = Path(str(self.whole.hydra.runtime.output_dir))
+        self.directory = self._directory()
 
-    @cached_property
+    def _directory(self) -> Path:
+        subdir = self._loader.value_of(self.words, "hydra.sweep.subdir")
+        if subdir is not None and "$" not in str(subdir) and _is_shared(self._sweep, self.words):
+            return Path(str(self._sweep.hydra.sweep.dir), str(subdir)).absolute()
+        whole = self.whole()
+        return Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+
     def whole(self) -> DictConfig:
-        """Its configuration, with the `hydra` part."""
-        whole = self._compose(self.words)
+        """Its configuration, with the `hydra` part, as Hydra runs a job with it."""
+        whole = self._loader.load_sweep_config(self._sweep, self.words)
         with read_write(whole), open_dict(whole):
             whole.hydra.job.id = whole.hydra.job.num = self.number
-            directory = Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
-            whole.hydra.runtime.output_dir = str(directory)
         return whole
 
     @cached_property
     def config(self) -> DictConfig:
         """The same without."""
-        return without_hydra(self.whole)
+        return self._loader.load_job(self._sweep, self.words)
 
     def forget(self) -> None:
         """Lets the memory of its configuration go."""
-        for name in ("whole", "config"):
-            vars(self).pop(name, None)
+        vars(self).pop("config", None)
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
-        """Within it, Hydra tells of this job."""
+        """Within it, Hydra tells of this job, and of no other one."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
-        hydra.cfg = self.whole  # type: ignore[assignment]  # not by `set_config`, which makes a copy: it takes as long as twenty steps
+        own = self._loader.hydra_of_job(self._sweep, self.words)
+        with read_write(own), open_dict(own):
+            own.hydra.job.id = own.hydra.job.num = self.number
+            own.hydra.runtime.output_dir = str(self.directory)
+        hydra.cfg = own  # type: ignore[assignment]  # not by `set_config`, which makes a copy: it takes as long as twenty steps
         try:
             yield
         finally:
@@ -81,10 +90,51 @@ def names_of(jobs: Sequence[Job]) -> str:
 
 def plain_values(job: Job) -> dict[str, Any]:
     """The configuration in plain values, with what follows from the job's own directory left as it stands."""
+    values: dict[str, Any] = OmegaConf.to_container(job.config)  # type: ignore[assignment]
+    try:
+        return {str(name): _resolved(value, values) for name, value in values.items()}
+    except (LookupError, RecursionError):  # more than OmegaConf alone can make of it
+        pass
     with job.in_hand():
-        values: dict[str, Any] = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
+        values = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
     own = str(job.directory)
     return {str(name): _without(value, own) for name, value in values.items()}
+
+
+NAME = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+OF_ITS_DIRECTORY = re.compile(r"\$\{(?:paths\.run|hydra:runtime\.output_dir)\}[^$]*")
+
+
+def _resolved(value: Any, values: dict[str, Any]) -> Any:
+    """A value in which each name of another stands for it: OmegaConf's grammar takes ten times as long.
+
+    Raises:
+        LookupError: there is more to resolve than names of values.
+    """
+    if isinstance(value, dict):
+        return {str(name): _resolved(part, values) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_resolved(part, values) for part in value]
+    if not isinstance(value, str) or "${" not in value or OF_ITS_DIRECTORY.fullmatch(value):
+        return value
+    name = NAME.fullmatch(value)
+    if name is None:
+        raise LookupError(value)
+    named: Any = values
+    for part in name[1].split("."):
+        if not isinstance(named, dict):
+            raise LookupError(value)
+        named = named[part]
+    return _resolved(named, values)
+
+
+def _is_shared(sweep: DictConfig, words: Sequence[str]) -> bool:
+    """Whether no word of a job alone decides on the directory of its sweep."""
+    text = str(OmegaConf.to_container(sweep.hydra.sweep)["dir"])  # type: ignore[index,call-overload]
+    if not all(name.startswith(("paths.", "sweep.")) for name in re.findall(r"\$\{([^}]*)", text)):
+        return False
+    shared = {*sweep.hydra.overrides.task, *sweep.hydra.overrides.hydra}
+    return not any(word.startswith(("paths", "sweep.", "hydra.sweep.dir")) for word in words if word not in shared)
 
 
 def _without(value: Any, own: str) -> Any:

@@ -67,7 +67,7 @@ class StackedJobs:
         Raises:
             RunStopped: by a signal.
         """
-        jobs = [Job(words, first_number + index, self._compose) for index, words in enumerate(job_words)]
+        jobs = [Job(words, first_number + index, self.config, self.loader) for index, words in enumerate(job_words)]
         alike, alone = self._sorted(jobs)
         for reason, left in alone.items():
             _tell_alone(reason, left)
@@ -75,9 +75,6 @@ class StackedJobs:
         for left in alone.values():
             self._run_alone(left)
         return [job.as_returned() for job in jobs]
-
-    def _compose(self, words: list[str]) -> DictConfig:
-        return self.loader.load_sweep_config(self.config, words)
 
     def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
         """Those that can be trained together, and the jobs that are run alone by the reason why."""
@@ -158,7 +155,7 @@ class StackedJobs:
         self._has_trained = self._has_trained or bool(jobs)
         for job in jobs:
             returned = run_job(
-                hydra_context=self.context, task_function=self.task, config=job.whole,
+                hydra_context=self.context, task_function=self.task, config=job.whole(),
                 job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
             )  # fmt: skip
             job.objective = float(returned.return_value)
