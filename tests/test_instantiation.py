@@ -1,3 +1,5 @@
+import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +103,39 @@ def test_a_list_that_is_handed_over_is_the_called_ones_own(monkeypatch: pytest.M
     handed = instantiation._options_of_own(node, {})
     assert handed == {"number": 1, "noun": ["a"]}
     assert handed["noun"] is not node["noun"]
+
+
+def test_what_own_code_has_imported_is_left_to_hydra(tmp_path: Path) -> None:
+    """Which does not call what could do anything at all."""
+    node = {"_target_": "mlplab.runs.files.os.system", "command": f"touch {tmp_path}/called"}
+    with pytest.raises(Refusal, match=r"os\.system"):
+        instantiate("data", node)
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("group", ["optimizer", "callbacks"])
+def test_choices_of_conf_are_built_as_hydra_builds_them(
+    group: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted((root / "conf" / group).glob("*.yaml")):
+        content = OmegaConf.merge(
+            {"monitor": "val/loss", "mode": "min", "on_divergence": "stop", "paths": {"run": "x"}},
+            {"part": OmegaConf.load(path)},
+        ).part
+        nodes = (
+            [content] if "_target_" in content else [node for node in content.values() if "_target_" in (node or {})]
+        )
+        for node in nodes:
+            built = []
+            for own in ("no code ", instantiation.OWN):
+                monkeypatch.setattr(instantiation, "OWN", own)
+                built.append(instantiate(group, node))
+            hydras, ours = built
+            if isinstance(ours, functools.partial):
+                assert (ours.func, ours.args, ours.keywords) == (hydras.func, hydras.args, hydras.keywords)
+                assert [*map(type, ours.keywords.values())] == [*map(type, hydras.keywords.values())]
+                continue
+            assert type(ours) is type(hydras)
+            for name, value in vars(hydras).items():
+                if isinstance(value, str | int | float | bool | None | list) and not name.startswith("_"):
+                    assert (vars(ours)[name], type(vars(ours)[name])) == (value, type(value))

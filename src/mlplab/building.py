@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -175,8 +174,8 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     """
     try:
         nodes = (config.get("logger") or {}).values()
-        return [hydra.utils.instantiate(node, _convert_="all") for node in nodes if node]
-    except Exception as error:
+        return [instantiate("logger", node) for node in nodes if node]
+    except Refusal as error:
         cause = error.__cause__ or error
         if not isinstance(cause, ModuleNotFoundError):
             raise

@@ -1,6 +1,7 @@
 """Building what a part of the configuration names, with its mistakes told as the configuration's."""
 
 import copy
+import functools
 import inspect
 import traceback
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlplab.errors import Refusal
 
-OWN = "mlplab."
+OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
+"""Where code is at home that is called without Hydra, given plain values."""
 
 
 def instantiate(group: str, node: Any, **arguments: Any) -> Any:
@@ -26,7 +28,9 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
     options = _options_of_own(node, arguments)
     try:
         if options is not None:
-            return hydra.utils.get_object(node["_target_"])(**options)
+            function = hydra.utils.get_object(node["_target_"])
+            if str(getattr(function, "__module__", None)).startswith(OWN):  # and not what it has imported
+                return functools.partial(function, **options) if node.get("_partial_") else function(**options)
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
     except (Exception, SystemExit) as failure:
         if options is None and not isinstance(failure, InstantiationException | SystemExit):
@@ -56,9 +60,14 @@ def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] |
         plain: Any = resolved or copy.deepcopy(dict(node))
     except OmegaConfBaseException:
         return None
-    options = {name: value for name, value in plain.items() if name != "_target_"}
+    is_call = type(plain.get("_partial_", False)) is bool
+    options = {name: value for name, value in plain.items() if name not in ("_target_", "_partial_")}
     is_plain = all(isinstance(name, str) and not name.startswith("_") for name in options)
-    return options | dict(arguments) if is_plain and _are_plain([*options.values(), *arguments.values()]) else None
+    return (
+        options | dict(arguments)
+        if is_call and is_plain and _are_plain([*options.values(), *arguments.values()])
+        else None
+    )
 
 
 def _are_plain(values: Sequence[Any]) -> bool:
