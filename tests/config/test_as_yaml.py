@@ -4,6 +4,7 @@ import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from drawn import examples
@@ -57,6 +58,14 @@ def test_every_choice_is_written_as_omegaconf_writes_it(path: Path) -> None:
 def test_any_values_are_written_as_omegaconf_writes_them(values: dict[str, Any]) -> None:
     expected = module._by_omegaconf(values)
     assert as_yaml(values) == expected
+    with mock.patch.object(module, "LARGE", 0):  # in as many parts as it can be
+        assert as_yaml(values) == expected
+        assert as_yaml(values) == expected  # and from those that are kept
+
+
+def test_values_that_python_takes_for_equal_are_told_apart() -> None:
+    for value in (1, True, 1.0, -0.0, 0.0, 0, False, [1], [True]):
+        assert as_yaml({"a": value}) == module._by_omegaconf({"a": value})
 
 
 def test_texts_that_libyaml_would_break_elsewhere_keep_their_lines() -> None:
