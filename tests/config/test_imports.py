@@ -28,7 +28,7 @@ runpy.run_path("train.py", run_name="__main__")
 
 
 SIGNALS = [
-    "import scipy.signal.windows as w; w.hann(3)",
+    pytest.param("import scipy.signal.windows as w; w.hann(3)", marks=pytest.mark.slow),
     pytest.param("from scipy.signal import lfilter", marks=pytest.mark.slow),
     pytest.param("import scipy.signal", marks=pytest.mark.slow),
 ]
@@ -68,6 +68,7 @@ assert torch._dynamo.config.__spec__.origin.endswith("config.py")
     run(code + once)
 
 
+@pytest.mark.slow
 def test_a_missing_module_of_the_compiler_is_told_as_by_python() -> None:
     code = """
 from importlib.util import find_spec
@@ -93,6 +94,7 @@ print(isinstance(compiled, OptimizedModule), isinstance(net, OptimizedModule), _
     assert run(code).split() == ["False", "True", "False", "True"]
 
 
+@pytest.mark.slow
 def test_the_compiler_is_told_whether_operations_must_be_deterministic() -> None:
     code = """
 import torch
@@ -133,6 +135,7 @@ print(len(optimizer.param_groups))
     assert run(code).split() == ["0.0", "0.0", "alone", "10.0", "2"]
 
 
+@pytest.mark.slow
 def test_metrics_can_be_plotted() -> None:
     code = """
 import torch
