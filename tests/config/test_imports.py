@@ -45,6 +45,7 @@ COMPILERS = [
         pytest.param(code, marks=pytest.mark.slow)
         for code in (
             "import torch._inductor.config as c; c.max_autotune",
+            "import torch._inductor.config as c; c.epilogue_fusion = False; c.epilogue_fusion = True",
             "from torch._dynamo.utils import counters",
             "from torch._inductor import config; config.max_autotune",
             "import torch; torch._dynamo.reset()",
@@ -66,6 +67,16 @@ assert torch._inductor.config.max_autotune is False
 assert torch._dynamo.config.__spec__.origin.endswith("config.py")
 """
     run(code + once)
+
+
+def test_what_is_set_in_it_is_set_there() -> None:
+    code = """
+import torch._inductor.config as settings
+settings.epilogue_fusion = False
+import torch._inductor.config as later
+print(type(later).__name__, later.epilogue_fusion)
+"""
+    assert run(code).split() == ["ConfigModuleInstance", "False"]
 
 
 @pytest.mark.slow
@@ -121,11 +132,15 @@ def alone(x):
 def own(x):
     return x + (1 if torch.compiler.is_compiling() else 0)
 
+@torch._dynamo.disable(recursive=False)
+def called(x):
+    return x + (1 if torch.compiler.is_compiling() else 0)
+
 print(own(torch.zeros(1)).item(), alone(torch.zeros(1)).item(), alone.__name__)
 
 @torch.compile(backend="eager")
 def compiled(x):
-    return own(alone(x)) + (10 if torch.compiler.is_compiling() else 0)
+    return own(alone(called(x))) + (10 if torch.compiler.is_compiling() else 0)
 
 print(compiled(torch.zeros(1)).item())
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)

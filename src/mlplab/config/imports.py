@@ -30,6 +30,12 @@ class Postponed(ModuleType):
             raise AttributeError(name)
         return getattr(self._itself(), name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) or name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._itself(), name, value)
+
     def _itself(self) -> ModuleType:
         for name, module in self._group.items():
             if sys.modules.get(name) is module:
@@ -93,7 +99,7 @@ def _postpone_plots() -> None:
     """For methods that plot a metric, torchmetrics imports matplotlib, a quarter of a second."""
     plot = Postponed("torchmetrics.utilities.plot", {}, _AX_TYPE=object, _PLOT_OUT_TYPE=object, _CMAP_TYPE=object)
     for name in ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"):
-        setattr(plot, name, plot.later(name))
+        vars(plot)[name] = plot.later(name)
     _postpone(plot)
 
 
@@ -104,7 +110,9 @@ def _postpone_compiler() -> None:
     """
     to_tell: list[Callable[[ModuleType], Any]] = []
 
-    def disable(function: Any, *args: Any, wrapping: bool = True, **options: Any) -> Any:
+    def disable(function: Any = None, *args: Any, wrapping: bool = True, **options: Any) -> Any:
+        if function is None:  # a decorator
+            return lambda function: disable(function, *args, wrapping=wrapping, **options)
         if not isinstance(function, FunctionType):
             return compiler.later("disable")(function, *args, wrapping=wrapping, **options)
         if not wrapping:  # asked for at the first call of each of PyTorch's own functions, and then kept there
@@ -137,7 +145,7 @@ def _postpone_compiler() -> None:
     group: dict[str, Postponed] = {}
     optimized = _Compiled("OptimizedModule", (), {})
     compiler = Dynamo("torch._dynamo", group, disable=disable, graph_break=lambda: None, OptimizedModule=optimized)
-    settings = Dynamo("torch._inductor.config", group)
+    settings = Dynamo("torch._inductor.config", group, deterministic=False)
     _postpone(compiler, Dynamo("torch._inductor", group, config=settings), settings)
 
 
