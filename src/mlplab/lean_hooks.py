@@ -62,14 +62,14 @@ class Hooks:
             return None
         callbacks, own = heard
         trainer, module = self._trainer, self._module
-        outer = module._current_fx_name
-        set_hook_name(module, name)
+        attributes = vars(module)
+        outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # as `set_hook_name`
         for hook in callbacks:
             hook(trainer, module, *arguments)
         answer = None
         for hook in own:
             answer = hook(*arguments)
-        set_hook_name(module, outer)
+        attributes["_current_fx_name"] = outer
         return answer
 
 
@@ -85,7 +85,7 @@ def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..
 
 def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
     """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
-    object.__setattr__(module, "_current_fx_name", name)
+    vars(module)["_current_fx_name"] = name
 
 
 def is_plain(trainer: pl.Trainer, step: str) -> bool:

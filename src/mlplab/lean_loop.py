@@ -60,6 +60,13 @@ class LeanEpochLoop(ResumableEpochLoop):
         self.val_loop = LeanValidationLoop(trainer)
         self._results = LeanResults(training=True)
         self._hooks: Hooks | None = None
+        self._is_lean = False
+
+    @property
+    def global_step(self) -> int:
+        if self._is_lean:  # where there is one optimizer, which Lightning finds out each time that it is asked
+            return int(self.automatic_optimization.optim_progress.optimizer.step.total.completed)
+        return int(super().global_step)
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
