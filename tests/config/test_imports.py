@@ -166,3 +166,52 @@ from torchmetrics.utilities.plot import trim_axs
 print(trim_axs.__name__)
 """
     assert run(code).split() == ["Figure", "Figure", "trim_axs"]
+
+
+WAYS = [
+    "import package.inner",
+    "import package.inner as i; assert i.runs == 1",
+    "from package import inner",
+    "from package.inner import runs",
+    "import package.outer.deep",
+    "from package.outer import deep",
+    "import package; package.value",
+    "import package; package.inner",
+    "import package; package.value = 5; assert package.value == 5; package.value = 1",
+    "import importlib.util as u; assert u.find_spec('package.inner').origin.endswith('inner.py')",
+    "import importlib.util as u; assert u.find_spec('package.nowhere') is None",
+    "import importlib; importlib.import_module('package.inner')",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_is_wanted_of_a_package_it_is_executed_once(way: str, tmp_path: Path) -> None:
+    """Its modules import each other, as those of PyTorch's compiler do."""
+    for name, text in {
+        "__init__": "import builtins\nbuiltins.seen = []\nfrom package import inner\nvalue = 1\n",
+        "inner": "import builtins\nseen.append(__name__)\nruns = seen.count(__name__)\nimport package.outer\n",
+        "outer/__init__": "seen.append(__name__)\n",
+        "outer/deep": "seen.append(__name__)\nimport package.inner\n",
+    }.items():
+        path = tmp_path / "package" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    code = f"""
+import sys
+from mlplab.config.imports import Postponed, _Within
+sys.path.insert(0, {str(tmp_path)!r})
+sys.meta_path.insert(0, _Within())
+group = {{}}
+sys.modules["package"] = Postponed("package", group, known=3)
+sys.modules["package.outer"] = Postponed("package.outer", group)
+import package
+assert package.known == 3 and not hasattr(sys.modules["builtins"], "seen")
+{way}
+import package.inner, package.outer.deep
+assert package.value == 1 and package.inner is sys.modules["package.inner"]
+assert all(type(sys.modules[name]).__name__ == "module" for name in sys.modules if name.startswith("package"))
+assert package.inner.__spec__.origin.endswith("inner.py")
+assert "find_spec" in {way!r} or type(package.inner.__spec__.loader).__name__ == "SourceFileLoader"
+assert sorted(seen) == ["package.inner", "package.outer", "package.outer.deep"], seen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
