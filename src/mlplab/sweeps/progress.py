@@ -47,6 +47,7 @@ class Progress:
         self.to_come: int | None = 0  # jobs that a search has yet to think of; None where nobody knows
         self._n_to_do = len(self._left)
         self._ended: list[int] = []
+        self._epochs: list[int] = []
         self._best: tuple[float, int] | None = None
         self._began = 0.0
         self._stop = threading.Event()
@@ -98,6 +99,7 @@ class Progress:
             return 0
 
     def _look(self) -> None:
+        ended = []
         for number in sorted(self._left):
             entry = self._entries[number]
             stamp = self._stamp(entry)
@@ -106,16 +108,21 @@ class Progress:
             self._changed[number] = stamp
             state = self._states[number] = read_state(self.directory / entry.directory)
             if state.has_ended:
-                self._left.discard(number)
-                self._ended.append(number)
+                ended.append(number)
                 self._note(entry)
-                if self._live is None:
-                    print(self._line(entry, state), file=self._out, flush=True)
+        for number in ended:
+            self._left.discard(number)
+            self._ended.append(number)
+            if self._live is None:
+                print(self._line(self._entries[number], self._states[number]), file=self._out, flush=True)
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
 
     def _note(self, entry: Entry) -> None:
-        value = read_result(self.directory / entry.directory).get("objective")
+        result = read_result(self.directory / entry.directory)
+        value, epochs = result.get("objective"), result.get("epochs")
+        if isinstance(epochs, int) and epochs > 0:
+            self._epochs.append(epochs)
         if not isinstance(value, int | float) or value != value:
             return
         sign = 1 if self.mode == "min" else -1
@@ -136,11 +143,23 @@ class Progress:
         return f"{told}{seconds:.1f} s"
 
     def _time_left(self) -> str:
+        """By what has been done: jobs that have ended, and of those that run the share of epochs."""
         n_left = len(self._left) + (self.to_come or 0)
         if not n_left or not self._ended or self.to_come is None:
             return ""
-        seconds = (time.monotonic() - self._began) / len(self._ended) * n_left
+        begun = sum(self._share(n) for n in self._left)
+        seconds = (time.monotonic() - self._began) / (len(self._ended) + begun) * (n_left - begun)
         return f"; about {duration(seconds)} left"
+
+    def _share(self, number: int) -> float:
+        """How much of a job has been done, if it takes as many epochs as others did."""
+        state = self._states[number]
+        if state.has_ended:  # as others that are told of first
+            return 1.0
+        epoch = state.status.get("epoch")
+        if state.name != "running" or not isinstance(epoch, int) or not self._epochs:
+            return 0.0
+        return min(1.0, epoch * len(self._epochs) / sum(self._epochs))
 
     def _table(self) -> Table:
         names = [state.name for state in self._states.values()]

@@ -248,13 +248,17 @@ class Sweep:
             RunStopped: by a signal; the sweep goes on with the same command.
         """
         left = list(entries)
-        for _ in range(MOST_DEATHS):
+        for n_deaths in range(1, MOST_DEATHS + 1):
             try:
                 self._launch(left, shared, progress)
             except BrokenProcessPool:  # a worker was killed, and took the others with it
                 left = [entry for entry in left if not self.state(entry).has_ended]
             else:
                 return []
+            if not left:
+                return []
+            if n_deaths < MOST_DEATHS:
+                print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
         return left
 
     def require_ended(self, died: Sequence[Entry]) -> None:

@@ -68,7 +68,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
                 stacks.setdefault(_position_of(member), []).append(member)
             _let_go_of(member.job, len(members))
     for stack in stacks.values():
-        say(f"stack   {counted(len(stack), 'network')} at once: {names_of([member.job for member in stack])}")
+        together = " at once" if len(stack) > 1 else ""  # one that goes on from where no other is
+        say(f"stack   {counted(len(stack), 'network')}{together}: {names_of([member.job for member in stack])}")
         train_stack(stack)
 
 
