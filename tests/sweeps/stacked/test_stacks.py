@@ -56,7 +56,7 @@ def test_members_that_stand_at_different_steps_are_stacked_apart(tmp_path: Path)
     assert (second / "checkpoints" / "previous.ckpt").exists()
     (second / "checkpoints" / "last.ckpt").unlink()
     done = stacked(words, tmp_path / "cut")
-    assert done.stdout.count("stack   1 network at once") == 2
+    assert done.stdout.count("stack   1 network: ") == 2
     for one, other in zip(jobs_in(tmp_path / "whole"), (first, second), strict=True):
         assert difference(one, other, ROUNDING) == ""
 
