@@ -29,6 +29,7 @@ runpy.run_path("train.py", run_name="__main__")
 
 SIGNALS = [
     pytest.param("import scipy.signal.windows as w; w.hann(3)", marks=pytest.mark.slow),
+    "from scipy.signal import hamming; assert len(hamming(5)) == 5",
     pytest.param("from scipy.signal import lfilter", marks=pytest.mark.slow),
     pytest.param("import scipy.signal", marks=pytest.mark.slow),
 ]

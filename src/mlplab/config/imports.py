@@ -91,8 +91,18 @@ class _Compiled(type):
 
 def _postpone_signal() -> None:
     """For metrics of sound, torchmetrics imports scipy.signal, half a second, to give it a name that it once had."""
+
+    class Signal(Postponed):
+        def _itself(self) -> ModuleType:
+            module = super()._itself()
+            if not hasattr(module, "hamming"):
+                vars(module)["hamming"] = module.windows.hamming
+            return module
+
     if find_spec("scipy") is not None:
-        _postpone(Postponed("scipy.signal", {}, hamming=None))
+        signal = Signal("scipy.signal", {})
+        vars(signal)["hamming"] = signal.later("hamming")
+        _postpone(signal)
 
 
 def _postpone_plots() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from comparing import difference
+from sweeps.stacked.conftest import jobs_in, stacked
 
 ROUNDING = 1e-9
 
@@ -96,3 +97,30 @@ def _status(run: Path) -> dict[str, Any]:
     status = json.loads((run / "status.json").read_text())
     kept = ("state", "epoch", "step", "reason", "infeasible", "pruned", "resumed")
     return {name: value for name, value in status.items() if name in kept}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["+hydra.job.env_set.RATE=0.5"], "hydra.job.env_set"),
+        (["hydra.job.chdir=true"], "hydra.job.chdir"),
+        (["~trainer.gradient_clip_algorithm"], "no trainer.gradient_clip_algorithm"),
+    ],
+)
+def test_what_hydra_does_for_a_job_is_done(words: list[str], reason: str, both: Any) -> None:
+    alone, together, done = both("seed=0,1", *words)
+    assert f"alone   2 jobs, {reason}" in done.stdout
+    for one, other in zip(alone, together, strict=True):
+        assert result_of(one) == result_of(other)
+
+
+def test_a_job_that_cannot_be_built_fails_by_itself(tmp_path: Path) -> None:
+    done = stacked(["seed=0,1", "+optimizer.foreach=true,null"], tmp_path)
+    states = [json.loads((job / "status.json").read_text())["state"] for job in jobs_in(tmp_path)]
+    assert states == ["failed", "finished", "failed", "finished"]
+    assert "alone   2 jobs, RuntimeError: `fused` and `foreach`" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def result_of(job: Path) -> Any:
+    return json.loads((job / "result.json").read_text())

@@ -89,6 +89,9 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     for flag, possible in FLAGS.items():
         if flag in trainer and trainer[flag] not in possible:
             return f"trainer.{flag}={trainer[flag]}"
+    for flag in ("threads", "precision", "gradient_clip_val", "gradient_clip_algorithm"):
+        if flag not in trainer:
+            return f"no trainer.{flag}"
     if values.get("on_divergence") == "skip":
         return "on_divergence=skip"
     if (values.get("model") or {}).get("compile"):

@@ -86,7 +86,7 @@ class StackedJobs:
                 job.objective = objective
                 continue
             values = plain_values(job)
-            reason = why_alone(values)
+            reason = self._why_by_hydra(job) or why_alone(values)
             if reason is None:
                 alike.setdefault(key_of(values), []).append(job)
             else:
@@ -100,6 +100,15 @@ class StackedJobs:
             else:
                 several.append(group)
         return several, alone
+
+    def _why_by_hydra(self, job: Job) -> str | None:
+        """What Hydra does for a job that is run by itself, and a process that trains many cannot."""
+        settings = self.config.hydra.job
+        if settings.env_set or settings.env_copy:
+            return "hydra.job.env_set, or env_copy"
+        if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in job.words):
+            return "hydra.job.chdir, or others of hydra.job"
+        return None
 
     def _train_all(self, alike: Sequence[Sequence[Job]]) -> None:
         """Trains jobs in stacks, in several processes if there are enough of them."""

@@ -43,6 +43,10 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
             reason = why_not(member, optimizer)
         except Refusal as refusal:  # which it meets again alone, and is told of there
             reason = _why(refusal, job)
+        except (Exception, SystemExit) as error:  # of code that the configuration names: as well
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}".replace(
+                str(job.directory), "its directory"
+            )
         if reason is None:
             stacks.setdefault(_shape_of(member, optimizer), []).append(member)
             _let_go_of(job, len(jobs))
@@ -64,6 +68,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
                 claim(member)
             except Refusal as refusal:
                 alone.setdefault(_why(refusal, member.job), []).append(member.job)
+            except Exception:  # its directory tells of it; the others go on
+                member.directory.release()
             else:
                 stacks.setdefault(_position_of(member), []).append(member)
             _let_go_of(member.job, len(members))
