@@ -363,3 +363,12 @@ def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
     assert launched == [[0, 1, 2], *([again] if is_again else [])]
     assert [entry.number for entry in died] == (again if n_deaths == 2 else [])
     assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again
+
+
+@pytest.mark.parametrize("word", ["sweep.name=a,b", "paths.run=a,b", "paths.run=a"])
+def test_jobs_must_lie_where_the_sweep_looks_for_them(word: str, tmp_path: Path) -> None:
+    done = launch([*(w for w in SMALL if not w.startswith("sweep.name")), "seed=0,1", word], tmp_path)
+    assert done.status == 2
+    assert "must be" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.rglob("sweep.json")] == []

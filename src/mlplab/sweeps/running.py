@@ -34,6 +34,10 @@ MOST_DEATHS = 2
 """Times that the process of a job may die in one launch before the job is given up."""
 
 
+PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")
+"""What decides where a sweep lies, in which its jobs are looked for."""
+
+
 class Sweep:
     """Jobs that share a configuration but for what is swept.
 
@@ -76,6 +80,14 @@ class Sweep:
         Raises:
             Refusal: another process has it, or the sweep was begun with another configuration.
         """
+        for name in names:
+            if name in PLACES:
+                raise Refusal(
+                    f"{name} must be the same for all jobs of a sweep", "several values are given", f"{name}=one"
+                )
+        for word in constants:
+            if word.startswith("paths.run="):
+                raise Refusal("paths.run must be left to the jobs of a sweep, each its own", word, "sweep.name=… alone")
         if self.directory.exists() and not self.directory.is_dir():
             raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         self.directory.mkdir(parents=True, exist_ok=True)
