@@ -18,7 +18,7 @@ class NoProfiler(PassThroughProfiler):
 _NOTHING = contextlib.nullcontext()
 
 
-class Trainer(pl.Trainer):
+class Trainer(pl.Trainer):  # of that name, for Lightning reads the variables PL_TRAINER_… by it
     """Knows while it fits which of its loops is running; Lightning's compares words, letter by letter, to find out."""
 
     def __init__(self, **flags: Any) -> None:

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from comparing import difference
 from sweeps.stacked.conftest import jobs_in, stacked
+
+from mlplab.errors import Refusal
+from mlplab.sweeps.stacked import stacks
 
 ROUNDING = 1e-9
 
@@ -124,3 +128,29 @@ def test_a_job_that_cannot_be_built_fails_by_itself(tmp_path: Path) -> None:
 
 def result_of(job: Path) -> Any:
     return json.loads((job / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("no room in /x/0"), "OSError: no room in its directory"),
+        (Refusal("a run", "/x/0", "another"), "a run, however: its directory; try: another"),
+    ],
+)
+def test_a_member_that_cannot_begin_is_told_of_and_left_to_the_ordinary_way(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claim(member: Any) -> None:
+        if member is bad:
+            raise error
+
+    jobs = [SimpleNamespace(directory=Path(f"/x/{n}"), config=None) for n in range(2)]
+    bad, good = (SimpleNamespace(job=j, data=None, learner=SimpleNamespace(model=None), saved=None) for j in jobs)
+    trained: list[Any] = []
+    monkeypatch.setattr(stacks, "claim", claim)
+    monkeypatch.setattr(stacks, "use_threads", lambda *_, **__: None)
+    monkeypatch.setattr(stacks, "train_stack", trained.append)
+    alone: dict[str, list[Any]] = {}
+    stacks._train([bad, good], alone, lambda line: None)  # type: ignore[list-item, arg-type]
+    assert alone == {reason: [jobs[0]]}
+    assert trained == [[good]]

@@ -93,7 +93,7 @@ def plain_values(job: Job) -> dict[str, Any]:
     values: dict[str, Any] = OmegaConf.to_container(job.config)  # type: ignore[assignment]
     try:
         return {str(name): _resolved(value, values) for name, value in values.items()}
-    except (LookupError, RecursionError):  # more than OmegaConf alone can make of it
+    except (LookupError, RecursionError):  # what OmegaConf alone can resolve, or refuse
         pass
     with job.in_hand():
         values = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
@@ -102,7 +102,10 @@ def plain_values(job: Job) -> dict[str, Any]:
 
 
 NAME = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+"""Of another value, from the top, in the place of a value."""
+
 OF_ITS_DIRECTORY = re.compile(r"\$\{(?:paths\.run|hydra:runtime\.output_dir)\}[^$]*")
+"""What differs between jobs only as their directories do."""
 
 
 def _resolved(value: Any, values: dict[str, Any]) -> Any:

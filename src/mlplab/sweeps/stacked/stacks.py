@@ -41,12 +41,8 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
             member = build_member(job, held)
             optimizer = _optimizer_of(member)
             reason = why_not(member, optimizer)
-        except Refusal as refusal:  # which it meets again alone, and is told of there
-            reason = _why(refusal, job)
-        except (Exception, SystemExit) as error:  # of code that the configuration names: as well
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}".replace(
-                str(job.directory), "its directory"
-            )
+        except (Exception, SystemExit) as error:  # which it meets again alone, and is told of there
+            reason = _why(error, job)
         if reason is None:
             stacks.setdefault(_shape_of(member, optimizer), []).append(member)
             _let_go_of(job, len(jobs))
@@ -66,10 +62,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
         for member in members:
             try:
                 claim(member)
-            except Refusal as refusal:
-                alone.setdefault(_why(refusal, member.job), []).append(member.job)
-            except Exception:  # its directory tells of it; the others go on
-                member.directory.release()
+            except Exception as error:
+                alone.setdefault(_why(error, member.job), []).append(member.job)
             else:
                 stacks.setdefault(_position_of(member), []).append(member)
             _let_go_of(member.job, len(members))
@@ -79,9 +73,10 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
         train_stack(stack)
 
 
-def _why(refusal: Refusal, job: Job) -> str:
-    """The refusal in words that are the same for all jobs that it meets, though it names the directory of each."""
-    return str(refusal).replace(str(job.directory), "its directory")
+def _why(error: BaseException, job: Job) -> str:
+    """What a job has met, in words that are the same for all that meet it, though it names the directory of each."""
+    told = " ".join(str(error).split()).replace(str(job.directory), "its directory")
+    return told if isinstance(error, Refusal) else f"{type(error).__name__}: {told}"
 
 
 def _let_go_of(job: Job, n_jobs: int) -> None:
