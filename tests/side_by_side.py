@@ -119,4 +119,5 @@ def require_same_state(found: Optimizer, expected: Optimizer, within: float = 1e
             mine = one["state"][index][name]
             assert (mine.dtype, mine.shape, mine.is_contiguous()) == (value.dtype, value.shape, True), name
             assert torch.allclose(mine, value, rtol=within, atol=within), name
-            assert mine.untyped_storage().nbytes() == mine.nbytes, "what is saved is this and no more"
+            most = 4 * len(other["state"]) if name == "step" else mine.nbytes  # updates are counted in one tensor
+            assert mine.untyped_storage().nbytes() <= most, "what is saved is this and no more"

@@ -119,3 +119,17 @@ def test_what_asks_for_more_is_left_as_it_is(factory: Any) -> None:
 def test_a_network_in_16_bits_is_left_as_it_is() -> None:
     factory = partial(Adam, lr=0.01, fused=True)
     assert type(build_optimizer(factory, network(torch.bfloat16))) is Adam
+
+
+def test_pytorchs_own_step_goes_on_from_its_state() -> None:
+    whole, halves = network(), network()
+    factory = partial(Adam, lr=0.01, fused=True)
+    train(whole, build_optimizer(factory, whole), 8)
+    first = build_optimizer(factory, halves)
+    train(halves, first, 4)
+    second = Adam(first.param_groups, lr=0.01, fused=True)
+    second.load_state_dict(first.state_dict())
+    train(halves, second, 4, begin=4)
+    for (name, found), expected in zip(halves.named_parameters(), whole.parameters(), strict=True):
+        assert torch.equal(found, expected), name
+    assert {float(state["step"]) for state in second.state.values()} == {6.0, 8.0}

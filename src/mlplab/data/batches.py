@@ -6,9 +6,15 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+GATHERED_BYTES = 2**18
+"""Of features, that are gathered at once: for small batches, gathering one takes less time than calling for it."""
+
+ALIGNMENT = 64
+"""Bytes. Where a tensor of its own begins, as far as kernels whose rounding depends on it can tell."""
+
 
 class Batches:
-    """Yields (features, targets) by index, on the device that they are on: one gather per batch, no work per row.
+    """Yields (features, targets) by index, on the device that they are on: one gather for batches, no work per row.
 
     Legend: N rows, B batch size. The last batch of an epoch holds the N mod B rows that are left.
 
@@ -52,11 +58,22 @@ class Batches:
             # The order within a batch changes nothing but rounding.
             yield from self._in_place(first)
             return
-        features, targets = self.features, self.targets
-        for rows in torch.split(self.order().to(features.device), self.batch_size)[first:]:
-            if self.world_size > 1:
-                rows = rows.tensor_split(self.world_size)[self.rank]
-            yield features.index_select(0, rows), targets.index_select(0, rows)
+        features, targets, size = self.features, self.targets, self.batch_size
+        order = self.order().to(features.device)[first * size :]
+        if self.world_size > 1:
+            for rows in torch.split(order, size):
+                own = rows.tensor_split(self.world_size)[self.rank]
+                yield features.index_select(0, own), targets.index_select(0, own)
+            return
+        for rows in torch.split(order, size * self._batches_at_once()):
+            gathered = (torch.split(part.index_select(0, rows), size) for part in (features, targets))
+            yield from zip(*gathered, strict=True)
+
+    def _batches_at_once(self) -> int:
+        """How many batches are gathered by one call; each begins where a tensor of its own might."""
+        n_bytes = [self.batch_size * part[:1].nbytes for part in (self.features, self.targets)]
+        are_aligned = not any(n % ALIGNMENT for n in n_bytes)
+        return max(1, GATHERED_BYTES // n_bytes[0]) if are_aligned else 1
 
     def _in_place(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.batch_size

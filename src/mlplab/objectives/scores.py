@@ -40,8 +40,8 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
         "f1": (2 * hits / np.maximum(n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
         "auroc": one_against_the_rest(shares, of_class).mean(axis=-1),
     }
-    dtype, device = torch.get_default_dtype(), probabilities.device
-    return {name: torch.as_tensor(score, dtype=dtype, device=device) for name, score in scores.items()}
+    values = torch.from_numpy(np.stack(list(scores.values()))).to(torch.get_default_dtype()).to(probabilities.device)
+    return dict(zip(scores, values, strict=True))
 
 
 def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
@@ -101,19 +101,23 @@ class MeanLoss:
         self.reset()
 
     def reset(self) -> None:
-        self._total = torch.zeros((), dtype=torch.float32)
-        self._n_rows = 0
+        self._losses: list[Tensor] = []
+        self._rows: list[int] = []
 
     def update(self, loss: Tensor, n_rows: int) -> None:
-        self._total = self._total.to(loss.device) + loss * n_rows
-        self._n_rows += n_rows
+        self._losses.append(loss.detach())
+        self._rows.append(n_rows)
 
     def compute(self) -> Tensor:
         """The mean, ()."""
-        total, n_rows = self._total, torch.tensor(self._n_rows, device=self._total.device)
+        losses = torch.stack(self._losses)
+        total = sum(loss * n for loss, n in zip(losses.tolist(), self._rows, strict=True))
+        n_rows = sum(self._rows)
         if _are_several():
-            total, n_rows = (torch.stack(gather_all_tensors(own)).sum(dim=0) for own in (total, n_rows))
-        return total / n_rows
+            own = torch.tensor([total, n_rows], dtype=torch.float64, device=losses.device)
+            total, n_rows = torch.stack(gather_all_tensors(own)).sum(dim=0).tolist()
+        kind = torch.promote_types(losses.dtype, torch.float32)
+        return torch.tensor(total / n_rows, dtype=kind, device=losses.device)
 
 
 def _of_all_processes(rows: Tensor) -> Tensor:

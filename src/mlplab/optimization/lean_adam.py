@@ -4,7 +4,7 @@
 small network on the processor that takes longer than the update.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,14 +54,16 @@ class _DirectStep(Adam):
         for group in self.param_groups:
             parameters = alike.setdefault((*group["betas"], *(group[name] for name in OPTIONS)), [])
             parameters.extend(p for p in group["params"] if p.grad is not None)
-        for (beta1, beta2, *others), parameters in alike.items():
+        counted = vars(self).setdefault("_counted", {})  # not of a copy, which has its own state
+        for place, ((beta1, beta2, *others), parameters) in enumerate(alike.items()):
             if not parameters:
                 continue
             lr, eps, weight_decay, is_decoupled = others
             states = [self.state[p] or self._begin(p) for p in parameters]
-            steps = [state["step"] for state in states]
-            for step in steps:
-                step.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
+            if not _are_counted_together(states, *counted.get(place, ())):
+                counted[place] = _count_together(states)
+            steps, together = counted[place]
+            together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
             kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
                 parameters,
@@ -87,6 +89,20 @@ class _DirectStep(Adam):
         }
         self.state[parameter] = state
         return state
+
+
+def _are_counted_together(states: list[dict[str, Tensor]], steps: Sequence[Tensor] = (), *_: Tensor) -> bool:
+    """Whether these steps are those of the states still: others come from a checkpoint."""
+    return len(states) == len(steps) and all(state["step"] is step for state, step in zip(states, steps, strict=True))
+
+
+def _count_together(states: list[dict[str, Tensor]]) -> tuple[list[Tensor], Tensor]:
+    """Makes the numbers of the update parts of one tensor, so that one call counts all: -> them, and the tensor."""
+    together = torch.stack([state["step"] for state in states])
+    steps = list(together.unbind())
+    for state, step in zip(states, steps, strict=True):
+        state["step"] = step
+    return steps, together
 
 
 class LeanAdam(_DirectStep):
