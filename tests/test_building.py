@@ -138,3 +138,14 @@ def test_a_folder_with_other_files_is_not_taken_for_a_run(train_run: Any, tmp_pa
     with pytest.raises(Refusal, match="holds other files"):
         train_run(*QUICK, directory=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_log_that_hydra_has_opened_is_no_run_and_one_with_lines_is(train_run: Any, tmp_path: Any) -> None:
+    (tmp_path / "mine").mkdir()
+    log = tmp_path / "mine" / "train.log"
+    log.touch()
+    assert train_run(*QUICK, directory=tmp_path / "mine").status["state"] == "finished"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "train.log").write_text("somebody's\n")
+    with pytest.raises(Refusal, match="holds other files"):
+        train_run(*QUICK, directory=tmp_path / "other")

@@ -110,13 +110,12 @@ def _fit_parts(module: nn.Module) -> list[nn.Module]:
         if hasattr(type(part), "has_closed_form")
         and part.has_closed_form()  # type: ignore[operator]
         and part not in compiled
-        and not _is_watched(part)
+        and not _is_watched(modules if part is module else list(part.modules()))
     ]
 
 
-def _is_watched(part: nn.Module) -> bool:
-    """Whether somebody has hooks inside, or part of it is frozen; hooks on the part itself are called as ever."""
-    modules = list(part.modules())
+def _is_watched(modules: list[nn.Module]) -> bool:
+    """Whether somebody has hooks inside, or part of it is frozen; hooks on the first itself are called as ever."""
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
         for module in modules[1:]

@@ -126,6 +126,12 @@ class Learner(pl.LightningModule):
         rows = torch.tensor(float(n_rows), device=self.device)
         return n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
 
+    def on_validation_model_zero_grad(self) -> None:
+        # As Lightning's default, which asks each part for its parameters by name.
+        for group in (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups):
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
 

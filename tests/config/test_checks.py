@@ -15,6 +15,8 @@ REFUSED = [
     ("optimizer.lr=-1", "optimizer.lr must be a positive number, however: optimizer.lr=-1; try: optimizer.lr=0.001"),
     ("optimizer.lr=0", "optimizer.lr must be a positive number"),
     ("optimizer.lr=abc", "optimizer.lr=abc"),
+    ("optimizer.lr='0.01'", "positive number, however: optimizer.lr='0.01'; try: optimizer.lr=0.01"),
+    ("model.hidden_dims=['8']", "however: model.hidden_dims=['8']"),
     ("optimizer.lr=nan", "optimizer.lr=nan"),
     ("optimizer.lr=inf", "optimizer.lr=inf"),
     ("optimizer.lr=null", "optimizer.lr=null"),

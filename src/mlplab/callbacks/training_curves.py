@@ -123,4 +123,4 @@ def data_loss(outputs: Any, gathered_batches: int) -> Tensor | None:
 def _n_rows(batch: Any) -> int:
     """Rows of a batch of tensors; of any other batch 1, so that its steps weigh alike."""
     first = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    return len(first) if isinstance(first, Tensor) and first.ndim > 0 else 1
+    return first.shape[0] if isinstance(first, Tensor) and first.ndim > 0 else 1

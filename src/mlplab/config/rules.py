@@ -293,11 +293,24 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(shown(part) for part in value)}]"
-    return str(value)
+    return str(value) if _number_in(value) is None else f"'{value}'"
+
+
+def _number_in(value: Any) -> float | int | None:
+    """The number that a text consists of: without quotes it would be one."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return None
 
 
 def nearest(value: Any, rule: Rule) -> str:
-    """What was probably meant: a list of the one thing given, the name of a rule, or its example."""
+    """What was probably meant: the number in quotes, a list of the one thing given, the name of a rule, its example."""
+    number = _number_in(value)
+    if number is not None and rule.holds(number):
+        return shown(number)
     if isinstance(value, str | int | float) and rule.example.startswith("[") and rule.holds([value]):
         return f"[{shown(value)}]"
     return nearest_name(str(value), rule.names) or rule.example

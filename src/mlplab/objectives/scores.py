@@ -46,6 +46,8 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
 
 def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
     """How often each class stands in (..., N) indices -> (..., C)."""
+    if indices.ndim == 1:
+        return np.bincount(indices, minlength=n_classes)
     networks = indices.reshape(-1, indices.shape[-1])
     places = networks + n_classes * np.arange(len(networks))[:, np.newaxis]
     counts = np.bincount(places.ravel(), minlength=n_classes * len(networks))
@@ -91,7 +93,7 @@ class Scores:
 
     def compute(self) -> dict[str, Tensor]:
         """The scores, each ()."""
-        return self._score(*(_of_all_processes(torch.cat(parts)) for parts in (self._predicted, self._targets)))
+        return self._score(*(_of_all_batches(parts) for parts in (self._predicted, self._targets)))
 
 
 class MeanLoss:
@@ -120,8 +122,9 @@ class MeanLoss:
         return torch.tensor(total / n_rows, dtype=kind, device=losses.device)
 
 
-def _of_all_processes(rows: Tensor) -> Tensor:
+def _of_all_batches(parts: list[Tensor]) -> Tensor:
     """The rows of this process and of those beside it, in their order."""
+    rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return torch.cat(gather_all_tensors(rows)) if _are_several() else rows
 
 

@@ -46,7 +46,7 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            if any(not _is_of_nobody(entry) for entry in self.path.iterdir()):
                 require_free(self._lock.path)
                 raise FileExistsError
             require_room(self.path, room)
@@ -201,6 +201,11 @@ def require_room(directory: Path, room: int) -> None:
 def in_megabytes(n_bytes: int) -> str:
     """`12.3 MB`."""
     return f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _is_of_nobody(entry: Path) -> bool:
+    """Whether a file does not keep a run from a directory: a hidden one, or the log that Hydra opens before it."""
+    return entry.name.startswith(".") or (entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size)
 
 
 def _not_writable(path: Path, error: OSError) -> Refusal:

@@ -25,6 +25,7 @@ from mlplab.sweeps.composing import Composer, without_hydra
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Entry, Ledger, read_ledger
+from mlplab.sweeps.place import require_one_place
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
@@ -32,10 +33,6 @@ from mlplab.sweeps.words import parse, plain, word_of
 
 MOST_DEATHS = 2
 """Times that the process of a job may die in one launch before the job is given up."""
-
-
-PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")
-"""What decides where a sweep lies, in which its jobs are looked for."""
 
 
 class Sweep:
@@ -80,14 +77,7 @@ class Sweep:
         Raises:
             Refusal: another process has it, or the sweep was begun with another configuration.
         """
-        for name in names:
-            if name in PLACES:
-                raise Refusal(
-                    f"{name} must be the same for all jobs of a sweep", "several values are given", f"{name}=one"
-                )
-        for word in constants:
-            if word.startswith("paths.run="):
-                raise Refusal("paths.run must be left to the jobs of a sweep, each its own", word, "sweep.name=… alone")
+        require_one_place(self.config, constants, names)
         if self.directory.exists() and not self.directory.is_dir():
             raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         self.directory.mkdir(parents=True, exist_ok=True)
