@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlplab.runs import tensorboard
-from mlplab.runs.tensorboard import CalmTensorBoardLogger
+from mlplab.runs.tensorboard import CalmTensorBoardLogger, save_together
 
 LAYERS = ("hidden.0.linear", "hidden.1.linear", "output")
 
@@ -181,3 +181,15 @@ def test_a_regression_leaves_the_picture_of_predicted_against_true_values(train_
     accumulator = events(run.directory / "tensorboard")
     assert accumulator.Tags()["images"] == ["test/predicted_against_true"]
     assert {"val/rmse", "test/r2"} <= set(accumulator.scalars.Keys())
+
+
+def test_several_loggers_are_saved_at_once_and_of_them_those_that_are_due(tmp_path: Path) -> None:
+    due, early = (CalmTensorBoardLogger(str(tmp_path / name), seconds) for name, seconds in (("a", 0.0), ("b", 1e9)))
+    loggers: list[Any] = [due, early]
+    for logger in loggers:
+        logger.experiment.add_scalar("x", 1.0, 1)
+    save_together(loggers)
+    assert len(list((tmp_path / "a").iterdir())) == 1
+    assert not list((tmp_path / "b").iterdir())
+    save_together(loggers, all_of_them=True)
+    assert len(list((tmp_path / "b").iterdir())) == 1

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from mlplab.errors import Diverged, RunFailed
 from mlplab.resumable_loop import loop_of
 from mlplab.runs.files import flushed_together
+from mlplab.runs.tensorboard import save_together
 from mlplab.sweeps.stacked.data import StackedData
 from mlplab.sweeps.stacked.learner import StackedLearner
 from mlplab.sweeps.stacked.member import Member
@@ -153,6 +154,7 @@ class Members(Callback):
         self._call("on_validation_start")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_together()
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
         for row, member in enumerate(self.members):
@@ -175,6 +177,12 @@ class Members(Callback):
         self._for_each(end_epoch)
         if can_be_seen:
             self._last_seen = time.monotonic()
+
+    def _save_together(self, members: Sequence[Member] | None = None) -> None:
+        """Writes the curves that are due, or those of members whose files are about to be asked for."""
+        loggers = [logger for member in (self.members if members is None else members) for logger in member.loggers]
+        with contextlib.suppress(OSError):  # it is told whose they are when each writes its own
+            save_together(loggers, all_of_them=members is not None)
 
     def _call(self, hook: str) -> None:
         """Calls a hook of all members."""
@@ -207,6 +215,7 @@ class Members(Callback):
         # All together, so that after a crash they go on from one step, in one stack.
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
             self._hand_over()
+            self._save_together(self.members)
             with flushed_together():
                 self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
 
@@ -220,6 +229,7 @@ class Members(Callback):
 
     def _end(self, leaving: Sequence[Member]) -> None:
         """Of members whose training has come to its end."""
+        self._save_together(leaving)
         with flushed_together():
             errors = self._errors(lambda member: member.call("on_train_end"), leaving)
         self._let_go({member: errors.get(member) for member in leaving})
