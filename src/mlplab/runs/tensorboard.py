@@ -111,7 +111,8 @@ def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> No
         OSError: a file cannot be written to; the loggers hold what is not written, and it stays due.
     """
     found = [one for one in loggers if isinstance(one, CalmTensorBoardLogger) and (all_of_them or one.is_due)]
-    writers = [writer for one in found if one._experiment for writer in one._experiment.all_writers.values()]
+    experiments: list[Any] = [one._experiment for one in found if one._experiment is not None]
+    writers = [writer for experiment in experiments for writer in (experiment.all_writers or {}).values()]
     flush_together([writer.event_writer for writer in writers])
     for one in found:
         one._last_flush = time.monotonic()
