@@ -53,20 +53,21 @@ def test_weights_and_state_are_those_of_pytorchs_step(rule: Any, weight_decay: f
             assert state[index][key].dtype == value.dtype
 
 
-def test_its_state_can_be_saved_and_goes_on() -> None:
+@pytest.mark.parametrize("is_own", [True, False])
+def test_its_state_can_be_saved_and_goes_on_also_by_pytorchs_own_step(is_own: bool) -> None:
     whole, halves = network(), network()
     factory = partial(Adam, lr=0.01, fused=True)
     train(whole, build_optimizer(factory, whole), 8)
     first = build_optimizer(factory, halves)
     train(halves, first, 4)
-    second = build_optimizer(factory, halves)
+    second = build_optimizer(factory, halves) if is_own else factory(first.param_groups)
+    assert type(second) is (LeanAdam if is_own else Adam)
     second.load_state_dict(first.state_dict())
     train(halves, second, 4, begin=4)
-    reached = build_optimizer(factory, network())
-    assert type(reached) is LeanAdam
     # The schedule of the second half starts from where the first one's learning rate is.
     for (name, found), expected in zip(halves.named_parameters(), whole.parameters(), strict=True):
         assert torch.equal(found, expected), name
+    assert {float(state["step"]) for state in second.state.values()} == {6.0, 8.0}
 
 
 def test_hooks_of_the_step_are_called() -> None:
@@ -119,17 +120,3 @@ def test_what_asks_for_more_is_left_as_it_is(factory: Any) -> None:
 def test_a_network_in_16_bits_is_left_as_it_is() -> None:
     factory = partial(Adam, lr=0.01, fused=True)
     assert type(build_optimizer(factory, network(torch.bfloat16))) is Adam
-
-
-def test_pytorchs_own_step_goes_on_from_its_state() -> None:
-    whole, halves = network(), network()
-    factory = partial(Adam, lr=0.01, fused=True)
-    train(whole, build_optimizer(factory, whole), 8)
-    first = build_optimizer(factory, halves)
-    train(halves, first, 4)
-    second = Adam(first.param_groups, lr=0.01, fused=True)
-    second.load_state_dict(first.state_dict())
-    train(halves, second, 4, begin=4)
-    for (name, found), expected in zip(halves.named_parameters(), whole.parameters(), strict=True):
-        assert torch.equal(found, expected), name
-    assert {float(state["step"]) for state in second.state.values()} == {6.0, 8.0}

@@ -4,7 +4,8 @@
 small network on the processor that takes longer than the update.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """What is left to PyTorch's own step."""
 
 OPTIONS = ("lr", "eps", "weight_decay", "decoupled_weight_decay")
+
+_Counted = tuple[list[Tensor], Tensor]
+"""The number of updates of each parameter, as parts of one tensor, and that tensor: one call counts for all."""
 
 
 class _DirectStep(Adam):
@@ -60,9 +64,7 @@ class _DirectStep(Adam):
                 continue
             lr, eps, weight_decay, is_decoupled = others
             states = [self.state[p] or self._begin(p) for p in parameters]
-            if not _are_counted_together(states, *counted.get(place, ())):
-                counted[place] = _count_together(states)
-            steps, together = counted[place]
+            steps, together = counted[place] = _counted_together(states, counted.get(place))
             together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
             kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
@@ -91,14 +93,12 @@ class _DirectStep(Adam):
         return state
 
 
-def _are_counted_together(states: list[dict[str, Tensor]], steps: Sequence[Tensor] = (), *_: Tensor) -> bool:
-    """Whether these steps are those of the states still: others come from a checkpoint."""
-    return len(states) == len(steps) and all(state["step"] is step for state, step in zip(states, steps, strict=True))
-
-
-def _count_together(states: list[dict[str, Tensor]]) -> tuple[list[Tensor], Tensor]:
-    """Makes the numbers of the update parts of one tensor, so that one call counts all: -> them, and the tensor."""
-    together = torch.stack([state["step"] for state in states])
+def _counted_together(states: list[dict[str, Tensor]], before: _Counted | None) -> _Counted:
+    """What was so before, unless other states are updated now, or a checkpoint has brought other numbers."""
+    steps = [state["step"] for state in states]
+    if before is not None and len(steps) == len(before[0]) and all(map(is_, steps, before[0])):
+        return before
+    together = torch.stack(steps)
     steps = list(together.unbind())
     for state, step in zip(states, steps, strict=True):
         state["step"] = step
