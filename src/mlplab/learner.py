@@ -75,6 +75,12 @@ class Learner(pl.LightningModule):
         self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
         self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # set twice for each hook: past what `nn.Module` asks of each value
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, features: Tensor) -> Tensor:
         return self.model(features)  # type: ignore[no-any-return]
 
