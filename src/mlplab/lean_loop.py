@@ -60,7 +60,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         self.val_loop = LeanValidationLoop(trainer)
         self._results = LeanResults(training=True)
         self._hooks: Hooks | None = None
-        self._is_lean = False
+        self._is_lean = self._has_logged = False
 
     @property
     def global_step(self) -> int:
@@ -115,7 +115,7 @@ class LeanEpochLoop(ResumableEpochLoop):
             progress.is_last_batch
             or trainer.should_stop
             or trainer.received_sigterm
-            or self._results.has_logged()
+            or self._has_logged
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
         ):
@@ -150,7 +150,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         progress.increment_processed()
         self._step_schedulers()
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        has_logged = self._results.has_logged()
+        has_logged = self._has_logged = results.has_logged()
         if has_logged:
             connector.on_batch_end()
         results.batch = results.batch_size = None

@@ -2,6 +2,7 @@
 
 from mlplab.callbacks.checkpoints import Checkpoints
 from mlplab.callbacks.divergence import Divergence
+from mlplab.callbacks.early_stopping import EarlyStopping
 from mlplab.callbacks.figures import Figures
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.histograms import Histograms
@@ -15,6 +16,7 @@ from mlplab.callbacks.training_curves import TrainingCurves
 __all__ = [
     "Checkpoints",
     "Divergence",
+    "EarlyStopping",
     "Figures",
     "GradientNorms",
     "Histograms",

@@ -93,10 +93,12 @@ class Checkpoints(Checkpoint):
 
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the files are to be written now."""
-        loop = loop_of(trainer)
-        is_within_epoch = loop.is_within_epoch
         waited = time.monotonic() - self._last_writing
         wait = max(self.every_seconds, self._cost / MOST if self.every_seconds else 0.0)
+        if waited < wait and not self.every_n_epochs and trainer.world_size == 1:  # which is asked after every step
+            return False
+        loop = loop_of(trainer)
+        is_within_epoch = loop.is_within_epoch
         due = waited >= (2 * wait if is_within_epoch else wait)
         if not is_within_epoch and self.every_n_epochs:
             due = due or loop.n_epochs_done % self.every_n_epochs == 0

@@ -12,20 +12,10 @@ from torch import Tensor
 from mlplab.backpropagation import Backward, add_gradient
 from mlplab.models.stacked_mlp import StackedLayer, StackedLinear, StackedMLP
 from mlplab.models.workspace import Workspace
-from mlplab.models.written_out import ACTIVATION_BACKWARD
-
-_aten = torch.ops.aten
+from mlplab.models.written_out import ACTIVATION_BACKWARD, IN_PLACE
 
 WayBack = Callable[[Tensor, bool], Tensor]
 """From the gradient of a layer's outputs to its weights and, where it is wanted, to its inputs."""
-
-IN_PLACE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g)),
-    "sigmoid": (torch.sigmoid_, lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g)),
-    "tanh": (torch.tanh_, lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g)),
-    "identity": (lambda sums: sums, lambda g, y: g),
-}
-"""Activations whose gradient follows from their outputs: there and back in the memory of sums and gradient."""
 
 
 def pass_through(

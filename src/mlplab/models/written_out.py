@@ -34,10 +34,19 @@ ACTIVATION_BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """Gradient of the inputs from that of the outputs. An activation that is not here is left to autograd."""
 
 
+IN_PLACE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu_, lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g)),
+    "sigmoid": (torch.sigmoid_, lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g)),
+    "tanh": (torch.tanh_, lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g)),
+    "identity": (lambda sums: sums, lambda g, y: g),
+}
+"""Activations whose gradient follows from their outputs: there and back in the memory of sums and gradient."""
+
+
 class Layer(Protocol):
     """What is needed to know of a hidden layer."""
 
-    linear: nn.Linear
+    _modules: dict[str, nn.Module]  # its `linear`
     activation_name: str
     activation: Callable[[Tensor], Tensor]
     dropout: float
@@ -56,7 +65,7 @@ def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> 
         for layer in hidden:
             inputs, way_back = _hidden_layer(layer, inputs)
             ways_back.append(way_back)
-        weight, bias = output.weight, output.bias
+        weight, bias = _parameters_of(output)
         outputs = functional.linear(inputs, weight, bias)
 
     def backward(gradient: Tensor) -> None:
@@ -71,10 +80,12 @@ def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> 
 
 def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], Tensor]]:
     """Its outputs (B, H), and what takes their gradient to the weights and, where it is wanted, to the inputs."""
-    linear = layer.linear
-    weight, bias = linear.weight, linear.bias
+    weight, bias = _parameters_of(layer._modules["linear"])
     sums = functional.linear(inputs, weight, bias)
-    activations = outputs = layer.activation(sums)
+    name = layer.activation_name
+    # A residual connection needs the gradient as it was.
+    is_in_place = name in IN_PLACE and not layer.residual
+    activations = outputs = IN_PLACE[name][0](sums) if is_in_place else layer.activation(sums)
     keep = 1 - layer.dropout
     mask = torch.empty_like(outputs).bernoulli_(keep).div_(keep) if layer.dropout and layer.training else None
     if mask is not None:
@@ -86,7 +97,10 @@ def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tenso
         past = gradient  # by the residual connection
         if mask is not None:
             gradient = gradient * mask
-        gradient = ACTIVATION_BACKWARD[layer.activation_name](gradient, sums, activations)
+        if is_in_place:
+            gradient = IN_PLACE[name][1](gradient, activations)
+        else:
+            gradient = ACTIVATION_BACKWARD[name](gradient, sums, activations)
         _add_weight_gradients(weight, bias, inputs, gradient)
         if not wants_inputs:
             return gradient
@@ -94,6 +108,12 @@ def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tenso
         return gradient + past if layer.residual else gradient
 
     return outputs, backward
+
+
+def _parameters_of(linear: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (H, F) and bias (H,), past `nn.Module.__getattr__`, which takes longer than some of the kernels."""
+    parameters = linear._parameters
+    return parameters["weight"], parameters["bias"]  # type: ignore[return-value]
 
 
 def _add_weight_gradients(weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:

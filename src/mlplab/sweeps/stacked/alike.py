@@ -34,8 +34,8 @@ CALLBACKS = {
     *(
         f"mlplab.callbacks.{name}"
         for name in (
-            "Checkpoints", "Divergence", "Figures", "GradientNorms", "Histograms", "ProgressLine", "Pruning",
-            "TrainingCurves",
+            "Checkpoints", "Divergence", "EarlyStopping", "Figures", "GradientNorms", "Histograms", "ProgressLine",
+            "Pruning", "TrainingCurves",
         )
     ),
 }  # fmt: skip
