@@ -42,6 +42,17 @@ def test_a_matrix_of_cells_that_have_been_drawn_before_is_what_would_be_drawn_fr
     image = sheet.with_counts(mixed)
     assert not sheet.figure.axes[0].texts  # no number was left to write
     assert np.array_equal(image, drawn(sheet, mixed))
+    assert np.array_equal(sheet.with_counts(mixed), drawn(sheet, mixed))  # nor a title
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (0, 3), (2, 1), (4, 4)])
+def test_a_single_cell_that_is_new_is_what_would_be_drawn_from_scratch(cell: tuple[int, int]) -> None:
+    sheet = MatrixSheet(classification(*"abcde"), "test part", 270)
+    counts = np.random.default_rng(0).integers(20, 30, (5, 5))
+    sheet.with_counts(counts)
+    row = counts[cell[0]]
+    row[cell[1]], row[cell[1] - 1] = 8, row.sum() - row[cell[1]] + row[cell[1] - 1] - 8  # as many in the row
+    assert np.array_equal(sheet.with_counts(counts), drawn(sheet, counts))
 
 
 def test_what_is_no_longer_kept_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:

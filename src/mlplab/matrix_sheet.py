@@ -47,14 +47,16 @@ class MatrixSheet:
         widest[0, 0] = n_rows  # whose title says that all are right
         show_counts(self.figure, widest, rows)
         _fit(self.figure)
-        self._cell = self._cell_of_pixels(task.n_classes)
+        pixels, cells = self._cell_of_pixels(task.n_classes)
         for artist in self._changing():
             artist.set_visible(False)
         self.canvas.draw()
         self._common = self.canvas.copy_from_bbox(self.figure.bbox)
         for artist in self._changing():
             artist.set_visible(True)
-        pixels, cells = self._cell
+        for spine in self.figure.axes[0].spines.values():
+            spine.draw(self.canvas.get_renderer())
+        self._frame = self._canvas_of_colours().copy()  # what is beside the cells and the title
         ends = np.bincount(cells, minlength=task.n_classes**2).cumsum()[:-1]
         width = self.canvas.get_width_height()[0]
         above = np.arange(pixels.min() // width * width)  # of all cells, where the title stands
@@ -86,8 +88,12 @@ class MatrixSheet:
         if len(self._drawn) > MOST_PARTS:  # before it is asked what is known: that is not drawn
             self._drawn.clear()
         shown = self._shown(counts)
-        self._draw(counts, [part in self._drawn for part in shown])
+        unknown = [place for place, part in enumerate(shown) if part not in self._drawn]
         colours = self._canvas_of_colours()
+        if unknown or not shown:
+            self._draw(counts, unknown)
+        else:
+            colours[:] = self._frame
         for part, pixels in zip(shown, self._pixels_of_part, strict=bool(shown)):
             known = self._drawn.get(part)
             if known is None:
@@ -107,24 +113,34 @@ class MatrixSheet:
         cells = [(cell, count, total, size) for cell, (count, total) in enumerate(numbers)]
         return [*cells, (n * n, int(counts.trace()), int(counts.sum()), 0.0)]
 
-    def _draw(self, counts: npt.NDArray[np.int64], is_known: Sequence[bool]) -> None:
-        """All but those parts that are known."""
-        numbered = ~np.array(is_known[:-1]).reshape(counts.shape) if is_known else None
+    def _draw(self, counts: npt.NDArray[np.int64], unknown: Sequence[int]) -> None:
+        """Those parts, and what lies over them; all where none is named."""
+        n, canvas = len(counts), self._canvas_of_colours()
+        numbered = np.isin(np.arange(n * n), unknown).reshape(n, n) if unknown else None
         show_counts(self.figure, counts, self.rows, numbered)
         self.canvas.restore_region(self._common)
         axes: Any = self.figure.axes[0]
         image = axes.images[0]
         colours = np.ascontiguousarray(image.to_rgba(image.get_array(), bytes=True)).reshape(-1).view("<u4")
-        pixels, cells = self._cell
-        self._canvas_of_colours()[pixels] = colours[cells]  # drawing the image would take as long as all else
-        for artist in self._changing():
-            if artist is not image and not (artist is axes.title and is_known and is_known[-1]):
-                artist.draw(self.canvas.get_renderer())
+        cells = [place for place in unknown if place < n * n] if unknown else range(n * n)
+        for cell in cells:  # drawing the image would take as long as all else
+            canvas[self._pixels_of_part[cell]] = colours[cell]
+        boundaries = {place for cell in cells for place in _boundaries(cell, n)}
+        lines = [line for place, line in enumerate(axes.lines) if place in boundaries]
+        title = [axes.title] if not unknown or unknown[-1] == n * n else []
+        for artist in (*lines, *axes.spines.values(), *axes.texts, *title):
+            artist.draw(self.canvas.get_renderer())
 
     def _changing(self) -> list[Any]:
         """What shows the counts, and what lies over them, from the lowest to the highest."""
         axes = self.figure.axes[0]
         return [*axes.images, *axes.lines, *axes.spines.values(), *axes.texts, axes.title]
+
+
+def _boundaries(cell: int, n: int) -> tuple[int, ...]:
+    """The lines that may lie over a cell, where horizontal and vertical ones take turns; not all of them are there."""
+    row, column = divmod(cell, n)
+    return 2 * row - 2, 2 * row, 2 * column - 1, 2 * column + 1
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,6 +1,19 @@
+from pathlib import Path
+from typing import Any
+
+import omegaconf.base
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlplab.config.resolvers import job_name, new_run_name
+from mlplab.config.resolvers import job_name, new_run_name, register_resolvers
+
+TEXTS = (
+    "${a}", "${b}/${a}", "${.a}", "${..a}", "${nested.c}", "${oc.env:NOT_SET,${a}}", "${oc.select:nested.d,7}",
+    "\\${a}", "${nested[c]}", "${a", "${unknown:x}", "${nested.missing}", "plain",
+)  # fmt: skip
+"""What a configuration may hold, with mistakes."""
 
 
 def test_run_names_do_not_repeat() -> None:
@@ -28,3 +41,26 @@ def test_a_job_name_is_one_short_folder_whatever_is_swept() -> None:
     name = job_name(1, [f"data.path=../../{'x' * 300}", "model.activation='a b=\"c\"'"])
     assert len(name) <= 100
     assert "/" not in name
+
+
+def _resolved(texts: list[str], value: int) -> list[Any]:
+    """What each comes to within a configuration, or the error that it makes."""
+    found = []
+    for text in texts:
+        try:
+            config = OmegaConf.create({"a": value, "b": "x", "nested": {"c": value + 1, "a": -value, "text": text}})
+            found.append(config.nested.text)
+        except Exception as error:
+            found.append((type(error), str(error)))
+    return found
+
+
+@given(texts=st.lists(st.sampled_from(TEXTS), max_size=12), value=st.integers(0, 3))
+def test_a_text_that_has_been_read_before_means_what_it_says(texts: list[str], value: int) -> None:
+    register_resolvers(Path.cwd())
+    remembered: Any = omegaconf.base.parse
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (omegaconf.base, omegaconf._utils):
+            patch.setattr(module, "parse", remembered.__wrapped__)
+        anew = _resolved(texts, value)
+    assert _resolved(texts, value) == anew

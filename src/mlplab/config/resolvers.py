@@ -1,5 +1,6 @@
 """The names that conf/ may use inside ${…}."""
 
+import functools
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import omegaconf._utils
+import omegaconf.base
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
@@ -48,6 +51,18 @@ def register_resolvers(root: Path) -> None:
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("run_name", new_run_name, use_cache=True, replace=True)
+    _parse_once()
+
+
+def _parse_once() -> None:
+    """Lets OmegaConf keep what a text with `${…}` is made of: to find out again takes longer than to resolve it.
+
+    Every run asks a few dozen times for the same ten texts, and every job of a sweep again.
+    """
+    for module in (omegaconf.base, omegaconf._utils):
+        parse = getattr(module, "parse", None)
+        if parse is not None and not hasattr(parse, "cache_info"):
+            module.parse = functools.lru_cache(maxsize=1024)(parse)  # type: ignore[attr-defined]
 
 
 MARK = "\0environment"

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.models.stacked_masks import StackedMasks
+from mlplab.models.written_out import IN_PLACE
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,17 @@ class StackedMLP:
             outputs = layer.linear(inputs)
             if layer.normalization is not None:
                 outputs = layer.normalization(outputs, is_training)
-            outputs = layer.activation(outputs)
+            outputs = self._activate(layer, outputs)
             if mask is not None:
                 outputs = outputs * mask
             inputs = outputs + inputs if layer.residual else outputs
         return self.output(inputs)
+
+    def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
+        """In the memory of the sums where nobody needs them: new memory takes as long to get as they to compute."""
+        if torch.is_grad_enabled() or layer.activation_name not in IN_PLACE:
+            return layer.activation(sums)
+        return IN_PLACE[layer.activation_name][0](sums)
 
     def first_inputs(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """What reaches the first layer: (K, B, F)."""

@@ -21,6 +21,8 @@ from mlplab.runs.manifest import describe_environment, differences, read_manifes
 log = logging.getLogger("mlplab")
 
 
+_PROJECT = OmegaConf.create({"root": "${project_root:}"})
+
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 """Of Python's, whose messages train.log takes."""
 
@@ -131,7 +133,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int, *, i
 
 def environment(*, in_stack: bool) -> dict[str, Any]:
     """Command, code, versions and hardware of this process, and whether the run is trained with others in a stack."""
-    root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+    root = Path(_PROJECT.root)
     return {**describe_environment(root), "stacked": in_stack}
 
 

@@ -192,10 +192,14 @@ def _note(config: DictConfig, overrides: Sequence[Override]) -> None:
     """Writes the words into the configuration, as Hydra does."""
     own = [override for override in overrides if not override.is_hydra_override()]
     for name, those in (("task", own), ("hydra", [override for override in overrides if override.is_hydra_override()])):
-        words = config.hydra.overrides[name]
-        del words[:]
-        for override in those:
-            words.append(override.input_line)
+        words, asked = config.hydra.overrides[name], [override.input_line for override in those]
+        if len(words) != len(asked):
+            del words[:]
+            words.extend(asked)
+        known: Any = OmegaConf.to_container(words)  # a word may hold `${…}`, and stays as it was typed
+        for place, word in enumerate(asked):
+            if known[place] != word:  # of jobs that differ in few
+                words[place] = word
     style = config.hydra.job.config.override_dirname
     config.hydra.job.override_dirname = get_overrides_dirname(
         overrides=own, exclude_keys=style.exclude_keys, item_sep=style.item_sep, kv_sep=style.kv_sep

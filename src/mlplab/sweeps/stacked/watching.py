@@ -174,7 +174,8 @@ class Members(Callback):
             for logger in member.loggers if can_be_seen else ():
                 logger.save()
 
-        self._for_each(end_epoch)
+        with flushed_together():  # the states that are due
+            self._for_each(end_epoch)
         if can_be_seen:
             self._last_seen = time.monotonic()
 
