@@ -73,7 +73,7 @@ def write_page(
     picture = path.with_suffix(".png").name
     threads = settings["threads"]
     text = HEAD.format(
-        command=" ".join(["python", *map(shlex.quote, sys.argv)]),
+        command=_command(),
         date=datetime.datetime.now(datetime.UTC).date(),
         processor=_processor(),
         cores=_cores(),
@@ -91,6 +91,12 @@ def write_page(
     (path.parent / "figures").mkdir(exist_ok=True)
     draw(path.parent / "figures" / picture, figures)
     path.write_text(text, encoding="utf-8")
+
+
+def _command() -> str:
+    """As it was typed, but for what is somewhere else on another machine."""
+    words = [word for word in sys.argv if not word.startswith(("mnist=", "json="))]
+    return " ".join(["python", *map(shlex.quote, words)])
 
 
 def _line(contestant: str, row: dict[str, float]) -> str:
