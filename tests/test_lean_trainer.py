@@ -27,7 +27,7 @@ def test_it_knows_in_which_stage_it_is(both: list[Any], stage: RunningStage | No
     for name in ("training", "validating", "sanity_checking"):
         for trainer in both:
             setattr(trainer, name, True)
-            setattr(trainer, "validating", False)
+            trainer.validating = False
         assert quick.state.stage is plain.state.stage, name
 
 
