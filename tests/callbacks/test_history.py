@@ -158,3 +158,21 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     validated(history, {"val/loss": 1.0})
     history.on_train_epoch_end(trainer, module)
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_checkpoint_finds_in_the_file_all_lines_that_it_counts(
+    train_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlplab.callbacks.history.EVERY_SECONDS", 1e9)
+    counted: list[tuple[int, int]] = []
+    state_dict = History.state_dict
+
+    def count(self: History) -> dict[str, Any]:
+        counted.append((state_dict(self)["lines"], len(read_history(self.path.parent))))
+        return state_dict(self)
+
+    monkeypatch.setattr(History, "state_dict", count)
+    run = train_run(*QUICK, "callbacks.checkpoints.every_n_epochs=1")
+    assert {lines for lines, _ in counted} == {2, 4, 6}
+    assert all(lines == written for lines, written in counted)
+    assert len(read_history(run.directory)) == 6

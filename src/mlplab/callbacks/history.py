@@ -1,5 +1,6 @@
 """What a run has come to, validation by validation, for reports that read many runs at once."""
 
+import contextlib
 import json
 import math
 import time
@@ -14,13 +15,16 @@ from mlplab.runs.history import FILE, read_history
 
 __all__ = ["FILE", "History", "read_history"]
 
+EVERY_SECONDS = 1.0
+"""That a line may wait to be in the file: to hand over each takes as long as half a step."""
+
 
 class History(Callback):
     """Writes history.jsonl: a line for each validation, and one for the training of each epoch.
 
     A line has `epoch` (from 1), `step` (updates done), `seconds` (of training, without validating and over all
     resumptions) and the metrics that were measured there: those of `val/…`, or `train/loss`. A value that is no
-    number is null. Whatever the loggers are, it is there; it is small, and quick to read.
+    number is null. Whatever the loggers are, it is there; it is small, and quick to read. A line may wait a second.
 
     Args:
         directory: of the run.
@@ -32,6 +36,7 @@ class History(Callback):
         self._seconds = 0.0
         self._since: float | None = None
         self._file: IO[str] | None = None
+        self._last_flush = -math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -70,12 +75,18 @@ class History(Callback):
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._close()
+        with contextlib.suppress(OSError):  # the exception may be that the disk is full
+            self._close()
+
+    def write_held(self, trainer: pl.Trainer) -> None:
+        """Hands over the lines that wait, which the checkpoint that is about to be written counts."""
+        if self._file is not None:
+            self._file.flush()
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _write(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
         assert self._file is not None
@@ -88,8 +99,10 @@ class History(Callback):
             number = float(value)
             line[name] = number if math.isfinite(number) else None
         self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
         self._lines += 1
+        if now - self._last_flush >= EVERY_SECONDS:
+            self._file.flush()
+            self._last_flush = now
 
     def state_dict(self) -> dict[str, Any]:
         return {"lines": self._lines}

@@ -18,14 +18,19 @@ def one_against_the_rest(probabilities: NDArray[Any], of_class: NDArray[np.bool_
     """
     # The bits of a positive number, read as a whole number, are in its order. Those of a probability leave room for
     # one more, which carries through the sort whether the row is of the class. Of equal probabilities it puts the rows
-    # of the class last, and then first: on average they win half of the pairs among them.
+    # of the class last: they win all pairs among them, and where they are put first, none. The mean of both is half.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     bits = by_class.view(WHOLE_NUMBERS[by_class.dtype]) << 1
-    ordered = np.stack((bits | of_class, bits | ~of_class))
-    ordered.sort(axis=-1)
-    n_rows = ordered.shape[-1]
-    of_marked = (ordered & 1) @ np.arange(1, n_rows + 1)
-    n_in = of_class.sum(axis=-1)
-    twice_won = of_marked[0] + n_rows * (n_rows + 1) // 2 - of_marked[1] - n_in * (n_in + 1)
+    n_rows = bits.shape[-1]
+    ranks, n_in = np.arange(1, n_rows + 1), of_class.sum(axis=-1)
+    ordered = np.sort(bits | of_class, axis=-1)
+    last = (ordered & 1) @ ranks
+    first = last.copy()
+    ordered >>= 1
+    has_ties = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)
+    if has_ties.any():
+        others = np.sort(bits[has_ties] | ~of_class[has_ties], axis=-1) & 1
+        first[has_ties] = n_rows * (n_rows + 1) // 2 - others @ ranks
+    twice_won = last + first - n_in * (n_in + 1)
     areas: NDArray[np.float64] = twice_won / np.maximum(2 * n_in * (n_rows - n_in), 1)
     return areas
