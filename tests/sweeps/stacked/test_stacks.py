@@ -88,6 +88,8 @@ def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
     done = stacked(["seed=range(0,5)", "hydra.launcher.members=2"], tmp_path)
     assert done.stdout.count("stack   2 networks at once") == 2
     assert len(jobs_in(tmp_path)) == 5
+    alone = stacked(["seed=0,1", "hydra.launcher.members=1"], tmp_path / "alone")
+    assert "alone   2 jobs, hydra.launcher.members=1" in alone.stdout
     refused = stacked(["seed=0,1", "hydra.launcher.members=0"], tmp_path / "none")
     assert (refused.status, refused.stderr.count("\n")) == (2, 1)
     assert "hydra.launcher.members must be a number of networks" in refused.stderr

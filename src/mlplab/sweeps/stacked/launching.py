@@ -97,6 +97,8 @@ class StackedJobs:
         for group in alike.values():
             if len(group) == 1:
                 alone.setdefault("no other is like it", []).extend(group)
+            elif self.members == 1:
+                alone.setdefault("hydra.launcher.members=1", []).extend(group)
             else:
                 several.append(group)
         return several, alone
