@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.config.differing import ABSENT, changes, flat, told
+from mlplab.config.differing import ABSENT, RENAMED, changes, flat, told
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(0, 3), st.lists(st.integers(0, 2), max_size=2)),
@@ -30,6 +30,12 @@ def test_each_change_with_both_values() -> None:
         "lr=0.2 instead of 0.1, old=nothing instead of 1, trainer.threads_max=2 instead of 1, "
         "new=null instead of nothing"
     )
+
+
+def test_a_name_of_an_earlier_version_is_what_conf_has_in_its_place() -> None:
+    for then, now in RENAMED.items():
+        assert changes({"_target_": then}, {"_target_": now}, ()) == {}
+        assert changes({"_target_": then}, {"_target_": "other"}, ()) == {"_target_": (then, "other")}
 
 
 @given(CONFIGS)

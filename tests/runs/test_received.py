@@ -193,6 +193,16 @@ def test_code_that_conf_names_in_another_place_is_refused(own: dict[str, Any], r
     assert refusal.given.endswith("model._target_='mlplab.data.bundled.bundled'")
 
 
+def test_code_that_conf_named_in_an_earlier_version_is_read_back(
+    own: dict[str, Any], received: Callable[[str], Path]
+) -> None:
+    former = "lightning.pytorch.callbacks.EarlyStopping"
+    own["callbacks"]["early_stopping"]["_target_"] = former
+    assert read_config(received(yaml.dump(own)), CONF, trust=False).callbacks.early_stopping._target_ == former
+    own["model"]["_target_"] = former
+    assert "model._target_" in refusal_of(received(yaml.dump(own))).given
+
+
 def test_code_is_accepted_with_trust(own: dict[str, Any], received: Callable[[str], Path]) -> None:
     own["model"] = {"_target_": "my.Network", "width": "${oc.env:WIDTH}"}
     own["callbacks"]["mine"] = {"_target_": "my.Callback", "directory": "/elsewhere"}

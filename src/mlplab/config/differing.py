@@ -7,6 +7,9 @@ from mlplab.config.rules import shown
 
 ABSENT = object()
 
+RENAMED = {"lightning.pytorch.callbacks.EarlyStopping": "mlplab.callbacks.EarlyStopping"}
+"""What conf/ named in earlier versions → what it names in its place: what was begun with the one goes on."""
+
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted keys → values that are no dicts."""
@@ -31,6 +34,7 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
 
 def _differ(one: Any, other: Any) -> bool:
     """For Python, true is 1."""
+    one, other = (RENAMED.get(value, value) if isinstance(value, str) else value for value in (one, other))
     return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.differing import RENAMED
 from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import Refusal, printable
 
@@ -106,7 +107,7 @@ def _require_known(plain: Any, path: Path, conf: Path) -> None:
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
         name = printable(".".join(place))
-        is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
+        is_known = isinstance(value, str) and (place[-1], RENAMED.get(value, value)) in known.get(place[0], ())
         if place[-1] == "_target_" and not is_known:
             raise Refusal(
                 "the configuration of a run must name only code that conf/ names in the same place",
