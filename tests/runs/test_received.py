@@ -194,11 +194,16 @@ def test_code_that_conf_names_in_another_place_is_refused(own: dict[str, Any], r
 
 
 def test_code_that_conf_named_in_an_earlier_version_is_read_back(
-    own: dict[str, Any], received: Callable[[str], Path]
+    own: dict[str, Any], received: Callable[[str], Path], tmp_path: Path
 ) -> None:
     former = "lightning.pytorch.callbacks.EarlyStopping"
     own["callbacks"]["early_stopping"]["_target_"] = former
     assert read_config(received(yaml.dump(own)), CONF, trust=False).callbacks.early_stopping._target_ == former
+    conf = tmp_path / "conf"  # which names it still
+    (conf / "callbacks").mkdir(parents=True)
+    (conf / "callbacks" / "mine.yaml").write_text(f"mine: {{_target_: {former}}}")
+    path = received(yaml.dump({"callbacks": {"mine": {"_target_": former}}}))
+    assert read_config(path, conf, trust=False).callbacks.mine._target_ == former
     own["model"]["_target_"] = former
     assert "model._target_" in refusal_of(received(yaml.dump(own))).given
 

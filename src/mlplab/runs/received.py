@@ -107,7 +107,8 @@ def _require_known(plain: Any, path: Path, conf: Path) -> None:
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
         name = printable(".".join(place))
-        is_known = isinstance(value, str) and (place[-1], RENAMED.get(value, value)) in known.get(place[0], ())
+        names = (value, RENAMED.get(value, value)) if isinstance(value, str) else ()
+        is_known = any((place[-1], text) in known.get(place[0], ()) for text in names)
         if place[-1] == "_target_" and not is_known:
             raise Refusal(
                 "the configuration of a run must name only code that conf/ names in the same place",
