@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
 from mlplab.data import bundled
@@ -149,3 +150,8 @@ def test_a_log_that_hydra_has_opened_is_no_run_and_one_with_lines_is(train_run: 
     (tmp_path / "other" / "train.log").write_text("somebody's\n")
     with pytest.raises(Refusal, match="holds other files"):
         train_run(*QUICK, directory=tmp_path / "other")
+
+
+def test_an_option_of_the_optimizer_that_is_left_open_is_not_taken_for_its_default(train_run: Any) -> None:
+    with pytest.raises(MissingMandatoryValue, match=r"optimizer\.lr"):
+        train_run("optimizer.lr=???")

@@ -248,7 +248,7 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
         raise Refusal(
             "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
         )
-    options: dict[str, Any] = OmegaConf.to_container(config.optimizer, resolve=True)  # type: ignore[assignment]
+    options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
         # PyTorch 2.13: the fused SGD, where weights have 16 bits, reads momenta before it has written them.
