@@ -178,7 +178,13 @@ def another_layer(model: MLP) -> None:
     model.hidden[1] = nn.Linear(128, 64)  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("change", [watch_a_layer, watch_a_gradient, freeze, parametrize, another_layer])
+def another_activation(model: MLP) -> None:
+    model.hidden[0].activation = torch.sin  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "change", [watch_a_layer, watch_a_gradient, freeze, parametrize, another_layer, another_activation]
+)
 def test_a_network_that_is_watched_or_changed_inside_is_left_to_autograd(change: Callable[[MLP], None]) -> None:
     model, objective = network(), Objective(cross_entropy)
     change(model)

@@ -174,5 +174,6 @@ class MLP(nn.Module):
             and type(layer.linear) is nn.Linear
             and layer.normalization is None
             and layer.activation_name in ACTIVATION_BACKWARD
+            and layer.activation is activation_by_name(layer.activation_name).function  # and not one that was set
             for layer in self.hidden
         )
