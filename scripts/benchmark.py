@@ -9,7 +9,7 @@ validation, early stopping and progress; the loops and most others only train. T
 the best loop in the same round. M and L take MNIST from `mnist`, or images that are made. skorch, Keras and JAX come
 with the extra `bench`; what is not installed is left out with a word. `page` writes the page with its picture, as
 docs/benchmarks.md. S and S128, which take a fraction of a second, are trained three times as often as `rounds` says.
-S to T take about fifteen minutes on two quiet cores.
+S to T take about half an hour on two cores.
 
 K is a sweep of 1, 8, 32, 128 and 512 networks, each with a seed and a learning rate of its own, in at most three
 rounds: the time from the first to the last file, in a process that has imported what it needs. A stack and joblib have

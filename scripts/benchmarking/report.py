@@ -33,7 +33,7 @@ It took {minutes:.0f} minutes. Machines differ, and a shared one is never quiet:
 
 Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
 and number of epochs, one after the other, {rounds} times over after a round that is not counted (S and S128, which take
-a fraction of a second, three times as often; sweeps three times). "This template" is `python train.py` as it comes:
+a fraction of a second, three times as often; sweeps at most three). "This template" is `python train.py` as it comes:
 TensorBoard, checkpoints, early stopping, validation with its scores after every epoch, and progress, all on and all
 counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at every step, Rich's bar, PyTorch's
 own collating. The loops, scikit-learn, skorch and Keras only train. The best loop has its tensors in memory, takes rows
