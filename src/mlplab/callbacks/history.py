@@ -16,7 +16,7 @@ from mlplab.runs.history import FILE, read_history
 __all__ = ["FILE", "History", "read_history"]
 
 EVERY_SECONDS = 1.0
-"""That a line may wait to be in the file: to hand over each takes as long as half a step."""
+"""That a line may wait to be in the file: to hand over each at once takes as long as to make it."""
 
 
 class History(Callback):

@@ -22,6 +22,7 @@ log = logging.getLogger("mlplab")
 
 
 _PROJECT = OmegaConf.create({"root": "${project_root:}"})
+"""Made once, and resolved each time: every job of a sweep asks, and in tests the folder changes."""
 
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 """Of Python's, whose messages train.log takes."""
