@@ -122,6 +122,16 @@ def test_a_step_may_do_anything_with_outputs_and_loss(name: str) -> None:
     require_equal(lambda: STEPS[name](model, objective), model, objective)
 
 
+def test_two_networks_in_a_row_both_learn() -> None:
+    first, second, objective = network(), MLP(in_features=10, out_features=10), Objective(cross_entropy)
+    require_equal(lambda: objective(second(first(FEATURES)), TARGETS), first, second, objective)
+
+
+def test_targets_that_are_learned_have_their_gradient() -> None:
+    first, second, objective = network(), network(hidden_dims=[]), Objective(mse)
+    require_equal(lambda: objective(first(FEATURES), second(FEATURES)), first, second, objective)
+
+
 def test_gradients_are_added_to_what_is_there() -> None:
     model, objective = network(), Objective(cross_entropy)
     once = gradients(lambda: objective(model(FEATURES), TARGETS), model)[1]

@@ -66,13 +66,13 @@ class Tape:
     def __exit__(self, *error: object) -> None:
         self._is_recording = False
 
-    def takes(self, part: nn.Module, inputs: Tensor) -> bool:
-        """Whether a part is to record what it makes of these inputs."""
+    def takes(self, part: nn.Module, *inputs: Tensor) -> bool:
+        """Whether a part is to record what it makes of these inputs, which it takes no gradient to."""
         return (
             self._is_recording
             and part in self._allowed
             and torch.is_grad_enabled()
-            and (not inputs.requires_grad or self.leaf(inputs) is not None)
+            and not any(one.requires_grad for one in inputs)
         )
 
     def record(self, value: Tensor, backward: Backward) -> Tensor:

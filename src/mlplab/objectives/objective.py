@@ -49,7 +49,7 @@ class Objective(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         leaf = TAPE.leaf(outputs)
-        if leaf is not None and TAPE.takes(self, outputs):
+        if leaf is not None and TAPE.takes(self, targets):
             with NO_GRAD:
                 loss, backward = WRITTEN_OUT[self.function](leaf, targets)
             return TAPE.record(loss, lambda gradient: add_gradient(leaf, backward(gradient)))

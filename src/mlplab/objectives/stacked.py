@@ -51,7 +51,7 @@ class StackedObjective(nn.Module):
                 "features and targets of the same members",
             )
         leaf = TAPE.leaf(outputs)
-        if leaf is not None and TAPE.takes(self, outputs):
+        if leaf is not None and TAPE.takes(self, targets):
             with torch.no_grad():
                 losses, backward = self._written_out(leaf, targets)
             return TAPE.record(losses, lambda gradient: add_gradient(leaf, backward(gradient)))
