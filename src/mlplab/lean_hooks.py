@@ -13,6 +13,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from mlplab.lean_trainer import NoProfiler
 
+Hook = Callable[..., Any]
+
 TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
 """Methods of modules and data modules whose default the lean loops have built in."""
 
@@ -23,6 +25,9 @@ class Hooks:
     Args:
         trainer: with its callbacks as they are now.
         names: of the hooks.
+
+    Attributes:
+        callers: hook → a function that calls it, of those that somebody overrides.
     """
 
     def __init__(self, trainer: pl.Trainer, names: Collection[str]) -> None:
@@ -34,6 +39,7 @@ class Hooks:
             for name in names
         }
         self._heard = {name: both for name, both in found.items() if any(both)}
+        self.callers = {name: self._caller(name, *both) for name, both in self._heard.items()}
 
     def as_now(self) -> "Hooks":
         """These, or others where there are other callbacks since, or other hooks have been set on some."""
@@ -55,22 +61,30 @@ class Hooks:
         """Whether anybody overrides it."""
         return name in self._heard
 
+    def reads_values_only(self, name: str) -> bool:
+        """Whether all who override it say, by `reads_values_only`, that they want no graph of what they are given."""
+        return all(getattr(hook, "reads_values_only", False) for hooks in self._heard.get(name, ()) for hook in hooks)
+
     def call(self, name: str, *arguments: Any) -> Any:
         """Calls a hook: callbacks first, then the module, whose answer is returned."""
-        heard = self._heard.get(name)
-        if heard is None:
-            return None
-        callbacks, own = heard
+        caller = self.callers.get(name)
+        return None if caller is None else caller(*arguments)
+
+    def _caller(self, name: str, callbacks: list[Hook], own: list[Hook]) -> Hook:
         trainer, module = self._trainer, self._module
         attributes = vars(module)
-        outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # as `set_hook_name`
-        for hook in callbacks:
-            hook(trainer, module, *arguments)
-        answer = None
-        for hook in own:
-            answer = hook(*arguments)
-        attributes["_current_fx_name"] = outer
-        return answer
+
+        def call(*arguments: Any) -> Any:
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # as `set_hook_name`
+            for hook in callbacks:
+                hook(trainer, module, *arguments)
+            answer = None
+            for hook in own:
+                answer = hook(*arguments)
+            attributes["_current_fx_name"] = outer
+            return answer
+
+        return call
 
 
 def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:

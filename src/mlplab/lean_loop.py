@@ -11,7 +11,8 @@ and Lightning's loop does the work. A test holds the two against each other, bit
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -78,12 +79,25 @@ class LeanEpochLoop(ResumableEpochLoop):
         parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
         TAPE.allow(*(part for part in parts if isinstance(part, torch.nn.Module)))
         if self._is_lean:
-            self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
-            self._call = self._hooks.call
-            self._parameters = [p for group in trainer.optimizers[0].param_groups for p in group["params"]]
+            self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
+            (
+                self._on_train_batch_start,
+                self._on_before_zero_grad,
+                self._on_before_backward,
+                self._on_after_backward,
+                self._on_before_optimizer_step,
+                self._on_train_batch_end,
+            ) = map(hooks.callers.get, HOOKS)
+            self._optimizer = trainer.optimizers[0]
+            self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
+            self._has_schedules = bool(trainer.lr_scheduler_configs)
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+            is_watched = not hooks.reads_values_only("on_before_backward")
+            written_out: Any = getattr(module, "written_out_step", _nothing)
+            self._written_out = written_out() if may_record and not is_watched else None
+            self._epoch = trainer.current_epoch
 
     def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
         trainer, module = self.trainer, self._module
@@ -101,11 +115,12 @@ class LeanEpochLoop(ResumableEpochLoop):
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
+        outer = loop_of(self.trainer)
         self._step(data_fetcher)
         while not self._is_more_due():
             if not self._is_gathering():
                 self._batches_that_stepped += 1
-                loop_of(self.trainer).rest()
+                outer.rest()
             self._step(data_fetcher)
 
     def _is_more_due(self) -> bool:
@@ -130,33 +145,44 @@ class LeanEpochLoop(ResumableEpochLoop):
 
     def _step(self, data_fetcher: _DataFetcher) -> None:
         progress, results = self.batch_progress, self._results
+        total: Any = progress.total  # counted here: their methods take longer
+        current: Any = progress.current
         connector = self.trainer._logger_connector
-        batch_idx = progress.current.ready
+        batch_idx = current.ready
         batch = self._next_batch(data_fetcher)
         progress.is_last_batch = data_fetcher.done
         if not self._on_cpu:
             batch = self.trainer.strategy.batch_to_device(batch)
-        progress.increment_ready()
+        total.ready += 1
+        current.ready += 1
         connector._first_loop_iter = connector._first_loop_iter is None
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
-        if self._call("on_train_batch_start", batch, batch_idx) == -1:  # "skip the rest of this epoch"
-            progress.increment_by(0, is_last_batch=True)
-            progress.increment_processed()
-            self._step_schedulers()
-            raise StopIteration
-        progress.increment_started()
+        if self._on_train_batch_start and self._on_train_batch_start(batch, batch_idx) == -1:
+            self._skip_rest_of_epoch()
+        total.started += 1
+        current.started += 1
         outputs = self._optimize(batch, batch_idx)
-        progress.increment_processed()
-        self._step_schedulers()
-        self._call("on_train_batch_end", outputs, batch, batch_idx)
+        total.processed += 1
+        current.processed += 1
+        if self._has_schedules:
+            self._step_schedulers()
+        if self._on_train_batch_end:
+            self._on_train_batch_end(outputs, batch, batch_idx)
         has_logged = self._has_logged = results.has_logged()
         if has_logged:
             connector.on_batch_end()
         results.batch = results.batch_size = None
-        progress.increment_completed()
+        total.completed += 1
+        current.completed += 1
         if has_logged:
             connector.update_train_step_metrics()
+
+    def _skip_rest_of_epoch(self) -> None:
+        self.batch_progress.increment_by(0, is_last_batch=True)
+        self.batch_progress.increment_processed()
+        self._step_schedulers()
+        raise StopIteration
 
     def _next_batch(self, data_fetcher: _DataFetcher) -> Any:
         """As `next(data_fetcher)`, which passes through three iterators on its way to the one that has the batch."""
@@ -176,30 +202,30 @@ class LeanEpochLoop(ResumableEpochLoop):
         return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
 
     def _step_schedulers(self) -> None:
-        if self.trainer.lr_scheduler_configs:
-            self.update_lr_schedulers("step", update_plateau_schedulers=False)
-            if self._num_ready_batches_reached():
-                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if self._num_ready_batches_reached():
+            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Forward, backward and, unless gradients are still being gathered, the update."""
-        trainer, module = self.trainer, self._module
-        optimizer = trainer.optimizers[0]
+        trainer, module, optimizer = self.trainer, self._module, self._optimizer
         gathering = self._is_gathering()
         outputs: dict[str, Any] = {}
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            with TAPE.recording():
-                loss, outputs = self._forward(batch, batch_idx)
+            loss, backward, outputs = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
-                self._call("on_before_backward", loss)
-                TAPE.backward(loss)
-                self._call("on_after_backward")
+                if self._on_before_backward:
+                    self._on_before_backward(loss)
+                backward()
+                if self._on_after_backward:
+                    self._on_after_backward()
             if not gathering:
-                self._call("on_before_optimizer_step", optimizer)
+                if self._on_before_optimizer_step:
+                    self._on_before_optimizer_step(optimizer)
                 if trainer.gradient_clip_val:
                     module.configure_gradient_clipping(
                         optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
@@ -210,36 +236,54 @@ class LeanEpochLoop(ResumableEpochLoop):
             closure()
             return outputs
         steps = self.automatic_optimization.optim_progress.optimizer.step
-        steps.increment_ready()
-        module.optimizer_step(trainer.current_epoch, batch_idx, optimizer, closure)
-        steps.increment_completed()
+        total, current = steps.total, steps.current
+        total.ready += 1
+        current.ready += 1
+        module.optimizer_step(self._epoch, batch_idx, optimizer, closure)
+        total.completed += 1
+        current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
-        """The loss to differentiate, and what `on_train_batch_end` is given."""
+    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, Callable[[], None], dict[str, Any]]:
+        """The loss, what leaves its gradient in `.grad`, and what `on_train_batch_end` is given."""
+        if self._written_out is not None and self.trainer.accumulate_grad_batches == 1:
+            features, targets = batch
+            if self._written_out.takes(features, targets):
+                loss, backward = self._written_out(features, targets)
+                return loss, backward, {"loss": loss}
         module = self._module
-        set_hook_name(module, "training_step")
-        output = module.training_step(batch, batch_idx)
-        set_hook_name(module, None)
+        with TAPE.recording():
+            set_hook_name(module, "training_step")
+            output = module.training_step(batch, batch_idx)
+            set_hook_name(module, None)
         if output is None:
-            return None, {}
+            return None, _nothing, {}
         loss, extra = (output, {}) if isinstance(output, Tensor) else (output["loss"], output)
         assert isinstance(loss, Tensor)
         if self.trainer.accumulate_grad_batches > 1:
             loss = loss / self.trainer.accumulate_grad_batches
-        return loss, {**extra, "loss": loss.detach()}
+        return loss, partial(TAPE.backward, loss), {**extra, "loss": loss.detach()}
 
     def _zero_grad(self, optimizer: Optimizer) -> None:
-        progress = self.automatic_optimization.optim_progress.optimizer.zero_grad
-        progress.increment_ready()
-        self._call("on_before_zero_grad", optimizer)
-        progress.increment_started()
+        progress: Any = self.automatic_optimization.optim_progress.optimizer.zero_grad
+        total, current = progress.total, progress.current
+        total.ready += 1
+        current.ready += 1
+        if self._on_before_zero_grad:
+            self._on_before_zero_grad(optimizer)
+        total.started += 1
+        current.started += 1
         if type(optimizer).zero_grad is Optimizer.zero_grad:  # what it does, without a look at each device
             for parameter in self._parameters:
                 parameter.grad = None
         else:
             optimizer.zero_grad()
-        progress.increment_completed()
+        total.completed += 1
+        current.completed += 1
+
+
+def _nothing() -> None:
+    """The way back from a step without a loss."""
 
 
 def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:

@@ -43,6 +43,7 @@ class LeanResults(_ResultCollection):
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self._answers: dict[tuple[bool, int | None], Any] = {}
         self._again: dict[str, Tensor] = {}
+        self._may_have_logged = False
 
     def __setitem__(self, key: str, metric: Any) -> None:
         super().__setitem__(key, metric)
@@ -51,6 +52,7 @@ class LeanResults(_ResultCollection):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log(self, fx: str, name: str, value: Any, **options: Any) -> None:
+        self._may_have_logged = True
         self._answers.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
@@ -86,6 +88,7 @@ class LeanResults(_ResultCollection):
             return False
         if not all(value.dtype in (torch.float32, torch.float64) for value in again.values()):
             return False
+        self._may_have_logged = True
         self._answers.clear()
         self._again |= {key: value.to(self[key].value.device) for key, value in again.items()}
         return True
@@ -98,7 +101,9 @@ class LeanResults(_ResultCollection):
 
     def has_logged(self) -> bool:
         """Whether something has been logged since the last reset: what was logged before stays, emptied."""
-        return bool(self._again) or any(not metric.has_reset for metric in self.values())
+        if self._may_have_logged and not self._again:
+            self._may_have_logged = any(not metric.has_reset for metric in self.values())
+        return self._may_have_logged
 
     def metrics(self, on_step: bool) -> Any:
         question = (on_step, self.dataloader_idx)

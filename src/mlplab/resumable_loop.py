@@ -53,7 +53,7 @@ class ResumableFitLoop(_FitLoop):
         self.before_run: Callable[[], None] | None = None
         # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
         self.stop_requested = False
-        self._goes_on_within_epoch = False
+        self._goes_on_within_epoch = self._is_shared = False
 
     @property
     def n_epochs_done(self) -> int:
@@ -67,6 +67,7 @@ class ResumableFitLoop(_FitLoop):
         return self.epoch_progress.current.ready > self.n_epochs_done
 
     def run(self) -> None:
+        self._is_shared = self.trainer.world_size > 1
         if self.before_run is not None:
             self.before_run()
         # Had it come a moment before, Lightning would end the epoch in the middle of a step.
@@ -99,7 +100,7 @@ class ResumableFitLoop(_FitLoop):
         if trainer.should_stop and self._can_stop_early:
             return  # what is left of the epoch is done first, and all is saved at the end
         stopping = self.stop_requested
-        if trainer.world_size > 1:
+        if self._is_shared:
             stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
         if self.at_rest is not None:
             self.at_rest(stopping)

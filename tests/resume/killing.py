@@ -149,27 +149,6 @@ def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], Non
     return install
 
 
-def _after_backward(countdown: _Countdown) -> None:
-    from torch import Tensor
-
-    from mlplab.backpropagation import Tape
-
-    inside = 0
-
-    def enter(*args: Any) -> None:
-        nonlocal inside
-        inside += 1
-
-    def leave(*args: Any) -> None:
-        nonlocal inside
-        inside -= 1
-        if inside == 0:  # a tape without all it needs leaves the work to the tensor
-            countdown()
-
-    for owner in (Tape, Tensor):
-        _around(owner, "backward", enter, leave)
-
-
 def _half_written(countdown: _Countdown) -> None:
     import torch
 
@@ -207,7 +186,7 @@ def _at_the_end(countdown: _Countdown) -> None:
 
 POINTS: dict[str, Callable[[_Countdown], None]] = {
     "before forward": _learner("training_step"),
-    "after backward": _after_backward,
+    "after backward": _learner("on_after_backward"),
     "after the update": _learner("optimizer_step", is_after=True),
     "in the middle of writing a checkpoint": _half_written,
     "before its rename": _renamed("last.ckpt", is_after=False),

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,17 @@ class Checkpoints(Checkpoint):
         self.best_metrics: dict[str, float] = {}
         self.best_weights: dict[str, Tensor] | None = None
         self.seconds = 0.0
-        self._cost = 0.0
+        self._wait = every_seconds
+        self._is_alone = True
         self._best_is_written = True
         self._last_writing = time.monotonic()
         self._metrics: dict[str, Tensor] = {}
         self._optimizer_states: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._is_alone = trainer.world_size == 1
         if stage == "fit":
-            loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, pl_module, stopping)
+            loop_of(trainer).at_rest = partial(self._at_rest, trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer._logger_connector._callback_metrics.update(self._metrics)
@@ -94,15 +97,15 @@ class Checkpoints(Checkpoint):
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the files are to be written now."""
         waited = time.monotonic() - self._last_writing
-        wait = max(self.every_seconds, self._cost / MOST if self.every_seconds else 0.0)
-        if waited < wait and not self.every_n_epochs and trainer.world_size == 1:  # which is asked after every step
+        wait = self._wait
+        if waited < wait and not self.every_n_epochs and self._is_alone:  # which is asked after every step
             return False
         loop = loop_of(trainer)
         is_within_epoch = loop.is_within_epoch
         due = waited >= (2 * wait if is_within_epoch else wait)
         if not is_within_epoch and self.every_n_epochs:
             due = due or loop.n_epochs_done % self.every_n_epochs == 0
-        if trainer.world_size == 1:
+        if self._is_alone:
             return due
         # All processes must take part in writing, so the first one's clock decides for all.
         if is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
@@ -129,8 +132,9 @@ class Checkpoints(Checkpoint):
             self._write_best(trainer, pl_module)
             trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()
-        self._cost = self._last_writing - began
-        self.seconds += self._cost
+        cost = self._last_writing - began
+        self._wait = max(self.every_seconds, cost / MOST if self.every_seconds else 0.0)
+        self.seconds += cost
 
     def _write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._best_is_written:

@@ -24,17 +24,23 @@ class TrainingCurves(Callback):
     """
 
     def __init__(self) -> None:
+        self._groups: list[dict[str, Any]] = []
         self._rate = 0.0
         self._last_step = 0
         self._losses: list[Tensor] = []
         self._rows: list[int] = []
         self._logged: list[tuple[int, Tensor, float]] = []
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+
+    on_train_epoch_start = on_train_start  # a callback may have brought another optimizer
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         # A schedule has moved on by the end of the step: this is the rate that the update uses.
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = self._groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

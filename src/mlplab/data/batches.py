@@ -6,7 +6,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-GATHERED_BYTES = 2**18
+GATHERED_BYTES = 2**19
 """Of features, that are gathered at once: for small batches, gathering one takes less time than calling for it."""
 
 ALIGNMENT = 64
@@ -48,6 +48,7 @@ class Batches:
         self.order = order
         self.rank, self.world_size = rank, world_size
         self.first_batch = 0
+        self._rows_at_once = batch_size * self._batches_at_once()
 
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
@@ -65,7 +66,7 @@ class Batches:
                 own = rows.tensor_split(self.world_size)[self.rank]
                 yield features.index_select(0, own), targets.index_select(0, own)
             return
-        for rows in torch.split(order, size * self._batches_at_once()):
+        for rows in torch.split(order, self._rows_at_once):
             gathered = (torch.split(part.index_select(0, rows), size) for part in (features, targets))
             yield from zip(*gathered, strict=True)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.backpropagation import TAPE
+from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
 from mlplab.models.initialization import initialize, linear_layers
@@ -164,7 +164,9 @@ class MLP(nn.Module):
         if self.input_dropout > 0:
             features = functional.dropout(features, self.input_dropout, self.training)
         if not torch.compiler.is_compiling() and TAPE.takes(self, features):
-            return TAPE.record(*pass_through(self.hidden, self.output, features))
+            with WITHOUT_AUTOGRAD():
+                outputs, backward = pass_through(self.hidden, self.output, features)
+            return TAPE.record(outputs, backward)
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
 
     def has_closed_form(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.backpropagation import NO_GRAD, Backward, add_gradient
+from mlplab.backpropagation import Backward, add_gradient
 
 _aten = torch.ops.aten
 
@@ -57,16 +57,15 @@ class Layer(Protocol):
 def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> tuple[Tensor, Backward]:
     """The outputs (B, C) for features (B, F), and what takes their gradient to `.grad` of all weights and biases.
 
-    The hidden layers are such as `Layer` describes.
+    The hidden layers are such as `Layer` describes. Both are to be called without autograd.
     """
     ways_back = []
-    with NO_GRAD:
-        inputs = features
-        for layer in hidden:
-            inputs, way_back = _hidden_layer(layer, inputs)
-            ways_back.append(way_back)
-        weight, bias = _parameters_of(output)
-        outputs = functional.linear(inputs, weight, bias)
+    inputs = features
+    for layer in hidden:
+        inputs, way_back = _hidden_layer(layer, inputs)
+        ways_back.append(way_back)
+    weight, bias = _parameters_of(output)
+    outputs = functional.linear(inputs, weight, bias)
 
     def backward(gradient: Tensor) -> None:
         _add_weight_gradients(weight, bias, inputs, gradient)
@@ -118,5 +117,8 @@ def _parameters_of(linear: nn.Module) -> tuple[Tensor, Tensor]:
 
 def _add_weight_gradients(weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:
     """Of sums = inputs · Wᵀ + b, from the gradient of the sums (B, H): the products over the batch, and its sum."""
-    add_gradient(weight, gradient.t().mm(inputs))
-    add_gradient(bias, gradient.sum(0))
+    if weight.grad is None and bias.grad is None:
+        weight.grad, bias.grad = gradient.t().mm(inputs), gradient.sum(0)
+    else:
+        add_gradient(weight, gradient.t().mm(inputs))
+        add_gradient(bias, gradient.sum(0))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.backpropagation import NO_GRAD, TAPE, add_gradient
+from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, add_gradient
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.written_out import WRITTEN_OUT
@@ -50,7 +50,7 @@ class Objective(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         leaf = TAPE.leaf(outputs)
         if leaf is not None and TAPE.takes(self, targets):
-            with NO_GRAD:
+            with WITHOUT_AUTOGRAD():
                 loss, backward = WRITTEN_OUT[self.function](leaf, targets)
             return TAPE.record(loss, lambda gradient: add_gradient(leaf, backward(gradient)))
         if self.class_weights is None:

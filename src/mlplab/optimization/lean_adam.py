@@ -4,24 +4,36 @@
 small network on the processor that takes longer than the update.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import is_
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import is_, is_not
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from mlplab.backpropagation import NO_GRAD
+from mlplab.backpropagation import WITHOUT_AUTOGRAD
 
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """What is left to PyTorch's own step."""
 
-OPTIONS = ("lr", "eps", "weight_decay", "decoupled_weight_decay")
 
-_Counted = tuple[list[Tensor], Tensor]
-"""The number of updates of each parameter, as parts of one tensor, and that tensor: one call counts for all."""
+class _Known(NamedTuple):
+    """The states of parameters, which to look up takes as long as a small update.
+
+    Attributes:
+        everything: the states of all parameters of the optimizer.
+        steps: the number of updates of each of these, as parts of one tensor: `together`, so that one call counts
+            for all.
+    """
+
+    parameters: list[Tensor]
+    states: list[dict[str, Tensor]]
+    everything: list[dict[str, Tensor]]
+    steps: list[Tensor]
+    together: Tensor
 
 
 class _DirectStep(Adam):
@@ -47,7 +59,7 @@ class _DirectStep(Adam):
             else:
                 with torch.enable_grad():
                     loss = closure()
-        with NO_GRAD:
+        with WITHOUT_AUTOGRAD():
             self._update()
         return loss
 
@@ -56,24 +68,29 @@ class _DirectStep(Adam):
     def _update(self) -> None:
         alike: dict[tuple[Any, ...], list[Tensor]] = {}
         for group in self.param_groups:
-            parameters = alike.setdefault((*group["betas"], *(group[name] for name in OPTIONS)), [])
-            parameters.extend(p for p in group["params"] if p.grad is not None)
-        counted = vars(self).setdefault("_counted", {})  # not of a copy, which has its own state
-        for place, ((beta1, beta2, *others), parameters) in enumerate(alike.items()):
+            own = *group["betas"], group["lr"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
+            if own in alike:
+                alike[own] = alike[own] + group["params"]
+            else:
+                alike[own] = group["params"]
+        found = vars(self).setdefault("_found", {})  # not of a copy, which has its own state
+        for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(alike.items()):
+            gradients = [p.grad for p in parameters]
+            if not all(map(is_not, gradients, _NONE)):
+                parameters = [p for p in parameters if p.grad is not None]
+                gradients = [p.grad for p in parameters]
             if not parameters:
                 continue
-            lr, eps, weight_decay, is_decoupled = others
-            states = [self.state[p] or self._begin(p) for p in parameters]
-            steps, together = counted[place] = _counted_together(states, counted.get(place))
-            together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
+            known = found[place] = self._known(parameters, found.get(place))
+            known.together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
             kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
                 parameters,
-                [p.grad for p in parameters if p.grad is not None],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
+                gradients,  # type: ignore[arg-type]  # none of them is None
+                [state["exp_avg"] for state in known.states],
+                [state["exp_avg_sq"] for state in known.states],
                 [],
-                steps,
+                known.steps,
                 lr=lr,
                 beta1=beta1,
                 beta2=beta2,
@@ -82,6 +99,24 @@ class _DirectStep(Adam):
                 amsgrad=False,
                 maximize=False,
             )
+
+    def _known(self, parameters: list[Tensor], before: _Known | None) -> _Known:
+        """As before, unless there are other parameters, or a checkpoint has brought other states or numbers."""
+        everything = self.state.values()
+        if (
+            before is None
+            or not _are_same(before.parameters, parameters)
+            or not _are_same(before.everything, everything)
+            or not all(before.states)
+            or not _are_same(before.steps, [state["step"] for state in before.states])
+        ):
+            states = [self.state[p] or self._begin(p) for p in parameters]
+            together = torch.stack([state["step"] for state in states])
+            steps = list(together.unbind())
+            for state, step in zip(states, steps, strict=True):
+                state["step"] = step
+            return _Known(list(parameters), states, list(everything), steps, together)
+        return before
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         state = {
@@ -93,16 +128,8 @@ class _DirectStep(Adam):
         return state
 
 
-def _counted_together(states: list[dict[str, Tensor]], before: _Counted | None) -> _Counted:
-    """What was so before, unless other states are updated now, or a checkpoint has brought other numbers."""
-    steps = [state["step"] for state in states]
-    if before is not None and len(steps) == len(before[0]) and all(map(is_, steps, before[0])):
-        return before
-    together = torch.stack(steps)
-    steps = list(together.unbind())
-    for state, step in zip(states, steps, strict=True):
-        state["step"] = step
-    return steps, together
+def _are_same(some: Sequence[Any], others: Collection[Any]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 class LeanAdam(_DirectStep):
@@ -113,6 +140,7 @@ class LeanAdamW(_DirectStep, AdamW):
     """`torch.optim.AdamW`."""
 
 
+_NONE = repeat(None)
 _ONE = torch.ones(())
 
 LEAN: dict[Any, type[Optimizer]] = {Adam: LeanAdam, AdamW: LeanAdamW}
