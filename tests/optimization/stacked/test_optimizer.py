@@ -184,9 +184,9 @@ def test_neighbours_share_calls_of_the_kernel(
     expected = copy.deepcopy(networks)
     factory: Factory = lambda k: partial(Adam, lr=rates[k], betas=(betas[k], 0.99), fused=True)  # noqa: E731
     stack = Stack(networks, factory)
-    calls, kernel = [], torch._fused_adam_
+    calls: list[dict[str, Any]] = []
 
-    def counted(*arguments: Any, **options: Any) -> None:
+    def counted(kernel: Any, *arguments: Any, **options: Any) -> None:
         calls.append(options)
         kernel(*arguments, **options)
 
@@ -195,7 +195,8 @@ def test_neighbours_share_calls_of_the_kernel(
         for row, network in enumerate(expected):
             network.get_parameter(name).grad = parameter.grad[row].clone()
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "_fused_adam_", counted)
+        for name in ("_fused_adam_", "_fused_adamw_"):
+            patch.setattr(torch, name, partial(counted, getattr(torch, name)))
         stack.optimizer.step()
     for row, network in enumerate(expected):
         build_optimizer(factory(row), network).step()

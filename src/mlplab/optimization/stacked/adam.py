@@ -26,7 +26,7 @@ class KernelMoments(MomentRule):
     """`torch.optim.Adam` and `AdamW`.
 
     Neighbours with the same options are updated by one call on their rows. Many learning rates, or decays, with the
-    same β and ε go together, by a learning rate of 1 into an empty tensor, which each member adds with its own. In
+    same β and ε go together, by a learning rate of 1 into a tensor of changes, which each member adds with its own. In
     any other order the options cost a call each.
     """
 
@@ -62,7 +62,7 @@ class _OwnRates:
         return _OwnRates(
             [per_member(rates, parameter) for parameter in parameters],
             [per_member(factors, parameter) for parameter in parameters] if decays.any() else None,
-            [torch.empty_like(parameter) for parameter in parameters],
+            [torch.zeros_like(parameter) for parameter in parameters],
         )
 
 
@@ -83,8 +83,8 @@ def _by_own_rates(movings: Sequence[Moving], step: Tensor, group: Group, own: _O
     elif own.decays is not None:
         decayed = torch._foreach_addcmul([moving.gradient for moving in movings], parameters, own.decays)
         movings = [replace(moving, gradient=gradient) for moving, gradient in zip(movings, decayed, strict=True)]
-    torch._foreach_zero_(own.changes)
-    _call(movings, own.changes, step, group, lr=1.0, weight_decay=0.0)
+    # A decay of 1 leaves nothing of the change before, without one more pass over it to empty it.
+    _call(movings, own.changes, step, {**group, "decoupled_weight_decay": True}, lr=1.0, weight_decay=1.0)
     torch._foreach_addcmul_(parameters, own.changes, own.rates)
 
 
