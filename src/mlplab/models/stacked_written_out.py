@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mlplab.backpropagation import Backward, add_gradient
+from mlplab.backpropagation import WITHOUT_AUTOGRAD, Backward, add_gradient
 from mlplab.models.stacked_mlp import StackedLayer, StackedLinear, StackedMLP
 from mlplab.models.workspace import Workspace
 from mlplab.models.written_out import ACTIVATION_BACKWARD, IN_PLACE
@@ -27,7 +27,7 @@ def pass_through(
     """
     step = _Step(memory)
     ways_back: list[WayBack] = []
-    with torch.no_grad():
+    with WITHOUT_AUTOGRAD():
         inputs = network.first_inputs(features, masks[0])
         for layer, mask in zip(network.layers, masks[1:], strict=True):
             inputs, way_back = step.hidden_layer(layer, inputs, mask)

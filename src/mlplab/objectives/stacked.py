@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.backpropagation import TAPE, add_gradient
+from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, add_gradient
 from mlplab.errors import Refusal
 from mlplab.models.stacked import StackedNetwork, per_member
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
@@ -52,7 +52,7 @@ class StackedObjective(nn.Module):
             )
         leaf = TAPE.leaf(outputs)
         if leaf is not None and TAPE.takes(self, targets):
-            with torch.no_grad():
+            with WITHOUT_AUTOGRAD():
                 losses, backward = self._written_out(leaf, targets)
             return TAPE.record(losses, lambda gradient: add_gradient(leaf, backward(gradient)))
         if self.has_closed_form():
