@@ -1,6 +1,5 @@
 """The lean loop against Lightning's own: the same weights, the same hooks, the same logged values."""
 
-from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -56,9 +55,8 @@ class Recorder(Callback):
         self._note("zero", trainer, type(optimizer).__name__)
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        assert loss.requires_grad  # as whoever follows its graph needs
         self._note("before backward", trainer, float(loss.detach()))
-
-    on_before_backward.reads_values_only = True  # type: ignore[attr-defined]
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
         self._note("after backward", trainer)
@@ -72,14 +70,6 @@ class Recorder(Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self._note("validated", trainer, float(trainer.callback_metrics["val/loss"]))
-
-
-class Watcher(Recorder):
-    """One that asks for the graph of the loss."""
-
-    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        assert loss.grad_fn is not None
-        super().on_before_backward(trainer, pl_module, loss)
 
 
 def checkpoints_of_both(
@@ -99,20 +89,7 @@ def test_weights_hooks_and_loop_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     words = ["logger=none"] if name == "default" else [*QUICK, *GRID[name]]  # with every callback once
-    require_lightnings(train_run, monkeypatch, Recorder, *words)
-
-
-@pytest.mark.parametrize("name", ["default", "gathered gradients", "penalties"])
-def test_a_callback_that_wants_the_graph_of_the_loss_has_it(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    require_lightnings(train_run, monkeypatch, Watcher, *QUICK, *GRID[name])
-
-
-def require_lightnings(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, make_callback: Callable[[], Recorder], *words: str
-) -> None:
-    (lean, lean_state), (own, own_state) = checkpoints_of_both(train_run, monkeypatch, make_callback, *words)
+    (lean, lean_state), (own, own_state) = checkpoints_of_both(train_run, monkeypatch, Recorder, *words)
     assert lean.calls == own.calls
     for key, value in own_state["state_dict"].items():
         assert torch.equal(lean_state["state_dict"][key], value), key

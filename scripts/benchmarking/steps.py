@@ -26,6 +26,7 @@ from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.written_out import WRITTEN_OUT
 from mlplab.optimization.lean_adam import LeanAdam
+from mlplab.written_out_loss import loss_of
 
 ROUNDS, STEPS = 15, 300
 OBJECTIVE = Objective(cross_entropy)
@@ -40,6 +41,12 @@ def by_autograd(network: MLP, features: Tensor, targets: Tensor) -> None:
 def written_out(network: MLP, features: Tensor, targets: Tensor) -> None:
     with TAPE.recording():
         loss = OBJECTIVE(network(features), targets)
+    TAPE.backward(loss)
+
+
+def written_out_whole(network: MLP, features: Tensor, targets: Tensor) -> None:
+    with TAPE.recording():
+        loss = loss_of(network, OBJECTIVE, features, targets)
     TAPE.backward(loss)
 
 
@@ -72,6 +79,7 @@ WAYS: dict[str, tuple[Gradient, type[Optimizer]]] = {
     "one autograd.Function, PyTorch's fused Adam": (as_one_node, Adam),
     "written out, PyTorch's fused Adam": (written_out, Adam),
     "written out, Adam's kernel directly": (written_out, LeanAdam),
+    "written out whole, Adam's kernel directly": (written_out_whole, LeanAdam),
 }
 
 

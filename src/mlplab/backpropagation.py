@@ -9,6 +9,7 @@ are the same to the last bit, which the tests hold them to.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,8 @@ Backward = Callable[[Tensor], None]
 """Takes the gradient of a part's value, and leaves what follows from it in `.grad` of the part's inputs."""
 
 
-WITHOUT_AUTOGRAD = torch._C._AutoDispatchBelowAutograd
-"""A context in which kernels are called past autograd. `torch.no_grad()` has it look at each, and say that it is not
-asked, which takes a seventh of a small step."""
+WITHOUT_AUTOGRAD = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.no_grad)
+"""A context in which kernels are called past autograd; under `torch.no_grad()` it looks at each, and lets it pass."""
 
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -31,12 +31,16 @@ class Tape:
 
     It records only between `recording` and its end, and only in parts that `allow` has found fit for it; elsewhere
     the parts compute as any module does. It is written and read in one thread.
+
+    Attributes:
+        found: what others have found out about parts; it is forgotten by the next `allow`.
     """
 
     def __init__(self) -> None:
         self._is_recording = False
         self._allowed: frozenset[nn.Module] = frozenset()
         self._values: list[tuple[Tensor, Tensor, Backward]] = []
+        self.found: dict[Any, Any] = {}
 
     def allow(self, *modules: nn.Module) -> None:
         """Finds the parts of these modules that may record, and forgets those before.
@@ -45,10 +49,11 @@ class Tape:
         watch it from inside: hooks on its modules or parameters get to see what autograd does, so there it does it.
         """
         self._allowed = frozenset(part for module in modules for part in _fit_parts(module))
+        self.found = {}
 
     def allows(self, part: nn.Module) -> bool:
-        """Whether the last `allow` has found it fit."""
-        return part in self._allowed
+        """Whether it may record now."""
+        return self._is_recording and part in self._allowed and torch.is_grad_enabled()
 
     def recording(self) -> "Tape":
         """A context within which parts may record."""
@@ -62,12 +67,7 @@ class Tape:
 
     def takes(self, part: nn.Module, *inputs: Tensor) -> bool:
         """Whether a part is to record what it makes of these inputs, which it takes no gradient to."""
-        return (
-            self._is_recording
-            and part in self._allowed
-            and torch.is_grad_enabled()
-            and not any(one.requires_grad for one in inputs)
-        )
+        return self.allows(part) and not any(one.requires_grad for one in inputs)
 
     def record(self, value: Tensor, backward: Backward) -> Tensor:
         """Puts a value on the tape, and gives a copy that a step can do anything with, also in place."""

@@ -61,10 +61,6 @@ class Hooks:
         """Whether anybody overrides it."""
         return name in self._heard
 
-    def reads_values_only(self, name: str) -> bool:
-        """Whether all who override it say, by `reads_values_only`, that they want no graph of what they are given."""
-        return all(getattr(hook, "reads_values_only", False) for hooks in self._heard.get(name, ()) for hook in hooks)
-
     def call(self, name: str, *arguments: Any) -> Any:
         """Calls a hook: callbacks first, then the module, whose answer is returned."""
         caller = self.callers.get(name)

@@ -11,8 +11,7 @@ and Lightning's loop does the work. A test holds the two against each other, bit
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -94,9 +93,6 @@ class LeanEpochLoop(ResumableEpochLoop):
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
-            is_watched = not hooks.reads_values_only("on_before_backward")
-            written_out: Any = getattr(module, "written_out_step", _nothing)
-            self._written_out = written_out() if may_record and not is_watched else None
             self._epoch = trainer.current_epoch
 
     def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
@@ -214,13 +210,14 @@ class LeanEpochLoop(ResumableEpochLoop):
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            loss, backward, outputs = self._forward(batch, batch_idx)
+            with TAPE.recording():
+                loss, outputs = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
                 if self._on_before_backward:
                     self._on_before_backward(loss)
-                backward()
+                TAPE.backward(loss)
                 if self._on_after_backward:
                     self._on_after_backward()
             if not gathering:
@@ -244,25 +241,19 @@ class LeanEpochLoop(ResumableEpochLoop):
         current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, Callable[[], None], dict[str, Any]]:
-        """The loss, what leaves its gradient in `.grad`, and what `on_train_batch_end` is given."""
-        if self._written_out is not None and self.trainer.accumulate_grad_batches == 1:
-            features, targets = batch
-            if self._written_out.takes(features, targets):
-                loss, backward = self._written_out(features, targets)
-                return loss, backward, {"loss": loss}
+    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
+        """The loss to differentiate, and what `on_train_batch_end` is given."""
         module = self._module
-        with TAPE.recording():
-            set_hook_name(module, "training_step")
-            output = module.training_step(batch, batch_idx)
-            set_hook_name(module, None)
+        set_hook_name(module, "training_step")
+        output = module.training_step(batch, batch_idx)
+        set_hook_name(module, None)
         if output is None:
-            return None, _nothing, {}
+            return None, {}
         loss, extra = (output, {}) if isinstance(output, Tensor) else (output["loss"], output)
         assert isinstance(loss, Tensor)
         if self.trainer.accumulate_grad_batches > 1:
             loss = loss / self.trainer.accumulate_grad_batches
-        return loss, partial(TAPE.backward, loss), {**extra, "loss": loss.detach()}
+        return loss, {**extra, "loss": loss.detach()}
 
     def _zero_grad(self, optimizer: Optimizer) -> None:
         progress: Any = self.automatic_optimization.optim_progress.optimizer.zero_grad
@@ -280,10 +271,6 @@ class LeanEpochLoop(ResumableEpochLoop):
             optimizer.zero_grad()
         total.completed += 1
         current.completed += 1
-
-
-def _nothing() -> None:
-    """The way back from a step without a loss."""
 
 
 def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:

@@ -20,7 +20,7 @@ from mlplab.optimization.parameter_groups import penalised_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.task import Task
-from mlplab.written_out_step import WrittenOutStep
+from mlplab.written_out_loss import loss_of
 
 Batch = tuple[Tensor, Tensor]
 
@@ -116,24 +116,16 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
         features, targets = batch
-        outputs = self.model(features)
         if self.trainer.world_size == 1:
-            loss = self.objective(outputs, targets)
+            loss = loss_of(self.model, self.objective, features, targets)
         else:
-            share = self._share_of_batch(len(targets))
+            outputs, share = self.model(features), self._share_of_batch(len(targets))
             # A process without rows still takes part in the exchange of gradients: its own are 0.
             loss = share * self.objective(outputs, targets) if len(targets) else outputs.sum()
         if not self._penalised_parameters:
-            return loss  # type: ignore[no-any-return]
+            return loss
         penalty = l1_l2_penalty(self._penalised_parameters, l1=self.l1, l2=self.l2)
         return {"loss": loss + penalty, "data_loss": loss.detach()}
-
-    def written_out_step(self) -> WrittenOutStep | None:
-        """`training_step` and its way back in one, where both are known: `mlplab.lean_loop` asks for it."""
-        is_own = type(self).training_step is TRAINING_STEP and "training_step" not in vars(self)
-        if not is_own or self.trainer.world_size > 1 or self._penalised_parameters:
-            return None
-        return WrittenOutStep.of(self.model, self.objective)
 
     def _share_of_batch(self, n_rows: int) -> Tensor:
         """Factor that makes the mean over processes the mean over the rows of the whole batch.
@@ -214,7 +206,3 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["mlplab"] = self.card
-
-
-TRAINING_STEP = Learner.training_step
-"""As it is here, whatever may be set in its place."""

@@ -66,8 +66,6 @@ class Divergence(Callback):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self._loss = loss
 
-    on_before_backward.reads_values_only = True  # type: ignore[attr-defined]  # for `mlplab.lean_hooks`
-
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:

@@ -1,18 +1,16 @@
-"""A training step of parts that all know their gradient, in one go.
+"""The loss of a plain network on a batch, in one piece.
 
-What `mlplab.backpropagation` spares a step of parts, a whole step of them can do without as well: values that autograd
-could go on from, and the calls through modules that somebody might listen to.
+What `mlplab.backpropagation` spares each part, both together can do without as well: outputs that autograd could go on
+from, and the calls through modules that somebody might listen to.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
 
-from mlplab.backpropagation import HOOKS, TAPE, WITHOUT_AUTOGRAD
+from mlplab.backpropagation import HOOKS, TAPE, WITHOUT_AUTOGRAD, Backward
 from mlplab.models.inputs import WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.models.written_out import pass_through
@@ -25,22 +23,40 @@ FORWARD: dict[type[nn.Module], Any] = {part: part.forward for part in (WithInput
 GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)
 
 
-class WrittenOutStep:
-    """The loss of an MLP on a batch, and its gradient: the bits that the tape, or autograd, would give.
+def loss_of(model: nn.Module, objective: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
+    """`objective(model(features), targets)`, and in training where possible by a `WrittenOutLoss`.
+
+    Args:
+        model: (B, F) -> (B, C).
+        objective: (B, C) and targets -> ().
+        features: (B, F).
+        targets: (B,) or (B, T).
+    """
+    if TAPE.allows(objective):
+        both = model, objective
+        if both not in TAPE.found:
+            TAPE.found[both] = WrittenOutLoss.of(model, objective)
+        written_out = TAPE.found[both]
+        if written_out is not None and written_out.takes(features, targets):
+            return TAPE.record(*written_out(features, targets))
+    return objective(model(features), targets)  # type: ignore[no-any-return]
+
+
+class WrittenOutLoss:
+    """The loss of an MLP on a batch, and what takes its gradient to the weights: the bits that autograd would give.
 
     Legend: B batch, F features.
     """
 
-    def __init__(self, inputs: nn.Module | None, network: MLP, objective: Objective) -> None:
-        modules = [objective, network, *(() if inputs is None else inputs.modules())]
+    def __init__(self, model: nn.Module, inputs: nn.Module | None, network: MLP, objective: Objective) -> None:
+        modules = {model, objective, network, *(() if inputs is None else inputs.modules())}
         self._listeners = [*GLOBAL_HOOKS, *(vars(module)[name] for module in modules for name in HOOKS)]
         self._inputs, self._network = inputs, network
         self._hidden, self._output = list(network.hidden), network.output
         self._loss = WRITTEN_OUT[objective.function]
-        self._one = torch.ones((), dtype=network.output.weight.dtype)
 
     @staticmethod
-    def of(model: nn.Module, objective: nn.Module) -> "WrittenOutStep | None":
+    def of(model: nn.Module, objective: nn.Module) -> "WrittenOutLoss | None":
         """That of a model's own MLP, in front of which nothing learns; None where the tape does not take both."""
         inputs, network = (model.inputs, model.network) if type(model) is WithInputs else (None, model)
         if type(network) is not MLP or type(objective) is not Objective:
@@ -51,24 +67,19 @@ class WrittenOutStep:
         is_watched = any(vars(model)[name] for name in HOOKS)
         if not is_known or learns_before or is_watched or not (TAPE.allows(network) and TAPE.allows(objective)):
             return None
-        return WrittenOutStep(inputs, network, objective)
+        return WrittenOutLoss(model, inputs, network, objective)
 
     def takes(self, features: Tensor, targets: Tensor) -> bool:
         """Whether nobody listens now, and nothing of the batch is to have a gradient."""
         return not (any(self._listeners) or features.requires_grad or targets.requires_grad)
 
-    def __call__(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[], None]]:
-        """The loss () of a batch (B, F), and what adds its gradient to `.grad` of all parameters."""
+    def __call__(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Backward]:
+        """The loss () of a batch (B, F), and what adds to `.grad` of all parameters what follows from its gradient."""
         with WITHOUT_AUTOGRAD():
             if self._inputs is not None:
                 features = self._inputs(features)
             if self._network.input_dropout > 0:
                 features = functional.dropout(features, self._network.input_dropout, self._network.training)
-            outputs, backward = pass_through(self._hidden, self._output, features)
-            loss, loss_backward = self._loss(outputs, targets)
-
-        def go_back() -> None:
-            with WITHOUT_AUTOGRAD():
-                backward(loss_backward(self._one))
-
-        return loss, go_back
+            outputs, through_network = pass_through(self._hidden, self._output, features)
+            loss, through_loss = self._loss(outputs, targets)
+        return loss, lambda gradient: through_network(through_loss(gradient))

@@ -1,4 +1,4 @@
-"""A step written out whole against autograd: the same loss and gradients, to the last bit; and when it is not taken."""
+"""The loss written out whole against autograd: the same value and gradients, to the last bit; and when it is not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from mlplab.backpropagation import TAPE
-from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, mse
 from mlplab.objectives.objective import LossFunction, Objective
-from mlplab.written_out_step import WrittenOutStep
+from mlplab.written_out_loss import WrittenOutLoss, loss_of
 
 QUICK = ["callbacks=minimal", "logger=none", "trainer.max_epochs=2"]
 
@@ -36,29 +35,41 @@ def batch(n: int = 32) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 24, generator=generator), torch.randint(0, 10, (n,), generator=generator)
 
 
-def step_of(model: nn.Module, objective: nn.Module) -> WrittenOutStep | None:
+def written_out(model: nn.Module, objective: nn.Module) -> WrittenOutLoss | None:
     TAPE.allow(model, objective)
-    return WrittenOutStep.of(model, objective)
+    with TAPE.recording():
+        return WrittenOutLoss.of(model, objective)
+
+
+WAYS: dict[str, Callable[[Tensor, nn.Module], Tensor]] = {
+    "as it is": lambda loss, model: loss,
+    "scaled": lambda loss, model: loss / 3,
+    "in place": lambda loss, model: loss.mul_(2),
+    "with a penalty": lambda loss, model: loss + sum(p.square().sum() for p in model.parameters()),
+}
 
 
 def require_autograds(model: nn.Module, features: Tensor, targets: Tensor, function: LossFunction) -> None:
     objective = Objective(function)
-    step = step_of(model, objective)
-    assert step is not None
-    assert step.takes(features, targets)
-    torch.manual_seed(3)
-    loss, backward = step(features, targets)
-    backward()
-    found = {name: p.grad for name, p in model.named_parameters()}
-    model.zero_grad()
-    torch.manual_seed(3)
-    expected = objective(model(features), targets)
-    expected.backward()
-    assert torch.equal(loss, expected.detach())
-    assert not loss.requires_grad
-    for name, parameter in model.named_parameters():
-        assert torch.equal(found[name], parameter.grad), name  # type: ignore[arg-type]
-        assert not found[name].requires_grad  # type: ignore[union-attr]
+    whole = written_out(model, objective)
+    assert whole is not None
+    assert whole.takes(features, targets)
+    for way in WAYS.values():
+        model.zero_grad()
+        torch.manual_seed(3)
+        with TAPE.recording():
+            loss = way(loss_of(model, objective, features, targets), model)
+            assert len(TAPE._values) == 1  # which is not what two parts would leave
+        TAPE.backward(loss)
+        found = {name: p.grad for name, p in model.named_parameters()}
+        model.zero_grad()
+        torch.manual_seed(3)
+        expected = way(objective(model(features), targets), model)
+        expected.backward()
+        assert torch.equal(loss, expected)
+        for name, parameter in model.named_parameters():
+            assert torch.equal(found[name], parameter.grad), name  # type: ignore[arg-type]
+            assert not found[name].requires_grad  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -108,7 +119,7 @@ REFUSED: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_it_does_not_know_is_left_to_others(name: str) -> None:
-    assert step_of(*REFUSED[name]()) is None
+    assert written_out(*REFUSED[name]()) is None
 
 
 CHANGES: dict[str, Callable[[MLP], Any]] = {
@@ -124,34 +135,43 @@ CHANGES: dict[str, Callable[[MLP], Any]] = {
 def test_a_network_that_is_watched_or_changed_is_left_to_others(name: str) -> None:
     model = network()
     CHANGES[name](model)
-    assert step_of(model, Objective(cross_entropy)) is None
+    assert written_out(model, Objective(cross_entropy)) is None
 
 
 def test_who_comes_to_listen_in_the_middle_is_heard() -> None:
-    model, objective = network(), Objective(cross_entropy)
-    step = step_of(model, objective)
-    assert step is not None
-    for part in (model, objective):
+    model, objective = WithInputs(PixelInputs(n_features=24, mean=0.0, std=1.0), network()), Objective(cross_entropy)
+    whole = written_out(model, objective)
+    assert whole is not None
+    for part in (model, model.inputs, model.network, objective):
         handle = part.register_forward_hook(lambda *arguments: None)
-        assert not step.takes(*batch())
+        assert not whole.takes(*batch())
         handle.remove()
-        assert step.takes(*batch())
+        assert whole.takes(*batch())
     handle = register_module_forward_hook(lambda *arguments: None)
-    assert not step.takes(*batch())
+    assert not whole.takes(*batch())
     handle.remove()
     features, targets = batch()
-    assert not step.takes(features.requires_grad_(), targets)
+    assert not whole.takes(features.requires_grad_(), targets)
+
+
+def test_without_the_tape_all_is_left_to_autograd() -> None:
+    model, objective = network(), Objective(cross_entropy)
+    TAPE.allow(model, objective)
+    assert loss_of(model, objective, *batch()).grad_fn is not None
+    with TAPE.recording(), torch.no_grad():
+        assert not loss_of(model, objective, *batch()).requires_grad
+        assert not TAPE._values
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
-    call = WrittenOutStep.__call__
+    call = WrittenOutLoss.__call__
 
-    def counted(self: WrittenOutStep, features: Tensor, targets: Tensor) -> Any:
+    def counted(self: WrittenOutLoss, features: Tensor, targets: Tensor) -> Any:
         steps.append(len(targets))
         return call(self, features, targets)
 
-    monkeypatch.setattr(WrittenOutStep, "__call__", counted)
+    monkeypatch.setattr(WrittenOutLoss, "__call__", counted)
     return steps
 
 
@@ -161,9 +181,10 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ([], True),
         (["data=iris", "data.batch_size=1", "trainer.gradient_clip_val=1"], True),
         (["optimizer=sgd"], True),
-        (["regularization.l1=0.001"], False),
+        (["regularization.l1=0.001"], True),
+        (["trainer.accumulate_grad_batches=2"], True),
         (["loss=cross_entropy", "loss.label_smoothing=0.1"], False),
-        (["trainer.accumulate_grad_batches=2"], False),
+        (["model.normalization=layer"], False),
     ],
 )
 def test_a_run_takes_it_where_it_can(
@@ -171,21 +192,8 @@ def test_a_run_takes_it_where_it_can(
 ) -> None:
     steps = count_steps(monkeypatch)
     run = train_run(*QUICK, *overrides)
-    assert len(steps) == (run.result["steps"] if is_taken else 0)
-
-
-def test_a_training_step_of_ones_own_is_called(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, calls = count_steps(monkeypatch), []
-    step = Learner.training_step
-
-    def own(self: Learner, batch: Any, batch_idx: int) -> Any:
-        calls.append(batch_idx)
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Learner, "training_step", own)
-    run = train_run(*QUICK)
-    assert not steps
-    assert len(calls) == run.result["steps"]
+    n_batches = run.result["steps"] * (2 if "trainer.accumulate_grad_batches=2" in overrides else 1)
+    assert len(steps) == (n_batches if is_taken else 0)
 
 
 @pytest.mark.parametrize("part", [MLP, Objective])
