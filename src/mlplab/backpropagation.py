@@ -9,6 +9,7 @@ are the same to the last bit, which the tests hold them to.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,20 +86,25 @@ class Tape:
 
     def backward(self, loss: Tensor) -> None:
         """Leaves the gradient of a loss in `.grad` of all parameters, as `loss.backward()` does."""
-        leaf = self.leaf(loss)
+        known = self.leaf(loss) if loss.ndim == 0 else None
         values, self._values = self._values, []
-        if leaf is None:
+        if known is None:
             loss.backward()  # type: ignore[no-untyped-call]
-        else:  # nothing is left for autograd to do
-            leaf.grad = torch.ones_like(leaf)
         with WITHOUT_AUTOGRAD():
             for leaf, _, carry_back in reversed(values):
-                if leaf.grad is not None:
-                    carry_back(leaf.grad)
+                gradient = _one(leaf.dtype, leaf.device) if leaf is known else leaf.grad
+                if gradient is not None:
+                    carry_back(gradient)
 
 
 TAPE = Tape()
 """The one that models and losses write on. The lean loop turns it on; without it all is left to autograd."""
+
+
+@cache
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The gradient of a loss."""
+    return torch.ones((), dtype=dtype, device=device)
 
 
 def add_gradient(tensor: Tensor, gradient: Tensor) -> None:

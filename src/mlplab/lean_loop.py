@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.backpropagation import TAPE
-from mlplab.lean_hooks import Hooks, is_plain, overriding, set_hook_name
+from mlplab.lean_hooks import Hooks, is_plain, overriding
 from mlplab.lean_results import LeanResults
 from mlplab.lean_validation import LeanValidationLoop
 from mlplab.resumable_loop import ResumableEpochLoop, loop_of
@@ -72,6 +72,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         super().on_run_start(data_fetcher)
         trainer = self.trainer
         self._module = module = trainer.lightning_module
+        self._attributes = vars(module)
         self._is_lean = self._can_be_lean(data_fetcher)
         self._on_cpu = trainer.strategy.root_device.type == "cpu"
         may_record = self._is_lean and self._on_cpu and not torch.is_anomaly_enabled()
@@ -243,17 +244,18 @@ class LeanEpochLoop(ResumableEpochLoop):
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
         """The loss to differentiate, and what `on_train_batch_end` is given."""
-        module = self._module
-        set_hook_name(module, "training_step")
-        output = module.training_step(batch, batch_idx)
-        set_hook_name(module, None)
+        attributes = self._attributes
+        attributes["_current_fx_name"] = "training_step"  # as `set_hook_name`
+        output = self._module.training_step(batch, batch_idx)
+        attributes["_current_fx_name"] = None
         if output is None:
             return None, {}
-        loss, extra = (output, {}) if isinstance(output, Tensor) else (output["loss"], output)
-        assert isinstance(loss, Tensor)
+        outputs: dict[str, Any] = {} if isinstance(output, Tensor) else {**output}
+        loss: Tensor = outputs["loss"] if outputs else output
         if self.trainer.accumulate_grad_batches > 1:
             loss = loss / self.trainer.accumulate_grad_batches
-        return loss, {**extra, "loss": loss.detach()}
+        outputs["loss"] = loss.detach()
+        return loss, outputs
 
     def _zero_grad(self, optimizer: Optimizer) -> None:
         progress: Any = self.automatic_optimization.optim_progress.optimizer.zero_grad
