@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from both_loops import use_lightnings_loops
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -12,9 +13,10 @@ from mlplab.backpropagation import TAPE
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.mlp import HiddenLayer
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, mse
 from mlplab.objectives.objective import LossFunction, Objective
-from mlplab.written_out_loss import WrittenOutLoss, loss_of
+from mlplab.written_out_loss import FORWARD, WrittenOutLoss, loss_of
 
 QUICK = ["callbacks=minimal", "logger=none", "trainer.max_epochs=2"]
 
@@ -193,7 +195,7 @@ def test_a_run_takes_it_where_it_can(
     steps = count_steps(monkeypatch)
     run = train_run(*QUICK, *overrides)
     n_batches = run.result["steps"] * (2 if "trainer.accumulate_grad_batches=2" in overrides else 1)
-    assert len(steps) == (n_batches if is_taken else 0)
+    assert len(steps) == (n_batches + 1 if is_taken else 0)  # and the first look
 
 
 @pytest.mark.parametrize("part", [MLP, Objective])
@@ -211,3 +213,47 @@ def test_a_forward_that_is_set_in_a_class_is_called(
     run = train_run(*QUICK)
     assert not steps
     assert sum(calls) == run.result["steps"]
+
+
+def _more(forward: Any) -> Any:
+    return lambda self, inputs: 2 * forward(self, inputs)
+
+
+def _noisy(forward: Any) -> Any:
+    return lambda self, inputs: forward(self, inputs + 0.1 * torch.randn_like(inputs))
+
+
+@pytest.mark.parametrize("change", [_more, _noisy])
+@pytest.mark.parametrize("part", [MLP, HiddenLayer])
+def test_what_somebody_has_made_of_the_code_is_what_is_learned(
+    train_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: type[nn.Module],
+    change: Callable[[Any], Any],
+) -> None:
+    monkeypatch.setattr(part, "forward", change(part.forward))
+    monkeypatch.setitem(FORWARD, part, part.forward)  # as in a file that was edited
+    weights = []
+    for is_lean in (True, False):
+        with monkeypatch.context() as patch:
+            if not is_lean:
+                use_lightnings_loops(patch)
+            run = train_run(*QUICK)
+        weights.append(torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    assert caplog.text.count("autograd finds it") == 1
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+
+
+def test_the_first_look_leaves_no_trace() -> None:
+    model, objective = network(dropout=0.5), Objective(cross_entropy)
+    TAPE.allow(model, objective)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        with TAPE.recording():
+            losses.append(loss_of(model, objective, *batch()).item())
+    assert losses[0] == losses[1]
+    assert all(bool((parameter.grad == 1).all()) for parameter in model.parameters())

@@ -8,9 +8,11 @@ value goes on through the part. The parts call the same kernels as autograd does
 are the same to the last bit, which the tests hold them to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,7 @@ class Tape:
         self._is_recording = False
         self._allowed: frozenset[nn.Module] = frozenset()
         self._values: list[tuple[Tensor, Tensor, Backward]] = []
+        self._refused: WeakSet[nn.Module] = WeakSet()
         self.found: dict[Any, Any] = {}
 
     def allow(self, *modules: nn.Module) -> None:
@@ -49,7 +52,8 @@ class Tape:
         A part says by its method `has_closed_form` whether it is built so that its gradient is known. Nobody must
         watch it from inside: hooks on its modules or parameters get to see what autograd does, so there it does it.
         """
-        self._allowed = frozenset(part for module in modules for part in _fit_parts(module))
+        fit = frozenset(part for module in modules for part in _fit_parts(module))
+        self._allowed = fit - set(self._refused)
         self.found = {}
 
     def allows(self, part: nn.Module) -> bool:
@@ -59,6 +63,20 @@ class Tape:
     def recording(self) -> "Tape":
         """A context within which parts may record."""
         return self
+
+    def refuse(self, part: nn.Module) -> None:
+        """Leaves a part to autograd, also after another `allow`: its gradient is not the one that it says."""
+        self._refused.add(part)
+        self._allowed -= {part}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A context within which nothing is recorded."""
+        before, self._is_recording = self._is_recording, False
+        try:
+            yield
+        finally:
+            self._is_recording = before
 
     def __enter__(self) -> None:
         self._is_recording, self._values = True, []

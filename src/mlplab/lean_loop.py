@@ -250,8 +250,8 @@ class LeanEpochLoop(ResumableEpochLoop):
         attributes["_current_fx_name"] = None
         if output is None:
             return None, {}
-        outputs: dict[str, Any] = {} if isinstance(output, Tensor) else {**output}
-        loss: Tensor = outputs["loss"] if outputs else output
+        outputs: dict[str, Any] = {"loss": output} if isinstance(output, Tensor) else {**output}
+        loss: Tensor = outputs["loss"]
         if self.trainer.accumulate_grad_batches > 1:
             loss = loss / self.trainer.accumulate_grad_batches
         outputs["loss"] = loss.detach()

@@ -71,7 +71,6 @@ class Learner(pl.LightningModule):
         self.monitor, self.mode = monitor, mode
         self.seed = seed
         self.compile_seconds = 0.0
-        self._is_shared = False
         self.card = card or {}
         self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
         self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
@@ -84,9 +83,6 @@ class Learner(pl.LightningModule):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.model(features)  # type: ignore[no-any-return]
-
-    def setup(self, stage: str) -> None:
-        self._is_shared = self.trainer.world_size > 1
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._seed_step(self.trainer.current_epoch, batch_idx)
@@ -120,7 +116,7 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
         features, targets = batch
-        if not self._is_shared:
+        if self.trainer.world_size == 1:
             loss = loss_of(self.model, self.objective, features, targets)
         else:
             outputs, share = self.model(features), self._share_of_batch(len(targets))

@@ -4,8 +4,11 @@ What `mlplab.backpropagation` spares each part, both together can do without as 
 from, and the calls through modules that somebody might listen to.
 """
 
+import logging
 from typing import Any
+from weakref import WeakSet
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
@@ -16,6 +19,10 @@ from mlplab.models.mlp import MLP
 from mlplab.models.written_out import pass_through
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.written_out import WRITTEN_OUT
+
+log = logging.getLogger("mlplab")
+
+_TRIED: WeakSet[nn.Module] = WeakSet()
 
 FORWARD: dict[type[nn.Module], Any] = {part: part.forward for part in (WithInputs, MLP, Objective)}
 """As they are, whatever may be set in their place."""
@@ -35,7 +42,8 @@ def loss_of(model: nn.Module, objective: nn.Module, features: Tensor, targets: T
     if TAPE.allows(objective):
         both = model, objective
         if both not in TAPE.found:
-            TAPE.found[both] = WrittenOutLoss.of(model, objective)
+            found = WrittenOutLoss.of(model, objective)
+            TAPE.found[both] = found if found is None or found.is_right(features, targets) else None
         written_out = TAPE.found[both]
         if written_out is not None and written_out.takes(features, targets):
             return TAPE.record(*written_out(features, targets))
@@ -51,7 +59,7 @@ class WrittenOutLoss:
     def __init__(self, model: nn.Module, inputs: nn.Module | None, network: MLP, objective: Objective) -> None:
         modules = {model, objective, network, *(() if inputs is None else inputs.modules())}
         self._listeners = [*GLOBAL_HOOKS, *(vars(module)[name] for module in modules for name in HOOKS)]
-        self._inputs, self._network = inputs, network
+        self._model, self._inputs, self._network, self._objective = model, inputs, network, objective
         self._hidden, self._output = list(network.hidden), network.output
         self._loss = WRITTEN_OUT[objective.function]
 
@@ -68,6 +76,47 @@ class WrittenOutLoss:
         if not is_known or learns_before or is_watched or not (TAPE.allows(network) and TAPE.allows(objective)):
             return None
         return WrittenOutLoss(model, inputs, network, objective)
+
+    def is_right(self, features: Tensor, targets: Tensor) -> bool:
+        """Whether autograd finds the same on a batch: somebody may have changed what a network or a loss computes.
+
+        It is tried once for a network and an objective; where it is not, they are left to autograd for good.
+        """
+        parts = self._network, self._objective
+        if all(part in _TRIED for part in parts):
+            return True
+        if not self._agrees(features, targets):
+            for part in parts:
+                TAPE.refuse(part)
+            log.warning(
+                "the network or its loss computes something else than what its gradient is written out for: autograd "
+                "finds it, in more time"
+            )
+            return False
+        _TRIED.update(parts)
+        return True
+
+    def _agrees(self, features: Tensor, targets: Tensor) -> bool:
+        parameters = list(self._network.parameters())
+        gathered = [parameter.grad for parameter in parameters]
+        state = torch.get_rng_state()
+        with TAPE.paused(), torch.enable_grad():
+            loss = self._objective(self._model(features), targets)
+        expected = [loss.detach(), *torch.autograd.grad(loss, parameters)]
+        for parameter in parameters:
+            parameter.grad = None
+        torch.set_rng_state(state)
+        found, backward = self(features, targets)
+        with WITHOUT_AUTOGRAD():
+            backward(torch.ones_like(found))
+        mine = [found, *(parameter.grad for parameter in parameters)]
+        for parameter, gradient in zip(parameters, gathered, strict=True):
+            parameter.grad = gradient
+        torch.set_rng_state(state)
+        return all(
+            a is not None and torch.allclose(a, b, rtol=1e-3, atol=1e-6, equal_nan=True)
+            for a, b in zip(mine, expected, strict=True)
+        )
 
     def takes(self, features: Tensor, targets: Tensor) -> bool:
         """Whether nobody listens now, and nothing of the batch is to have a gradient."""
