@@ -12,6 +12,7 @@ from mlplab.optimization.optimizers import build_optimizer
 from mlplab.optimization.stacked import shape_of
 from mlplab.optimization.stacked import why_not_stackable as why_no_stacked_update
 from mlplab.runs.files import flushed_together
+from mlplab.sweeps.stacked.first_look import why_another_step
 from mlplab.sweeps.stacked.job import MOST_HELD, Job, names_of
 from mlplab.sweeps.stacked.member import Member
 from mlplab.sweeps.stacked.training import HeldData, build_member, claim, train_stack
@@ -36,15 +37,21 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
     """
     alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
+    other_steps: dict[Hashable, str | None] = {}
     for job in jobs:
         try:
             member = build_member(job, held)
             optimizer = _optimizer_of(member)
             reason = why_not(member, optimizer)
+            if reason is None:
+                shape = _shape_of(member, optimizer)
+                if shape not in other_steps:
+                    other_steps[shape] = why_another_step(member)
+                reason = other_steps[shape]
         except (Exception, SystemExit) as error:  # which it meets again alone, and is told of there
             reason = _why(error, job)
         if reason is None:
-            stacks.setdefault(_shape_of(member, optimizer), []).append(member)
+            stacks.setdefault(shape, []).append(member)
             _let_go_of(job, len(jobs))
         else:
             alone.setdefault(reason, []).append(job)
