@@ -222,13 +222,14 @@ def main(settings: dict[str, Any]) -> Answer:
                 check=True,
             )
             print(f"{name}: {WORKLOADS[name].title}", flush=True)
-            rounds = rounds_of(name, settings["rounds"])
+            rounds, at = rounds_of(name, settings["rounds"]), time.perf_counter()
             figures[name] = measure(part, measured_by(name, contestants), rounds, settings["threads"])
             print_table(figures[name])
-    if settings["json"]:
-        settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if settings["page"]:
-        write_page(settings["page"], figures, settings, time.perf_counter() - began)
+            if settings["json"]:
+                settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            if settings["page"]:
+                measured = {**settings, "rounds": rounds}
+                write_page(settings["page"], name, figures[name], measured, time.perf_counter() - at)
     return Answer(f"{time.perf_counter() - began:.0f} s in all", figures)
 
 

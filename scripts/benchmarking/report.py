@@ -2,9 +2,9 @@
 
 import datetime
 import importlib.metadata
+import json
 import platform
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,13 @@ HEAD = """# Measured side by side
 {command}
 ```
 
-wrote this page on {date}: {processor}, {cores} cores, {memory} of memory, {threads} for each contestant,
-Python {python}, {versions}.
-It took {minutes:.0f} minutes. Machines differ, and a shared one is never quiet: the ratio is what to look at.
+wrote this page; with `'workloads=[S128,M]'` it measures those again, and the others stay. Below each title stands when, where
+and in how many minutes that was. Machines differ, and a shared one is never quiet: the ratio is what to look at.
 
 ![Time per step against the best hand-written loop](figures/{picture})
 
 Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
-and number of epochs, one after the other, {rounds} times over after a round that is not counted (S and S128, which take
+and number of epochs, one after the other, `rounds` (5) times over after a round that is not counted (S and S128, which take
 a fraction of a second, three times as often; sweeps at most three). "This template" is `python train.py` as it comes:
 TensorBoard, checkpoints, early stopping, validation with its scores after every epoch, and progress, all on and all
 counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at every step, Rich's bar, PyTorch's
@@ -66,38 +65,38 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
 
 
 def write_page(
-    path: Path, figures: dict[str, dict[str, dict[str, float]]], settings: dict[str, Any], seconds: float
+    path: Path, workload: str, figures: dict[str, dict[str, float]], settings: dict[str, Any], seconds: float
 ) -> None:
-    """The page, and its picture in figures/ beside it."""
-    from mlplab.runs.manifest import _processor
+    """Puts a workload on the page, and into its picture in figures/ and its figures in a .json beside it.
 
+    What the page has of other workloads stays.
+    """
+    kept = path.with_suffix(".json")
+    measured = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    measured[workload] = {"measured": _circumstances(settings, seconds), "figures": figures}
+    measured = {name: measured[name] for name in WORKLOADS if name in measured}
     picture = path.with_suffix(".png").name
-    threads = settings["threads"]
-    text = HEAD.format(
-        command=_command(),
-        date=datetime.datetime.now(datetime.UTC).date(),
-        processor=_processor(),
-        cores=_cores(),
-        memory=_memory(),
-        threads="one thread" if threads == 1 else f"{threads} threads",
-        python=platform.python_version(),
-        versions=", ".join(f"{name} {version}" for name, version in _versions()),
-        minutes=seconds / 60,
-        rounds=settings["rounds"],
-        picture=picture,
-    )
-    for name, rows in figures.items():
-        text += f"\n## {name}: {WORKLOADS[name].title}\n\n| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
-        text += "".join(_line(contestant, row) for contestant, row in rows.items())
+    text = HEAD.format(command=f"python scripts/benchmark.py page={shlex.quote(str(path))}", picture=picture)
+    for name, part in measured.items():
+        text += f"\n## {name}: {WORKLOADS[name].title}\n\n{part['measured']}\n\n"
+        text += f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
+        text += "".join(_line(contestant, row) for contestant, row in part["figures"].items())
     (path.parent / "figures").mkdir(exist_ok=True)
-    draw(path.parent / "figures" / picture, figures)
+    draw(path.parent / "figures" / picture, {name: part["figures"] for name, part in measured.items()})
+    kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     path.write_text(text, encoding="utf-8")
 
 
-def _command() -> str:
-    """As it was typed, but for what is somewhere else on another machine."""
-    words = [word for word in sys.argv if not word.startswith(("mnist=", "json="))]
-    return " ".join(["python", *map(shlex.quote, words)])
+def _circumstances(settings: dict[str, Any], seconds: float) -> str:
+    from mlplab.runs.manifest import _processor
+
+    threads = "one thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in _versions())
+    return (
+        f"{datetime.datetime.now(datetime.UTC).date()}, {seconds / 60:.0f} minutes, {settings['rounds']} rounds: "
+        f"{_processor()}, {_cores()} cores, {_memory()}, {threads} each; "
+        f"Python {platform.python_version()}, {versions}."
+    )
 
 
 def _line(contestant: str, row: dict[str, float]) -> str:
