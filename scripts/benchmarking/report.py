@@ -25,14 +25,14 @@ HEAD = """# Measured side by side
 {command}
 ```
 
-wrote this page; with `'workloads=[S128,M]'` it measures those again, and the others stay. Below each title stands when, where
-and in how many minutes that was. Machines differ, and a shared one is never quiet: the ratio is what to look at.
+wrote this page; with `'workloads=[S128,M]'` it measures those again, and the others stay. Below each title stands when,
+where and in how many minutes that was. Machines differ, and a shared one is never quiet: the ratio is what to look at.
 
 ![Time per step against the best hand-written loop](figures/{picture})
 
 Each contestant has a process of its own. They train the same network on the same rows with the same batch size, Adam
-and number of epochs, one after the other, `rounds` (5) times over after a round that is not counted (S and S128, which take
-a fraction of a second, three times as often; sweeps at most three). "This template" is `python train.py` as it comes:
+and number of epochs, one after the other, `rounds` (5) times over after a round that is not counted (S and S128, which
+take a fraction of a second, three times as often; sweeps at most three). "This template" is `python train.py` as it comes:
 TensorBoard, checkpoints, early stopping, validation with its scores after every epoch, and progress, all on and all
 counted. "Lightning in the usual style" does as much: torchmetrics and `self.log` at every step, Rich's bar, PyTorch's
 own collating. The loops, scikit-learn, skorch and Keras only train. The best loop has its tensors in memory, takes rows
@@ -74,7 +74,14 @@ def write_page(
     kept = path.with_suffix(".json")
     measured = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     measured[workload] = {"measured": _circumstances(settings, seconds), "figures": figures}
-    measured = {name: measured[name] for name in WORKLOADS if name in measured}
+    kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    render(path)
+
+
+def render(path: Path) -> None:
+    """The page and its picture, from the figures beside it."""
+    kept = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    measured = {name: kept[name] for name in WORKLOADS if name in kept}
     picture = path.with_suffix(".png").name
     text = HEAD.format(command=f"python scripts/benchmark.py page={shlex.quote(str(path))}", picture=picture)
     for name, part in measured.items():
@@ -83,7 +90,6 @@ def write_page(
         text += "".join(_line(contestant, row) for contestant, row in part["figures"].items())
     (path.parent / "figures").mkdir(exist_ok=True)
     draw(path.parent / "figures" / picture, {name: part["figures"] for name, part in measured.items()})
-    kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     path.write_text(text, encoding="utf-8")
 
 
