@@ -3,13 +3,14 @@
     python scripts/benchmark.py ['workloads=[S,M]'] [rounds=5] [threads=1] [mnist=FOLDER] [json=FILE] [page=FILE.md]
                                 [--json]
 
-Each contestant has a process of its own, on as many cores as it has threads; they train in turn, so that a machine
-that slows down slows all of them. The template runs as `python train.py` does, with TensorBoard, checkpoints,
-validation, early stopping and progress; the loops and most others only train. The figure to quote is the ratio to
-the best loop in the same round. M and L take MNIST from `mnist`, or images that are made. skorch, Keras and JAX come
-with the extra `bench`; what is not installed is left out with a word. `page` writes the page with its picture, as
-docs/benchmarks.md. S and S128, which take a fraction of a second, are trained three times as often as `rounds` says.
-S to T take about half an hour on two cores.
+Each contestant has a process of its own, on as many cores as it has threads; they train in turn, so that a
+machine that slows down slows all of them. The template runs as `python train.py` does, with TensorBoard,
+checkpoints, validation, early stopping and progress; the loops and most others only train. The figure to quote
+is the ratio to the best loop in the same round. M and L take MNIST from `mnist`, or images that are made.
+skorch, Keras and JAX come with the extra `bench`; what is not installed is left out with a word. `page` puts
+each workload, once measured, on a page with a picture, as docs/benchmarks.md; what it has of others stays. S
+and S128, which take a fraction of a second, are trained three times as often as `rounds` says. S to T take
+about half an hour on two cores.
 
 K is a sweep of 1, 8, 32, 128 and 512 networks, each with a seed and a learning rate of its own, in at most three
 rounds: the time from the first to the last file, in a process that has imported what it needs. A stack and joblib have
