@@ -32,9 +32,17 @@ def test_wrong_words_are_refused_in_one_line(benchmark: Any, word: str, message:
 
 
 @pytest.mark.slow
+FIGURES = (
+    "us_per_step", "ratio", "ratio_least", "ratio_most", "samples_per_second", "first_step_seconds", "command_seconds",
+    "peak_memory_mb", "accuracy",
+)  # fmt: skip
+
+
 def test_figures_and_page(benchmark: Any, tmp_path: Path) -> None:
     figures, page = tmp_path / "figures.json", tmp_path / "page.md"
     words = ["workloads=[S]", "contestants=[template,scikit_learn]", "rounds=1", f"json={figures}", f"page={page}"]
+    of_another_day = {"template": dict.fromkeys(FIGURES, 0.75)}
+    page.with_suffix(".json").write_text(json.dumps({"T": {"measured": "once", "figures": of_another_day}}))
     done = benchmark(*words)
     assert done.status == 0, done.errors
     rows = json.loads(figures.read_text())["S"]
@@ -44,5 +52,11 @@ def test_figures_and_page(benchmark: Any, tmp_path: Path) -> None:
     assert all(row["accuracy"] > 0.9 for row in rows.values())
     assert rows["template"]["command_seconds"] > rows["template"]["first_step_seconds"] * 0.3 > 0
     assert "json=" not in page.read_text()  # a page is read on other machines
-    assert len(re.findall(r"^\| (?:this template|best|scikit)", page.read_text(), re.MULTILINE)) == 3
+    of_s, of_t = page.read_text().split("\n## ")[1:]
+    assert len(re.findall(r"^\| (?:this template|best|scikit)", of_s, re.MULTILINE)) == 3
+    assert "once" in of_t
+    assert "0.75 (0.75 to 0.75)" in of_t
+    kept = json.loads(page.with_suffix(".json").read_text())
+    assert kept["S"]["figures"] == rows
+    assert kept["T"]["figures"] == of_another_day
     assert (tmp_path / "figures" / "page.png").stat().st_size > 5000
