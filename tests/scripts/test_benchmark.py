@@ -31,13 +31,13 @@ def test_wrong_words_are_refused_in_one_line(benchmark: Any, word: str, message:
     assert done.errors.count("\n") == 1
 
 
-@pytest.mark.slow
 FIGURES = (
     "us_per_step", "ratio", "ratio_least", "ratio_most", "samples_per_second", "first_step_seconds", "command_seconds",
     "peak_memory_mb", "accuracy",
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_figures_and_page(benchmark: Any, tmp_path: Path) -> None:
     figures, page = tmp_path / "figures.json", tmp_path / "page.md"
     words = ["workloads=[S]", "contestants=[template,scikit_learn]", "rounds=1", f"json={figures}", f"page={page}"]
