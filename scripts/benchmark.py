@@ -211,6 +211,12 @@ def main(settings: dict[str, Any]) -> Answer:
     for path in (settings["json"], settings["page"]):
         if path is not None and not path.absolute().parent.is_dir():
             raise Refusal("files must be written to a folder that exists", str(path), path.name)
+    if settings["json"] and settings["page"] and settings["page"].with_suffix(".json") == settings["json"]:
+        raise Refusal(
+            "json must be another file than the one that a page keeps its figures in",
+            str(settings["json"]),
+            "json=figures.json",
+        )
     mnist = settings["mnist"] if settings["mnist"].is_dir() else None
     figures: Figures = {}
     began = time.perf_counter()

@@ -31,6 +31,13 @@ def test_wrong_words_are_refused_in_one_line(benchmark: Any, word: str, message:
     assert done.errors.count("\n") == 1
 
 
+def test_the_figures_of_a_page_are_not_written_over(benchmark: Any, tmp_path: Path) -> None:
+    done = benchmark("workloads=[S]", f"json={tmp_path / 'page.json'}", f"page={tmp_path / 'page.md'}")
+    assert done.status == 2
+    assert "json must be another file" in done.errors
+    assert not list(tmp_path.iterdir())
+
+
 FIGURES = (
     "us_per_step", "ratio", "ratio_least", "ratio_most", "samples_per_second", "first_step_seconds", "command_seconds",
     "peak_memory_mb", "accuracy",
