@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlplab.errors import Refusal
+from mlplab.objectives.softmax import log_softmax
 
 
 def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
@@ -64,6 +65,8 @@ def cross_entropy(
     """
     _require_classes(outputs, targets)
     if class_weights is None:
+        if not label_smoothing:
+            return functional.nll_loss(log_softmax(outputs), targets)
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     per_row = functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing, reduction="none")
     return (per_row * class_weights[targets]).mean()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlplab.objectives.losses import cross_entropy, mse
+from mlplab.objectives.softmax import log_softmax, log_softmax_backward
 
 _aten = torch.ops.aten
 
@@ -14,12 +15,12 @@ LossAndBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossAndBackward:
-    log_probabilities = torch.log_softmax(outputs, 1)
+    log_probabilities = log_softmax(outputs)
     loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, 1, -100)
 
     def backward(gradient: Tensor) -> Tensor:
         gradient = _aten.nll_loss_backward.default(gradient, log_probabilities, targets, None, 1, -100, n_rows)
-        return torch._log_softmax_backward_data(gradient, log_probabilities, 1, outputs.dtype)
+        return log_softmax_backward(gradient, log_probabilities)
 
     return loss, backward
 
