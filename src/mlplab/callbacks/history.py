@@ -36,6 +36,7 @@ class History(Callback):
         self._seconds = 0.0
         self._since: float | None = None
         self._file: IO[str] | None = None
+        self._held: list[dict[str, Any]] = []
         self._last_flush = -math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,12 +82,18 @@ class History(Callback):
     def write_held(self, trainer: pl.Trainer) -> None:
         """Hands over the lines that wait, which the checkpoint that is about to be written counts."""
         if self._file is not None:
-            self._file.flush()
+            self._hand_over(self._file)
+
+    def _hand_over(self, file: IO[str]) -> None:
+        held, self._held = self._held, []
+        file.write("".join(json.dumps(line) + "\n" for line in held))
+        file.flush()
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            with file:
+                self._hand_over(file)
 
     def _write(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
         assert self._file is not None
@@ -98,10 +105,10 @@ class History(Callback):
         for name, value in metrics.items():
             number = float(value)
             line[name] = number if math.isfinite(number) else None
-        self._file.write(json.dumps(line) + "\n")
+        self._held.append(line)
         self._lines += 1
         if now - self._last_flush >= EVERY_SECONDS:
-            self._file.flush()
+            self._hand_over(self._file)
             self._last_flush = now
 
     def state_dict(self) -> dict[str, Any]:

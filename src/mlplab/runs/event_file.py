@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 MOST_HELD = 8_000_000
 """Bytes that one file holds in memory: a callback that logs many pictures in one long epoch would fill it."""
+
+BYTES_OF_SCALAR = 64
+"""About as many as a number with its name takes in the file."""
+
+Scalars = tuple[float, int, Mapping[str, float]]
+"""Numbers that wait to become an event: seconds since 1970, step, and the numbers by name."""
 
 _number = itertools.count()
 
@@ -41,7 +47,7 @@ class EventFile:
         self.directory.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}"
         self.path = self.directory / name
-        self._held: list[bytes] = []
+        self._held: list[bytes | Scalars] = []
         self._size = 0
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
@@ -51,9 +57,15 @@ class EventFile:
 
     def add_event(self, event: "Event") -> None:
         """Holds an event as it is now."""
-        record = event.SerializeToString()
+        self._hold(event.SerializeToString())
+
+    def add_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Holds numbers of a step as they are; they become one event when they are flushed, which many do sooner."""
+        self._hold((time.time(), step, values))
+
+    def _hold(self, record: bytes | Scalars) -> None:
         self._held.append(record)
-        self._size += len(record)
+        self._size += _size_of(record)
         if self._size > MOST_HELD:
             self.flush()
 
@@ -81,7 +93,7 @@ def flush_together(files: Sequence[EventFile]) -> None:
     Raises:
         OSError: one cannot be written to; it and those after it still hold their events.
     """
-    records = [list(file._held) for file in files]
+    records = [[_serialized(record) for record in file._held] for file in files]
     content = memoryview(framed(list(itertools.chain.from_iterable(records))))
     begin = 0
     for file, own in zip(files, records, strict=True):
@@ -89,8 +101,23 @@ def flush_together(files: Sequence[EventFile]) -> None:
         if own:
             _append(file.path, content[begin:end])
             del file._held[: len(own)]  # what has come in the meantime stays
-            file._size = sum(map(len, file._held))
+            file._size = sum(map(_size_of, file._held))
         begin = end
+
+
+def _size_of(record: bytes | Scalars) -> int:
+    return len(record) if isinstance(record, bytes) else BYTES_OF_SCALAR * len(record[2])
+
+
+def _serialized(record: bytes | Scalars) -> bytes:
+    if isinstance(record, bytes):
+        return record
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    wall_time, step, values = record
+    numbers = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+    return bytes(Event(wall_time=wall_time, step=step, summary=Summary(value=numbers)).SerializeToString())
 
 
 def _append(path: Path, content: memoryview) -> None:

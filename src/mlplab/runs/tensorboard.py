@@ -76,11 +76,9 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         # One event for all of them: one for each would take as long as the steps between them.
         # Lightning adds the number of the epoch to every set of metrics: a curve that is the same for all runs.
-        values = [
-            Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items() if name != "epoch"
-        ]
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values:
-            self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+            self.experiment._get_file_writer().event_writer.add_scalars(values, step or 0)
             self.save()  # in a long epoch Lightning does not call it
 
     @property
