@@ -11,6 +11,7 @@ are the same to the last bit, which the tests hold them to.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from operator import is_
 from typing import Any
 from weakref import WeakSet
 
@@ -36,7 +37,7 @@ class Tape:
     the parts compute as any module does. It is written and read in one thread.
 
     Attributes:
-        found: what others have found out about parts; it is forgotten by the next `allow`.
+        found: what others have found out about parts; it is forgotten by an `allow` of other ones, or changed ones.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Tape:
         self._allowed: frozenset[nn.Module] = frozenset()
         self._values: list[tuple[Tensor, Tensor, Backward]] = []
         self._refused: WeakSet[nn.Module] = WeakSet()
+        self._seen: list[Any] = []
         self.found: dict[Any, Any] = {}
 
     def allow(self, *modules: nn.Module) -> None:
@@ -52,6 +54,10 @@ class Tape:
         A part says by its method `has_closed_form` whether it is built so that its gradient is known. Nobody must
         watch it from inside: hooks on its modules or parameters get to see what autograd does, so there it does it.
         """
+        seen = [what for module in modules for what in _composition_of(module)]
+        if len(seen) == len(self._seen) and all(map(is_, seen, self._seen)):
+            return
+        self._seen = seen
         fit = frozenset(part for module in modules for part in _fit_parts(module))
         self._allowed = fit - set(self._refused)
         self.found = {}
@@ -131,6 +137,21 @@ def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
         tensor.grad = gradient
     else:
         tensor.grad += gradient
+
+
+def _composition_of(module: nn.Module) -> list[Any]:
+    """All that decides which of its parts may record: where each is the same, so is the answer."""
+    found: list[Any] = []
+    for part in module.modules():
+        own, kind = vars(part), type(part)
+        is_watched = any(map(own.__getitem__, HOOKS))
+        found += (part, kind, kind.forward, own.get("forward"), part._compiled_call_impl, is_watched)
+        for p in own["_parameters"].values():
+            if p is not None:
+                found += (p, p.requires_grad, bool(p._backward_hooks), bool(p._post_accumulate_grad_hooks))
+        if hasattr(kind, "has_closed_form"):
+            found.append(part.has_closed_form())  # type: ignore[operator]
+    return found
 
 
 def _fit_parts(module: nn.Module) -> list[nn.Module]:

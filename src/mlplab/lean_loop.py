@@ -211,7 +211,7 @@ class LeanEpochLoop(ResumableEpochLoop):
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            with TAPE.recording():
+            with TAPE:
                 loss, outputs = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)

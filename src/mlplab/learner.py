@@ -72,6 +72,7 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
+        self._process: tuple[int, torch.device] | None = None
         self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
         self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
 
@@ -84,14 +85,19 @@ class Learner(pl.LightningModule):
     def forward(self, features: Tensor) -> Tensor:
         return self.model(features)  # type: ignore[no-any-return]
 
+    def on_train_start(self) -> None:
+        self._process = self._rank_and_device()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._seed_step(self.trainer.current_epoch, batch_idx)
 
     def _seed_step(self, epoch: int, batch_idx: int) -> None:
         """Makes what the step draws (dropout masks) a function of the seed and of where the step stands."""
-        trainer = self.trainer
-        seed = derive_seed(self.seed, "step", epoch, batch_idx, trainer.global_rank)
-        seed_generators(seed, trainer.strategy.root_device)
+        rank, device = self._process or self._rank_and_device()
+        seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, rank), device)
+
+    def _rank_and_device(self) -> tuple[int, torch.device]:
+        return self.trainer.global_rank, self.trainer.strategy.root_device
 
     def optimizer_step(
         self,

@@ -62,7 +62,6 @@ class WrittenOutLoss:
         self._listeners = [*GLOBAL_HOOKS, *(vars(module)[name] for module in modules for name in HOOKS)]
         self._model, self._inputs, self._network, self._objective = model, inputs, network, objective
         self._hidden, self._output = list(network.hidden), network.output
-        self._loss = WRITTEN_OUT[objective.function]
 
     @staticmethod
     def of(model: nn.Module, objective: nn.Module) -> "WrittenOutLoss | None":
@@ -131,5 +130,5 @@ class WrittenOutLoss:
             if self._network.input_dropout > 0:
                 features = functional.dropout(features, self._network.input_dropout, self._network.training)
             outputs, through_network = pass_through(self._hidden, self._output, features)
-            loss, through_loss = self._loss(outputs, targets)
+            loss, through_loss = WRITTEN_OUT[self._objective.function](outputs, targets)
         return loss, lambda gradient: through_network(through_loss(gradient))

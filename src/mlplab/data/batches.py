@@ -67,7 +67,7 @@ class Batches:
                 yield features.index_select(0, own), targets.index_select(0, own)
             return
         for rows in torch.split(order, self._rows_at_once):
-            gathered = (torch.split(part.index_select(0, rows), size) for part in (features, targets))
+            gathered = (torch.unsafe_split(part.index_select(0, rows), size) for part in (features, targets))
             yield from zip(*gathered, strict=True)
 
     def _batches_at_once(self) -> int:

@@ -112,6 +112,8 @@ class MeanLoss:
 
     def compute(self) -> Tensor:
         """The mean, ()."""
+        if len(self._losses) == 1 and not _are_several():
+            return self._losses[0].to(torch.promote_types(self._losses[0].dtype, torch.float32))
         losses = torch.stack(self._losses)
         total = sum(loss * n for loss, n in zip(losses.tolist(), self._rows, strict=True))
         n_rows = sum(self._rows)
