@@ -32,7 +32,7 @@ from typing import Any
 
 from benchmarking.contestants import CONTESTANTS
 from benchmarking.many import MANY
-from benchmarking.report import print_table, write_page
+from benchmarking.report import figures_of, print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
 from mlplab.config.suggestions import nearest_name
@@ -217,6 +217,8 @@ def main(settings: dict[str, Any]) -> Answer:
             str(settings["json"]),
             "json=figures.json",
         )
+    if settings["page"]:
+        figures_of(settings["page"])  # refused now, and not when something has been measured
     mnist = settings["mnist"] if settings["mnist"].is_dir() else None
     figures: Figures = {}
     began = time.perf_counter()

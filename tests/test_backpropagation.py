@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from mlplab.backpropagation import TAPE
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
+from mlplab.models.mlp import HiddenLayer
 from mlplab.models.written_out import ACTIVATION_BACKWARD
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mse
 from mlplab.objectives.objective import Objective
+from mlplab.objectives.written_out import WRITTEN_OUT
 
 SHAPES = {
     "linear": {"hidden_dims": []},
@@ -199,6 +201,56 @@ def test_a_network_that_is_watched_or_changed_inside_is_left_to_autograd(change:
     model, objective = network(), Objective(cross_entropy)
     change(model)
     assert not takes_both(model, objective)
+    require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
+
+
+def _twice(forward: Any) -> Any:
+    return lambda self, inputs: 2 * forward(self, inputs)
+
+
+def _held(forward: Any) -> Any:
+    """The same values, and another gradient."""
+    return lambda self, inputs: forward(self, inputs) + 0 * inputs.sum() - forward(self, inputs).detach() / 2
+
+
+@pytest.mark.parametrize("change", [_twice, _held])
+def test_a_layer_that_somebody_has_changed_in_the_code_is_left_to_autograd(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]
+) -> None:
+    monkeypatch.setattr(HiddenLayer, "forward", change(HiddenLayer.forward))
+    model, objective = network(), Objective(cross_entropy)
+    require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda outputs, targets: 2 * cross_entropy(outputs, targets),
+        lambda outputs, targets: cross_entropy(outputs.detach(), targets) + 0 * outputs.sum(),
+    ],
+)
+def test_a_loss_that_somebody_has_changed_in_the_code_is_left_to_autograd(
+    monkeypatch: pytest.MonkeyPatch, loss: Any
+) -> None:
+    monkeypatch.setitem(WRITTEN_OUT, loss, WRITTEN_OUT[cross_entropy])
+    model, objective = network(), Objective(loss)
+    assert objective.has_closed_form()
+    require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
+
+
+def test_a_loss_that_somebody_has_made_one_of_each_row_is_left_to_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_rows(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    monkeypatch.setitem(WRITTEN_OUT, of_rows, WRITTEN_OUT[cross_entropy])
+    model, objective = network(), Objective(of_rows)
+    require_equal(lambda: objective(model(FEATURES), TARGETS).mean(), model, objective)
+
+
+def test_what_is_tried_once_is_tried_again_where_a_part_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, objective = network(), Objective(cross_entropy)
+    require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
+    monkeypatch.setattr(HiddenLayer, "forward", _twice(HiddenLayer.forward))
     require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
 
 

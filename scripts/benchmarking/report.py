@@ -11,6 +11,7 @@ from typing import Any
 from benchmarking.contestants import CONTESTANTS
 from benchmarking.many import MANY
 from benchmarking.workloads import WORKLOADS
+from mlplab.errors import Refusal, printable
 
 TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
 OURS = ("template", "stacked")
@@ -71,16 +72,38 @@ def write_page(
 
     What the page has of other workloads stays.
     """
-    kept = path.with_suffix(".json")
-    measured = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    measured = figures_of(path)
     measured[workload] = {"measured": _circumstances(settings, seconds), "figures": figures}
-    kept.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     render(path)
+
+
+def figures_of(path: Path) -> dict[str, dict[str, Any]]:
+    """What a page has been made of: workload → `measured`, in words, and `figures`; nothing where there is no page.
+
+    Raises:
+        Refusal: the file is not one that a benchmark wrote.
+    """
+    kept = path.with_suffix(".json")
+    if not kept.exists():
+        return {}
+    try:
+        measured = json.loads(kept.read_text(encoding="utf-8"))
+        is_known = all({"measured", "figures"} <= part.keys() for part in measured.values())
+    except (OSError, ValueError, AttributeError, RecursionError):
+        is_known = False
+    if not is_known:
+        raise Refusal(
+            "the file beside a page must hold its figures",
+            f"{printable(str(kept))} is not what a benchmark wrote",
+            "page=another.md",
+        )
+    return dict(measured)
 
 
 def render(path: Path) -> None:
     """The page and its picture, from the figures beside it."""
-    kept = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    kept = figures_of(path)
     measured = {name: kept[name] for name in WORKLOADS if name in kept}
     picture = path.with_suffix(".png").name
     text = HEAD.format(command=f"python scripts/benchmark.py page={shlex.quote(str(path))}", picture=picture)

@@ -8,7 +8,8 @@ value goes on through the part. The parts call the same kernels as autograd does
 are the same to the last bit, which the tests hold them to.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from operator import is_
@@ -17,6 +18,8 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger("mlplab")
 
 Backward = Callable[[Tensor], None]
 """Takes the gradient of a part's value, and leaves what follows from it in `.grad` of the part's inputs."""
@@ -46,6 +49,7 @@ class Tape:
         self._values: list[tuple[Tensor, Tensor, Backward]] = []
         self._refused: WeakSet[nn.Module] = WeakSet()
         self._seen: list[Any] = []
+        self._tried: dict[tuple[nn.Module, ...], bool] = {}
         self.found: dict[Any, Any] = {}
 
     def allow(self, *modules: nn.Module) -> None:
@@ -60,7 +64,7 @@ class Tape:
         self._seen = seen
         fit = frozenset(part for module in modules for part in _fit_parts(module))
         self._allowed = fit - set(self._refused)
-        self.found = {}
+        self.found, self._tried = {}, {}
 
     def allows(self, part: nn.Module) -> bool:
         """Whether it may record now."""
@@ -70,10 +74,34 @@ class Tape:
         """A context within which parts may record."""
         return self
 
-    def refuse(self, part: nn.Module) -> None:
-        """Leaves a part to autograd, also after another `allow`: its gradient is not the one that it says."""
-        self._refused.add(part)
-        self._allowed -= {part}
+    def is_right(
+        self,
+        parts: tuple[nn.Module, ...],
+        ordinary: Callable[[], Tensor],
+        written_out: Callable[[], tuple[Tensor, Backward]],
+        inputs: Callable[[], Iterable[Tensor]],
+    ) -> bool:
+        """Whether autograd finds the same: somebody may have changed what a part computes.
+
+        It is tried once for parts as they are; where it is not, they are left to autograd for good.
+
+        Args:
+            parts: what is computed.
+            ordinary: computes the value by way of autograd.
+            written_out: computes it as it would be recorded.
+            inputs: what has a gradient in the end.
+        """
+        if parts not in self._tried:
+            with self.paused():
+                self._tried[parts] = _agree(ordinary, written_out, list(inputs()))
+            if not self._tried[parts]:
+                self._refused.update(parts)
+                self._allowed -= set(parts)
+                log.warning(
+                    "the network or its loss computes something else than what its gradient is written out for: "
+                    "autograd finds it, in more time"
+                )
+        return self._tried[parts]
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -129,6 +157,35 @@ TAPE = Tape()
 def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The gradient of a loss."""
     return torch.ones((), dtype=dtype, device=device)
+
+
+def _agree(
+    ordinary: Callable[[], Tensor], written_out: Callable[[], tuple[Tensor, Backward]], inputs: list[Tensor]
+) -> bool:
+    """Whether both ways give one value and one gradient; random numbers and gradients stay as they were."""
+    state = torch.get_rng_state()
+    with torch.enable_grad():
+        value = ordinary()
+    torch.set_rng_state(state)
+    found, backward = written_out()
+    torch.set_rng_state(state)
+    if found.shape != value.shape or not value.requires_grad:
+        return False
+    # Any gradient will do that is not the same everywhere: the loss may not care for what all outputs share.
+    gradient = torch.linspace(1, 2, value.numel(), dtype=value.dtype, device=value.device).view(value.shape)
+    expected = [value.detach(), *torch.autograd.grad(value, inputs, gradient, allow_unused=True)]
+    gathered = [one.grad for one in inputs]
+    for one in inputs:
+        one.grad = None
+    with WITHOUT_AUTOGRAD():
+        backward(gradient)
+    mine = [found, *(one.grad for one in inputs)]
+    for one, before in zip(inputs, gathered, strict=True):
+        one.grad = before
+    return all(
+        a is not None and b is not None and torch.allclose(a, b, rtol=1e-3, atol=1e-6, equal_nan=True)
+        for a, b in zip(mine, expected, strict=True)
+    )  # fmt: skip
 
 
 def add_gradient(tensor: Tensor, gradient: Tensor) -> None:

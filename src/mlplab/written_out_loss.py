@@ -4,11 +4,9 @@ What `mlplab.backpropagation` spares each part, both together can do without as 
 from, and the calls through modules that somebody might listen to.
 """
 
-import logging
+from functools import partial
 from typing import Any
-from weakref import WeakSet
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
@@ -19,11 +17,6 @@ from mlplab.models.mlp import MLP
 from mlplab.models.written_out import pass_through
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.written_out import WRITTEN_OUT
-
-log = logging.getLogger("mlplab")
-
-_TRIED: WeakSet[nn.Module] = WeakSet()
-"""Networks and objectives for which autograd has been seen to find the same."""
 
 FORWARD: dict[type[nn.Module], Any] = {part: part.forward for part in (WithInputs, MLP, Objective)}
 """As they are, whatever may be set in their place."""
@@ -78,44 +71,12 @@ class WrittenOutLoss:
         return WrittenOutLoss(model, inputs, network, objective)
 
     def is_right(self, features: Tensor, targets: Tensor) -> bool:
-        """Whether autograd finds the same on a batch: somebody may have changed what a network or a loss computes.
-
-        It is tried once for a network and an objective; where it is not, they are left to autograd for good.
-        """
-        parts = self._network, self._objective
-        if all(part in _TRIED for part in parts):
-            return True
-        if not self._agrees(features, targets):
-            for part in parts:
-                TAPE.refuse(part)
-            log.warning(
-                "the network or its loss computes something else than what its gradient is written out for: autograd "
-                "finds it, in more time"
-            )
-            return False
-        _TRIED.update(parts)
-        return True
-
-    def _agrees(self, features: Tensor, targets: Tensor) -> bool:
-        parameters = list(self._network.parameters())
-        gathered = [parameter.grad for parameter in parameters]
-        state = torch.get_rng_state()
-        with TAPE.paused(), torch.enable_grad():
-            loss = self._objective(self._model(features), targets)
-        expected = [loss.detach(), *torch.autograd.grad(loss, parameters, allow_unused=True)]
-        for parameter in parameters:
-            parameter.grad = None
-        torch.set_rng_state(state)
-        found, backward = self(features, targets)
-        with WITHOUT_AUTOGRAD():
-            backward(torch.ones_like(found))
-        mine = [found, *(parameter.grad for parameter in parameters)]
-        for parameter, gradient in zip(parameters, gathered, strict=True):
-            parameter.grad = gradient
-        torch.set_rng_state(state)
-        return all(
-            a is not None and b is not None and torch.allclose(a, b, rtol=1e-3, atol=1e-6, equal_nan=True)
-            for a, b in zip(mine, expected, strict=True)
+        """Whether autograd finds the same on a batch, see `Tape.is_right`."""
+        return TAPE.is_right(
+            (self._network, self._objective),
+            lambda: self._objective(self._model(features), targets),
+            partial(self, features, targets),
+            self._network.parameters,
         )
 
     def takes(self, features: Tensor, targets: Tensor) -> bool:

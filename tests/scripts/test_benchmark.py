@@ -38,6 +38,17 @@ def test_the_figures_of_a_page_are_not_written_over(benchmark: Any, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"S": 1}', '{"S": {"figures": {}}}', "\xff"])
+def test_a_page_whose_figures_are_broken_is_refused_before_anything_is_measured(
+    benchmark: Any, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "page.json").write_bytes(content.encode("latin-1"))
+    done = benchmark("workloads=[S]", f"page={tmp_path / 'page.md'}")
+    assert done.status == 2
+    assert "the file beside a page must hold its figures" in done.errors
+    assert (tmp_path / "page.json").read_bytes() == content.encode("latin-1")
+
+
 FIGURES = (
     "us_per_step", "ratio", "ratio_least", "ratio_most", "samples_per_second", "first_step_seconds", "command_seconds",
     "peak_memory_mb", "accuracy",

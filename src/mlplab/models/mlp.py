@@ -1,13 +1,14 @@
 """The multilayer perceptron."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD
+from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
 from mlplab.models.initialization import initialize, linear_layers
@@ -164,10 +165,17 @@ class MLP(nn.Module):
         if self.input_dropout > 0:
             features = functional.dropout(features, self.input_dropout, self.training)
         if not torch.compiler.is_compiling() and TAPE.takes(self, features):
-            with WITHOUT_AUTOGRAD():
-                outputs, backward = pass_through(self.hidden, self.output, features)
-            return TAPE.record(outputs, backward)
+            ordinary, written_out = partial(self._layer_by_layer, features), partial(self._written_out, features)
+            if TAPE.is_right((self,), ordinary, written_out, self.parameters):
+                return TAPE.record(*written_out())
+        return self._layer_by_layer(features)
+
+    def _layer_by_layer(self, features: Tensor) -> Tensor:
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
+
+    def _written_out(self, features: Tensor) -> tuple[Tensor, Backward]:
+        with WITHOUT_AUTOGRAD():
+            return pass_through(self.hidden, self.output, features)
 
     def has_closed_form(self) -> bool:
         """Whether its gradient is written out, see `mlplab.backpropagation`."""
