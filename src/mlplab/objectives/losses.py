@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mlplab.errors import Refusal
-from mlplab.objectives.softmax import log_softmax
+from mlplab.objectives.log_softmax import log_softmax
 
 
 def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:

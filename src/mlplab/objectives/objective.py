@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward, add_gradient
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
-from mlplab.objectives.softmax import softmax
 from mlplab.objectives.written_out import WRITTEN_OUT
 from mlplab.task import Task
 
@@ -146,4 +145,4 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     if outputs.shape[1] == 1:
         second = torch.sigmoid(outputs)
         return torch.cat([1 - second, second], dim=1)
-    return softmax(outputs)
+    return torch.softmax(outputs, dim=1)

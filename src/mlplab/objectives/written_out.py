@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mlplab.objectives.log_softmax import log_softmax, log_softmax_backward
 from mlplab.objectives.losses import cross_entropy, mse
-from mlplab.objectives.softmax import log_softmax, log_softmax_backward
 
 _aten = torch.ops.aten
 
