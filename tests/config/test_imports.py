@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-POSTPONED = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils")
+POSTPONED = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils", "sympy")
 
 
 def run(code: str) -> str:
