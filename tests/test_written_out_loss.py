@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
-from both_loops import use_lightnings_loops
+from both_loops import run_both, use_lightnings_loops
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -272,3 +274,57 @@ def test_the_first_look_leaves_no_trace() -> None:
             losses.append(loss_of(model, objective, *batch()).item())
     assert losses[0] == losses[1]
     assert all(bool((parameter.grad == 1).all()) for parameter in model.parameters())
+
+
+class Change(Callback):
+    """Changes something after the first epoch."""
+
+    def __init__(self, change: Callable[[Any], None]) -> None:
+        self.change = change
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            self.change(pl_module)
+
+
+def _halve_the_loss(learner: Any) -> None:
+    learner.objective.function = lambda outputs, targets: cross_entropy(outputs, targets) / 2
+
+
+def _smooth(learner: Any) -> None:
+    learner.objective.options["label_smoothing"] = 0.2
+
+
+def _freeze(learner: Any) -> None:
+    learner.model.hidden[0].linear.weight.requires_grad_(False)
+
+
+def _watch(learner: Any) -> None:
+    learner.model.output.weight.register_hook(lambda gradient: 2 * gradient)
+
+
+def _activate(learner: Any) -> None:
+    learner.model.hidden[0].activation = torch.tanh
+
+
+def _pass_another_way(learner: Any) -> None:
+    layer = learner.model.hidden[0]
+    layer.forward = lambda inputs: 2 * layer.activation(layer.linear(inputs))
+
+
+def _double_the_sums(learner: Any) -> None:
+    linear = learner.model.hidden[0].linear
+    linear.forward = lambda inputs: 2 * nn.functional.linear(inputs, linear.weight, linear.bias)
+
+
+@pytest.mark.parametrize(
+    "change", [_halve_the_loss, _smooth, _freeze, _watch, _activate, _pass_another_way, _double_the_sums]
+)
+def test_what_is_changed_between_epochs_is_what_is_learned(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]
+) -> None:
+    both = run_both(train_run, monkeypatch, lambda: Change(change), *QUICK[:2], "data=iris")
+    mine, expected = (
+        torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for _, run in both
+    )
+    assert all(torch.equal(mine[name], value) for name, value in expected.items())
