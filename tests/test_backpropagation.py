@@ -204,6 +204,13 @@ def test_a_network_that_is_watched_or_changed_inside_is_left_to_autograd(change:
     require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
 
 
+@pytest.fixture
+def _code_looks_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing but the first batch tells."""
+    for module in ("models.mlp", "objectives.objective"):
+        monkeypatch.setattr(f"mlplab.{module}.is_as_written", lambda *functions: True)
+
+
 def _twice(forward: Any) -> Any:
     return lambda self, inputs: 2 * forward(self, inputs)
 
@@ -213,6 +220,7 @@ def _held(forward: Any) -> Any:
     return lambda self, inputs: forward(self, inputs) + 0 * inputs.sum() - forward(self, inputs).detach() / 2
 
 
+@pytest.mark.usefixtures("_code_looks_as_it_was")
 @pytest.mark.parametrize("change", [_twice, _held])
 def test_a_layer_that_somebody_has_changed_in_the_code_is_left_to_autograd(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any]
@@ -222,6 +230,7 @@ def test_a_layer_that_somebody_has_changed_in_the_code_is_left_to_autograd(
     require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
 
 
+@pytest.mark.usefixtures("_code_looks_as_it_was")
 @pytest.mark.parametrize(
     "loss",
     [
@@ -238,6 +247,7 @@ def test_a_loss_that_somebody_has_changed_in_the_code_is_left_to_autograd(
     require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)
 
 
+@pytest.mark.usefixtures("_code_looks_as_it_was")
 def test_a_loss_that_somebody_has_made_one_of_each_row_is_left_to_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     def of_rows(outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs, targets, reduction="none")
@@ -247,6 +257,7 @@ def test_a_loss_that_somebody_has_made_one_of_each_row_is_left_to_autograd(monke
     require_equal(lambda: objective(model(FEATURES), TARGETS).mean(), model, objective)
 
 
+@pytest.mark.usefixtures("_code_looks_as_it_was")
 def test_what_is_tried_once_is_tried_again_where_a_part_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     model, objective = network(), Objective(cross_entropy)
     require_equal(lambda: objective(model(FEATURES), TARGETS), model, objective)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module as of_all_modules
 
+from mlplab.as_written import is_as_written
 from mlplab.backpropagation import HOOKS, TAPE, WITHOUT_AUTOGRAD, Backward
 from mlplab.models.inputs import WithInputs
 from mlplab.models.mlp import MLP
@@ -64,6 +65,7 @@ class WrittenOutLoss:
             return None
         parts = (model, network, objective)
         is_known = all(FORWARD[type(part)] is type(part).forward and "forward" not in vars(part) for part in parts)
+        is_known = is_known and (inputs is None or is_as_written(WithInputs.forward))
         learns_before = inputs is not None and next(inputs.parameters(), None) is not None
         is_watched = any(vars(model)[name] for name in HOOKS)
         if not is_known or learns_before or is_watched or not (TAPE.allows(network) and TAPE.allows(objective)):

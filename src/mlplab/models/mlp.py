@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlplab.as_written import is_as_written
 from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
@@ -179,7 +180,7 @@ class MLP(nn.Module):
 
     def has_closed_form(self) -> bool:
         """Whether its gradient is written out, see `mlplab.backpropagation`."""
-        return type(self.output) is nn.Linear and all(
+        is_plain = type(self.output) is nn.Linear and all(
             type(layer) is HiddenLayer
             and type(layer.linear) is nn.Linear
             and layer.normalization is None
@@ -187,3 +188,4 @@ class MLP(nn.Module):
             and layer.activation is activation_by_name(layer.activation_name).function  # and not one that was set
             for layer in self.hidden
         )
+        return is_plain and is_as_written(HiddenLayer.forward, MLP.forward, MLP._layer_by_layer)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlplab.as_written import is_as_written
 from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward, add_gradient
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
@@ -68,7 +69,8 @@ class Objective(nn.Module):
 
     def has_closed_form(self) -> bool:
         """Whether its gradient is written out, see `mlplab.backpropagation`."""
-        return self.function in WRITTEN_OUT and self.class_weights is None and not any(self.options.values())
+        is_plain = self.function in WRITTEN_OUT and self.class_weights is None and not any(self.options.values())
+        return is_plain and is_as_written(Objective.forward, Objective._loss, self.function)
 
 
 def build_objective(

@@ -6,16 +6,19 @@ changes them, and the step above all: then the two differ, and jobs are to be ru
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
+from mlplab.as_written import is_as_written
 from mlplab.learner import Batch, Learner
 from mlplab.models.inputs import WithInputs
-from mlplab.models.mlp import MLP
+from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.models.stacked import StackedNetwork
+from mlplab.objectives.objective import Objective
+from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.stacked import StackedObjective, StackedPenalty
 from mlplab.optimization.parameter_groups import parameter_kinds
 from mlplab.randomness import seed_generators
@@ -36,6 +39,18 @@ def why_another_step(member: Member) -> str | None:
     Raises:
         Exception: what its own step meets.
     """
+    learner = member.learner
+    computed: list[Callable[..., object]] = [
+        type(learner).training_step,
+        Objective._loss,
+        learner.objective.function,
+        l1_l2_penalty,
+    ]
+    body = learner.model.network if isinstance(learner.model, WithInputs) else learner.model
+    if isinstance(body, MLP):
+        computed += [HiddenLayer.forward, MLP.forward, MLP._layer_by_layer]
+    if not is_as_written(*computed):
+        return REASON
     n_rows = member.data.batch_size
     features, targets = (part[: None if n_rows == "full" else n_rows] for part in member.data.part("train"))
     batch = features, targets
