@@ -277,11 +277,21 @@ def test_the_first_look_leaves_no_trace() -> None:
 
 
 class Change(Callback):
-    """Changes something after the first epoch."""
+    """Changes something of what is learned."""
 
     def __init__(self, change: Callable[[Any], None]) -> None:
         self.change = change
 
+
+class ChangeWithin(Change):
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == 1 and batch_idx == 2:
+            self.change(pl_module)
+
+
+class ChangeBetween(Change):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0:
             self.change(pl_module)
@@ -317,13 +327,14 @@ def _double_the_sums(learner: Any) -> None:
     linear.forward = lambda inputs: 2 * nn.functional.linear(inputs, linear.weight, linear.bias)
 
 
+@pytest.mark.parametrize("when", [ChangeBetween, ChangeWithin])
 @pytest.mark.parametrize(
     "change", [_halve_the_loss, _smooth, _freeze, _watch, _activate, _pass_another_way, _double_the_sums]
 )
-def test_what_is_changed_between_epochs_is_what_is_learned(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]
+def test_what_a_callback_changes_is_what_is_learned(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None], when: type[Change]
 ) -> None:
-    both = run_both(train_run, monkeypatch, lambda: Change(change), *QUICK[:2], "data=iris")
+    both = run_both(train_run, monkeypatch, lambda: when(change), *QUICK[:2], "data=iris")
     mine, expected = (
         torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for _, run in both
     )

@@ -57,6 +57,10 @@ class Hooks:
             for owner in (*callbacks, self._module)
         ]
 
+    def callbacks(self) -> list[Any]:
+        """Those that override any of them; None for a function that was set in the place of a method."""
+        return [getattr(hook, "__self__", None) for hooks, _ in self._heard.values() for hook in hooks]
+
     def is_heard(self, name: str) -> bool:
         """Whether anybody overrides it."""
         return name in self._heard

@@ -77,7 +77,8 @@ class LeanEpochLoop(ResumableEpochLoop):
         self._on_cpu = trainer.strategy.root_device.type == "cpu"
         may_record = self._is_lean and self._on_cpu and not torch.is_anomaly_enabled()
         parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
-        TAPE.allow(*(part for part in parts if isinstance(part, torch.nn.Module)))
+        self._recording = [part for part in parts if isinstance(part, torch.nn.Module)]
+        TAPE.allow(*self._recording)
         if self._is_lean:
             self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
             (
@@ -88,6 +89,7 @@ class LeanEpochLoop(ResumableEpochLoop):
                 self._on_before_optimizer_step,
                 self._on_train_batch_end,
             ) = map(hooks.callers.get, HOOKS)
+            self._may_change = any(not getattr(owner, "only_watches", False) for owner in hooks.callbacks())
             self._optimizer = trainer.optimizers[0]
             self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
@@ -159,6 +161,8 @@ class LeanEpochLoop(ResumableEpochLoop):
             self._skip_rest_of_epoch()
         total.started += 1
         current.started += 1
+        if self._may_change:  # a callback may have frozen a layer since, or come to watch it
+            TAPE.allow(*self._recording)
         outputs = self._optimize(batch, batch_idx)
         total.processed += 1
         current.processed += 1

@@ -83,7 +83,8 @@ class WrittenOutLoss:
 
     def takes(self, features: Tensor, targets: Tensor) -> bool:
         """Whether nobody listens now, and nothing of the batch is to have a gradient."""
-        return not (any(self._listeners) or features.requires_grad or targets.requires_grad)
+        is_known = self._objective.function in WRITTEN_OUT
+        return is_known and not (any(self._listeners) or features.requires_grad or targets.requires_grad)
 
     def __call__(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Backward]:
         """The loss () of a batch (B, F), and what adds to `.grad` of all parameters what follows from its gradient."""

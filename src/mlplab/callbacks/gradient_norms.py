@@ -16,6 +16,8 @@ class GradientNorms(Callback):
     Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
     """
 
+    only_watches = True  # and changes nothing between steps, see `mlplab.lean_loop`
+
     def __init__(self) -> None:
         self._layers: dict[str, list[nn.Parameter]] = {}
         self._logged: list[tuple[int, list[Tensor]]] = []

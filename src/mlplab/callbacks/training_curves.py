@@ -23,6 +23,8 @@ class TrainingCurves(Callback):
     epoch: reading one at each step would make the processor wait for the accelerator.
     """
 
+    only_watches = True  # and changes nothing between steps, see `mlplab.lean_loop`
+
     def __init__(self) -> None:
         self._groups: list[dict[str, Any]] = []
         self._rate = 0.0

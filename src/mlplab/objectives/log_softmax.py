@@ -35,7 +35,7 @@ def log_softmax_backward(gradient: Tensor, log_probabilities: Tensor) -> Tensor:
 
 def _pays(outputs: Tensor) -> bool:
     n_rows, n_classes = outputs.shape
-    if n_rows < LEAST_ROWS or n_classes < LEAST_CLASSES:
+    if n_rows < LEAST_ROWS or n_classes < LEAST_CLASSES or outputs.dtype not in (torch.float32, torch.float64):
         return False
     lanes = REGISTER_BYTES // outputs.element_size()
     return n_classes < lanes and not n_rows % lanes and outputs.is_cpu
