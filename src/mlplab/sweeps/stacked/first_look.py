@@ -46,8 +46,7 @@ def why_another_step(member: Member) -> str | None:
         learner.objective.function,
         l1_l2_penalty,
     ]
-    body = learner.model.network if isinstance(learner.model, WithInputs) else learner.model
-    if isinstance(body, MLP):
+    if _is_mlp(learner):
         computed += [HiddenLayer.forward, MLP.forward, MLP._layer_by_layer]
     if not is_as_written(*computed):
         return REASON
@@ -66,8 +65,12 @@ def why_another_step(member: Member) -> str | None:
 def _copied(member: Member) -> Learner:
     """Its learner; what a user's own module draws is not the same in a stack, so that it draws nothing here."""
     learner = copy.deepcopy(member.learner)
-    body = learner.model.network if isinstance(learner.model, WithInputs) else learner.model
-    return learner.train(isinstance(body, MLP))
+    return learner.train(_is_mlp(learner))
+
+
+def _is_mlp(learner: Learner) -> bool:
+    model = learner.model
+    return isinstance(model.network if isinstance(model, WithInputs) else model, MLP)
 
 
 def _alone(learner: Learner, batch: Batch) -> list[Tensor]:
