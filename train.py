@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from mlplab.config.checks import check
 from mlplab.config.command_line import run_command, run_job
-from mlplab.config.imports import quick_imports
 from mlplab.config.words import leave
+from mlplab.engine.startup import quick_imports
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:

@@ -16,9 +16,9 @@ Rows without a target are left out and counted.
 import sys
 from typing import Any
 
-from mlplab.config.imports import quick_imports
 from mlplab.config.paths import find_run, require_file
 from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, run_script
+from mlplab.engine.startup import quick_imports
 
 WORDS = {
     "run": Word("path", example="logs/runs/NAME", is_required=True),

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.imports import quick_imports
 from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.engine.startup import quick_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 

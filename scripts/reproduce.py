@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.imports import quick_imports
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal
 from mlplab.runs.directory import read_status
 from mlplab.runs.received import read_config, require_run

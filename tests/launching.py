@@ -108,7 +108,7 @@ def _run(script: str, words: list[str], folder: Path, at: Signal | None, environ
 
 def _after_updates(at: Signal) -> None:
     from mlplab.learner import Learner
-    from mlplab.sweeps.stacked.learner import StackedLearner
+    from mlplab.stacked.learner import StackedLearner
 
     left, command = at.updates, os.getpid()
 

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlplab.backpropagation import TAPE
+from mlplab.engine.backpropagation import TAPE
 from mlplab.models import MLP
-from mlplab.models.stacked import StackedNetwork
-from mlplab.models.stacking import named_tensors
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
-from mlplab.objectives.stacked import StackedObjective
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.optimization.stacked import StackedOptimizer
 from mlplab.randomness import derive_seed, seed_generators
+from mlplab.stacked.networks.losses import StackedObjective
+from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.stackable import named_tensors
+from mlplab.stacked.updates import StackedOptimizer
 
 N_FEATURES, N_CLASSES, N_ROWS = 6, 4, 9
 

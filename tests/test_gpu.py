@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from mlplab import training
-from mlplab.lean_loop import LeanEpochLoop
-from mlplab.optimization.lean_adam import LEAN, LeanAdam, lean_rule
+from mlplab.engine.epoch_loop import LeanEpochLoop
+from mlplab.engine.fused_adam import LEAN, LeanAdam, lean_rule
 
 GPU = ["trainer=gpu", "data=digits", "trainer.max_epochs=2"]
 
@@ -80,7 +80,7 @@ def test_autograd_finds_the_gradient_where_the_device_is_not_the_processor(
         with monkeypatch.context() as patch:
             patch.setattr(type(strategy), "root_device", property(lambda self: torch.device("meta")))
             run_start(self, fetcher)
-        from mlplab.backpropagation import TAPE
+        from mlplab.engine.backpropagation import TAPE
 
         recorded.append(len(TAPE._allowed))
 

@@ -26,8 +26,8 @@ from benchmarking.workloads import ROOT, composed
 from mlplab import learner, training
 from mlplab.callbacks import Checkpoints, GradientNorms, Histograms, History, TrainingCurves
 from mlplab.config.resolvers import register_resolvers
-from mlplab.lean_loop import LeanEpochLoop
-from mlplab.lean_validation import LeanValidationLoop
+from mlplab.engine.epoch_loop import LeanEpochLoop
+from mlplab.engine.validation_loop import LeanValidationLoop
 from mlplab.learner import Learner
 from mlplab.objectives.scores import Scores
 

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Adam
 
-from mlplab.backpropagation import TAPE
+from mlplab.engine.backpropagation import TAPE
 from mlplab.models import MLP
-from mlplab.models.stacked import StackedNetwork
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
-from mlplab.objectives.stacked import StackedObjective
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.optimization.stacked import StackedOptimizer
+from mlplab.stacked.networks.losses import StackedObjective
+from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.updates import StackedOptimizer
 
 N_ROWS, BATCH = 1437, 32
 ROUNDS, SECONDS = 12, 0.2

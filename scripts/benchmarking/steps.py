@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.optim import Adam, Optimizer
 
-from mlplab.backpropagation import TAPE
+from mlplab.engine.backpropagation import TAPE
+from mlplab.engine.fused_adam import LeanAdam
+from mlplab.engine.fused_step import loss_of
+from mlplab.engine.kernels import pass_through
+from mlplab.engine.loss_kernels import WRITTEN_OUT
 from mlplab.models import MLP
-from mlplab.models.written_out import pass_through
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
-from mlplab.objectives.written_out import WRITTEN_OUT
-from mlplab.optimization.lean_adam import LeanAdam
-from mlplab.written_out_loss import loss_of
 
 ROUNDS, STEPS = 15, 300
 OBJECTIVE = Objective(cross_entropy)

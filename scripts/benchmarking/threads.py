@@ -39,11 +39,11 @@ def microseconds(n_threads: int) -> list[tuple[float, float]]:
     """The fastest twentieth and the median of the steps of each case, in this process."""
     import torch
 
-    from mlplab.backpropagation import TAPE
+    from mlplab.engine.backpropagation import TAPE
+    from mlplab.engine.fused_adam import LeanAdam
     from mlplab.models import MLP
     from mlplab.objectives.losses import cross_entropy
     from mlplab.objectives.objective import Objective
-    from mlplab.optimization.lean_adam import LeanAdam
 
     torch.set_num_threads(n_threads)
     found = []

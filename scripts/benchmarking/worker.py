@@ -25,7 +25,7 @@ MYSELF, CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 def main(name: str, folder: Path, started: float) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the contestants print is not part of the answers
-    from mlplab.config.imports import quick_imports
+    from mlplab.engine.startup import quick_imports
 
     with quick_imports() if name in OURS else nullcontext():
         from benchmarking.contestants import CONTESTANTS

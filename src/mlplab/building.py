@@ -16,15 +16,16 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mlplab.compiling import compile_network
 from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
+from mlplab.engine.compiling import compile_network
+from mlplab.engine.epoch_loop import use_lean_loop
+from mlplab.engine.lean_trainer import Trainer
+from mlplab.engine.resumable_loops import use_resumable_loops
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options, instantiate
-from mlplab.lean_loop import use_lean_loop
-from mlplab.lean_trainer import Trainer
 from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
@@ -32,7 +33,6 @@ from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
-from mlplab.resumable_loop import use_resumable_loops
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 
 SMALL_NETWORK = 4_000_000

@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from mlplab.engine.fused_step import loss_of
+from mlplab.engine.logged_values import log_dict
 from mlplab.errors import UpdateSkipped
-from mlplab.lean_results import log_dict
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import MeanLoss, Scores
@@ -20,7 +21,6 @@ from mlplab.optimization.parameter_groups import penalised_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.task import Task
-from mlplab.written_out_loss import loss_of
 
 Batch = tuple[Tensor, Tensor]
 

@@ -173,7 +173,7 @@ def _renamed(name: str, *, is_after: bool) -> Callable[[_Countdown], None]:
 
 
 def _between_epochs(countdown: _Countdown) -> None:
-    from mlplab.resumable_loop import ResumableFitLoop
+    from mlplab.engine.resumable_loops import ResumableFitLoop
 
     _around(ResumableFitLoop, "on_advance_start", lambda *args: countdown(), _nothing)
 

@@ -11,7 +11,7 @@ from mlplab.config.resolvers import register_resolvers
 gc.disable()
 
 MODULES = [
-    "mlplab.training", "mlplab.config.command_line", "mlplab.sweeps.loading", "mlplab.sweeps.stacked.launching",
+    "mlplab.training", "mlplab.config.command_line", "mlplab.sweeps.loading", "mlplab.stacked.launching",
     "mlplab.sweeps.progress", "mlplab.sweeps.running", "mlplab.data.bundled", "mlplab.data.table.source",
     "mlplab.inference.evaluating", "mlplab.runs.resume_command", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",

@@ -21,7 +21,7 @@ class StackedLauncher(Launcher):
         self.members, self.processes = members, processes
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from mlplab.sweeps.stacked.launching import StackedJobs
+        from mlplab.stacked.launching import StackedJobs
 
         self.jobs = StackedJobs(
             hydra_context,

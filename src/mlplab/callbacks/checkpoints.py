@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.resumable_loop import loop_of
+from mlplab.engine.resumable_loops import loop_of
 from mlplab.runs.checkpoint import telling_of_full_disk
 from mlplab.runs.files import flushed_together
 

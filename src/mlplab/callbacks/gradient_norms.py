@@ -16,7 +16,7 @@ class GradientNorms(Callback):
     Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
     """
 
-    only_watches = True  # and changes nothing between steps, see `mlplab.lean_loop`
+    only_watches = True  # and changes nothing between steps, see `mlplab.engine.epoch_loop`
 
     def __init__(self) -> None:
         self._layers: dict[str, list[nn.Parameter]] = {}

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.lean_results import log_dict
+from mlplab.engine.logged_values import log_dict
 
 STEPS_HELD = 1000
 """Logged steps that wait for the end of the epoch; in a longer epoch the curve is written in between."""
@@ -23,7 +23,7 @@ class TrainingCurves(Callback):
     epoch: reading one at each step would make the processor wait for the accelerator.
     """
 
-    only_watches = True  # and changes nothing between steps, see `mlplab.lean_loop`
+    only_watches = True  # and changes nothing between steps, see `mlplab.engine.epoch_loop`
 
     def __init__(self) -> None:
         self._groups: list[dict[str, Any]] = []

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.as_written import is_as_written
-from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward
+from mlplab.engine.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward
+from mlplab.engine.kernels import ACTIVATION_BACKWARD, pass_through
+from mlplab.engine.recognition import is_as_written
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
 from mlplab.models.initialization import initialize, linear_layers
-from mlplab.models.written_out import ACTIVATION_BACKWARD, pass_through
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -179,7 +179,7 @@ class MLP(nn.Module):
             return pass_through(self.hidden, self.output, features)
 
     def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.backpropagation`."""
+        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
         is_plain = type(self.output) is nn.Linear and all(
             type(layer) is HiddenLayer
             and type(layer.linear) is nn.Linear

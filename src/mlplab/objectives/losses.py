@@ -7,8 +7,8 @@ would silently broadcast, (B,) against (B, 1) giving (B, B), are refused.
 from torch import Tensor
 from torch.nn import functional
 
+from mlplab.engine.log_softmax import log_softmax
 from mlplab.errors import Refusal
-from mlplab.objectives.log_softmax import log_softmax
 
 
 def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.as_written import is_as_written
-from mlplab.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward, add_gradient
+from mlplab.engine.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward, add_gradient
+from mlplab.engine.loss_kernels import WRITTEN_OUT
+from mlplab.engine.recognition import is_as_written
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
-from mlplab.objectives.written_out import WRITTEN_OUT
 from mlplab.task import Task
 
 LossFunction = Callable[..., Tensor]
@@ -68,7 +68,7 @@ class Objective(nn.Module):
         return loss, lambda gradient: add_gradient(leaf, backward(gradient))
 
     def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.backpropagation`."""
+        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
         is_plain = self.function in WRITTEN_OUT and self.class_weights is None and not any(self.options.values())
         return is_plain and is_as_written(Objective.forward, Objective._loss, self.function)
 

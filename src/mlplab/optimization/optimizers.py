@@ -7,8 +7,8 @@ from functools import partial
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
+from mlplab.engine.fused_adam import lean_rule
 from mlplab.errors import Refusal
-from mlplab.optimization.lean_adam import lean_rule
 from mlplab.optimization.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[..., Optimizer]

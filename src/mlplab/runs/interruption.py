@@ -9,8 +9,8 @@ from types import FrameType
 
 import lightning.pytorch as pl
 
+from mlplab.engine.resumable_loops import TrainingStopped, loop_of
 from mlplab.errors import RunStopped
-from mlplab.resumable_loop import TrainingStopped, loop_of
 from mlplab.runs.signals import HANDLED
 
 

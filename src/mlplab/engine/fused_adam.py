@@ -1,0 +1,158 @@
+"""PyTorch's fused Adam without the way to it: the same kernel on the same state, called directly.
+
+`torch.optim.Adam.step` sorts its tensors by device and type and looks after options that nobody has set. For a
+small network on the processor that takes longer than the update.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import is_, is_not
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from mlplab.engine.backpropagation import WITHOUT_AUTOGRAD
+
+ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
+"""What is left to PyTorch's own step."""
+
+
+class _Known(NamedTuple):
+    """The states of parameters, which to look up takes as long as a small update.
+
+    Attributes:
+        everything: the states of all parameters of the optimizer.
+        steps: the number of updates of each of these, as parts of one tensor: `together`, so that one call counts
+            for all.
+    """
+
+    parameters: list[Tensor]
+    states: list[dict[str, Tensor]]
+    everything: list[dict[str, Tensor]]
+    steps: list[Tensor]
+    together: Tensor
+
+
+class _DirectStep(Adam):
+    """Adam's step by one call for all groups that have the same options, as those without decay have."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        is_watched = (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
+        )
+        return self._watched_step(closure) if is_watched else self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # so that PyTorch does not wrap it in calls of hooks, heard or not
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            if torch.is_grad_enabled():
+                loss = closure()
+            else:
+                with torch.enable_grad():
+                    loss = closure()
+        with WITHOUT_AUTOGRAD():
+            self._update()
+        return loss
+
+    _watched_step = Optimizer.profile_hook_step(_step)
+
+    def _update(self) -> None:
+        alike: dict[tuple[Any, ...], list[Tensor]] = {}
+        for group in self.param_groups:
+            own = *group["betas"], group["lr"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
+            if own in alike:
+                alike[own] = alike[own] + group["params"]
+            else:
+                alike[own] = group["params"]
+        found = vars(self).setdefault("_found", {})  # not of a copy, which has its own state
+        for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(alike.items()):
+            gradients = [p.grad for p in parameters]
+            if not all(map(is_not, gradients, _NONE)):
+                parameters = [p for p in parameters if p.grad is not None]
+                gradients = [p.grad for p in parameters]
+            if not parameters:
+                continue
+            known = found[place] = self._known(parameters, found.get(place))
+            known.together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
+            kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
+            kernel(
+                parameters,
+                gradients,  # type: ignore[arg-type]  # none of them is None
+                [state["exp_avg"] for state in known.states],
+                [state["exp_avg_sq"] for state in known.states],
+                [],
+                known.steps,
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=weight_decay,
+                eps=eps,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def _known(self, parameters: list[Tensor], before: _Known | None) -> _Known:
+        """As before, unless there are other parameters, or a checkpoint has brought other states or numbers."""
+        everything = self.state.values()
+        if (
+            before is None
+            or not _are_same(before.parameters, parameters)
+            or not _are_same(before.everything, everything)
+            or not all(before.states)
+            or not _are_same(before.steps, [state["step"] for state in before.states])
+        ):
+            states = [self.state[p] or self._begin(p) for p in parameters]
+            together = torch.stack([state["step"] for state in states])
+            steps = list(together.unbind())
+            for state, step in zip(states, steps, strict=True):
+                state["step"] = step
+            return _Known(list(parameters), states, list(everything), steps, together)
+        return before
+
+    def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
+        state = {
+            "step": torch.zeros((), dtype=torch.float32),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+        self.state[parameter] = state
+        return state
+
+
+def _are_same(some: Sequence[Any], others: Collection[Any]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
+
+
+class LeanAdam(_DirectStep):
+    """`torch.optim.Adam`."""
+
+
+class LeanAdamW(_DirectStep, AdamW):
+    """`torch.optim.AdamW`."""
+
+
+_NONE = repeat(None)
+_ONE = torch.ones(())
+
+LEAN: dict[Any, type[Optimizer]] = {Adam: LeanAdam, AdamW: LeanAdamW}
+
+
+def lean_rule(rule: Any, options: Mapping[str, Any], groups: Iterable[Mapping[str, Any]]) -> Any:
+    """The rule with the direct step, where it is fused, plain, and all on the processor in one type; else itself."""
+    kinds = {(p.device.type, p.dtype) for group in groups for _, p in group["params"]}
+    fits = (
+        options.get("fused")
+        and not any(options.get(name) for name in ADDITIONS)
+        and not isinstance(options.get("lr"), Tensor)
+        and kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
+    )
+    return LEAN.get(rule, rule) if fits else rule

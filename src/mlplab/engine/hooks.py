@@ -1,0 +1,123 @@
+"""Calls of hooks to those who override them, without visiting those who do not."""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
+
+from mlplab.engine.lean_trainer import NoProfiler
+
+Hook = Callable[..., Any]
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
+"""Methods of modules and data modules whose default the lean loops have built in."""
+
+
+class Hooks:
+    """Some hooks, each with the callbacks that override it, and the LightningModule if it does.
+
+    Args:
+        trainer: with its callbacks as they are now.
+        names: of the hooks.
+
+    Attributes:
+        callers: hook → a function that calls it, of those that somebody overrides.
+    """
+
+    def __init__(self, trainer: pl.Trainer, names: Collection[str]) -> None:
+        self._trainer, self._module, self._names = trainer, trainer.lightning_module, frozenset(names)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._seen = self._owners()
+        found = {
+            name: (overriding(callbacks, name, Callback), overriding([self._module], name, pl.LightningModule))
+            for name in names
+        }
+        self._heard = {name: both for name, both in found.items() if any(both)}
+        self.callers = {name: self._caller(name, *both) for name, both in self._heard.items()}
+
+    def as_now(self) -> "Hooks":
+        """These, or others where there are other callbacks since, or other hooks have been set on some."""
+        now = self._owners()
+        is_same = len(now) == len(self._seen) and all(
+            one is other and own == before for (one, own), (other, before) in zip(now, self._seen, strict=True)
+        )
+        return self if is_same else Hooks(self._trainer, self._names)
+
+    def _owners(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Who may have hooks, each with those that were set on the object itself."""
+        callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
+        return [
+            (owner, {name: vars(owner)[name] for name in self._names & vars(owner).keys()})
+            for owner in (*callbacks, self._module)
+        ]
+
+    def callbacks(self) -> list[Any]:
+        """Those that override any of them; None for a function that was set in the place of a method."""
+        return [getattr(hook, "__self__", None) for hooks, _ in self._heard.values() for hook in hooks]
+
+    def is_heard(self, name: str) -> bool:
+        """Whether anybody overrides it."""
+        return name in self._heard
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Calls a hook: callbacks first, then the module, whose answer is returned."""
+        caller = self.callers.get(name)
+        return None if caller is None else caller(*arguments)
+
+    def _caller(self, name: str, callbacks: list[Hook], own: list[Hook]) -> Hook:
+        trainer, module = self._trainer, self._module
+        attributes = vars(module)
+
+        def call(*arguments: Any) -> Any:
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # as `set_hook_name`
+            for hook in callbacks:
+                hook(trainer, module, *arguments)
+            answer = None
+            for hook in own:
+                answer = hook(*arguments)
+            attributes["_current_fx_name"] = outer
+            return answer
+
+        return call
+
+
+def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:
+    """The bound methods of those owners that have one of their own, in the class or set on the object."""
+    default = getattr(base, name, None)
+    return [
+        getattr(owner, name)
+        for owner in owners
+        if owner is not None and (name in vars(owner) or getattr(type(owner), name, None) is not default)
+    ]
+
+
+def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
+    """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
+    vars(module)["_current_fx_name"] = name
+
+
+def is_plain(trainer: pl.Trainer, step: str) -> bool:
+    """Whether a step is one call of `step(batch, batch_idx)`: on one device, in full precision, unobserved."""
+    module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    return (
+        type(trainer.strategy) is SingleDeviceStrategy
+        and type(trainer.precision_plugin) is Precision
+        and type(trainer.profiler) in (PassThroughProfiler, NoProfiler)  # type: ignore[attr-defined]
+        and not any(overriding([module], name, pl.LightningModule) for name in TRANSFER_HOOKS)
+        and not any(overriding([data], name, pl.LightningDataModule) for name in TRANSFER_HOOKS)
+        and step not in vars(module)
+        and _takes_batch_and_index(getattr(type(module), step))
+    )
+
+
+@functools.cache
+def _takes_batch_and_index(function: Callable[..., Any]) -> bool:
+    """Whether these are all that it takes, and it does not fetch its batches itself."""
+    parameters = inspect.signature(function).parameters
+    return len(parameters) == 3 and "dataloader_iter" not in parameters

@@ -1,0 +1,219 @@
+"""What `hydra/launcher=stacked` does with the jobs that it is given."""
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from hydra.core.utils import JobReturn, run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from mlplab.engine.startup import quick_imports
+from mlplab.errors import Refusal, RunStopped, counted
+from mlplab.processors import available_cores
+from mlplab.stacked.alike import key_of, why_alone
+from mlplab.stacked.job import MOST_HELD, Job, names_of, plain_values
+from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
+from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
+from mlplab.sweeps.loading import JobLoader
+
+try:
+    import resource
+except ImportError:  # a system without such limits
+    resource = None  # type: ignore[assignment]
+
+FILES = 3
+"""That a member keeps open: its lock and its history, and for a moment one more."""
+
+FILES_OF_OTHERS = 300
+
+FEWEST = 4
+"""Members that a process must have to be worth its while; jobs are not split into smaller stacks for it."""
+
+Trained = tuple[list[float], dict[str, list[int]]]
+"""What the jobs of a stack have come to, and those that are to be run alone, by the reason why."""
+
+
+class StackedJobs:
+    """The jobs of one launch: those that are alike are trained as one, the others one by one.
+
+    Args:
+        context: of Hydra, which composes the jobs' configurations.
+        config: of the sweep, with its `hydra` part.
+        task: what an ordinary launcher runs for each.
+        members: of a stack at most.
+        processes: that train stacks at the same time; `auto` for as many as there are cores for.
+    """
+
+    def __init__(
+        self, context: HydraContext, config: DictConfig, task: JobOfSweep, members: int, processes: int | str
+    ) -> None:
+        _require_positive("members", "a number of networks", members, 64)
+        if processes != "auto":
+            _require_positive("processes", "auto or a number of processes", processes, 2)
+        self.context, self.config, self.task = context, config, task
+        self.members, self.processes = members, processes
+        loader = context.config_loader
+        self.loader = loader if isinstance(loader, JobLoader) else JobLoader(loader)
+        self._has_trained = False
+
+    def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
+        """Runs them all, and gives what Hydra expects, in their order.
+
+        Raises:
+            RunStopped: by a signal.
+        """
+        jobs = [Job(words, first_number + index, self.config, self.loader) for index, words in enumerate(job_words)]
+        alike, alone = self._sorted(jobs)
+        for reason, left in alone.items():
+            _tell_alone(reason, left)
+        self._train_all(alike)
+        for left in alone.values():
+            self._run_alone(left)
+        return [job.as_returned() for job in jobs]
+
+    def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
+        """Those that can be trained together, and the jobs that are run alone by the reason why."""
+        alike: dict[str, list[Job]] = {}
+        alone: dict[str, list[Job]] = {}
+        for job in jobs:
+            objective = objective_of_finished(job.directory)
+            if objective is not None:
+                job.objective = objective
+                continue
+            values = plain_values(job)
+            reason = self._why_by_hydra(job) or why_alone(values)
+            if reason is None:
+                alike.setdefault(key_of(values), []).append(job)
+            else:
+                alone.setdefault(reason, []).append(job)
+            if len(jobs) > MOST_HELD:
+                job.forget()
+        several = []
+        for group in alike.values():
+            if len(group) == 1:
+                alone.setdefault("no other is like it", []).extend(group)
+            elif self.members == 1:
+                alone.setdefault("hydra.launcher.members=1", []).extend(group)
+            else:
+                several.append(group)
+        return several, alone
+
+    def _why_by_hydra(self, job: Job) -> str | None:
+        """What Hydra does for a job that is run by itself, and a process that trains many cannot."""
+        settings = self.config.hydra.job
+        if settings.env_set or settings.env_copy:
+            return "hydra.job.env_set, or env_copy"
+        if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in job.words):
+            return "hydra.job.chdir, or others of hydra.job"
+        return None
+
+    def _train_all(self, alike: Sequence[Sequence[Job]]) -> None:
+        """Trains jobs in stacks, in several processes if there are enough of them."""
+        if not alike:
+            return
+        with quick_imports():  # in this process, so that those forked from it have it all
+            from mlplab.stacked.stacks import train_jobs
+            from mlplab.stacked.training import HeldData
+        n_processes = self._n_processes(alike)
+        stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
+        _allow_open_files(FILES * max(map(len, stacks)))
+        held = HeldData()
+
+        def train(index: int, say: Say) -> Trained:
+            self._require_going_on()
+            jobs = stacks[index]
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+                left = train_jobs(jobs, held, say)
+                gc.collect()
+            for job in jobs:
+                job.forget()
+            return [job.objective for job in jobs], {r: [jobs.index(job) for job in those] for r, those in left.items()}
+
+        terminal = sys.stdout
+        outcomes = in_processes(train, len(stacks), n_processes, say=lambda line: _tell(line, terminal))
+        self._has_trained = self._has_trained or n_processes == 1
+        for jobs, (objectives, left) in zip(stacks, outcomes, strict=True):
+            for job, objective in zip(jobs, objectives, strict=True):
+                job.objective = objective
+            for reason, numbers in left.items():
+                those = [jobs[number] for number in numbers]
+                _tell_alone(reason, those)
+                self._run_alone(those)
+
+    def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
+        """How many processes train these groups of jobs, where each is to have some members at least."""
+        from mlplab.building import is_on_gpu
+
+        config = alike[0][0].config
+        most = sum(map(len, alike)) // FEWEST
+        if not HAS_FORKS or self._has_trained or most < 2 or is_on_gpu(config):
+            return 1
+        if self.processes != "auto":
+            return min(most, int(self.processes))
+        threads = config.trainer.threads
+        return max(1, min(most, available_cores() // (1 if threads == "auto" else threads)))
+
+    def _require_going_on(self) -> None:
+        if (self.task.directory / STOPPING).exists():
+            raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
+
+    def _run_alone(self, jobs: Sequence[Job]) -> None:
+        self._has_trained = self._has_trained or bool(jobs)
+        for job in jobs:
+            returned = run_job(
+                hydra_context=self.context, task_function=self.task, config=job.whole(),
+                job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+            )  # fmt: skip
+            job.objective = float(returned.return_value)
+            job.forget()
+
+
+def _require_positive(name: str, what: str, value: object, example: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Refusal(
+            f"hydra.launcher.{name} must be {what}", f"hydra.launcher.{name}={value}",
+            f"hydra.launcher.{name}={example}",
+        )  # fmt: skip
+
+
+def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:
+    """As few parts as give each process as many as the others, none of which is much smaller than another."""
+    n_parts = -(-len(jobs) // most)
+    n_parts = min(-(-n_parts // n_processes) * n_processes, max(n_parts, len(jobs) // FEWEST))
+    return [list(jobs[len(jobs) * i // n_parts : len(jobs) * (i + 1) // n_parts]) for i in range(n_parts)]
+
+
+def _allow_open_files(n_files: int) -> None:
+    """Lets this process open so many files beside those of others.
+
+    Raises:
+        Refusal: the system allows fewer.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = n_files + FILES_OF_OTHERS
+    if needed <= soft or soft == resource.RLIM_INFINITY:
+        return
+    if needed > hard != resource.RLIM_INFINITY:
+        most = (hard - FILES_OF_OTHERS) // FILES
+        raise Refusal(
+            "a stack must be able to open the files of all its members",
+            f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
+            f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _tell_alone(reason: str, jobs: Sequence[Job]) -> None:
+    _tell(f"alone   {counted(len(jobs), 'job')}, {reason}: {names_of(jobs)}", sys.stdout)
+
+
+def _tell(line: str, out: TextIO) -> None:
+    out.write(f"{line}\n")  # at once: the sweep's progress is written by another thread
+    out.flush()

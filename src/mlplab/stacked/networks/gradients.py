@@ -1,0 +1,99 @@
+"""The passes through K plain networks written out: forward, and the gradient of every weight.
+
+As `mlplab.engine.kernels` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
+C outputs of the network.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mlplab.engine.backpropagation import WITHOUT_AUTOGRAD, Backward, add_gradient
+from mlplab.engine.kernels import ACTIVATION_BACKWARD, IN_PLACE
+from mlplab.stacked.networks.layers import StackedLayer, StackedLinear, StackedMLP
+from mlplab.stacked.networks.workspace import Workspace
+
+WayBack = Callable[[Tensor, bool], Tensor]
+"""From the gradient of a layer's outputs to its weights and, where it is wanted, to its inputs."""
+
+
+def pass_through(
+    network: StackedMLP, features: Tensor, masks: Sequence[Tensor | None], memory: Workspace
+) -> tuple[Tensor, Backward]:
+    """The outputs (K, B, C), and what takes their gradient to `.grad` of all weights and biases.
+
+    A gradient lies in memory that the next step writes on again: whoever wants to keep it clones it.
+    """
+    step = _Step(memory)
+    ways_back: list[WayBack] = []
+    with WITHOUT_AUTOGRAD():
+        inputs = network.first_inputs(features, masks[0])
+        for layer, mask in zip(network.layers, masks[1:], strict=True):
+            inputs, way_back = step.hidden_layer(layer, inputs, mask)
+            ways_back.append(way_back)
+        outputs = network.output(inputs)
+
+    def backward(gradient: Tensor) -> None:
+        step.add_gradients(network.output, inputs, gradient)
+        if ways_back:
+            gradient = step.product(gradient, network.output.weight)
+        for depth in range(len(ways_back) - 1, -1, -1):
+            gradient = ways_back[depth](gradient, depth > 0)
+        memory.give_back([*step.taken, *(mask for mask in masks if mask is not None)])
+
+    return outputs, backward
+
+
+class _Step:
+    """One pass there and back, and the memory that it has taken."""
+
+    def __init__(self, memory: Workspace) -> None:
+        self.memory = memory
+        self.taken: list[Tensor] = []
+
+    def take(self, *shape: int) -> Tensor:
+        self.taken.append(self.memory.take(shape))
+        return self.taken[-1]
+
+    def product(self, first: Tensor, second: Tensor) -> Tensor:
+        return torch.bmm(first, second, out=self.take(*first.shape[:2], second.shape[2]))
+
+    def hidden_layer(self, layer: StackedLayer, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, WayBack]:
+        """Its outputs (K, B, H) for inputs (K, B, F), and the way back."""
+        linear = layer.linear
+        sums = self.take(*inputs.shape[:2], linear.weight.shape[1])
+        torch.baddbmm(linear.bias.unsqueeze(1), inputs, linear.weight.transpose(1, 2), out=sums)
+        is_in_place = layer.activation_name in IN_PLACE
+        activate = IN_PLACE[layer.activation_name][0] if is_in_place else layer.activation
+        activations = outputs = activate(sums)
+        if mask is not None:
+            outputs = torch.mul(outputs, mask, out=self.take(*outputs.shape))
+        if layer.residual:
+            outputs = torch.add(outputs, inputs, out=self.take(*outputs.shape))
+
+        def backward(gradient: Tensor, wants_inputs: bool) -> Tensor:
+            past = gradient  # by the residual connection
+            if mask is not None or layer.residual:
+                gradient = torch.mul(gradient, 1 if mask is None else mask, out=self.take(*gradient.shape))
+            if is_in_place:
+                gradient = IN_PLACE[layer.activation_name][1](gradient, activations)
+            else:
+                gradient = ACTIVATION_BACKWARD[layer.activation_name](gradient, sums, activations)
+            self.add_gradients(linear, inputs, gradient)
+            if not wants_inputs:
+                return gradient
+            gradient = self.product(gradient, linear.weight)
+            return gradient.add_(past) if layer.residual else gradient
+
+        return outputs, backward
+
+    def add_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
+        """Of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H): the products over the batch, its sum."""
+        weight = linear.weight
+        if weight.grad is None:
+            torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)
+            weight.grad = linear.weight_gradient
+        else:
+            weight.grad.baddbmm_(gradient.transpose(1, 2), inputs)
+        add_gradient(linear.bias, gradient.sum(1))

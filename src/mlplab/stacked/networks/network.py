@@ -1,0 +1,158 @@
+"""K networks of one shape as one module: their parameters in one tensor each, every member a view of its row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlplab.engine.backpropagation import TAPE
+from mlplab.errors import Refusal
+from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.mlp import MLP
+from mlplab.randomness import seed_generators
+from mlplab.stacked.networks.gradients import pass_through
+from mlplab.stacked.networks.inputs import StackedCategoryInputs, StackedPixelInputs
+from mlplab.stacked.networks.layers import StackedMLP
+from mlplab.stacked.networks.own_modules import StackedModule
+from mlplab.stacked.networks.stackable import architecture_of, named_tensors, why_not_stackable
+from mlplab.stacked.networks.workspace import Workspace
+
+
+class StackedNetwork(nn.Module):
+    """K networks at once: features (K, B, F), or (B, F) for all alike -> (K, B, C).
+
+    Legend: K members, B batch, F features, C outputs.
+
+    The parameters and buffers of the members move into tensors (K, …). From then on each member's own are views of
+    its row: it always shows where it is, computes as ever when it is called by itself, and what is loaded into it
+    is loaded into the stack. (A view keeps the whole tensor alive, and `torch.save` writes it whole: what is to be
+    kept of one member is cloned first.)
+
+    Set `seeds` before each step that drops something: one for each member, from which its masks are drawn as the
+    member alone draws them. (A user's own module draws from what follows from all seeds; equal in distribution.)
+
+    Args:
+        networks: of one architecture. Only initial weights and shares of dropout may differ.
+
+    Raises:
+        Refusal: they cannot be stacked, see `why_not_stackable`, or differ in architecture.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        for network in networks:
+            reason = why_not_stackable(network)
+            if reason is not None:
+                raise Refusal("a stacked network must be one that can be stacked", reason, "to train it alone")
+        if len({architecture_of(network) for network in networks}) != 1:
+            raise Refusal(
+                "stacked networks must have one architecture", f"{len(networks)} that differ", "a stack for each"
+            )
+        self.networks = list(networks)
+        self.seeds: Sequence[int] | None = None
+        self.stack = _Branch()
+        named = [dict(named_tensors(network)) for network in networks]
+        for name, first in named[0].items():
+            rows = torch.stack([tensors[name].detach() for tensors in named])
+            if isinstance(first, nn.Parameter):
+                self.stack.plant(name, nn.Parameter(rows, requires_grad=first.requires_grad))
+            else:
+                self.stack.plant(name, rows)
+        self._arrange()
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self._inputs is not None:
+            features = self._inputs(features)
+        body = self._body
+        if isinstance(body, StackedModule):
+            if self.training and self.seeds:
+                seed_generators(self.seeds[0], features.device)
+            return body(features, self.training)
+        is_written_out = TAPE.takes(self, features)
+        # What autograd keeps until the way back is not for us to lend again.
+        memory = self._memory if is_written_out else Workspace(features)
+        masks = body.masks.draw(self.seeds, features, memory) if self.training else body.masks.none()
+        if is_written_out:
+            return TAPE.record(*pass_through(body, features, masks, self._memory))
+        return body.by_autograd(features, masks, self.training)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a step drops anything, or a user's own module may."""
+        return isinstance(self._body, StackedModule) or self._body.masks.draws
+
+    def has_closed_form(self) -> bool:
+        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
+        return isinstance(self._body, StackedMLP) and self._body.has_closed_form
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leaves those members, in that order. The others get memory of their own and stay as they are."""
+        index = torch.tensor(rows, dtype=torch.int64, device=next(iter(self.tensors.values())).device)
+        staying = set(rows)
+        for row, network in enumerate(self.networks):
+            if row not in staying:
+                for _, tensor in named_tensors(network):
+                    tensor.data = tensor.data.clone()
+        self.networks = [self.networks[row] for row in rows]
+        for tensor in self.tensors.values():
+            gradient, tensor.grad = tensor.grad, None
+            tensor.data = tensor.data.index_select(0, index)
+            if gradient is not None:
+                tensor.grad = gradient.index_select(0, index)
+        if self.seeds is not None:
+            self.seeds = [self.seeds[row] for row in rows]
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Makes the members views of their rows, and finds the tensors that the passes work on."""
+        self.tensors: dict[str, Tensor] = dict(named_tensors(self.stack))
+        for row, network in enumerate(self.networks):
+            for name, tensor in named_tensors(network):
+                tensor.data = self.tensors[name].data[row]
+        if not self.networks:  # all have left, and nothing is computed any more
+            return
+        first = self.networks[0]
+        self._inputs: StackedPixelInputs | StackedCategoryInputs | None = None
+        bodies, tensors = self.networks, self.tensors
+        if isinstance(first, WithInputs):
+            bodies = [network.network for network in self.networks if isinstance(network, WithInputs)]
+            below = _below(self.tensors, "inputs")
+            if isinstance(first.inputs, PixelInputs):
+                self._inputs = StackedPixelInputs(below)
+            elif isinstance(first.inputs, CategoryInputs):
+                self._inputs = StackedCategoryInputs(first.inputs, below)
+            tensors = _below(self.tensors, "network")
+        perceptrons = [network for network in bodies if isinstance(network, MLP)]
+        self._body = StackedMLP(perceptrons, tensors) if perceptrons else StackedModule(bodies, tensors)
+        self._memory = Workspace(next(self.stack.parameters()))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "StackedNetwork":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._arrange()
+        return self
+
+
+class _Branch(nn.Module):
+    """Holds tensors under the names that they have in each member."""
+
+    def plant(self, name: str, tensor: Tensor) -> None:
+        """Puts a tensor under a full name, with the branches that lead there."""
+        first, _, rest = name.partition(".")
+        if rest:
+            if not isinstance(getattr(self, first, None), _Branch):
+                setattr(self, first, _Branch())
+            self.get_submodule(first).plant(rest, tensor)  # type: ignore[operator]
+        elif isinstance(tensor, nn.Parameter):
+            self.register_parameter(name, tensor)
+        else:
+            self.register_buffer(name, tensor)
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def per_member(values: Tensor, like: Tensor) -> Tensor:
+    """One number for each member (K,), in the type of a stacked tensor (K, …) and of a shape that goes with it."""
+    return values.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))

@@ -1,0 +1,129 @@
+"""From jobs to stacks: whose networks, losses, optimizers and data fit each other, and where each goes on from."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+from torch.optim import Optimizer
+
+from mlplab.building import use_threads
+from mlplab.errors import Refusal, counted
+from mlplab.optimization.optimizers import build_optimizer
+from mlplab.runs.files import flushed_together
+from mlplab.stacked.first_look import why_another_step
+from mlplab.stacked.job import MOST_HELD, Job, names_of
+from mlplab.stacked.member import Member
+from mlplab.stacked.networks.losses import kind_of
+from mlplab.stacked.networks.stackable import architecture_of, why_not_stackable
+from mlplab.stacked.training import HeldData, build_member, claim, train_stack
+from mlplab.stacked.updates import shape_of
+from mlplab.stacked.updates import why_not_stackable as why_no_stacked_update
+
+LARGE = 4_000_000
+"""Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
+
+Alone = dict[str, list[Job]]
+"""Jobs that are to be run one by one, by the reason why."""
+
+
+def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) -> Alone:
+    """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
+
+    Args:
+        jobs: no more than a stack may have members.
+        held: the data that earlier stacks have read.
+        say: tells on the terminal what is trained.
+
+    Raises:
+        RunStopped: by a signal.
+    """
+    alone = Alone()
+    stacks: dict[Hashable, list[Member]] = {}
+    other_steps: dict[Hashable, str | None] = {}
+    for job in jobs:
+        try:
+            member = build_member(job, held)
+            optimizer = _optimizer_of(member)
+            reason = why_not(member, optimizer)
+            if reason is None:
+                shape = _shape_of(member, optimizer)
+                if shape not in other_steps:
+                    other_steps[shape] = why_another_step(member)
+                reason = other_steps[shape]
+        except (Exception, SystemExit) as error:  # which it meets again alone, and is told of there
+            reason = _why(error, job)
+        if reason is None:
+            stacks.setdefault(shape, []).append(member)
+            _let_go_of(job, len(jobs))
+        else:
+            alone.setdefault(reason, []).append(job)
+    for members in stacks.values():
+        _train(members, alone, say)
+    return alone
+
+
+def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
+    """Trains members of one shape. Those that go on from different steps are stacked apart."""
+    first = members[0]
+    use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
+    stacks: dict[Hashable, list[Member]] = {}
+    with flushed_together():
+        for member in members:
+            try:
+                claim(member)
+            except Exception as error:
+                alone.setdefault(_why(error, member.job), []).append(member.job)
+            else:
+                stacks.setdefault(_position_of(member), []).append(member)
+            _let_go_of(member.job, len(members))
+    for stack in stacks.values():
+        together = " at once" if len(stack) > 1 else ""  # one that goes on from where no other is
+        say(f"stack   {counted(len(stack), 'network')}{together}: {names_of([member.job for member in stack])}")
+        train_stack(stack)
+
+
+def _why(error: BaseException, job: Job) -> str:
+    """What a job has met, in words that are the same for all that meet it, though it names the directory of each."""
+    told = " ".join(str(error).split()).replace(str(job.directory), "its directory")
+    return told if isinstance(error, Refusal) else f"{type(error).__name__}: {told}"
+
+
+def _let_go_of(job: Job, n_jobs: int) -> None:
+    """Of many jobs, the configuration: half of what a member takes. It is composed again when it ends."""
+    if n_jobs > MOST_HELD:
+        job.forget()
+
+
+def _optimizer_of(member: Member) -> Optimizer:
+    """One as the member will have, to see of what kind it is."""
+    learner = member.learner
+    return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
+
+
+def why_not(member: Member, optimizer: Optimizer) -> str | None:
+    """Why a job is not trained in a stack; None where it is."""
+    learner, data = member.learner, member.data
+    reason = why_not_stackable(learner.model)
+    if reason is not None:
+        return reason
+    reason = why_no_stacked_update(optimizer)
+    if reason is not None:
+        return reason
+    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
+    if work >= LARGE:
+        return f"{rows} rows × {work // rows:,} weights per step keep the processor busy by themselves"
+    return None
+
+
+def _shape_of(member: Member, optimizer: Optimizer) -> Hashable:
+    """What must be equal in a stack beyond the configuration."""
+    learner, data = member.learner, member.data
+    sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
+    return (architecture_of(learner.model), kind_of(learner.objective), shape_of(optimizer), sizes)
+
+
+def _position_of(member: Member) -> Hashable:
+    """Where the run goes on from: members that were cut off at different steps are stacked apart."""
+    if member.saved is None:
+        return None
+    content = member.saved.content
+    return content["epoch"], content["global_step"]

@@ -1,0 +1,71 @@
+"""Which jobs are put together, by their configurations alone."""
+
+from typing import Any
+
+import pytest
+from composing import composed
+from omegaconf import OmegaConf
+
+from mlplab.stacked.alike import key_of, why_alone
+
+
+@pytest.fixture
+def values() -> Any:
+    def made(*words: str) -> dict[str, Any]:
+        return OmegaConf.to_container(composed("paths.run=/runs/1", *words), resolve=True)  # type: ignore[return-value]
+
+    return made
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "seed=1", "data.split_seed=1", "optimizer.lr=0.1", "optimizer.betas=[0.8,0.9]", "optimizer.eps=1e-3",
+        "optimizer.weight_decay=0.1", "regularization.l1=0.1", "regularization.l2=0.1", "model.dropout=0.5",
+        "model.input_dropout=0.1", "model.initialization=zeros", "model.bias_initialization=normal",
+        "trainer.gradient_clip_val=1", "callbacks.early_stopping.patience=3", "callbacks.early_stopping.min_delta=0.1",
+    ],
+)  # fmt: skip
+def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
+    assert key_of(values()) == key_of(values(word))
+    assert why_alone(values(word)) is None
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.hidden_dims=[3]", "model.activation=tanh", "model.normalization=batch", "model.residual=true",
+        "optimizer=sgd", "optimizer.amsgrad=true", "data=wine", "data.batch_size=16", "data.validation_fraction=0.2",
+        "trainer.max_epochs=3", "trainer.max_steps=3", "scheduler=cosine", "monitor=val/accuracy", "mode=max",
+        "trainer.gradient_clip_algorithm=value", "callbacks.checkpoints.every_seconds=1", "callbacks=minimal",
+        "regularization.applies_to=[bias]", "trainer.log_every_n_steps=3", "loss=cross_entropy",
+    ],
+)  # fmt: skip
+def test_what_may_not_differ_in_a_stack(values: Any, word: str) -> None:
+    assert key_of(values()) != key_of(values(word))
+
+
+def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
+    own = ["~model", "+model={_target_:package.Own,dropout:0.1}"]
+    other = ["~model", "+model={_target_:package.Own,dropout:0.2}"]
+    assert key_of(values(*own)) != key_of(values(*other))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["on_divergence=skip"], "on_divergence=skip"),
+        (["model.compile=true"], "model.compile=true"),
+        (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
+        (["trainer.val_check_interval=5"], "trainer.val_check_interval=5"),
+        (["trainer.max_time=00:00:01:00"], "trainer.max_time=00:00:01:00"),
+        (["trainer.precision=bf16-mixed"], "trainer.precision=bf16-mixed"),
+        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu"),
+        (["+callbacks.rate={_target_:lightning.pytorch.callbacks.LearningRateMonitor}"], "callbacks.rate"),
+        (["logger=wandb"], "logger.wandb"),
+        (["~callbacks.checkpoints"], "callbacks without Checkpoints"),
+        (["~callbacks.divergence"], "callbacks without Divergence"),
+    ],
+)
+def test_what_is_run_alone(values: Any, words: list[str], reason: str) -> None:
+    assert why_alone(values(*words)) == reason
