@@ -20,10 +20,8 @@ from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
+from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.engine.epoch_loop import use_lean_loop
-from mlplab.engine.lean_trainer import Trainer
-from mlplab.engine.resumable_loops import use_resumable_loops
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
@@ -134,7 +132,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         scheduler=scheduler,
         l1=config.regularization.l1,
         l2=config.regularization.l2,
-        penalised=list(config.regularization.applies_to),
+        applies_to=list(config.regularization.applies_to),
         monitor=config.monitor,
         mode=config.mode,
         seed=config.seed,
@@ -188,12 +186,12 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, network: nn.Module
+    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: Any
 ) -> pl.Trainer:
-    """Lightning's Trainer with the flags of conf/trainer, for a network on these data."""
+    """Returns Lightning's Trainer with the flags of conf/trainer, for a learner of these data."""
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     del flags["threads"]
-    use_threads(config, data, network)
+    use_threads(config, data, learner.model)
     accepted = inspect.signature(pl.Trainer).parameters
     unknown = [name for name in flags if name not in accepted]
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
@@ -207,7 +205,7 @@ def build_trainer(
         near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
         raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
     try:
-        trainer = Trainer(
+        trainer = pl.Trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,
@@ -220,8 +218,7 @@ def build_trainer(
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
-    use_resumable_loops(trainer)
-    use_lean_loop(trainer)
+    attach(trainer, learner, engine=str(OmegaConf.select(config, "engine.name") or "fast"))
     return trainer
 
 

@@ -10,14 +10,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.engine.fused_step import loss_of
-from mlplab.engine.logged_values import log_dict
 from mlplab.errors import UpdateSkipped
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import MeanLoss, Scores
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
-from mlplab.optimization.parameter_groups import penalised_parameters
+from mlplab.optimization.parameter_groups import regularized_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.task import Task
@@ -37,8 +35,8 @@ class Learner(pl.LightningModule):
         task: what is learned; scores are reported in its unit.
         optimizer: lacks only the parameters.
         scheduler: `name` and options of `mlplab.optimization.schedules`.
-        l1, l2: penalties on the parameters of `penalised` kinds.
-        penalised: kinds of parameters that penalties and weight decay apply to.
+        l1, l2: penalties on the parameters of the kinds of `applies_to`.
+        applies_to: kinds of parameters that penalties and weight decay apply to.
         monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
         seed: of the run; dropout masks follow from it and from the step.
         card: plain values that make a checkpoint complete (architecture, preprocessing, class names).
@@ -54,7 +52,7 @@ class Learner(pl.LightningModule):
         scheduler: dict[str, Any] | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
-        penalised: Sequence[str] = ("weight",),
+        applies_to: Sequence[str] = ("weight",),
         monitor: str = "val/loss",
         mode: str = "min",
         seed: int = 0,
@@ -67,37 +65,23 @@ class Learner(pl.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler = scheduler or {"name": "none"}
         self.l1, self.l2 = l1, l2
-        self.penalised = tuple(penalised)
+        self.applies_to = tuple(applies_to)
+        self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
         self.monitor, self.mode = monitor, mode
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self._process: tuple[int, torch.device] | None = None
         self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
-        self._penalised_parameters = penalised_parameters(model, self.penalised) if l1 > 0 or l2 > 0 else []
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # set twice for each hook: past what `nn.Module` asks of each value
-            vars(self)[name] = value
-        else:
-            super().__setattr__(name, value)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.model(features)  # type: ignore[no-any-return]
 
-    def on_train_start(self) -> None:
-        self._process = self._rank_and_device()
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self._seed_step(self.trainer.current_epoch, batch_idx)
+        self._seed_step(self.current_epoch, batch_idx)
 
     def _seed_step(self, epoch: int, batch_idx: int) -> None:
         """Makes what the step draws (dropout masks) a function of the seed and of where the step stands."""
-        rank, device = self._process or self._rank_and_device()
-        seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, rank), device)
-
-    def _rank_and_device(self) -> tuple[int, torch.device]:
-        return self.trainer.global_rank, self.trainer.strategy.root_device
+        seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, self.global_rank), self.device)
 
     def optimizer_step(
         self,
@@ -120,32 +104,24 @@ class Learner(pl.LightningModule):
         except UpdateSkipped:
             return
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         features, targets = batch
-        if self.trainer.world_size == 1:
-            loss = loss_of(self.model, self.objective, features, targets)
-        else:
-            outputs, share = self.model(features), self._share_of_batch(len(targets))
-            # A process without rows still takes part in the exchange of gradients: its own are 0.
-            loss = share * self.objective(outputs, targets) if len(targets) else outputs.sum()
-        if not self._penalised_parameters:
-            return loss
-        penalty = l1_l2_penalty(self._penalised_parameters, l1=self.l1, l2=self.l2)
+        loss = self._mean_over_processes(self.objective(self.model(features), targets), len(targets))
+        penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         return {"loss": loss + penalty, "data_loss": loss.detach()}
 
-    def _share_of_batch(self, n_rows: int) -> Tensor:
-        """Factor that makes the mean over processes the mean over the rows of the whole batch.
+    def _mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
+        """Scales the mean over a process's rows so that the mean over processes is that over the whole batch.
 
-        Each process has averaged over its own rows, and their counts differ where a batch does not divide evenly.
+        The processes' shares of a batch differ where it does not divide evenly.
         """
+        if self.trainer.world_size == 1:
+            return loss
+        if n_rows == 0:  # the mean of nothing is NaN; its gradient reaches no weight
+            loss = loss.nan_to_num()
         rows = torch.tensor(float(n_rows), device=self.device)
-        return n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
-
-    def on_validation_model_zero_grad(self) -> None:
-        # As Lightning's default, which asks each part for its parameters by name.
-        for group in (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups):
-            for parameter in group["params"]:
-                parameter.grad = None
+        share = n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
+        return share * loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -182,13 +158,13 @@ class Learner(pl.LightningModule):
         mean_loss, scores = self._evaluated[part]
         values = {"loss": mean_loss.compute(), **scores.compute()}
         named = {f"{part}/{name}": value for name, value in values.items()}
-        # Already gathered from all processes; sync_dist only says so to Lightning.
-        log_dict(self, named, sync_dist=self.trainer.world_size > 1)
+        # They are of all processes already; sync_dist only tells Lightning so.
+        self.log_dict(named, sync_dist=self.trainer.world_size > 1)
         mean_loss.reset()
         scores.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.penalised)
+        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
         trainer = self.trainer
         total_steps = planned_steps(
             batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]

@@ -60,7 +60,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     learner = build_learner(config, data)
     loggers = build_loggers(config)
     watching = [Status(directory), History(directory.path)]
-    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner.model)
+    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
     if not _is_first_process():
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan

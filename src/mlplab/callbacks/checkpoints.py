@@ -124,9 +124,9 @@ class Checkpoints(Checkpoint):
         """Writes what the run needs to go on, at rest."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            write_held = getattr(callback, "write_held", None)
-            if write_held is not None:  # so that what it holds is in the logs, which the checkpoint says the length of
-                write_held(trainer)
+            flush = getattr(callback, "flush", None)
+            if flush is not None:  # the checkpoint says how long the logs are: what is buffered belongs in them
+                flush(trainer)
         last = self.directory / "last.ckpt"
         with telling_of_full_disk(last, (OSError,)), flushed_together():
             self._write_best(trainer, pl_module)

@@ -40,8 +40,6 @@ class Divergence(Callback):
         skipped: updates that were passed over.
     """
 
-    only_watches = True  # and changes nothing between steps, see `mlplab.engine.epoch_loop`
-
     def __init__(self, monitor: str, action: str = "stop") -> None:
         self.monitor, self.action = monitor, action
         self.skipped = 0

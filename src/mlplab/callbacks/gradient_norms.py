@@ -14,13 +14,14 @@ class GradientNorms(Callback):
     """Logs `gradient_norm/LAYER`, the L2 norm over the layer's weights and biases, every `log_every_n_steps`.
 
     Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
-    """
 
-    only_watches = True  # and changes nothing between steps, see `mlplab.engine.epoch_loop`
+    Attributes:
+        logged: steps with the norm of each parameter, which the loggers have not been given yet.
+    """
 
     def __init__(self) -> None:
         self._layers: dict[str, list[nn.Parameter]] = {}
-        self._logged: list[tuple[int, list[Tensor]]] = []
+        self.logged: list[tuple[int, list[Tensor]]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = getattr(pl_module, "model", pl_module)
@@ -36,28 +37,24 @@ class GradientNorms(Callback):
         step = trainer.global_step + 1  # the update that is about to be made
         if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
             return
-        if self._logged and self._logged[-1][0] == step:
+        if self.logged and self.logged[-1][0] == step:
             return  # a line search looks at several points: the first is where the weights stand
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
             for members in self._layers.values()
             for p in members
         ]
-        self._logged.append((step, norms))
-
-    def take(self, step: int, norms: list[Tensor]) -> None:
-        """Holds the norms of a step, one for each parameter, that were taken elsewhere for several networks at once."""
-        self._logged.append((step, norms))
+        self.logged.append((step, norms))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.write_held(trainer)
+        self.flush(trainer)
 
-    def write_held(self, trainer: pl.Trainer) -> None:
-        """Gives the loggers the norms that have waited for the end of the epoch."""
-        if not self._logged:
+    def flush(self, trainer: pl.Trainer) -> None:
+        """Gives the loggers the norms that are kept. A checkpoint calls it, so that the logs hold what it says."""
+        if not self.logged:
             return
-        of_parameters = iter(torch.stack([norm for _, norms in self._logged for norm in norms]).tolist())
-        for step, _ in self._logged:
+        of_parameters = iter(torch.stack([norm for _, norms in self.logged for norm in norms]).tolist())
+        for step, _ in self.logged:
             named = {
                 f"gradient_norm/{name}": math.hypot(*islice(of_parameters, len(members)))
                 for name, members in self._layers.items()
@@ -65,4 +62,4 @@ class GradientNorms(Callback):
             named["gradient_norm/all"] = math.hypot(*named.values())
             for logger in trainer.loggers:
                 logger.log_metrics(named, step=step)
-        self._logged = []
+        self.logged = []

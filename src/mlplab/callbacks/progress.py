@@ -18,8 +18,6 @@ class ProgressLine(ProgressBar):
     A bar that is drawn at every step costs as much as the step, where steps take half a millisecond.
     """
 
-    only_watches = True  # and changes nothing between steps, see `mlplab.engine.epoch_loop`
-
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True

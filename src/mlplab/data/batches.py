@@ -6,15 +6,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-GATHERED_BYTES = 2**19
-"""Of features, that are gathered at once: for small batches, gathering one takes less time than calling for it."""
-
-ALIGNMENT = 64
-"""Bytes. Where a tensor of its own begins, as far as kernels whose rounding depends on it can tell."""
-
 
 class Batches:
-    """Yields (features, targets) by index, on the device that they are on: one gather for batches, no work per row.
+    """Yields (features, targets) by index, on the device that they are on: one gather a batch, no work per row.
 
     Legend: N rows, B batch size. The last batch of an epoch holds the N mod B rows that are left.
 
@@ -48,7 +42,6 @@ class Batches:
         self.order = order
         self.rank, self.world_size = rank, world_size
         self.first_batch = 0
-        self._rows_at_once = batch_size * self._batches_at_once()
 
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
@@ -59,22 +52,10 @@ class Batches:
             # The order within a batch changes nothing but rounding.
             yield from self._in_place(first)
             return
-        features, targets, size = self.features, self.targets, self.batch_size
-        order = self.order().to(features.device)[first * size :]
-        if self.world_size > 1:
-            for rows in torch.split(order, size):
-                own = rows.tensor_split(self.world_size)[self.rank]
-                yield features.index_select(0, own), targets.index_select(0, own)
-            return
-        for rows in torch.split(order, self._rows_at_once):
-            gathered = (torch.unsafe_split(part.index_select(0, rows), size) for part in (features, targets))
-            yield from zip(*gathered, strict=True)
-
-    def _batches_at_once(self) -> int:
-        """How many batches are gathered by one call; each begins where a tensor of its own might."""
-        n_bytes = [self.batch_size * part[:1].nbytes for part in (self.features, self.targets)]
-        are_aligned = not any(n % ALIGNMENT for n in n_bytes)
-        return max(1, GATHERED_BYTES // n_bytes[0]) if are_aligned else 1
+        order = self.order().to(self.features.device)[first * self.batch_size :]
+        for rows in torch.split(order, self.batch_size):
+            own = rows.tensor_split(self.world_size)[self.rank] if self.world_size > 1 else rows
+            yield self.features.index_select(0, own), self.targets.index_select(0, own)
 
     def _in_place(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.batch_size

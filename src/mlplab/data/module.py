@@ -1,6 +1,5 @@
 """The LightningDataModule: from a source to mini-batches."""
 
-import copy
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -127,12 +126,6 @@ class DataModule(pl.LightningDataModule):
             target_mean=self._target_mean,
             target_std=self._target_std,
         )
-
-    def with_seed(self, seed: int) -> "DataModule":
-        """The same data, held once, in the order that another seed gives."""
-        other = copy.copy(self)
-        other.seed = seed
-        return other
 
     def read(self) -> tuple[Source, Split]:
         """The data set as the source gives it, and which row goes to which part.

@@ -1,16 +1,15 @@
-"""Lightning's epoch loop without what nobody listens to.
+"""Lightning's epoch loop without visits to hooks that nobody overrides, and with a fused step where that is possible.
 
-For a small network, Lightning's own loop spends twice the time of the computation on calling: it visits every
-hook of every callback, whether or not the callback has anything to do there, asks after each batch for everything
-that might be due, and passes each call through layers that serve several devices, precisions and optimizers.
-`LeanEpochLoop` makes the same calls in the same order, leaving out those to empty hooks and the questions whose
-answer is known, where one device, full precision and one optimizer make that possible. There it also lets the parts
-of the network that know their gradient compute it themselves (`mlplab.engine.backpropagation`). Elsewhere it steps
-aside and Lightning's loop does the work. A test holds the two against each other, bit for bit.
+For a small network, Lightning's own loop spends twice the time of the computation on calls: it visits every hook of
+every callback, asks after each batch for everything that might be due, and passes each call through layers that
+serve several devices, precisions and optimizers. `FastEpochLoop` makes the same calls in the same order, without
+those to empty hooks and the questions whose answer is known. It needs one device, full precision and one optimizer;
+elsewhere it leaves the work to Lightning's loop. A test compares the two bit for bit.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,51 +19,47 @@ from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFe
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.engine.backpropagation import TAPE
-from mlplab.engine.hooks import Hooks, is_plain, overriding
-from mlplab.engine.logged_values import LeanResults
+from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
+from mlplab.engine.hooks import STEP_HOOKS, Hooks, is_plain, overriding
+from mlplab.engine.logged_values import FastResults
+from mlplab.engine.recognition import matches_autograd, why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
-from mlplab.engine.validation_loop import LeanValidationLoop
+from mlplab.engine.validation_loop import FastValidationLoop
 
-HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-"""What callbacks and the LightningModule may override in every step, in the order of their calls."""
+log = logging.getLogger("mlplab")
 
 TAKEN_OVER = (
     "backward",
     "optimizer_zero_grad",
     "configure_gradient_clipping",
 )
-"""Methods whose default is built in here; a module that overrides one gets Lightning's loop."""
+"""Methods whose default is built in here: a module that overrides one gets Lightning's loop."""
 
 
-def use_lean_loop(trainer: pl.Trainer) -> None:
-    """Puts the lean loop in the place of the one that is there; to be called before `Trainer.fit`."""
+def use_fast_loops(trainer: pl.Trainer) -> None:
+    """Puts the fast loops in the place of Lightning's; to be called before `Trainer.fit`."""
     loop = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, loop.min_steps, loop.max_steps)
+    trainer.fit_loop.epoch_loop = FastEpochLoop(trainer, loop.min_steps, loop.max_steps)
 
 
-class LeanEpochLoop(ResumableEpochLoop):
+class FastEpochLoop(ResumableEpochLoop):
     """Runs the mini-batches of an epoch, with the least overhead that keeps Lightning's semantics."""
 
-    _results: LeanResults
+    _results: FastResults
 
     def __init__(self, trainer: pl.Trainer, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps, max_steps)
-        self.val_loop = LeanValidationLoop(trainer)
-        self._results = LeanResults(training=True)
+        self.val_loop = FastValidationLoop(trainer)
+        self._results = FastResults(training=True)
         self._hooks: Hooks | None = None
-        self._is_lean = self._has_logged = False
+        self._is_fast = self._has_logged = False
+        self._fused: Step | None = None
+        self._is_fused_checked = False
+        self._told: str | None = None
 
     @property
     def global_step(self) -> int:
-        if self._is_lean:  # where there is one optimizer, which Lightning finds out each time that it is asked
+        if self._is_fast:  # where there is one optimizer, which Lightning finds out each time that it is asked
             return int(self.automatic_optimization.optim_progress.optimizer.step.total.completed)
         return int(super().global_step)
 
@@ -73,14 +68,10 @@ class LeanEpochLoop(ResumableEpochLoop):
         trainer = self.trainer
         self._module = module = trainer.lightning_module
         self._attributes = vars(module)
-        self._is_lean = self._can_be_lean(data_fetcher)
-        self._on_cpu = trainer.strategy.root_device.type == "cpu"
-        may_record = self._is_lean and self._on_cpu and not torch.is_anomaly_enabled()
-        parts = [getattr(module, name, None) for name in ("model", "objective")] if may_record else []
-        self._recording = [part for part in parts if isinstance(part, torch.nn.Module)]
-        TAPE.allow(*self._recording)
-        if self._is_lean:
-            self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
+        self._is_fast = self._can_be_fast(data_fetcher)
+        self._is_on_cpu = trainer.strategy.root_device.type == "cpu"
+        if self._is_fast:
+            self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, STEP_HOOKS)
             (
                 self._on_train_batch_start,
                 self._on_before_zero_grad,
@@ -88,8 +79,7 @@ class LeanEpochLoop(ResumableEpochLoop):
                 self._on_after_backward,
                 self._on_before_optimizer_step,
                 self._on_train_batch_end,
-            ) = map(hooks.callers.get, HOOKS)
-            self._may_change = any(not getattr(owner, "only_watches", False) for owner in hooks.callbacks())
+            ) = map(hooks.callers.get, STEP_HOOKS)
             self._optimizer = trainer.optimizers[0]
             self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
@@ -98,7 +88,7 @@ class LeanEpochLoop(ResumableEpochLoop):
             self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
             self._epoch = trainer.current_epoch
 
-    def _can_be_lean(self, data_fetcher: _DataFetcher) -> bool:
+    def _can_be_fast(self, data_fetcher: _DataFetcher) -> bool:
         trainer, module = self.trainer, self._module
         return (
             module.automatic_optimization
@@ -109,21 +99,22 @@ class LeanEpochLoop(ResumableEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Mini-batches, up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
-        if not self._is_lean:
+        """Runs mini-batches up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
+        if not self._is_fast:
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
+        self._fused = self._fused_step()  # anew, as a validation or the hooks of an epoch may have changed anything
         outer = loop_of(self.trainer)
         self._step(data_fetcher)
         while not self._is_more_due():
-            if not self._is_gathering():
+            if not self._is_accumulating():
                 self._batches_that_stepped += 1
                 outer.rest()
             self._step(data_fetcher)
 
     def _is_more_due(self) -> bool:
-        """Whether `on_advance_end` has more to do now than to count, or the epoch ends."""
+        """Returns whether `on_advance_end` has more to do now than to count, or the epoch ends."""
         trainer, progress = self.trainer, self.batch_progress
         if (
             progress.is_last_batch
@@ -150,7 +141,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         batch_idx = current.ready
         batch = self._next_batch(data_fetcher)
         progress.is_last_batch = data_fetcher.done
-        if not self._on_cpu:
+        if not self._is_on_cpu:
             batch = self.trainer.strategy.batch_to_device(batch)
         total.ready += 1
         current.ready += 1
@@ -161,8 +152,6 @@ class LeanEpochLoop(ResumableEpochLoop):
             self._skip_rest_of_epoch()
         total.started += 1
         current.started += 1
-        if self._may_change:  # a callback may have frozen a layer since, or come to watch it
-            TAPE.allow(*self._recording)
         outputs = self._optimize(batch, batch_idx)
         total.processed += 1
         current.processed += 1
@@ -186,7 +175,7 @@ class LeanEpochLoop(ResumableEpochLoop):
         raise StopIteration
 
     def _next_batch(self, data_fetcher: _DataFetcher) -> Any:
-        """As `next(data_fetcher)`, which passes through three iterators on its way to the one that has the batch."""
+        """Does what `next(data_fetcher)` does, without three iterators in between."""
         if self._batches is None or data_fetcher.done:
             return next(data_fetcher)[0]
         try:
@@ -198,8 +187,8 @@ class LeanEpochLoop(ResumableEpochLoop):
         data_fetcher.done = data_fetcher.fetched >= (data_fetcher.length or 0)
         return batch
 
-    def _is_gathering(self) -> bool:
-        """Whether the gradients of this batch wait for those of the next."""
+    def _is_accumulating(self) -> bool:
+        """Returns whether the gradients of this batch wait for those of the next."""
         return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
 
     def _step_schedulers(self) -> None:
@@ -208,24 +197,24 @@ class LeanEpochLoop(ResumableEpochLoop):
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Forward, backward and, unless gradients are still being gathered, the update."""
+        """Runs forward, backward and, unless gradients are accumulated further, the update."""
         trainer, module, optimizer = self.trainer, self._module, self._optimizer
-        gathering = self._is_gathering()
+        is_accumulating = self._is_accumulating()
         outputs: dict[str, Any] = {}
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            with TAPE:
-                loss, outputs = self._forward(batch, batch_idx)
+            outputs, backward = self._forward(batch, batch_idx)
+            loss = outputs.get("loss")
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
                 if self._on_before_backward:
                     self._on_before_backward(loss)
-                TAPE.backward(loss)
+                backward()
                 if self._on_after_backward:
                     self._on_after_backward()
-            if not gathering:
+            if not is_accumulating:
                 if self._on_before_optimizer_step:
                     self._on_before_optimizer_step(optimizer)
                 if trainer.gradient_clip_val:
@@ -234,7 +223,7 @@ class LeanEpochLoop(ResumableEpochLoop):
                     )
             return loss
 
-        if gathering:
+        if is_accumulating:
             closure()
             return outputs
         steps = self.automatic_optimization.optim_progress.optimizer.step
@@ -246,20 +235,51 @@ class LeanEpochLoop(ResumableEpochLoop):
         current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, dict[str, Any]]:
-        """The loss to differentiate, and what `on_train_batch_end` is given."""
+    def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Backward]:
+        """Computes the loss; gives what `on_train_batch_end` is given, and what adds the gradient."""
         attributes = self._attributes
+        batches_per_update = self.trainer.accumulate_grad_batches
+        if self._fused is not None and (self._is_fused_checked or self._has_checked(batch, batch_idx)):
+            return self._fused(batch, batches_per_update)
         attributes["_current_fx_name"] = "training_step"  # as `set_hook_name`
         output = self._module.training_step(batch, batch_idx)
         attributes["_current_fx_name"] = None
         if output is None:
-            return None, {}
-        outputs: dict[str, Any] = {"loss": output} if isinstance(output, Tensor) else {**output}
+            return {}, _do_nothing
+        outputs: Outputs = {"loss": output} if isinstance(output, Tensor) else {**output}
         loss: Tensor = outputs["loss"]
-        if self.trainer.accumulate_grad_batches > 1:
-            loss = loss / self.trainer.accumulate_grad_batches
+        if batches_per_update > 1:
+            loss = loss / batches_per_update
         outputs["loss"] = loss.detach()
-        return loss, outputs
+        return outputs, loss.backward
+
+    def _fused_step(self) -> Step | None:
+        """Returns the fused step of the module as it is now; None where autograd is to be used."""
+        module, trainer = self._module, self.trainer
+        if isinstance(module, HasFusedStep):
+            self._is_fused_checked = True
+            return module.fused_step() if self._is_on_cpu and not torch.is_anomaly_enabled() else None
+        reason = why_not_fused(trainer, module)
+        if reason is not None:
+            self._tell(reason)
+            return None
+        return FusedStep(module)
+
+    def _has_checked(self, batch: Any, batch_idx: int) -> bool:
+        """Compares the fused step with autograd on the first batch of the run."""
+        assert isinstance(self._fused, FusedStep)
+        if matches_autograd(self._fused, self._module, batch, batch_idx):
+            self._is_fused_checked = True
+            return True
+        self._fused = None
+        self._tell("on its first batch it gives other numbers than autograd")
+        return False
+
+    def _tell(self, reason: str) -> None:
+        """Says in train.log why autograd is used, once for each reason."""
+        if self._told != reason:
+            self._told = reason
+            log.info(f"training uses autograd instead of the fused step: {reason}")
 
     def _zero_grad(self, optimizer: Optimizer) -> None:
         progress: Any = self.automatic_optimization.optim_progress.optimizer.zero_grad
@@ -280,10 +300,14 @@ class LeanEpochLoop(ResumableEpochLoop):
 
 
 def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
-    """That of the one data loader, where its batches are passed on as they are and their number is known."""
+    """Returns the data loader's own iterator, if it is the only one and its number of batches is known."""
     loaders: Any = data_fetcher.combined_loader
     is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None
     if not is_plain_fetcher or len(loaders.flattened) != 1 or loaders.iterables is not loaders.flattened[0]:
         return None
     iterator: Iterator[Any] = loaders._iterator.iterators[0]
     return iterator
+
+
+def _do_nothing() -> None:
+    """Stands for the backward pass of a step that was skipped."""

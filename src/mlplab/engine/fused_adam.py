@@ -1,10 +1,11 @@
-"""PyTorch's fused Adam without the way to it: the same kernel on the same state, called directly.
+"""PyTorch's fused Adam by a direct call of its kernel: the same kernel on the same state.
 
 `torch.optim.Adam.step` sorts its tensors by device and type and looks after options that nobody has set. For a
-small network on the processor that takes longer than the update.
+small network on the CPU that takes longer than the update.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import repeat
 from operator import is_, is_not
 from typing import Any, NamedTuple
@@ -14,14 +15,18 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from mlplab.engine.backpropagation import WITHOUT_AUTOGRAD
+from mlplab.engine.kernels import BELOW_AUTOGRAD
+from mlplab.optimization.optimizers import OptimizerFactory
 
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
-"""What is left to PyTorch's own step."""
+"""Options with which PyTorch's own step makes the update."""
+
+KINDS = ({("cpu", torch.float32)}, {("cpu", torch.float64)})
+"""Devices and types of all parameters together for which the kernel is called directly."""
 
 
 class _Known(NamedTuple):
-    """The states of parameters, which to look up takes as long as a small update.
+    """Holds the states of parameters: looking them up takes as long as a small update.
 
     Attributes:
         everything: the states of all parameters of the optimizer.
@@ -37,7 +42,12 @@ class _Known(NamedTuple):
 
 
 class _DirectStep(Adam):
-    """Adam's step by one call for all groups that have the same options, as those without decay have."""
+    """Makes Adam's step by one call for all groups with the same options, as groups without decay have."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        kinds = {(p.device.type, p.dtype) for group in self.param_groups for p in group["params"]}
+        vars(self)["_is_direct"] = kinds in KINDS
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         is_watched = (
@@ -47,11 +57,8 @@ class _DirectStep(Adam):
             or _global_optimizer_post_hooks
             or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
         )
-        return self._watched_step(closure) if is_watched else self._step(closure)
-
-    step.hooked = True  # type: ignore[attr-defined]  # so that PyTorch does not wrap it in calls of hooks, heard or not
-
-    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if is_watched or not vars(self)["_is_direct"]:
+            return self._pytorchs_step(closure)
         loss = None
         if closure is not None:
             if torch.is_grad_enabled():
@@ -59,11 +66,12 @@ class _DirectStep(Adam):
             else:
                 with torch.enable_grad():
                     loss = closure()
-        with WITHOUT_AUTOGRAD():
+        with BELOW_AUTOGRAD():
             self._update()
         return loss
 
-    _watched_step = Optimizer.profile_hook_step(_step)
+    step.hooked = True  # type: ignore[attr-defined]  # PyTorch would wrap it in calls of hooks, heard or not
+    _pytorchs_step = Optimizer.profile_hook_step(Adam.step)
 
     def _update(self) -> None:
         alike: dict[tuple[Any, ...], list[Tensor]] = {}
@@ -101,7 +109,7 @@ class _DirectStep(Adam):
             )
 
     def _known(self, parameters: list[Tensor], before: _Known | None) -> _Known:
-        """As before, unless there are other parameters, or a checkpoint has brought other states or numbers."""
+        """Returns the cached states; rebuilds them when parameters or their state tensors changed identity."""
         everything = self.state.values()
         if (
             before is None
@@ -132,27 +140,27 @@ def _are_same(some: Sequence[Any], others: Collection[Any]) -> bool:
     return len(some) == len(others) and all(map(is_, some, others))
 
 
-class LeanAdam(_DirectStep):
-    """`torch.optim.Adam`."""
+class FusedAdam(_DirectStep):
+    """Makes the step of `torch.optim.Adam`."""
 
 
-class LeanAdamW(_DirectStep, AdamW):
-    """`torch.optim.AdamW`."""
+class FusedAdamW(_DirectStep, AdamW):
+    """Makes the step of `torch.optim.AdamW`."""
 
 
 _NONE = repeat(None)
 _ONE = torch.ones(())
 
-LEAN: dict[Any, type[Optimizer]] = {Adam: LeanAdam, AdamW: LeanAdamW}
+FUSED: dict[Any, type[Optimizer]] = {Adam: FusedAdam, AdamW: FusedAdamW}
+
+for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines alike
+    fused.__name__ = fused.__qualname__ = genuine.__name__
 
 
-def lean_rule(rule: Any, options: Mapping[str, Any], groups: Iterable[Mapping[str, Any]]) -> Any:
-    """The rule with the direct step, where it is fused, plain, and all on the processor in one type; else itself."""
-    kinds = {(p.device.type, p.dtype) for group in groups for _, p in group["params"]}
-    fits = (
-        options.get("fused")
-        and not any(options.get(name) for name in ADDITIONS)
-        and not isinstance(options.get("lr"), Tensor)
-        and kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
-    )
-    return LEAN.get(rule, rule) if fits else rule
+def fused_adam(factory: OptimizerFactory) -> OptimizerFactory:
+    """Returns a factory of the same update by a direct call, for a plain fused Adam or AdamW; else the factory."""
+    rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
+    is_plain = options.get("fused") and not any(options.get(name) for name in ADDITIONS)
+    if rule not in FUSED or not is_plain or isinstance(options.get("lr"), Tensor):
+        return factory
+    return partial(FUSED[rule], **options)

@@ -1,98 +1,218 @@
-"""The loss of a plain network on a batch, in one piece.
+"""One training step of the project's own learner without autograd: the same bits in less time.
 
-What `mlplab.engine.backpropagation` spares each part, both together can do without as well: outputs that autograd could
-go on from, and the calls through modules that somebody might listen to.
+For a small network autograd takes longer to record what is computed, and to find its way back, than the
+computation takes. `FusedStep` computes loss and gradients of an MLP by the kernels that autograd calls, in the
+same order (Goodfellow et al. 2016, algorithms 6.3 and 6.4). It computes in the place of `Learner.training_step`,
+`MLP.forward` and the loss, so it is built only where `mlplab.engine.recognition` finds all of that unchanged.
+Legend: B batch, F features, H hidden, C outputs.
 """
 
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules import module as of_all_modules
 
-from mlplab.engine.backpropagation import HOOKS, TAPE, WITHOUT_AUTOGRAD, Backward
-from mlplab.engine.kernels import pass_through
-from mlplab.engine.loss_kernels import WRITTEN_OUT
-from mlplab.engine.recognition import is_as_written
+from mlplab.engine.kernels import ACTIVATION_KERNELS, BELOW_AUTOGRAD, LOSS_KERNELS, ActivationKernel
+from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs
-from mlplab.models.mlp import MLP
-from mlplab.objectives.objective import Objective
+from mlplab.models.mlp import MLP, HiddenLayer
+from mlplab.objectives.penalties import l1_l2_penalty
 
-FORWARD: dict[type[nn.Module], Any] = {part: part.forward for part in (WithInputs, MLP, Objective)}
-"""As they are, whatever may be set in their place."""
+Outputs = dict[str, Any]
+"""The value of `training_step`, with `loss` divided by the batches of an update: callbacks are given it."""
 
-GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in HOOKS)
+Backward = Callable[[], None]
+"""Adds the gradient of the loss to `.grad` of all parameters."""
 
 
-def loss_of(model: nn.Module, objective: nn.Module, features: Tensor, targets: Tensor) -> Tensor:
-    """`objective(model(features), targets)`, and in training where possible by a `WrittenOutLoss`.
+Step = Callable[[Any, int], tuple[Outputs, Backward]]
+"""Computes the loss of a batch, for a number of batches per update, and gives what adds its gradient."""
+
+
+class HasFusedStep:
+    """A LightningModule that brings its own way to compute loss and gradients, as a stack does."""
+
+    def fused_step(self) -> Step | None:
+        """Returns the step for the module as it is now; None where autograd is to compute `training_step`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A hidden layer as it is at the moment, its parts looked up once."""
+
+    weight: Tensor
+    bias: Tensor
+    kernel: ActivationKernel
+    dropout: float
+    residual: bool
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "_Layer":
+        assert isinstance(layer, HiddenLayer)
+        kernel = ACTIVATION_KERNELS[layer.activation]
+        return cls(layer.linear.weight, layer.linear.bias, kernel, layer.dropout, layer.residual)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, "_Gradients", bool], Tensor]]:
+        """Returns the outputs (B, H), and a function from their gradient to that of the weights and the inputs."""
+        sums = functional.linear(inputs, self.weight, self.bias)
+        # A residual connection still needs the gradient that an in-place kernel would overwrite.
+        in_place = None if self.residual else self.kernel.in_place
+        activations = outputs = self.kernel.forward(sums) if in_place is None else in_place[0](sums)
+        mask = None
+        if self.dropout > 0:  # as `functional.dropout`, which draws the same numbers
+            keep = 1 - self.dropout
+            mask = torch.empty_like(outputs).bernoulli_(keep).div_(keep)
+            outputs = outputs * mask
+        if self.residual:
+            outputs = outputs + inputs
+
+        def backward(gradient: Tensor, gradients: "_Gradients", needs_inputs: bool) -> Tensor:
+            of_outputs = gradient
+            if mask is not None:
+                gradient = gradient * mask
+            if in_place is None:
+                gradient = self.kernel.backward(gradient, sums, activations)
+            else:
+                gradient = in_place[1](gradient, activations)
+            gradients.add_linear(self.weight, self.bias, inputs, gradient)
+            if not needs_inputs:
+                return gradient
+            gradient = gradient.mm(self.weight)
+            return gradient + of_outputs if self.residual else gradient
+
+        return outputs, backward
+
+
+class _Gradients:
+    """Accumulates gradients in `.grad`, as autograd does.
 
     Args:
-        model: (B, F) -> (B, C).
-        objective: (B, C) and targets -> ().
-        features: (B, F).
-        targets: (B,) or (B, T).
-    """
-    if TAPE.allows(objective):
-        both = model, objective
-        if both not in TAPE.found:
-            found = WrittenOutLoss.of(model, objective)
-            TAPE.found[both] = found if found is None or found.is_right(features, targets) else None
-        written_out = TAPE.found[both]
-        if written_out is not None and written_out.takes(features, targets):
-            return TAPE.record(*written_out(features, targets))
-    return objective(model(features), targets)  # type: ignore[no-any-return]
-
-
-class WrittenOutLoss:
-    """The loss of an MLP on a batch, and what takes its gradient to the weights: the bits that autograd would give.
-
-    Legend: B batch, F features.
+        of_penalty: parameter → the gradient of the penalty. Autograd adds up all gradients of one backward pass
+            before it adds their sum to `.grad`; with accumulated batches another order gives other last bits.
     """
 
-    def __init__(self, model: nn.Module, inputs: nn.Module | None, network: MLP, objective: Objective) -> None:
-        modules = {model, objective, network, *(() if inputs is None else inputs.modules())}
-        self._listeners = [*GLOBAL_HOOKS, *(vars(module)[name] for module in modules for name in HOOKS)]
-        self._model, self._inputs, self._network, self._objective = model, inputs, network, objective
-        self._hidden, self._output = list(network.hidden), network.output
+    def __init__(self, of_penalty: Mapping[Tensor, Tensor]) -> None:
+        self._of_penalty = of_penalty
 
-    @staticmethod
-    def of(model: nn.Module, objective: nn.Module) -> "WrittenOutLoss | None":
-        """That of a model's own MLP, in front of which nothing learns; None where the tape does not take both."""
-        inputs, network = (model.inputs, model.network) if type(model) is WithInputs else (None, model)
-        if type(network) is not MLP or type(objective) is not Objective:
-            return None
-        parts = (model, network, objective)
-        is_known = all(FORWARD[type(part)] is type(part).forward and "forward" not in vars(part) for part in parts)
-        is_known = is_known and (inputs is None or is_as_written(WithInputs.forward))
-        learns_before = inputs is not None and next(inputs.parameters(), None) is not None
-        is_watched = any(vars(model)[name] for name in HOOKS)
-        if not is_known or learns_before or is_watched or not (TAPE.allows(network) and TAPE.allows(objective)):
-            return None
-        return WrittenOutLoss(model, inputs, network, objective)
+    def add_linear(self, weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:
+        """Adds those of sums = inputs · Wᵀ + b, from the gradient of the sums (B, H)."""
+        self._add(weight, gradient.t().mm(inputs))
+        self._add(bias, gradient.sum(0))
 
-    def is_right(self, features: Tensor, targets: Tensor) -> bool:
-        """Whether autograd finds the same on a batch, see `Tape.is_right`."""
-        return TAPE.is_right(
-            (self._network, self._objective),
-            lambda: self._objective(self._model(features), targets),
-            partial(self, features, targets),
-            self._network.parameters,
-        )
+    def _add(self, parameter: Tensor, gradient: Tensor) -> None:
+        if self._of_penalty and parameter in self._of_penalty:
+            gradient = self._of_penalty[parameter] + gradient
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient
 
-    def takes(self, features: Tensor, targets: Tensor) -> bool:
-        """Whether nobody listens now, and nothing of the batch is to have a gradient."""
-        is_known = self._objective.function in WRITTEN_OUT
-        return is_known and not (any(self._listeners) or features.requires_grad or targets.requires_grad)
 
-    def __call__(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Backward]:
-        """The loss () of a batch (B, F), and what adds to `.grad` of all parameters what follows from its gradient."""
-        with WITHOUT_AUTOGRAD():
-            if self._inputs is not None:
-                features = self._inputs(features)
-            if self._network.input_dropout > 0:
-                features = functional.dropout(features, self._network.input_dropout, self._network.training)
-            outputs, through_network = pass_through(self._hidden, self._output, features)
-            loss, through_loss = WRITTEN_OUT[self._objective.function](outputs, targets)
-        return loss, lambda gradient: through_network(through_loss(gradient))
+class FusedStep:
+    """Computes the step of a learner whose model is an MLP, also behind an input layer that learns nothing.
+
+    It holds what the learner is made of at this moment: build another one after anything may have changed it.
+    `mlplab.engine.recognition.why_not_fused` says whether a learner has a fused step.
+
+    Args:
+        learner: in training mode.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        model = learner.model
+        network = model.network if isinstance(model, WithInputs) else model
+        assert isinstance(network, MLP)
+        self._learner = learner
+        self._inputs = model.inputs if isinstance(model, WithInputs) else None
+        self._input_dropout = network.input_dropout
+        self._layers = [_Layer.of(layer) for layer in network.hidden]
+        self._output = network.output.weight, network.output.bias
+        objective = learner.objective
+        has_options = objective.class_weights is not None or any(objective.options.values())
+        self._objective, self._loss = objective, None if has_options else LOSS_KERNELS.get(objective.function)
+
+    def __call__(self, batch: tuple[Tensor, Tensor], batches_per_update: int = 1) -> tuple[Outputs, Backward]:
+        """Computes the loss of a batch; its gradient follows when `Backward` is called.
+
+        Args:
+            batch: features (B, F) and targets.
+            batches_per_update: the batches whose gradients are accumulated; each counts for its share.
+        """
+        features, targets = batch
+        learner = self._learner
+        with BELOW_AUTOGRAD():
+            outputs, through_network = self._forward(features)
+            if self._loss is not None:
+                loss, through_loss = self._loss(outputs, targets)
+        if self._loss is None:
+            loss, through_loss = self._loss_by_autograd(outputs, targets)
+        penalty = l1_l2_penalty(learner.regularized, l1=learner.l1, l2=learner.l2) if learner.regularized else None
+        with BELOW_AUTOGRAD():
+            total = loss if penalty is None else loss + penalty.detach()
+            if batches_per_update > 1:
+                total = total / batches_per_update
+
+        def backward() -> None:
+            share = _one(loss)
+            of_penalty: dict[Tensor, Tensor] = {}
+            if batches_per_update > 1:
+                share = share / batches_per_update
+            if penalty is not None:
+                # The division starts autograd with the share; a gradient given to it would import SymPy, half a second.
+                found = torch.autograd.grad(penalty / batches_per_update, learner.regularized)
+                of_penalty = dict(zip(learner.regularized, found, strict=True))
+            if self._loss is None:
+                of_outputs = through_loss(share)
+            with BELOW_AUTOGRAD():
+                if self._loss is not None:
+                    of_outputs = through_loss(share)
+                through_network(of_outputs, _Gradients(of_penalty))
+
+        return {"loss": total, "data_loss": loss}, backward
+
+    def _forward(self, features: Tensor) -> tuple[Tensor, Callable[[Tensor, _Gradients], None]]:
+        """Returns the outputs (B, C), and a function that carries their gradient to the weights."""
+        if self._inputs is not None:
+            features = self._inputs(features)
+        inputs = functional.dropout(features, self._input_dropout)
+        backwards = []
+        for layer in self._layers:
+            inputs, backward_of_layer = layer.forward(inputs)
+            backwards.append(backward_of_layer)
+        weight, bias = self._output
+        outputs = functional.linear(inputs, weight, bias)
+
+        def backward(gradient: Tensor, gradients: _Gradients) -> None:
+            gradients.add_linear(weight, bias, inputs, gradient)
+            if backwards:
+                gradient = gradient.mm(weight)
+            for depth in range(len(backwards) - 1, -1, -1):
+                gradient = backwards[depth](gradient, gradients, depth > 0)
+
+        return outputs, backward
+
+    def _loss_by_autograd(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Computes a loss that has no kernel; autograd goes from it as far as to the outputs."""
+        leaf = outputs.requires_grad_()
+        loss = self._objective(leaf, targets)
+
+        def backward(share: Tensor) -> Tensor:
+            (gradient,) = torch.autograd.grad(loss * share, leaf)
+            return gradient
+
+        return loss.detach(), backward
+
+
+_ONES: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+
+def _one(like: Tensor) -> Tensor:
+    """Returns the gradient of a loss with respect to itself; made once, as making it takes as long as adding."""
+    kind = like.dtype, like.device
+    if kind not in _ONES:
+        _ONES[kind] = torch.ones((), dtype=like.dtype, device=like.device)
+    return _ONES[kind]

@@ -1,4 +1,4 @@
-"""Calls of hooks to those who override them, without visiting those who do not."""
+"""Calls the hooks of callbacks and module that override them, without visiting those that do not."""
 
 import functools
 import inspect
@@ -11,16 +11,24 @@ from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from mlplab.engine.lean_trainer import NoProfiler
-
 Hook = Callable[..., Any]
 
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+"""Hooks of callbacks and the LightningModule that are called in every step, in the order of their calls."""
+
 TRANSFER_HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device")
-"""Methods of modules and data modules whose default the lean loops have built in."""
+"""Methods of modules and data modules whose default the fast loops have built in."""
 
 
 class Hooks:
-    """Some hooks, each with the callbacks that override it, and the LightningModule if it does.
+    """Holds, for each of some hooks, the callbacks that override it, and the LightningModule if it does.
 
     Args:
         trainer: with its callbacks as they are now.
@@ -42,7 +50,7 @@ class Hooks:
         self.callers = {name: self._caller(name, *both) for name, both in self._heard.items()}
 
     def as_now(self) -> "Hooks":
-        """These, or others where there are other callbacks since, or other hooks have been set on some."""
+        """Returns itself; or new hooks, if callbacks were added, or hooks were set on one, since."""
         now = self._owners()
         is_same = len(now) == len(self._seen) and all(
             one is other and own == before for (one, own), (other, before) in zip(now, self._seen, strict=True)
@@ -50,19 +58,15 @@ class Hooks:
         return self if is_same else Hooks(self._trainer, self._names)
 
     def _owners(self) -> list[tuple[Any, dict[str, Any]]]:
-        """Who may have hooks, each with those that were set on the object itself."""
+        """Returns callbacks and module, each with the hooks that were set on the object itself."""
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         return [
             (owner, {name: vars(owner)[name] for name in self._names & vars(owner).keys()})
             for owner in (*callbacks, self._module)
         ]
 
-    def callbacks(self) -> list[Any]:
-        """Those that override any of them; None for a function that was set in the place of a method."""
-        return [getattr(hook, "__self__", None) for hooks, _ in self._heard.values() for hook in hooks]
-
     def is_heard(self, name: str) -> bool:
-        """Whether anybody overrides it."""
+        """Returns whether anybody overrides it."""
         return name in self._heard
 
     def call(self, name: str, *arguments: Any) -> Any:
@@ -88,7 +92,7 @@ class Hooks:
 
 
 def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..., Any]]:
-    """The bound methods of those owners that have one of their own, in the class or set on the object."""
+    """Returns the bound methods of the owners that override it, in their class or on the object."""
     default = getattr(base, name, None)
     return [
         getattr(owner, name)
@@ -103,12 +107,12 @@ def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
 
 
 def is_plain(trainer: pl.Trainer, step: str) -> bool:
-    """Whether a step is one call of `step(batch, batch_idx)`: on one device, in full precision, unobserved."""
+    """Returns whether a step is one call of `step(batch, batch_idx)`: one device, full precision, no profiler."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     return (
         type(trainer.strategy) is SingleDeviceStrategy
         and type(trainer.precision_plugin) is Precision
-        and type(trainer.profiler) in (PassThroughProfiler, NoProfiler)  # type: ignore[attr-defined]
+        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
         and not any(overriding([module], name, pl.LightningModule) for name in TRANSFER_HOOKS)
         and not any(overriding([data], name, pl.LightningDataModule) for name in TRANSFER_HOOKS)
         and step not in vars(module)
@@ -118,6 +122,6 @@ def is_plain(trainer: pl.Trainer, step: str) -> bool:
 
 @functools.cache
 def _takes_batch_and_index(function: Callable[..., Any]) -> bool:
-    """Whether these are all that it takes, and it does not fetch its batches itself."""
+    """Returns whether a method takes these two alone, and does not fetch its batches itself."""
     parameters = inspect.signature(function).parameters
     return len(parameters) == 3 and "dataloader_iter" not in parameters

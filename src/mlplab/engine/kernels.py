@@ -1,124 +1,111 @@
-"""The passes through a plain MLP written out: forward, and the gradient of every weight.
+"""The gradients of activations and losses, by the kernels that autograd calls.
 
-Goodfellow et al. 2016, algorithms 6.3 and 6.4, by the kernels that autograd calls.
-Legend: B batch, F inputs of a layer, H outputs of a layer, C outputs of the network.
+Each belongs to a function object, never to a name: a function that is not a key here is left to autograd.
+Legend: B batch, H hidden, C outputs.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from mlplab.engine.backpropagation import Backward, add_gradient
+from mlplab.models.activations import identity
+from mlplab.objectives.losses import cross_entropy, mse
 
 _aten = torch.ops.aten
+
+BELOW_AUTOGRAD: Any = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.no_grad)
+"""Calls kernels without autograd. `torch.no_grad()` still passes through autograd's wrapper of each kernel."""
 
 SELU = 1.6732632423543772, 1.0507009873554805
 """α and λ (Klambauer et al. 2017)."""
 
-ACTIVATION_BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "relu": lambda gradient, sums, outputs: _aten.threshold_backward.default(gradient, outputs, 0),
-    "sigmoid": lambda gradient, sums, outputs: _aten.sigmoid_backward(gradient, outputs),
-    "tanh": lambda gradient, sums, outputs: _aten.tanh_backward(gradient, outputs),
-    "leaky_relu": lambda gradient, sums, outputs: _aten.leaky_relu_backward(gradient, sums, 0.01, False),
-    "elu": lambda gradient, sums, outputs: _aten.elu_backward(gradient, 1, 1, 1, False, sums),
-    "selu": lambda gradient, sums, outputs: _aten.elu_backward(gradient, *SELU, 1, False, sums),
-    "gelu": lambda gradient, sums, outputs: _aten.gelu_backward(gradient, sums),
-    "silu": lambda gradient, sums, outputs: _aten.silu_backward(gradient, sums),
-    "mish": lambda gradient, sums, outputs: _aten.mish_backward(gradient, sums),
-    "softplus": lambda gradient, sums, outputs: _aten.softplus_backward(gradient, sums, 1, 20),
-    "identity": lambda gradient, sums, outputs: gradient,
-}
-"""Gradient of the inputs from that of the outputs. An activation that is not here is left to autograd."""
 
+@dataclass(frozen=True)
+class ActivationKernel:
+    """An activation and its gradient.
 
-IN_PLACE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g)),
-    "sigmoid": (torch.sigmoid_, lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g)),
-    "tanh": (torch.tanh_, lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g)),
-    "identity": (lambda sums: sums, lambda g, y: g),
-}
-"""Activations whose gradient follows from their outputs: there and back in the memory of sums and gradient."""
-
-
-class Layer(Protocol):
-    """What is needed to know of a hidden layer."""
-
-    _modules: dict[str, nn.Module]  # its `linear`
-    activation_name: str
-    activation: Callable[[Tensor], Tensor]
-    dropout: float
-    residual: bool
-    training: bool
-
-
-def pass_through(hidden: Iterable[Any], output: nn.Linear, features: Tensor) -> tuple[Tensor, Backward]:
-    """The outputs (B, C) for features (B, F), and what takes their gradient to `.grad` of all weights and biases.
-
-    The hidden layers are such as `Layer` describes. Both are to be called without autograd.
+    Attributes:
+        forward: sums (B, H) -> outputs (B, H).
+        backward: gradient of the outputs, sums, outputs -> gradient of the sums, each (B, H).
+        in_place: the same pair, which overwrites sums and gradient; None where the gradient needs the sums.
     """
-    ways_back = []
-    inputs = features
-    for layer in hidden:
-        inputs, way_back = _hidden_layer(layer, inputs)
-        ways_back.append(way_back)
-    weight, bias = _parameters_of(output)
-    outputs = functional.linear(inputs, weight, bias)
 
-    def backward(gradient: Tensor) -> None:
-        _add_weight_gradients(weight, bias, inputs, gradient)
-        if ways_back:
-            gradient = gradient.mm(weight)
-        for depth in range(len(ways_back) - 1, -1, -1):
-            gradient = ways_back[depth](gradient, depth > 0)
-
-    return outputs, backward
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    in_place: tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]] | None = None
 
 
-def _hidden_layer(layer: Layer, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, bool], Tensor]]:
-    """Its outputs (B, H), and what takes their gradient to the weights and, where it is wanted, to the inputs."""
-    weight, bias = _parameters_of(layer._modules["linear"])
-    sums = functional.linear(inputs, weight, bias)
-    name = layer.activation_name
-    # A residual connection needs the gradient as it was.
-    is_in_place = name in IN_PLACE and not layer.residual
-    activations = outputs = IN_PLACE[name][0](sums) if is_in_place else layer.activation(sums)
-    keep = 1 - layer.dropout
-    mask = torch.empty_like(outputs).bernoulli_(keep).div_(keep) if layer.dropout and layer.training else None
-    if mask is not None:
-        outputs = outputs * mask
-    if layer.residual:
-        outputs = outputs + inputs
-
-    def backward(gradient: Tensor, wants_inputs: bool) -> Tensor:
-        past = gradient  # by the residual connection
-        if mask is not None:
-            gradient = gradient * mask
-        if is_in_place:
-            gradient = IN_PLACE[name][1](gradient, activations)
-        else:
-            gradient = ACTIVATION_BACKWARD[name](gradient, sums, activations)
-        _add_weight_gradients(weight, bias, inputs, gradient)
-        if not wants_inputs:
-            return gradient
-        gradient = gradient.mm(weight)
-        return gradient + past if layer.residual else gradient
-
-    return outputs, backward
+def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], ActivationKernel]:
+    return {kernel.forward: kernel for kernel in kernels}
 
 
-def _parameters_of(linear: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight (H, F) and bias (H,), past `nn.Module.__getattr__`, which takes longer than some of the kernels."""
-    parameters = linear._parameters
-    return parameters["weight"], parameters["bias"]  # type: ignore[return-value]
+ACTIVATION_KERNELS = _kernels(
+    ActivationKernel(
+        torch.relu,
+        lambda gradient, sums, outputs: _aten.threshold_backward.default(gradient, outputs, 0),
+        (torch.relu_, lambda gradient, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)),
+    ),
+    ActivationKernel(
+        torch.sigmoid,
+        lambda gradient, sums, outputs: _aten.sigmoid_backward(gradient, outputs),
+        (torch.sigmoid_, lambda gradient, y: _aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)),
+    ),
+    ActivationKernel(
+        torch.tanh,
+        lambda gradient, sums, outputs: _aten.tanh_backward(gradient, outputs),
+        (torch.tanh_, lambda gradient, y: _aten.tanh_backward.grad_input(gradient, y, grad_input=gradient)),
+    ),
+    ActivationKernel(
+        identity,
+        lambda gradient, sums, outputs: gradient,
+        (lambda sums: sums, lambda gradient, y: gradient),
+    ),
+    ActivationKernel(
+        functional.leaky_relu,
+        lambda gradient, sums, outputs: _aten.leaky_relu_backward(gradient, sums, 0.01, False),
+    ),
+    ActivationKernel(
+        functional.elu,
+        lambda gradient, sums, outputs: _aten.elu_backward(gradient, 1, 1, 1, False, sums),
+    ),
+    ActivationKernel(
+        functional.selu,
+        lambda gradient, sums, outputs: _aten.elu_backward(gradient, *SELU, 1, False, sums),
+    ),
+    ActivationKernel(functional.gelu, lambda gradient, sums, outputs: _aten.gelu_backward(gradient, sums)),
+    ActivationKernel(functional.silu, lambda gradient, sums, outputs: _aten.silu_backward(gradient, sums)),
+    ActivationKernel(functional.mish, lambda gradient, sums, outputs: _aten.mish_backward(gradient, sums)),
+    ActivationKernel(
+        functional.softplus,
+        lambda gradient, sums, outputs: _aten.softplus_backward(gradient, sums, 1, 20),
+    ),
+)
+
+LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
+"""The loss (), and a function from its gradient () to the gradient of the outputs (B, C)."""
 
 
-def _add_weight_gradients(weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:
-    """Of sums = inputs · Wᵀ + b, from the gradient of the sums (B, H): the products over the batch, and its sum."""
-    if weight.grad is None and bias.grad is None:
-        weight.grad, bias.grad = gradient.t().mm(inputs), gradient.sum(0)
-    else:
-        add_gradient(weight, gradient.t().mm(inputs))
-        add_gradient(bias, gradient.sum(0))
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
+    log_probabilities = torch.log_softmax(outputs, 1)
+    loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, 1, -100)
+
+    def backward(gradient: Tensor) -> Tensor:
+        gradient = _aten.nll_loss_backward.default(gradient, log_probabilities, targets, None, 1, -100, n_rows)
+        return torch._log_softmax_backward_data(gradient, log_probabilities, 1, outputs.dtype)
+
+    return loss, backward
+
+
+def _mse(outputs: Tensor, targets: Tensor) -> LossWithBackward:
+    return mse(outputs, targets), lambda gradient: _aten.mse_loss_backward.default(gradient, outputs, targets, 1)
+
+
+LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBackward]] = {
+    cross_entropy: _cross_entropy,
+    mse: _mse,
+}
+"""Loss → the same without options, with its gradient. For any other loss autograd finds the gradient of the outputs."""

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from mlplab.engine.hooks import Hooks, is_plain, overriding, set_hook_name
-from mlplab.engine.logged_values import LeanResults
+from mlplab.engine.logged_values import FastResults
 from mlplab.engine.resumable_loops import loop_of
 
 HOOKS = (
@@ -34,24 +34,24 @@ HOOKS = (
 """What callbacks and the LightningModule may override, in the order of their calls."""
 
 
-class LeanValidationLoop(_EvaluationLoop):
+class FastValidationLoop(_EvaluationLoop):
     """Validates within training, with the least overhead that keeps Lightning's semantics.
 
     One data loader of known length, one device, full precision, and a `validation_step(batch, batch_idx)` make that
     possible; elsewhere it steps aside. A test holds it against Lightning's loop.
     """
 
-    _results: LeanResults
+    _results: FastResults
 
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
-        self._results = LeanResults(training=False)
+        self._results = FastResults(training=False)
         self._is_verified = False
         self._hooks: Hooks | None = None
 
     def run(self) -> list[dict[str, Any]]:
         self.setup_data()
-        if self.skip or not self._can_be_lean():
+        if self.skip or not self._can_be_fast():
             return super().run()  # type: ignore[no-any-return]
         if not self._is_verified:
             self._verify_dataloader_idx_requirement()
@@ -59,7 +59,7 @@ class LeanValidationLoop(_EvaluationLoop):
         with torch.no_grad():
             return [self._validate()]
 
-    def _can_be_lean(self) -> bool:
+    def _can_be_fast(self) -> bool:
         trainer = self.trainer
         return (
             trainer.validating

@@ -72,10 +72,7 @@ class CategoryInputs(nn.Module):
         parts = [features[:, : self.n_numeric]]
         if len(self.one_hot_level):
             codes = features.index_select(1, self.one_hot_column)
-            if self.training and not features.requires_grad:  # without room for truth values in between
-                parts.append(torch.eq(codes, self.one_hot_level, out=torch.empty_like(codes)))
-            else:
-                parts.append((codes == self.one_hot_level).to(features.dtype))
+            parts.append((codes == self.one_hot_level).to(features.dtype))
         for column, embedding in zip(self.embedded_columns, self.embeddings, strict=True):
             parts.append(embedding(features[:, column].to(torch.int64)))
         return torch.cat(parts, dim=1)

@@ -1,16 +1,11 @@
 """The multilayer perceptron."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.engine.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward
-from mlplab.engine.kernels import ACTIVATION_BACKWARD, pass_through
-from mlplab.engine.recognition import is_as_written
 from mlplab.errors import Refusal
 from mlplab.models.activations import activation_by_name
 from mlplab.models.initialization import initialize, linear_layers
@@ -48,7 +43,6 @@ class HiddenLayer(nn.Module):
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
         self.normalization = None if normalize is None else normalize(linear.out_features)
-        self.activation_name = activation
         self.activation = activation_by_name(activation).function
         self.dropout = dropout
         self.residual = residual and linear.in_features == linear.out_features
@@ -58,8 +52,7 @@ class HiddenLayer(nn.Module):
         if self.normalization is not None:
             outputs = self.normalization(outputs)
         outputs = self.activation(outputs)
-        if self.dropout > 0:
-            outputs = functional.dropout(outputs, self.dropout, self.training)
+        outputs = functional.dropout(outputs, self.dropout, self.training)
         return outputs + inputs if self.residual else outputs
 
 
@@ -163,29 +156,5 @@ class MLP(nn.Module):
         self.output = layers[-1]
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.input_dropout > 0:
-            features = functional.dropout(features, self.input_dropout, self.training)
-        if not torch.compiler.is_compiling() and TAPE.takes(self, features):
-            ordinary, written_out = partial(self._layer_by_layer, features), partial(self._written_out, features)
-            if TAPE.is_right((self,), ordinary, written_out, self.parameters):
-                return TAPE.record(*written_out())
-        return self._layer_by_layer(features)
-
-    def _layer_by_layer(self, features: Tensor) -> Tensor:
+        features = functional.dropout(features, self.input_dropout, self.training)
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
-
-    def _written_out(self, features: Tensor) -> tuple[Tensor, Backward]:
-        with WITHOUT_AUTOGRAD():
-            return pass_through(self.hidden, self.output, features)
-
-    def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
-        is_plain = type(self.output) is nn.Linear and all(
-            type(layer) is HiddenLayer
-            and type(layer.linear) is nn.Linear
-            and layer.normalization is None
-            and layer.activation_name in ACTIVATION_BACKWARD
-            and layer.activation is activation_by_name(layer.activation_name).function  # and not one that was set
-            for layer in self.hidden
-        )
-        return is_plain and is_as_written(HiddenLayer.forward, MLP.forward, MLP._layer_by_layer)

@@ -7,7 +7,6 @@ would silently broadcast, (B,) against (B, 1) giving (B, B), are refused.
 from torch import Tensor
 from torch.nn import functional
 
-from mlplab.engine.log_softmax import log_softmax
 from mlplab.errors import Refusal
 
 
@@ -65,8 +64,6 @@ def cross_entropy(
     """
     _require_classes(outputs, targets)
     if class_weights is None:
-        if not label_smoothing:
-            return functional.nll_loss(log_softmax(outputs), targets)
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     per_row = functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing, reduction="none")
     return (per_row * class_weights[targets]).mean()

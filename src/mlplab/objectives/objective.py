@@ -2,15 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mlplab.engine.backpropagation import TAPE, WITHOUT_AUTOGRAD, Backward, add_gradient
-from mlplab.engine.loss_kernels import WRITTEN_OUT
-from mlplab.engine.recognition import is_as_written
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.task import Task
@@ -50,27 +46,9 @@ class Objective(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        leaf = TAPE.leaf(outputs)
-        if leaf is not None and TAPE.takes(self, targets):
-            ordinary, written_out = partial(self._loss, leaf, targets), partial(self._written_out, leaf, targets)
-            if TAPE.is_right((self,), ordinary, written_out, lambda: [leaf]):
-                return TAPE.record(*written_out())
-        return self._loss(outputs, targets)
-
-    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.class_weights is None:
             return self.function(outputs, targets, **self.options)
         return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
-
-    def _written_out(self, leaf: Tensor, targets: Tensor) -> tuple[Tensor, Backward]:
-        with WITHOUT_AUTOGRAD():
-            loss, backward = WRITTEN_OUT[self.function](leaf, targets)
-        return loss, lambda gradient: add_gradient(leaf, backward(gradient))
-
-    def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
-        is_plain = self.function in WRITTEN_OUT and self.class_weights is None and not any(self.options.values())
-        return is_plain and is_as_written(Objective.forward, Objective._loss, self.function)
 
 
 def build_objective(

@@ -2,12 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.engine.fused_adam import lean_rule
 from mlplab.errors import Refusal
 from mlplab.optimization.parameter_groups import parameter_groups
 
@@ -37,9 +35,6 @@ def build_optimizer(
     # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
-    lean = lean_rule(rule, options, groups)
-    if lean is not rule:
-        factory = partial(lean, **options)
     try:
         return factory(groups)
     except (TypeError, ValueError) as error:

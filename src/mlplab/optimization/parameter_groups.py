@@ -1,4 +1,4 @@
-"""Which parameters are penalised: each belongs to exactly one group, by name."""
+"""Sorts parameters into groups by name: those that decay and penalties apply to, and those that they spare."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -40,7 +40,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
     return kinds
 
 
-def penalised_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
+def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
     """The parameters of the given kinds, in the model's order."""
     kinds = parameter_kinds(model)
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
@@ -54,8 +54,7 @@ def parameter_groups(
     Args:
         model: all its trainable parameters are claimed, each by one group.
         weight_decay: for the kinds of `applies_to`; the others get 0. Where it is 0 for all, or None because the
-            optimizer knows none, there is one group: each is updated by a call of its own, which in a small network
-            takes a tenth of the step.
+            optimizer knows none, there is one group.
         applies_to: kinds of `KINDS`.
     """
     kinds = parameter_kinds(model)

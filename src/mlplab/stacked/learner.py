@@ -9,6 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.engine.fused_step import Backward, HasFusedStep, Outputs, Step
 from mlplab.objectives.scores import classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds
 from mlplab.randomness import derive_seed
@@ -20,7 +21,7 @@ from mlplab.stacked.updates import StackedOptimizer
 Batch = tuple[Tensor, Tensor]
 
 
-class StackedLearner(pl.LightningModule):
+class StackedLearner(pl.LightningModule, HasFusedStep):
     """Trains K networks of one shape.
 
     Legend: K members, B batch, N rows, F features, C outputs. A batch is (features (K, B, F), targets (K, B) or
@@ -45,7 +46,7 @@ class StackedLearner(pl.LightningModule):
         self.penalty = StackedPenalty(
             [learner.l1 for learner in learners],
             [learner.l2 for learner in learners],
-            [name for name, kind in parameter_kinds(networks[0]).items() if kind in learners[0].penalised],
+            [name for name, kind in parameter_kinds(networks[0]).items() if kind in learners[0].applies_to],
         )
         self.losses = torch.empty(0)
         self.validated: dict[str, Tensor] = {}
@@ -58,6 +59,18 @@ class StackedLearner(pl.LightningModule):
             return
         epoch = self.trainer.current_epoch
         self.model.seeds = [derive_seed(m.learner.seed, "step", epoch, batch_idx, 0) for m in self.members]
+
+    def fused_step(self) -> Step | None:
+        return self._fused_step if self.model.has_kernels else None
+
+    def _fused_step(self, batch: Batch, batches_per_update: int) -> tuple[Outputs, Backward]:
+        """Computes what `training_step` does, without autograd."""
+        assert batches_per_update == 1
+        outputs, through_network = self.model.with_backward(batch[0])
+        losses, through_losses = self.objective.with_backward(outputs, self._targets_of_all(batch))
+        self.losses = losses.detach()
+        ones = torch.ones_like(self.losses)
+        return {"loss": self.losses.sum()}, lambda: through_network(through_losses(ones))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self._losses_of(self.model(batch[0]), batch)
@@ -86,10 +99,12 @@ class StackedLearner(pl.LightningModule):
 
     def _losses_of(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The loss of each member (K,); of rows that all share, too."""
+        return self.objective(outputs, self._targets_of_all(batch))  # type: ignore[no-any-return]
+
+    def _targets_of_all(self, batch: Batch) -> Tensor:
+        """Returns the targets of each member, also of rows that all share."""
         features, targets = batch
-        if features.ndim == 2:
-            targets = targets.expand(len(self.members), *targets.shape)
-        return self.objective(outputs, targets)  # type: ignore[no-any-return]
+        return targets.expand(len(self.members), *targets.shape) if features.ndim == 2 else targets
 
     def on_validation_epoch_end(self) -> None:
         outputs, targets, losses = zip(*self._validation, strict=True)

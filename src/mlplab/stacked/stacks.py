@@ -8,11 +8,11 @@ from mlplab.building import use_threads
 from mlplab.errors import Refusal, counted
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
-from mlplab.stacked.first_look import why_another_step
 from mlplab.stacked.job import MOST_HELD, Job, names_of
 from mlplab.stacked.member import Member
 from mlplab.stacked.networks.losses import kind_of
 from mlplab.stacked.networks.stackable import architecture_of, why_not_stackable
+from mlplab.stacked.same_step import why_another_step
 from mlplab.stacked.training import HeldData, build_member, claim, train_stack
 from mlplab.stacked.updates import shape_of
 from mlplab.stacked.updates import why_not_stackable as why_no_stacked_update
@@ -95,7 +95,7 @@ def _let_go_of(job: Job, n_jobs: int) -> None:
 def _optimizer_of(member: Member) -> Optimizer:
     """One as the member will have, to see of what kind it is."""
     learner = member.learner
-    return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.penalised)
+    return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.applies_to)
 
 
 def why_not(member: Member, optimizer: Optimizer) -> str | None:

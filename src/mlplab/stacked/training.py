@@ -1,6 +1,7 @@
 """Trains the members of a stack, and ends the run of each."""
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,9 @@ class HeldData:
             data = build_data(config)
             data.setup()
             self._held[key] = data
-        return self._held[key].with_seed(int(config.seed))
+        data = copy.copy(self._held[key])  # the tensors are held once; only the order of the rows is the member's
+        data.seed = int(config.seed)
+        return data
 
 
 def build_member(job: Job, held: HeldData) -> Member:
@@ -134,7 +137,7 @@ def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Tr
     for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
         OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():
-        return build_trainer(config, [watching], [], first.data, learner.model)
+        return build_trainer(config, [watching], [], first.data, learner)
 
 
 def _end(member: Member, error: BaseException | None, interruption: Interruption) -> None:

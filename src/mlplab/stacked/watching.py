@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks import TrainingCurves
 from mlplab.engine.resumable_loops import loop_of
 from mlplab.errors import Diverged, RunFailed
 from mlplab.runs.files import flushed_together
@@ -141,11 +142,11 @@ class Members(Callback):
             for row, member in enumerate(self.members):
                 losses = list(columns[row].unbind())
                 logged = [(step, losses[index], rates[row]) for step, index, rates in self._logged]
-                member.curves.take(losses, self._rows, logged)
+                _extend(member.curves, losses, self._rows, logged)
         for step, norms in self._norms:
             for row, member in enumerate(self.members):
                 if member.norms is not None:
-                    member.norms.take(step, [norm[row] for norm in norms])
+                    member.norms.logged.append((step, [norm[row] for norm in norms]))
         self._losses, self._rows, self._logged, self._norms = [], [], [], []
 
     # Every validation, every epoch
@@ -254,3 +255,14 @@ class Members(Callback):
                 self.ended(member, error)
         if not rows and not self._is_at_end:
             raise StackIsEmpty
+
+
+def _extend(
+    curves: TrainingCurves, losses: list[Tensor], rows: list[int], logged: list[tuple[int, Tensor, float]]
+) -> None:
+    """Gives a member's curves the steps that were watched for all members at once."""
+    curves.losses += losses
+    curves.rows += rows
+    curves.logged += logged
+    if logged:
+        curves.last_step = logged[-1][0]

@@ -1,6 +1,6 @@
 """The passes through K plain networks written out: forward, and the gradient of every weight.
 
-As `mlplab.engine.kernels` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
+As `mlplab.engine.fused_step` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
 C outputs of the network.
 """
 
@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mlplab.engine.backpropagation import WITHOUT_AUTOGRAD, Backward, add_gradient
-from mlplab.engine.kernels import ACTIVATION_BACKWARD, IN_PLACE
+from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.stacked.networks.layers import StackedLayer, StackedLinear, StackedMLP
 from mlplab.stacked.networks.workspace import Workspace
+
+Backward = Callable[[Tensor], None]
+"""Adds what follows from the gradient of the outputs to `.grad` of all weights and biases."""
 
 WayBack = Callable[[Tensor, bool], Tensor]
 """From the gradient of a layer's outputs to its weights and, where it is wanted, to its inputs."""
@@ -27,7 +29,7 @@ def pass_through(
     """
     step = _Step(memory)
     ways_back: list[WayBack] = []
-    with WITHOUT_AUTOGRAD():
+    with BELOW_AUTOGRAD():
         inputs = network.first_inputs(features, masks[0])
         for layer, mask in zip(network.layers, masks[1:], strict=True):
             inputs, way_back = step.hidden_layer(layer, inputs, mask)
@@ -35,11 +37,12 @@ def pass_through(
         outputs = network.output(inputs)
 
     def backward(gradient: Tensor) -> None:
-        step.add_gradients(network.output, inputs, gradient)
-        if ways_back:
-            gradient = step.product(gradient, network.output.weight)
-        for depth in range(len(ways_back) - 1, -1, -1):
-            gradient = ways_back[depth](gradient, depth > 0)
+        with BELOW_AUTOGRAD():
+            step.add_gradients(network.output, inputs, gradient)
+            if ways_back:
+                gradient = step.product(gradient, network.output.weight)
+            for depth in range(len(ways_back) - 1, -1, -1):
+                gradient = ways_back[depth](gradient, depth > 0)
         memory.give_back([*step.taken, *(mask for mask in masks if mask is not None)])
 
     return outputs, backward
@@ -64,9 +67,10 @@ class _Step:
         linear = layer.linear
         sums = self.take(*inputs.shape[:2], linear.weight.shape[1])
         torch.baddbmm(linear.bias.unsqueeze(1), inputs, linear.weight.transpose(1, 2), out=sums)
-        is_in_place = layer.activation_name in IN_PLACE
-        activate = IN_PLACE[layer.activation_name][0] if is_in_place else layer.activation
-        activations = outputs = activate(sums)
+        kernel = layer.kernel
+        assert kernel is not None
+        in_place = kernel.in_place
+        activations = outputs = kernel.forward(sums) if in_place is None else in_place[0](sums)
         if mask is not None:
             outputs = torch.mul(outputs, mask, out=self.take(*outputs.shape))
         if layer.residual:
@@ -76,10 +80,10 @@ class _Step:
             past = gradient  # by the residual connection
             if mask is not None or layer.residual:
                 gradient = torch.mul(gradient, 1 if mask is None else mask, out=self.take(*gradient.shape))
-            if is_in_place:
-                gradient = IN_PLACE[layer.activation_name][1](gradient, activations)
+            if in_place is None:
+                gradient = kernel.backward(gradient, sums, activations)
             else:
-                gradient = ACTIVATION_BACKWARD[layer.activation_name](gradient, sums, activations)
+                gradient = in_place[1](gradient, activations)
             self.add_gradients(linear, inputs, gradient)
             if not wants_inputs:
                 return gradient
@@ -96,4 +100,8 @@ class _Step:
             weight.grad = linear.weight_gradient
         else:
             weight.grad.baddbmm_(gradient.transpose(1, 2), inputs)
-        add_gradient(linear.bias, gradient.sum(1))
+        bias = linear.bias
+        if bias.grad is None:
+            bias.grad = gradient.sum(1)
+        else:
+            bias.grad += gradient.sum(1)

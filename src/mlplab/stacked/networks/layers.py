@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.engine.kernels import IN_PLACE
+from mlplab.engine.kernels import ACTIVATION_KERNELS, ActivationKernel
 from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.stacked.networks.dropout_masks import StackedMasks
 
@@ -78,8 +78,8 @@ class StackedLayer:
 
     linear: StackedLinear
     normalization: StackedNormalization | None
-    activation_name: str
     activation: Callable[[Tensor], Tensor]
+    kernel: ActivationKernel | None
     residual: bool
 
 
@@ -100,7 +100,7 @@ class StackedMLP:
         ]
         self.output = StackedLinear(stacked["output.weight"], stacked["output.bias"])
         self.n_members = len(networks)
-        self.has_closed_form = first.has_closed_form()
+        self.has_kernels = all(layer.kernel is not None and layer.normalization is None for layer in self.layers)
         places = [(first.architecture["in_features"], [network.input_dropout for network in networks])]
         for depth, layer in enumerate(self.layers):
             shares: list[float] = [network.hidden[depth].dropout for network in networks]  # type: ignore[misc]
@@ -122,9 +122,9 @@ class StackedMLP:
 
     def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
         """In the memory of the sums where nobody needs them: new memory takes as long to get as they to compute."""
-        if torch.is_grad_enabled() or layer.activation_name not in IN_PLACE:
+        if torch.is_grad_enabled() or layer.kernel is None or layer.kernel.in_place is None:
             return layer.activation(sums)
-        return IN_PLACE[layer.activation_name][0](sums)
+        return layer.kernel.in_place[0](sums)
 
     def first_inputs(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """What reaches the first layer: (K, B, F)."""
@@ -147,4 +147,5 @@ def _stacked_layer(layer: HiddenLayer, name: str, stacked: Mapping[str, Tensor])
             getattr(own, "momentum", 0.0),
         )
     linear = StackedLinear(stacked[f"{name}.linear.weight"], stacked[f"{name}.linear.bias"])
-    return StackedLayer(linear, normalization, layer.activation_name, layer.activation, layer.residual)
+    kernel = ACTIVATION_KERNELS.get(layer.activation)
+    return StackedLayer(linear, normalization, layer.activation, kernel, layer.residual)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.engine.backpropagation import TAPE, WITHOUT_AUTOGRAD, add_gradient
+from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
@@ -44,27 +44,50 @@ class StackedObjective(nn.Module):
         self._arrange(objectives)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self._require_members(outputs, targets)
+        if self.has_kernels:
+            return self._with_kernels(outputs, targets)[0]
+        if self.function in BATCHED:
+            return self._batched(outputs, targets)
+        members = zip(self.objectives, outputs, targets, strict=True)
+        return torch.stack([objective(rows, wanted) for objective, rows, wanted in members])
+
+    def with_backward(self, outputs: Tensor, targets: Tensor) -> LossesAndBackward:
+        """Returns the losses (K,), and a function from their gradient (K,) to that of the outputs (K, B, C).
+
+        Of a loss without a kernel, autograd finds it.
+        """
+        if self.has_kernels:
+            self._require_members(outputs, targets)
+            with BELOW_AUTOGRAD():
+                losses, kernel = self._with_kernels(outputs, targets)
+
+            def below_autograd(gradient: Tensor) -> Tensor:
+                with BELOW_AUTOGRAD():
+                    return kernel(gradient)
+
+            return losses, below_autograd
+        leaf = outputs.requires_grad_()
+        losses = self(leaf, targets)
+
+        def backward(gradient: Tensor) -> Tensor:
+            (of_outputs,) = torch.autograd.grad((losses * gradient).sum(), leaf)
+            return of_outputs
+
+        return losses.detach(), backward
+
+    @property
+    def has_kernels(self) -> bool:
+        """Returns whether the gradient is computed by kernels."""
+        return self.function in (cross_entropy, mse)
+
+    def _require_members(self, outputs: Tensor, targets: Tensor) -> None:
         if outputs.shape[:2] != targets.shape[:2] or len(outputs) != len(self.objectives):
             raise Refusal(
                 f"outputs and targets must have {len(self.objectives)} members and the same rows",
                 f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
                 "features and targets of the same members",
             )
-        leaf = TAPE.leaf(outputs)
-        if leaf is not None and TAPE.takes(self, targets):
-            with WITHOUT_AUTOGRAD():
-                losses, backward = self._written_out(leaf, targets)
-            return TAPE.record(losses, lambda gradient: add_gradient(leaf, backward(gradient)))
-        if self.has_closed_form():
-            return self._written_out(outputs, targets)[0]
-        if self.function in BATCHED:
-            return self._batched(outputs, targets)
-        members = zip(self.objectives, outputs, targets, strict=True)
-        return torch.stack([objective(rows, wanted) for objective, rows, wanted in members])
-
-    def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
-        return self.function in (cross_entropy, mse)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order."""
@@ -77,7 +100,7 @@ class StackedObjective(nn.Module):
         self.class_weights = torch.stack(weights) if weights else None
         self.label_smoothing = torch.tensor(shares, dtype=torch.float64) if any(shares) else None
 
-    def _written_out(self, outputs: Tensor, targets: Tensor) -> LossesAndBackward:
+    def _with_kernels(self, outputs: Tensor, targets: Tensor) -> LossesAndBackward:
         if self.function is mse:
             return squared_errors(outputs, targets)
         return cross_entropies(outputs, targets, self.class_weights, self.label_smoothing)

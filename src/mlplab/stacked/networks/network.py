@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.errors import Refusal
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
-from mlplab.stacked.networks.gradients import pass_through
+from mlplab.stacked.networks.gradients import Backward, pass_through
 from mlplab.stacked.networks.inputs import StackedCategoryInputs, StackedPixelInputs
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.own_modules import StackedModule
@@ -62,29 +61,41 @@ class StackedNetwork(nn.Module):
         self._arrange()
 
     def forward(self, features: Tensor) -> Tensor:
-        if self._inputs is not None:
-            features = self._inputs(features)
+        features = self._behind_inputs(features)
         body = self._body
         if isinstance(body, StackedModule):
             if self.training and self.seeds:
                 seed_generators(self.seeds[0], features.device)
             return body(features, self.training)
-        is_written_out = TAPE.takes(self, features)
-        # What autograd keeps until the way back is not for us to lend again.
-        memory = self._memory if is_written_out else Workspace(features)
-        masks = body.masks.draw(self.seeds, features, memory) if self.training else body.masks.none()
-        if is_written_out:
-            return TAPE.record(*pass_through(body, features, masks, self._memory))
-        return body.by_autograd(features, masks, self.training)
+        # Not in our own memory: autograd keeps masks until the backward pass.
+        return body.by_autograd(features, self._masks(body, features, Workspace(features)), self.training)
+
+    def with_backward(self, features: Tensor) -> tuple[Tensor, Backward]:
+        """Returns the outputs (K, B, C), and a function that carries their gradient to `.grad` of all parameters.
+
+        For training, and where `has_kernels` says so.
+        """
+        features, body = self._behind_inputs(features), self._body
+        assert isinstance(body, StackedMLP)
+        return pass_through(body, features, self._masks(body, features, self._memory), self._memory)
+
+    def _behind_inputs(self, features: Tensor) -> Tensor:
+        return features if self._inputs is None else self._inputs(features)
+
+    def _masks(self, body: StackedMLP, features: Tensor, memory: Workspace) -> Sequence[Tensor | None]:
+        return body.masks.draw(self.seeds, features, memory) if self.training else body.masks.none()
 
     @property
     def draws(self) -> bool:
         """Whether a step drops anything, or a user's own module may."""
         return isinstance(self._body, StackedModule) or self._body.masks.draws
 
-    def has_closed_form(self) -> bool:
-        """Whether its gradient is written out, see `mlplab.engine.backpropagation`."""
-        return isinstance(self._body, StackedMLP) and self._body.has_closed_form
+    @property
+    def has_kernels(self) -> bool:
+        """Returns whether `with_backward` finds all gradients: for plain perceptrons, nothing before them learning."""
+        learns_before = any(isinstance(tensor, nn.Parameter) for tensor in _below(self.tensors, "inputs").values())
+        is_frozen = any(not parameter.requires_grad for parameter in self.stack.parameters())
+        return isinstance(self._body, StackedMLP) and self._body.has_kernels and not (learns_before or is_frozen)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order. The others get memory of their own and stay as they are."""

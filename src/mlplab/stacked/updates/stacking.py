@@ -5,7 +5,6 @@ from collections.abc import Hashable
 from torch import Tensor
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-from mlplab.engine.fused_adam import LeanAdam, LeanAdamW
 from mlplab.stacked.updates.adam import KernelMoments
 from mlplab.stacked.updates.moment_rules import MaximumMoments, NesterovMoments, RectifiedMoments
 from mlplab.stacked.updates.rule import Rule
@@ -15,8 +14,6 @@ RULES: dict[type[Optimizer], Rule] = {
     SGD: Descent(),
     Adam: KernelMoments(),
     AdamW: KernelMoments(),
-    LeanAdam: KernelMoments(),
-    LeanAdamW: KernelMoments(),
     NAdam: NesterovMoments(),
     RAdam: RectifiedMoments(),
     Adamax: MaximumMoments(),

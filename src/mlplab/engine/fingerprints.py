@@ -1,0 +1,48 @@
+"""Fingerprints of the functions that the engine and the stacks compute in the place of.
+
+`tests/engine/record_fingerprints.py` writes this file. It is to be run by those who change one of these functions and
+let kernels and stacks follow. Whoever only changes the function leaves this file alone: the edit is then heeded.
+"""
+
+FINGERPRINTS: dict[str, str] = {
+    "mlplab.callbacks.divergence.Divergence.on_before_backward": "4489b21528737dd3",
+    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "909d3305aabee57b",
+    "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "0b3dafe69c1adedf",
+    "mlplab.callbacks.learning_rate_range.LearningRateRange.on_train_batch_end": "663cf40a678e9803",
+    "mlplab.callbacks.progress.ProgressLine.on_train_batch_end": "f5aefe3f82512863",
+    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "2630d8272b6b5bec",
+    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_start": "eed8b5a6b72fa29c",
+    "mlplab.data.batches.Batches.__iter__": "438a48ff2648c417",
+    "mlplab.data.batches.Batches.__len__": "2dcac76398a3a05e",
+    "mlplab.data.module.DataModule.train_dataloader": "9af7bdd98766e03a",
+    "mlplab.data.module.DataModule.val_dataloader": "9a0cab5a19248762",
+    "mlplab.learner.Learner.on_test_epoch_end": "56e8651470fc7df3",
+    "mlplab.learner.Learner.on_train_batch_start": "814f9f6b64d63aab",
+    "mlplab.learner.Learner.on_validation_epoch_end": "d971f59dbc93d451",
+    "mlplab.learner.Learner.optimizer_step": "54407f8dbac9e066",
+    "mlplab.learner.Learner.training_step": "e911437e75187547",
+    "mlplab.learner.Learner.validation_step": "7983cfc9d6cf2567",
+    "mlplab.models.activations.identity": "01979697bb0234b8",
+    "mlplab.models.inputs.CategoryInputs.forward": "6243f292487c2d10",
+    "mlplab.models.inputs.PixelInputs.forward": "aa86027e46effbcd",
+    "mlplab.models.inputs.WithInputs.forward": "89f8066df2bc5e68",
+    "mlplab.models.mlp.BatchNorm.forward": "b855081847b2090e",
+    "mlplab.models.mlp.HiddenLayer.forward": "459424a005840a70",
+    "mlplab.models.mlp.MLP.forward": "dad00e856df77166",
+    "mlplab.objectives.losses.binary_cross_entropy": "9e9c1b7b3befc26f",
+    "mlplab.objectives.losses.cross_entropy": "90165b22a793de28",
+    "mlplab.objectives.losses.huber": "6166fb1bb3b16712",
+    "mlplab.objectives.losses.mae": "8169870ae2f5c76f",
+    "mlplab.objectives.losses.mse": "68e41de028d2ab6f",
+    "mlplab.objectives.objective.Objective.forward": "f9794a9909ea0942",
+    "mlplab.objectives.objective.predictions": "7e01faa14491ab28",
+    "mlplab.objectives.penalties.l1_l2_penalty": "a62f5125d6d63051",
+    "mlplab.objectives.scores.MeanLoss.compute": "d2a2d4e5b816cb56",
+    "mlplab.objectives.scores.MeanLoss.update": "10b774d4b245d9f8",
+    "mlplab.objectives.scores.Scores.compute": "eeb4b4a0241db052",
+    "mlplab.objectives.scores.Scores.update": "f6236392abce8847",
+    "mlplab.objectives.scores.classification_scores": "0b6a858c6222e906",
+    "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
+    "mlplab.training._fit": "e08e643a954f071a",
+    "mlplab.training.train": "810aead904e4816a",
+}
