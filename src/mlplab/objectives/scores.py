@@ -1,9 +1,6 @@
-"""The figures by which a trained network is judged, all in one go: for a small network they cost as much as learning.
+"""Scores of a validation or test pass: by them a trained network is judged.
 
-So do the calls around them where torchmetrics' `Metric` makes them: what is gathered here is so in plain lists, and
-the tests hold the figures against those of torchmetrics.
-
-Legend: N rows, C classes; leading dimensions (...) are networks that are judged at once.
+Legend: N rows, C classes. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at once.
 """
 
 from typing import Any
@@ -19,7 +16,7 @@ from mlplab.task import Task
 
 
 def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Scores of (..., N, C) probabilities against class indices (..., N), or (N,) for all networks -> (...) each.
+    """Scores (..., N, C) probabilities against class indices (..., N), or (N,) for all networks -> (...) each.
 
     accuracy: the share of rows whose largest probability is that of their class; of equal ones the first counts.
     f1: 2·hits / (rows of the class + rows taken for it), the mean over the classes that have either (van Rijsbergen
@@ -45,7 +42,7 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
 
 
 def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    """How often each class stands in (..., N) indices -> (..., C)."""
+    """Counts each class in (..., N) indices -> (..., C)."""
     if indices.ndim == 1:
         return np.bincount(indices, minlength=n_classes)
     networks = indices.reshape(-1, indices.shape[-1])
@@ -55,7 +52,7 @@ def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
 
 
 def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Scores of (..., N) values against targets (..., N), or (N,) for all networks -> (...) each.
+    """Scores (..., N) values against targets (..., N), or (N,) for all networks -> (...) each.
 
     mse, rmse (in the target's unit), mae; r2 = 1 − Σ(y − ŷ)² / Σ(y − ȳ)². NOTE[DIFF]: of targets that do not vary, r2
     is 1 where every error is 0 and else 0, as scikit-learn has it; torchmetrics says so of all that vary little, in
@@ -73,7 +70,7 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 class Scores:
-    """Gathers the rows of all batches and processes, and scores them.
+    """Collects the rows of all batches and processes, and scores them.
 
     Classification: probabilities (B, C) and class indices (B,). Regression: values (B,) and targets (B,), in the
     target's own unit.
@@ -92,12 +89,12 @@ class Scores:
         self._targets.append(targets)
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores, each ()."""
+        """Returns the scores, each ()."""
         return self._score(*(_of_all_batches(parts) for parts in (self._predicted, self._targets)))
 
 
 class MeanLoss:
-    """The mean over rows of the losses () of batches. NaN is in it, where torchmetrics' `MeanMetric` leaves it out."""
+    """Averages the losses () of batches over rows. It keeps NaN, which torchmetrics' `MeanMetric` leaves out."""
 
     def __init__(self) -> None:
         self.reset()
@@ -111,9 +108,7 @@ class MeanLoss:
         self._rows.append(n_rows)
 
     def compute(self) -> Tensor:
-        """The mean, ()."""
-        if len(self._losses) == 1 and not _are_several():
-            return self._losses[0].to(torch.promote_types(self._losses[0].dtype, torch.float32))
+        """Returns the mean, ()."""
         losses = torch.stack(self._losses)
         total = sum(loss * n for loss, n in zip(losses.tolist(), self._rows, strict=True))
         n_rows = sum(self._rows)
@@ -125,7 +120,7 @@ class MeanLoss:
 
 
 def _of_all_batches(parts: list[Tensor]) -> Tensor:
-    """The rows of this process and of those beside it, in their order."""
+    """Joins the rows of this process and of the others, in their order."""
     rows = parts[0] if len(parts) == 1 else torch.cat(parts)
     return torch.cat(gather_all_tensors(rows)) if _are_several() else rows
 
