@@ -19,7 +19,7 @@ from mlplab.errors import Diverged, Refusal, printable
 from mlplab.learner import Learner
 from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import flushed_together, write_json
+from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import enough_memory
@@ -92,18 +92,15 @@ def begin_run(
     loggers: list[Logger],
     *,
     resume: bool,
-    in_stack: bool = False,
 ) -> Saved | None:
-    """Writes what was asked into a directory that has been claimed; what the run goes on from, where it does."""
-    saved = go_on(config, directory, data, loggers, in_stack=in_stack) if resume else None
+    """Writes what was asked into a claimed directory; returns the checkpoint from which the run goes on, if it does."""
+    saved = go_on(config, directory, data, loggers) if resume else None
     text = None
-    with flushed_together():
-        if not resume:
-            n_parameters = sum(p.numel() for p in learner.model.parameters())
-            text = write_manifest(directory, config, data, n_parameters, in_stack=in_stack)
-        if data.description is not None:
-            write_json(directory.path / "data.json", data.description.as_dict())
+    if not resume:
+        n_parameters = sum(p.numel() for p in learner.model.parameters())
+        text = write_manifest(directory, config, data, n_parameters)
     if data.description is not None:
+        write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
     if saved is None:
@@ -116,8 +113,6 @@ def _fit(
 ) -> Diverged | None:
     """Trains, and returns what made the run diverge, if it did."""
     try:
-        if saved is not None:  # Lightning would load weights of 64 bits before it makes room for them
-            trainer.precision_plugin.convert_module(learner)
         with interruption.finishing_the_step(trainer), enough_memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data

@@ -29,6 +29,8 @@ SCORES = {
 }
 """Task → score → whether small or large is good."""
 
+ENGINES = ("fast", "plain")
+
 SCHEDULES_THAT_NEED_AN_END = ("cosine", "warmup_cosine", "one_cycle")
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)

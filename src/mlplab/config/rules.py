@@ -136,6 +136,7 @@ RULES: dict[str, Rule] = {
     "callbacks.learning_rate_range.n_steps": Rule(
         lambda v: _is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
     ),
+    "engine.name": one_of(choices.ENGINES, "fast"),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,

@@ -1,12 +1,11 @@
 """The only door from the rooms to the engine."""
 
-from typing import Any
-
 import lightning.pytorch as pl
 
 from mlplab.engine.epoch_loop import use_fast_loops
 from mlplab.engine.fused_adam import fused_adam
 from mlplab.engine.resumable_loops import use_resumable_loops
+from mlplab.learner import Learner
 
 
 def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: str = "fast") -> None:
@@ -19,8 +18,9 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: str = "f
             `fast` gives the same bits in less time. It takes over only what it recognises.
     """
     use_resumable_loops(trainer)
+    # Lightning loads a checkpoint before it gives the weights their type: those of 64 bits would lose half of them.
+    trainer.precision_plugin.convert_module(learner)
     if engine == "fast":
         use_fast_loops(trainer)
-        own: Any = learner
-        if hasattr(learner, "optimizer_factory"):
-            own.optimizer_factory = fused_adam(own.optimizer_factory)
+        if isinstance(learner, Learner):
+            learner.optimizer_factory = fused_adam(learner.optimizer_factory)

@@ -21,6 +21,7 @@ class RunDirectory:
     Attributes:
         path: absolute.
         checkpoints, tensorboard, figures: its parts.
+        is_stacked: whether the run is trained in a stack; its manifest says so.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,6 +29,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
+        self.is_stacked = False
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
         self._unflushed: list[Path] = []

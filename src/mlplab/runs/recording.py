@@ -15,7 +15,7 @@ from mlplab.config.as_yaml import as_yaml
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.files import flushed_together, write_atomically, write_json
 from mlplab.runs.manifest import describe_environment, differences, read_manifest
 
 log = logging.getLogger("mlplab")
@@ -89,9 +89,8 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         directory.release()
 
 
-def write_manifest(
-    directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int, *, in_stack: bool = False
-) -> str:
+@flushed_together()
+def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
     """Saves what was asked (.hydra/) and what it is made of (manifest.json); returns the configuration as text.
 
     Values from the environment stay `${oc.env:…}` in it.
@@ -108,7 +107,7 @@ def write_manifest(
     write_json(
         directory.path / "manifest.json",
         {
-            **environment(in_stack=in_stack),
+            **environment(config, directory),
             "seed": config.seed,
             "data": {
                 "name": data.name,
@@ -121,10 +120,10 @@ def write_manifest(
     return text
 
 
-def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int, *, in_stack: bool = False) -> list[str]:
+def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
     """Notes that a run goes on, from which step and under what; returns what differs from its beginning."""
     manifest = read_manifest(directory.path)
-    now = environment(in_stack=in_stack)
+    now = environment(config, directory)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
     write_json(directory.path / "manifest.json", manifest)
@@ -132,10 +131,10 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int, *, i
     return differing
 
 
-def environment(*, in_stack: bool) -> dict[str, Any]:
-    """Command, code, versions and hardware of this process, and whether the run is trained with others in a stack."""
-    root = Path(_PROJECT.root)
-    return {**describe_environment(root), "stacked": in_stack}
+def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Returns command, code, versions, hardware and engine of this process, and whether a stack trains the run."""
+    engine = OmegaConf.select(config, "engine.name", default="fast")
+    return {**describe_environment(Path(_PROJECT.root)), "engine": engine, "stacked": directory.is_stacked}
 
 
 def _save(text: str, path: Path) -> None:

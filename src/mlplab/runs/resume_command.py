@@ -25,6 +25,7 @@ from mlplab.runs.lock import require_free
 from mlplab.runs.received import read_config, read_yaml, require_run
 
 FREE = (
+    "engine",
     "logger",
     "on_divergence",
     "callbacks.figures",
@@ -100,9 +101,10 @@ def _change(config: DictConfig, override: Override) -> None:
         raise Refusal("a run that goes on must be given plain values", word, "a new run")
     value = override.value()
     if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
-        if key not in config:  # an experiment, which is spread over the other groups
+        composed = compose("config", [f"{key}={value}"])
+        if composed.get(key) is None:  # an experiment, which is spread over the other groups
             raise Refusal("a run that goes on must be given plain values", word, "a new run")
-        value = compose("config", [f"{key}={value}"])[key]
+        value = composed[key]
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)

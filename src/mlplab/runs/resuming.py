@@ -90,9 +90,7 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
             logger.rewind(positions.get(type(logger).__name__), step)
 
 
-def go_on(
-    config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger], *, in_stack: bool = False
-) -> Saved | None:
+def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
     """What the run goes on from, with its logs as they were then; says what is not as it was.
 
     Raises:
@@ -109,7 +107,7 @@ def go_on(
     if directory.taken_over is not None:
         said.append(f"the directory was in use by {directory.taken_over}, which has died")
     step = int(saved.content["global_step"]) if saved else 0
-    differing = add_to_manifest(directory, config, step, in_stack=in_stack)
+    differing = add_to_manifest(directory, config, step)
     if differing:
         said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
     for warning in said:

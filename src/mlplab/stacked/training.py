@@ -68,6 +68,7 @@ def build_member(job: Job, held: HeldData) -> Member:
         if str(config.trainer.precision).startswith("64"):
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
+        directory.is_stacked = True
         callbacks = [*build_callbacks(config), Status(directory), History(directory.path)]
         return Member(job, data, learner, callbacks, build_loggers(config), directory)
 
@@ -84,9 +85,7 @@ def claim(member: Member) -> None:
     room = room_of(member.learner)
     directory.reopen(room) if resume else directory.claim(room)
     with _speaking(member), ending_only_by_error(directory), job.in_hand():
-        member.saved = begin_run(
-            job.config, directory, member.data, member.learner, member.loggers, resume=resume, in_stack=True
-        )
+        member.saved = begin_run(job.config, directory, member.data, member.learner, member.loggers, resume=resume)
         directory.begin_phase("fit")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from mlplab.config.differing import changes, told
 from mlplab.errors import Refusal
 
-FREE = ("paths", "sweep", "resume", "trust", "trainer.threads", "callbacks.progress")
+FREE = ("paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress")
 """What may differ between launches of one sweep: where it lies, and how many cores it takes."""
 
 MOST_SHOWN = 8
