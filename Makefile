@@ -28,9 +28,10 @@ test: .venv/installed ## the ordinary tests, five to six minutes on two cores
 test-full: .venv/installed ## all tests, the slow grids too, and other examples each time
 	$(PYTEST) -m "slow or not slow" --hypothesis-profile full $(ARGS)
 
-check: .venv/installed ## format, lint, types and tests: the gate
+check: .venv/installed ## format, lint, imports, types and tests: the gate
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(PYTEST)
 
