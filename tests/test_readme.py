@@ -175,7 +175,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         assert (ROOT / link).exists(), link
     tree = next(text for language, _, text in BLOCKS if language == "text" and "train.py  " in text)
     folders = [ROOT]  # the folders that the line stands in, one for each two blanks
-    for line in tree.splitlines():
+    for line in filter(str.strip, tree.splitlines()):
         name = line.split()[0]
         folders = folders[: 1 + (len(line) - len(line.lstrip())) // 2]
         assert (folders[-1] / name).exists(), name
