@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, is_plain, overriding
 from mlplab.engine.logged_values import FastResults
-from mlplab.engine.recognition import matches_autograd, why_not_fused
+from mlplab.engine.recognition import is_known_or_default, matches_autograd, why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
 from mlplab.engine.validation_loop import FastValidationLoop
 
@@ -95,12 +95,14 @@ class FastEpochLoop(ResumableEpochLoop):
             and len(trainer.optimizers) == 1
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
             and not any(overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
+            and (isinstance(module, HasFusedStep) or is_known_or_default(module, "optimizer_step"))
             and is_plain(trainer, "training_step")
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Runs mini-batches up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
+            self._tell("Lightning's own loop makes the steps, as for several devices, or for methods of one's own")
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False

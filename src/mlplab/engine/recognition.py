@@ -63,6 +63,16 @@ def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
     return next((function.__qualname__ for function in functions if not _is_known(function)), None)
 
 
+def is_known_or_default(module: pl.LightningModule, name: str) -> bool:
+    """Returns whether a method is Lightning's default, or the project's own and unchanged.
+
+    The fast loop hands `optimizer_step` PyTorch's optimizer; a method of one's own may count on Lightning's wrapper.
+    """
+    if not overriding([module], name, pl.LightningModule):
+        return True
+    return name not in vars(module) and _is_known(getattr(type(module), name))
+
+
 def _is_known(function: Callable[..., Any]) -> bool:
     if type(function) is not FunctionType:
         return False
