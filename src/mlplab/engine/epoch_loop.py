@@ -102,7 +102,10 @@ class FastEpochLoop(ResumableEpochLoop):
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Runs mini-batches up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
-            self._tell("Lightning's own loop makes the steps, as for several devices, or for methods of one's own")
+            self._tell(
+                "Lightning's own loop makes the steps, as for several devices, another precision than 32 bits, a "
+                "profiler, or an overridden method"
+            )
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
