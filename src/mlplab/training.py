@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
 from mlplab.callbacks import History, Status
+from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, Refusal, printable
@@ -61,6 +62,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     loggers = build_loggers(config)
     watching = [Status(directory), History(directory.path)]
     trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner.model)
+    if resume:
+        require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
     if not _is_first_process():
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
+from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import telling_of_full_disk
 from mlplab.runs.files import flushed_together
 
@@ -78,6 +79,16 @@ class Checkpoints(Checkpoint):
         if stage == "fit":
             loop_of(trainer).on_safe_point = partial(self._on_safe_point, trainer, pl_module)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for other in trainer.checkpoint_callbacks:
+            directory = getattr(other, "dirpath", None)  # of a ModelCheckpoint, which has made one up by now
+            if directory is not None and Path(directory).resolve() == self.directory.resolve():
+                raise Refusal(
+                    f"{type(other).__name__} must have a dirpath of its own",
+                    f"{directory}, where the run has its checkpoints",
+                    "dirpath: '${paths.run}/mine' in its configuration",
+                )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         restore_metrics(trainer, self._metrics)
         for optimizer, state in zip(trainer.optimizers, self._optimizer_states, strict=False):
@@ -120,7 +131,7 @@ class Checkpoints(Checkpoint):
             self._best_is_written = False
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        if stopping or self.is_due(trainer):
+        if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
             self._at_end = _without_masks(_copy_of(pl_module))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, StochasticWeightAveraging
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.loops.fit_loop import RestartStage, _FitLoop
@@ -21,6 +21,9 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
+
+SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
+"""Callbacks whose `on_train_epoch_start` sets what no checkpoint holds; called again within the epoch it does no more."""
 
 
 class TrainingStopped(BaseException):
@@ -71,6 +74,7 @@ class ResumableFitLoop(_FitLoop):
     Attributes:
         on_safe_point: called whenever a checkpoint can be written, with whether training ends here.
         before_run: called when training begins, after Lightning has set its signal handlers.
+        is_as_loaded: whether a checkpoint has been loaded, and nothing been done since.
         stop_requested: set from outside, in any process: all of several stop together at the next safe point.
     """
 
@@ -82,7 +86,7 @@ class ResumableFitLoop(_FitLoop):
         self.before_run: Callable[[], None] | None = None
         # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
         self.stop_requested = False
-        self._goes_on = self._goes_on_within_epoch = self._is_shared = False
+        self.is_as_loaded = self._goes_on_within_epoch = self._is_shared = False
 
     @property
     def n_epochs_done(self) -> int:
@@ -97,7 +101,7 @@ class ResumableFitLoop(_FitLoop):
 
     @property
     def skip(self) -> bool:
-        if self._goes_on:  # maybe from the last safe point, after which `on_train_end` is still to be called
+        if self.is_as_loaded:  # maybe from the last safe point, after which `on_train_end` is still to be called
             return self.max_batches == 0 or self.trainer.limit_train_batches == 0
         return bool(super().skip)
 
@@ -112,7 +116,7 @@ class ResumableFitLoop(_FitLoop):
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         super().load_state_dict(state_dict, prefix)
         _take_as_it_was(self)
-        self._goes_on = True
+        self.is_as_loaded = True
         self._goes_on_within_epoch = self.is_within_epoch
 
     def reset(self) -> None:
@@ -120,6 +124,15 @@ class ResumableFitLoop(_FitLoop):
         if self._goes_on_within_epoch:  # the hooks of the epoch's start have been called before the checkpoint
             self._restart_stage = RestartStage.RESTARTED_MID_EPOCH
             self._goes_on_within_epoch = False
+
+    def on_advance_start(self) -> None:
+        self.is_as_loaded = False
+        super().on_advance_start()
+        if self.restarted_mid_epoch:
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                if isinstance(callback, SET_UP_BY_EPOCH):
+                    callback.on_train_epoch_start(self.trainer, self.trainer.lightning_module)
 
     def on_advance_end(self) -> None:
         super().on_advance_end()
