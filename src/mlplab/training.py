@@ -153,6 +153,8 @@ def quiet() -> None:
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # Of accumulated gradients by epochs: the learner's own `optimizer_step` expects nothing else.
+    warnings.filterwarnings("ignore", message=".*overriding `LightningModule.optimizer_.*")
     # A run that goes on without some of what watched it.
     warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")

@@ -23,7 +23,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
 
 SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
-"""Callbacks whose `on_train_epoch_start` sets what no checkpoint holds; called again within the epoch it does no more."""
+"""Callbacks whose `on_train_epoch_start` sets what no checkpoint holds, and does no more if it is called again."""
 
 
 class TrainingStopped(BaseException):
