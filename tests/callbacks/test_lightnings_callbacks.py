@@ -85,7 +85,7 @@ def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp
     """Runs with a stop at each of these steps, from which the run goes on; gives its directory."""
     from mlplab.training import train
 
-    def run(*overrides: str, stops: tuple[int, ...] = (6,), callbacks: tuple[Callback, ...] = ()) -> Path:
+    def run(*overrides: str, stops: tuple[int, ...] = (5,), callbacks: tuple[Callback, ...] = ()) -> Path:
         directory = tmp_path / f"stopped_{len(list(tmp_path.iterdir()))}"
         directory.mkdir()
         config = make_config(*overrides, f"paths.run={directory}")
@@ -156,6 +156,31 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
         train_run(*words(name), directory=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (words("RichProgressBar")[:-1], "ProgressLine and RichProgressBar; try: ~callbacks.progress besides"),
+        *(
+            ([*words(name), "logger=none"], f"{name} must have a logger, however: logger=none; try: logger=csv")
+            for name in ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
+        ),
+        ([*words("ModelCheckpoint", ""), "logger=none"], "ModelCheckpoint must have a dirpath of its own"),
+    ],
+)
+def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: list[str], message: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        train_run(*overrides)
+    assert message in str(caught.value)
+
+
+def test_averaging_that_measures_batch_normalisation_anew_does_not_go_on(go_on: Any, train_run: Any) -> None:
+    overrides = [*words("StochasticWeightAveraging"), "model.normalization=batch"]
+    assert train_run(*overrides).result["epochs"] == 5  # the last one measures
+    with pytest.raises(Refusal, match="batch normalisation; try: a new run"):
+        go_on(*overrides)
+    go_on(*words("WeightAveraging"), "model.normalization=batch")  # which the message names
 
 
 class Swap(Callback):
