@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.callbacks.compatibility import require_compatible
 from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
@@ -189,6 +190,7 @@ def build_trainer(
     config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: Any
 ) -> pl.Trainer:
     """Returns Lightning's Trainer with the flags of conf/trainer, for a learner of these data."""
+    require_compatible(callbacks, loggers)
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     del flags["threads"]
     use_threads(config, data, learner.model)

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
+from torch.nn.utils import prune
 
 from mlplab.callbacks import Checkpoints, Divergence, LearningRateRange, Pruning
 from mlplab.config.paths import shortest
@@ -110,23 +111,43 @@ def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
 
 
 def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
-    """The validation metrics of the best state; of the last one, where the run was too short to be validated."""
+    """Returns the validation metrics of the best state; of the last one, where the run was too short to be validated.
+
+    Weights that a callback has put into the network at the end of training, as weight averaging does, are validated
+    here, and are the best state if their score is better.
+    """
     checkpoints = _find(trainer, Checkpoints)
-    if checkpoints is not None and checkpoints.best_weights is not None:
+    has_best = checkpoints is not None and checkpoints.best_weights is not None
+    if has_best and not checkpoints.has_other_weights:
         return dict(checkpoints.best_metrics)
-    if not _is_finite(learner) or not trainer.enable_validation:
-        return {}
-    return _evaluated(trainer.validate(learner, data, verbose=False))
+    metrics = {}
+    if _is_finite(learner) and trainer.enable_validation:
+        metrics = _evaluated(trainer.validate(learner, data, verbose=False))
+    if not has_best:
+        return metrics
+    checkpoints.consider(trainer, learner, metrics, trainer.current_epoch)
+    checkpoints.write_best(trainer, learner)
+    return dict(checkpoints.best_metrics)
 
 
 def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
     """Looks at the test part, once, with the weights that validation chose."""
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None and checkpoints.best_weights is not None:
+        _remove_masks(learner)
         learner.load_state_dict(checkpoints.best_weights)
     elif not _is_finite(learner):
         return {}
     return _evaluated(trainer.test(learner, data, verbose=False))
+
+
+def _remove_masks(learner: Learner) -> None:
+    """Makes pruned weights ordinary ones again, as the best weights have them."""
+    for module in learner.modules():
+        for buffer, _ in list(module.named_buffers(recurse=False)):
+            name = buffer.removesuffix("_mask")
+            if name != buffer and hasattr(module, f"{name}_orig"):
+                prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
 def _evaluated(results: Any) -> dict[str, float]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
 from mlplab.callbacks import History, Status
+from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, Refusal, printable
@@ -61,6 +62,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     loggers = build_loggers(config)
     watching = [Status(directory), History(directory.path)]
     trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
+    if resume:
+        require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
     if not _is_first_process():
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
@@ -145,6 +148,8 @@ def quiet() -> None:
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # Of accumulated gradients by epochs: the learner's own `optimizer_step` expects nothing else.
+    warnings.filterwarnings("ignore", message=".*overriding `LightningModule.optimizer_.*")
     # A run that goes on without some of what watched it.
     warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")

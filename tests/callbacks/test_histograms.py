@@ -1,44 +1,46 @@
+"""Histograms as TensorBoard reads them, of ordinary networks and of those that diverge."""
+
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.utils.tensorboard.summary import histogram_raw, make_histogram
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
-from mlplab.callbacks.histograms import _edges, describe
+from mlplab.callbacks import Histograms
+from mlplab.runs.tensorboard import CalmTensorBoardLogger
 
 
-@given(
-    n=st.integers(1, 300), seed=st.integers(0, 99), size=st.sampled_from([1e-15, 1e-3, 1.0, 1e18]), ties=st.booleans()
-)
+def written(directory: Path, *values: torch.Tensor) -> EventAccumulator:
+    """What TensorBoard reads after the parameters `0`, `1`, … with these values have been written."""
+    logger = CalmTensorBoardLogger(str(directory))
+    trainer: Any = SimpleNamespace(global_step=7, is_global_zero=True, loggers=[logger])
+    parameters: Any = nn.ParameterList(values)
+    Histograms().on_train_end(trainer, parameters)
+    logger.finalize("success")
+    return EventAccumulator(str(directory), size_guidance={"histograms": 0}).Reload()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_it_is_what_the_writer_of_pytorch_makes_of_it(
-    n: int, seed: int, size: float, ties: bool, dtype: torch.dtype
-) -> None:
-    drawn = torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    values = (size * (drawn.round() if ties else drawn)).to(dtype)
-    described = describe(values.reshape(1, n))
-    assert described is not None
-    mine = histogram_raw("name", **described).value[0].histo
-    theirs = make_histogram(values.double().numpy(), _edges().tolist())
-    assert (mine.min, mine.max, mine.num) == (theirs.min, theirs.max, theirs.num)
-    assert list(mine.bucket_limit) == list(theirs.bucket_limit)
-    assert list(mine.bucket) == list(theirs.bucket)
-    assert mine.sum == pytest.approx(theirs.sum, rel=1e-9, abs=1e-9 * size)
-    assert mine.sum_squares == pytest.approx(theirs.sum_squares, rel=1e-9)
-
-
-def test_the_buckets_are_those_of_pytorchs_writer(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(tmp_path))
-    assert writer.default_bins == _edges().tolist()
-    writer.close()
+@pytest.mark.parametrize("size", [1e-15, 1.0, 1e18])
+def test_the_page_has_the_distribution(tmp_path: Path, dtype: torch.dtype, size: float) -> None:
+    values = (size * torch.tensor([[-2.0, 0.0], [1.0, 4.0]])).to(dtype)
+    (event,) = written(tmp_path, values).Histograms("0")
+    found = event.histogram_value
+    exact = values.double()
+    assert (event.step, found.num) == (7, 4)
+    assert (found.min, found.max, found.sum) == (exact.min(), exact.max(), exact.sum())
+    assert sum(found.bucket) == 4
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e20, -1e30])
-def test_a_diverged_network_has_nothing_that_can_be_drawn(value: float) -> None:
-    assert describe(torch.tensor([0.5, value, -0.5])) is None
-    assert describe(torch.tensor([value])) is None
-    assert describe(torch.empty(0)) is None
+def test_what_cannot_be_drawn_is_left_out_and_the_rest_is_drawn(tmp_path: Path, value: float) -> None:
+    log = written(tmp_path, torch.tensor([0.5, value]), torch.tensor([value]), torch.empty(0), torch.ones(2))
+    assert log.Tags()["histograms"] == ["3"]
+
+
+def test_a_number_is_drawn_too(tmp_path: Path) -> None:
+    assert written(tmp_path, torch.tensor(2.0)).Histograms("0")[0].histogram_value.num == 1

@@ -193,17 +193,14 @@ def test_code_that_conf_names_in_another_place_is_refused(own: dict[str, Any], r
     assert refusal.given.endswith("model._target_='mlplab.data.bundled.bundled'")
 
 
-def test_code_that_conf_named_in_an_earlier_version_is_read_back(
-    own: dict[str, Any], received: Callable[[str], Path], tmp_path: Path
+def test_code_that_conf_named_in_an_earlier_version_is_read_by_its_present_name(
+    own: dict[str, Any], received: Callable[[str], Path]
 ) -> None:
-    former = "lightning.pytorch.callbacks.EarlyStopping"
+    former, present = "mlplab.callbacks.EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping"
     own["callbacks"]["early_stopping"]["_target_"] = former
-    assert read_config(received(yaml.dump(own)), CONF, trust=False).callbacks.early_stopping._target_ == former
-    conf = tmp_path / "conf"  # which names it still
-    (conf / "callbacks").mkdir(parents=True)
-    (conf / "callbacks" / "mine.yaml").write_text(f"mine: {{_target_: {former}}}")
-    path = received(yaml.dump({"callbacks": {"mine": {"_target_": former}}}))
-    assert read_config(path, conf, trust=False).callbacks.mine._target_ == former
+    for trust in (False, True):
+        config = read_config(received(yaml.dump(own)), CONF, trust=trust)
+        assert config.callbacks.early_stopping._target_ == present
     own["model"]["_target_"] = former
     assert "model._target_" in refusal_of(received(yaml.dump(own))).given
 

@@ -435,3 +435,31 @@ def test_a_run_that_was_killed_is_gone_on_with_and_says_so(root: Path, tmp_path:
     assert f"warning the directory was in use by process {process.pid} on" in done.stdout
     assert "resume  from" in done.stdout
     assert json.loads((directory / "status.json").read_text())["reason"] == "time limit"
+
+
+def swa(options: str) -> str:
+    return f"+callbacks.swa={{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1{options}}}"
+
+
+@pytest.mark.parametrize("options", ["", ", swa_epoch_start: 2", ", annealing_strategy: linear"])
+def test_averaging_that_is_laid_out_over_the_epochs_keeps_their_number(
+    begun: Callable[..., Path], options: str
+) -> None:
+    directory = begun(swa(options), state="finished", reason="epoch limit")
+    refused = refusal(directory, "trainer.max_epochs=9", "trust=true")
+    assert refused.must == "callbacks.swa must keep the number of epochs that it is laid out over"
+    assert resumed_config([f"resume={directory}", "trust=true"], CONF) is None
+
+
+def test_averaging_from_an_epoch_on_may_have_more_epochs(begun: Callable[..., Path]) -> None:
+    directory = begun(swa(", swa_epoch_start: 2, annealing_strategy: linear"), state="finished", reason="epoch limit")
+    assert resumed(directory, "trainer.max_epochs=9", "trust=true").trainer.max_epochs == 9
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_present_names(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    path = directory / ".hydra" / "config.yaml"
+    present = "lightning.pytorch.callbacks.EarlyStopping"
+    assert present in path.read_text()
+    path.write_text(path.read_text().replace(present, "mlplab.callbacks.EarlyStopping"))
+    assert resumed(directory, "trainer.max_epochs=9").callbacks.early_stopping._target_ == present

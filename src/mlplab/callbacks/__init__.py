@@ -2,7 +2,6 @@
 
 from mlplab.callbacks.checkpoints import Checkpoints
 from mlplab.callbacks.divergence import Divergence
-from mlplab.callbacks.early_stopping import EarlyStopping
 from mlplab.callbacks.figures import Figures
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.histograms import Histograms
@@ -16,7 +15,6 @@ from mlplab.callbacks.training_curves import TrainingCurves
 __all__ = [
     "Checkpoints",
     "Divergence",
-    "EarlyStopping",
     "Figures",
     "GradientNorms",
     "Histograms",

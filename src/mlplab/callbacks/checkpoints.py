@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning import __version__
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.engine.resumable_loops import loop_of
+from mlplab.engine.resumable_loops import loop_of, restore_metrics
+from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import telling_of_full_disk
 from mlplab.runs.files import flushed_together
 
@@ -34,6 +36,10 @@ class Checkpoints(Checkpoint):
     last.ckpt holds everything that the run needs to go on, the best state too: the file alone decides where it
     goes on from, whatever had been written beside it. previous.ckpt is the last.ckpt before it.
 
+    best.ckpt holds the weights that were validated, also where a callback swaps others in for the validation, as
+    weight averaging does. Weights that a callback puts into the network when training ends are validated once more
+    (`consider`), and are the best if their score is.
+
     Args:
         directory: where the files go.
         monitor: the validation value that decides which state is best.
@@ -42,6 +48,7 @@ class Checkpoints(Checkpoint):
         every_n_epochs: writes after this many epochs too, however short they are; null goes by the clock alone.
 
     Attributes:
+        has_other_weights: whether the network has other weights than those that training ended with.
         seconds: spent on writing.
     """
 
@@ -56,43 +63,78 @@ class Checkpoints(Checkpoint):
         self.best_step: int | None = None
         self.best_metrics: dict[str, float] = {}
         self.best_weights: dict[str, Tensor] | None = None
+        self.has_other_weights = False
         self.seconds = 0.0
         self._wait = every_seconds
         self._is_alone = True
         self._best_is_written = True
         self._last_writing = time.monotonic()
+        self._validated: dict[str, Tensor] = {}
+        self._at_end: dict[str, Tensor] = {}
         self._metrics: dict[str, Tensor] = {}
         self._optimizer_states: list[dict[str, Any]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._is_alone = trainer.world_size == 1
         if stage == "fit":
-            loop_of(trainer).at_rest = partial(self._at_rest, trainer, pl_module)
+            loop_of(trainer).on_safe_point = partial(self._on_safe_point, trainer, pl_module)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for other in trainer.checkpoint_callbacks:
+            directory = getattr(other, "dirpath", None)  # of a ModelCheckpoint, which has made one up by now
+            if directory is not None and Path(directory).resolve() == self.directory.resolve():
+                raise Refusal(
+                    f"{type(other).__name__} must have a dirpath of its own",
+                    f"{directory}, where the run has its checkpoints",
+                    "dirpath: '${paths.run}/mine' in its configuration",
+                )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer._logger_connector._callback_metrics.update(self._metrics)
+        restore_metrics(trainer, self._metrics)
         for optimizer, state in zip(trainer.optimizers, self._optimizer_states, strict=False):
             _restore_types(optimizer, state)
         self._optimizer_states = []
         self._last_writing = time.monotonic()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        metrics = trainer.callback_metrics
-        if self.monitor in metrics:
-            score = float(metrics[self.monitor])
-            if score < self.best_score if self.mode == "min" else score > self.best_score:
-                self.best_score = score
-                # Epochs are counted from 1, as the table and the progress line count them.
-                self.best_epoch, self.best_step = trainer.current_epoch + 1, trainer.global_step
-                self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
-                self.best_weights = {name: v.detach().clone() for name, v in pl_module.state_dict().items()}
-                self._best_is_written = False
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        # When the score is known, a callback that swapped weights for the validation has swapped them back.
+        if batch_idx == 0 and dataloader_idx == 0:
+            self._validated = _copy_of(pl_module)
 
-    def _at_rest(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
-        if stopping or self.is_due(trainer):
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            # Epochs are counted from 1, as the table and the progress line count them.
+            self.consider(trainer, pl_module, trainer.callback_metrics, trainer.current_epoch + 1)
+
+    def consider(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: Mapping[str, Any], epoch: int
+    ) -> None:
+        """Keeps the weights that were validated last, if their score is better than the best.
+
+        Args:
+            trainer: which counts the steps.
+            pl_module: whose weights they are.
+            metrics: of the validation.
+            epoch: counted from 1.
+        """
+        validated, self._validated = self._validated, {}
+        if self.monitor not in metrics:
+            return
+        score = float(metrics[self.monitor])
+        if score < self.best_score if self.mode == "min" else score > self.best_score:
+            self.best_score = score
+            self.best_epoch, self.best_step = epoch, trainer.global_step
+            self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
+            self.best_weights = _without_masks(validated or _copy_of(pl_module))
+            self._best_is_written = False
+
+    def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
+        if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
+        if stopping:
+            self._at_end = _without_masks(_copy_of(pl_module))
 
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the files are to be written now."""
@@ -113,15 +155,18 @@ class Checkpoints(Checkpoint):
         return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.write(trainer, pl_module)
+        # Lightning calls checkpoint callbacks last: what another one does to the network when training ends is done.
+        before, self._at_end = self._at_end, {}
+        now = _without_masks(pl_module.state_dict())
+        self.has_other_weights = any(name not in now or not torch.equal(before[name], now[name]) for name in before)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         # The state of an exception may be half of an update; the best one is a copy.
         if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
-            self._write_best(trainer, pl_module)
+            self.write_best(trainer, pl_module)
 
     def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes what the run needs to go on, at rest."""
+        """Writes what the run needs to go on, at a safe point."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             flush = getattr(callback, "flush", None)
@@ -129,14 +174,15 @@ class Checkpoints(Checkpoint):
                 flush(trainer)
         last = self.directory / "last.ckpt"
         with telling_of_full_disk(last, (OSError,)), flushed_together():
-            self._write_best(trainer, pl_module)
+            self.write_best(trainer, pl_module)
             trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()
         cost = self._last_writing - began
         self._wait = max(self.every_seconds, cost / MOST if self.every_seconds else 0.0)
         self.seconds += cost
 
-    def _write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes best.ckpt, unless it is there."""
         if self._best_is_written:
             return
         content: dict[str, Any] = {
@@ -180,6 +226,18 @@ class Checkpoints(Checkpoint):
         self._metrics = saved["metrics"]
         self._optimizer_states = checkpoint["optimizer_states"]
         trainer.should_stop = bool(saved["should_stop"])
+
+
+def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+
+
+def _without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Multiplies pruned weights by their masks, as `torch.nn.utils.prune.remove` does: names as without pruning."""
+    pruned = {name.removesuffix("_mask") for name in state if f"{name.removesuffix('_mask')}_orig" in state}
+    products = {name: state[f"{name}_orig"] * state[f"{name}_mask"] for name in pruned}
+    hidden = {f"{name}{suffix}" for name in pruned for suffix in ("_orig", "_mask")}
+    return {name: value for name, value in state.items() if name not in hidden} | products
 
 
 def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

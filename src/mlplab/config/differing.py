@@ -7,8 +7,8 @@ from mlplab.config.rules import shown
 
 ABSENT = object()
 
-RENAMED = {"lightning.pytorch.callbacks.EarlyStopping": "mlplab.callbacks.EarlyStopping"}
-"""What conf/ named in earlier versions → what it names in its place: what was begun with the one goes on."""
+RENAMED = {"mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping"}
+"""Code that conf/ named in earlier versions → the code that it names now. Runs with the old name still go on."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

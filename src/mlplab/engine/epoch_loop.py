@@ -115,7 +115,7 @@ class FastEpochLoop(ResumableEpochLoop):
         while not self._is_more_due():
             if not self._is_accumulating():
                 self._batches_that_stepped += 1
-                outer.rest()
+                outer.safe_point()
             self._step(data_fetcher)
 
     def _is_more_due(self) -> bool:

@@ -5,8 +5,9 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS: dict[str, str] = {
+    "mlplab.callbacks.checkpoints.Checkpoints.on_validation_batch_start": "be26c9a0260de174",
     "mlplab.callbacks.divergence.Divergence.on_before_backward": "4489b21528737dd3",
-    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "909d3305aabee57b",
+    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "22649a823feb3537",
     "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "0b3dafe69c1adedf",
     "mlplab.callbacks.learning_rate_range.LearningRateRange.on_train_batch_end": "663cf40a678e9803",
     "mlplab.callbacks.progress.ProgressLine.on_train_batch_end": "f5aefe3f82512863",
@@ -44,5 +45,5 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.objectives.scores.classification_scores": "0b6a858c6222e906",
     "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
     "mlplab.training._fit": "1954d516c5efe6fe",
-    "mlplab.training.train": "e6cd879f0905316a",
+    "mlplab.training.train": "0bdf47fac4d478c3",
 }

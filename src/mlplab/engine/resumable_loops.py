@@ -1,26 +1,33 @@
-"""Lightning's loops, with a moment at which a checkpoint holds everything, and a way to go on from it.
+"""Lightning's loops with safe points: moments at which a checkpoint holds everything. A run goes on from there.
 
 Lightning restores its loops from whatever hook a checkpoint was written in, and guesses from its counters what had
 been done by then; metrics that early stopping or a plateau schedule go by, and the place within an epoch, are lost.
-Here checkpoints are written at rest only: between two updates, after all that belongs to the first (its schedules,
-its validation) and before the second, or between two epochs. Going on is then nothing but starting there.
+Here checkpoints are written at safe points only: between two updates, after all that belongs to the first (its
+schedules, its validation) and before the second; between two epochs; and at the end of training, before callbacks do
+in `on_train_end` what a run that goes on must not find done. Going on is then nothing but starting there.
 
 The classes are private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping, GradientAccumulationScheduler, StochasticWeightAveraging
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.loops.fit_loop import RestartStage, _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from torch import Tensor
+
+SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
+"""Callbacks whose `on_train_epoch_start` sets what no checkpoint holds, and does no more if it is called again."""
 
 
 class TrainingStopped(BaseException):
-    """Training ends at rest because it was asked to. No `Exception`, so that no callback takes it for a fault."""
+    """Training ends at a safe point, as it was asked to. No `Exception`, so that no callback takes it for a fault."""
 
 
 def use_resumable_loops(trainer: pl.Trainer) -> None:
@@ -36,24 +43,50 @@ def loop_of(trainer: pl.Trainer) -> "ResumableFitLoop":
     return trainer.fit_loop
 
 
+def restore_metrics(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:
+    """Puts metrics into `trainer.callback_metrics`, which gives out a copy and has no setter."""
+    trainer._logger_connector._callback_metrics.update(metrics)
+
+
+def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
+    """Takes back a stop that early stopping asked for before `min_epochs`, once the value has improved since.
+
+    Lightning 2.6 never takes one back: the run would end at `min_epochs`, however much it has improved meanwhile.
+    """
+    if not trainer.should_stop:
+        return
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    early_stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+    stopped = [one for one in early_stopping if one.stopping_reason is not EarlyStoppingReason.NOT_STOPPED]
+    for one in stopped:
+        if one.stopping_reason is not EarlyStoppingReason.PATIENCE_EXHAUSTED or one.wait_count >= one.patience:
+            return
+    if stopped:
+        trainer.should_stop = False
+    for one in stopped:
+        one.stopping_reason, one.stopping_reason_message = EarlyStoppingReason.NOT_STOPPED, None
+        one.stopped_epoch = 0
+
+
 class ResumableFitLoop(_FitLoop):
-    """Goes from epoch to epoch, and comes to rest within them and between them.
+    """Goes from epoch to epoch, with safe points within them, between them and after the last.
 
     Attributes:
-        at_rest: called whenever a checkpoint can be written, with whether training ends here.
+        on_safe_point: called whenever a checkpoint can be written, with whether training ends here.
         before_run: called when training begins, after Lightning has set its signal handlers.
-        stop_requested: set from outside, in any process: all of several stop together when they are next at rest.
+        is_as_loaded: whether a checkpoint has been loaded, and nothing been done since.
+        stop_requested: set from outside, in any process: all of several stop together at the next safe point.
     """
 
     epoch_progress: _Progress
 
     def __init__(self, trainer: pl.Trainer, min_epochs: int | None, max_epochs: int | None) -> None:
         super().__init__(trainer, min_epochs, max_epochs)
-        self.at_rest: Callable[[bool], None] | None = None
+        self.on_safe_point: Callable[[bool], None] | None = None
         self.before_run: Callable[[], None] | None = None
         # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
         self.stop_requested = False
-        self._goes_on_within_epoch = self._is_shared = False
+        self.is_as_loaded = self._goes_on_within_epoch = self._is_shared = False
 
     @property
     def n_epochs_done(self) -> int:
@@ -66,6 +99,12 @@ class ResumableFitLoop(_FitLoop):
         """Whether an epoch has begun and not ended."""
         return self.epoch_progress.current.ready > self.n_epochs_done
 
+    @property
+    def skip(self) -> bool:
+        if self.is_as_loaded:  # maybe from the last safe point, after which `on_train_end` is still to be called
+            return self.max_batches == 0 or self.trainer.limit_train_batches == 0
+        return bool(super().skip)
+
     def run(self) -> None:
         self._is_shared = self.trainer.world_size > 1
         if self.before_run is not None:
@@ -77,6 +116,7 @@ class ResumableFitLoop(_FitLoop):
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         super().load_state_dict(state_dict, prefix)
         _take_as_it_was(self)
+        self.is_as_loaded = True
         self._goes_on_within_epoch = self.is_within_epoch
 
     def reset(self) -> None:
@@ -85,13 +125,29 @@ class ResumableFitLoop(_FitLoop):
             self._restart_stage = RestartStage.RESTARTED_MID_EPOCH
             self._goes_on_within_epoch = False
 
+    def on_advance_start(self) -> None:
+        self.is_as_loaded = False
+        super().on_advance_start()
+        if self.restarted_mid_epoch:
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                if isinstance(callback, SET_UP_BY_EPOCH):
+                    callback.on_train_epoch_start(self.trainer, self.trainer.lightning_module)
+
     def on_advance_end(self) -> None:
         super().on_advance_end()
+        withdraw_overtaken_stop(self.trainer)
         if not self.done:
-            self.rest()
+            self.safe_point()
 
-    def rest(self) -> None:
-        """Everything of the step, or of the epoch, has been done.
+    def on_run_end(self) -> None:
+        # Before the hooks: weight averaging puts the averages into the network there, from which no run can go on.
+        if self.on_safe_point is not None:
+            self.on_safe_point(True)
+        super().on_run_end()
+
+    def safe_point(self) -> None:
+        """Lets a checkpoint be written: everything of the step, or of the epoch, has been done.
 
         Raises:
             TrainingStopped: it was asked for, in any process.
@@ -102,8 +158,8 @@ class ResumableFitLoop(_FitLoop):
         stopping = self.stop_requested
         if self._is_shared:
             stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
-        if self.at_rest is not None:
-            self.at_rest(stopping)
+        if self.on_safe_point is not None:
+            self.on_safe_point(stopping)
         if stopping:
             raise TrainingStopped
 
@@ -133,13 +189,14 @@ class ResumableEpochLoop(_TrainingEpochLoop):
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         super().on_advance_end(data_fetcher)
-        # Gathered gradients are in no checkpoint; the last step of an epoch is at rest when the epoch is.
+        withdraw_overtaken_stop(self.trainer)  # after a validation within the epoch
+        # Accumulated gradients are in no checkpoint; after the last step of an epoch, the epoch has a safe point.
         if not self._should_accumulate() and not self._is_training_done:
-            loop_of(self.trainer).rest()
+            loop_of(self.trainer).safe_point()
 
 
 def _take_as_it_was(loop: _Loop) -> None:
-    """Nothing is half done at rest, so nothing is to be guessed or repeated."""
+    """Marks a loop as not restarting: nothing is half done at a safe point, so nothing is guessed or repeated."""
     loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
     for part in vars(loop).values():
         if isinstance(part, _Loop):

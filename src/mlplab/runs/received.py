@@ -64,7 +64,7 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
         Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, untrusted.
     """
     path = directory / ".hydra" / "config.yaml"
-    config = read_yaml(path)
+    config = _with_present_names(read_yaml(path))
     if not trust:
         _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
     folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
@@ -102,13 +102,26 @@ def _unusable(path: Path, error: Exception) -> Refusal:
     return Refusal("a run must have a configuration", f"{path}: {reason}", "another run")
 
 
+def _with_present_names(config: DictConfig) -> DictConfig:
+    """Replaces the names that earlier versions had for code of conf/."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    waiting = [plain]
+    while waiting:
+        node = waiting.pop()
+        waiting += [part for part in node.values() if isinstance(part, dict)]
+        target = node.get("_target_")
+        if isinstance(target, str) and target in RENAMED:
+            node["_target_"] = RENAMED[target]
+    renamed: DictConfig = OmegaConf.create(plain)
+    return renamed
+
+
 def _require_known(plain: Any, path: Path, conf: Path) -> None:
     known = _texts_of(conf)
     remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
         name = printable(".".join(place))
-        names = (value, RENAMED.get(value, value)) if isinstance(value, str) else ()
-        is_known = any((place[-1], text) in known.get(place[0], ()) for text in names)
+        is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
         if place[-1] == "_target_" and not is_known:
             raise Refusal(
                 "the configuration of a run must name only code that conf/ names in the same place",

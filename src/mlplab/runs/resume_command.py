@@ -139,12 +139,29 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}",
         )
+    for name in _averaging_by_epochs(after):
+        raise Refusal(
+            f"{name} must keep the number of epochs that it is laid out over",
+            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
+            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
+        )
     if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
         raise Refusal(
             f"scheduler={after['scheduler.name']} must keep the number of epochs that it is laid out over",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
+
+
+def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
+    """Returns the callbacks of Lightning's StochasticWeightAveraging that depend on the number of epochs."""
+    averaging = [key for key, value in values.items() if str(value).endswith(".StochasticWeightAveraging")]
+    return [
+        name
+        for name in (key.removesuffix("._target_") for key in averaging)
+        if not isinstance(values.get(f"{name}.swa_epoch_start"), int)
+        or values.get(f"{name}.annealing_strategy") != "linear"
+    ]
 
 
 def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bool:

@@ -34,7 +34,7 @@ CALLBACKS = {
     *(
         f"mlplab.callbacks.{name}"
         for name in (
-            "Checkpoints", "Divergence", "EarlyStopping", "Figures", "GradientNorms", "Histograms", "ProgressLine",
+            "Checkpoints", "Divergence", "Figures", "GradientNorms", "Histograms", "ProgressLine",
             "Pruning", "TrainingCurves",
         )
     ),

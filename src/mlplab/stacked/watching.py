@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.callbacks import TrainingCurves
-from mlplab.engine.resumable_loops import loop_of
+from mlplab.engine.resumable_loops import loop_of, withdraw_overtaken_stop
 from mlplab.errors import Diverged, RunFailed
 from mlplab.runs.files import flushed_together
 from mlplab.runs.tensorboard import save_together
@@ -68,7 +68,7 @@ class Members(Callback):
         for member in self.members:
             member.join(trainer, self.learner.write_optimizer)
             member.call("setup", stage=stage)
-        loop_of(trainer).at_rest = lambda stopping: self._at_rest(trainer, stopping)
+        loop_of(trainer).on_safe_point = lambda stopping: self._on_safe_point(trainer, stopping)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for member in self.members:
@@ -203,9 +203,9 @@ class Members(Callback):
                 errors[member] = error
         return errors
 
-    # At rest, and at the end
+    # At safe points, and at the end
 
-    def _at_rest(self, trainer: pl.Trainer, stopping: bool) -> None:
+    def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
         is_within_epoch = loop_of(trainer).is_within_epoch
         if not is_within_epoch:
             self._let_go_who_stop(trainer)
@@ -218,12 +218,20 @@ class Members(Callback):
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
             self._hand_over()
             self._save_together(self.members)
-            with flushed_together():
-                self._for_each(lambda member: member.checkpoints.write(member.trainer, member.learner))
+            self._write_checkpoints(self.members)
+
+    def _write_checkpoints(self, members: Sequence[Member]) -> None:
+        with flushed_together():
+            self._let_go(self._errors(lambda member: member.checkpoints.write(member.trainer, member.learner), members))
 
     def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
+        for member in self.members:
+            withdraw_overtaken_stop(member.trainer)  # type: ignore[arg-type]
         if loop_of(trainer)._can_stop_early:
-            self._end([member for member in self.members if member.trainer.should_stop])
+            leaving = [member for member in self.members if member.trainer.should_stop]
+            self._save_together(leaving)
+            self._write_checkpoints(leaving)
+            self._end([member for member in leaving if member in self.members])
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._is_at_end = True

@@ -1,0 +1,91 @@
+"""Refuses callbacks of Lightning that cannot do in a run what they do in plain Lightning. All others can."""
+
+from collections.abc import Sequence
+
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BatchSizeFinder,
+    Callback,
+    DeviceStatsMonitor,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelPruning,
+    OnExceptionCheckpoint,
+    ProgressBar,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    ThroughputMonitor,
+)
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mlplab.errors import Refusal
+
+NEVER: dict[type[Callback], tuple[str, str, str]] = {
+    BatchSizeFinder: (
+        "data.batch_size must stay what the configuration says",
+        "{name} changes it, and a run that goes on would not know",
+        "-m data.batch_size=32,64,128, which compares some",
+    ),
+    LearningRateFinder: (
+        "optimizer.lr must stay what the configuration says",
+        "{name} changes it, and a run that goes on would not know",
+        "experiment=learning_rate_range_test, which finds one",
+    ),
+    OnExceptionCheckpoint: (
+        "a new run must begin from its seed",
+        "{name} lets it begin from a file that lies in its dirpath",
+        "leaving it out: checkpoints/last.ckpt is there after an error too",
+    ),
+    BackboneFinetuning: (
+        "{name} must find a module called backbone",
+        "the learner has none",
+        "a subclass of lightning.pytorch.callbacks.BaseFinetuning, which freezes parts of pl_module.model",
+    ),
+}
+"""Callback → what must hold, what was given, what to try."""
+
+WITH_LOGGER = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
+
+
+def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> None:
+    """Checks the callbacks of a run before it begins.
+
+    Raises:
+        Refusal: one of them cannot work, or not beside the others.
+    """
+    for callback in callbacks:
+        name = type(callback).__name__
+        kind = next((kind for kind in NEVER if isinstance(callback, kind)), None)
+        if type(callback) is BaseFinetuning:  # abstract
+            kind = BackboneFinetuning
+        if kind is not None:
+            raise Refusal(*(text.format(name=name) for text in NEVER[kind]))
+        if isinstance(callback, WITH_LOGGER) and not loggers:
+            raise Refusal(f"{name} must have a logger", "logger=none", "logger=csv")
+    bars = [type(callback).__name__ for callback in callbacks if isinstance(callback, ProgressBar)]
+    if len(bars) > 1:
+        raise Refusal("a run must have one progress bar", " and ".join(bars), "~callbacks.progress besides")
+
+
+def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None:
+    """Checks the callbacks of a run that goes on from a checkpoint.
+
+    Raises:
+        Refusal: one of them does not find there what it needs to go on exactly.
+    """
+    has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
+    for callback in callbacks:
+        if isinstance(callback, ModelPruning):
+            reason, remedy = "ModelPruning keeps its masks in none", "a new run"
+        elif isinstance(callback, SpikeDetection):
+            reason, remedy = "SpikeDetection of Lightning 2.6 cannot read back its own", "a new run"
+        elif isinstance(callback, StochasticWeightAveraging) and has_batch_norm:
+            # It measures the statistics anew in an epoch of its own after the last, within which nothing is kept.
+            reason = "StochasticWeightAveraging does not, where there is batch normalisation"
+            remedy = "a new run; lightning.pytorch.callbacks.WeightAveraging goes on, and averages its statistics too"
+        else:
+            continue
+        raise Refusal("callbacks of a run that goes on must have all their state in checkpoints", reason, remedy)

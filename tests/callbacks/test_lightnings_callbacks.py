@@ -1,0 +1,326 @@
+"""Every callback that Lightning exports: it does here what it does there, or is refused in one line.
+
+A run that was stopped within an epoch and goes on must end as one that was not, to the last bit.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch.callbacks as theirs
+import pytest
+import torch
+from both_loops import use_lightnings_loops
+from lightning.pytorch.callbacks import Callback
+from resume.comparing import difference
+
+from mlplab import training
+from mlplab.errors import Diverged, Refusal, RunStopped
+from mlplab.inference.evaluating import evaluate
+from mlplab.inference.trained import load_run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:When using the `ThroughputMonitor`"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks.figures=null", "callbacks.histograms=null"]
+"""Four steps an epoch."""
+
+WORKING = {
+    "BasePredictionWriter": "",
+    "Callback": "",
+    "Checkpoint": "",
+    "DeviceStatsMonitor": "",
+    "EMAWeightAveraging": "decay: 0.5",
+    "EarlyStopping": "monitor: val/accuracy, mode: max, patience: 2",
+    "GradientAccumulationScheduler": "scheduling: {0: 1, 1: 2, 3: 1}",
+    "LambdaCallback": "",
+    "LearningRateMonitor": "",
+    "ModelCheckpoint": "monitor: val/loss, dirpath: '${paths.run}/mine', save_last: true",
+    "ModelPruning": "pruning_fn: l1_unstructured, amount: 0.2",
+    "ModelSummary": "",
+    "ProgressBar": "",
+    "RichModelSummary": "",
+    "RichProgressBar": "",
+    "SpikeDetection": "",
+    "StochasticWeightAveraging": "swa_lrs: 0.01, swa_epoch_start: 2, annealing_epochs: 2",
+    "TQDMProgressBar": "",
+    "ThroughputMonitor": "batch_size_fn: {_target_: hydra.utils.get_method, path: builtins.len}",
+    "Timer": "duration: {hours: 1}",
+    "WeightAveraging": "",
+}
+REFUSED = {
+    "BackboneFinetuning": "",
+    "BaseFinetuning": "",
+    "BatchSizeFinder": "",
+    "LearningRateFinder": "update_attr: false",
+    "OnExceptionCheckpoint": "dirpath: /nowhere",
+}
+NOT_RESUMED = {"ModelPruning", "SpikeDetection"}
+WITH_STATE = {"EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler", "StochasticWeightAveraging"}
+TELLING_TIME = {"DeviceStatsMonitor", "ModelCheckpoint", "ThroughputMonitor", "Timer"}
+"""Callbacks whose own state or curves hold times, paths or the load of the machine."""
+
+
+def words(name: str, options: str | None = None) -> list[str]:
+    options = {**WORKING, **REFUSED}[name] if options is None else options
+    node = ", ".join(filter(None, [f"_target_: lightning.pytorch.callbacks.{name}", options]))
+    found = [*SMALL, f"+callbacks.theirs={{{node}}}"]
+    return [*found, "callbacks.progress=null"] if name.endswith("ProgressBar") else found
+
+
+class StopAt(Callback):
+    """Asks for the run to stop at a step, as a signal does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
+        trainer.fit_loop.stop_requested = trainer.global_step == self.step
+
+
+@pytest.fixture
+def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs with a stop at each of these steps, from which the run goes on; gives its directory."""
+    from mlplab.training import train
+
+    def run(*overrides: str, stops: tuple[int, ...] = (5,), callbacks: tuple[Callback, ...] = ()) -> Path:
+        directory = tmp_path / f"stopped_{len(list(tmp_path.iterdir()))}"
+        directory.mkdir()
+        config = make_config(*overrides, f"paths.run={directory}")
+        build = training.build_callbacks
+        for count, step in enumerate((*stops, -1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(training, "build_callbacks", lambda c, s=step: [*build(c), *callbacks, StopAt(s)])
+                if step == -1:
+                    train(config, resume=count > 0)
+                else:
+                    with pytest.raises(RunStopped):
+                        train(config, resume=count > 0)
+        return directory
+
+    return run
+
+
+@pytest.fixture(params=["lean", "lightning"])
+def _loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "lightning":
+        use_lightnings_loops(monkeypatch)
+
+
+def best_weights(directory: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(directory / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    return {name: value for name, value in state.items() if name.startswith("model.")}
+
+
+def test_all_that_lightning_exports_are_here() -> None:
+    assert {*WORKING, *REFUSED} == set(theirs.__all__)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_it_runs_to_the_end_of_the_run(train_run: Any, name: str) -> None:
+    run = train_run(*words(name))
+    n_steps = 12 if name == "GradientAccumulationScheduler" else 16
+    assert (run.result["epochs"], run.result["steps"], run.result["ended"]) == (4, n_steps, "epoch limit")
+    assert (run.status["state"], run.status["epoch"], run.status["step"]) == ("finished", 4, n_steps)
+    evaluated = evaluate(load_run(run.directory)).metrics
+    assert {f"test/{name}": value for name, value in evaluated.items()} == pytest.approx(run.result["test"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in WITH_STATE else pytest.mark.slow)
+        for name in WORKING
+        if name not in NOT_RESUMED
+    ],
+)
+def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(train_run: Any, go_on: Any, name: str) -> None:
+    straight, stopped = train_run(*words(name)).directory, go_on(*words(name))
+    if name in TELLING_TIME:
+        assert (straight / "result.json").read_text() == (stopped / "result.json").read_text()
+    else:
+        assert difference(straight, stopped) == ""
+
+
+@pytest.mark.parametrize("name", NOT_RESUMED)
+def test_what_cannot_go_on_says_so(go_on: Any, name: str) -> None:
+    with pytest.raises(Refusal, match="callbacks of a run that goes on must have all their state in checkpoints"):
+        go_on(*words(name))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        train_run(*words(name), directory=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (words("RichProgressBar")[:-1], "ProgressLine and RichProgressBar; try: ~callbacks.progress besides"),
+        *(
+            ([*words(name), "logger=none"], f"{name} must have a logger, however: logger=none; try: logger=csv")
+            for name in ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
+        ),
+        ([*words("ModelCheckpoint", ""), "logger=none"], "ModelCheckpoint must have a dirpath of its own"),
+    ],
+)
+def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: list[str], message: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        train_run(*overrides)
+    assert message in str(caught.value)
+
+
+def test_averaging_that_measures_batch_normalisation_anew_does_not_go_on(go_on: Any, train_run: Any) -> None:
+    overrides = [*words("StochasticWeightAveraging"), "model.normalization=batch"]
+    assert train_run(*overrides).result["epochs"] == 5  # the last one measures
+    with pytest.raises(Refusal, match="batch normalisation; try: a new run"):
+        go_on(*overrides)
+    go_on(*words("WeightAveraging"), "model.normalization=batch")  # which the message names
+
+
+class Swap(Callback):
+    """Validates other weights than those that are trained, as one's own averaging might."""
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.trained = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        pl_module.load_state_dict({name: value / 2 for name, value in self.trained.items()})
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.load_state_dict(self.trained)
+
+
+@pytest.mark.usefixtures("_loops")
+@pytest.mark.parametrize("name", ["EMAWeightAveraging", "WeightAveraging", "Swap"])
+def test_the_best_checkpoint_holds_the_weights_that_were_validated(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    build = training.build_callbacks
+    if name == "Swap":
+        monkeypatch.setattr(training, "build_callbacks", lambda config: [Swap(), *build(config)])
+    run = train_run(*(SMALL if name == "Swap" else words(name)))
+    evaluated = evaluate(load_run(run.directory), part="val").metrics
+    found = {f"val/{key}": value for key, value in evaluated.items()}
+    assert found == pytest.approx(run.result["validation"], rel=1e-5)
+    last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)
+    trained = last.get("current_model_state", last["state_dict"])
+    assert not any(torch.equal(trained[key], value) for key, value in best_weights(run.directory).items())
+
+
+class Replace(Callback):
+    """Puts other weights into the network when training ends, as Lightning's StochasticWeightAveraging does."""
+
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
+        self.weights = weights
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.load_state_dict(self.weights)
+
+
+@pytest.mark.usefixtures("_loops")
+@pytest.mark.parametrize("factor", [1, 0], ids=["better than all before", "worse"])
+def test_weights_that_come_at_the_end_of_training_are_validated_once_more(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, factor: int
+) -> None:
+    longer = train_run(*SMALL, "logger=none", "trainer.max_epochs=8")
+    weights = {name: factor * value for name, value in best_weights(longer.directory).items()}
+    build = training.build_callbacks
+    monkeypatch.setattr(training, "build_callbacks", lambda config: [Replace(weights), *build(config)])
+    replaced = train_run(*SMALL, "logger=none")
+    last = torch.load(replaced.directory / "checkpoints" / "last.ckpt", weights_only=True)
+    assert replaced.objective == (longer.objective if factor else last["resume"]["best"]["score"])
+    assert replaced.result["test"] == (longer.result["test"] if factor else pytest.approx(replaced.result["test"]))
+    assert replaced.result["best_step"] == 16
+    assert any(value.any() for value in best_weights(replaced.directory).values())
+    # A run that goes on does so from the weights that it has learned.
+    assert not torch.equal(last["state_dict"]["model.output.weight"], weights["model.output.weight"])
+
+
+@pytest.mark.parametrize("name", ["EMAWeightAveraging", "GradientAccumulationScheduler"])
+def test_a_finished_run_with_more_epochs_ends_like_one_that_was_given_them_at_once(
+    train_run: Any, make_config: Any, name: str
+) -> None:
+    straight = train_run(*words(name)).directory
+    longer = train_run(*words(name), "trainer.max_epochs=2").directory
+    training.train(make_config(*words(name), f"paths.run={longer}"), resume=True)
+    assert difference(longer, straight) == ""
+
+
+@pytest.mark.parametrize("name", ["EMAWeightAveraging", "StochasticWeightAveraging"])
+def test_a_run_that_died_after_its_last_step_ends_like_one_that_did_not(
+    train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    straight = train_run(*words(name)).directory
+    died, judge = tmp_path / "died", training.judge
+    monkeypatch.setattr(training, "judge", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_run(*words(name), directory=died)
+    monkeypatch.setattr(training, "judge", judge)
+    training.train(make_config(*words(name), f"paths.run={died}"), resume=True)
+    assert difference(died, straight) == ""
+
+
+@pytest.mark.parametrize("option", ["make_pruning_permanent: false", "prune_on_train_epoch_end: false"])
+def test_the_best_weights_of_a_pruned_network_have_their_own_names(train_run: Any, option: str) -> None:
+    run = train_run(*words("ModelPruning", f"{WORKING['ModelPruning']}, {option}"))
+    best = best_weights(run.directory)
+    assert not any(name.endswith(("_orig", "_mask")) for name in best)
+    assert (best["model.hidden.0.linear.weight"] == 0).float().mean() > 0.15
+    evaluated = evaluate(load_run(run.directory), part="val").metrics
+    assert evaluated["loss"] == pytest.approx(run.objective, rel=1e-5)
+
+
+class Diverge(Callback):
+    """Gives up at a step."""
+
+    def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
+        if trainer.global_step == 10:
+            raise Diverged("diverged: as planned; try a smaller optimizer.lr")
+
+
+def test_a_pruned_network_that_diverges_is_judged_by_its_best_weights(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    build = training.build_callbacks
+    monkeypatch.setattr(training, "build_callbacks", lambda config: [Diverge(), *build(config)])
+    with pytest.raises(Diverged):
+        train_run(*words("ModelPruning"), directory=tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test"]
+    assert evaluate(load_run(tmp_path / "run")).metrics["loss"] == pytest.approx(result["test"]["test/loss"], rel=1e-5)
+
+
+class Scripted(Callback):
+    """Logs a value for each epoch, whatever is learned."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = values
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.log("val/scripted", self.values[trainer.current_epoch])
+
+
+@pytest.mark.usefixtures("_loops")
+@pytest.mark.parametrize("stops", [(), (14, 18)], ids=["straight", "goes on"])
+@pytest.mark.parametrize(
+    ("values", "epochs", "ended"),
+    [
+        ((2, 3, 3, 3, 3, 3, 3, 3), 5, "converged"),  # no improvement: the stop of the third epoch is heard
+        ((2, 3, 3, 3, 1, 1, 1, 1), 7, "converged"),  # improved in the last of min_epochs, and then no more
+        ((2, 3, 3, 1, 2, 0, 0, 0), 8, "converged"),  # improved twice
+        ((2, 3, 3, 1, 0, -1, -2, -3), 8, "epoch limit"),
+    ],
+)
+def test_a_stop_before_min_epochs_is_withdrawn_by_an_improvement(
+    go_on: Any, stops: tuple[int, ...], values: tuple[float, ...], epochs: int, ended: str
+) -> None:
+    stopping = "callbacks.early_stopping."
+    overrides = [*SMALL, "logger=none", f"{stopping}monitor=val/scripted", f"{stopping}patience=2"]
+    overrides += ["trainer.min_epochs=5", "trainer.max_epochs=8"]
+    directory = go_on(*overrides, stops=stops, callbacks=(Scripted(*values),))
+    result = json.loads((directory / "result.json").read_text())
+    assert (result["epochs"], result["steps"], result["ended"]) == (epochs, 4 * epochs, ended)
