@@ -120,9 +120,13 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
     has_best = checkpoints is not None and checkpoints.best_weights is not None
     if has_best and not checkpoints.has_other_weights:
         return dict(checkpoints.best_metrics)
+    loggers = trainer.loggers
+    if has_best:
+        trainer.loggers = []  # whose curves have their point of this step
     metrics = {}
     if _is_finite(learner) and trainer.enable_validation:
         metrics = _evaluated(trainer.validate(learner, data, verbose=False))
+    trainer.loggers = loggers
     if not has_best:
         return metrics
     checkpoints.consider(trainer, learner, metrics, trainer.current_epoch)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from both_loops import use_lightnings_loops
 from lightning.pytorch.callbacks import Callback
-from resume.comparing import difference
+from resume.comparing import curves, difference
 
 from mlplab import training
 from mlplab.errors import Diverged, Refusal, RunStopped
@@ -142,6 +142,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(train_run: Any, g
         assert (straight / "result.json").read_text() == (stopped / "result.json").read_text()
     else:
         assert difference(straight, stopped) == ""
+        assert len(curves(straight)["val/loss"]) == 4  # one point for each epoch
 
 
 @pytest.mark.parametrize("name", NOT_RESUMED)
