@@ -6,11 +6,11 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS: dict[str, str] = {
     "mlplab.callbacks.divergence.Divergence.on_before_backward": "4489b21528737dd3",
-    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "909d3305aabee57b",
+    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "458dbbc965568155",
     "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "0b3dafe69c1adedf",
     "mlplab.callbacks.learning_rate_range.LearningRateRange.on_train_batch_end": "663cf40a678e9803",
     "mlplab.callbacks.progress.ProgressLine.on_train_batch_end": "f5aefe3f82512863",
-    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "2630d8272b6b5bec",
+    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "a155fe09e14e855c",
     "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_start": "eed8b5a6b72fa29c",
     "mlplab.data.batches.Batches.__iter__": "438a48ff2648c417",
     "mlplab.data.batches.Batches.__len__": "2dcac76398a3a05e",
@@ -43,6 +43,6 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.objectives.scores.Scores.update": "f6236392abce8847",
     "mlplab.objectives.scores.classification_scores": "0b6a858c6222e906",
     "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
-    "mlplab.training._fit": "e08e643a954f071a",
-    "mlplab.training.train": "810aead904e4816a",
+    "mlplab.training._fit": "3f2a930a16c3ff6c",
+    "mlplab.training.train": "4603f7922ff7591b",
 }

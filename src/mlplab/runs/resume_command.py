@@ -25,6 +25,7 @@ from mlplab.runs.lock import require_free
 from mlplab.runs.received import read_config, read_yaml, require_run
 
 FREE = (
+    "engine",
     "logger",
     "on_divergence",
     "callbacks.figures",
