@@ -23,20 +23,20 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 
 from benchmarking.workloads import ROOT, composed
-from mlplab import learner, training
+from mlplab import training
 from mlplab.callbacks import Checkpoints, GradientNorms, Histograms, History, TrainingCurves
 from mlplab.config.resolvers import register_resolvers
-from mlplab.engine.epoch_loop import LeanEpochLoop
-from mlplab.engine.validation_loop import LeanValidationLoop
+from mlplab.engine.epoch_loop import FastEpochLoop
+from mlplab.engine.validation_loop import FastValidationLoop
 from mlplab.learner import Learner
 from mlplab.objectives.scores import Scores
 
 PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
-    "the steps": ((LeanEpochLoop, "advance"),),
-    "validation, all of it": ((LeanValidationLoop, "run"),),
+    "the steps": ((FastEpochLoop, "advance"),),
+    "validation, all of it": ((FastValidationLoop, "run"),),
     "- the network and its loss": ((Learner, "validation_step"),),
     "- the scores": ((Scores, "compute"),),
-    "- logging them": ((learner, "log_dict"), (_LoggerConnector, "log_eval_end_metrics")),
+    "- logging them": ((Learner, "log_dict"), (_LoggerConnector, "log_eval_end_metrics")),
     "- early stopping": ((EarlyStopping, "on_validation_end"),),
     "- the copy of the best weights": ((Checkpoints, "on_validation_end"),),
     "curves and gradient norms": ((TrainingCurves, "on_train_epoch_end"), (GradientNorms, "on_train_epoch_end")),

@@ -15,98 +15,109 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.optim import Adam, Optimizer
 
-from mlplab.engine.backpropagation import TAPE
-from mlplab.engine.fused_adam import LeanAdam
-from mlplab.engine.fused_step import loss_of
-from mlplab.engine.kernels import pass_through
-from mlplab.engine.loss_kernels import WRITTEN_OUT
+from mlplab.engine.fused_adam import FusedAdam
+from mlplab.engine.fused_step import FusedStep
+from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
+from mlplab.task import Task
 
 ROUNDS, STEPS = 15, 300
-OBJECTIVE = Objective(cross_entropy)
+N_FEATURES, N_CLASSES, N_ROWS = 64, 10, 32
 
-Gradient = Callable[[MLP, Tensor, Tensor], None]
-
-
-def by_autograd(network: MLP, features: Tensor, targets: Tensor) -> None:
-    OBJECTIVE(network(features), targets).backward()
+Batch = tuple[Tensor, Tensor]
+Gradient = Callable[[Batch], None]
 
 
-def written_out(network: MLP, features: Tensor, targets: Tensor) -> None:
-    with TAPE.recording():
-        loss = OBJECTIVE(network(features), targets)
-    TAPE.backward(loss)
+def by_autograd(learner: Learner) -> Gradient:
+    def compute(batch: Batch) -> None:
+        learner.objective(learner.model(batch[0]), batch[1]).backward()
+
+    return compute
 
 
-def written_out_whole(network: MLP, features: Tensor, targets: Tensor) -> None:
-    with TAPE.recording():
-        loss = loss_of(network, OBJECTIVE, features, targets)
-    TAPE.backward(loss)
+def fused(learner: Learner) -> Gradient:
+    step = FusedStep(learner)
+
+    def compute(batch: Batch) -> None:
+        _, backward = step(batch)
+        backward()
+
+    return compute
 
 
 class OneNode(Function):
-    """The passes that are written out, as a single node of autograd's graph."""
+    """The fused step as a single node of autograd's graph."""
 
     @staticmethod
-    def forward(ctx: Any, network: MLP, features: Tensor, targets: Tensor, *parameters: Tensor) -> Tensor:
-        outputs, ctx.through_network = pass_through(network.hidden, network.output, features)
-        loss, ctx.through_loss = WRITTEN_OUT[cross_entropy](outputs, targets)
+    def forward(ctx: Any, step: FusedStep, batch: Batch, *parameters: Tensor) -> Tensor:
+        outputs, ctx.through_all = step(batch)
         ctx.parameters = parameters
-        return loss
+        return outputs["loss"]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        ctx.through_network(ctx.through_loss(gradients[0]))
+        ctx.through_all()
         found = tuple(parameter.grad for parameter in ctx.parameters)
         for parameter in ctx.parameters:
             parameter.grad = None
-        return None, None, None, *found
+        return None, None, *found
 
 
-def as_one_node(network: MLP, features: Tensor, targets: Tensor) -> None:
-    OneNode.apply(network, features, targets, *network.parameters()).backward()
+def as_one_node(learner: Learner) -> Gradient:
+    step, parameters = FusedStep(learner), list(learner.model.parameters())
+    return lambda batch: OneNode.apply(step, batch, *parameters).backward()
 
 
-WAYS: dict[str, tuple[Gradient, type[Optimizer]]] = {
+WAYS: dict[str, tuple[Callable[[Learner], Gradient], type[Optimizer]]] = {
     "autograd, PyTorch's fused Adam": (by_autograd, Adam),
-    "autograd, Adam's kernel directly": (by_autograd, LeanAdam),
-    "one autograd.Function, PyTorch's fused Adam": (as_one_node, Adam),
-    "written out, PyTorch's fused Adam": (written_out, Adam),
-    "written out, Adam's kernel directly": (written_out, LeanAdam),
-    "written out whole, Adam's kernel directly": (written_out_whole, LeanAdam),
+    "autograd, Adam's kernel directly": (by_autograd, FusedAdam),
+    "the fused step as one node, PyTorch's fused Adam": (as_one_node, Adam),
+    "the fused step, PyTorch's fused Adam": (fused, Adam),
+    "the fused step, Adam's kernel directly": (fused, FusedAdam),
 }
 
 
-def microseconds(gradient: Gradient, rule: Any, network: nn.Module, features: Tensor, targets: Tensor) -> float:
+def microseconds(way: Callable[[Learner], Gradient], rule: Any, learner: Learner, batch: Batch) -> float:
     """Of a step."""
-    optimizer = rule(network.parameters(), lr=0.001, fused=True)
-    TAPE.allow(network, OBJECTIVE)
+    optimizer = rule(learner.model.parameters(), lr=0.001, fused=True)
+    gradient = way(learner)
     began = time.perf_counter()
     for _ in range(STEPS):
         optimizer.zero_grad()
-        gradient(network, features, targets)  # type: ignore[arg-type]
+        gradient(batch)
         optimizer.step()
     return (time.perf_counter() - began) / STEPS * 1e6
 
 
+def learner_of(n_features: int, n_classes: int, **options: Any) -> Learner:
+    """A network with all that a step needs."""
+    names = tuple(map(str, range(n_classes)))
+    return Learner(
+        model=MLP(in_features=n_features, out_features=n_classes, **options),
+        objective=Objective(cross_entropy),
+        task=Task(kind="classification", n_features=n_features, class_names=names),
+        optimizer=Adam,
+    )
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    network = MLP(in_features=64, out_features=10)
-    batch = torch.randn(32, 64), torch.randint(0, 10, (32,))
+    learner = learner_of(N_FEATURES, N_CLASSES)
+    batch = torch.randn(N_ROWS, N_FEATURES), torch.randint(0, N_CLASSES, (N_ROWS,))
     times: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(ROUNDS):
-        for name, (gradient, rule) in WAYS.items():
-            times[name].append(microseconds(gradient, rule, network, *batch))
+        for name, (way, rule) in WAYS.items():
+            times[name].append(microseconds(way, rule, learner, batch))
     first = times[next(iter(WAYS))]
     for name, values in times.items():
         ratio = statistics.median(mine / theirs for mine, theirs in zip(values, first, strict=True))
-        print(f"{name:46}{statistics.median(values):8.0f} µs{ratio:7.2f}")
+        print(f"{name:50}{statistics.median(values):8.0f} µs{ratio:7.2f}")
 
 
 if __name__ == "__main__":

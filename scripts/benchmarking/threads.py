@@ -39,29 +39,22 @@ def microseconds(n_threads: int) -> list[tuple[float, float]]:
     """The fastest twentieth and the median of the steps of each case, in this process."""
     import torch
 
-    from mlplab.engine.backpropagation import TAPE
-    from mlplab.engine.fused_adam import LeanAdam
-    from mlplab.models import MLP
-    from mlplab.objectives.losses import cross_entropy
-    from mlplab.objectives.objective import Objective
+    from benchmarking.steps import learner_of
+    from mlplab.engine.fused_adam import FusedAdam
+    from mlplab.engine.fused_step import FusedStep
 
     torch.set_num_threads(n_threads)
     found = []
     for n_inputs, hidden, n_classes, n_rows in CASES:
-        network, objective = (
-            MLP(in_features=n_inputs, out_features=n_classes, hidden_dims=hidden),
-            Objective(cross_entropy),
-        )
-        optimizer = LeanAdam(network.parameters(), lr=0.001, fused=True)
-        TAPE.allow(network, objective)
+        learner = learner_of(n_inputs, n_classes, hidden_dims=hidden)
+        optimizer, fused = FusedAdam(learner.model.parameters(), lr=0.001, fused=True), FusedStep(learner)
         features, targets = torch.randn(8, n_rows, n_inputs), torch.randint(0, n_classes, (8, n_rows))
         times = []
         for step in range(STEPS):
             began = time.perf_counter()
             optimizer.zero_grad()
-            with TAPE.recording():
-                loss = objective(network(features[step % 8]), targets[step % 8])
-            TAPE.backward(loss)
+            _, backward = fused((features[step % 8], targets[step % 8]))
+            backward()
             optimizer.step()
             times.append((time.perf_counter() - began) * 1e6)
         found.append((statistics.quantiles(times, n=20)[0], statistics.median(times)))

@@ -78,7 +78,7 @@ def test_clipping_does_not_show_in_the_gradient_norm(train_run: Any) -> None:
 
 
 def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_curves, "STEPS_HELD", 3)
+    monkeypatch.setattr(training_curves, "STEPS_BUFFERED", 3)
     log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
     assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
 

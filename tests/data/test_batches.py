@@ -119,26 +119,10 @@ def test_shuffled_batches_are_copies_that_can_be_changed_without_harm() -> None:
     assert torch.equal(loader.features, before)
 
 
-@pytest.mark.parametrize(("batch_size", "width"), [(32, 16), (32, 5), (7, 3), (1, 1), (64, 2000)])
-@pytest.mark.parametrize("first", [0, 3])
-def test_batches_are_the_same_however_many_are_gathered_at_once(batch_size: int, width: int, first: int) -> None:
-    features, targets, order = torch.randn(1000, width), torch.arange(1000), torch.randperm(1000)
-    loader = Batches(features, targets, batch_size=batch_size, order=lambda: order)
-    loader.first_batch = first
-    expected = order.split(batch_size)[first:]
-    held = list(loader)
-    assert len(held) == len(expected)
-    for (inputs, known), wanted in zip(held, expected, strict=True):
-        assert torch.equal(inputs, features[wanted])
-        assert torch.equal(known, wanted)
-        inputs.zero_()  # those after it are not touched
-
-
-def test_little_is_gathered_at_once_and_each_batch_begins_as_a_tensor_of_its_own_does() -> None:
-    features = torch.randn(20_000, 64)
-    loader = Batches(features, torch.arange(20_000), batch_size=16, order=lambda: torch.arange(20_000))
-    batches_of_one_gather = [inputs for inputs, _ in loader if inputs.storage_offset() == 0]
-    assert len(batches_of_one_gather) >= 10
-    for inputs, _ in loader:
-        assert inputs.untyped_storage().nbytes() <= 2**19
-        assert inputs.data_ptr() % 64 == 0
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_an_epoch_begins_where_it_is_told_to_and_the_next_at_its_beginning(shuffled: bool) -> None:
+    loader = batches(7, 2, shuffled=shuffled)
+    whole = rows(loader)
+    loader.first_batch = 3
+    assert rows(loader) == whole[3:]
+    assert rows(loader) == whole

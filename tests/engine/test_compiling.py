@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import Refusal
 from mlplab.models import MLP
@@ -49,17 +48,6 @@ def test_compiling_leaves_the_network_as_it_was(monkeypatch: pytest.MonkeyPatch)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_compiled_network_is_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    eager(monkeypatch)
-    model = MLP(in_features=3, out_features=2, hidden_dims=[4])
-    TAPE.allow(model)
-    assert model in TAPE._allowed
-    compile_network(model, torch.randn(8, 3))
-    TAPE.allow(model)
-    assert model not in TAPE._allowed
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,42 +1,33 @@
-"""The lean loop against Lightning's own: the same weights, the same hooks, the same logged values."""
+"""The fast loop against Lightning's own: the same hooks at the same moments, and the same run to the last bit."""
 
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from both_loops import run_both, spy_on_lean, use_lightnings_loops
+from both_engines import last_checkpoint, require_same_bits, run_both, spy_on_fast
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
 
 from mlplab.data.module import DataModule
-from mlplab.engine.epoch_loop import HOOKS, LeanEpochLoop
+from mlplab.engine.epoch_loop import FastEpochLoop
+from mlplab.engine.hooks import STEP_HOOKS
+from mlplab.errors import Refusal
 from mlplab.learner import Learner
 
 GRID = {
     "default": [],
-    "dropout and batch normalisation, ragged last batch": [
-        "model.normalization=batch",
-        "model.input_dropout=0.1",
-        "data.batch_size=29",
-    ],
-    "gathered gradients": ["trainer.accumulate_grad_batches=4", "data.batch_size=30"],
-    "clipping by norm": ["trainer.gradient_clip_val=0.05"],
-    "clipping by value": ["trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value"],
-    "schedule by step": ["scheduler=warmup_cosine"],
-    "schedule by epoch": ["scheduler=exponential"],
+    "accumulated gradients": ["trainer.accumulate_grad_batches=3", "scheduler=one_cycle"],
+    "clipping and batch normalisation": ["trainer.gradient_clip_val=0.05", "model.normalization=batch"],
     "schedule by validation": ["scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=10"],
-    "one cycle with gathered gradients": ["scheduler=one_cycle", "trainer.accumulate_grad_batches=3"],
     "lbfgs": ["optimizer=lbfgs", "data.batch_size=full", "optimizer.max_iter=4"],
-    "validation within the epoch": ["trainer.val_check_interval=0.3"],
-    "an end within the epoch": ["trainer.max_steps=50"],
-    "part of the batches": ["trainer.limit_train_batches=7"],
+    "validation within the epoch": ["trainer.val_check_interval=0.5"],
+    "an end within the epoch": ["trainer.max_steps=6"],
+    "part of the batches": ["trainer.limit_train_batches=3"],
     "the same few batches": ["trainer.overfit_batches=2"],
-    "single rows": ["data=iris", "data.batch_size=1"],
-    "penalties": ["regularization.l1=0.001", "regularization.l2=0.01"],
 }
 
-
-QUICK = ["callbacks=minimal", "logger=none"]
+QUICK = ["data=wine", "callbacks=minimal", "logger=none"]
 
 
 class Recorder(Callback):
@@ -72,47 +63,29 @@ class Recorder(Callback):
         self._note("validated", trainer, float(trainer.callback_metrics["val/loss"]))
 
 
-def checkpoints_of_both(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, make_callback: Any, *overrides: str
-) -> list[tuple[Any, dict[str, Any]]]:
-    return [
-        (callback, torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True))
-        for callback, run in run_both(train_run, monkeypatch, make_callback, *overrides)
-    ]
-
-
-SLOW = {"clipping by value", "schedule by epoch", "part of the batches", "an end within the epoch", "penalties"}
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else []) for n in GRID])
-def test_weights_hooks_and_loop_state_are_those_of_lightnings_loop(
+@pytest.mark.parametrize("name", GRID)
+def test_hooks_and_the_whole_run_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    words = ["logger=none"] if name == "default" else [*QUICK, *GRID[name]]  # with every callback once
-    (lean, lean_state), (own, own_state) = checkpoints_of_both(train_run, monkeypatch, Recorder, *words)
-    assert lean.calls == own.calls
-    for key, value in own_state["state_dict"].items():
-        assert torch.equal(lean_state["state_dict"][key], value), key
-    assert lean_state["loops"] == own_state["loops"]
-    assert lean_state["lr_schedulers"] == own_state["lr_schedulers"]
-    assert (lean_state["epoch"], lean_state["global_step"]) == (own_state["epoch"], own_state["global_step"])
+    words = QUICK[:1] if name == "default" else [*QUICK, *GRID[name]]  # with every callback once
+    (fast, fast_run), (plain, plain_run) = run_both(train_run, monkeypatch, Recorder, *words)
+    assert fast.calls == plain.calls
+    require_same_bits(fast_run, plain_run)
+
+
+def require_same_weights(both: list[tuple[Any, Any]]) -> None:
+    fast, plain = (last_checkpoint(run) for _, run in both)
+    assert fast["loops"] == plain["loops"]
+    assert all(torch.equal(fast["state_dict"][name], value) for name, value in plain["state_dict"].items())
 
 
 @pytest.mark.parametrize(
-    "make_callback",
-    [
-        lambda: LearningRateMonitor("step"),
-        DeviceStatsMonitor,
-        Timer,
-        WeightAveraging,
-    ],
+    "make_callback", [lambda: LearningRateMonitor("step"), DeviceStatsMonitor, Timer, WeightAveraging]
 )
 def test_callbacks_of_others_work_as_in_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, make_callback: Any
 ) -> None:
-    (_, lean), (_, own) = checkpoints_of_both(train_run, monkeypatch, make_callback, "callbacks=minimal", "logger=csv")
-    for key, value in own["state_dict"].items():
-        assert torch.equal(lean["state_dict"][key], value), key
+    require_same_weights(run_both(train_run, monkeypatch, make_callback, *QUICK[:2], "logger=csv"))
 
 
 class Batches:
@@ -148,34 +121,36 @@ def test_batches_come_from_loaders_of_ones_own_as_in_lightnings_loop(
         return make(one(self)) if self.trainer is not None and self.trainer.training else one(self)
 
     monkeypatch.setattr(DataModule, "train_dataloader", loader)
-    (_, lean_state), (_, own_state) = checkpoints_of_both(train_run, monkeypatch, Timer, *QUICK)
-    assert lean_state["loops"] == own_state["loops"]
-    for key, value in own_state["state_dict"].items():
-        assert torch.equal(lean_state["state_dict"][key], value), key
-
-
-def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
-    train_run("trainer.max_epochs=2", *QUICK)
-    assert decisions == [True, True]
+    require_same_weights(run_both(train_run, monkeypatch, Timer, *QUICK))
 
 
 @pytest.mark.parametrize(
-    "overrides", [["trainer.precision=64-true"], ["trainer.precision=bf16-mixed"], ["trainer.profiler=simple"]]
+    ("overrides", "is_fast"),
+    [
+        ([], True),
+        (["trainer.precision=64-true"], False),
+        (["trainer.precision=bf16-mixed"], False),
+        (["trainer.profiler=simple"], False),
+        (["engine=plain"], None),
+    ],
 )
 def test_it_steps_aside_where_lightning_has_more_to_do(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], capsys: pytest.CaptureFixture[str]
+    train_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    is_fast: bool | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
-    train_run("trainer.max_epochs=1", *QUICK, *overrides)
-    assert decisions == [False]
+    decisions = spy_on_fast(monkeypatch, FastEpochLoop)
+    train_run("trainer.max_epochs=2", *QUICK, *overrides)
+    assert decisions == ([] if is_fast is None else [is_fast, is_fast])
 
 
 @pytest.mark.parametrize("name", ["backward", "optimizer_zero_grad"])
 def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanEpochLoop)
+    decisions = spy_on_fast(monkeypatch, FastEpochLoop)
     calls: list[str] = []
     original = getattr(pl.LightningModule, name)
 
@@ -184,12 +159,12 @@ def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(Learner, name, overriding)
-    train_run("trainer.max_epochs=1", *QUICK)
+    run = train_run("trainer.max_epochs=1", *QUICK)
     assert decisions == [False]
-    assert len(calls) >= 40
+    assert len(calls) == run.result["steps"]
 
 
-@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize("name", STEP_HOOKS)
 def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     calls: list[str] = []
     original = getattr(Learner, name)
@@ -199,8 +174,30 @@ def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pyt
         return original(self, *arguments)
 
     monkeypatch.setattr(Learner, name, overriding)
-    train_run("trainer.max_epochs=1", *QUICK)
-    assert len(calls) == 40
+    run = train_run("trainer.max_epochs=1", *QUICK)
+    assert len(calls) == run.result["steps"]
+
+
+class Late(Callback):
+    """Hears nothing until the first validation within the second epoch, and then by a hook set on the object."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, int]] = []
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            self.on_train_batch_end = lambda trainer, module, outputs, batch, batch_idx: self.heard.append(  # type: ignore[method-assign,assignment]
+                (trainer.current_epoch, batch_idx)
+            )
+
+
+def test_a_hook_that_is_set_within_an_epoch_is_called_from_the_next_batch(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*QUICK, "trainer.val_check_interval=2"]
+    (fast, _), (plain, _) = run_both(train_run, monkeypatch, Late, *words)
+    assert fast.heard == plain.heard
+    assert fast.heard[0] == (1, 2)
 
 
 def test_returning_minus_one_skips_the_rest_of_the_epoch(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,19 +207,31 @@ def test_returning_minus_one_skips_the_rest_of_the_epoch(train_run: Any, monkeyp
 
 
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
-def test_a_step_that_returns_none_is_skipped(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overrides", [[], ["trainer.accumulate_grad_batches=2"]])
+def test_a_step_that_returns_none_is_skipped(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
     step = Learner.training_step
 
-    def every_other(self: Any, batch: Any, batch_idx: int) -> Any:
-        return step(self, batch, batch_idx) if batch_idx % 2 == 0 else None
+    def some(self: Any, batch: Any, batch_idx: int) -> Any:
+        return step(self, batch, batch_idx) if batch_idx % 3 == 0 else None
 
-    weights = []
-    for is_lean in (True, False):
-        with monkeypatch.context() as patch:
-            patch.setattr(Learner, "training_step", every_other)
-            if not is_lean:
-                use_lightnings_loops(patch)
-            run = train_run("trainer.max_epochs=1", *QUICK)
-        weights.append(torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
-    for key, value in weights[1].items():
-        assert torch.equal(weights[0][key], value), key
+    monkeypatch.setattr(Learner, "training_step", some)
+    (_, fast), (_, plain) = run_both(train_run, monkeypatch, Callback, *QUICK, *overrides)
+    require_same_bits(fast, plain)
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_an_optimizer_step_that_forgets_the_closure_is_told_so(
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setattr(Learner, "optimizer_step", lambda self, epoch, batch_idx, optimizer, closure: None)
+    with pytest.raises((Refusal, MisconfigurationException), match="closure"):
+        train_run(*QUICK, f"engine={engine}")
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_a_step_without_a_loss_is_told_so(train_run: Any, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    monkeypatch.setattr(Learner, "training_step", lambda self, batch, batch_idx: {"losses": torch.zeros(())})
+    with pytest.raises((Refusal, MisconfigurationException), match="'loss' key needs to be present"):
+        train_run(*QUICK, f"engine={engine}")

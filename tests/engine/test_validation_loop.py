@@ -1,4 +1,4 @@
-"""The lean validation loop against Lightning's own: the same hooks, the same logged values, the same state."""
+"""The fast validation loop against Lightning's own: the same hooks, the same logged values, the same state."""
 
 import csv
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from both_loops import run_both, spy_on_lean
+from both_engines import run_both, spy_on_fast
 from lightning.pytorch.callbacks import Callback
 from torchmetrics import MeanMetric
 
 from mlplab.data import module as data_module
 from mlplab.data.module import DataModule
-from mlplab.engine.validation_loop import HOOKS, LeanValidationLoop
+from mlplab.engine.validation_loop import HOOKS, FastValidationLoop
 from mlplab.errors import Refusal
 from mlplab.learner import Learner
 from mlplab.models import MLP
@@ -93,11 +93,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:You called `self.log.'from_epoch
 def test_hooks_values_and_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    (lean, lean_run), (own, own_run) = validate_in_both(train_run, monkeypatch, *GRID[name])
-    assert lean.calls == own.calls
-    assert (lean.calls == []) == (name == "no batches")
-    assert logged(lean_run) == logged(own_run)
-    states = [torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True) for run in (lean_run, own_run)]
+    (fast, fast_run), (own, own_run) = validate_in_both(train_run, monkeypatch, *GRID[name])
+    assert fast.calls == own.calls
+    assert (fast.calls == []) == (name == "no batches")
+    assert logged(fast_run) == logged(own_run)
+    states = [torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True) for run in (fast_run, own_run)]
     assert states[0]["loops"] == states[1]["loops"]
     for key, value in states[1]["state_dict"].items():
         assert torch.equal(states[0]["state_dict"][key], value), key
@@ -106,8 +106,8 @@ def test_hooks_values_and_state_are_those_of_lightnings_loop(
 QUICK = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
 
 
-def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
+def test_the_default_run_is_fast(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions = spy_on_fast(monkeypatch, FastValidationLoop)
     train_run(*QUICK)
     assert decisions == [True]
 
@@ -118,13 +118,13 @@ def test_the_default_run_is_lean(train_run: Any, monkeypatch: pytest.MonkeyPatch
 def test_it_steps_aside_where_lightning_has_more_to_do(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
+    decisions = spy_on_fast(monkeypatch, FastValidationLoop)
     train_run(*QUICK, *overrides)
     assert decisions == [False]
 
 
 def test_it_steps_aside_for_several_data_loaders(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions, seen = spy_on_lean(monkeypatch, LeanValidationLoop), []
+    decisions, seen = spy_on_fast(monkeypatch, FastValidationLoop), []
     one = DataModule.val_dataloader
     monkeypatch.setattr(DataModule, "val_dataloader", lambda self: [one(self), one(self)])
 
@@ -139,7 +139,7 @@ def test_it_steps_aside_for_several_data_loaders(train_run: Any, monkeypatch: py
 
 
 def test_it_steps_aside_for_a_loader_whose_length_is_not_known(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = spy_on_lean(monkeypatch, LeanValidationLoop)
+    decisions = spy_on_fast(monkeypatch, FastValidationLoop)
     one = DataModule.val_dataloader
 
     class Endless:
@@ -160,7 +160,7 @@ def test_it_steps_aside_for_a_loader_whose_length_is_not_known(train_run: Any, m
 def test_it_steps_aside_for_batches_that_are_changed_on_their_way(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, owner: type
 ) -> None:
-    decisions, stages = spy_on_lean(monkeypatch, LeanValidationLoop), set()
+    decisions, stages = spy_on_fast(monkeypatch, FastValidationLoop), set()
 
     def change(self: Any, batch: Any, dataloader_idx: int) -> Any:
         stages.add(self.trainer.state.stage)
@@ -217,9 +217,9 @@ class Late(Callback):
 def test_hooks_that_are_set_on_the_way_are_called_as_in_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (lean, _), (lightning, _) = run_both(train_run, monkeypatch, Late, *QUICK[1:])
-    assert {epoch for _, epoch in lean.heard} == {1, 2}
-    assert lean.heard == lightning.heard
+    (fast, _), (lightning, _) = run_both(train_run, monkeypatch, Late, *QUICK[1:])
+    assert {epoch for _, epoch in fast.heard} == {1, 2}
+    assert fast.heard == lightning.heard
 
 
 @pytest.mark.parametrize("name", ["log", "log_dict"])
@@ -252,9 +252,9 @@ class LogsBeside(Callback):
 
 
 def test_what_callbacks_log_beside_the_scores_is_kept(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    (_, lean), (_, lightning) = run_both(train_run, monkeypatch, LogsBeside, QUICK[1], "logger=csv")
-    assert any(line.get("val/once") for line in logged(lean))
-    assert logged(lean) == logged(lightning)
+    (_, fast), (_, lightning) = run_both(train_run, monkeypatch, LogsBeside, QUICK[1], "logger=csv")
+    assert any(line.get("val/once") for line in logged(fast))
+    assert logged(fast) == logged(lightning)
 
 
 def test_a_score_that_is_logged_twice_in_an_epoch_is_their_mean(
@@ -268,9 +268,9 @@ def test_a_score_that_is_logged_twice_in_an_epoch_is_their_mean(
             self.log("val/loss", torch.tensor(100.0), sync_dist=False)
 
     monkeypatch.setattr(Learner, "on_validation_epoch_end", twice)
-    (_, lean), (_, lightning) = run_both(train_run, monkeypatch, Recorder, QUICK[1], "logger=csv")
-    assert [float(line["val/loss"]) > 50 for line in logged(lean) if line["val/loss"]] == [False, True, True]
-    assert logged(lean) == logged(lightning)
+    (_, fast), (_, lightning) = run_both(train_run, monkeypatch, Recorder, QUICK[1], "logger=csv")
+    assert [float(line["val/loss"]) > 50 for line in logged(fast) if line["val/loss"]] == [False, True, True]
+    assert logged(fast) == logged(lightning)
 
 
 def test_a_part_that_is_in_evaluation_mode_stays_in_it(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,10 +305,10 @@ def test_a_step_of_ones_own_logs_as_in_lightnings_loop(train_run: Any, monkeypat
     monkeypatch.setattr(Learner, "validation_step", step)
     monkeypatch.setattr(Learner, "on_validation_epoch_end", lambda self: None)
     monkeypatch.setattr(Learner, "on_fit_start", lambda self: setattr(self, "seen", MeanMetric()))
-    (lean, lean_run), (own, own_run) = validate_in_both(train_run, monkeypatch)
-    assert [call[:-1] for call in lean.calls] == [call[:-1] for call in own.calls]
-    assert logged(lean_run) == logged(own_run)
-    assert {"both_step", "both_epoch", "each", "largest", "weighted", "object"} <= set(logged(lean_run)[0])
+    (fast, fast_run), (own, own_run) = validate_in_both(train_run, monkeypatch)
+    assert [call[:-1] for call in fast.calls] == [call[:-1] for call in own.calls]
+    assert logged(fast_run) == logged(own_run)
+    assert {"both_step", "both_epoch", "each", "largest", "weighted", "object"} <= set(logged(fast_run)[0])
 
 
 def test_a_value_that_is_logged_in_two_ways_is_refused_as_ever(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

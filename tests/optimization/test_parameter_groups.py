@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mlplab.models import MLP
-from mlplab.optimization.parameter_groups import KINDS, parameter_groups, parameter_kinds, penalised_parameters
+from mlplab.optimization.parameter_groups import KINDS, parameter_groups, parameter_kinds, regularized_parameters
 
 
 class Foreign(nn.Module):
@@ -159,7 +159,7 @@ def test_the_optimizers_of_pytorch_take_the_groups_with_their_names(weight_decay
     assert sorted(held) == sorted(FOREIGN_KINDS)
 
 
-def test_penalised_parameters_are_those_of_the_kinds_in_the_models_order() -> None:
+def test_regularized_parameters_are_those_of_the_kinds_in_the_models_order() -> None:
     model = mlp("batch")
     hidden = model.hidden[0]
     expected = {
@@ -174,14 +174,14 @@ def test_penalised_parameters_are_those_of_the_kinds_in_the_models_order() -> No
         (): [],
     }
     for kinds, parameters in expected.items():
-        assert list(map(id, penalised_parameters(model, kinds))) == list(map(id, parameters))
+        assert list(map(id, regularized_parameters(model, kinds))) == list(map(id, parameters))
 
 
-def test_a_shared_or_frozen_weight_is_not_penalised_twice_or_at_all() -> None:
+def test_a_shared_or_frozen_weight_is_not_regularized_twice_or_at_all() -> None:
     model = Foreign()
-    penalised = penalised_parameters(model, KINDS)
-    assert len(penalised) == len(set(map(id, penalised))) == len(FOREIGN_KINDS)
-    assert id(model.frozen.weight) not in set(map(id, penalised))
+    regularized = regularized_parameters(model, KINDS)
+    assert len(regularized) == len(set(map(id, regularized))) == len(FOREIGN_KINDS)
+    assert id(model.frozen.weight) not in set(map(id, regularized))
 
 
 def test_frozen_parameters_are_in_no_group() -> None:

@@ -10,7 +10,7 @@ from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.objectives.losses import cross_entropy, huber, mae, mse
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.optimization.parameter_groups import penalised_parameters
+from mlplab.optimization.parameter_groups import regularized_parameters
 
 STEP = 1e-6
 
@@ -61,7 +61,7 @@ def test_backpropagation_by_hand_agrees_with_autograd(activation: str, loss: str
     features, targets = make_batch(3, loss)
     l1, l2 = 0.01, 0.1
     value = {"cross_entropy": cross_entropy, "mse": mse}[loss](network(features), targets)
-    value = value + l1_l2_penalty(penalised_parameters(network), l1=l1, l2=l2)
+    value = value + l1_l2_penalty(regularized_parameters(network), l1=l1, l2=l2)
     value.backward()  # type: ignore[no-untyped-call]
     by_hand, gradients = loss_and_gradients(
         [p.detach().numpy() for p in network.parameters()],

@@ -254,12 +254,6 @@ def _without_atomic_writing() -> None:
     torch.save = save
 
 
-def _without_the_lean_loop() -> None:
-    from mlplab import building
-
-    building.use_lean_loop = lambda trainer: None
-
-
 TAKEN_OUT: dict[str, Callable[[], None]] = {
     "the place in the epoch": _without_the_place_in_the_epoch,
     "the seeds of steps": _without_seeds_of_steps,
@@ -267,7 +261,6 @@ TAKEN_OUT: dict[str, Callable[[], None]] = {
     "the state of the curves": _without_the_state_of("TrainingCurves"),
     "the best state": _without_the_state_of("Checkpoints"),
     "rewinding the logs": _without_rewinding,
-    "the lean loop": _without_the_lean_loop,
     "writing atomically": _without_atomic_writing,
 }
 """What makes going on exact, and can be taken out to see that the tests would notice."""

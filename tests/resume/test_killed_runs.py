@@ -150,14 +150,25 @@ def test_twice_in_one_epoch_and_once_in_what_comes_after(
     assert_alike(killed, never_killed[tuple(overrides)])
 
 
-def test_lightnings_own_loop_goes_on_as_exactly(tmp_path: Path) -> None:
-    overrides = [*SMALL, AFTER_EVERY_STEP, "trainer.val_check_interval=2", "trainer.accumulate_grad_batches=2"]
-    straight = killed_and_resumed(overrides, tmp_path / "straight" / "run", without="the lean loop")
-    killed = killed_and_resumed(
-        overrides, tmp_path / "killed" / "run", Kill("after the update", 3), Kill("in validation", 2),
-        without="the lean loop",
-    )  # fmt: skip
-    assert_alike(killed, straight)
+BY_PLAIN = {"dropout, ragged last batch", "validation within an epoch"}
+"""Settings in which the engines are compared here; the others are slow tests."""
+
+
+@pytest.mark.parametrize("setting", [pytest.param(s, marks=[] if s in BY_PLAIN else pytest.mark.slow) for s in GRID])
+def test_the_plain_engine_goes_on_as_exactly_and_a_run_may_change_between_both(
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path], setting: str
+) -> None:
+    overrides = [*SMALL, *GRID[setting], AFTER_EVERY_STEP]
+    fast = never_killed[tuple(overrides)]
+    plain = killed_and_resumed(
+        [*overrides, "engine=plain"], tmp_path / "plain" / "run", Kill("after the update", 3), Kill("before forward", 4)
+    )
+    assert_alike(plain, fast)
+    for engine, other in (("fast", "plain"), ("plain", "fast")):
+        changed = tmp_path / engine / "changed"
+        assert run([*overrides, f"engine={engine}"], changed, Kill("after the update", 3)) == -9
+        assert run([], changed, also=f"engine={other}") == 0
+        assert_alike(changed, fast)
 
 
 def test_a_table_goes_on_exactly(tmp_path: Path) -> None:

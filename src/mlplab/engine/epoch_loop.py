@@ -15,14 +15,16 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher, _PrefetchDataFetcher
+from lightning.pytorch.loops.optimization.automatic import ClosureResult
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, is_plain, overriding
 from mlplab.engine.logged_values import FastResults
-from mlplab.engine.recognition import is_known_or_default, matches_autograd, why_not_fused
+from mlplab.engine.recognition import first_edited, matches_autograd, why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
 from mlplab.engine.validation_loop import FastValidationLoop
 
@@ -71,15 +73,6 @@ class FastEpochLoop(ResumableEpochLoop):
         self._is_fast = self._can_be_fast(data_fetcher)
         self._is_on_cpu = trainer.strategy.root_device.type == "cpu"
         if self._is_fast:
-            self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, STEP_HOOKS)
-            (
-                self._on_train_batch_start,
-                self._on_before_zero_grad,
-                self._on_before_backward,
-                self._on_after_backward,
-                self._on_before_optimizer_step,
-                self._on_train_batch_end,
-            ) = map(hooks.callers.get, STEP_HOOKS)
             self._optimizer = trainer.optimizers[0]
             self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
@@ -95,7 +88,6 @@ class FastEpochLoop(ResumableEpochLoop):
             and len(trainer.optimizers) == 1
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
             and not any(overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
-            and (isinstance(module, HasFusedStep) or is_known_or_default(module, "optimizer_step"))
             and is_plain(trainer, "training_step")
         )
 
@@ -109,7 +101,7 @@ class FastEpochLoop(ResumableEpochLoop):
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
-        self._fused = self._fused_step()  # anew, as a validation or the hooks of an epoch may have changed anything
+        self._look_around()
         outer = loop_of(self.trainer)
         self._step(data_fetcher)
         while not self._is_more_due():
@@ -117,6 +109,20 @@ class FastEpochLoop(ResumableEpochLoop):
                 self._batches_that_stepped += 1
                 outer.safe_point()
             self._step(data_fetcher)
+
+    def _look_around(self) -> None:
+        """Finds out who is called in a step: a validation, or the hooks of an epoch, may have changed anything."""
+        self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(self.trainer, STEP_HOOKS)
+        (
+            self._on_train_batch_start,
+            self._on_before_zero_grad,
+            self._on_before_backward,
+            self._on_after_backward,
+            self._on_before_optimizer_step,
+            self._on_train_batch_end,
+        ) = map(hooks.callers.get, STEP_HOOKS)
+        self._is_update_known = _makes_one_update(self._module)
+        self._fused = self._fused_step()
 
     def _is_more_due(self) -> bool:
         """Returns whether `on_advance_end` has more to do now than to count, or the epoch ends."""
@@ -204,13 +210,14 @@ class FastEpochLoop(ResumableEpochLoop):
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Runs forward, backward and, unless gradients are accumulated further, the update."""
         trainer, module, optimizer = self.trainer, self._module, self._optimizer
-        is_accumulating = self._is_accumulating()
-        outputs: dict[str, Any] = {}
+        outputs: Outputs | None = None
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            outputs, backward = self._forward(batch, batch_idx)
-            loss = outputs.get("loss")
+            if not torch.is_grad_enabled():  # an optimizer that computes without gradients, and leaves it at that
+                with torch.enable_grad():
+                    return closure()
+            outputs, loss, backward = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
@@ -219,44 +226,49 @@ class FastEpochLoop(ResumableEpochLoop):
                 backward()
                 if self._on_after_backward:
                     self._on_after_backward()
-            if not is_accumulating:
-                if self._on_before_optimizer_step:
-                    self._on_before_optimizer_step(optimizer)
-                if trainer.gradient_clip_val:
-                    module.configure_gradient_clipping(
-                        optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
-                    )
+            return outputs.get("loss")
+
+        def closure_before_update() -> Tensor | None:
+            loss = closure()
+            if self._on_before_optimizer_step:
+                self._on_before_optimizer_step(optimizer)
+            if trainer.gradient_clip_val:
+                module.configure_gradient_clipping(
+                    optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+                )
             return loss
 
-        if is_accumulating:
+        if self._is_accumulating():
             closure()
-            return outputs
+            return outputs or {}
         steps = self.automatic_optimization.optim_progress.optimizer.step
         total, current = steps.total, steps.current
         total.ready += 1
         current.ready += 1
-        module.optimizer_step(self._epoch, batch_idx, optimizer, closure)
+        if self._is_update_known:
+            module.optimizer_step(self._epoch, batch_idx, optimizer, closure_before_update)
+        else:  # with Lightning's optimizer, which calls hooks and clips when it makes the update
+            module.optimizer_step(self._epoch, batch_idx, trainer.strategy._lightning_optimizers[0], closure)
+        if outputs is None:
+            raise MisconfigurationException("optimizer_step did not call optimizer_closure")
         total.completed += 1
         current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Backward]:
-        """Computes the loss; gives what `on_train_batch_end` is given, and what adds the gradient."""
+    def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Tensor | None, Backward]:
+        """Computes the loss; gives what `on_train_batch_end` is given, the loss, and what adds the gradient."""
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
         if self._fused is not None and (self._is_fused_checked or self._has_checked(batch, batch_idx)):
-            return self._fused(batch, batches_per_update)
+            outputs, backward = self._fused(batch, batches_per_update)
+            return outputs, outputs["loss"], backward
         attributes["_current_fx_name"] = "training_step"  # as `set_hook_name`
         output = self._module.training_step(batch, batch_idx)
         attributes["_current_fx_name"] = None
-        if output is None:
-            return {}, _do_nothing
-        outputs: Outputs = {"loss": output} if isinstance(output, Tensor) else {**output}
-        loss: Tensor = outputs["loss"]
-        if batches_per_update > 1:
-            loss = loss / batches_per_update
-        outputs["loss"] = loss.detach()
-        return outputs, loss.backward
+        result = ClosureResult.from_training_step_output(output, batches_per_update)
+        if result.closure_loss is None:
+            return {}, None, _do_nothing
+        return result.asdict(), result.closure_loss, result.closure_loss.backward
 
     def _fused_step(self) -> Step | None:
         """Returns the fused step of the module as it is now; None where autograd is to be used."""
@@ -316,3 +328,11 @@ def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
 
 def _do_nothing() -> None:
     """Stands for the backward pass of a step that was skipped."""
+
+
+def _makes_one_update(module: pl.LightningModule) -> bool:
+    """Returns whether `optimizer_step` is known to do no more than to call the closure for one update."""
+    update = type(module).optimizer_step
+    if isinstance(module, HasFusedStep) or update is pl.LightningModule.optimizer_step:
+        return True
+    return "optimizer_step" not in vars(module) and first_edited([update]) is None

@@ -7,11 +7,11 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 FINGERPRINTS: dict[str, str] = {
     "mlplab.callbacks.checkpoints.Checkpoints.on_validation_batch_start": "be26c9a0260de174",
     "mlplab.callbacks.divergence.Divergence.on_before_backward": "4489b21528737dd3",
-    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "22649a823feb3537",
+    "mlplab.callbacks.divergence.Divergence.on_before_optimizer_step": "10d4f860ee9817e8",
     "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "0b3dafe69c1adedf",
     "mlplab.callbacks.learning_rate_range.LearningRateRange.on_train_batch_end": "663cf40a678e9803",
     "mlplab.callbacks.progress.ProgressLine.on_train_batch_end": "f5aefe3f82512863",
-    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "2630d8272b6b5bec",
+    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "a155fe09e14e855c",
     "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_start": "eed8b5a6b72fa29c",
     "mlplab.data.batches.Batches.__iter__": "438a48ff2648c417",
     "mlplab.data.batches.Batches.__len__": "2dcac76398a3a05e",
@@ -44,6 +44,6 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.objectives.scores.Scores.update": "f6236392abce8847",
     "mlplab.objectives.scores.classification_scores": "0b6a858c6222e906",
     "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
-    "mlplab.training._fit": "1954d516c5efe6fe",
-    "mlplab.training.train": "0bdf47fac4d478c3",
+    "mlplab.training._fit": "a3e45ae581573f4a",
+    "mlplab.training.train": "a36a1b2fd9876f5d",
 }

@@ -161,7 +161,7 @@ class FusedStep:
             of_penalty: dict[Tensor, Tensor] = {}
             if batches_per_update > 1:
                 share = share / batches_per_update
-            if penalty is not None:
+            if penalty is not None and penalty.requires_grad:  # or both factors are 0 by now
                 # The division starts autograd with the share; a gradient given to it would import SymPy, half a second.
                 found = torch.autograd.grad(penalty / batches_per_update, learner.regularized)
                 of_penalty = dict(zip(learner.regularized, found, strict=True))
