@@ -13,7 +13,7 @@ from mlplab.stacked.same_step import mirrored_functions
 
 if __name__ == "__main__":
     functions = sorted({*mirrored_functions(), *functions_of_watchers()}, key=lambda f: (f.__module__, f.__qualname__))
-    lines = [f'    "{f.__module__}.{f.__qualname__}": "{fingerprint(f, f.__code__)}",' for f in functions]
+    lines = [f'    "{f.__module__}.{f.__qualname__}": "{fingerprint(f)}",' for f in functions]
     path = Path(table.__file__)
     before, begin, _ = path.read_text(encoding="utf-8").partition("FINGERPRINTS: dict[str, str] = {")
     path.write_text("\n".join([before + begin, *lines, "}"]) + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, is_plain, overriding
 from mlplab.engine.logged_values import FastResults
-from mlplab.engine.recognition import matches_autograd, why_not_fused
+from mlplab.engine.recognition import first_edited, matches_autograd, why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
 from mlplab.engine.validation_loop import FastValidationLoop
 
@@ -32,6 +32,7 @@ TAKEN_OVER = (
     "backward",
     "optimizer_zero_grad",
     "configure_gradient_clipping",
+    "clip_gradients",
 )
 """Methods whose default is built in here: a module that overrides one gets Lightning's loop."""
 
@@ -81,7 +82,6 @@ class FastEpochLoop(ResumableEpochLoop):
                 self._on_train_batch_end,
             ) = map(hooks.callers.get, STEP_HOOKS)
             self._optimizer = trainer.optimizers[0]
-            self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
@@ -95,8 +95,18 @@ class FastEpochLoop(ResumableEpochLoop):
             and len(trainer.optimizers) == 1
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
             and not any(overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
+            and self._has_known_optimizer_step(module)
             and is_plain(trainer, "training_step")
         )
+
+    def _has_known_optimizer_step(self, module: pl.LightningModule) -> bool:
+        """Returns whether it makes one call of `optimizer.step` with the closure.
+
+        Lightning clips and calls `on_before_optimizer_step` within `optimizer.step`, this loop within the closure.
+        """
+        step = type(module).optimizer_step
+        is_known = step is pl.LightningModule.optimizer_step or isinstance(module, HasFusedStep)
+        return (is_known or first_edited([step]) is None) and "optimizer_step" not in vars(module)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Runs mini-batches up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
@@ -204,8 +214,7 @@ class FastEpochLoop(ResumableEpochLoop):
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            outputs, backward = self._forward(batch, batch_idx)
-            loss = outputs.get("loss")
+            loss, outputs, backward = self._forward(batch, batch_idx)
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
@@ -221,7 +230,7 @@ class FastEpochLoop(ResumableEpochLoop):
                     module.configure_gradient_clipping(
                         optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
                     )
-            return loss
+            return outputs.get("loss")
 
         if is_accumulating:
             closure()
@@ -235,23 +244,24 @@ class FastEpochLoop(ResumableEpochLoop):
         current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Backward]:
-        """Computes the loss; gives what `on_train_batch_end` is given, and what adds the gradient."""
+    def _forward(self, batch: Any, batch_idx: int) -> tuple[Tensor | None, Outputs, Backward]:
+        """Computes the loss; gives it as `on_before_backward` sees it, the outputs, and what adds the gradient."""
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
         if self._fused is not None and (self._is_fused_checked or self._has_checked(batch, batch_idx)):
-            return self._fused(batch, batches_per_update)
+            outputs, backward = self._fused(batch, batches_per_update)
+            return outputs["loss"], outputs, backward
         attributes["_current_fx_name"] = "training_step"  # as `set_hook_name`
         output = self._module.training_step(batch, batch_idx)
         attributes["_current_fx_name"] = None
         if output is None:
-            return {}, _do_nothing
-        outputs: Outputs = {"loss": output} if isinstance(output, Tensor) else {**output}
+            return None, {}, _do_nothing
+        outputs = {"loss": output} if isinstance(output, Tensor) else {**output}
         loss: Tensor = outputs["loss"]
         if batches_per_update > 1:
             loss = loss / batches_per_update
-        outputs["loss"] = loss.detach()
-        return outputs, loss.backward
+        outputs["loss"] = loss.detach().clone()  # which a hook may change in place
+        return loss, outputs, loss.backward
 
     def _fused_step(self) -> Step | None:
         """Returns the fused step of the module as it is now; None where autograd is to be used."""
@@ -290,9 +300,11 @@ class FastEpochLoop(ResumableEpochLoop):
             self._on_before_zero_grad(optimizer)
         total.started += 1
         current.started += 1
-        if type(optimizer).zero_grad is Optimizer.zero_grad:  # what it does, without a look at each device
-            for parameter in self._parameters:
-                parameter.grad = None
+        is_default = type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
+        if is_default:  # what it does, without a look at each device
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
         else:
             optimizer.zero_grad()
         total.completed += 1

@@ -11,6 +11,8 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -57,6 +59,12 @@ GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in MODUL
 
 LINEAR, SEQUENTIAL = nn.Linear.forward, nn.Sequential.forward
 
+CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
+PYTORCHS_CALLS = [getattr(nn.Module, name) for name in CALLS]
+
+ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
+"""Methods by which a module is called, and by which what it is made of is found and set."""
+
 
 def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
     """Returns the name of the first function that is not as it was when the engine was written; None if all are."""
@@ -67,45 +75,90 @@ def _is_known(function: Callable[..., Any]) -> bool:
     if type(function) is not FunctionType:
         return False
     known = FINGERPRINTS.get(f"{function.__module__}.{function.__qualname__}")
-    return known is not None and known == fingerprint(function, function.__code__)
+    return known is not None and known == fingerprint(function)
 
 
-@functools.cache
-def fingerprint(function: FunctionType, code: CodeType) -> str:
+@dataclass(frozen=True)
+class _Fingerprint:
+    """A digest and all that it was made from: a notebook may replace a helper of a function that it leaves as it is.
+
+    Attributes:
+        functions: each with its code and defaults.
+        values: each as found under a name in globals, a module or a class.
+    """
+
+    digest: str
+    functions: list[tuple[FunctionType, CodeType, Any, Any]]
+    values: list[tuple[Any, str, Any]]
+
+    def is_current(self) -> bool:
+        return all(
+            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
+            for function, code, defaults, by_name in self.functions
+        ) and all(_look_up(owner, name) is value for owner, name, value in self.values)
+
+
+_FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
+
+
+def fingerprint(function: FunctionType) -> str:
     """Returns a digest of the syntax trees of a function and of all functions in its module that it calls.
 
-    Args:
-        function: one whose source cannot be read, or that a decorator has wrapped, is like no other.
-        code: that of the function; only for the cache, as a function can be given other code.
+    A function whose source cannot be read, or that a decorator has wrapped, is like no other.
     """
-    descriptions: dict[FunctionType, str] = {}
-    _describe(function, descriptions)
-    return hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:16]
+    found = _FINGERPRINTS.get(function)
+    if found is None or not found.is_current():
+        descriptions: dict[FunctionType, str] = {}
+        values: list[tuple[Any, str, Any]] = []
+        _describe(function, descriptions, values)
+        digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:16]
+        functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
+        found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
+    return found.digest
 
 
-def _describe(function: FunctionType, descriptions: dict[FunctionType, str]) -> None:
+def _describe(
+    function: FunctionType, descriptions: dict[FunctionType, str], values: list[tuple[Any, str, Any]]
+) -> None:
     """Adds the description of a function, and of those that it calls."""
     if function in descriptions:
         return
     descriptions[function] = f"{function.__qualname__} {id(function)}"
     if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the source of what is wrapped
         return
+    tree = _syntax_tree(function, function.__code__)
+    if tree is None:
+        return
+    own = _values_of_names(tree, function)
+    values += own.values()
+    present = ((name, value) for name, (_, _, value) in sorted(own.items()) if value is not None)
+    named = " ".join(f"{name}={_described(value)}" for name, value in present)
+    defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
+    descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
+    for _, _, value in own.values():
+        called = value.fget if isinstance(value, property) else value
+        if type(called) is FunctionType and called.__module__ == function.__module__:
+            _describe(called, descriptions, values)
+
+
+@functools.cache
+def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
+    """Returns what was written, without annotations and docstrings, which change nothing; None if it cannot be read.
+
+    Args:
+        function: whose source it is.
+        code: that of the function; only for the cache, as a function can be given other code.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, TypeError, SyntaxError, IndexError):
-        return
+        return None
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.arg):  # annotations change nothing
+        if isinstance(node, ast.FunctionDef | ast.arg):
             vars(node).update(returns=None, annotation=None)
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
-    values = _values_of_names(tree, function)
-    named = " ".join(f"{name}={_described(value)}" for name, value in sorted(values.items()))
-    defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
-    descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
-    for value in values.values():
-        if type(value) is FunctionType and value.__module__ == function.__module__:
-            _describe(value, descriptions)
+    return tree
 
 
 def _serialized(node: Any) -> str:
@@ -118,10 +171,15 @@ def _serialized(node: Any) -> str:
     return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
 
 
-def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Any]:
-    """Finds what the dotted names of a function stand for: globals, what is in modules, and methods of `self`."""
-    owner = function.__globals__.get(function.__qualname__.partition(".")[0])
-    values: dict[str, Any] = {}
+def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, tuple[Any, str, Any]]:
+    """Finds what the dotted names of a function stand for: globals, what is in modules, and what `self` has of a class.
+
+    Returns:
+        dotted name → where its last part was looked up, that part, and the value; None of what is not there.
+    """
+    scope = function.__globals__
+    kind = scope.get(function.__qualname__.partition(".")[0])
+    values: dict[str, tuple[Any, str, Any]] = {}
     for node in ast.walk(tree):
         path: list[str] = []
         while isinstance(node, ast.Attribute):
@@ -129,17 +187,19 @@ def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Any]:
             node = node.value
         if not isinstance(node, ast.Name):
             continue
-        if node.id == "self" and path and isinstance(owner, type):
-            method = inspect.getattr_static(owner, path[0], None)
-            if type(method) is FunctionType:
-                values[f"self.{path[0]}"] = method
+        if node.id == "self" and path and isinstance(kind, type):
+            values[f"self.{path[0]}"] = kind, path[0], getattr(kind, path[0], None)
             continue
-        name, value = node.id, function.__globals__.get(node.id)
+        name, owner, last, value = node.id, scope, node.id, scope.get(node.id)
         while path and isinstance(value, ModuleType) and hasattr(value, path[0]):
-            name, value = f"{name}.{path[0]}", getattr(value, path.pop(0))
-        if value is not None:
-            values[name] = value
+            owner, last = value, path.pop(0)  # type: ignore[assignment]
+            name, value = f"{name}.{last}", getattr(value, last)
+        values[name] = owner, last, value
     return values
+
+
+def _look_up(owner: Any, name: str) -> Any:
+    return owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
 
 
 def _described(value: Any) -> str:
@@ -148,6 +208,11 @@ def _described(value: Any) -> str:
         return value.__name__
     if isinstance(value, FunctionType | type):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = map(_described, value)
+        return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
+    if isinstance(value, dict):
+        return f"dict({' '.join(f'{_described(name)}:{_described(part)}' for name, part in value.items())})"
     if callable(value):  # of a library, in C: versions differ in all but its name
         return str(getattr(value, "__name__", type(value).__name__))
     # Other objects have states, as `sys.stderr` has: what they are is up to the run.
@@ -163,6 +228,8 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
         return "it runs on the CPU only"
     if torch.is_anomaly_enabled():
         return "trainer.detect_anomaly=true looks for the anomaly in autograd"
+    if torch.is_autocast_enabled("cpu"):
+        return "torch.autocast chooses the precision of each operation"
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
     return _why_not_watched_safely(trainer, learner) or _why_another_network(learner)
@@ -171,8 +238,7 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 def _why_not_watched_safely(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns which hook of a step is not known to leave the network as it is."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
-    own = [name for name in ("training_step", "optimizer_step", *heard) if name in vars(learner)]
-    unknown = own or [name for name in heard if name != "on_train_batch_start"]
+    unknown = [name for name in heard if name != "on_train_batch_start"]
     if unknown:
         return f"Learner.{unknown[0]} was edited"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -209,7 +275,10 @@ def _why_another_network(learner: Learner) -> str | None:
             return f"{type(model.inputs).__name__} has no fused step"
         if next(model.inputs.parameters(), None) is not None:
             return "embeddings learn by autograd"
-    return _why_other_layers(network) or _why_watched(model, objective, network)
+        edited = first_edited([type(model.inputs).forward])
+        if edited is not None:
+            return f"{edited} was edited"
+    return _why_other_layers(network) or why_watched(learner) or _why_other_mode(model, network)
 
 
 def _why_other_layers(network: MLP) -> str | None:
@@ -236,18 +305,41 @@ def _why_other_layers(network: MLP) -> str | None:
     return None
 
 
-def _why_watched(model: nn.Module, objective: nn.Module, network: MLP) -> str | None:
-    """Returns what is watched, frozen, compiled or not in training mode: all that autograd would heed."""
+def why_watched(learner: Learner) -> str | None:
+    """Returns what a module does besides its class's `forward` when it is called: hooks, and what was put in its way."""
     if any(GLOBAL_HOOKS):
         return "hooks on all modules"
-    for module in (*model.modules(), *objective.modules()):
-        own = vars(module)
+    if [getattr(nn.Module, name) for name in CALLS] != PYTORCHS_CALLS:
+        return "nn.Module.__call__ was replaced"
+    for module in learner.modules():
+        kind, own = type(module), vars(module)
         if any(own[hooks] for hooks in MODULE_HOOKS):
-            return f"a hook on {type(module).__name__}"
+            return f"a hook on {kind.__name__}"
         if module._compiled_call_impl is not None:
             return "the network is compiled"
-        if "forward" in own:
-            return f"{type(module).__name__}.forward was replaced"
+        replaced = method_on_instance(module) or _access_of_its_own(kind)
+        if replaced is not None:
+            return f"{kind.__name__}.{replaced} was replaced"
+    return None
+
+
+def method_on_instance(part: Any) -> str | None:
+    """Returns a name under which an object has something else to call than its class; None if there is none."""
+    kind = type(part)
+    return next((name for name, value in vars(part).items() if callable(value) and hasattr(kind, name)), None)
+
+
+def _access_of_its_own(kind: type[nn.Module]) -> str | None:
+    """Returns the method by which a class of this project is called, or has its attributes, in its own way."""
+    if not kind.__module__.startswith("mlplab."):
+        return None
+    base: type = pl.LightningModule if issubclass(kind, pl.LightningModule) else nn.Module
+    return next((name for name in ACCESS if getattr(kind, name) is not getattr(base, name)), None)
+
+
+def _why_other_mode(model: nn.Module, network: MLP) -> str | None:
+    """Returns what is frozen, watched by its gradient or not in training mode."""
+    for module in model.modules():
         if not module.training:
             return f"{type(module).__name__} is in evaluation mode"
     for name, parameter in network.named_parameters():
