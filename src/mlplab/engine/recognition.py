@@ -306,7 +306,7 @@ def _why_other_layers(network: MLP) -> str | None:
 
 
 def why_watched(learner: Learner) -> str | None:
-    """Returns what a module does besides its class's `forward` when it is called: hooks, and what was put in its way."""
+    """Returns what is called with a module besides the `forward` of its class: hooks, and what was put in its way."""
     if any(GLOBAL_HOOKS):
         return "hooks on all modules"
     if [getattr(nn.Module, name) for name in CALLS] != PYTORCHS_CALLS:
