@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -57,6 +58,8 @@ GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in MODUL
 """The same for all modules."""
 
 
+CONTAINERS = (list, tuple, set, frozenset, dict)
+
 LINEAR, SEQUENTIAL = nn.Linear.forward, nn.Sequential.forward
 
 CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
@@ -74,8 +77,16 @@ def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
 def _is_known(function: Callable[..., Any]) -> bool:
     if type(function) is not FunctionType:
         return False
-    known = FINGERPRINTS.get(f"{function.__module__}.{function.__qualname__}")
+    known = FINGERPRINTS.get(full_name(function))
     return known is not None and known == fingerprint(function)
+
+
+def full_name(function: FunctionType) -> str:
+    """Returns module and name of a function; of the program that runs, the file's name stands for the module."""
+    module = function.__module__
+    if module == "__main__":
+        module = Path(function.__code__.co_filename).stem
+    return f"{module}.{function.__qualname__}"
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,13 @@ def _describe(
         return
     own = _values_of_names(tree, function)
     values += own.values()
-    present = ((name, value) for name, (_, _, value) in sorted(own.items()) if value is not None)
-    named = " ".join(f"{name}={_described(value)}" for name, value in present)
+    module = function.__module__
+    named = " ".join(
+        # Containers of a library, such as `sys.modules`, are states.
+        f"{name}={'' if isinstance(owner, ModuleType) and isinstance(value, CONTAINERS) else _described(value, module)}"
+        for name, (owner, _, value) in sorted(own.items())
+        if value is not None
+    )
     defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
     descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
     for _, _, value in own.values():
@@ -202,17 +218,18 @@ def _look_up(owner: Any, name: str) -> Any:
     return owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
 
 
-def _described(value: Any) -> str:
-    """Tells a value from another one that might stand in its place."""
+def _described(value: Any, module: str) -> str:
+    """Tells a value from another one that might stand in its place in a module."""
     if isinstance(value, ModuleType):
         return value.__name__
     if isinstance(value, FunctionType | type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, list | tuple | set | frozenset):
-        parts = map(_described, value)
+        return f"{'' if value.__module__ == module else value.__module__}.{value.__qualname__}"
+    if isinstance(value, CONTAINERS) and not isinstance(value, dict):
+        parts = [_described(part, module) for part in value]
         return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
     if isinstance(value, dict):
-        return f"dict({' '.join(f'{_described(name)}:{_described(part)}' for name, part in value.items())})"
+        pairs = (f"{_described(name, module)}:{_described(part, module)}" for name, part in value.items())
+        return f"dict({' '.join(pairs)})"
     if callable(value):  # of a library, in C: versions differ in all but its name
         return str(getattr(value, "__name__", type(value).__name__))
     # Other objects have states, as `sys.stderr` has: what they are is up to the run.
