@@ -222,6 +222,8 @@ def _described(value: Any, module: str) -> str:
     """Tells a value from another one that might stand in its place in a module."""
     if isinstance(value, ModuleType):
         return value.__name__
+    if isinstance(value, property):
+        return f"property {_described(value.fget, module)}"
     if isinstance(value, FunctionType | type):
         return f"{'' if value.__module__ == module else value.__module__}.{value.__qualname__}"
     if isinstance(value, CONTAINERS) and not isinstance(value, dict):

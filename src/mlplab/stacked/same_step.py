@@ -78,7 +78,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
     yield from (classification_scores, regression_scores, one_against_the_rest)
-    yield from (building.build_data, building.build_trainer, training.train, training._fit, outcome.judge)
+    yield from (building.build_data, building.build_trainer, training._fit, training.train, outcome.judge)
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)
     for kind, base in [*((k, object) for k in (Batches, MeanLoss, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:
@@ -102,12 +102,12 @@ def why_another_step(member: Member) -> str | None:
     Raises:
         Exception: what its own step meets.
     """
-    reason = _why_other_parts(member) or why_watched(member.learner)
-    if reason is not None:
-        return reason
     edited = first_edited(mirrored_functions())
     if edited is not None:
         return f"{edited} was edited"
+    reason = _why_other_parts(member) or why_watched(member.learner)
+    if reason is not None:
+        return reason
     n_rows = member.data.batch_size
     features, targets = (part[: None if n_rows == "full" else n_rows] for part in member.data.part("train"))
     batch = features, targets
