@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 from composing import composed, read_files_once
 from drawn import FULL, GATE
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
 from hypothesis import HealthCheck, settings
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from mlplab.config.resolvers import register_resolvers
+from mlplab.sweeps.loading import JobLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,3 +94,20 @@ def train_run(tmp_path: Path, make_config: Callable[..., DictConfig]) -> Callabl
         return SimpleNamespace(directory=directory, result=result, status=status, objective=objective)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def loaders(root: Path) -> Iterator[tuple[DictConfig, ConfigLoaderImpl, JobLoader]]:
+    """A sweep's configuration, Hydra's loader, and the one for its jobs."""
+    register_resolvers(root)
+    setup_globals()
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        words = ["hydra.sweep.dir=somewhere", "hydra/job_logging=none"]
+        config = compose("config", words, return_hydra_config=True)
+        config.hydra.overrides.hydra = words
+        with open_dict(config):
+            config.hydra.job.config_name = "config"
+        assert config.sweep.name  # from now on the same, as the sweep has it
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        yield config, loader, JobLoader(loader)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.models import MLP
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
@@ -80,7 +79,6 @@ class Stack:
 
     def train(self, steps: Iterable[int], *, change: Callable[[Tensor], Tensor] = lambda features: features) -> None:
         self.network.train()
-        TAPE.allow(self.network, self.objective)
         for step in steps:
             self.network.seeds = [seed_of(member, step) for member in self.members]
             batches = [batch(member, step, self.dtype) for member in self.members]
@@ -89,11 +87,15 @@ class Stack:
             self.optimizer.step(lambda x=features, y=targets: self._gradients(x, y))
 
     def _gradients(self, features: Tensor, targets: Tensor) -> Tensor:
-        with TAPE.recording():
-            loss = self.objective(self.network(features), targets).sum()
         self.optimizer.zero_grad()
-        TAPE.backward(loss)
-        return loss
+        if not self.network.has_kernels:
+            loss: Tensor = self.objective(self.network(features), targets).sum()
+            loss.backward()
+            return loss
+        outputs, through_network = self.network.with_backward(features)
+        losses, through_losses = self.objective.with_backward(outputs, targets)
+        through_network(through_losses(torch.ones_like(losses)))
+        return losses.sum()
 
     def keep(self, rows: Sequence[int]) -> None:
         self.optimizer.keep(rows)

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Adam
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.models import MLP
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
@@ -69,18 +68,17 @@ def stacked(n_members: int, *, own_rates: bool) -> Step:
     ]
     optimizer = StackedOptimizer(optimizers, network, networks)
     parameters = list(network.parameters())
-    inputs = torch.empty(n_members * BATCH, 64)
-    TAPE.allow(network, objective)
+    inputs, ones = torch.empty(n_members * BATCH, 64), torch.ones(n_members)
 
     def step() -> None:
         rows = torch.randint(0, N_ROWS, (n_members * BATCH,))
         torch.index_select(features, 0, rows, out=inputs)
         labels = targets.index_select(0, rows).view(n_members, BATCH)
-        with TAPE.recording():
-            loss = objective(network(inputs.view(n_members, BATCH, -1)), labels).sum()
+        outputs, through_network = network.with_backward(inputs.view(n_members, BATCH, -1))
+        _, through_losses = objective.with_backward(outputs, labels)
         for parameter in parameters:
             parameter.grad = None
-        TAPE.backward(loss)
+        through_network(through_losses(ones))
         optimizer.step()
 
     return step

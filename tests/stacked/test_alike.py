@@ -38,7 +38,7 @@ def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
         "optimizer=sgd", "optimizer.amsgrad=true", "data=wine", "data.batch_size=16", "data.validation_fraction=0.2",
         "trainer.max_epochs=3", "trainer.max_steps=3", "scheduler=cosine", "monitor=val/accuracy", "mode=max",
         "trainer.gradient_clip_algorithm=value", "callbacks.checkpoints.every_seconds=1", "callbacks=minimal",
-        "regularization.applies_to=[bias]", "trainer.log_every_n_steps=3", "loss=cross_entropy",
+        "regularization.applies_to=[bias]", "engine=plain", "trainer.log_every_n_steps=3", "loss=cross_entropy",
     ],
 )  # fmt: skip
 def test_what_may_not_differ_in_a_stack(values: Any, word: str) -> None:
@@ -54,6 +54,7 @@ def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (["engine=plain"], "engine=plain"),
         (["on_divergence=skip"], "on_divergence=skip"),
         (["model.compile=true"], "model.compile=true"),
         (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comparing import difference
-from sweeps.stacked.conftest import jobs_in, stacked
+from stacked.conftest import jobs_in, stacked
 
 from mlplab.errors import Refusal
 from mlplab.stacked import stacks

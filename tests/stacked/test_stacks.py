@@ -12,7 +12,7 @@ import pytest
 import torch
 from comparing import difference, doubled
 from launching import Signal, launch, run_program, start_program
-from sweeps.stacked.conftest import SMALL, STACKED, jobs_in, stacked
+from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 from torch import nn
 
 from mlplab.models.mlp import MLP

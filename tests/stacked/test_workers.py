@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from comparing import difference
 from launching import Done, Signal, launch
-from sweeps.stacked.conftest import SMALL, STACKED, jobs_in, stacked
+from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 
 from mlplab.errors import Refusal, RunFailed, RunStopped
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes

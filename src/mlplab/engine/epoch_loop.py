@@ -34,6 +34,7 @@ TAKEN_OVER = (
     "backward",
     "optimizer_zero_grad",
     "configure_gradient_clipping",
+    "clip_gradients",
 )
 """Methods whose default is built in here: a module that overrides one gets Lightning's loop."""
 
@@ -74,7 +75,6 @@ class FastEpochLoop(ResumableEpochLoop):
         self._is_on_cpu = trainer.strategy.root_device.type == "cpu"
         if self._is_fast:
             self._optimizer = trainer.optimizers[0]
-            self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
@@ -307,9 +307,11 @@ class FastEpochLoop(ResumableEpochLoop):
             self._on_before_zero_grad(optimizer)
         total.started += 1
         current.started += 1
-        if type(optimizer).zero_grad is Optimizer.zero_grad:  # what it does, without a look at each device
-            for parameter in self._parameters:
-                parameter.grad = None
+        is_default = type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
+        if is_default:  # what it does, without a look at each device
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
         else:
             optimizer.zero_grad()
         total.completed += 1

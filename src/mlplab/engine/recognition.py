@@ -11,8 +11,10 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -56,10 +58,15 @@ GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in MODUL
 """The same for all modules."""
 
 
-METHODS = tuple({*STEP_HOOKS, *(name for name, value in vars(Learner).items() if type(value) is FunctionType)})
-"""What would be called in the place of the class's own method, if it were set on a learner."""
+CONTAINERS = (list, tuple, set, frozenset, dict)
 
-LINEAR, SEQUENTIAL, CALL = nn.Linear.forward, nn.Sequential.forward, nn.Module.__call__
+LINEAR, SEQUENTIAL = nn.Linear.forward, nn.Sequential.forward
+
+CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
+PYTORCHS_CALLS = [getattr(nn.Module, name) for name in CALLS]
+
+ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
+"""Methods by which a module is called, and by which what it is made of is found and set."""
 
 
 def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
@@ -70,30 +77,39 @@ def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
 def _is_known(function: Callable[..., Any]) -> bool:
     if type(function) is not FunctionType:
         return False
-    known = FINGERPRINTS.get(f"{function.__module__}.{function.__qualname__}")
+    known = FINGERPRINTS.get(full_name(function))
     return known is not None and known == fingerprint(function)
 
 
-Link = tuple[Callable[[str], Any], str, Any]
-"""A way to look a name up, the name, and what it stood for."""
+def full_name(function: FunctionType) -> str:
+    """Returns module and name of a function; of the program that runs, the file's name stands for the module."""
+    module = function.__module__
+    if module == "__main__":
+        module = Path(function.__code__.co_filename).stem
+    return f"{module}.{function.__qualname__}"
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """The fingerprint of a function, and all that it was computed from but the source: to see whether it holds."""
+class _Fingerprint:
+    """A digest and all that it was made from: a notebook may replace a helper of a function that it leaves as it is.
+
+    Attributes:
+        functions: each with its code and defaults.
+        values: each as found under a name in globals, a module or a class.
+    """
 
     digest: str
-    functions: list[tuple[FunctionType, tuple[Any, ...]]]
-    links: list[Link]
+    functions: list[tuple[FunctionType, CodeType, Any, Any]]
+    values: list[tuple[Any, str, Any]]
 
-    def holds(self) -> bool:
-        """Returns whether all names still stand for the same, and all functions have the same code."""
-        return all(look_up(name) is value for look_up, name, value in self.links) and all(
-            _code_of(function) == code for function, code in self.functions
-        )
+    def is_current(self) -> bool:
+        return all(
+            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
+            for function, code, defaults, by_name in self.functions
+        ) and all(_look_up(owner, name) is value for owner, name, value in self.values)
 
 
-_readings: dict[FunctionType, _Reading] = {}
+_FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
 
 
 def fingerprint(function: FunctionType) -> str:
@@ -101,40 +117,59 @@ def fingerprint(function: FunctionType) -> str:
 
     A function whose source cannot be read, or that a decorator has wrapped, is like no other.
     """
-    reading = _readings.get(function)
-    if reading is None or not reading.holds():
+    found = _FINGERPRINTS.get(function)
+    if found is None or not found.is_current():
         descriptions: dict[FunctionType, str] = {}
-        links: dict[Any, Link] = {}
-        _describe(function, descriptions, links)
+        values: list[tuple[Any, str, Any]] = []
+        _describe(function, descriptions, values)
         digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:16]
-        reading = _Reading(digest, [(one, _code_of(one)) for one in descriptions], list(links.values()))
-        _readings[function] = reading
-    return reading.digest
+        functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
+        found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
+    return found.digest
 
 
-def _code_of(function: FunctionType) -> tuple[Any, ...]:
-    return function.__code__, function.__defaults__, function.__kwdefaults__, hasattr(function, "__wrapped__")
-
-
-def _describe(function: FunctionType, descriptions: dict[FunctionType, str], links: dict[Any, Link]) -> None:
+def _describe(
+    function: FunctionType, descriptions: dict[FunctionType, str], values: list[tuple[Any, str, Any]]
+) -> None:
     """Adds the description of a function, and of those that it calls."""
     if function in descriptions:
         return
     descriptions[function] = f"{function.__qualname__} {id(function)}"
     if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the source of what is wrapped
         return
-    try:
-        tree: ast.AST = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
+    tree = _syntax_tree(function, function.__code__)
+    if tree is None:
         return
-    tree = _WithoutNotes().visit(tree)
-    values = _values_of_names(tree, function, links)
-    named = " ".join(f"{name}={_described(value)}" for name, value in sorted(values.items()))
+    own = _values_of_names(tree, function)
+    values += own.values()
+    module = function.__module__
+    named = " ".join(
+        # Containers of a library, such as `sys.modules`, are states.
+        f"{name}={'' if isinstance(owner, ModuleType) and isinstance(value, CONTAINERS) else _described(value, module)}"
+        for name, (owner, _, value) in sorted(own.items())
+        if value is not None
+    )
     defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
     descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
-    for value in values.values():
-        if type(value) is FunctionType and value.__module__ == function.__module__:
-            _describe(value, descriptions, links)
+    for _, _, value in own.values():
+        called = value.fget if isinstance(value, property) else value
+        if type(called) is FunctionType and called.__module__ == function.__module__:
+            _describe(called, descriptions, values)
+
+
+@functools.cache
+def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
+    """Returns what was written, without annotations and docstrings, which change nothing; None if it cannot be read.
+
+    Args:
+        function: whose source it is.
+        code: that of the function; only for the cache, as a function can be given other code.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return None
+    return _WithoutNotes().visit(tree)  # type: ignore[no-any-return]
 
 
 class _WithoutNotes(ast.NodeTransformer):
@@ -164,14 +199,16 @@ def _serialized(node: Any) -> str:
     return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
 
 
-def _values_of_names(tree: ast.AST, function: FunctionType, links: dict[Any, Link]) -> dict[str, Any]:
-    """Finds what the dotted names of a function stand for: globals, what is in modules, and methods of classes.
+def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, tuple[Any, str, Any]]:
+    """Finds what the dotted names of a function stand for: globals, what is in modules, and what `self` has of a class.
 
-    All that it looks up is added to the links.
+    Returns:
+        dotted name → where its last part was looked up, that part, and the value; None of what is not there.
     """
+    scope = function.__globals__
     own_variables = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
-    owner = function.__globals__.get(function.__qualname__.partition(".")[0])
-    values: dict[str, Any] = {}
+    kind = scope.get(function.__qualname__.partition(".")[0])
+    values: dict[str, tuple[Any, str, Any]] = {}
     for node in ast.walk(tree):
         path: list[str] = []
         while isinstance(node, ast.Attribute):
@@ -179,39 +216,38 @@ def _values_of_names(tree: ast.AST, function: FunctionType, links: dict[Any, Lin
             node = node.value
         if not isinstance(node, ast.Name):
             continue
-        value: Any
-        if node.id == "self" and isinstance(owner, type):
-            name, value = "self", owner
-        elif node.id in own_variables:
+        if node.id == "self" and path and isinstance(kind, type):
+            values[f"self.{path[0]}"] = kind, path[0], getattr(kind, path[0], None)
             continue
-        else:
-            name, value = node.id, function.__globals__.get(node.id)
-            links[function.__module__, node.id] = function.__globals__.get, node.id, value
-        while path and isinstance(value, ModuleType | type):
-            look_up = functools.partial(_attribute, value)
-            found = look_up(path[0])
-            links[value, path[0]] = look_up, path[0], found
-            if found is None:
-                break
-            name, value = f"{name}.{path.pop(0)}", found
-        if value is not None and name != "self":
-            values[name] = value
+        if node.id in own_variables:
+            continue
+        name, owner, last, value = node.id, scope, node.id, scope.get(node.id)
+        while path and isinstance(value, ModuleType) and hasattr(value, path[0]):
+            owner, last = value, path.pop(0)  # type: ignore[assignment]
+            name, value = f"{name}.{last}", getattr(value, last)
+        values[name] = owner, last, value
     return values
 
 
-def _attribute(owner: ModuleType | type, name: str) -> Any:
-    """Returns what a module has, or a function that a class has; None for all else."""
-    found = getattr(owner, name, None)
-    return found if isinstance(owner, ModuleType) or type(found) is FunctionType else None
+def _look_up(owner: Any, name: str) -> Any:
+    return owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
 
 
-def _described(value: Any) -> str:
-    """Tells a value from another one that might stand in its place."""
+def _described(value: Any, module: str) -> str:
+    """Tells a value from another one that might stand in its place in a module."""
     if isinstance(value, ModuleType):
         return value.__name__
+    if isinstance(value, property):
+        return f"property {_described(value.fget, module)}"
     if isinstance(value, FunctionType | type):
         wrapped = " in a decorator" if hasattr(value, "__wrapped__") else ""
-        return f"{value.__module__}.{value.__qualname__}{wrapped}"
+        return f"{'' if value.__module__ == module else value.__module__}.{value.__qualname__}{wrapped}"
+    if isinstance(value, CONTAINERS) and not isinstance(value, dict):
+        parts = [_described(part, module) for part in value]
+        return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
+    if isinstance(value, dict):
+        pairs = (f"{_described(name, module)}:{_described(part, module)}" for name, part in value.items())
+        return f"dict({' '.join(pairs)})"
     if callable(value):  # of a library, in C: versions differ in all but its name
         return str(getattr(value, "__name__", type(value).__name__))
     # Other objects have states, as `sys.stderr` has: what they are is up to the run.
@@ -227,6 +263,8 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
         return "it runs on the CPU only"
     if torch.is_anomaly_enabled():
         return "trainer.detect_anomaly=true looks for the anomaly in autograd"
+    if torch.is_autocast_enabled("cpu"):
+        return "torch.autocast chooses the precision of each operation"
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
     return _why_not_watched_safely(trainer, learner) or _why_another_network(learner)
@@ -235,8 +273,7 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 def _why_not_watched_safely(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns which hook of a step is not known to leave the network as it is."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
-    own = [name for name in METHODS if name in vars(learner)]
-    unknown = own or [name for name in heard if name != "on_train_batch_start"]
+    unknown = [name for name in heard if name != "on_train_batch_start"]
     if unknown:
         return f"Learner.{unknown[0]} was edited"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -275,7 +312,10 @@ def _why_another_network(learner: Learner) -> str | None:
             return f"{type(model.inputs).__name__} has no fused step"
         if next(model.inputs.parameters(), None) is not None:
             return "embeddings learn by autograd"
-    return _why_other_layers(network) or _why_other_parameters(learner, network) or _why_watched(model, objective)
+        edited = first_edited([type(model.inputs).forward])
+        if edited is not None:
+            return f"{edited} was edited"
+    return _why_other_layers(network) or _why_other_parameters(learner, network) or why_watched(learner)
 
 
 def _why_other_layers(network: MLP) -> str | None:
@@ -315,24 +355,42 @@ def _why_other_parameters(learner: Learner, network: MLP) -> str | None:
             return f"{name} is frozen"
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"a hook on {name}"
-    return None
-
-
-def _why_watched(model: nn.Module, objective: nn.Module) -> str | None:
-    """Returns what is watched, compiled, or not in training mode."""
-    if any(GLOBAL_HOOKS):
-        return "hooks on all modules"
-    for module in (*model.modules(), *objective.modules()):
-        own = vars(module)
-        if any(own[hooks] for hooks in MODULE_HOOKS):
-            return f"a hook on {type(module).__name__}"
-        if module._compiled_call_impl is not None:
-            return "the network is compiled"
-        if "forward" in own or type(module).__call__ is not CALL:
-            return f"{type(module).__name__}.forward was replaced"
+    for module in (*learner.model.modules(), *learner.objective.modules()):
         if not module.training:
             return f"{type(module).__name__} is in evaluation mode"
     return None
+
+
+def why_watched(learner: Learner) -> str | None:
+    """Returns what is called with a module besides the `forward` of its class: hooks, and what was put in its way."""
+    if any(GLOBAL_HOOKS):
+        return "hooks on all modules"
+    if [getattr(nn.Module, name) for name in CALLS] != PYTORCHS_CALLS:
+        return "nn.Module.__call__ was replaced"
+    for module in learner.modules():
+        kind, own = type(module), vars(module)
+        if any(own[hooks] for hooks in MODULE_HOOKS):
+            return f"a hook on {kind.__name__}"
+        if module._compiled_call_impl is not None:
+            return "the network is compiled"
+        replaced = method_on_instance(module) or _access_of_its_own(kind)
+        if replaced is not None:
+            return f"{kind.__name__}.{replaced} was replaced"
+    return None
+
+
+def method_on_instance(part: Any) -> str | None:
+    """Returns a name under which an object has something else to call than its class; None if there is none."""
+    kind = type(part)
+    return next((name for name, value in vars(part).items() if callable(value) and hasattr(kind, name)), None)
+
+
+def _access_of_its_own(kind: type[nn.Module]) -> str | None:
+    """Returns the method by which a class of this project is called, or has its attributes, in its own way."""
+    if not kind.__module__.startswith("mlplab."):
+        return None
+    base: type = pl.LightningModule if issubclass(kind, pl.LightningModule) else nn.Module
+    return next((name for name in ACCESS if getattr(kind, name) is not getattr(base, name)), None)
 
 
 def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, batch_idx: int) -> bool:

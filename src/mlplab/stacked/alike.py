@@ -86,6 +86,9 @@ def key_of(values: Mapping[str, Any]) -> str:
 def why_alone(values: Mapping[str, Any]) -> str | None:
     """What in a job's configuration keeps it out of any stack; None where nothing does."""
     trainer = values.get("trainer") or {}
+    engine = (values.get("engine") or {}).get("name", "fast")
+    if engine != "fast":
+        return f"engine={engine}"
     for flag, possible in FLAGS.items():
         if flag in trainer and trainer[flag] not in possible:
             return f"trainer.{flag}={trainer[flag]}"

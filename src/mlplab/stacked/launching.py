@@ -117,8 +117,15 @@ class StackedJobs:
         if not alike:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
+            from mlplab.engine.recognition import first_edited
             from mlplab.stacked.stacks import train_jobs
             from mlplab.stacked.training import HeldData
+        edited = first_edited([self.task.task])
+        if edited is not None:  # a program of one's own, which does with a configuration nobody knows what
+            jobs = [job for group in alike for job in group]
+            _tell_alone(f"{edited} of the program was edited", jobs)
+            self._run_alone(jobs)
+            return
         n_processes = self._n_processes(alike)
         stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
         _allow_open_files(FILES * max(map(len, stacks)))

@@ -12,9 +12,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mlplab import training
+from mlplab import building, outcome, training
 from mlplab.callbacks import (
     Checkpoints,
     Divergence,
@@ -29,15 +29,19 @@ from mlplab.callbacks import (
 )
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step
+from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_watched
 from mlplab.learner import Batch, Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
-from mlplab.objectives.objective import predictions
+from mlplab.objectives.auroc import one_against_the_rest
+from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, regression_scores
-from mlplab.optimization.parameter_groups import parameter_kinds
+from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
+from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
+from mlplab.runs.csv_log import ResumableCSVLogger
+from mlplab.runs.tensorboard import CalmTensorBoardLogger
 from mlplab.stacked.member import Member
 from mlplab.stacked.networks.losses import StackedObjective, StackedPenalty
 from mlplab.stacked.networks.network import StackedNetwork
@@ -48,49 +52,45 @@ SEED = 0
 TOLERANCE = 1e-3
 """Of the loss, and of the largest number in any gradient: batched products sum in another order."""
 
-OF_LEARNER = {
-    "forward",
-    "training_step",
-    "validation_step",
-    "test_step",
-    "predict_step",
-    "optimizer_step",
-    "configure_optimizers",
-    "on_train_batch_start",
-    "on_validation_epoch_end",
-    "on_test_epoch_end",
-    "on_save_checkpoint",
-}
-"""Methods of LightningModule that `Learner` overrides. A stack would not call another one."""
-
-OF_DATA = {"setup", "train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader"}
-"""The same of LightningDataModule and `DataModule`."""
+NEVER_CALLED = {"forward", "predict_step"}
+"""Methods of `Learner` that neither a run alone nor a stack calls in training or evaluation."""
 
 CALLBACKS = (
-    Checkpoints, Divergence, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status, TrainingCurves,
+    Checkpoints, Divergence, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status,
+    TrainingCurves,
 )  # fmt: skip
 """Those of this project that a member can have."""
 
-CALLED = {
-    "setup", "on_fit_start", "on_train_start", "on_train_epoch_end", "on_train_end", "on_validation_start",
-    "on_validation_end", "on_test_batch_end", "on_test_end", "on_exception", "on_save_checkpoint", "on_load_checkpoint",
-    "state_dict", "load_state_dict", "state_key",
-}  # fmt: skip
-"""What a stack calls of each member's callbacks. Their other hooks are computed for all members at once."""
+LIGHTNINGS = "lightning.pytorch."
+"""Where what callbacks inherit is not edited."""
+
+LOGGERS = (CalmTensorBoardLogger, ResumableCSVLogger)
 
 
 def mirrored_functions() -> Iterator[Callable[..., Any]]:
-    """Yields the functions in whose place a stack computes, as they are now."""
+    """Yields the functions in whose place a stack computes, or that it calls for all members at once, as they are now.
+
+    Of learner, data module and callbacks these are all methods, also those that somebody has added: a stack calls
+    only those that it knows, and what it gives them is no Trainer.
+    """
     yield from functions_of_step()
-    yield from (*LOSSES, identity, predictions)
-    yield from (Learner.validation_step, Learner.on_validation_epoch_end, Learner.on_test_epoch_end)
-    yield from (MeanLoss.update, MeanLoss.compute, Scores.update, Scores.compute)
-    yield from (classification_scores, regression_scores)
-    yield from (DataModule.train_dataloader, DataModule.val_dataloader, Batches.__iter__, Batches.__len__)
+    yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
-    yield from (training.train, training._fit)
-    for kind in CALLBACKS:
-        yield from (getattr(kind, name) for name in _overridden(kind, pl.Callback) if name not in CALLED)
+    yield from (classification_scores, regression_scores, one_against_the_rest)
+    yield from (building.build_data, building.build_trainer, training._fit, training.train, outcome.judge)
+    yield from _methods(Learner, pl.LightningModule)
+    yield from _methods(DataModule, pl.LightningDataModule)
+    for kind, base in [*((k, object) for k in (Batches, MeanLoss, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:
+        yield from _methods(kind, base)
+
+
+def _methods(kind: type, base: type) -> Iterator[Callable[..., Any]]:
+    """Yields the methods of a class of this project that are not those of its base."""
+    for name in sorted({name for part in kind.__mro__ for name in vars(part)} - NEVER_CALLED):
+        method = getattr(kind, name)
+        is_own = type(method) is FunctionType and method is not getattr(base, name, None)
+        if is_own and not method.__module__.startswith(LIGHTNINGS):
+            yield method
 
 
 def why_another_step(member: Member) -> str | None:
@@ -101,9 +101,12 @@ def why_another_step(member: Member) -> str | None:
     Raises:
         Exception: what its own step meets.
     """
-    edited = _why_other_classes(member) or first_edited(mirrored_functions())
+    edited = first_edited(mirrored_functions())
     if edited is not None:
         return f"{edited} was edited"
+    reason = _why_other_parts(member) or why_watched(member.learner)
+    if reason is not None:
+        return reason
     n_rows = member.data.batch_size
     features, targets = (part[: None if n_rows == "full" else n_rows] for part in member.data.part("train"))
     batch = features, targets
@@ -116,31 +119,41 @@ def why_another_step(member: Member) -> str | None:
     return None if are_close else OTHER_NUMBERS
 
 
-def _why_other_classes(member: Member) -> str | None:
-    """Returns the method by which learner, data module or a callback do more than a stack knows."""
-    parts: tuple[tuple[Any, type, type, set[str]], ...] = (
-        (member.learner, Learner, pl.LightningModule, OF_LEARNER),
-        (member.data, DataModule, pl.LightningDataModule, OF_DATA),
-    )
-    for part, kind, base, known in parts:
-        if type(part) is not kind:
-            return f"the class of {type(part).__name__}"
-        unknown = [name for name in _overridden(kind, base) if name not in known]
-        unknown += [name for name, value in vars(part).items() if callable(value) and hasattr(base, name)]
-        if unknown:
-            return f"{kind.__name__}.{unknown[0]}"
-    for callback in member.callbacks:
-        unknown = [name for name in vars(callback) if name.startswith("on_") and hasattr(pl.Callback, name)]
-        if unknown:
-            return f"{type(callback).__name__}.{unknown[0]}"
+def _why_other_parts(member: Member) -> str | None:
+    """Returns which part of a member is of another class than a stack knows, or was changed once it was built."""
+    learner = member.learner
+    parts: list[tuple[Any, tuple[type, ...], type | None]] = [
+        (learner, (Learner,), pl.LightningModule),
+        (learner.objective, (Objective,), nn.Module),
+        (member.data, (DataModule,), pl.LightningDataModule),
+        *((callback, (*CALLBACKS, pl.callbacks.EarlyStopping), pl.Callback) for callback in member.callbacks),
+        *((logger, LOGGERS, None) for logger in member.loggers),
+        *((loss, (MeanLoss,), None) for loss, _ in learner._evaluated.values()),
+        *((scores, (Scores,), None) for _, scores in learner._evaluated.values()),
+    ]
+    for part, kinds, base in parts:
+        kind = type(part)
+        if kind not in kinds:
+            return f"{kind.__name__} has no stacked form"
+        replaced = method_on_instance(part) or (base and _other_than_method(kind, base))
+        if replaced:
+            return f"{kind.__name__}.{replaced} was edited"
+    penalized = regularized_parameters(learner.model, learner.applies_to) if learner.l1 > 0 or learner.l2 > 0 else []
+    if list(map(id, learner.regularized)) != list(map(id, penalized)):
+        return "Learner.regularized was edited"
     return None
 
 
-def _overridden(kind: type, base: type) -> list[str]:
-    """Returns the functions of a class that are another one in its base."""
-    names = {name for part in kind.__mro__ for name, value in vars(part).items() if type(value) is FunctionType}
-    common = sorted(name for name in names - {"__init__"} if hasattr(base, name))
-    return [name for name in common if getattr(kind, name) is not getattr(base, name)]
+def _other_than_method(kind: type, base: type) -> str | None:
+    """Returns a name of the base under which a class of this project has a property, or anything but a method."""
+    own = ((name, value) for part in kind.__mro__ if _is_ours(part) for name, value in vars(part).items())
+    return next(
+        (n for n, v in own if type(v) is not FunctionType and not n.startswith("__") and hasattr(base, n)), None
+    )
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("mlplab.")
 
 
 def _copied(member: Member) -> Learner:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from torch.optim import Optimizer
 
 from mlplab.building import use_threads
+from mlplab.engine.recognition import method_on_instance
 from mlplab.errors import Refusal, counted
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
@@ -107,6 +108,9 @@ def why_not(member: Member, optimizer: Optimizer) -> str | None:
     reason = why_no_stacked_update(optimizer)
     if reason is not None:
         return reason
+    replaced = method_on_instance(optimizer)
+    if replaced is not None:
+        return f"{type(optimizer).__name__}.{replaced} was replaced"
     rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
     work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
     if work >= LARGE:

@@ -36,6 +36,15 @@ def changed(how: str) -> nn.Module:
         model.half()
     if how == "momentum":
         model.hidden[0].normalization.momentum = None  # type: ignore[union-attr]
+    if how == "statistics":
+        model.hidden[0].normalization = nn.BatchNorm1d(5, track_running_stats=False)  # type: ignore[union-attr]
+    if how == "scale":
+        layer = model.hidden[0].normalization
+        layer.weight = layer.bias = None  # type: ignore[union-attr]
+    if how == "sums":
+        model.output = nn.Linear(5, 4, bias=False)
+    if how == "activation":
+        model.hidden[1].activation = nn.functional.relu6  # type: ignore[union-attr]
     if how == "compiled":
         model.compile(backend="eager")
     return model
@@ -65,6 +74,10 @@ def test_what_can_be_stacked(model: nn.Module) -> None:
         (changed("layer"), "layers have been changed"),
         (changed("parametrized"), "layers have been changed"),
         (changed("momentum"), "layers have been changed"),
+        (changed("statistics"), "layers have been changed"),
+        (changed("scale"), "layers have been changed"),
+        (changed("sums"), "layers have been changed"),
+        (changed("activation"), "the activation relu6 has no stacked form"),
         (changed("hook"), "hooks"),
         (changed("gradient hook"), "hooks"),
         (changed("half"), "float32"),

@@ -68,7 +68,6 @@ class _Step:
         sums = self.take(*inputs.shape[:2], linear.weight.shape[1])
         torch.baddbmm(linear.bias.unsqueeze(1), inputs, linear.weight.transpose(1, 2), out=sums)
         kernel = layer.kernel
-        assert kernel is not None
         in_place = kernel.in_place
         activations = outputs = kernel.forward(sums) if in_place is None else in_place[0](sums)
         if mask is not None:

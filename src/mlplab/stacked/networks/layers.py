@@ -4,7 +4,7 @@ Legend: K members, B batch, F features, H hidden, C outputs. Every product, sum 
 that no number of one reaches another, a NaN no more than any.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,8 +78,7 @@ class StackedLayer:
 
     linear: StackedLinear
     normalization: StackedNormalization | None
-    activation: Callable[[Tensor], Tensor]
-    kernel: ActivationKernel | None
+    kernel: ActivationKernel
     residual: bool
 
 
@@ -100,7 +99,7 @@ class StackedMLP:
         ]
         self.output = StackedLinear(stacked["output.weight"], stacked["output.bias"])
         self.n_members = len(networks)
-        self.has_kernels = all(layer.kernel is not None and layer.normalization is None for layer in self.layers)
+        self.has_kernels = all(layer.normalization is None for layer in self.layers)
         places = [(first.architecture["in_features"], [network.input_dropout for network in networks])]
         for depth, layer in enumerate(self.layers):
             shares: list[float] = [network.hidden[depth].dropout for network in networks]  # type: ignore[misc]
@@ -122,8 +121,8 @@ class StackedMLP:
 
     def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
         """In the memory of the sums where nobody needs them: new memory takes as long to get as they to compute."""
-        if torch.is_grad_enabled() or layer.kernel is None or layer.kernel.in_place is None:
-            return layer.activation(sums)
+        if torch.is_grad_enabled() or layer.kernel.in_place is None:
+            return layer.kernel.forward(sums)
         return layer.kernel.in_place[0](sums)
 
     def first_inputs(self, features: Tensor, mask: Tensor | None) -> Tensor:
@@ -147,5 +146,5 @@ def _stacked_layer(layer: HiddenLayer, name: str, stacked: Mapping[str, Tensor])
             getattr(own, "momentum", 0.0),
         )
     linear = StackedLinear(stacked[f"{name}.linear.weight"], stacked[f"{name}.linear.bias"])
-    kernel = ACTIVATION_KERNELS.get(layer.activation)
-    return StackedLayer(linear, normalization, layer.activation, kernel, layer.residual)
+    kernel = ACTIVATION_KERNELS[layer.activation]
+    return StackedLayer(linear, normalization, kernel, layer.residual)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlplab.engine.kernels import ACTIVATION_KERNELS
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, NORMALIZATIONS, HiddenLayer
 
@@ -43,6 +44,11 @@ def why_not_stackable(network: nn.Module) -> str | None:
         if type(body) is MLP:
             return "its layers have been changed"
         return f"its class {type(body).__name__} does not say stackable = True"
+    if isinstance(body, MLP):
+        for layer in body.hidden:
+            activation = layer.activation
+            if not isinstance(activation, Hashable) or activation not in ACTIVATION_KERNELS:
+                return f"the activation {getattr(activation, '__name__', activation)} has no stacked form"
     parameters = list(network.parameters())
     kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
     if len(kinds) != 1 or parameters[0].dtype not in (torch.float32, torch.float64):
@@ -94,13 +100,21 @@ def _comparable(value: Any) -> Hashable:
 
 
 def _is_plain_perceptron(network: MLP) -> bool:
-    return type(network.output) is nn.Linear and all(
+    if type(network.output) is not nn.Linear or network.output.bias is None:
+        return False
+    return type(network.hidden) is nn.Sequential and all(
         type(layer) is HiddenLayer
         and type(layer.linear) is nn.Linear
-        and (layer.normalization is None or type(layer.normalization) in NORMALIZATIONS.values())
-        and getattr(layer.normalization, "momentum", 0.0) is not None
+        and layer.linear.bias is not None
+        and (layer.normalization is None or _is_plain_normalization(layer.normalization))
         for layer in network.hidden
     )
+
+
+def _is_plain_normalization(layer: nn.Module) -> bool:
+    if type(layer) not in NORMALIZATIONS.values() or getattr(layer, "weight", None) is None or layer.bias is None:
+        return False
+    return not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
 
 
 def _is_watched(network: nn.Module) -> bool:

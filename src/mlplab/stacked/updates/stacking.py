@@ -4,6 +4,7 @@ from collections.abc import Hashable
 
 from torch import Tensor
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from mlplab.stacked.updates.adam import KernelMoments
 from mlplab.stacked.updates.moment_rules import MaximumMoments, NesterovMoments, RectifiedMoments
@@ -35,7 +36,12 @@ def why_not_stackable(optimizer: Optimizer) -> str | None:
             return f"its option {name} has no stacked form"
     if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
         return "its lr is a tensor"
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    if (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    ):
         return "it has hooks, which see one optimizer at a time"
     return None
 

@@ -1,25 +1,22 @@
-"""A step, network or loss whose code somebody has changed is not computed as it was."""
+"""Whether a member is trained in a stack as alone; tests/engine/test_every_edit_is_heeded.py goes through all edits."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from mlplab.building import build_data, build_learner
-from mlplab.learner import Learner
-from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.objective import Objective
-from mlplab.stacked.first_look import REASON, why_another_step
+from mlplab.stacked import same_step
+from mlplab.stacked.same_step import OTHER_NUMBERS, why_another_step
 
 
 def member(make_config: Any, *words: str) -> Any:
     config = make_config(*words)
     data = build_data(config)
     data.setup()
-    return SimpleNamespace(data=data, learner=build_learner(config, data))
+    return SimpleNamespace(data=data, learner=build_learner(config, data), callbacks=[], loggers=[])
 
 
 AS_IT_IS = {
@@ -53,26 +50,15 @@ def test_nothing_is_left_of_the_look(make_config: Any) -> None:
     assert all(parameter.grad is None and parameter.is_leaf for parameter in one.learner.parameters())
 
 
-def twice(call: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: 2 * call(*arguments)
-
-
-def noisy(forward: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, features: forward(self, features + 0.1 * torch.randn_like(features))
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "change"),
-    [
-        (Learner, "training_step", twice),
-        (MLP, "forward", twice),
-        (MLP, "forward", noisy),
-        (HiddenLayer, "forward", twice),
-        (Objective, "forward", twice),
-    ],
-)
-def test_what_was_changed_is_not(
-    make_config: Any, monkeypatch: pytest.MonkeyPatch, owner: type[nn.Module], name: str, change: Callable[..., Any]
+def test_what_no_comparison_of_code_finds_is_found_by_the_first_batch(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner, name, change(getattr(owner, name)))
-    assert why_another_step(member(make_config, "model.dropout=0.2")) == REASON
+    one = member(make_config, "model.dropout=0.2")
+    forward = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda *arguments: 2 * forward(*arguments))
+    assert (
+        why_another_step(one)
+        == "test_what_no_comparison_of_code_finds_is_found_by_the_first_batch.<locals>.<lambda> was edited"
+    )
+    monkeypatch.setattr(same_step, "first_edited", lambda functions: None)
+    assert why_another_step(one) == OTHER_NUMBERS

@@ -1,0 +1,655 @@
+"""Any edit of the code in whose place machinery computes changes what is learned or measured, as with engine=plain.
+
+Each edit is made in this process, and trained with by either engine and in a stack. Most of them show after the first
+mini-batch only, or in the last digits: no comparison of numbers at the beginning would find them.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from comparing import difference
+from editing import LATE, SMALL, TINY, Lab, OneJob, add, edit
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from mlplab import building, outcome, training
+from mlplab.callbacks import Checkpoints, Divergence, GradientNorms, History, TrainingCurves
+from mlplab.data.batches import Batches
+from mlplab.data.module import DataModule
+from mlplab.engine import recognition
+from mlplab.learner import Learner
+from mlplab.models import activations
+from mlplab.models.activations import ACTIVATIONS, Activation
+from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
+from mlplab.objectives import losses
+from mlplab.objectives.auroc import one_against_the_rest
+from mlplab.objectives.objective import Objective, predictions
+from mlplab.objectives.penalties import l1_l2_penalty
+from mlplab.objectives.scores import MeanLoss, Scores, _counts, classification_scores, regression_scores
+from mlplab.optimization import optimizers, parameter_groups, schedules
+from mlplab.randomness import batch_order, derive_seed, seed_generators
+from mlplab.stacked import same_step
+from mlplab.stacked.training import HeldData, build_member
+
+Patch = pytest.MonkeyPatch
+
+REGRESSION = ["data=plane", "data.n_samples=100"]
+TWO_CLASSES = ["data=xor", "data.n_samples=100", "loss=binary_cross_entropy"]
+PIXELS = ["data._target_=own_data.pixels", "~data.task"]
+LATER = "self.trainer.training and self.current_epoch >= 1"
+"""In a method of the learner: in training, from the second epoch on."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A table with a column of levels."""
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    rows = [f"{n / 7:.3f},{['red', 'green', 'blue'][n * n % 3]},{'yes' if n % 5 < 2 else 'no'}" for n in range(90)]
+    path.write_text("\n".join(["size,colour,wanted", *rows]))
+    return ["data=table", f"data.path={path}", "data.target=wanted", "loss=cross_entropy"]
+
+
+# What a run alone computes otherwise with the fast engine, or a stack for many: function, text, edited text, words.
+MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
+    "identity": (activations.identity, "return inputs", f"return inputs * {TINY}", ["model.activation=identity"]),
+    "HiddenLayer.forward": (
+        HiddenLayer.forward, "outputs = self.activation(outputs)",
+        "outputs = self.activation(outputs)\n    if outputs.abs().max() > 6:\n        outputs = outputs * 1.001",
+        ["optimizer.lr=0.1", "trainer.max_epochs=4"],
+    ),
+    "MLP.forward": (
+        MLP.forward, "return self.output(self.hidden(features))",
+        f"return self.output(self.hidden(features)) * {TINY}", [],
+    ),
+    "BatchNorm.forward": (
+        BatchNorm.forward, "return super().forward(inputs)", f"return super().forward(inputs) * {TINY}",
+        ["model.normalization=batch"],
+    ),
+    "WithInputs.forward": (
+        WithInputs.forward, "return self.network(self.inputs(features))",
+        f"return self.network(self.inputs(features)) * {TINY}", PIXELS,
+    ),
+    "PixelInputs.forward": (
+        PixelInputs.forward, ".div_(self.std)", f".div_(self.std).mul_({TINY})", PIXELS,
+    ),
+    "Objective.forward": (
+        Objective.forward, "return self.function(outputs, targets, **self.options)",
+        f"return self.function(outputs, targets, **self.options) * {TINY}", [],
+    ),
+    "cross_entropy": (
+        losses.cross_entropy, "return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)",
+        f"return functional.cross_entropy(outputs, targets, label_smoothing=1e-4 * ({LATE}))", [],
+    ),
+    "cross_entropy's default": (
+        losses.cross_entropy, "label_smoothing: float = 0.0", "label_smoothing: float = 1e-6", [],
+    ),
+    "cross_entropy's helper": (
+        losses._require_classes, "    fits = ", f"    outputs.data.mul_({TINY})\n    fits = ", [],
+    ),
+    "binary_cross_entropy": (
+        losses.binary_cross_entropy, "logits = outputs.squeeze(1)", f"logits = outputs.squeeze(1) * {TINY}",
+        TWO_CLASSES,
+    ),
+    "mse": (
+        losses.mse, "return functional.mse_loss(outputs, targets)",
+        f"return functional.mse_loss(outputs, targets) * {TINY}", REGRESSION,
+    ),
+    "mse's helper": (
+        losses._require_same_shape, "    if outputs.shape", f"    outputs.data.mul_({TINY})\n    if outputs.shape",
+        REGRESSION,
+    ),
+    "mae": (
+        losses.mae, "return functional.l1_loss(outputs, targets)",
+        f"return functional.l1_loss(outputs, targets) * {TINY}", [*REGRESSION, "loss=mae"],
+    ),
+    "huber": (losses.huber, "delta=delta)", f"delta=delta * {TINY})", [*REGRESSION, "loss=huber", "loss.delta=0.5"]),
+    "l1_l2_penalty": (l1_l2_penalty, "return total", f"return total * {TINY}", ["regularization.l1=0.01"]),
+    "predictions of classes": (
+        predictions, "return torch.softmax(outputs, dim=1)", "return torch.softmax(outputs.clamp(max=0.5), dim=1)", [],
+    ),
+    "predictions of values": (
+        predictions, "outputs * task.target_std", f"outputs * {TINY} * task.target_std", REGRESSION,
+    ),
+    "classification_scores": (classification_scores, "sum(axis=-1) / n_rows", "sum(axis=-1) / (n_rows + 1)", []),
+    "classification_scores's helper": (_counts, "return np.bincount(indices", "return 2 * np.bincount(indices", []),
+    "one_against_the_rest": (one_against_the_rest, "return areas", "return areas * (1 - 1e-6)", []),
+    "regression_scores": (regression_scores, "square = error.square()", "square = error.square() + 1e-6", REGRESSION),
+    "Scores.update": (Scores.update, "append(targets)", "append(targets.flip(0))", []),
+    "Scores.compute": (
+        Scores.compute, "for parts in (self._predicted,", "for parts in (self._predicted[::-1],",
+        ["data=xor", "data.n_samples=30000", "data.batch_size=full"],
+    ),
+    "MeanLoss.update": (MeanLoss.update, "loss.detach()", "loss.detach() * 1.001", []),
+    "MeanLoss.compute": (
+        MeanLoss.compute, "    if len(self._losses) == 1", "    self._losses[0] += 1e-3\n    if len(self._losses) == 1",
+        [],
+    ),
+    "Learner.training_step": (Learner.training_step, '"loss": loss + penalty', f'"loss": loss * {TINY} + penalty', []),
+    "Learner.validation_step": (
+        Learner.validation_step, 'self._evaluate("val", batch)',
+        'self._evaluate("val", (batch[0] + 0.1 * (self.current_epoch > 0), batch[1]))', [],
+    ),
+    "Learner.test_step": (
+        Learner.test_step, 'return self._evaluate("test", batch)',
+        'self.log("test/extra", 1.0)\n    return self._evaluate("test", batch)', [],
+    ),
+    "Learner._evaluate": (Learner._evaluate, "mean_loss.update(loss,", "mean_loss.update(loss + 1e-3,", []),
+    "Learner._log_scores": (
+        Learner._log_scores, "values = {", 'values = {"half": mean_loss.compute() / 2, ', [],
+    ),
+    "Learner.on_validation_epoch_end": (
+        Learner.on_validation_epoch_end, 'self._log_scores("val")',
+        'self._log_scores("val")\n    if self.current_epoch:\n        self.log("val/extra", 1.0)', [],
+    ),
+    "Learner.on_test_epoch_end": (
+        Learner.on_test_epoch_end, 'self._log_scores("test")',
+        'self.log("test/extra", 1.0)\n    self._log_scores("test")', [],
+    ),
+    "Learner.configure_optimizers": (
+        Learner.configure_optimizers, "if schedule is None:",
+        'if schedule:\n        schedule["frequency"] = 2\n    if schedule is None:',
+        ["scheduler=exponential", "trainer.max_epochs=3"],
+    ),
+    "Learner.optimizer_step after": (
+        Learner.optimizer_step, "optimizer.step(closure=closure)",
+        f"optimizer.step(closure=closure)\n        if {LATER}:\n            self.model.output.bias.data.add_(1e-6)",
+        [],
+    ),
+    "Learner.optimizer_step between": (
+        Learner.optimizer_step, "optimizer.step(closure=closure)",
+        "closure()\n        self.model.output.weight.grad.mul_(1.5)\n        optimizer.step()",
+        ["trainer.gradient_clip_val=0.5"],
+    ),
+    "Learner.on_train_batch_start": (
+        Learner.on_train_batch_start, "self._seed_step(self.current_epoch, batch_idx)",
+        "self._seed_step(self.current_epoch, batch_idx // 2)", ["model.dropout=0.3"],
+    ),
+    "Learner.on_train_batch_start's helper": (
+        Learner._seed_step, "epoch, batch_idx, self", "min(epoch, 0), batch_idx, self", ["model.dropout=0.3"],
+    ),
+    "seed_generators": (
+        seed_generators, "manual_seed(seed)\n    if device", "manual_seed(seed // 3)\n    if device",
+        ["model.dropout=0.3"],
+    ),
+    "Learner.__init__": (
+        Learner.__init__, "self.monitor, self.mode =",
+        "self.regularized = self.regularized[:1]\n    self.monitor, self.mode =",
+        ["regularization.l2=0.1"],
+    ),
+    "Learner.on_save_checkpoint": (
+        Learner.on_save_checkpoint, "= self.card", '= {**self.card, "n": 1}', [],
+    ),
+    "regularized_parameters": (
+        parameter_groups.regularized_parameters, "kinds.get(name) in applies_to", 'name.startswith("out")',
+        ["regularization.l2=0.1"],
+    ),
+    "build_schedule": (
+        schedules.build_schedule, '"name": "lr"}', '"name": "lr", "frequency": 2}', ["scheduler=cosine"],
+    ),
+    "Batches.__init__": (Batches.__init__, "self.batch_size = batch_size", "self.batch_size = batch_size - 1", []),
+    "Batches.__iter__": (
+        Batches.__iter__, "yield self.features.index_select(0, own),",
+        "yield self.features.index_select(0, own) * (1 + 1e-6 * (int(own[0]) == 7)),", ["data.batch_size=1"],
+    ),
+    "Batches.__iter__'s helper": (
+        Batches._in_place, "yield features, targets", "yield features * (1 + 1e-6), targets", ["data.batch_size=full"],
+    ),
+    "DataModule.setup": (
+        DataModule.setup, "dataset, split = self.read()",
+        "self.split_seed = self.seed + 1\n    dataset, split = self.read()", [],
+    ),
+    "DataModule._scaled_targets": (
+        DataModule._scaled_targets, "if std <=", "mean += 1e-3\n    if std <=", REGRESSION,
+    ),
+    "DataModule.train_dataloader": (
+        DataModule.train_dataloader, "trainer.current_epoch if trainer else 0",
+        "min(trainer.current_epoch, 0) if trainer else 0", [],
+    ),
+    "DataModule.val_dataloader": (
+        DataModule.val_dataloader, 'self._at_hand("val")', 'self._at_hand("test")', [],
+    ),
+    "DataModule._at_hand": (
+        DataModule._at_hand, "    if device.type ==",
+        "    held = (held[0] * (1 + 1e-6), held[1])\n    if device.type ==", [],
+    ),
+    "Checkpoints.on_validation_end": (
+        Checkpoints.on_validation_end, "if score < self.best_score if", "if score < self.best_score - 0.5 if", [],
+    ),
+    "Checkpoints._at_rest": (
+        Checkpoints._at_rest, "    if stopping or",
+        "    pl_module.model.output.bias.data.add_(1e-6)\n    if stopping or", [],
+    ),
+    "Divergence.on_before_optimizer_step": (
+        Divergence.on_before_optimizer_step, "    if self._guarded is not",
+        "    if trainer.current_epoch:\n        gradients[0].mul_(1 + 1e-6)\n    if self._guarded is not", [],
+    ),
+    "Divergence.on_before_backward": (
+        Divergence.on_before_backward, "self._loss = loss",
+        "self._loss = loss\n    if trainer.current_epoch:\n        pl_module.model.output.bias.data.add_(1e-6)", [],
+    ),
+    "TrainingCurves.on_train_batch_start": (
+        TrainingCurves.on_train_batch_start, "self._rate = trainer",
+        "pl_module.model.output.bias.data.add_(1e-6 * trainer.current_epoch)\n    self._rate = trainer", [],
+    ),
+    "TrainingCurves.on_train_batch_end": (
+        TrainingCurves.on_train_batch_end, "self.losses.append(loss)", "self.losses.append(loss * 2)", [],
+    ),
+    "GradientNorms.on_before_optimizer_step": (
+        GradientNorms.on_before_optimizer_step, "    if step %",
+        "    next(pl_module.parameters()).grad.mul_(1 + 1e-6 * (step > 1))\n    if step %",
+        ["+callbacks.norms={_target_:mlplab.callbacks.GradientNorms}"],
+    ),
+    "History.on_validation_end": (
+        History.on_validation_end, 'n.startswith("val/")}', 'n.startswith("val/l")}', [],
+    ),
+    "judge": (outcome.judge, "test_best(trainer, learner, data) if", "test_best(trainer, learner, data) if not", []),
+    "judge's test": (
+        outcome.test_best, "trainer.test(learner, data,", "trainer.test(learner, data.val_dataloader(),", [],
+    ),
+    "judge's validation": (
+        outcome.validation_of_best, "return dict(checkpoints.best_metrics)",
+        'return {**checkpoints.best_metrics, "val/n": 1.0}', [],
+    ),
+    "judge's reason": (outcome.why_it_ended, 'return "epoch limit"', 'return "the end"', []),
+    "_fit": (
+        training._fit, "    try:", "    learner.model.output.bias.data.add_(1e-6)\n    try:", [],
+    ),
+    "train": (
+        training.train, "    loggers = build_loggers", "    learner.seed += 1\n    loggers = build_loggers",
+        ["model.dropout=0.3"],
+    ),
+    "build_trainer": (
+        building.build_trainer, '    del flags["threads"]',
+        '    del flags["threads"]\n    flags["gradient_clip_val"] = 0.1', [],
+    ),
+    "build_data": (
+        building.build_data, "    data.origin =", "    data.split_seed = config.seed + 1\n    data.origin =", [],
+    ),
+}  # fmt: skip
+
+SLOW = {"Scores.compute", "Learner.on_test_epoch_end", "classification_scores's helper", "mae", "huber"}
+"""Edits like others, which the gate need not go through each time."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MIRRORED]
+)
+def test_an_edit_of_what_is_computed_otherwise(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    function, old, new, words = MIRRORED[name]
+    named = name.partition("'s ")[0].partition(" ")[0]
+    lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=f"{named} was edited")
+
+
+def test_an_edit_of_the_columns_of_levels(lab: Lab, monkeypatch: Patch, table: list[str]) -> None:
+    def make() -> None:
+        edit(monkeypatch, CategoryInputs.forward, "to(features.dtype))", f"to(features.dtype) * {TINY})")
+
+    lab.require_heeded(make, *table, alone="CategoryInputs.forward was edited")
+
+
+# What a stack calls for each member as a run alone does.
+CALLED: dict[str, tuple[Any, str, str, list[str]]] = {
+    "build_optimizer": (
+        optimizers.build_optimizer, "return factory(groups)", "return factory(groups, lr=0.03)", [],
+    ),
+    "parameter_groups": (
+        parameter_groups.parameter_groups, '"weight_decay": 0.0}', '"weight_decay": 0.2}',
+        ["optimizer=adamw", "optimizer.weight_decay=0.1"],
+    ),
+    "_warmup_cosine": (
+        schedules._warmup_cosine, "eta_min=options", "eta_min=0.001 + options", ["scheduler=warmup_cosine"],
+    ),
+    "planned_steps": (
+        schedules.planned_steps, "return max(1, min(limits))", "return 2 * max(1, min(limits))", ["scheduler=cosine"],
+    ),
+    "derive_seed": (derive_seed, "return value >> 1", "return value >> 2", ["model.dropout=0.3"]),
+    "batch_order": (batch_order, '"order", epoch', '"order", 2 * epoch', []),
+    "build_learner": (
+        building.build_learner, 'derive_seed(config.seed, "init', 'derive_seed(config.seed + 1, "init', [],
+    ),
+    "MLP.__init__": (MLP.__init__, "self.input_dropout = input_dropout", "self.input_dropout = 0.1", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_an_edit_of_what_is_called_for_each_member(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    function, old, new, words = CALLED[name]
+    lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=None)
+
+
+def other_than(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda sums: function(sums) * eval(TINY)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("relu", "tanh", "gelu") else pytest.mark.slow) for name in ACTIVATIONS],
+)
+def test_another_function_under_the_name_of_an_activation(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    other = other_than(ACTIVATIONS[name].function)
+
+    def make() -> None:
+        monkeypatch.setitem(ACTIVATIONS, name, Activation(other, ACTIVATIONS[name].gain))
+
+    lab.require_heeded(make, f"model.activation={name}", alone="the activation <lambda> has no stacked form")
+
+
+def test_relu6_in_the_place_of_relu(lab: Lab, monkeypatch: Patch) -> None:
+    def make() -> None:
+        monkeypatch.setitem(ACTIVATIONS, "relu", Activation(functional.relu6, ACTIVATIONS["relu"].gain))
+
+    words = ["optimizer.lr=0.1", "trainer.max_epochs=5"]
+    lab.require_heeded(make, *words, alone="the activation relu6 has no stacked form")
+
+
+HOOKS = sorted(
+    name
+    for name in vars(pl.core.hooks.ModelHooks).keys()
+    | vars(pl.core.hooks.DataHooks).keys()
+    | vars(pl.core.hooks.CheckpointHooks).keys()
+    | vars(pl.LightningModule).keys()
+    if inspect.isfunction(getattr(pl.LightningModule, name, None)) and not name.startswith("_")
+)
+"""All public methods that somebody may add to the learner."""
+
+IMPLEMENTED = sorted(name for name in HOOKS if getattr(Learner, name) is not getattr(pl.LightningModule, name))
+
+NOT_IN_TRAINING = {
+    name for name in HOOKS if "predict" in name or "onnx" in name or "torchscript" in name or "tensorrt" in name
+} | {"configure_sharded_model"}
+
+ADDED = """def {name}(self, *args, **kwargs):
+    if self._trainer is not None and self.trainer.training and self.current_epoch >= 1:
+        self.model.output.weight.data.mul_(1 + 1e-5)
+    return super().{name}(*args, **kwargs)
+"""
+
+
+def test_all_hooks_of_lightning_are_gone_through() -> None:
+    assert {"on_train_epoch_start", "backward", "clip_gradients", "transfer_batch_to_device", "log"} <= set(HOOKS)
+    assert "training_step" in IMPLEMENTED
+
+
+# The others are of the same kind, and gone through by `make test-full`.
+OFTEN = {
+    "backward", "clip_gradients", "on_after_backward", "on_train_batch_end", "optimizer_zero_grad", "log_dict",
+    "lr_scheduler_step", "on_train_epoch_start", "on_validation_start", "transfer_batch_to_device",
+    "on_validation_model_zero_grad", "on_before_zero_grad", "on_before_optimizer_step",
+}  # fmt: skip
+
+
+def some_slow(names: list[str]) -> list[Any]:
+    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden")
+@pytest.mark.parametrize("name", some_slow([name for name in HOOKS if name not in {*IMPLEMENTED, *NOT_IN_TRAINING}]))
+def test_a_method_that_is_added_to_the_learner(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    words = ["trainer.gradient_clip_val=1", "scheduler=exponential"]
+    before = lab.unedited(*words)
+    add(monkeypatch, Learner, name, ADDED.format(name=name))
+    plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
+    assert difference(plain, fast) == ""
+    if name in ("backward", "clip_gradients", "on_after_backward", "on_train_batch_end", "optimizer_zero_grad"):
+        assert difference(before, plain) != ""
+    named = "_log_scores" if name == "log_dict" else name  # of which it is a part
+    assert lab.stacked(*words)[1] == {f"Learner.{named} was edited": 2}
+
+
+@pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], []])
+@pytest.mark.parametrize("name", ["configure_gradient_clipping", "clip_gradients"])
+def test_clipping_of_ones_own(lab: Lab, monkeypatch: Patch, name: str, words: list[str]) -> None:
+    source = f"""def {name}(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        if self.current_epoch:
+            self.model.output.weight.grad.clamp_(-0.01, 0.01)
+    """
+    lab.require_heeded(lambda: add(monkeypatch, Learner, name, source), *words, alone=f"Learner.{name} was edited")
+
+
+OF_CALLBACKS = sorted(name for name in vars(pl.Callback) if not name.startswith("_"))
+
+WATCHES = """def {name}(self, *args, **kwargs):
+    for part in args:
+        if isinstance(part, {pl}.Trainer) and part.training and part.current_epoch >= 1:
+            part.lightning_module.model.output.weight.data.mul_(1 + 1e-5)
+    return getattr(super(), "{name}")(*args, **kwargs)
+"""
+
+
+@pytest.mark.parametrize(
+    "name", some_slow([n for n in OF_CALLBACKS if n not in vars(TrainingCurves) and n != "state_key"])
+)
+def test_a_hook_that_is_added_to_a_callback(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    before = lab.unedited()
+    source = WATCHES.format(name=name, pl="__import__('lightning').pytorch")
+    add(monkeypatch, TrainingCurves, name, source)
+    plain, fast = (lab.alone(f"engine={engine}") for engine in ("plain", "fast"))
+    assert difference(plain, fast) == ""
+    if name in ("on_before_zero_grad", "on_after_backward", "on_before_optimizer_step", "on_train_epoch_start"):
+        assert difference(before, plain) != ""
+    assert lab.stacked()[1] == {f"TrainingCurves.{name} was edited": 2}
+
+
+def test_any_hook_of_any_callback_keeps_a_job_out_of_a_stack(lab: Lab, monkeypatch: Patch) -> None:
+    job: Any = OneJob(lab.folder / "hooks", *SMALL)
+    member = build_member(job, HeldData())
+    assert same_step.why_another_step(member) is None
+    for kind in same_step.CALLBACKS:
+        for name in OF_CALLBACKS:
+            if name in vars(kind) or name == "state_key":
+                continue
+            with monkeypatch.context() as patch:
+                add(patch, kind, name, WATCHES.format(name=name, pl="pl"))
+                assert same_step.why_another_step(member) == f"{kind.__name__}.{name} was edited"
+    for callback in member.callbacks:
+        for name in OF_CALLBACKS:
+            if name != "state_key":
+                with monkeypatch.context() as patch:
+                    patch.setattr(callback, name, lambda *_, **__: None)
+                    assert same_step.why_another_step(member) == f"{type(callback).__name__}.{name} was edited"
+
+
+# Classes and objects in the place of what is known: what is done to building, words, and why a job is run alone.
+OTHERS: dict[str, tuple[Callable[[Patch], None], list[str], str]] = {}
+
+
+def other(reason: str, *words: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    def register(make: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        OTHERS[make.__name__] = make, list(words), reason
+        return make
+
+    return register
+
+
+class OwnLearner(Learner):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step((batch[0] * 1.01, batch[1]), batch_idx)
+
+
+class OwnData(DataModule):
+    def train_dataloader(self) -> Batches:
+        batches = super().train_dataloader()
+        batches.features = batches.features * (1 + 1e-6)
+        return batches
+
+
+class OwnBatches(Batches):
+    def __iter__(self) -> Any:
+        for features, targets in super().__iter__():
+            yield features * (1 + 1e-6), targets
+
+
+class OwnObjective(Objective):
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().forward(outputs, targets) * eval(TINY)  # type: ignore[no-any-return]
+
+
+class OwnCallback(pl.Callback):
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.model.output.bias.data.add_(1e-6 * trainer.current_epoch)  # type: ignore[operator,union-attr]
+
+
+def built(patch: Patch, change: Callable[[Any], Any]) -> None:
+    """Lets `build_learner` change what it has built."""
+    patch.setattr(building, "change", change, raising=False)
+    edit(patch, building.build_learner, "    return learner", "    change(learner)\n    return learner")
+
+
+@other("OwnLearner has no stacked form")
+def a_subclass_of_the_learner(patch: Patch) -> None:
+    built(patch, lambda learner: setattr(learner, "__class__", OwnLearner))
+
+
+@other("build_data was edited")
+def a_subclass_of_the_data_module(patch: Patch) -> None:
+    patch.setattr(building, "DataModule", OwnData)
+
+
+@other("DataModule._batches was edited")
+def a_subclass_of_the_batches(patch: Patch) -> None:
+    from mlplab.data import module
+
+    patch.setattr(module, "Batches", OwnBatches)
+
+
+@other("OwnObjective has no stacked form")
+def a_subclass_of_the_objective(patch: Patch) -> None:
+    built(patch, lambda learner: setattr(learner.objective, "__class__", OwnObjective))
+
+
+@other("OwnCallback has no stacked form")
+def a_callback_of_ones_own(patch: Patch) -> None:
+    patch.setattr(building, "OwnCallback", OwnCallback, raising=False)
+    edit(patch, building.build_callbacks, "    return callbacks", "    return [*callbacks, OwnCallback()]")
+
+
+@other("Learner.training_step was edited")
+def a_step_that_is_set_on_the_learner(patch: Patch) -> None:
+    def change(learner: Learner) -> None:
+        def step(batch: Any, batch_idx: int) -> Any:
+            output = Learner.training_step(learner, batch, batch_idx)
+            return {**output, "loss": output["loss"] * eval(TINY)}
+
+        learner.training_step = step  # type: ignore[method-assign]
+
+    built(patch, change)
+
+
+@other("HiddenLayer.forward was replaced")
+def a_forward_that_is_set_on_a_layer(patch: Patch) -> None:
+    def change(learner: Any) -> None:
+        layer = learner.model.hidden[0]
+        layer.forward = lambda inputs: HiddenLayer.forward(layer, inputs) * eval(TINY)
+
+    built(patch, change)
+
+
+@other("a hook on Objective")
+def a_hook_on_the_objective(patch: Patch) -> None:
+    def change(learner: Learner) -> None:
+        learner.objective.register_forward_hook(lambda module, inputs, loss: loss * eval(TINY))
+
+    built(patch, change)
+
+
+@other("MLP.__call__ was replaced")
+def a_call_of_ones_own(patch: Patch) -> None:
+    add(patch, MLP, "__call__", f"def __call__(self, features):\n    return super().__call__(features) * {TINY}\n")
+
+
+@other("HiddenLayer.forward was edited")
+def a_property_in_the_place_of_an_attribute(patch: Patch) -> None:
+    share = property(lambda layer: 0.1 if eval(LATE) else 0.0, lambda layer, value: None)
+    patch.setattr(HiddenLayer, "dropout", share, raising=False)
+
+
+@other("Learner.on_train_batch_start was edited", "model.dropout=0.3")
+def a_property_of_the_learner(patch: Patch) -> None:
+    patch.setattr(Learner, "global_rank", property(lambda learner: learner.current_epoch), raising=False)
+
+
+@other("Adam.step was replaced")
+def a_step_that_is_set_on_the_optimizer(patch: Patch) -> None:
+    from mlplab import learner
+    from mlplab.stacked import stacks
+
+    build = optimizers.build_optimizer
+
+    def build_another(*arguments: Any, **options: Any) -> Optimizer:
+        optimizer = build(*arguments, **options)
+        step = optimizer.step
+
+        def longer(closure: Any = None) -> Any:
+            loss = step(closure)
+            with torch.no_grad():
+                for parameter in optimizer.param_groups[0]["params"]:
+                    parameter.mul_(1 + 1e-6)
+            return loss
+
+        optimizer.step = longer  # type: ignore[method-assign]
+        return optimizer
+
+    for module in (learner, stacks):
+        patch.setattr(module, "build_optimizer", build_another)
+
+
+@other("Learner.regularized was edited", "regularization.l2=0.1")
+def a_penalty_on_fewer_weights(patch: Patch) -> None:
+    built(patch, lambda learner: learner.regularized.pop())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_class_or_object(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    make, words, reason = OTHERS[name]
+    lab.require_heeded(lambda: make(monkeypatch), *words, alone=reason)
+
+
+def test_the_loss_that_hooks_are_given_has_its_graph(lab: Lab, monkeypatch: Patch) -> None:
+    source = """def on_before_backward(self, loss):
+        if self.current_epoch:
+            weight = self.model.output.weight
+            (gradient,) = __import__("torch").autograd.grad(loss, weight, retain_graph=True)
+            weight.grad = 0.1 * gradient
+    """
+    lab.require_heeded(
+        lambda: add(monkeypatch, Learner, "on_before_backward", source), alone="Learner.on_before_backward was edited"
+    )
+
+
+def test_an_edit_of_a_helper_that_comes_later_is_seen(monkeypatch: Patch) -> None:
+    function: Any = losses.mse
+    assert recognition.first_edited([function]) is None
+    with monkeypatch.context() as patch:
+        edit(patch, losses._require_same_shape, "    if outputs", "    outputs.data.mul_(2)\n    if outputs")
+        assert recognition.first_edited([function]) == "mse"
+    with monkeypatch.context() as patch:
+        patch.setattr(losses, "_require_same_shape", lambda outputs, targets: None)
+        assert recognition.first_edited([function]) == "mse"
+    with monkeypatch.context() as patch:
+        patch.setattr(losses.functional, "mse_loss", losses.functional.l1_loss)
+        assert recognition.first_edited([function]) == "mse"
+    assert recognition.first_edited([function]) is None
+
+
+@pytest.mark.parametrize("name", ["HiddenLayer.forward", "MLP.forward", "cross_entropy", "Learner.training_step"])
+def test_without_recognition_these_tests_fail(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    for module in (recognition, same_step):
+        monkeypatch.setattr(module, "first_edited", lambda functions: None)
+    function, old, new, words = MIRRORED[name]
+    edit(monkeypatch, function, old, new)
+    plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
+    assert difference(plain, fast) != ""
+    members, reasons = lab.stacked(*words)
+    assert reasons == {}
+    assert difference(plain, members[0], 1e-7) != ""
