@@ -107,8 +107,7 @@ def _run(script: str, words: list[str], folder: Path, at: Signal | None, environ
 
 
 def _after_updates(at: Signal) -> None:
-    from mlplab.learner import Learner
-    from mlplab.stacked.learner import StackedLearner
+    from mlplab.engine.resumable_loops import ResumableFitLoop
 
     left, command = at.updates, os.getpid()
 
@@ -120,15 +119,14 @@ def _after_updates(at: Signal) -> None:
             os.close(os.open("signalled", os.O_CREAT | os.O_EXCL))
             os.kill(command, at.number)
 
-    def counted(original: Any) -> Any:
-        def step(*arguments: Any, **options: Any) -> None:
-            nonlocal left
-            original(*arguments, **options)
-            left -= 1
-            if left == 0:
-                give()
+    original = ResumableFitLoop.safe_point
 
-        return step
+    def counted(loop: ResumableFitLoop) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            give()
+        original(loop)
 
-    for kind in (Learner, StackedLearner):
-        kind.optimizer_step = counted(kind.optimizer_step)  # type: ignore[method-assign]
+    # Each update is followed by a safe point. A counter in the learner would be an edit, and no job would be stacked.
+    ResumableFitLoop.safe_point = counted  # type: ignore[method-assign]

@@ -226,8 +226,8 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "Checkpoints.on_validation_end": (
         Checkpoints.on_validation_end, "if score < self.best_score if", "if score < self.best_score - 0.5 if", [],
     ),
-    "Checkpoints._at_rest": (
-        Checkpoints._at_rest, "    if stopping or",
+    "Checkpoints._on_safe_point": (
+        Checkpoints._on_safe_point, "    if stopping or",
         "    pl_module.model.output.bias.data.add_(1e-6)\n    if stopping or", [],
     ),
     "Divergence.on_before_optimizer_step": (

@@ -13,6 +13,7 @@ import pytest
 import torch
 from both_engines import require_reasons, require_same_bits, run_both, skip_where_edited
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
@@ -168,7 +169,8 @@ def test_what_is_replaced_after_the_first_look_is_seen(load: Any, monkeypatch: p
 
 def test_the_recorded_fingerprints_are_of_functions_that_are_there() -> None:
     functions = {*mirrored_functions(), *functions_of_watchers()}
-    assert {f"{function.__module__}.{function.__qualname__}" for function in functions} == FINGERPRINTS.keys()
+    names = {f"{function.__module__}.{function.__qualname__}" for function in functions}
+    assert {*names, "train.main"} == FINGERPRINTS.keys()
 
 
 def test_what_is_not_a_recorded_function_is_edited() -> None:
@@ -283,9 +285,9 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda it: setattr(it.objective, "function", functional.cross_entropy),
         "the loss cross_entropy is not the project's own",
     ),
-    "step": (lambda it: setattr(it, "training_step", it.training_step), "Learner.training_step was edited"),
+    "step": (lambda it: setattr(it, "training_step", it.training_step), "Learner.training_step was replaced"),
     "part of the step": (
-        lambda it: setattr(it, "_mean_over_processes", print), "Learner._mean_over_processes was edited",
+        lambda it: setattr(it, "_mean_over_processes", print), "Learner._mean_over_processes was replaced",
     ),
     "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward was edited"),
     "another learner": (lambda it: setattr(it, "__class__", OtherLearner), "OtherLearner is not the project's own"),
@@ -303,7 +305,8 @@ def parts(make_config: Any, tmp_path: Path) -> Callable[..., tuple[pl.Trainer, L
         data.setup()
         learner = building.build_learner(config, data)
         everybody = [*building.build_callbacks(config), *callbacks]
-        return building.build_trainer(config, everybody, [], data, learner), learner
+        loggers = [CSVLogger(tmp_path)] if any(isinstance(one, LearningRateMonitor) for one in callbacks) else []
+        return building.build_trainer(config, everybody, loggers, data, learner), learner
 
     return make
 
@@ -347,7 +350,7 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
     ),
     "HiddenLayer.__call__": (
         lambda patch: patch.setattr(HiddenLayer, "__call__", lambda self, inputs: self.forward(2 * inputs)),
-        "HiddenLayer.forward was replaced",
+        "HiddenLayer.__call__ was replaced",
     ),
     "Objective.forward": (
         lambda patch: patch.setattr(Objective, "forward", lambda self, outputs, targets: outputs.mean()), "was edited",

@@ -62,7 +62,12 @@ def test_every_member_ends_as_it_would_have_ended_alone(both: Callable[..., Any]
         assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
         assert difference(one, other, ROUNDING) == "", one.name
         assert _status(one) == _status(other)
-        assert (one / "train.log").read_text() == (other / "train.log").read_text()
+        assert _log(one) == _log(other)
+
+
+def _log(run: Path) -> list[str]:
+    """What train.log says, but for who made the steps: a stack, or in 64 bits Lightning's own loop."""
+    return [line for line in (run / "train.log").read_text().splitlines() if "instead of the fused step" not in line]
 
 
 def test_in_32_bits_they_differ_by_rounding_only(both: Callable[..., Any]) -> None:

@@ -5,8 +5,8 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS: dict[str, str] = {
-    "mlplab.building.build_data": "dd36794276bde856",
-    "mlplab.building.build_trainer": "5f6fc7ac82325546",
+    "mlplab.building.build_data": "4ba656bee89652a6",
+    "mlplab.building.build_trainer": "8c3ce22cd219f8dd",
     "mlplab.callbacks.checkpoints.Checkpoints.__init__": "7d7467a39847346b",
     "mlplab.callbacks.checkpoints.Checkpoints._on_safe_point": "35d539b80a0c77c3",
     "mlplab.callbacks.checkpoints.Checkpoints.consider": "c518b709e8534088",

@@ -222,7 +222,9 @@ def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, tuple[A
         if node.id in own_variables:
             continue
         name, owner, last, value = node.id, scope, node.id, scope.get(node.id)
-        while path and isinstance(value, ModuleType) and hasattr(value, path[0]):
+        while path and isinstance(value, ModuleType | type) and hasattr(value, path[0]):
+            if isinstance(value, type) and type(getattr(value, path[0])) is not FunctionType:
+                break
             owner, last = value, path.pop(0)  # type: ignore[assignment]
             name, value = f"{name}.{last}", getattr(value, last)
         values[name] = owner, last, value
