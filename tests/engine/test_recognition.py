@@ -431,6 +431,10 @@ def test_who_may_change_the_network_in_a_step_may_not(parts: Any) -> None:
     for callback in (monitor, own):
         callback.on_train_batch_start = print  # type: ignore[method-assign,assignment]
         assert "may change the network" in str(why_not_fused(*parts(callback)))
+    trainer, learner = parts()
+    (curves,) = (callback for callback in trainer.callbacks if isinstance(callback, TrainingCurves))
+    curves.on_train_batch_end = print  # type: ignore[method-assign]
+    assert "may change the network" in str(why_not_fused(trainer, learner))
     derived = type("GradientNorms", (GradientNorms,), {})()
     assert "may change the network" in str(why_not_fused(*parts(derived)))
 
