@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from mlplab.engine.backpropagation import TAPE
 from torch import nn
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import Refusal
 from mlplab.models import MLP

@@ -8,10 +8,10 @@ import pytest
 import torch
 from both_loops import run_both, use_lightnings_loops
 from lightning.pytorch.callbacks import Callback
+from mlplab.engine.backpropagation import TAPE
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from mlplab.engine.backpropagation import TAPE
 from mlplab.engine.fused_step import FORWARD, WrittenOutLoss, loss_of
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS

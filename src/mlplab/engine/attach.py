@@ -22,5 +22,5 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: str = "f
     if engine == "fast":
         use_fast_loops(trainer)
         own: Any = learner
-        if "optimizer_factory" in vars(learner):
+        if hasattr(learner, "optimizer_factory"):
             own.optimizer_factory = fused_adam(own.optimizer_factory)
