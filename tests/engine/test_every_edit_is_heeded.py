@@ -5,7 +5,12 @@ mini-batch only, or in the last digits: no comparison of numbers at the beginnin
 """
 
 import inspect
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,9 +18,12 @@ import pytest
 import torch
 from comparing import difference
 from editing import LATE, SMALL, TINY, Lab, OneJob, add, edit
-from torch import Tensor
+from launching import ROOT
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import module as of_all_modules
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from mlplab import building, outcome, training
 from mlplab.callbacks import Checkpoints, Divergence, GradientNorms, History, TrainingCurves
@@ -264,6 +272,9 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "judge's reason": (outcome.why_it_ended, 'return "epoch limit"', 'return "the end"', []),
     "_fit": (
         training._fit, "    try:", "    learner.model.output.bias.data.add_(1e-6)\n    try:", [],
+    ),
+    "_fit in half precision": (
+        training._fit, "enough_memory(data):", "enough_memory(data), __import__('torch').autocast('cpu'):", [],
     ),
     "train": (
         training.train, "    loggers = build_loggers", "    learner.seed += 1\n    loggers = build_loggers",
@@ -604,6 +615,58 @@ def a_step_that_is_set_on_the_optimizer(patch: Patch) -> None:
         patch.setattr(module, "build_optimizer", build_another)
 
 
+@other("Adam.zero_grad was replaced")
+def gradients_that_are_kept(patch: Patch) -> None:
+    from mlplab import learner
+    from mlplab.stacked import stacks
+
+    build = optimizers.build_optimizer
+
+    def build_another(*arguments: Any, **options: Any) -> Optimizer:
+        optimizer = build(*arguments, **options)
+
+        def zero_grad() -> None:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(0.01)
+
+        optimizer.zero_grad = zero_grad  # type: ignore[method-assign,assignment]
+        return optimizer
+
+    for module in (learner, stacks):
+        patch.setattr(module, "build_optimizer", build_another)
+
+
+@other("nn.Module.__call__ was replaced")
+def a_call_of_all_modules(patch: Patch) -> None:
+    call = nn.Module.__call__
+
+    def own(self: nn.Module, *arguments: Any) -> Any:
+        outputs = call(self, *arguments)
+        return outputs * eval(TINY) if type(self) is HiddenLayer else outputs
+
+    patch.setattr(nn.Module, "__call__", own)
+
+
+@other("hooks on all modules")
+def a_hook_on_all_modules(patch: Patch) -> None:
+    def hook(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+        return outputs * eval(TINY) if type(module) is HiddenLayer else None
+
+    patch.setitem(of_all_modules._global_forward_hooks, 1_000_000, hook)
+
+
+@other("it has hooks, which see one optimizer at a time")
+def a_hook_on_all_optimizers(patch: Patch) -> None:
+    def hook(optimizer: Optimizer, *arguments: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.data.mul_(1 + 1e-6)
+
+    patch.setitem(_global_optimizer_post_hooks, 1_000_000, hook)
+
+
 @other("Learner.regularized was edited", "regularization.l2=0.1")
 def a_penalty_on_fewer_weights(patch: Patch) -> None:
     built(patch, lambda learner: learner.regularized.pop())
@@ -653,3 +716,29 @@ def test_without_recognition_these_tests_fail(lab: Lab, monkeypatch: Patch, name
     members, reasons = lab.stacked(*words)
     assert reasons == {}
     assert difference(plain, members[0], 1e-7) != ""
+
+
+@pytest.mark.slow
+def test_relu6_in_the_place_of_relu_on_the_command_line(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("src", "conf"):
+        shutil.copytree(ROOT / name, project / name)
+    shutil.copy(ROOT / "train.py", project)
+    file = project / "src" / "mlplab" / "models" / "activations.py"
+    file.write_text(file.read_text().replace('"relu": Activation(torch.relu', '"relu": Activation(functional.relu6'))
+    words = [
+        "-m", "seed=range(0,8)", "trainer.max_epochs=30", "callbacks.early_stopping.patience=100", "optimizer.lr=0.02",
+        "model.dropout=0", "callbacks=minimal", "logger=none", "sweep.name=study",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    said = {}
+    for word in ("engine=fast", "engine=plain", "hydra/launcher=stacked"):
+        command = [sys.executable, "train.py", *words, word, f"paths.logs={tmp_path / word.partition('=')[2]}"]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
+        said[word] = done.stdout
+    assert "the activation relu6 has no stacked form" in said["hydra/launcher=stacked"]
+    for seed in range(8):
+        job = Path("sweeps", "study", f"{seed}_seed-{seed}")
+        fast, plain, stacked = (tmp_path / name / job for name in ("fast", "plain", "stacked"))
+        assert difference(plain, fast) == ""
+        assert difference(plain, stacked) == ""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from comparing import difference
-from stacked.conftest import jobs_in, stacked
+from launching import ROOT, run_program
+from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 
 from mlplab.errors import Refusal
 from mlplab.stacked import stacks
@@ -121,6 +122,25 @@ def test_what_hydra_does_for_a_job_is_done(words: list[str], reason: str, both: 
     assert f"alone   2 jobs, {reason}" in done.stdout
     for one, other in zip(alone, together, strict=True):
         assert result_of(one) == result_of(other)
+
+
+def test_jobs_of_the_plain_engine_are_run_alone_and_told(both: Callable[..., Any]) -> None:
+    alone, together, done = both("seed=0,1", "engine=plain", "trainer.max_epochs=2")
+    assert "alone   2 jobs, engine=plain: 0_seed-0, 1_seed-1" in done.stdout
+    for one, other in zip(alone, together, strict=True):
+        assert difference(one, other) == ""
+
+
+def test_a_program_that_does_more_with_a_job_is_called_for_each(tmp_path: Path) -> None:
+    program = tmp_path / "own.py"
+    text = (ROOT / "train.py").read_text().replace('config_path="conf"', f'config_path="{ROOT / "conf"}"')
+    program.write_text(text.replace("    return run_job", "    config.optimizer.lr = 0.5\n    return run_job"))
+    words = ["-m", STACKED, *SMALL, "seed=0,1", "trainer.max_epochs=1", f"paths.logs={tmp_path}"]
+    done = run_program(str(program), words, tmp_path)
+    assert done.status == 0, done.stderr
+    assert "alone   2 jobs, main of the program was edited" in done.stdout
+    for job in jobs_in(tmp_path):
+        assert "lr: 0.5" in (job / ".hydra" / "config.yaml").read_text()
 
 
 def test_a_job_that_cannot_be_built_fails_by_itself(tmp_path: Path) -> None:
