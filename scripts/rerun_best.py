@@ -4,7 +4,7 @@
 
     sweep=DIRECTORY    of the sweep; its name may be left out
     seeds=10           on how many new seeds
-    trust=true         if the sweep's command names code or folders of configurations: they are executed
+    trust=true         if the command or the jobs of somebody else's sweep name code: it is executed
 
 What stands out among many runs stands out by luck too; on new seeds only what is real is left. Of a comparison the
 best of each arm is run. The jobs join the sweep, and its report shows them apart. The sweep's own command is given
@@ -15,16 +15,20 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlplab.config.words import Word, run_script
 from mlplab.errors import Refusal
-from mlplab.sweeps.ledger import read_ledger
+from mlplab.runs.received import first_unknown_word
+from mlplab.runs.trust import require_trust
+from mlplab.sweeps.ledger import FILE, read_ledger
 
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = ROOT / "train.py"
 
+OF_A_RERUN = ("sweep.rerun=", "trust=")
+"""Words of an earlier rerun, which this one gives itself."""
 
 WORDS = {
     "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
@@ -39,26 +43,16 @@ def main(settings: dict[str, Any]) -> int:
     if ledger is None:
         raise Refusal("sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME")
     asked = ledger.asked
-    words = [word for word in _words(directory, asked.get("commands")) if not word.startswith("sweep.rerun=")]
+    words = [word for word in _words(directory, asked.get("commands")) if not word.startswith(OF_A_RERUN)]
+    path = directory / FILE
+    trust = settings["trust"]
+    require_trust(path, first_unknown_word(words, path, ROOT / "conf"), lambda: ledger.why_not_own, trust=trust)
     command = [sys.executable, str(TRAIN), *words, f"hydra.sweep.dir={directory}", f"sweep.rerun={settings['seeds']}"]
-    if not settings["trust"]:
-        _require_no_code(words, directory)
+    if trust:  # the words of the jobs come from the same file
+        command.append("trust=true")
     folder = Path(asked.get("folder") or ".")
     done = subprocess.run(command, cwd=folder if folder.is_dir() else None, env=dict(os.environ), check=False)
     return done.returncode
-
-
-def _require_no_code(words: Sequence[str], directory: Path) -> None:
-    """Refuses, of a sweep that may have come from elsewhere, what would be executed."""
-    for word in words:
-        name = word.partition("=")[0].lstrip("+~")
-        is_flag = word.startswith("-") and word not in ("-m", "--multirun")
-        names_code = "_target_" in word or name == "trust" or name.startswith(("hydra.searchpath", "hydra.callbacks"))
-        if is_flag or names_code:
-            raise Refusal(
-                "a sweep's command must not name code, unless whoever ran it is trusted",
-                f"{word} in {directory.name}/sweep.json", "trust=true, which executes it",
-            )  # fmt: skip
 
 
 def _words(directory: Path, commands: Any) -> list[str]:

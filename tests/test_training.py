@@ -38,6 +38,7 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
     names = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     expected = {
         ".hydra/config.yaml",
+        ".hydra/signature.json",
         "manifest.json",
         "status.json",
         "result.json",

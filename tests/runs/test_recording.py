@@ -35,7 +35,7 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
     HydraConfig.instance().set_config(whole)
 
     text = write_manifest(RunDirectory(tmp_path), config, DATA, 10)
-    saved = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / ".hydra").iterdir()}
+    saved = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / ".hydra").glob("*.yaml")}
     assert saved == {
         "config": OmegaConf.to_yaml(config),
         "hydra": OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})),

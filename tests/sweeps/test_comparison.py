@@ -1,6 +1,7 @@
 """Arms that are tuned alike and judged on other seeds, and the best of a sweep once more."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,39 @@ def test_a_damaged_file_is_told_in_one_line(
     (tmp_path / "sweep.json").write_text(json.dumps(content))
     done = train(str(tmp_path), script="scripts/rerun_best.py")
     assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+def test_ones_own_sweep_with_code_is_run_again_without_trust(train: Command, logs: Path) -> None:
+    code = "+callbacks.mine={_target_: lightning.pytorch.callbacks.LearningRateMonitor}"
+    done = train("-m", "sweep.name=own", "seed=0", code, "logger=csv", *QUICK[:2], *QUICK[3:-1])
+    assert done.status == 0, done.stderr
+    done = train("sweeps/own", "seeds=1", script="scripts/rerun_best.py")
+    assert done.status == 0, done.stderr
+    assert "sweep.json names will be executed: you have begun it here" in done.stdout
+
+
+def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path) -> None:
+    """Neither of its command nor of its jobs, whose words a rerun takes from sweep.json."""
+    code = "+callbacks.mine={_target_: zipfile.ZipFile, file: touched, mode: w}"
+    done = train("-m", "sweep.name=sent", "optimizer.lr=0.01,0.02", *QUICK[:-1])
+    assert done.status == 0, done.stderr
+    path = logs / "sweeps" / "sent" / "sweep.json"
+    plain = json.loads(path.read_text())
+    with_command = {**plain, "commands": [f"{plain['commands'][-1]} '{code}'"]}
+    best = {**plain["jobs"][0], "number": 2, "directory": "2", "values": {"optimizer.lr": 0.1}}
+    best["overrides"] = ["optimizer.lr=0.1", code]
+    shutil.copytree(path.parent / plain["jobs"][0]["directory"], path.parent / "2")
+    result = json.loads((path.parent / "2" / "result.json").read_text())
+    (path.parent / "2" / "result.json").write_text(json.dumps({**result, "objective": 0.0}))
+    for content in (with_command, {**plain, "jobs": [*plain["jobs"], best]}):
+        path.write_text(json.dumps(content))
+        done = train("sweeps/sent", "seeds=1", script="scripts/rerun_best.py")
+        assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"{code} in " in done.stderr
+        assert "has been changed since it was signed; try: trust=true" in done.stderr
+        assert not list(logs.rglob("touched"))
+    train("sweeps/sent", "seeds=1", "trust=true", script="scripts/rerun_best.py")  # the negative control
+    assert list(logs.rglob("touched"))
 
 
 def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:

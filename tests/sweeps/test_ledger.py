@@ -1,6 +1,7 @@
 """Jobs known by their values, whatever their spelling and order; a file that is whole, or told."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,56 @@ def test_thousands_of_jobs_are_found_within_a_second() -> None:
     for seed in range(3000):
         assert ledger.find({"lr": 0.1, "seed": seed}) is not None
     assert counted == 3000  # each job is looked at once, not once for each that is looked for
+
+
+def signed(directory: Path) -> Ledger:
+    ledger = Ledger(directory, [entry(0, seed=0)], asked={"commands": ["python train.py -m seed=0"], "folder": "/x"})
+    ledger.save()
+    return ledger
+
+
+def test_ones_own_sweep_is_known_as_such_also_where_it_is_moved_and_grows(tmp_path: Path) -> None:
+    ledger = signed(tmp_path)
+    ledger.add(entry(1, seed=1))
+    ledger.asked["seconds"] = 3.0
+    ledger.save()
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "sweep.json").rename(tmp_path / "moved" / "sweep.json")
+    again = read_ledger(tmp_path / "moved")
+    assert again is not None
+    assert again.why_not_own is None
+    assert "signature" not in again.asked
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content["commands"].append("x"), "command has been changed"),
+        (lambda content: content.update(folder="/y"), "folder has been changed"),
+        (lambda content: content["jobs"][0]["overrides"].append("x=1"), "jobs has been changed"),
+        (lambda content: content.pop("signature"), "was not signed"),
+        (lambda content: content["signature"].update(hmac="0" * 64), "signed by somebody else"),
+        (lambda content: content.update(signature=3), "cannot be read"),
+    ],
+)
+def test_a_changed_or_received_sweep_is_told_from_ones_own_and_never_signed(
+    tmp_path: Path, change: Callable[[Any], Any], reason: str
+) -> None:
+    signed(tmp_path)
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    change(content)
+    (tmp_path / "sweep.json").write_text(json.dumps(content))  # in the same file
+    ledger = read_ledger(tmp_path)
+    assert ledger is not None
+    assert reason in str(ledger.why_not_own)
+    ledger.save()
+    assert "signature" not in json.loads((tmp_path / "sweep.json").read_text())
+
+
+def test_a_copy_of_ones_own_sweep_is_none(tmp_path: Path) -> None:
+    signed(tmp_path)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "sweep.json").write_bytes((tmp_path / "sweep.json").read_bytes())
+    copy = read_ledger(tmp_path / "copy")
+    assert copy is not None
+    assert "a copy" in str(copy.why_not_own)

@@ -27,7 +27,7 @@ class _Written:
         if self.replace:
             self.temporary.replace(self.path)
         else:
-            _put_in_place(self.temporary, self.path)
+            put_in_place(self.temporary, self.path)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _keep(path: Path, keep: Path) -> None:
         link.replace(keep)
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
+def put_in_place(temporary: Path, path: Path) -> None:
     """Renames, but unlike `rename` never over another file."""
     try:
         os.link(temporary, path)

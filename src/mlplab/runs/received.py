@@ -4,8 +4,9 @@ Whoever made the directory of a run has written its configuration, and a configu
 only as far as conf/, which is one's own, names the same code in the same place.
 """
 
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.differing import RENAMED
 from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import Refusal, printable
-
-LARGEST = 1_000_000
-"""Bytes of a configuration; those of conf/ have 5,000."""
+from mlplab.runs.trust import LARGEST, require_trust, why_run_is_not_own
 
 MOST_VALUES = 20_000
 """Values of a configuration, as they stand there after aliases have been followed."""
@@ -29,6 +28,13 @@ RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
 WRITING = ("callbacks", "logger")
 """Groups whose texts say where files go, and to which servers."""
 
+OF_HYDRA = re.compile(r"hydra/(launcher|sweeper)|hydra\.(launcher|sweeper)\..+|hydra\.sweep\.(dir|subdir)|hydra\.mode")
+"""Names of Hydra's own values that a received command may give; others name code, folders or environment variables."""
+
+NESTED = ("_target_", "hydra", "callbacks", "logger", "trust", "..")
+"""What a value of a received command may not hold: a value of a sweeper is itself made of words."""
+
+_NO_TEXT = re.compile(r"([\d.,eE+-]|true|false|null)*")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
 _RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
 
@@ -53,7 +59,7 @@ def require_run(path: Path, key: str) -> Path:
 
 
 def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
-    """The configuration of a run.
+    """Returns the configuration of a run.
 
     Args:
         directory: of the run.
@@ -61,12 +67,14 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
         trust: whether all are.
 
     Raises:
-        Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, untrusted.
+        Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, and is neither
+            trusted nor of a run that this user has begun.
     """
     path = directory / ".hydra" / "config.yaml"
-    config = _with_present_names(read_yaml(path))
-    if not trust:
-        _require_known(OmegaConf.to_container(config, resolve=False), path, conf)
+    content = _read(path)
+    config = _with_present_names(_parsed(content, path))
+    refusal = _first_unknown(OmegaConf.to_container(config, resolve=False), path, conf)
+    require_trust(path, refusal, lambda: why_run_is_not_own(path.parent, content), trust=trust)
     folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
     try:
         for name, folder in folders.items():
@@ -77,20 +85,32 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
 
 
 def read_yaml(path: Path) -> DictConfig:
-    """A file that somebody else may have made, as data: nothing in it is resolved.
+    """Reads a file that somebody else may have made, as data: nothing in it is resolved.
 
     Raises:
         Refusal: it holds no mapping, or more than a configuration does.
     """
+    return _parsed(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from None
+
+
+def _parsed(content: bytes, path: Path) -> DictConfig:
+    try:
+        text = content.decode()
+        plain = yaml.safe_load(text)
         if not plain or not isinstance(plain, dict):
             raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
         if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
-        config = OmegaConf.load(path)
+        config = OmegaConf.load(io.StringIO(text))
         assert isinstance(config, DictConfig)
     except Exception as error:  # whatever a file can cause
         raise _unusable(path, error) from None
@@ -116,30 +136,58 @@ def _with_present_names(config: DictConfig) -> DictConfig:
     return renamed
 
 
-def _require_known(plain: Any, path: Path, conf: Path) -> None:
+def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
+    """Returns a refusal of the first value that conf/ does not know and that would be executed, written to or read."""
     known = _texts_of(conf)
-    remedy = "trust=true, if you know what it does: it would be executed"
     for place, value in _walk(plain):
-        name = printable(".".join(place))
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
+        texts = [text for text in (value, *place) if isinstance(text, str)]
         if place[-1] == "_target_" and not is_known:
-            raise Refusal(
-                "the configuration of a run must name only code that conf/ names in the same place",
-                f"{path}: {name}={value!r}",
-                remedy,
-            )
-        if place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
-            raise Refusal(
-                "the configuration of a run must write only where conf/ says", f"{path}: {name}={value!r}",
-                "trust=true, if you know what is written there",
+            must, what = "name only code that conf/ names in the same place", "it does: it would be executed"
+        elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
+            must, what = "write only where conf/ says", "is written there"
+        elif not all(map(_is_harmless, texts)):
+            must, what = "read nothing but itself", "it reads"
+        else:
+            continue
+        given = f"{path}: {printable('.'.join(place))}={value!r}"
+        return Refusal(f"the configuration of a run must {must}", given, f"trust=true, if you know what {what}")
+    return None
+
+
+def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> Refusal | None:
+    """Returns a refusal of the first word of a sweep's command, or of its jobs, that gives more than plain values.
+
+    Stricter than what a configuration is held to: a word may hold others, and what they come to is not composed here.
+
+    Args:
+        words: that a file of the sweep holds.
+        path: of that file, for messages.
+        conf: one's own conf/.
+    """
+    for word in words:
+        if not _is_plain(word, conf):
+            return Refusal(
+                "the command of a sweep must give plain values, to nothing that names code, files or servers",
+                f"{printable(word)} in {path}", "trust=true, if you know what it does: it would be executed",
             )  # fmt: skip
-        for text in (value, *place):
-            if isinstance(text, str) and not _is_harmless(text):
-                raise Refusal(
-                    "the configuration of a run must read nothing but itself",
-                    f"{path}: {name}={value!r}",
-                    "trust=true, if you know what it reads",
-                )
+    return None
+
+
+def _is_plain(word: str, conf: Path) -> bool:
+    if word in ("-m", "--multirun"):
+        return True
+    key, _, value = word.partition("=")
+    name = key.lstrip("+~").partition("@")[0]
+    if name == "trust" or name.startswith("-") or not _is_harmless(word):
+        return False
+    if any(text in value for text in NESTED) or any(text in name for text in ("_target_", "..")):
+        return False
+    if (conf / name).is_dir():  # a group: its choice is the name of a file in it
+        return re.fullmatch(r"[\w,]*", value) is not None
+    if name.startswith(("hydra.launcher.", *(f"{group}." for group in WRITING))):
+        return _NO_TEXT.fullmatch(value) is not None
+    return not name.startswith(("hydra", "paths.run")) or OF_HYDRA.fullmatch(name) is not None
 
 
 def _is_harmless(text: str) -> bool:

@@ -17,6 +17,7 @@ from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_atomically, write_json
 from mlplab.runs.manifest import describe_environment, differences, read_manifest
+from mlplab.runs.trust import sign_changed_run, sign_run
 
 log = logging.getLogger("mlplab")
 
@@ -98,12 +99,16 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     asked = directory.path / ".hydra"
     asked.mkdir(exist_ok=True)
     directory.flush()
-    text = as_yaml(config)
-    _save(text, asked / "config.yaml")
+    texts = {}
     if HydraConfig.initialized():  # not when called from a notebook or a test
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
-        _save(as_yaml({"hydra": hydra}), asked / "hydra.yaml")
-        _save(as_yaml(HydraConfig.get().overrides.task), asked / "overrides.yaml")
+        texts["hydra.yaml"] = as_yaml({"hydra": hydra})
+        texts["overrides.yaml"] = as_yaml(HydraConfig.get().overrides.task)
+    texts["config.yaml"] = as_yaml(config)
+    # config.yaml comes last: a run that has it, and can go on, has the other files too.
+    sign_run(asked, texts)
+    for name, text in texts.items():
+        _save(text, asked / name)
     write_json(
         directory.path / "manifest.json",
         {
@@ -117,7 +122,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
             "parameters": n_parameters,
         },
     )
-    return text
+    return texts["config.yaml"]
 
 
 def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
@@ -127,7 +132,9 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
     write_json(directory.path / "manifest.json", manifest)
-    _save(as_yaml(config), directory.path / ".hydra" / "config.yaml")
+    text, asked = as_yaml(config), directory.path / ".hydra"
+    sign_changed_run(asked, text)
+    _save(text, asked / "config.yaml")
     return differing
 
 
@@ -138,4 +145,4 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
 
 def _save(text: str, path: Path) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))

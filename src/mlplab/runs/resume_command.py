@@ -80,8 +80,6 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         if "LOCAL_RANK" not in os.environ:
             require_free(directory / LOCK)
         config = read_config(directory, conf, trust=trust)
-        if trust:
-            print(f"trust   code that {directory / '.hydra' / 'config.yaml'} names will be executed")
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)

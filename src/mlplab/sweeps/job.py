@@ -19,6 +19,7 @@ from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.received import read_yaml
 from mlplab.runs.signals import HANDLED
+from mlplab.runs.trust import SIGNATURE
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.states import read_result, read_state
 
@@ -155,8 +156,9 @@ def _clear(directory: Path) -> None:
         )
     for name in ("status.json", ".lock", "train.log"):
         (directory / name).unlink(missing_ok=True)
-    for path in [*directory.glob(".hydra/*.yaml"), *directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")]:
-        path.unlink()
+    for pattern in (".hydra/*.yaml", f".hydra/{SIGNATURE}", ".*.tmp", "*/.*.tmp"):
+        for path in directory.glob(pattern):
+            path.unlink()
     for name in (".hydra", "checkpoints", "figures"):
         with contextlib.suppress(OSError):
             (directory / name).rmdir()

@@ -1,5 +1,6 @@
 """sweep.json: what a sweep was asked, and its jobs, each known by the values that it was given."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
-from mlplab.runs.files import write_json
+from mlplab.runs.files import as_json, write_atomically
+from mlplab.runs.trust import NoKey, digest, signature_of, why_not_own
 
 FILE = "sweep.json"
 FORMAT = 1
@@ -48,6 +50,7 @@ class Ledger:
         constants: words of the command line that all its jobs share.
         configs: what some of its jobs were composed to, by their number: by them it is known again.
         asked: what else a report tells: name, commands, space, monitor, budget, …
+        why_not_own: why the file that it was read from is not one that this user has begun and nobody has changed.
     """
 
     directory: Path
@@ -59,6 +62,7 @@ class Ledger:
     def __post_init__(self) -> None:
         self._names = dict.fromkeys(name for entry in self.entries for name in entry.values)
         self._by_values: dict[frozenset[tuple[str, str]], list[Entry]] | None = None
+        self.why_not_own: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -92,10 +96,27 @@ class Ledger:
         return next((entry for entry in alike if all(getattr(entry, k) == v for k, v in stage.items())), None)
 
     def save(self) -> None:
-        """Writes sweep.json, whole or not at all."""
+        """Writes sweep.json, whole or not at all; signed, unless what was read was not the user's own."""
         jobs = [asdict(entry) for entry in self.entries]
         content = {"format": FORMAT, **self.asked, "constants": self.constants, "configs": self.configs, "jobs": jobs}
-        write_json(self.directory / FILE, content)
+
+        def write(temporary: Path) -> None:
+            if self.why_not_own is None:
+                digests = {name: [digest(text)] for name, text in self.texts().items()}
+                with contextlib.suppress(NoKey):
+                    content["signature"] = signature_of(digests, temporary)
+            temporary.write_text(as_json(content) + "\n", encoding="utf-8")
+
+        write_atomically(self.directory / FILE, write)
+
+    def texts(self) -> dict[str, bytes]:
+        """Returns what a rerun would execute: the last command, its folder, and the words of the jobs."""
+        parts = {
+            "command": (self.asked.get("commands") or [None])[-1],
+            "folder": self.asked.get("folder"),
+            "jobs": [entry.overrides for entry in self.entries],
+        }
+        return {name: json.dumps(part).encode() for name, part in parts.items()}
 
 
 def read_ledger(directory: Path) -> Ledger | None:
@@ -113,7 +134,10 @@ def read_ledger(directory: Path) -> Ledger | None:
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refusal("a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name") from None
-    return Ledger(directory, entries, constants, configs, content)
+    signature = content.pop("signature", None)
+    ledger = Ledger(directory, entries, constants, configs, content)
+    ledger.why_not_own = why_not_own(signature, ledger.texts(), path)
+    return ledger
 
 
 def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:

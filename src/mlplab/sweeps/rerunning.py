@@ -83,7 +83,12 @@ def _seeds(sweep: Sweep, n_seeds: int) -> list[int]:
 
 
 def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int], shared: Sequence[str]) -> list[Entry]:
-    """The jobs of a setting on other seeds; where the split's seed was swept too, on other splits."""
+    """Returns the jobs of a setting on other seeds; where the split's seed was swept too, on other splits.
+
+    Raises:
+        Refusal: the setting comes from a sweep.json of somebody else, and names code.
+    """
+    sweep.require_trusted(best.overrides)
     names = ["seed", *(name for name in SEEDS[1:] if name in best.values)]
     words = [word for word in best.overrides if word.partition("=")[0] not in names]
     also = {"arm": best.arm, "stage": "rerun", "trial": best.trial}

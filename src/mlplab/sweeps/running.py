@@ -20,6 +20,8 @@ from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, counted
 from mlplab.runs.lock import Lock
+from mlplab.runs.received import first_unknown_word
+from mlplab.runs.trust import require_trust
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.composing import Composer, without_hydra
 from mlplab.sweeps.job import STOPPING
@@ -218,6 +220,16 @@ class Sweep:
         if is_new:
             config = without_hydra(self.composer.compose([*shared, *entry.overrides]))
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
+
+    def require_trusted(self, words: Sequence[str]) -> None:
+        """Refuses to run a job by words that come from sweep.json, where they name code and are not the user's own.
+
+        Raises:
+            Refusal: with the first of them.
+        """
+        path, conf = self.directory / LEDGER, Path(OmegaConf.create({"root": "${project_root:}"}).root) / "conf"
+        why = self.ledger.why_not_own
+        require_trust(path, first_unknown_word(words, path, conf), lambda: why, trust=bool(self.config.trust))
 
     # Running
 
