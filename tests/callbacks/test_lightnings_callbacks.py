@@ -10,9 +10,9 @@ from typing import Any
 import lightning.pytorch.callbacks as theirs
 import pytest
 import torch
-from both_loops import use_lightnings_loops
+from both_engines import ENGINES
+from comparing import curves, difference
 from lightning.pytorch.callbacks import Callback
-from resume.comparing import curves, difference
 
 from mlplab import training
 from mlplab.errors import Diverged, Refusal, RunStopped
@@ -103,10 +103,9 @@ def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp
     return run
 
 
-@pytest.fixture(params=["lean", "lightning"])
-def _loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "lightning":
-        use_lightnings_loops(monkeypatch)
+@pytest.fixture(params=ENGINES)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SMALL", [*SMALL, f"engine={request.param}"])
 
 
 def best_weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -145,7 +144,7 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(train_run: Any, g
         assert len(curves(straight)["val/loss"]) == 4  # one point for each epoch
 
 
-@pytest.mark.parametrize("name", NOT_RESUMED)
+@pytest.mark.parametrize("name", sorted(NOT_RESUMED))
 def test_what_cannot_go_on_says_so(go_on: Any, name: str) -> None:
     with pytest.raises(Refusal, match="callbacks of a run that goes on must have all their state in checkpoints"):
         go_on(*words(name))
@@ -195,7 +194,7 @@ class Swap(Callback):
         pl_module.load_state_dict(self.trained)
 
 
-@pytest.mark.usefixtures("_loops")
+@pytest.mark.usefixtures("_engine")
 @pytest.mark.parametrize("name", ["EMAWeightAveraging", "WeightAveraging", "Swap"])
 def test_the_best_checkpoint_holds_the_weights_that_were_validated(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
@@ -222,7 +221,7 @@ class Replace(Callback):
         pl_module.load_state_dict(self.weights)
 
 
-@pytest.mark.usefixtures("_loops")
+@pytest.mark.usefixtures("_engine")
 @pytest.mark.parametrize("factor", [1, 0], ids=["better than all before", "worse"])
 def test_weights_that_come_at_the_end_of_training_are_validated_once_more(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, factor: int
@@ -305,7 +304,7 @@ class Scripted(Callback):
         pl_module.log("val/scripted", self.values[trainer.current_epoch])
 
 
-@pytest.mark.usefixtures("_loops")
+@pytest.mark.usefixtures("_engine")
 @pytest.mark.parametrize("stops", [(), (14, 18)], ids=["straight", "goes on"])
 @pytest.mark.parametrize(
     ("values", "epochs", "ended"),
