@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -95,20 +97,28 @@ class _Fingerprint:
 
     Attributes:
         functions: each with its code and defaults.
-        values: each as found under a name in globals, a module or a class.
+        in_globals, in_others: (where, names, values): what was found under a name in globals; in modules and classes.
     """
 
     digest: str
     functions: list[tuple[FunctionType, CodeType, Any, Any]]
-    values: list[tuple[Any, str, Any]]
+    in_globals: tuple[Any, ...]
+    in_others: tuple[Any, ...]
 
     def is_current(self) -> bool:
-        return all(
-            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
-            for function, code, defaults, by_name in self.functions
-        ) and all(_look_up(owner, name) is value for owner, name, value in self.values)
+        for function, code, defaults, by_name in self.functions:
+            is_same = function.__code__ is code and function.__defaults__ is defaults
+            if not is_same or function.__kwdefaults__ != by_name:
+                return False
+        # By loops in C: it is asked in every epoch.
+        scopes, names, values = self.in_globals
+        if not all(map(is_, map(dict.get, scopes, names), values)):
+            return False
+        owners, names, values = self.in_others
+        return all(map(is_, map(getattr, owners, names, _NOTHING), values))
 
 
+_NOTHING = repeat(None)
 _FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
 
 
@@ -124,7 +134,9 @@ def fingerprint(function: FunctionType) -> str:
         _describe(function, descriptions, values)
         digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:16]
         functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
-        found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
+        of_globals = [value for value in values if isinstance(value[0], dict)]
+        of_others = [value for value in values if not isinstance(value[0], dict)]
+        found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, _columns(of_globals), _columns(of_others))
     return found.digest
 
 
@@ -231,8 +243,8 @@ def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, tuple[A
     return values
 
 
-def _look_up(owner: Any, name: str) -> Any:
-    return owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+def _columns(rows: list[tuple[Any, str, Any]]) -> tuple[Any, ...]:
+    return tuple(zip(*rows, strict=True)) if rows else ((), (), ())
 
 
 def _described(value: Any, module: str) -> str:
