@@ -1,12 +1,17 @@
-"""What is postponed is not imported by a run, and is there, once and whole, for whoever wants it."""
+"""What a run does not need is not imported by it, and is there, once and whole, for whoever wants it."""
 
+import gc
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-POSTPONED = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils", "sympy")
+from mlplab.engine import startup
+
+LATER = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils", "sympy")
 
 
 def run(code: str) -> str:
@@ -21,10 +26,101 @@ def test_a_run_imports_no_compiler_no_plots_and_no_signals(tmp_path: Path) -> No
     code = f"""
 import os, runpy, sys
 sys.argv = ["train.py", "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir={tmp_path}"]
-os._exit = lambda status: print(status, [name for name in {POSTPONED!r} if name in sys.modules])
+os._exit = lambda status: print(status, [name for name in {LATER!r} if name in sys.modules])
 runpy.run_path("train.py", run_name="__main__")
 """
     assert run(code).endswith("0 []\n")
+
+
+def plain_and_quick(tmp_path: Path, *words: str) -> list[Path]:
+    """Trains with plain imports and with quick ones; returns the directories of both, or of the jobs."""
+    for name in ("plain", "quick"):
+        quick = [
+            "data=wine",
+            "trainer.max_epochs=2",
+            "callbacks=minimal",
+            "logger=none",
+            f"paths.logs={tmp_path / name}",
+        ]
+        environment = {**os.environ, "MLPLAB_PLAIN_IMPORTS": "1" if name == "plain" else "0"}
+        subprocess.run([sys.executable, "train.py", *quick, *words], check=True, capture_output=True, env=environment)
+    return [next((tmp_path / name).rglob("result.json")).parent for name in ("plain", "quick")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], pytest.param(["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow)],
+)
+def test_plain_imports_end_with_the_same(tmp_path: Path, words: list[str]) -> None:
+    plain, quick = (json.loads((path / "result.json").read_text()) for path in plain_and_quick(tmp_path, *words))
+    assert plain == quick
+
+
+PLAIN = """
+import gc, sys
+from mlplab.engine.startup import REPLACED, quick_imports
+with quick_imports():
+    import lightning.pytorch, torchmetrics, torch.optim
+    print(gc.isenabled())
+torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+finders = [finder for finder in sys.meta_path if "mlplab" in type(finder).__module__]
+types = {type(sys.modules[name]).__name__ for name in REPLACED if name in sys.modules}
+print(types <= {"module", "ConfigModuleInstance"} and "torch._dynamo" in sys.modules and not finders)
+print(gc.get_freeze_count() == 0)
+"""
+
+
+def test_with_plain_imports_all_modules_are_genuine() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN], check=True, capture_output=True, text=True,
+        env={**os.environ, "MLPLAB_PLAIN_IMPORTS": "1"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "True", "True"]
+
+
+@pytest.mark.parametrize(("package", "version"), [("torch", "2.14.0+cpu"), ("torchmetrics", "1.10.0"), ("scipy", None)])
+def test_with_another_version_nothing_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, package: str, version: str | None
+) -> None:
+    original = startup.metadata.version
+
+    def other(name: str) -> str:
+        if name != package:
+            return original(name)
+        if version is None:
+            raise startup.metadata.PackageNotFoundError(name)
+        return version
+
+    unreplaced(monkeypatch)
+    monkeypatch.setattr(startup.metadata, "version", other)
+    with caplog.at_level("DEBUG", "mlplab"), startup.quick_imports():
+        assert not gc.isenabled()
+    assert not startup.REPLACED & sys.modules.keys()
+    assert not any(isinstance(finder, startup._SubmoduleFinder) for finder in sys.meta_path)
+    assert caplog.messages == [f"plain imports: this version of {package} has no tested stand-ins"]
+
+
+def unreplaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the process one in which nothing heavy has been imported."""
+    finders = [finder for finder in sys.meta_path if not isinstance(finder, startup._SubmoduleFinder)]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    monkeypatch.setattr(sys, "modules", {k: m for k, m in sys.modules.items() if k not in startup.REPLACED})
+
+
+def test_with_the_tested_versions_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control, and that the locked versions are the tested ones."""
+    unreplaced(monkeypatch)
+    with startup.quick_imports():
+        pass
+    assert all(isinstance(sys.modules[name], startup.LazyModule) for name in startup.REPLACED)
+
+
+def test_where_one_has_been_imported_before_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreplaced(monkeypatch)
+    sys.modules["torch._dynamo"] = sys
+    with startup.quick_imports():
+        pass
+    assert not startup.REPLACED & {name for name, module in sys.modules.items() if module is not sys}
 
 
 SIGNALS = [
@@ -61,8 +157,8 @@ COMPILERS = [
 def test_the_compiler_comes_once_and_whole_to_whoever_wants_it(code: str) -> None:
     once = """
 import sys, torch, torch._dynamo.config, torch._inductor.config, torch._dynamo.utils
-from mlplab.engine.startup import Postponed
-assert not any(isinstance(module, Postponed) and "torch._" in name for name, module in sys.modules.items())
+from mlplab.engine.startup import LazyModule
+assert not any(isinstance(module, LazyModule) and "torch._" in name for name, module in sys.modules.items())
 assert torch._dynamo.config is sys.modules["torch._dynamo.config"] is torch._dynamo.eval_frame.config
 assert torch._inductor.config.max_autotune is False
 assert torch._dynamo.config.__spec__.origin.endswith("config.py")
@@ -117,7 +213,7 @@ import torch._dynamo.utils
 import torch._inductor.config as settings
 print(settings.deterministic)
 """
-    assert run(code).split() == ["Dynamo", "True"]
+    assert run(code).split() == ["LazyModule", "True"]
 
 
 def test_the_compiler_leaves_alone_what_it_is_told_to() -> None:
@@ -199,12 +295,12 @@ def test_whatever_is_wanted_of_a_package_it_is_executed_once(way: str, tmp_path:
         path.write_text(text)
     code = f"""
 import sys
-from mlplab.engine.startup import Postponed, _Within
+from mlplab.engine.startup import LazyModule, _SubmoduleFinder
 sys.path.insert(0, {str(tmp_path)!r})
-sys.meta_path.insert(0, _Within())
+sys.meta_path.insert(0, _SubmoduleFinder())
 group = {{}}
-sys.modules["package"] = Postponed("package", group, known=3)
-sys.modules["package.outer"] = Postponed("package.outer", group)
+sys.modules["package"] = LazyModule("package", group, lambda: None, known=3)
+sys.modules["package.outer"] = LazyModule("package.outer", group, lambda: None)
 import package
 assert package.known == 3 and not hasattr(sys.modules["builtins"], "seen")
 {way}

@@ -1,134 +1,169 @@
-"""Importing what is heavy: quickly, and without what nobody wants. Imports nothing heavy itself."""
+"""Imports heavy packages quickly. Imports nothing heavy itself.
+
+Lightning and torchmetrics import PyTorch's compiler, scipy.signal and matplotlib, which take a second and a half. A run
+needs none of them. Stand-ins take their places in `sys.modules` until somebody wants more than a stand-in has.
+"""
 
 import gc
+import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from functools import partial, wraps
-from importlib import import_module
+from functools import wraps
+from importlib import import_module, metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
 from types import FunctionType, ModuleType
 from typing import Any
 
+TESTED = {"torch": ("2.13",), "torchmetrics": ("1.9",), "scipy": ("1.17",)}
+"""Minor versions that the stand-ins have been tested with; with any other, all modules are imported as they are."""
 
-class Postponed(ModuleType):
-    """Stands for a module until somebody wants something of it for which there is no stand-in.
 
-    Modules that need each other are postponed together, as one group, and come together.
+REPLACED = {"scipy.signal", "torchmetrics.utilities.plot", "torch._dynamo", "torch._inductor", "torch._inductor.config"}
+"""Modules with a stand-in; where one of them has been imported before, none gets it."""
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Collects no garbage during the imports within it, and uses the stand-ins from then on.
+
+    With MLPLAB_PLAIN_IMPORTS=1 it does nothing, not even to the collection of garbage.
+    """
+    if os.environ.get("MLPLAB_PLAIN_IMPORTS") == "1":
+        yield
+        return
+    _use_stand_ins()
+    gc.disable()  # imports make a million objects and no garbage; looking for some takes a second
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _use_stand_ins() -> None:
+    if any(isinstance(finder, _SubmoduleFinder) for finder in sys.meta_path):
+        return
+    new = [package for package, minors in TESTED.items() if _minor_version(package) not in minors]
+    if new:
+        logging.getLogger("mlplab").debug(f"plain imports: this version of {', '.join(new)} has no tested stand-ins")
+    elif not REPLACED & sys.modules.keys():
+        sys.meta_path.insert(0, _SubmoduleFinder())
+        _replace_signal()
+        _replace_plots()
+        _replace_compiler()
+
+
+def _minor_version(package: str) -> str | None:
+    try:
+        return ".".join(metadata.version(package).split(".")[:2])  # which does not import it
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class LazyModule(ModuleType):
+    """Stands in for a module, and imports it when something is wanted for which there is no stand-in.
+
+    Modules that import each other are one `group`, and are imported together; `once_loaded` is called then.
     """
 
-    def __init__(self, name: str, group: dict[str, "Postponed"], **stand_ins: Any) -> None:
+    def __init__(
+        self, name: str, group: dict[str, "LazyModule"], once_loaded: Callable[[], None], **stand_ins: Any
+    ) -> None:
         super().__init__(name)
-        vars(self).update(stand_ins, _group=group, __path__=[])  # a package: `_Within` is asked for what is in it
-        group[name] = self
+        # A package has a __path__. Imports of what is in it ask `_SubmoduleFinder`.
+        vars(self).update(stand_ins, _group=group, _once_loaded=once_loaded, __path__=[])
+        group[name] = sys.modules[name] = self
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked of all modules by who looks for something else
+        if name.startswith("__"):  # inspect asks every module for some
             raise AttributeError(name)
-        return getattr(self._itself(), name)
+        return getattr(self.load(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) or name.startswith("__"):
             super().__setattr__(name, value)
         else:
-            setattr(self._itself(), name, value)
+            setattr(self.load(), name, value)
 
-    def _itself(self) -> ModuleType:
-        for name, module in self._group.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        return import_module(self.__name__)
+    def load(self) -> ModuleType:
+        """Imports the module, and returns it."""
+        replaced = [name for name, module in self._group.items() if sys.modules.get(name) is module]
+        for name in replaced:
+            del sys.modules[name]
+        module = import_module(self.__name__)
+        if replaced:
+            self._once_loaded()
+        return module
 
-    def later(self, name: str) -> Callable[..., Any]:
-        """A function that calls the one of that name in the module itself."""
-        return partial(self._call, name)
-
-    def _call(self, name: str, /, *args: Any, **options: Any) -> Any:
-        return getattr(self._itself(), name)(*args, **options)
+    def function(self, name: str) -> Callable[..., Any]:
+        """Returns a stand-in for a function, which imports the module when it is called."""
+        return lambda *args, **options: getattr(self.load(), name)(*args, **options)
 
 
-class _Within(MetaPathFinder):
-    """Finds modules within one that was postponed, which comes first, and may have imported them on its way."""
+class _SubmoduleFinder(MetaPathFinder, Loader):
+    """Finds a module in a package that a `LazyModule` stands in for, by importing the package."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        parent = name.rpartition(".")[0]
-        postponed = sys.modules.get(parent)
-        if not isinstance(postponed, Postponed):
+        parent = sys.modules.get(name.rpartition(".")[0])
+        if not isinstance(parent, LazyModule):
             return None
-        found = postponed._itself()
+        package = parent.load()
         module = sys.modules.get(name)
         if module is None or module.__spec__ is None:
-            return PathFinder.find_spec(name, found.__path__, target)
+            return PathFinder.find_spec(name, package.__path__, target)
+        # The package has imported it. By the module's own spec, Python would execute it once more.
         spec = copy(module.__spec__)
-        spec.loader = _Executed(module.__spec__)
-        vars(module)["__spec__"] = spec  # which Python prefers to the one that is found
+        spec.loader, spec.loader_state = self, module.__spec__
+        vars(module)["__spec__"] = spec
         return spec
-
-
-class _Executed(Loader):
-    """Loads what has been imported already: Python would execute it once more."""
-
-    def __init__(self, spec: ModuleSpec) -> None:
-        self._spec = spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return sys.modules[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__spec__"] = self._spec
+        spec: Any = module.__spec__
+        vars(module)["__spec__"] = spec.loader_state
 
 
-class _Compiled(type):
-    """The type of what stands for the class of compiled modules: there are none until PyTorch's compiler is there."""
+def _replace_signal() -> None:
+    """Replaces scipy.signal, half a second: torchmetrics adds a function that it once had, for metrics of sound."""
+
+    def add_hamming() -> None:
+        module: Any = sys.modules["scipy.signal"]
+        vars(module).setdefault("hamming", module.windows.hamming)
+
+    signal = LazyModule("scipy.signal", {}, add_hamming)
+    vars(signal)["hamming"] = signal.function("hamming")
+
+
+def _replace_plots() -> None:
+    """Replaces torchmetrics' plots, which import matplotlib, a quarter of a second."""
+    types = dict.fromkeys(("_AX_TYPE", "_PLOT_OUT_TYPE", "_CMAP_TYPE"), object)
+    plot = LazyModule("torchmetrics.utilities.plot", {}, lambda: None, **types)
+    for name in ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"):
+        vars(plot)[name] = plot.function(name)
+
+
+class _IsCompiled(type):
+    """Answers isinstance(…, OptimizedModule): nothing is compiled before PyTorch's compiler has been imported."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         compiler: Any = sys.modules.get("torch._dynamo")
         return type(compiler) is ModuleType and isinstance(instance, compiler.OptimizedModule)
 
 
-def _postpone_signal() -> None:
-    """For metrics of sound, torchmetrics imports scipy.signal, half a second, to give it a name that it once had."""
+def _replace_compiler() -> None:
+    """Replaces PyTorch's compiler, 0.7 s: Lightning and optimizers import it to ask whether something is compiled."""
+    to_disable: list[Callable[[Any], None]] = []
 
-    class Signal(Postponed):
-        def _itself(self) -> ModuleType:
-            module = super()._itself()
-            if not hasattr(module, "hamming"):
-                vars(module)["hamming"] = module.windows.hamming
-            return module
-
-    if find_spec("scipy") is not None:
-        signal = Signal("scipy.signal", {})
-        vars(signal)["hamming"] = signal.later("hamming")
-        _postpone(signal)
-
-
-def _postpone_plots() -> None:
-    """For methods that plot a metric, torchmetrics imports matplotlib, a quarter of a second."""
-    plot = Postponed("torchmetrics.utilities.plot", {}, _AX_TYPE=object, _PLOT_OUT_TYPE=object, _CMAP_TYPE=object)
-    for name in ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"):
-        vars(plot)[name] = plot.later(name)
-    _postpone(plot)
-
-
-def _postpone_compiler() -> None:
-    """Lightning and PyTorch's optimizers import PyTorch's compiler, 0.7 s, to ask whether something is compiled.
-
-    Functions that it is to leave alone are told to it once it has come, and whether operations must be deterministic.
-    """
-    to_tell: list[Callable[[ModuleType], Any]] = []
-
-    def disable(function: Any = None, *args: Any, wrapping: bool = True, **options: Any) -> Any:
-        if function is None:  # a decorator
-            return lambda function: disable(function, *args, wrapping=wrapping, **options)
+    def disable(function: Any = None, *args: Any, **options: Any) -> Any:
         if not isinstance(function, FunctionType):
-            return compiler.later("disable")(function, *args, wrapping=wrapping, **options)
-        if not wrapping:  # asked for at the first call of each of PyTorch's own functions, and then kept there
-            to_tell.append(lambda _: vars(function).pop("__dynamo_disable", None))
-            return function
-        called = function
+            return compiler.function("disable")(function, *args, **options)
+        called = function  # by plain Python, until there is a compiler to leave it alone
 
         @wraps(function)
         def left_alone(*given: Any, **by_name: Any) -> Any:
@@ -138,46 +173,19 @@ def _postpone_compiler() -> None:
             nonlocal called
             called = module.disable(function, *args, **options)
 
-        to_tell.append(tell)
+        to_disable.append(tell)
         return left_alone
 
-    class Dynamo(Postponed):
-        def _itself(self) -> ModuleType:
-            is_first = sys.modules.get("torch._dynamo") is compiler
-            module = super()._itself()
-            if is_first:
-                for tell in to_tell:
-                    tell(sys.modules["torch._dynamo"])
-                settings: Any = import_module("torch._inductor.config")
-                settings.deterministic = sys.modules["torch"].are_deterministic_algorithms_enabled()
-            return module
+    def tell_all() -> None:
+        for tell in to_disable:
+            tell(sys.modules["torch._dynamo"])
+        settings: Any = import_module("torch._inductor.config")
+        settings.deterministic = sys.modules["torch"].are_deterministic_algorithms_enabled()
 
-    group: dict[str, Postponed] = {}
-    optimized = _Compiled("OptimizedModule", (), {})
-    compiler = Dynamo("torch._dynamo", group, disable=disable, graph_break=lambda: None, OptimizedModule=optimized)
-    settings = Dynamo("torch._inductor.config", group, deterministic=False)
-    _postpone(compiler, Dynamo("torch._inductor", group, config=settings), settings)
-
-
-def _postpone(*modules: Postponed) -> None:
-    if not any(module.__name__ in sys.modules for module in modules):
-        sys.modules.update({module.__name__: module for module in modules})
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """For importing what is heavy: it makes many objects and no garbage, and looking for some takes a second.
-
-    What others import and a run does not need waits until somebody wants it.
-    """
-    gc.disable()
-    if not any(isinstance(finder, _Within) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Within())
-        _postpone_signal()
-        _postpone_plots()
-        _postpone_compiler()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+    group: dict[str, LazyModule] = {}
+    optimized = _IsCompiled("OptimizedModule", (), {})
+    compiler = LazyModule(
+        "torch._dynamo", group, tell_all, disable=disable, graph_break=lambda: None, OptimizedModule=optimized
+    )
+    settings = LazyModule("torch._inductor.config", group, tell_all, deterministic=False)
+    LazyModule("torch._inductor", group, tell_all, config=settings)
