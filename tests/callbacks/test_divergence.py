@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from both_engines import ENGINES
 from torch import Tensor
 
 from mlplab.callbacks import Divergence
@@ -23,9 +24,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, bad_steps: set[int], *, in_gradient: 
 
     def planted(self: Any, batch: Any, batch_idx: int) -> Any:
         steps.append(self.trainer.global_step + 1)
-        loss = step(self, batch, batch_idx)
+        outputs = step(self, batch, batch_idx)
         if steps[-1] not in bad_steps:
-            return loss
+            return outputs
+        loss = outputs["loss"]
         if in_gradient:
             weight = next(self.model.parameters())
             return loss + (weight * 0).abs().sqrt().sum()  # 0 with a gradient of 0 · ∞
@@ -75,14 +77,11 @@ def test_without_the_look_the_weights_are_spoiled(
     assert not all(bool(value.isfinite().all()) for value in weights(tmp_path / "run_0").values())
 
 
-@pytest.mark.parametrize("lightnings_own_loop", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_skipping_leaves_out_exactly_these_updates(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, lightnings_own_loop: bool
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    from mlplab import building
-
-    if lightnings_own_loop:
-        monkeypatch.setattr(building, "use_lean_loop", lambda trainer: None)
+    words = [*QUICK, f"engine={engine}"]
     optimizer_step = Learner.optimizer_step
 
     def left_out(self: Any, epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
@@ -93,9 +92,9 @@ def test_skipping_leaves_out_exactly_these_updates(
 
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "optimizer_step", left_out)
-        expected = train_run(*QUICK)
+        expected = train_run(*words)
     plant(monkeypatch, {3, 6})
-    run = train_run(*QUICK, "on_divergence=skip")
+    run = train_run(*words, "on_divergence=skip")
     assert run.result["skipped_steps"] == 2
     assert run.result["steps"] == 8
     assert run.status["state"] == "finished"

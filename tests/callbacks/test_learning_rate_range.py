@@ -99,8 +99,8 @@ def test_a_loss_that_is_no_number_ends_it(train_run: Callable[..., Any], monkeyp
     def step(module: Learner, batch: Any, batch_idx: int) -> Any:
         nonlocal count
         count += 1
-        loss = original(module, batch, batch_idx)
-        return loss * torch.nan if count > 150 else loss
+        outputs = original(module, batch, batch_idx)
+        return {"loss": outputs["loss"] * torch.nan} if count > 150 else outputs
 
     monkeypatch.setattr(Learner, "training_step", step)
     run = train_run(*TEST, "logger=none", f"{OF}.high=1")
