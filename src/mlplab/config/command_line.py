@@ -25,13 +25,13 @@ from mlplab.config import failed_jobs
 from mlplab.config.output import be_patient
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
+from mlplab.config.words import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
+from mlplab.runs.signals import on_termination
 from mlplab.sweeps.job import begun_before, objective_of_finished
 from mlplab.sweeps.states import read_state
-
-EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choices that come with a package of their own: the extra that brings it."""
@@ -101,9 +101,7 @@ def _unwind_on_signals() -> None:
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, stop)
+    on_termination(stop)
 
 
 def run_job(train: Callable[..., float], config: DictConfig) -> float:

@@ -15,6 +15,7 @@ from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.files import as_json
+from mlplab.runs.signals import on_termination
 
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -174,9 +175,7 @@ def run_script(
         print(str(help_text).strip())
         return 0
     # As Ctrl-C does, a termination or a closed terminal unwinds, so that no half-written file stays.
-    for number in [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda received, frame: sys.exit(128 + received))
+    on_termination(lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable
     try:
         settings = read_words(sys.argv[1:], words)
