@@ -149,6 +149,23 @@ def _learner(name: str, *, is_after: bool = False) -> Callable[[_Countdown], Non
     return install
 
 
+def _step(*, is_after: bool) -> Callable[[_Countdown], None]:
+    """Around a step, by either engine. What replaces a method of the learner keeps it from being fused."""
+
+    def install(countdown: _Countdown) -> None:
+        from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
+
+        from mlplab.engine.epoch_loop import FastEpochLoop
+
+        def come(*args: Any) -> None:
+            countdown()
+
+        for owner, name in ((FastEpochLoop, "_optimize"), (_AutomaticOptimization, "run")):
+            _around(owner, name, _nothing if is_after else come, come if is_after else _nothing)
+
+    return install
+
+
 def _half_written(countdown: _Countdown) -> None:
     import torch
 
@@ -185,9 +202,9 @@ def _at_the_end(countdown: _Countdown) -> None:
 
 
 POINTS: dict[str, Callable[[_Countdown], None]] = {
-    "before forward": _learner("training_step"),
+    "before forward": _step(is_after=False),
     "after backward": _learner("on_after_backward"),
-    "after the update": _learner("optimizer_step", is_after=True),
+    "after the update": _step(is_after=True),
     "in the middle of writing a checkpoint": _half_written,
     "before its rename": _renamed("last.ckpt", is_after=False),
     "after its rename": _renamed("last.ckpt", is_after=True),
