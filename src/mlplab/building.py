@@ -187,13 +187,13 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: Any
+    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: pl.LightningModule
 ) -> pl.Trainer:
     """Returns Lightning's Trainer with the flags of conf/trainer, for a learner of these data."""
     require_compatible(callbacks, loggers)
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     del flags["threads"]
-    use_threads(config, data, learner.model)
+    use_threads(config, data, learner)
     accepted = inspect.signature(pl.Trainer).parameters
     unknown = [name for name in flags if name not in accepted]
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
@@ -220,7 +220,8 @@ def build_trainer(
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
-    attach(trainer, learner, engine=str(OmegaConf.select(config, "engine.name") or "fast"))
+    # Configurations of earlier releases have no engine.
+    attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))
     return trainer
 
 

@@ -106,11 +106,11 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         features, targets = batch
-        loss = self._mean_over_processes(self.objective(self.model(features), targets), len(targets))
+        loss = self._scaled_to_whole_batch(self.objective(self.model(features), targets), len(targets))
         penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         return {"loss": loss + penalty, "data_loss": loss.detach()}
 
-    def _mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
+    def _scaled_to_whole_batch(self, loss: Tensor, n_rows: int) -> Tensor:
         """Scales the mean over a process's rows so that the mean over processes is that over the whole batch.
 
         The processes' shares of a batch differ where it does not divide evenly.

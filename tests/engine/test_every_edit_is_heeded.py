@@ -566,7 +566,7 @@ def a_forward_that_is_set_on_a_layer(patch: Patch) -> None:
     built(patch, change)
 
 
-@other("a hook on Objective")
+@other("a hook is registered on Objective")
 def a_hook_on_the_objective(patch: Patch) -> None:
     def change(learner: Learner) -> None:
         learner.objective.register_forward_hook(lambda module, inputs, loss: loss * eval(TINY))
@@ -649,7 +649,7 @@ def a_call_of_all_modules(patch: Patch) -> None:
     patch.setattr(nn.Module, "__call__", own)
 
 
-@other("hooks on all modules")
+@other("hooks are registered for all modules")
 def a_hook_on_all_modules(patch: Patch) -> None:
     def hook(module: nn.Module, inputs: Any, outputs: Any) -> Any:
         return outputs * eval(TINY) if type(module) is HiddenLayer else None

@@ -211,5 +211,5 @@ def test_a_kernel_that_rounds_otherwise_is_left_for_autograd(train_run: Any, mon
     monkeypatch.setitem(ACTIVATION_KERNELS, torch.tanh, nearly)
     words = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2", "model.activation=tanh"]
     fast, plain = (train_run(*words, f"engine={engine}") for engine in ENGINES)
-    require_reasons(fast, "on its first batch it gives other numbers than autograd")
+    require_reasons(fast, "its numbers differ from autograd's on the first batch")
     require_same_bits(fast, plain)

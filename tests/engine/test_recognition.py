@@ -237,19 +237,19 @@ def _as_plain_tensor(learner: Any) -> None:
 SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "frozen": (lambda it: it.model.output.requires_grad_(False), "output.weight is frozen"),
     "frozen bias": (lambda it: it.model.hidden[0].linear.bias.requires_grad_(False), "hidden.0.linear.bias is frozen"),
-    "forward hook": (lambda it: it.model.output.register_forward_hook(print), "a hook on Linear"),
-    "forward pre-hook": (lambda it: it.model.register_forward_pre_hook(print), "a hook on MLP"),
-    "backward hook": (lambda it: it.objective.register_full_backward_hook(print), "a hook on Objective"),
-    "backward pre-hook": (lambda it: it.model.hidden.register_full_backward_pre_hook(print), "a hook on Sequential"),
-    "parameter": (lambda it: it.model.output.bias.register_hook(print), "a hook on output.bias"),
+    "forward hook": (lambda it: it.model.output.register_forward_hook(print), "a hook is registered on Linear"),
+    "forward pre-hook": (lambda it: it.model.register_forward_pre_hook(print), "a hook is registered on MLP"),
+    "backward hook": (lambda it: it.objective.register_full_backward_hook(print), "a hook is registered on Objective"),
+    "backward pre-hook": (lambda it: it.model.hidden.register_full_backward_pre_hook(print), "a hook is registered on Sequential"),
+    "parameter": (lambda it: it.model.output.bias.register_hook(print), "a hook is registered on output.bias"),
     "after accumulation": (
-        lambda it: it.model.output.bias.register_post_accumulate_grad_hook(print), "a hook on output.bias",
+        lambda it: it.model.output.bias.register_post_accumulate_grad_hook(print), "a hook is registered on output.bias",
     ),
     "replaced forward": (lambda it: setattr(it.model, "forward", print), "MLP.forward was replaced"),
     "evaluation": (lambda it: it.model.hidden[1].eval(), "HiddenLayer is in evaluation mode"),
     "compiled": (lambda it: it.model.compile(backend="eager"), "the network is compiled"),
     "shared": (_share, "two layers share a parameter"),
-    "penalty": (_penalise_another, "a penalty on what is not in the network"),
+    "penalty": (_penalise_another, "a penalty applies to a parameter outside the network"),
     "no bias": (_without_bias, "a layer's weighted sums are not those of nn.Linear with a bias"),
     "a tensor": (_as_plain_tensor, "a layer's weights are not an nn.Parameter"),
     "parametrised": (
@@ -287,9 +287,9 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "step": (lambda it: setattr(it, "training_step", it.training_step), "Learner.training_step was replaced"),
     "part of the step": (
-        lambda it: setattr(it, "_mean_over_processes", print), "Learner._mean_over_processes was replaced",
+        lambda it: setattr(it, "_scaled_to_whole_batch", print), "Learner._mean_over_processes was replaced",
     ),
-    "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward was edited"),
+    "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward was replaced"),
     "another learner": (lambda it: setattr(it, "__class__", OtherLearner), "OtherLearner is not the project's own"),
 }  # fmt: skip
 
@@ -330,7 +330,7 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
         lambda patch: patch.setattr(Learner, "training_step", lambda self, batch, batch_idx: None), "was edited",
     ),
     "what it calls": (
-        lambda patch: patch.setattr(Learner, "_mean_over_processes", lambda self, loss, n_rows: 2 * loss),
+        lambda patch: patch.setattr(Learner, "_scaled_to_whole_batch", lambda self, loss, n_rows: 2 * loss),
         "Learner.training_step was edited",
     ),
     "the penalty that it calls": (
@@ -339,7 +339,7 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
     ),
     "a hook": (
         lambda patch: patch.setattr(Learner, "on_before_zero_grad", lambda self, optimizer: None),
-        "Learner.on_before_zero_grad was edited",
+        "Learner.on_before_zero_grad may change the network within the step",
     ),
     "MLP.forward": (
         lambda patch: patch.setattr(MLP, "forward", lambda self, features: features), "was edited",
@@ -375,7 +375,7 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
         lambda patch: patch.setattr(
             pl.strategies.SingleDeviceStrategy, "root_device", property(lambda self: torch.device("meta"))
         ),
-        "it runs on the CPU only",
+        "the fused step needs the CPU",
     ),
 }  # fmt: skip
 
@@ -411,7 +411,7 @@ def _global_hook() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_global_hook")
 def test_a_hook_on_all_modules_is_heard(parts: Any) -> None:
-    assert why_not_fused(*parts()) == "hooks on all modules"
+    assert why_not_fused(*parts()) == "hooks are registered for all modules"
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")
@@ -505,11 +505,11 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
     ),
     "a layer replaced between epochs": (("on_train_epoch_end", (0, _replace)), [], []),
     "a layer with a penalty replaced between epochs": (
-        ("on_train_epoch_end", (0, _replace)), L1, ["a penalty on what is not in the network"],
+        ("on_train_epoch_end", (0, _replace)), L1, ["a penalty applies to a parameter outside the network"],
     ),
-    "a forward hook from within an epoch": (("on_validation_end", (2, _watch)), [], ["a hook on HiddenLayer"]),
+    "a forward hook from within an epoch": (("on_validation_end", (2, _watch)), [], ["a hook is registered on HiddenLayer"]),
     "a parameter's hook from within an epoch": (
-        ("on_validation_start", (2, _watch_gradient)), [], ["a hook on output.weight"],
+        ("on_validation_start", (2, _watch_gradient)), [], ["a hook is registered on output.weight"],
     ),
     "another activation from within an epoch": (("on_validation_end", (2, _activate)), [], []),
     "another loss from within an epoch": (

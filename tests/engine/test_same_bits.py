@@ -69,7 +69,7 @@ LEFT_TO_AUTOGRAD = {
         "data=diabetes", "model.normalization=layer", "trainer.gradient_clip_val=0.1", "optimizer=nadam",
         "trainer.accumulate_grad_batches=2",
     ],
-    "embeddings learn by autograd": [
+    "embeddings have no fused kernel": [
         "data=table", "data.target=price", "data.one_hot_levels=2", "data.embedding_dim=3",
     ],
     "trainer.detect_anomaly=true looks for the anomaly in autograd": ["data=iris", "trainer.detect_anomaly=true"],

@@ -169,9 +169,9 @@ class Checkpoints(Checkpoint):
         """Writes what the run needs to go on, at a safe point."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            flush = getattr(callback, "flush", None)
-            if flush is not None:  # the checkpoint says how long the logs are: what is buffered belongs in them
-                flush(trainer)
+            flush_logs = getattr(callback, "flush_logs", None)
+            if flush_logs is not None:  # the checkpoint stores how long the logs are, so nothing may be buffered
+                flush_logs(trainer)
         last = self.directory / "last.ckpt"
         with telling_of_full_disk(last, (OSError,)), flushed_together():
             self.write_best(trainer, pl_module)

@@ -24,7 +24,7 @@ MOST_SKIPPED = 100
 class Divergence(Callback):
     """Looks at the loss and the gradient before every update, and lets none through that is not finite.
 
-    On a GPU this costs one synchronisation per step: the processor waits there for the answer.
+    On a GPU every step waits for the answer.
 
     Args:
         monitor: the validation value that is looked at as well, once validated.

@@ -16,12 +16,12 @@ class GradientNorms(Callback):
     Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
 
     Attributes:
-        logged: steps with the norm of each parameter, which the loggers have not been given yet.
+        pending: steps with the norm of each parameter, which the loggers have not been given yet.
     """
 
     def __init__(self) -> None:
         self._layers: dict[str, list[nn.Parameter]] = {}
-        self.logged: list[tuple[int, list[Tensor]]] = []
+        self.pending: list[tuple[int, list[Tensor]]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = getattr(pl_module, "model", pl_module)
@@ -37,24 +37,24 @@ class GradientNorms(Callback):
         step = trainer.global_step + 1  # the update that is about to be made
         if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
             return
-        if self.logged and self.logged[-1][0] == step:
+        if self.pending and self.pending[-1][0] == step:
             return  # a line search looks at several points: the first is where the weights stand
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
             for members in self._layers.values()
             for p in members
         ]
-        self.logged.append((step, norms))
+        self.pending.append((step, norms))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.flush(trainer)
+        self.flush_logs(trainer)
 
-    def flush(self, trainer: pl.Trainer) -> None:
-        """Gives the loggers the norms that are kept. A checkpoint calls it, so that the logs hold what it says."""
-        if not self.logged:
+    def flush_logs(self, trainer: pl.Trainer) -> None:
+        """Writes the pending norms to the loggers; also before a checkpoint, which stores the length of the logs."""
+        if not self.pending:
             return
-        of_parameters = iter(torch.stack([norm for _, norms in self.logged for norm in norms]).tolist())
-        for step, _ in self.logged:
+        of_parameters = iter(torch.stack([norm for _, norms in self.pending for norm in norms]).tolist())
+        for step, _ in self.pending:
             named = {
                 f"gradient_norm/{name}": math.hypot(*islice(of_parameters, len(members)))
                 for name, members in self._layers.items()
@@ -62,4 +62,4 @@ class GradientNorms(Callback):
             named["gradient_norm/all"] = math.hypot(*named.values())
             for logger in trainer.loggers:
                 logger.log_metrics(named, step=step)
-        self.logged = []
+        self.pending = []

@@ -79,8 +79,8 @@ class History(Callback):
         with contextlib.suppress(OSError):  # the exception may be that the disk is full
             self._close()
 
-    def flush(self, trainer: pl.Trainer) -> None:
-        """Writes the lines that are kept, which the checkpoint that is about to be written counts."""
+    def flush_logs(self, trainer: pl.Trainer) -> None:
+        """Writes the buffered lines; called before a checkpoint too, which stores their number."""
         if self._file is not None:
             self._hand_over(self._file)
 

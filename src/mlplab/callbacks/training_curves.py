@@ -23,7 +23,7 @@ class TrainingCurves(Callback):
     Attributes:
         losses: of the steps of this epoch, without penalties.
         rows: of each step's batch.
-        logged: step, loss and learning rate of those that the loggers have not been given yet.
+        pending: step, loss and learning rate of those that the loggers have not been given yet.
         last_step: the last one that was logged.
     """
 
@@ -32,7 +32,7 @@ class TrainingCurves(Callback):
         self.last_step = 0
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
-        self.logged: list[tuple[int, Tensor, float]] = []
+        self.pending: list[tuple[int, Tensor, float]] = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -52,9 +52,9 @@ class TrainingCurves(Callback):
         # While gradients are accumulated, several batches stand at one step, also across the end of an epoch.
         if step % trainer.log_every_n_steps == 0 and step > self.last_step:  # type: ignore[attr-defined]
             self.last_step = step
-            self.logged.append((step, loss, self._rate))
-            if len(self.logged) >= STEPS_BUFFERED:
-                self.flush(trainer)
+            self.pending.append((step, loss, self._rate))
+            if len(self.pending) >= STEPS_BUFFERED:
+                self.flush_logs(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.losses:
@@ -65,7 +65,7 @@ class TrainingCurves(Callback):
                 rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
             mean = torch.tensor(mean_over_rows(torch.stack(self.losses).tolist(), rows), device=pl_module.device)
             pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
-        self.flush(trainer)
+        self.flush_logs(trainer)
         self.losses, self.rows = [], []
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,15 +78,15 @@ class TrainingCurves(Callback):
         self.rows = state_dict["rows"].tolist()
         self.last_step = state_dict["last_step"]
 
-    def flush(self, trainer: pl.Trainer) -> None:
-        """Gives the loggers the steps that are kept. A checkpoint calls it, so that the logs hold what it says."""
-        if not self.logged:
+    def flush_logs(self, trainer: pl.Trainer) -> None:
+        """Writes the pending steps to the loggers; also before a checkpoint, which stores the length of the logs."""
+        if not self.pending:
             return
-        steps, losses, rates = zip(*self.logged, strict=True)
+        steps, losses, rates = zip(*self.pending, strict=True)
         for step, loss, rate in zip(steps, torch.stack(losses).tolist(), rates, strict=True):
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss_step": loss, "lr": rate}, step=step)
-        self.logged = []
+        self.pending = []
 
 
 def mean_over_rows(losses: Sequence[float], rows: Sequence[float]) -> float:

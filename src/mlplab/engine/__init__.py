@@ -1,1 +1,1 @@
-"""Makes training fast and resumable; `attach` is the only door from the rooms."""
+"""Makes training fast and resumable. Rooms use `attach`; safe points are in `resumable_loops`, imports in `startup`."""

@@ -1,4 +1,6 @@
-"""The only door from the rooms to the engine."""
+"""The door from the rooms to the engine."""
+
+from typing import Literal
 
 import lightning.pytorch as pl
 
@@ -8,7 +10,7 @@ from mlplab.engine.resumable_loops import use_resumable_loops
 from mlplab.learner import Learner
 
 
-def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: str = "fast") -> None:
+def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal["fast", "plain"] = "fast") -> None:
     """Gives a Trainer the loops that resume exactly and, with the fast engine, those that save time.
 
     Args:
@@ -18,7 +20,7 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: str = "f
             `fast` gives the same bits in less time. It takes over only what it recognises.
     """
     use_resumable_loops(trainer)
-    # Lightning loads a checkpoint before it gives the weights their type: those of 64 bits would lose half of them.
+    # Lightning loads a checkpoint before it sets the precision: weights of 64 bits would be rounded to 32.
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":
         use_fast_loops(trainer)

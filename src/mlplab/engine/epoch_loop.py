@@ -36,7 +36,8 @@ TAKEN_OVER = (
     "configure_gradient_clipping",
     "clip_gradients",
 )
-"""Methods whose default is built in here: a module that overrides one gets Lightning's loop."""
+"""A module that overrides one of these gets Lightning's loop. The first two are built in here; the others clip, and
+expect Lightning's bookkeeping when they log."""
 
 
 def use_fast_loops(trainer: pl.Trainer) -> None:
@@ -57,8 +58,9 @@ class FastEpochLoop(ResumableEpochLoop):
         self._hooks: Hooks | None = None
         self._is_fast = self._has_logged = False
         self._fused: Step | None = None
-        self._is_fused_checked = False
-        self._told: str | None = None
+        self._is_fused_verified = self._is_fused_wrong = False
+        self._n_validations = -1
+        self._logged_reason: str | None = None
 
     @property
     def global_step(self) -> int:
@@ -78,7 +80,9 @@ class FastEpochLoop(ResumableEpochLoop):
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
-            self._has_plateau = any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+            # Lightning moves these after each batch; those of an epoch it moves when the epoch ends.
+            self._has_plateau = any(c.reduce_on_plateau and c.interval == "step" for c in trainer.lr_scheduler_configs)
+            self._n_validations = -1
             self._epoch = trainer.current_epoch
 
     def _can_be_fast(self, data_fetcher: _DataFetcher) -> bool:
@@ -92,26 +96,29 @@ class FastEpochLoop(ResumableEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Runs mini-batches up to one after which more is due than the next; each as `_TrainingEpochLoop.advance`."""
+        """Runs batches until Lightning has other work than the next batch; each as `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
-            self._tell(
-                "Lightning's own loop makes the steps, as for several devices, another precision than 32 bits, a "
-                "profiler, or an overridden method"
+            self._log_reason(
+                "Lightning's loop is used (several devices or optimizers, another precision than 32 bits, a profiler, "
+                "or an overridden method)"
             )
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
-        self._look_around()
+        validations: Any = self.val_loop
+        if self._n_validations != validations.n_runs:  # its hooks, or those of the epoch, may have changed anything
+            self._n_validations = validations.n_runs
+            self._refresh_step()
         outer = loop_of(self.trainer)
         self._step(data_fetcher)
-        while not self._is_more_due():
+        while not self._must_return():
             if not self._is_accumulating():
                 self._batches_that_stepped += 1
                 outer.safe_point()
             self._step(data_fetcher)
 
-    def _look_around(self) -> None:
-        """Finds out who is called in a step: a validation, or the hooks of an epoch, may have changed anything."""
+    def _refresh_step(self) -> None:
+        """Finds out who is called in a step, and whether it is fused."""
         self._hooks = hooks = self._hooks.as_now() if self._hooks else Hooks(self.trainer, STEP_HOOKS)
         (
             self._on_train_batch_start,
@@ -124,8 +131,8 @@ class FastEpochLoop(ResumableEpochLoop):
         self._is_update_known = _makes_one_update(self._module)
         self._fused = self._fused_step()
 
-    def _is_more_due(self) -> bool:
-        """Returns whether `on_advance_end` has more to do now than to count, or the epoch ends."""
+    def _must_return(self) -> bool:
+        """Returns whether Lightning has work after this batch (validation, logging, schedules), or the epoch ends."""
         trainer, progress = self.trainer, self.batch_progress
         if (
             progress.is_last_batch
@@ -156,7 +163,7 @@ class FastEpochLoop(ResumableEpochLoop):
             batch = self.trainer.strategy.batch_to_device(batch)
         total.ready += 1
         current.ready += 1
-        connector._first_loop_iter = connector._first_loop_iter is None
+        connector._first_loop_iter = connector._first_loop_iter is None  # as `on_batch_start`: True on the first batch
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
         if self._on_train_batch_start and self._on_train_batch_start(batch, batch_idx) == -1:
@@ -214,7 +221,7 @@ class FastEpochLoop(ResumableEpochLoop):
 
         def closure() -> Tensor | None:
             nonlocal outputs
-            if not torch.is_grad_enabled():  # an optimizer that computes without gradients, and leaves it at that
+            if not torch.is_grad_enabled():  # the optimizer has called the closure under `no_grad`
                 with torch.enable_grad():
                     return closure()
             outputs, loss, backward = self._forward(batch, batch_idx)
@@ -259,10 +266,10 @@ class FastEpochLoop(ResumableEpochLoop):
         """Computes the loss; gives what `on_train_batch_end` is given, the loss, and what adds the gradient."""
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
-        if self._fused is not None and (self._is_fused_checked or self._has_checked(batch, batch_idx)):
+        if self._fused is not None and (self._is_fused_verified or self._matches_autograd(batch, batch_idx)):
             outputs, backward = self._fused(batch, batches_per_update)
             return outputs, outputs["loss"], backward
-        attributes["_current_fx_name"] = "training_step"  # as `set_hook_name`
+        attributes["_current_fx_name"] = "training_step"  # past the slow `__setattr__` of nn.Module
         output = self._module.training_step(batch, batch_idx)
         attributes["_current_fx_name"] = None
         result = ClosureResult.from_training_step_output(output, batches_per_update)
@@ -274,28 +281,30 @@ class FastEpochLoop(ResumableEpochLoop):
         """Returns the fused step of the module as it is now; None where autograd is to be used."""
         module, trainer = self._module, self.trainer
         if isinstance(module, HasFusedStep):
-            self._is_fused_checked = True
+            self._is_fused_verified = True
             return module.fused_step() if self._is_on_cpu and not torch.is_anomaly_enabled() else None
+        if self._is_fused_wrong:
+            return None
         reason = why_not_fused(trainer, module)
         if reason is not None:
-            self._tell(reason)
+            self._log_reason(reason)
             return None
         return FusedStep(module)
 
-    def _has_checked(self, batch: Any, batch_idx: int) -> bool:
+    def _matches_autograd(self, batch: Any, batch_idx: int) -> bool:
         """Compares the fused step with autograd on the first batch of the run."""
         assert isinstance(self._fused, FusedStep)
         if matches_autograd(self._fused, self._module, batch, batch_idx):
-            self._is_fused_checked = True
+            self._is_fused_verified = True
             return True
-        self._fused = None
-        self._tell("on its first batch it gives other numbers than autograd")
+        self._fused, self._is_fused_wrong = None, True
+        self._log_reason("its numbers differ from autograd's on the first batch")
         return False
 
-    def _tell(self, reason: str) -> None:
+    def _log_reason(self, reason: str) -> None:
         """Says in train.log why autograd is used, once for each reason."""
-        if self._told != reason:
-            self._told = reason
+        if self._logged_reason != reason:
+            self._logged_reason = reason
             log.info(f"training uses autograd instead of the fused step: {reason}")
 
     def _zero_grad(self, optimizer: Optimizer) -> None:

@@ -18,27 +18,27 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.optimization.optimizers import OptimizerFactory
 
-ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
-"""Options with which PyTorch's own step makes the update."""
+UNSUPPORTED = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
+"""Options that only PyTorch's own step supports."""
 
-KINDS = ({("cpu", torch.float32)}, {("cpu", torch.float64)})
-"""Devices and types of all parameters together for which the kernel is called directly."""
+SUPPORTED = ({("cpu", torch.float32)}, {("cpu", torch.float64)})
+"""Devices and types of all parameters step_buffer for which the kernel is called directly."""
 
 
-class _Known(NamedTuple):
+class _CachedStates(NamedTuple):
     """Holds the states of parameters: looking them up takes as long as a small update.
 
     Attributes:
-        everything: the states of all parameters of the optimizer.
-        steps: the number of updates of each of these, as parts of one tensor: `together`, so that one call counts
+        all_states: the states of all parameters of the optimizer.
+        steps: the number of updates of each of these, as parts of one tensor: `step_buffer`, so that one call counts
             for all.
     """
 
     parameters: list[Tensor]
     states: list[dict[str, Tensor]]
-    everything: list[dict[str, Tensor]]
+    all_states: list[dict[str, Tensor]]
     steps: list[Tensor]
-    together: Tensor
+    step_buffer: Tensor
 
 
 class _DirectStep(Adam):
@@ -47,7 +47,7 @@ class _DirectStep(Adam):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         kinds = {(p.device.type, p.dtype) for group in self.param_groups for p in group["params"]}
-        vars(self)["_is_direct"] = kinds in KINDS
+        self._is_direct = kinds in SUPPORTED
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         is_watched = (
@@ -57,7 +57,7 @@ class _DirectStep(Adam):
             or _global_optimizer_post_hooks
             or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
         )
-        if is_watched or not vars(self)["_is_direct"]:
+        if is_watched or not getattr(self, "_is_direct", False):  # which a copy of an optimizer does not have
             return self._pytorchs_step(closure)
         loss = None
         if closure is not None:
@@ -71,26 +71,26 @@ class _DirectStep(Adam):
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # PyTorch would wrap it in calls of hooks, heard or not
-    _pytorchs_step = Optimizer.profile_hook_step(Adam.step)
+    _pytorchs_step = Optimizer.profile_hook_step(Adam.step)  # with the hooks that `step.hooked` leaves out
 
     def _update(self) -> None:
-        alike: dict[tuple[Any, ...], list[Tensor]] = {}
+        by_options: dict[tuple[Any, ...], list[Tensor]] = {}
         for group in self.param_groups:
             own = *group["betas"], group["lr"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
-            if own in alike:
-                alike[own] = alike[own] + group["params"]
+            if own in by_options:
+                by_options[own] = by_options[own] + group["params"]
             else:
-                alike[own] = group["params"]
+                by_options[own] = group["params"]
         found = vars(self).setdefault("_found", {})  # not of a copy, which has its own state
-        for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(alike.items()):
+        for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(by_options.items()):
             gradients = [p.grad for p in parameters]
             if not all(map(is_not, gradients, _NONE)):
                 parameters = [p for p in parameters if p.grad is not None]
                 gradients = [p.grad for p in parameters]
             if not parameters:
                 continue
-            known = found[place] = self._known(parameters, found.get(place))
-            known.together.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
+            known = found[place] = self._cached_states(parameters, found.get(place))
+            known.step_buffer.add_(_ONE)  # a number would be made a tensor each time, which takes longer than adding it
             kernel = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
             kernel(
                 parameters,
@@ -108,22 +108,22 @@ class _DirectStep(Adam):
                 maximize=False,
             )
 
-    def _known(self, parameters: list[Tensor], before: _Known | None) -> _Known:
+    def _cached_states(self, parameters: list[Tensor], before: _CachedStates | None) -> _CachedStates:
         """Returns the cached states; rebuilds them when parameters or their state tensors changed identity."""
-        everything = self.state.values()
+        all_states = self.state.values()
         if (
             before is None
             or not _are_same(before.parameters, parameters)
-            or not _are_same(before.everything, everything)
+            or not _are_same(before.all_states, all_states)
             or not all(before.states)
             or not _are_same(before.steps, [state["step"] for state in before.states])
         ):
             states = [self.state[p] or self._begin(p) for p in parameters]
-            together = torch.stack([state["step"] for state in states])
-            steps = list(together.unbind())
+            step_buffer = torch.stack([state["step"] for state in states])
+            steps = list(step_buffer.unbind())
             for state, step in zip(states, steps, strict=True):
                 state["step"] = step
-            return _Known(list(parameters), states, list(everything), steps, together)
+            return _CachedStates(list(parameters), states, list(all_states), steps, step_buffer)
         return before
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
@@ -153,14 +153,14 @@ _ONE = torch.ones(())
 
 FUSED: dict[Any, type[Optimizer]] = {Adam: FusedAdam, AdamW: FusedAdamW}
 
-for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines alike
+for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines by_options
     fused.__name__ = fused.__qualname__ = genuine.__name__
 
 
 def fused_adam(factory: OptimizerFactory) -> OptimizerFactory:
     """Returns a factory of the same update by a direct call, for a plain fused Adam or AdamW; else the factory."""
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
-    is_plain = options.get("fused") and not any(options.get(name) for name in ADDITIONS)
+    is_plain = options.get("fused") and not any(options.get(name) for name in UNSUPPORTED)
     if rule not in FUSED or not is_plain or isinstance(options.get("lr"), Tensor):
         return factory
     return partial(FUSED[rule], **options)

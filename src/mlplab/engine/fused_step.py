@@ -1,4 +1,4 @@
-"""One training step of the project's own learner without autograd: the same bits in less time.
+"""A training step of the project's own learner by direct kernel calls: autograd's bits in less time.
 
 For a small network autograd takes longer to record what is computed, and to find its way back, than the
 computation takes. `FusedStep` computes loss and gradients of an MLP by the kernels that autograd calls, in the
@@ -22,18 +22,18 @@ from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.penalties import l1_l2_penalty
 
 Outputs = dict[str, Any]
-"""The value of `training_step`, with `loss` divided by the batches of an update: callbacks are given it."""
+"""What `training_step` returns, with `loss` divided by the batches of an update. Callbacks are given it."""
 
 Backward = Callable[[], None]
 """Adds the gradient of the loss to `.grad` of all parameters."""
 
 
 Step = Callable[[Any, int], tuple[Outputs, Backward]]
-"""Computes the loss of a batch, for a number of batches per update, and gives what adds its gradient."""
+"""Computes a batch's loss, given the batches per update; returns it with a function that adds its gradient."""
 
 
 class HasFusedStep:
-    """A LightningModule that brings its own way to compute loss and gradients, as a stack does."""
+    """A LightningModule with a fused step of its own, such as a stack."""
 
     def fused_step(self) -> Step | None:
         """Returns the step for the module as it is now; None where autograd is to compute `training_step`."""
@@ -99,7 +99,7 @@ class _Gradients:
         self._of_penalty = of_penalty
 
     def add_linear(self, weight: Tensor, bias: Tensor, inputs: Tensor, gradient: Tensor) -> None:
-        """Adds those of sums = inputs · Wᵀ + b, from the gradient of the sums (B, H)."""
+        """Adds the gradients of a linear layer, sums = inputs · Wᵀ + b, from the gradient of the sums (B, H)."""
         self._add(weight, gradient.t().mm(inputs))
         self._add(bias, gradient.sum(0))
 
@@ -161,8 +161,8 @@ class FusedStep:
             of_penalty: dict[Tensor, Tensor] = {}
             if batches_per_update > 1:
                 share = share / batches_per_update
-            if penalty is not None and penalty.requires_grad:  # or both factors are 0 by now
-                # The division starts autograd with the share; a gradient given to it would import SymPy, half a second.
+            if penalty is not None and penalty.requires_grad:  # l1 and l2 may have been set to 0 in training
+                # Divided, instead of a gradient passed to `grad`: for that PyTorch imports SymPy, half a second.
                 found = torch.autograd.grad(penalty / batches_per_update, learner.regularized)
                 of_penalty = dict(zip(learner.regularized, found, strict=True))
             if self._loss is None:

@@ -18,7 +18,10 @@ from mlplab.objectives.losses import cross_entropy, mse
 _aten = torch.ops.aten
 
 BELOW_AUTOGRAD: Any = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.no_grad)
-"""Calls kernels without autograd. `torch.no_grad()` still passes through autograd's wrapper of each kernel."""
+"""Context in which kernels run without autograd. `torch.no_grad()` still passes through its wrapper of each kernel."""
+
+MEAN, NO_CLASS = 1, -100
+"""PyTorch's codes for `reduction="mean"`, and for the class that is left out by default."""
 
 SELU = 1.6732632423543772, 1.0507009873554805
 """α and λ (Klambauer et al. 2017)."""
@@ -43,6 +46,7 @@ def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], Activati
     return {kernel.forward: kernel for kernel in kernels}
 
 
+# Numbers are PyTorch's defaults: slope of leaky_relu, α of elu, β and threshold of softplus.
 ACTIVATION_KERNELS = _kernels(
     ActivationKernel(
         torch.relu,
@@ -91,21 +95,21 @@ LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
     log_probabilities = torch.log_softmax(outputs, 1)
-    loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, 1, -100)
+    loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, MEAN, NO_CLASS)
 
     def backward(gradient: Tensor) -> Tensor:
-        gradient = _aten.nll_loss_backward.default(gradient, log_probabilities, targets, None, 1, -100, n_rows)
+        gradient = _aten.nll_loss_backward.default(gradient, log_probabilities, targets, None, MEAN, NO_CLASS, n_rows)
         return torch._log_softmax_backward_data(gradient, log_probabilities, 1, outputs.dtype)
 
     return loss, backward
 
 
 def _mse(outputs: Tensor, targets: Tensor) -> LossWithBackward:
-    return mse(outputs, targets), lambda gradient: _aten.mse_loss_backward.default(gradient, outputs, targets, 1)
+    return mse(outputs, targets), lambda gradient: _aten.mse_loss_backward.default(gradient, outputs, targets, MEAN)
 
 
 LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBackward]] = {
     cross_entropy: _cross_entropy,
     mse: _mse,
 }
-"""Loss → the same without options, with its gradient. For any other loss autograd finds the gradient of the outputs."""
+"""Loss → its kernel with gradient, for calls without options. Of any other loss autograd finds that of the outputs."""

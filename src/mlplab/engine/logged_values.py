@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class FastResults(_ResultCollection):
-    """Finds the metric of a value that is logged as before at once, and computes an answer once.
+    """Reuses the metric of a value logged with the same options; caches `metrics()` until a value changes.
 
     Lightning describes each value anew, compares the description with that of the value before, and moves what it
     keeps to the device that it is on. It goes through all values whenever somebody looks at one of them.
@@ -20,18 +20,18 @@ class FastResults(_ResultCollection):
     def __init__(self, training: bool) -> None:
         super().__init__(training)
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
-        self._answers: dict[tuple[bool, int | None], Any] = {}
+        self._cached: dict[tuple[bool, int | None], Any] = {}
         self._may_have_logged = False
 
     def __setitem__(self, key: str, metric: Any) -> None:
         super().__setitem__(key, metric)
         if metric.is_tensor:
-            vars(metric)["to"] = _Moving(metric)
+            vars(metric)["to"] = _LazyTo(metric)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log(self, fx: str, name: str, value: Any, **options: Any) -> None:
         self._may_have_logged = True
-        self._answers.clear()
+        self._cached.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
         if self.dataloader_idx is None and self._logged_as.get(place) == options:
@@ -53,20 +53,20 @@ class FastResults(_ResultCollection):
 
     def metrics(self, on_step: bool) -> Any:
         question = (on_step, self.dataloader_idx)
-        if question not in self._answers:
-            self._answers[question] = super().metrics(on_step)
-        return self._answers[question]
+        if question not in self._cached:
+            self._cached[question] = super().metrics(on_step)
+        return self._cached[question]
 
     def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
-        self._answers.clear()
+        self._cached.clear()
         for item in self.values():
-            is_asked = (metrics is None or metrics ^ item.is_tensor) and (fx is None or fx == item.meta.fx)
-            # A torchmetrics object may have been updated since without being logged.
-            if is_asked and not (item.is_tensor and item.has_reset):
+            is_selected = (metrics is None or metrics ^ item.is_tensor) and (fx is None or fx == item.meta.fx)
+            # What is empty is left as it is; but a torchmetrics object may have been updated without being logged.
+            if is_selected and not (item.is_tensor and item.has_reset):
                 item.reset()
 
 
-class _Moving:
+class _LazyTo:
     """Stands for `to` of a metric, which goes through all of its attributes even if it is on that device already."""
 
     def __init__(self, metric: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import nn
-from torch.nn.modules import module as of_all_modules
+from torch.nn.modules import module as global_hooks_module
 
 from mlplab.callbacks import Divergence, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves
 from mlplab.engine.fingerprints import FINGERPRINTS
@@ -45,7 +45,6 @@ LIGHTNINGS_WATCHERS = (
     "DeviceStatsMonitor",
     "LearningRateMonitor",
     "ModelCheckpoint",
-    "OnExceptionCheckpoint",
     "RichProgressBar",
     "TQDMProgressBar",
     "ThroughputMonitor",
@@ -56,16 +55,17 @@ LIGHTNINGS_WATCHERS = (
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Where a module keeps functions that are called with what it computes."""
 
-GLOBAL_HOOKS = tuple(getattr(of_all_modules, f"_global{name}") for name in MODULE_HOOKS)
+GLOBAL_HOOKS = tuple(getattr(global_hooks_module, f"_global{name}") for name in MODULE_HOOKS)
 """The same for all modules."""
 
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
+# As they are imported: later replacements are found by comparing with these.
 LINEAR, SEQUENTIAL = nn.Linear.forward, nn.Sequential.forward
 
 CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
-PYTORCHS_CALLS = [getattr(nn.Module, name) for name in CALLS]
+ORIGINAL_CALLS = [getattr(nn.Module, name) for name in CALLS]
 
 ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
 """Methods by which a module is called, and by which what it is made of is found and set."""
@@ -93,7 +93,7 @@ def full_name(function: FunctionType) -> str:
 
 @dataclass(frozen=True)
 class _Fingerprint:
-    """A digest and all that it was made from: a notebook may replace a helper of a function that it leaves as it is.
+    """A digest with all that it was computed from, to notice helpers that were replaced since.
 
     Attributes:
         functions: each with its code and defaults.
@@ -118,7 +118,7 @@ class _Fingerprint:
         return all(map(is_, map(getattr, owners, names, _NOTHING), values))
 
 
-_NOTHING = repeat(None)
+_NOTHING = repeat(None)  # an endless default for `getattr`
 _FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
 
 
@@ -146,7 +146,7 @@ def _describe(
     """Adds the description of a function, and of those that it calls."""
     if function in descriptions:
         return
-    descriptions[function] = f"{function.__qualname__} {id(function)}"
+    descriptions[function] = f"{function.__qualname__} {id(function)}"  # unlike any other, if it cannot be read
     if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the source of what is wrapped
         return
     tree = _syntax_tree(function, function.__code__)
@@ -264,7 +264,7 @@ def _described(value: Any, module: str) -> str:
         return f"dict({' '.join(pairs)})"
     if callable(value):  # of a library, in C: versions differ in all but its name
         return str(getattr(value, "__name__", type(value).__name__))
-    # Other objects have states, as `sys.stderr` has: what they are is up to the run.
+    # Other objects, such as `sys.stderr`, change from run to run.
     return repr(value) if isinstance(value, bool | int | float | str) else ""
 
 
@@ -274,22 +274,22 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
     It is to be asked whenever code may have run that the engine does not know.
     """
     if trainer.strategy.root_device.type != "cpu":
-        return "it runs on the CPU only"
+        return "the fused step needs the CPU"
     if torch.is_anomaly_enabled():
         return "trainer.detect_anomaly=true looks for the anomaly in autograd"
     if torch.is_autocast_enabled("cpu"):
         return "torch.autocast chooses the precision of each operation"
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
-    return _why_not_watched_safely(trainer, learner) or _why_another_network(learner)
+    return _unknown_step_hook(trainer, learner) or _unfusable_network(learner)
 
 
-def _why_not_watched_safely(trainer: pl.Trainer, learner: Learner) -> str | None:
+def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns which hook of a step is not known to leave the network as it is."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
     unknown = [name for name in heard if name != "on_train_batch_start"]
     if unknown:
-        return f"Learner.{unknown[0]} was edited"
+        return f"Learner.{unknown[0]} may change the network within the step"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         kind = type(callback)
         hooks = [name for name in STEP_HOOKS if overriding([callback], name, pl.Callback)]
@@ -308,7 +308,7 @@ def _is_lightnings_watcher(kind: type) -> bool:
     return kind.__name__ in LIGHTNINGS_WATCHERS and kind.__module__.startswith("lightning.pytorch.callbacks.")
 
 
-def _why_another_network(learner: Learner) -> str | None:
+def _unfusable_network(learner: Learner) -> str | None:
     """Returns what in network or loss the kernels were not written for."""
     model, objective = learner.model, learner.objective
     network = model.network if type(model) is WithInputs else model
@@ -325,14 +325,14 @@ def _why_another_network(learner: Learner) -> str | None:
         if type(model.inputs) not in (PixelInputs, CategoryInputs):
             return f"{type(model.inputs).__name__} has no fused step"
         if next(model.inputs.parameters(), None) is not None:
-            return "embeddings learn by autograd"
+            return "embeddings have no fused kernel"
         edited = first_edited([type(model.inputs).forward])
         if edited is not None:
             return f"{edited} was edited"
-    return _why_other_layers(network) or _why_other_parameters(learner, network) or why_watched(learner)
+    return _unfusable_layers(network) or _unfusable_parameters(learner, network) or why_intercepted(learner)
 
 
-def _why_other_layers(network: MLP) -> str | None:
+def _unfusable_layers(network: MLP) -> str | None:
     if type(network.hidden) is not nn.Sequential or nn.Sequential.forward is not SEQUENTIAL:
         return "MLP.hidden is not an nn.Sequential"
     for layer in network.hidden:
@@ -353,8 +353,8 @@ def _why_other_layers(network: MLP) -> str | None:
     return None
 
 
-def _why_other_parameters(learner: Learner, network: MLP) -> str | None:
-    """Returns what autograd would heed in the weights and biases of layers that are known."""
+def _unfusable_parameters(learner: Learner, network: MLP) -> str | None:
+    """Returns what only autograd heeds: shared, frozen, hooked or replaced parameters, and evaluation mode."""
     linear: list[Any] = [*(layer.linear for layer in network.hidden), network.output]
     parameters = [parameter for part in linear for parameter in (part.weight, part.bias)]
     if any(type(parameter) is not nn.Parameter for parameter in parameters):
@@ -363,31 +363,31 @@ def _why_other_parameters(learner: Learner, network: MLP) -> str | None:
     if len(identities) < len(parameters):
         return "two layers share a parameter"
     if not identities.issuperset(map(id, learner.regularized)):
-        return "a penalty on what is not in the network"
+        return "a penalty applies to a parameter outside the network"
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             return f"{name} is frozen"
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            return f"a hook on {name}"
+            return f"a hook is registered on {name}"
     for module in (*learner.model.modules(), *learner.objective.modules()):
         if not module.training:
             return f"{type(module).__name__} is in evaluation mode"
     return None
 
 
-def why_watched(learner: Learner) -> str | None:
-    """Returns what is called with a module besides the `forward` of its class: hooks, and what was put in its way."""
+def why_intercepted(learner: Learner) -> str | None:
+    """Returns a hook, compiled call or replaced method that runs besides the `forward` of a module's class."""
     if any(GLOBAL_HOOKS):
-        return "hooks on all modules"
-    if [getattr(nn.Module, name) for name in CALLS] != PYTORCHS_CALLS:
+        return "hooks are registered for all modules"
+    if [getattr(nn.Module, name) for name in CALLS] != ORIGINAL_CALLS:
         return "nn.Module.__call__ was replaced"
     for module in learner.modules():
         kind, own = type(module), vars(module)
         if any(own[hooks] for hooks in MODULE_HOOKS):
-            return f"a hook on {kind.__name__}"
+            return f"a hook is registered on {kind.__name__}"
         if module._compiled_call_impl is not None:
             return "the network is compiled"
-        replaced = method_on_instance(module) or _access_of_its_own(kind)
+        replaced = method_on_instance(module) or _overridden_access(kind)
         if replaced is not None:
             return f"{kind.__name__}.{replaced} was replaced"
     return None
@@ -399,7 +399,7 @@ def method_on_instance(part: Any) -> str | None:
     return next((name for name, value in vars(part).items() if callable(value) and hasattr(kind, name)), None)
 
 
-def _access_of_its_own(kind: type[nn.Module]) -> str | None:
+def _overridden_access(kind: type[nn.Module]) -> str | None:
     """Returns the method by which a class of this project is called, or has its attributes, in its own way."""
     if not kind.__module__.startswith("mlplab."):
         return None
@@ -408,11 +408,11 @@ def _access_of_its_own(kind: type[nn.Module]) -> str | None:
 
 
 def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, batch_idx: int) -> bool:
-    """Returns whether the fused step gives a batch the loss and gradients of `training_step`, bit for bit.
+    """Returns whether the fused step gives a batch the loss and gradients of `training_step`, number for number.
 
     Gradients and random numbers stay as they were.
     """
-    # Not all need be trained: somebody may keep a copy of the network in the learner.
+    # Without frozen ones: a learner may hold a copy of the network.
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     generator = torch.get_rng_state()
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Validates within an epoch without visiting empty hooks: `mlplab.engine.epoch_loop` for the validation of an epoch.
+"""Validates within an epoch without calling empty hooks, as `mlplab.engine.epoch_loop` trains.
 
 For a small network, validation in Lightning's own loop takes as long as a dozen steps, most of which is spent on the
 way to hooks that are empty, and on looking into the signatures of the others.
@@ -38,7 +38,7 @@ class FastValidationLoop(_EvaluationLoop):
     """Validates within training, with the least overhead that keeps Lightning's semantics.
 
     One data loader of known length, one device, full precision, and a `validation_step(batch, batch_idx)` make that
-    possible; elsewhere it steps aside. A test holds it against Lightning's loop.
+    possible; elsewhere it leaves the work to Lightning. A test holds it against Lightning's loop.
     """
 
     _results: FastResults
@@ -47,9 +47,11 @@ class FastValidationLoop(_EvaluationLoop):
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
         self._results = FastResults(training=False)
         self._is_verified = False
+        self.n_runs = 0
         self._hooks: Hooks | None = None
 
     def run(self) -> list[dict[str, Any]]:
+        self.n_runs += 1
         self.setup_data()
         if self.skip or not self._can_be_fast():
             return super().run()  # type: ignore[no-any-return]
@@ -71,7 +73,7 @@ class FastValidationLoop(_EvaluationLoop):
         )
 
     def _validate(self) -> dict[str, Any]:
-        """As `_EvaluationLoop.run`; gives what was logged."""
+        """Runs one validation, as `_EvaluationLoop.run` does, and returns the logged values."""
         trainer, connector = self.trainer, self.trainer._logger_connector
         self._has_run = False
         self.batch_progress.reset_on_run()
@@ -83,7 +85,7 @@ class FastValidationLoop(_EvaluationLoop):
         if hooks.is_heard("on_validation_model_eval"):
             hooks.call("on_validation_model_eval")
         else:
-            _evaluate([part for part, _ in modes])
+            _set_evaluation_mode([part for part, _ in modes])
         hooks.call("on_validation_start")
         hooks.call("on_validation_epoch_start")
         try:
@@ -109,7 +111,7 @@ class FastValidationLoop(_EvaluationLoop):
         return logged
 
     def _step(self, hooks: Hooks, batch: Any, batch_idx: int) -> None:
-        """As `_EvaluationLoop._evaluation_step`."""
+        """Validates one batch, as `_EvaluationLoop._evaluation_step` does."""
         trainer, progress, results = self.trainer, self.batch_progress, self._results
         connector, module = trainer._logger_connector, trainer.lightning_module
         progress.is_last_batch = batch_idx + 1 >= self.max_batches[0]
@@ -137,7 +139,7 @@ class FastValidationLoop(_EvaluationLoop):
             raise SIGTERMException
 
 
-def _evaluate(parts: Sequence[nn.Module]) -> None:
+def _set_evaluation_mode(parts: Sequence[nn.Module]) -> None:
     """`parts[0].eval()`; past the slow `__setattr__` of `nn.Module` unless a part has its own `eval` or `train`."""
     if any(overriding(parts, name, nn.Module) for name in ("eval", "train")):
         parts[0].eval()

@@ -29,7 +29,7 @@ from mlplab.callbacks import (
 )
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_watched
+from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_intercepted
 from mlplab.learner import Batch, Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
@@ -50,7 +50,7 @@ OTHER_NUMBERS = "its first batch gives other numbers in a stack than alone"
 
 SEED = 0
 TOLERANCE = 1e-3
-"""Of the loss, and of the largest number in any gradient: batched products sum in another order."""
+"""Largest difference, relative to the loss or to the largest gradient: batched products sum in another order."""
 
 NEVER_CALLED = {"forward", "predict_step"}
 """Methods of `Learner` that neither a run alone nor a stack calls in training or evaluation."""
@@ -59,10 +59,10 @@ CALLBACKS = (
     Checkpoints, Divergence, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status,
     TrainingCurves,
 )  # fmt: skip
-"""Those of this project that a member can have."""
+"""Callbacks of this project that a stack supports."""
 
-LIGHTNINGS = "lightning.pytorch."
-"""Where what callbacks inherit is not edited."""
+LIGHTNING_PREFIX = "lightning.pytorch."
+"""Modules whose methods count as unedited."""
 
 LOGGERS = (CalmTensorBoardLogger, ResumableCSVLogger)
 
@@ -89,7 +89,7 @@ def _methods(kind: type, base: type) -> Iterator[Callable[..., Any]]:
     for name in sorted({name for part in kind.__mro__ for name in vars(part)} - NEVER_CALLED):
         method = getattr(kind, name)
         is_own = type(method) is FunctionType and method is not getattr(base, name, None)
-        if is_own and not method.__module__.startswith(LIGHTNINGS):
+        if is_own and not method.__module__.startswith(LIGHTNING_PREFIX):
             yield method
 
 
@@ -99,12 +99,12 @@ def why_another_step(member: Member) -> str | None:
     Besides the code it compares loss and gradient of a batch of training rows. The member stays as it is.
 
     Raises:
-        Exception: what its own step meets.
+        Exception: any error of the member's own step.
     """
     edited = first_edited(mirrored_functions())
     if edited is not None:
         return f"{edited} was edited"
-    reason = _why_other_parts(member) or why_watched(member.learner)
+    reason = _why_other_parts(member) or why_intercepted(member.learner)
     if reason is not None:
         return reason
     n_rows = member.data.batch_size
@@ -157,7 +157,7 @@ def _is_ours(kind: type) -> bool:
 
 
 def _copied(member: Member) -> Learner:
-    """Its learner; what a user's own module draws is not the same in a stack, so that it draws nothing here."""
+    """Copies a member's learner. A user's own module is put into evaluation mode: its masks differ in a stack."""
     learner = copy.deepcopy(member.learner)
     return learner.train(_is_mlp(learner))
 
@@ -168,7 +168,7 @@ def _is_mlp(learner: Learner) -> bool:
 
 
 def _alone(learner: Learner, batch: Batch) -> list[Tensor]:
-    """The loss without penalties, and the gradient of each parameter."""
+    """Computes the loss without penalties and the gradient of each parameter, as the member would alone."""
     trainer = SimpleNamespace(world_size=1)
     learner.trainer = trainer  # type: ignore[assignment]
     seed_generators(SEED)
@@ -180,6 +180,7 @@ def _alone(learner: Learner, batch: Batch) -> list[Tensor]:
 
 
 def _stacked(learner: Learner, batch: Batch) -> list[Tensor]:
+    """Computes the same in a stack of one."""
     names = [name for name, _ in learner.model.named_parameters()]
     kinds = parameter_kinds(learner.model)
     network, objective = StackedNetwork([learner.model]), StackedObjective([learner.objective])
@@ -188,14 +189,14 @@ def _stacked(learner: Learner, batch: Batch) -> list[Tensor]:
     features, targets = _in_type(learner, batch)
     losses = objective(network(features.unsqueeze(0)), targets.unsqueeze(0))
     losses.sum().backward()
-    penalised = [name for name, kind in kinds.items() if kind in learner.applies_to]
-    StackedPenalty([learner.l1], [learner.l2], penalised).add_gradients(network)
+    regularized = [name for name, kind in kinds.items() if kind in learner.applies_to]
+    StackedPenalty([learner.l1], [learner.l2], regularized).add_gradients(network)
     tensors = [network.tensors[name] for name in names]
     return [losses.detach()[0], *(torch.zeros_like(t[0]) if t.grad is None else t.grad[0] for t in tensors)]
 
 
 def _in_type(learner: Learner, batch: Batch) -> Batch:
-    """In the type of the weights, as batches come."""
+    """Casts a batch to the type of the weights, as the Trainer does."""
     kind = next(learner.model.parameters()).dtype
     features, targets = (part.to(kind) if part.is_floating_point() else part for part in batch)
     return features, targets

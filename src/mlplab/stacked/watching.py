@@ -146,7 +146,7 @@ class Members(Callback):
         for step, norms in self._norms:
             for row, member in enumerate(self.members):
                 if member.norms is not None:
-                    member.norms.logged.append((step, [norm[row] for norm in norms]))
+                    member.norms.pending.append((step, [norm[row] for norm in norms]))
         self._losses, self._rows, self._logged, self._norms = [], [], [], []
 
     # Every validation, every epoch
@@ -271,6 +271,6 @@ def _extend(
     """Gives a member's curves the steps that were watched for all members at once."""
     curves.losses += losses
     curves.rows += rows
-    curves.logged += logged
+    curves.pending += logged
     if logged:
         curves.last_step = logged[-1][0]
