@@ -240,10 +240,13 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "forward hook": (lambda it: it.model.output.register_forward_hook(print), "a hook is registered on Linear"),
     "forward pre-hook": (lambda it: it.model.register_forward_pre_hook(print), "a hook is registered on MLP"),
     "backward hook": (lambda it: it.objective.register_full_backward_hook(print), "a hook is registered on Objective"),
-    "backward pre-hook": (lambda it: it.model.hidden.register_full_backward_pre_hook(print), "a hook is registered on Sequential"),
+    "backward pre-hook": (
+        lambda it: it.model.hidden.register_full_backward_pre_hook(print), "a hook is registered on Sequential",
+    ),  # fmt: skip
     "parameter": (lambda it: it.model.output.bias.register_hook(print), "a hook is registered on output.bias"),
     "after accumulation": (
-        lambda it: it.model.output.bias.register_post_accumulate_grad_hook(print), "a hook is registered on output.bias",
+        lambda it: it.model.output.bias.register_post_accumulate_grad_hook(print),
+        "a hook is registered on output.bias",
     ),
     "replaced forward": (lambda it: setattr(it.model, "forward", print), "MLP.forward was replaced"),
     "evaluation": (lambda it: it.model.hidden[1].eval(), "HiddenLayer is in evaluation mode"),
@@ -287,9 +290,9 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "step": (lambda it: setattr(it, "training_step", it.training_step), "Learner.training_step was replaced"),
     "part of the step": (
-        lambda it: setattr(it, "_scaled_to_whole_batch", print), "Learner._mean_over_processes was replaced",
+        lambda it: setattr(it, "_scaled_to_whole_batch", print), "Learner._scaled_to_whole_batch was replaced",
     ),
-    "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward was replaced"),
+    "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward may change the network"),
     "another learner": (lambda it: setattr(it, "__class__", OtherLearner), "OtherLearner is not the project's own"),
 }  # fmt: skip
 
@@ -507,7 +510,9 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
     "a layer with a penalty replaced between epochs": (
         ("on_train_epoch_end", (0, _replace)), L1, ["a penalty applies to a parameter outside the network"],
     ),
-    "a forward hook from within an epoch": (("on_validation_end", (2, _watch)), [], ["a hook is registered on HiddenLayer"]),
+    "a forward hook from within an epoch": (
+        ("on_validation_end", (2, _watch)), [], ["a hook is registered on HiddenLayer"],
+    ),  # fmt: skip
     "a parameter's hook from within an epoch": (
         ("on_validation_start", (2, _watch_gradient)), [], ["a hook is registered on output.weight"],
     ),
