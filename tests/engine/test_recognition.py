@@ -242,7 +242,7 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "backward hook": (lambda it: it.objective.register_full_backward_hook(print), "a hook is registered on Objective"),
     "backward pre-hook": (
         lambda it: it.model.hidden.register_full_backward_pre_hook(print), "a hook is registered on Sequential",
-    ),  # fmt: skip
+    ),
     "parameter": (lambda it: it.model.output.bias.register_hook(print), "a hook is registered on output.bias"),
     "after accumulation": (
         lambda it: it.model.output.bias.register_post_accumulate_grad_hook(print),
@@ -512,7 +512,7 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
     ),
     "a forward hook from within an epoch": (
         ("on_validation_end", (2, _watch)), [], ["a hook is registered on HiddenLayer"],
-    ),  # fmt: skip
+    ),
     "a parameter's hook from within an epoch": (
         ("on_validation_start", (2, _watch_gradient)), [], ["a hook is registered on output.weight"],
     ),
