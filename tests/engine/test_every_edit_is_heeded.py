@@ -140,8 +140,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     ),
     "MeanLoss.update": (MeanLoss.update, "loss.detach()", "loss.detach() * 1.001", []),
     "MeanLoss.compute": (
-        MeanLoss.compute, "    if len(self._losses) == 1", "    self._losses[0] += 1e-3\n    if len(self._losses) == 1",
-        [],
+        MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
     "Learner.training_step": (Learner.training_step, '"loss": loss + penalty', f'"loss": loss * {TINY} + penalty', []),
     "Learner.validation_step": (
@@ -231,16 +230,16 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         DataModule._at_hand, "    if device.type ==",
         "    held = (held[0] * (1 + 1e-6), held[1])\n    if device.type ==", [],
     ),
-    "Checkpoints.on_validation_end": (
-        Checkpoints.on_validation_end, "if score < self.best_score if", "if score < self.best_score - 0.5 if", [],
+    "Checkpoints.consider": (
+        Checkpoints.consider, "if score < self.best_score if", "if score < self.best_score - 0.5 if", [],
     ),
     "Checkpoints._on_safe_point": (
-        Checkpoints._on_safe_point, "    if stopping or",
-        "    pl_module.model.output.bias.data.add_(1e-6)\n    if stopping or", [],
+        Checkpoints._on_safe_point, "    if not loop_of",
+        "    pl_module.model.output.bias.data.add_(1e-6)\n    if not loop_of", [],
     ),
     "Divergence.on_before_optimizer_step": (
-        Divergence.on_before_optimizer_step, "    if self._guarded is not",
-        "    if trainer.current_epoch:\n        gradients[0].mul_(1 + 1e-6)\n    if self._guarded is not", [],
+        Divergence.on_before_optimizer_step, "    if self._are_finite",
+        "    if trainer.current_epoch:\n        gradients[0].mul_(1 + 1e-6)\n    if self._are_finite", [],
     ),
     "Divergence.on_before_backward": (
         Divergence.on_before_backward, "self._loss = loss",
@@ -266,8 +265,8 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         outcome.test_best, "trainer.test(learner, data,", "trainer.test(learner, data.val_dataloader(),", [],
     ),
     "judge's validation": (
-        outcome.validation_of_best, "return dict(checkpoints.best_metrics)",
-        'return {**checkpoints.best_metrics, "val/n": 1.0}', [],
+        outcome.validation_of_best, "has_other_weights:\n        return dict(checkpoints.best_metrics)",
+        'has_other_weights:\n        return {**checkpoints.best_metrics, "val/n": 1.0}', [],
     ),
     "judge's reason": (outcome.why_it_ended, 'return "epoch limit"', 'return "the end"', []),
     "_fit": (
