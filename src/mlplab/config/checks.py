@@ -124,6 +124,12 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
+def _engine_is_known(config: DictConfig) -> None:
+    for key, value in (config.get("engine") or {}).items():
+        if key != "name":
+            raise Refusal("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
+
+
 def _regularization_is_known(config: DictConfig) -> None:
     known = ("l1", "l2", "applies_to")
     for key, value in config.regularization.items():
@@ -286,6 +292,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
+    _engine_is_known,
     _regularization_is_known,
     _monitor_exists,
     _table_is_there,

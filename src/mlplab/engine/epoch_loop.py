@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
-from mlplab.engine.hooks import STEP_HOOKS, Hooks, is_plain, overriding
+from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.recognition import first_edited, matches_autograd, why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
+from mlplab.engine.surroundings import STRATEGYS, why_replaced
 from mlplab.engine.validation_loop import FastValidationLoop
 
 log = logging.getLogger("mlplab")
@@ -76,7 +77,6 @@ class FastEpochLoop(ResumableEpochLoop):
         self._is_fast = self._can_be_fast(data_fetcher)
         self._is_on_cpu = trainer.strategy.root_device.type == "cpu"
         if self._is_fast:
-            self._optimizer = trainer.optimizers[0]
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
@@ -86,22 +86,29 @@ class FastEpochLoop(ResumableEpochLoop):
             self._epoch = trainer.current_epoch
 
     def _can_be_fast(self, data_fetcher: _DataFetcher) -> bool:
+        return self._why_lightnings_loop(data_fetcher) is None
+
+    def _why_lightnings_loop(self, data_fetcher: _DataFetcher) -> str | None:
+        """Returns why Lightning's own loop makes the steps of this epoch; None if this one can."""
         trainer, module = self.trainer, self._module
-        return (
-            module.automatic_optimization
-            and len(trainer.optimizers) == 1
-            and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
-            and not any(overriding([module], name, pl.LightningModule) for name in TAKEN_OVER)
-            and is_plain(trainer, "training_step")
-        )
+        if not module.automatic_optimization:
+            return "manual optimization"
+        if len(trainer.optimizers) != 1:
+            return f"{len(trainer.optimizers)} optimizers"
+        if isinstance(data_fetcher, _DataLoaderIterDataFetcher):
+            return "training_step fetches its batches itself"
+        overridden = [name for name in TAKEN_OVER if overriding([module], name, pl.LightningModule)]
+        if overridden:
+            return f"{type(module).__name__}.{overridden[0]} is overridden"
+        replaced = [name for name in STRATEGYS if name in vars(trainer.strategy)]
+        if replaced:
+            return f"{type(trainer.strategy).__name__}.{replaced[0]} was replaced"
+        return why_not_plain(trainer, "training_step") or why_replaced()
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Runs batches until Lightning has other work than the next batch; each as `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
-            self._log_reason(
-                "Lightning's loop is used (several devices or optimizers, another precision than 32 bits, a profiler, "
-                "or an overridden method)"
-            )
+            self._log_reason(f"Lightning's own loop makes the steps: {self._why_lightnings_loop(data_fetcher)}")
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
@@ -216,7 +223,8 @@ class FastEpochLoop(ResumableEpochLoop):
 
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Runs forward, backward and, unless gradients are accumulated further, the update."""
-        trainer, module, optimizer = self.trainer, self._module, self._optimizer
+        trainer, module = self.trainer, self._module
+        optimizer = trainer.optimizers[0]  # asked in each step: a callback may bring another one
         outputs: Outputs | None = None
 
         def closure() -> Tensor | None:

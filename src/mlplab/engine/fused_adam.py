@@ -16,6 +16,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
+from mlplab.engine.surroundings import has_genuine_step, why_replaced
 from mlplab.optimization.optimizers import OptimizerFactory
 
 UNSUPPORTED = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
@@ -47,7 +48,8 @@ class _DirectStep(Adam):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
         kinds = {(p.device.type, p.dtype) for group in self.param_groups for p in group["params"]}
-        self._is_direct = kinds in SUPPORTED
+        is_genuine = has_genuine_step(Adam) and why_replaced() is None
+        self._is_direct = kinds in SUPPORTED and is_genuine
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         is_watched = (
@@ -71,7 +73,10 @@ class _DirectStep(Adam):
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # PyTorch would wrap it in calls of hooks, heard or not
-    _pytorchs_step = Optimizer.profile_hook_step(Adam.step)  # with the hooks that `step.hooked` leaves out
+
+    def _pytorchs_step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Makes the step as it stands in PyTorch now, with the hooks that `step.hooked` leaves out."""
+        return Optimizer.profile_hook_step(Adam.step)(self, closure)
 
     def _update(self) -> None:
         by_options: dict[tuple[Any, ...], list[Tensor]] = {}

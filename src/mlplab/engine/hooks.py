@@ -57,11 +57,11 @@ class Hooks:
         )
         return self if is_same else Hooks(self._trainer, self._names)
 
-    def _owners(self) -> list[tuple[Any, dict[str, Any]]]:
-        """Returns callbacks and module, each with the hooks that were set on the object itself."""
+    def _owners(self) -> list[tuple[Any, list[Any]]]:
+        """Returns callbacks and module, each with its hooks: of its class, and set on the object itself."""
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         return [
-            (owner, {name: vars(owner)[name] for name in self._names & vars(owner).keys()})
+            (owner, [vars(owner).get(name) or getattr(type(owner), name, None) for name in self._names])
             for owner in (*callbacks, self._module)
         ]
 
@@ -108,16 +108,26 @@ def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
 
 def is_plain(trainer: pl.Trainer, step: str) -> bool:
     """Returns whether a step is one call of `step(batch, batch_idx)`: one device, full precision, no profiler."""
+    return why_not_plain(trainer, step) is None
+
+
+def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
+    """Returns what makes a step more than one call of `step(batch, batch_idx)`."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
-    return (
-        type(trainer.strategy) is SingleDeviceStrategy
-        and type(trainer.precision_plugin) is Precision
-        and type(trainer.profiler) is PassThroughProfiler  # type: ignore[attr-defined]
-        and not any(overriding([module], name, pl.LightningModule) for name in TRANSFER_HOOKS)
-        and not any(overriding([data], name, pl.LightningDataModule) for name in TRANSFER_HOOKS)
-        and step not in vars(module)
-        and _takes_batch_and_index(getattr(type(module), step))
-    )
+    if type(trainer.strategy) is not SingleDeviceStrategy:
+        return type(trainer.strategy).__name__
+    if type(trainer.precision_plugin) is not Precision:
+        return f"trainer.precision={trainer.precision_plugin.precision}"
+    profiler = trainer.profiler  # type: ignore[attr-defined]
+    if type(profiler) is not PassThroughProfiler:
+        return type(profiler).__name__
+    for owner, base in ((module, pl.LightningModule), (data, pl.LightningDataModule)):
+        overridden = [name for name in TRANSFER_HOOKS if overriding([owner], name, base)]
+        if overridden:
+            return f"{type(owner).__name__}.{overridden[0]} is overridden"
+    if step in vars(module) or not _takes_batch_and_index(getattr(type(module), step)):
+        return f"{type(module).__name__}.{step} takes other arguments, or was set on the object"
+    return None
 
 
 @functools.cache

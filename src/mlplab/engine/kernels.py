@@ -94,6 +94,8 @@ LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
+    if targets.ndim != 1 or len(targets) != len(outputs):
+        cross_entropy(outputs, targets)  # refuses them in its own words
     log_probabilities = torch.log_softmax(outputs, 1)
     loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, MEAN, NO_CLASS)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as global_hooks_module
 
 from mlplab.callbacks import Divergence, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves
@@ -29,12 +29,14 @@ from mlplab.engine.fingerprints import FINGERPRINTS
 from mlplab.engine.fused_step import FusedStep
 from mlplab.engine.hooks import STEP_HOOKS, overriding
 from mlplab.engine.kernels import ACTIVATION_KERNELS
+from mlplab.engine.surroundings import why_changed_by_updates, why_replaced
 from mlplab.learner import Learner
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.penalties import l1_l2_penalty
+from mlplab.optimization.muon import MuonAdamW
 
 LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 
@@ -61,10 +63,8 @@ GLOBAL_HOOKS = tuple(getattr(global_hooks_module, f"_global{name}") for name in 
 
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
-# As they are imported: later replacements are found by comparing with these.
-LINEAR, SEQUENTIAL = nn.Linear.forward, nn.Sequential.forward
-
 CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
+# As they are imported: later replacements are found by comparing with these.
 ORIGINAL_CALLS = [getattr(nn.Module, name) for name in CALLS]
 
 ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
@@ -281,13 +281,24 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
         return "torch.autocast chooses the precision of each operation"
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
-    return _unknown_step_hook(trainer, learner) or _unfusable_network(learner)
+    if any(type(optimizer) is MuonAdamW for optimizer in trainer.optimizers):
+        edited = first_edited([MuonAdamW.step])
+        if edited is not None:
+            return f"{edited} was edited"
+    return (
+        why_changed_by_updates(trainer)
+        or _unknown_step_hook(trainer, learner)
+        or _unfusable_network(learner)
+        or why_replaced()
+    )
 
 
 def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns which hook of a step is not known to leave the network as it is."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
     unknown = [name for name in heard if name != "on_train_batch_start"]
+    if overriding([learner], "lr_scheduler_step", pl.LightningModule):
+        unknown.append("lr_scheduler_step")
     if unknown:
         return f"Learner.{unknown[0]} may change the network within the step"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -333,11 +344,13 @@ def _unfusable_network(learner: Learner) -> str | None:
 
 
 def _unfusable_layers(network: MLP) -> str | None:
-    if type(network.hidden) is not nn.Sequential or nn.Sequential.forward is not SEQUENTIAL:
+    if type(network.hidden) is not nn.Sequential:
         return "MLP.hidden is not an nn.Sequential"
     for layer in network.hidden:
         if type(layer) is not HiddenLayer:
             return f"{type(layer).__name__} has no fused step"
+        if layer.residual and layer.linear.in_features != layer.linear.out_features:
+            return "a residual connection between layers of two widths"
         if layer.normalization is not None:
             return f"{type(layer.normalization).__name__} has no fused kernel"
         activation = layer.activation
@@ -348,7 +361,7 @@ def _unfusable_layers(network: MLP) -> str | None:
             if edited is not None:
                 return f"{edited} was edited"
     linear: list[Any] = [*(layer.linear for layer in network.hidden), network.output]
-    if any(type(part) is not nn.Linear or part.bias is None for part in linear) or nn.Linear.forward is not LINEAR:
+    if any(type(part) is not nn.Linear or part.bias is None for part in linear):
         return "a layer's weighted sums are not those of nn.Linear with a bias"
     return None
 
@@ -359,6 +372,8 @@ def _unfusable_parameters(learner: Learner, network: MLP) -> str | None:
     parameters = [parameter for part in linear for parameter in (part.weight, part.bias)]
     if any(type(parameter) is not nn.Parameter for parameter in parameters):
         return "a layer's weights are not an nn.Parameter"
+    if not all(parameter.is_contiguous() for parameter in parameters):  # kernels of updates read memory in order
+        return "a layer's weights do not lie in memory row by row"
     identities = set(map(id, parameters))
     if len(identities) < len(parameters):
         return "two layers share a parameter"
@@ -415,24 +430,48 @@ def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, 
     # Without frozen ones: a learner may hold a copy of the network.
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     generator = torch.get_rng_state()
-    with torch.enable_grad():
-        expected: Any = learner.training_step(batch, batch_idx)
-    gradients = torch.autograd.grad(expected["loss"], parameters, allow_unused=True)
-    torch.set_rng_state(generator)
     accumulated = [parameter.grad for parameter in parameters]
-    for parameter in parameters:
-        parameter.grad = None
-    outputs, backward = fused(batch)
-    backward()
-    torch.set_rng_state(generator)
-    found = [parameter.grad for parameter in parameters]
-    for parameter, gradient in zip(parameters, accumulated, strict=True):
-        parameter.grad = gradient
-    pairs = zip([outputs["loss"], *found], [expected["loss"].detach(), *gradients], strict=True)
+    try:
+        # Backward into `.grad`, and not `torch.autograd.grad`, so that hooks on the way there are heard.
+        expected, gradients = _with_gradients(parameters, lambda: _by_autograd(learner, batch, batch_idx))
+        torch.set_rng_state(generator)
+        try:
+            loss, found = _with_gradients(parameters, lambda: _by_kernels(fused, batch))
+        except (RuntimeError, IndexError):  # shapes that the kernels do not take
+            return False
+    finally:
+        torch.set_rng_state(generator)
+        for parameter, gradient in zip(parameters, accumulated, strict=True):
+            parameter.grad = gradient
+    pairs = zip([loss, *found], [expected, *gradients], strict=True)
     return all(
         a is b or (a is not None and b is not None and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
         for a, b in pairs
     )
+
+
+def _with_gradients(
+    parameters: list[nn.Parameter], compute: Callable[[], Tensor]
+) -> tuple[Tensor, list[Tensor | None]]:
+    for parameter in parameters:
+        parameter.grad = None
+    loss = compute()
+    return loss.detach(), [parameter.grad for parameter in parameters]
+
+
+def _by_autograd(learner: pl.LightningModule, batch: Any, batch_idx: int) -> Tensor:
+    with torch.enable_grad():
+        outputs: Any = learner.training_step(batch, batch_idx)
+    loss: Tensor = outputs["loss"]
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _by_kernels(fused: FusedStep, batch: Any) -> Tensor:
+    outputs, backward = fused(batch)
+    backward()
+    loss: Tensor = outputs["loss"]
+    return loss
 
 
 def functions_of_step() -> Iterator[Callable[..., Any]]:
@@ -445,3 +484,4 @@ def functions_of_watchers() -> Iterator[Callable[..., Any]]:
     """Yields the hooks of this project's callbacks that are called in every step, as they are now."""
     for kind in WATCHERS:
         yield from (getattr(kind, name) for name in STEP_HOOKS if getattr(kind, name) is not getattr(pl.Callback, name))
+    yield MuonAdamW.step

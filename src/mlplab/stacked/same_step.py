@@ -30,6 +30,7 @@ from mlplab.callbacks import (
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
 from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_intercepted
+from mlplab.engine.surroundings import why_replaced
 from mlplab.learner import Batch, Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
@@ -93,6 +94,14 @@ def _methods(kind: type, base: type) -> Iterator[Callable[..., Any]]:
             yield method
 
 
+def why_other_code(member: Member) -> str | None:
+    """Returns which code or part of a member a stack does not know; None if it knows all."""
+    edited = first_edited(mirrored_functions())
+    if edited is not None:
+        return f"{edited} was edited"
+    return _why_other_parts(member) or why_intercepted(member.learner) or why_replaced()
+
+
 def why_another_step(member: Member) -> str | None:
     """Returns why a member is not trained in a stack as it would be alone; None if it is.
 
@@ -101,10 +110,7 @@ def why_another_step(member: Member) -> str | None:
     Raises:
         Exception: any error of the member's own step.
     """
-    edited = first_edited(mirrored_functions())
-    if edited is not None:
-        return f"{edited} was edited"
-    reason = _why_other_parts(member) or why_intercepted(member.learner)
+    reason = why_other_code(member)
     if reason is not None:
         return reason
     n_rows = member.data.batch_size

@@ -13,7 +13,7 @@ from mlplab.stacked.job import MOST_HELD, Job, names_of
 from mlplab.stacked.member import Member
 from mlplab.stacked.networks.losses import kind_of
 from mlplab.stacked.networks.stackable import architecture_of, why_not_stackable
-from mlplab.stacked.same_step import why_another_step
+from mlplab.stacked.same_step import why_another_step, why_other_code
 from mlplab.stacked.training import HeldData, build_member, claim, train_stack
 from mlplab.stacked.updates import shape_of
 from mlplab.stacked.updates import why_not_stackable as why_no_stacked_update
@@ -43,7 +43,8 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
         try:
             member = build_member(job, held)
             optimizer = _optimizer_of(member)
-            reason = why_not(member, optimizer)
+            # Of each member, as the code that builds it may treat one unlike another. Numbers are compared once.
+            reason = why_not(member, optimizer) or why_other_code(member)
             if reason is None:
                 shape = _shape_of(member, optimizer)
                 if shape not in other_steps:

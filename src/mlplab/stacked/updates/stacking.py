@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from mlplab.engine.surroundings import has_genuine_step
 from mlplab.stacked.updates.adam import KernelMoments
 from mlplab.stacked.updates.moment_rules import MaximumMoments, NesterovMoments, RectifiedMoments
 from mlplab.stacked.updates.rule import Rule
@@ -31,6 +32,8 @@ def why_not_stackable(optimizer: Optimizer) -> str | None:
     """Why it cannot be one member of a `StackedOptimizer`; None where it can."""
     if type(optimizer) not in RULES:
         return f"{type(optimizer).__name__} has no stacked form"
+    if not has_genuine_step(type(optimizer)):
+        return f"{type(optimizer).__name__}.step was replaced"
     for name in ADDITIONS:
         if any(group.get(name) for group in optimizer.param_groups):
             return f"its option {name} has no stacked form"
