@@ -76,7 +76,8 @@ class _DirectStep(Adam):
 
     def _pytorchs_step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Makes the step as it stands in PyTorch now, with the hooks that `step.hooked` leaves out."""
-        return Optimizer.profile_hook_step(Adam.step)(self, closure)
+        own: Any = Adam.step
+        return (own if hasattr(own, "hooked") else Optimizer.profile_hook_step(own))(self, closure)
 
     def _update(self) -> None:
         by_options: dict[tuple[Any, ...], list[Tensor]] = {}
