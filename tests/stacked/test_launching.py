@@ -179,3 +179,20 @@ def test_a_member_that_cannot_begin_is_told_of_and_left_to_the_ordinary_way(
     stacks._train([bad, good], alone, lambda line: None)  # type: ignore[list-item, arg-type]
     assert alone == {reason: [jobs[0]]}
     assert trained == [[good]]
+
+
+def test_each_member_is_asked_whether_a_stack_knows_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [SimpleNamespace(directory=Path(f"/x/{n}"), config=None) for n in range(3)]
+    monkeypatch.setattr(stacks, "build_member", lambda job, held: SimpleNamespace(job=job))
+    monkeypatch.setattr(stacks, "_optimizer_of", lambda member: None)
+    monkeypatch.setattr(stacks, "_shape_of", lambda member, optimizer: "one shape")
+    monkeypatch.setattr(stacks, "why_not", lambda member, optimizer: None)
+    monkeypatch.setattr(stacks, "why_another_step", lambda member: None)
+    monkeypatch.setattr(
+        stacks, "why_other_code", lambda member: "Shrink has no stacked form" if member.job is jobs[1] else None
+    )
+    trained: list[Any] = []
+    monkeypatch.setattr(stacks, "_train", lambda members, alone, say: trained.extend(one.job for one in members))
+    alone = stacks.train_jobs(jobs, None, lambda line: None)  # type: ignore[arg-type]
+    assert alone == {"Shrink has no stacked form": [jobs[1]]}
+    assert trained == [jobs[0], jobs[2]]
