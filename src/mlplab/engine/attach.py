@@ -6,7 +6,9 @@ import lightning.pytorch as pl
 
 from mlplab.engine.epoch_loop import use_fast_loops
 from mlplab.engine.fused_adam import fused_adam
+from mlplab.engine.logged_values import use_fast_log_dict
 from mlplab.engine.resumable_loops import use_resumable_loops
+from mlplab.engine.trainer import use_fast_trainer
 from mlplab.learner import Learner
 
 
@@ -24,5 +26,7 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal[
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":
         use_fast_loops(trainer)
+        use_fast_trainer(trainer)
         if isinstance(learner, Learner):
             learner.optimizer_factory = fused_adam(learner.optimizer_factory)
+            use_fast_log_dict(learner)
