@@ -366,10 +366,10 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
         lambda patch: patch.setattr(identity, "__code__", (lambda inputs: 2 * inputs).__code__), "identity was edited",
     ),
     "PyTorch's linear layer": (
-        lambda patch: patch.setattr(nn.Linear, "forward", lambda self, inputs: inputs), "a layer's weighted sums",
+        lambda patch: patch.setattr(nn.Linear, "forward", lambda self, inputs: inputs), "Linear.forward was replaced",
     ),
     "PyTorch's sequence": (
-        lambda patch: patch.setattr(nn.Sequential, "forward", lambda self, inputs: inputs), "MLP.hidden is not",
+        lambda patch: patch.setattr(nn.Sequential, "forward", lambda self, inputs: inputs), "Sequential.forward was replaced",
     ),
     "a callback of the project": (
         lambda patch: patch.setattr(TrainingCurves, "on_train_batch_end", lambda self, *arguments: None), "was edited",

@@ -51,8 +51,6 @@ FUSED = {
                        "model.activation=softplus", "trainer.max_epochs=6"],
     "lbfgs": ["data=wine", "data.batch_size=full", "optimizer=lbfgs", "optimizer.max_iter=3", "model.dropout=0.2",
               "model.activation=sigmoid", "regularization.l2=0.01"],
-    "muon": ["data=wine", SMALL, "model.residual=true", "optimizer=muon", "model.activation=identity",
-             "scheduler=exponential"],
     "a linear model": ["data=diabetes", "model.hidden_dims=[]", "model.input_dropout=0.2", "optimizer=radam",
                        "regularization.l1=0.1", "data.batch_size=77"],
     "warm-up, a ragged last batch of one row": ["data=iris", "data.batch_size=21", "optimizer=adadelta",
@@ -61,6 +59,10 @@ FUSED = {
 }  # fmt: skip
 
 LEFT_TO_AUTOGRAD = {
+    "MuonAdamW.step may change the network": [
+        "data=wine", SMALL, "model.residual=true", "optimizer=muon", "model.activation=identity",
+        "scheduler=exponential",
+    ],
     "BatchNorm has no fused kernel": [
         "data=wine", SMALL, "model.normalization=batch", "model.residual=true", "model.dropout=0.2", "optimizer=adamw",
         "data.batch_size=41", "regularization.applies_to=[weight,normalization]", "regularization.l1=0.01",

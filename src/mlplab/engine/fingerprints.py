@@ -140,7 +140,6 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.objectives.scores.Scores.update": "f6236392abce8847",
     "mlplab.objectives.scores.classification_scores": "2d31c143d91cb315",
     "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
-    "mlplab.optimization.muon.MuonAdamW.step": "e71903121de25401",
     "mlplab.optimization.parameter_groups.regularized_parameters": "9c94c38b32b5c3d7",
     "mlplab.optimization.schedules.build_schedule": "2761a9b1d097c525",
     "mlplab.outcome.judge": "66a23c593290d962",

@@ -37,7 +37,6 @@ from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.optimization.muon import MuonAdamW
 
 LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 
@@ -282,10 +281,6 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
         return "torch.autocast chooses the precision of each operation"
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
-    if any(type(optimizer) is MuonAdamW for optimizer in trainer.optimizers):
-        edited = first_edited([MuonAdamW.step])
-        if edited is not None:
-            return f"{edited} was edited"
     return (
         why_changed_by_updates(trainer)
         or _unknown_step_hook(trainer, learner)
@@ -486,4 +481,3 @@ def functions_of_watchers() -> Iterator[Callable[..., Any]]:
     """Yields the hooks of this project's callbacks that are called in every step, as they are now."""
     for kind in WATCHERS:
         yield from (getattr(kind, name) for name in STEP_HOOKS if getattr(kind, name) is not getattr(pl.Callback, name))
-    yield MuonAdamW.step

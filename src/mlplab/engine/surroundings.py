@@ -12,8 +12,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from mlplab.optimization.muon import MuonAdamW
-
 MODULES = {
     (torch.Tensor, "backward"): "torch._tensor",
     (functional, "linear"): None,
@@ -70,7 +68,7 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
     """Returns which optimizer or schedule may change more than weights and rates between two steps."""
     for optimizer in trainer.optimizers:
         kind, step = type(optimizer), vars(optimizer).get("step")
-        is_known = kind is MuonAdamW or kind.__module__.startswith(("torch.optim.", "mlplab.engine."))
+        is_known = kind.__module__.startswith(("torch.optim.", "mlplab.engine."))
         is_set = step is not None and not hasattr(step, "_wrapped_by_lr_sched")  # which PyTorch's schedules set
         if not is_known or is_set:
             return f"{kind.__name__}.step may change the network"
