@@ -25,6 +25,36 @@ Train = Callable[[Begin], Outcome]
 
 def template(settings: dict[str, Any], arrays: Arrays) -> Train:
     """As `python train.py` runs it: TensorBoard, checkpoints, validation, early stopping, progress."""
+    return _template(settings)
+
+
+def template_plain(settings: dict[str, Any], arrays: Arrays) -> Train:
+    """As `python train.py engine=plain` runs it."""
+    return _template(settings, "engine=plain")
+
+
+def template_own_step(settings: dict[str, Any], arrays: Arrays) -> Train:
+    """As `python train.py` runs it after somebody has written a training step of their own: mixup."""
+    import torch
+
+    from mlplab import building
+    from mlplab.learner import Learner
+
+    class MixupLearner(Learner):
+        """Learns from means of two rows each (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization")."""
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            features, targets = batch
+            share, other = torch.distributions.Beta(0.2, 0.2).sample(), torch.randperm(len(targets))
+            outputs = self.model(share * features + (1 - share) * features[other])
+            loss: torch.Tensor = self.objective(outputs, targets)
+            return share * loss + (1 - share) * self.objective(outputs, targets[other])
+
+    building.Learner = MixupLearner  # type: ignore[misc]
+    return _template(settings)
+
+
+def _template(settings: dict[str, Any], *overrides: str) -> Train:
     from benchmarking.workloads import ROOT, composed
     from mlplab import training
     from mlplab.config.resolvers import register_resolvers
@@ -45,7 +75,7 @@ def template(settings: dict[str, Any], arrays: Arrays) -> Train:
 
         training._fit = timed
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            training.train(composed([*settings["overrides"], f"paths.run={folder}"]))
+            training.train(composed([*settings["overrides"], *overrides, f"paths.run={folder}"]))
             result = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
         return seconds, result["steps"], result["test"]["test/accuracy"]
 
@@ -190,6 +220,8 @@ def keras_jax_compiled(settings: dict[str, Any], arrays: Arrays) -> Train:
 
 CONTESTANTS: dict[str, tuple[str, Callable[[dict[str, Any], Arrays], Train]]] = {
     "template": ("this template, everything on", template),
+    "template_plain": ("this template, engine=plain", template_plain),
+    "template_own_step": ("this template, own step (mixup)", template_own_step),
     "best_loop": ("best hand-written loop", best_loop),
     "explicit_loop": ("loop with a DataLoader", explicit_loop),
     "usual_style": ("Lightning in the usual style", usual_style),

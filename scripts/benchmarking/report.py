@@ -14,7 +14,7 @@ from benchmarking.workloads import WORKLOADS
 from mlplab.errors import Refusal, printable
 
 TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
-OURS = ("template", "stacked")
+OURS = ("template", "template_plain", "template_own_step", "stacked")
 
 PACKAGES = ("torch", "lightning", "scikit-learn", "numpy", "skorch", "keras", "jax")
 

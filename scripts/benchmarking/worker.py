@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
-OURS = ("template", "stacked", "serial", "joblib")
+OURS = ("template", "template_plain", "template_own_step", "stacked", "serial", "joblib")
 """They import as `train.py` does, and the others as anybody would."""
 
 MYSELF, CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
@@ -33,7 +33,7 @@ def main(name: str, folder: Path, started: float) -> None:
         from benchmarking.workloads import read_arrays, read_settings
 
         settings = read_settings(folder)
-        arrays = {} if name == "template" else read_arrays(folder)  # it reads its data itself
+        arrays = {} if name.startswith("template") else read_arrays(folder)  # it reads its data itself
         try:
             train = {**CONTESTANTS, **MANY}[name][1](settings, arrays)
         except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ import torch
 from mlplab.data import module as data_module
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
+from mlplab.data.preprocessing import Standardize
 from mlplab.data.split import split_rows
 from mlplab.data.synthetic import synthetic
 from mlplab.errors import Refusal
@@ -300,6 +301,31 @@ def test_reading_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     blocks = module(numbers)
     for name in ("train", "val", "test"):
         assert torch.equal(whole.part(name)[0], blocks.part(name)[0])  # type: ignore[arg-type]
+
+
+def test_blocks_leave_the_number_of_threads_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_threads, seen = torch.get_num_threads(), set()
+    monkeypatch.setattr("mlplab.data.module.BLOCK_ROWS", 7)
+    forward = Standardize.forward
+
+    def watched(self: Standardize, features: torch.Tensor) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        if len(seen) > 1 and fails:
+            raise ValueError("no features")
+        return forward(self, features)
+
+    monkeypatch.setattr(Standardize, "forward", watched)
+    torch.set_num_threads(3)
+    try:
+        fails = False
+        module(numbers)
+        assert (torch.get_num_threads(), seen) == (3, {3, 1})  # the first block is computed by all of them
+        fails = True
+        with pytest.raises(ValueError, match="no features"):
+            module(numbers)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def test_pixels_stay_bytes_and_are_scaled_by_the_network() -> None:

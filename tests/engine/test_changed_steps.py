@@ -144,18 +144,14 @@ class Sharpness(SGD):
         return loss
 
 
-@pytest.mark.parametrize("is_fused", [True, False])
-def test_an_optimizer_of_ones_own_may_call_its_closure_twice(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, is_fused: bool
-) -> None:
+def test_an_optimizer_of_ones_own_may_call_its_closure_twice(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     build = optimizers.build_optimizer
 
     def sharpness(factory: Any, model: Any, **options: Any) -> Optimizer:
         return Sharpness(build(factory, model, **options).param_groups, lr=0.05)
 
     monkeypatch.setattr("mlplab.learner.build_optimizer", sharpness)
-    words = [*WORDS, *([] if is_fused else ["model.normalization=layer"])]
-    fast, plain = (train_run("trainer.max_epochs=3", *words, f"engine={engine}") for engine in ENGINES)
+    fast, plain = (train_run("trainer.max_epochs=3", *WORDS, f"engine={engine}") for engine in ENGINES)
     require_same_bits(fast, plain)
     require_reasons(fast, "Sharpness.step may change the network")
 

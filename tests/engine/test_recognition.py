@@ -369,7 +369,8 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
         lambda patch: patch.setattr(nn.Linear, "forward", lambda self, inputs: inputs), "Linear.forward was replaced",
     ),
     "PyTorch's sequence": (
-        lambda patch: patch.setattr(nn.Sequential, "forward", lambda self, inputs: inputs), "Sequential.forward was replaced",
+        lambda patch: patch.setattr(nn.Sequential, "forward", lambda self, inputs: inputs),
+        "Sequential.forward was replaced",
     ),
     "a callback of the project": (
         lambda patch: patch.setattr(TrainingCurves, "on_train_batch_end", lambda self, *arguments: None), "was edited",

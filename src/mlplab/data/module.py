@@ -11,6 +11,7 @@ from torch import Tensor
 from mlplab.data.batches import Batches
 from mlplab.data.preprocessing import Preprocessing
 from mlplab.data.split import Rows, Split, Splittable, split_rows
+from mlplab.data.threads import for_each
 from mlplab.errors import Refusal
 from mlplab.randomness import batch_order
 from mlplab.task import Task
@@ -24,7 +25,7 @@ What a batch of a few thousand rows comes to in the hidden layers stays in the p
 SHARE_OF_GPU = 0.5
 """Of a GPU's free memory, that a part of the data may take: the rest is for the network and what it computes."""
 
-BLOCK_ROWS = 1 << 16
+BLOCK_ROWS = 1 << 14
 """Rows that are preprocessed at once, so that intermediate values of a large table stay small."""
 
 
@@ -45,7 +46,7 @@ class Source(Splittable, Protocol):
         """The preprocessing, fitted on these rows alone."""
 
     def inputs(self, rows: Rows, preprocessing: Any) -> tuple[Tensor, ...]:
-        """These rows as the preprocessing takes them."""
+        """These rows as the preprocessing takes them; called for several blocks of rows at once, in threads."""
 
     def names_after(self, preprocessing: Any) -> tuple[str, ...]:
         """The names of the preprocessed features; empty where they have none."""
@@ -221,11 +222,25 @@ def _free_bytes(device: torch.device) -> int:
 
 def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tensor:
     """The preprocessed features (n, F) of some rows, block by block into a tensor of their own."""
-    features: Tensor | None = None
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        block = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
-        if features is None:
-            features = block if len(block) == len(rows) else block.new_empty((len(rows), block.shape[1]))
-        features[begin : begin + len(block)] = block
-    assert features is not None
+
+    def block(begin: int) -> Tensor:
+        found: Tensor = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
+        return found
+
+    first = block(0)
+    if len(first) == len(rows):
+        return first
+    features = first.new_empty((len(rows), first.shape[1]))
+    features[: len(first)] = first
+
+    def fill(begin: int) -> None:
+        features[begin : begin + BLOCK_ROWS] = block(begin)
+
+    # Blocks are computed side by side, each by one thread: several threads for each wait for one another.
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for_each(range(BLOCK_ROWS, len(rows), BLOCK_ROWS), fill)
+    finally:
+        torch.set_num_threads(n_threads)
     return features

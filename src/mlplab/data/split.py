@@ -59,13 +59,16 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     Raises:
         Refusal: a part would be empty, or a class has too few rows to be in each part.
     """
-    rules = dataset.split_rules
-    given = np.full(len(dataset.targets), "") if rules.parts is None else rules.parts
-    free = np.flatnonzero(given == "").astype(np.int64)
+    rules, n_rows = dataset.split_rules, len(dataset.targets)
+    part_of = np.zeros(n_rows, np.int8)  # position in PARTS; the training part has what no other gets
+    if rules.parts is not None:
+        for position, part in enumerate(PARTS):
+            part_of[rules.parts == part] = position
+    free = np.flatnonzero(rules.parts == "") if rules.parts is not None else np.arange(n_rows)
     fractions = {
         part: fraction
         for part, fraction in (("test", test_fraction), ("val", validation_fraction))
-        if not (given == part).any()
+        if not (part_of == PARTS.index(part)).any()
     }
     sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
     if not sizes:
@@ -77,15 +80,13 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     else:
         _require_rows(dataset, {"train": len(free) - sum(sizes.values()), **sizes}, len(free))
         drawn = _at_random(dataset, free, sizes, seed)
-    parts = given.astype("<U5")
-    parts[free] = "train"
     for part, rows in drawn.items():
-        parts[free[rows]] = part
-    split = Split(*(np.flatnonzero(parts == part).astype(np.int64) for part in PARTS))
-    _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, len(parts))
+        part_of[free[rows]] = PARTS.index(part)
+    split = Split(*(np.flatnonzero(part_of == position) for position in range(len(PARTS))))
+    _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, n_rows)
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for chosen in (split.train, split.val, split.test):
-            if len(np.unique(dataset.targets[chosen])) < len(dataset.class_names):
+            if np.count_nonzero(np.bincount(dataset.targets[chosen].astype(np.int64))) < len(dataset.class_names):
                 raise _too_rare(dataset.class_names, dataset.targets)
     return split
 

@@ -96,7 +96,7 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.data.module.DataModule.part": "a0fb252288024f63",
     "mlplab.data.module.DataModule.predict_dataloader": "893a20dac0aecd93",
     "mlplab.data.module.DataModule.read": "a8da25c23b40eee8",
-    "mlplab.data.module.DataModule.setup": "2fe82a816dd15be9",
+    "mlplab.data.module.DataModule.setup": "ba6f21938c34cf92",
     "mlplab.data.module.DataModule.test_dataloader": "c8927c78b9f09f22",
     "mlplab.data.module.DataModule.train_dataloader": "d1db86ce6d9ba228",
     "mlplab.data.module.DataModule.val_dataloader": "64e375a56def2589",

@@ -273,3 +273,23 @@ def test_what_differs_from_cell_to_cell_or_is_part_of_a_name_is_no_unit(cells: l
 )
 def test_dates_with_two_digits_for_the_year_and_twelve_hours(cell: str, date_format: str) -> None:
     assert understood_text(cell, cell).date_format == date_format
+
+
+def test_many_different_texts_are_levels_where_each_stands_in_two_rows() -> None:
+    assert column([f"town {number}" for number in range(600)] * 2).kind == "categorical"
+    assert column([f"town {number}" for number in range(1200)]).kind == "identifier"
+
+
+def test_what_stands_around_numbers_is_what_stands_around_the_first_one() -> None:
+    cells = ["1%", "2 %"] * 15
+    assert (column(cells).kind, column(cells).suffix) == ("numeric", "%")
+    assert column([None, *reversed(cells)]).kind == "categorical"
+
+
+def test_a_few_words_among_dates_are_mistakes_wherever_they_stand() -> None:
+    dates = [f"2024-01-{day:02}" for day in range(1, 31)] * 4
+    for place in (1, 115):
+        cells = [*dates[:place], "soon", *dates[place:]]
+        with pytest.raises(Refusal, match="must be a date of the form %Y-%m-%d") as refusal:
+            column(cells)
+        assert refusal.value.given == f"1 of 121 cells is not, the first is 'soon' in row {place + 1}"

@@ -229,3 +229,9 @@ def test_what_was_noted_in_reading_and_of_each_column_is_described() -> None:
     described = dataset.describe(thirds(3), dataset.fit(np.arange(3)))
     assert described.notes == ["read as latin-1", "x: numbers with a decimal comma"]
     assert (described.n_rows, described.parts) == (3, {"train": 1, "val": 1, "test": 1})
+
+
+@settings(max_examples=examples(100))
+@given(numbers=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9, unique=True))
+def test_the_median_is_that_of_numpy_to_the_last_bit(numbers: list[float]) -> None:
+    assert toy({"x": numbers}).fit(np.arange(len(numbers))).median.tolist() == [np.median(numbers)]

@@ -75,6 +75,8 @@ def test_a_level_has_its_number_whatever_it_is_called(levels: set[str], cells: l
     cells = [*cells, *ordered]
     category = CategoricalInput(TOWN, ordered, has_missing)
     frame = pl.DataFrame({"town": cells}, schema={"town": pl.String})
+    as_enum = frame.cast(pl.Enum(sorted({cell for cell in cells if cell is not None})))
+    assert category.of(as_enum).to_list() == category.of(frame).to_list()
     missing = len(ordered) + 1 if has_missing else 0
     numbers = {level: number for number, level in enumerate(ordered, 1)}
     assert category.of(frame).to_list() == [missing if cell is None else numbers.get(cell, 0) for cell in cells]

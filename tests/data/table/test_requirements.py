@@ -133,3 +133,10 @@ def test_a_marker_of_ones_own_does_not_hide_it() -> None:
 )
 def test_other_tables_have_one_line_of_names(columns: dict[str, list[Any]]) -> None:
     require_one_header(pl.DataFrame(columns), ())
+
+
+def test_text_far_down_is_no_second_line_of_names() -> None:
+    frame = pl.DataFrame({name: [name, *["1"] * 200, "text"] for name in "abc"})
+    require_one_header(frame, ())
+    with pytest.raises(Refusal, match="one line"):
+        require_one_header(frame.head(200), ())

@@ -41,6 +41,21 @@ def kinds(dataset: TableDataset) -> dict[str, str]:
     return {column.name: column.kind for column in dataset.columns}
 
 
+def test_a_value_far_down_is_a_value(write: Write) -> None:
+    dataset = table(str(write(lines("a,b,y", *["NA,1,2"] * 200, "3,4,5"))), "y")
+    assert dataset.values["a"].null_count() == 200
+    assert kinds(dataset)["a"] == "numeric"
+
+
+def test_levels_of_a_test_file_beside_those_of_training(write: Write) -> None:
+    train, test = write(lines("a,y", *rows(20, "{c},{x}"))), write(lines("a,y", *["c,1"] * 3, "b,2"))
+    dataset = table(str(train), "y", test_path=str(test))
+    assert dataset.values["a"].dtype == pl.Enum(["a", "b", "c"])
+    assert dataset.values["a"][-4:].to_list() == ["c", "c", "c", "b"]
+    fitted = dataset.fit(np.arange(20))
+    assert dataset.inputs(np.arange(18, 24), fitted)[1].flatten().tolist() == [1, 2, 0, 0, 0, 2]
+
+
 def test_a_file_and_a_target_are_all_it_takes(write: Write) -> None:
     text = lines("area,town,sold,new?,name,y", *rows(40, "{x},{c},2024-01-{n:02},yes,house {n},{c}"))
     text = text.replace("2024-01-00", "NA").replace("yes", "no", 5)

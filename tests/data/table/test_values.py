@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.data.table.columns import Column
-from mlplab.data.table.values import LARGEST_FLOAT32, MOMENT_PARTS, as_levels, moment_part, values
+from mlplab.data.table.values import LARGEST_FLOAT32, MOMENT_PARTS, as_levels, moment_part, numbered_levels, values
 from mlplab.errors import Refusal
 
 
@@ -186,3 +186,10 @@ def test_the_parts_of_a_moment() -> None:
         "weekday": [4.0, 7.0, None],  # a Thursday and a Sunday
         "hour": [23.0, 0.0, None],
     }
+
+
+def test_levels_are_numbered_and_other_values_are_left_as_they_are() -> None:
+    numbered = numbered_levels(pl.Series("c", ["b", None, "a", "b"]))
+    assert numbered.dtype == pl.Enum(["a", "b"])
+    assert numbered.to_list() == ["b", None, "a", "b"]
+    assert numbered_levels(pl.Series("x", [1.5, None])).dtype == pl.Float64

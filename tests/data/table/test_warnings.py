@@ -142,3 +142,22 @@ def test_levels_that_differ_only_in_capitals_are_named() -> None:
 
 def test_columns_may_be_called_like_patterns() -> None:
     assert warned({"*": NUMBERS, "^.*$": NUMBERS**2}, np.roll(NUMBERS, 7)) == []
+
+
+def test_rows_far_down_decide_whether_a_feature_is_the_target() -> None:
+    numbers, classes = np.random.default_rng(0).normal(size=5000), np.arange(5000) % 3
+    is_far_down, split = np.arange(5000) > 4000, Split(*np.split(np.arange(5000), [3000, 4000]))
+    for targets, target in ((numbers, REGRESSION), (classes, THREE)):
+        columns = {
+            "the target": 7.0 - 3 * targets,
+            "another further down": np.where(is_far_down, -targets - 1.0, targets),
+            "constant at first": np.where(is_far_down, targets, 0.0),
+        }
+        told = [warning for warning in warned(columns, targets, target, split=split) if "one-to-one" in warning]
+        assert [warning.partition(" is equal")[0] for warning in told] == ["the target"]
+
+
+def test_a_column_without_a_value_is_passed_over() -> None:
+    empty = pl.Series([None] * 90, dtype=pl.Float64)
+    assert warned({"x": empty, "z": NUMBERS**2}, NUMBERS) == []
+    assert warned({"x": empty, "z": NUMBERS**2}, CLASSES, THREE) == []

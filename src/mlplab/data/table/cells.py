@@ -3,11 +3,17 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from mlplab.errors import Refusal
+
+FEW_WORDS = 500
+"""Different cells among the first `LOOKED_AT`, up to which text is taken word by word instead of cell by cell."""
+
+LOOKED_AT = 1000
 
 MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
 """Cells that mean that there is no value, in any mixture of capitals."""
@@ -32,12 +38,11 @@ def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str
     if series.dtype in (pl.Categorical, pl.Enum):
         return present(series.cast(pl.String), kept, missing_values).cast(pl.Categorical)
     if series.dtype == pl.String:
-        text = series.str.strip_chars()
-        markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
-        is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
-        if kept:
-            is_missing &= ~text.is_in(list(kept))
-        return text.set(is_missing.fill_null(True), None)
+        if has_few_words(series):
+            words = series.unique()
+            if _present_text(words, kept, missing_values).equals(words):
+                return series
+        return _present_text(series, kept, missing_values)
     if series.dtype.is_float():
         if series.is_nan().any():
             series = series.fill_nan(None)
@@ -48,6 +53,50 @@ def present(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str
         if number is not None and bool((series == number).any()):
             series = series.set((series == number).fill_null(False), None)
     return series
+
+
+def _present_text(text: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
+    text = text.str.strip_chars()
+    markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
+    is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
+    if kept:
+        is_missing &= ~text.is_in(list(kept))
+    return text.set(is_missing.fill_null(True), None)
+
+
+def has_few_words(text: pl.Series) -> bool:
+    """Looks at the first rows for whether the same cells stand in many."""
+    return text.head(LOOKED_AT).n_unique() <= FEW_WORDS
+
+
+@dataclass(frozen=True)
+class Words:
+    """Cells of a column of text that are not missing.
+
+    Attributes:
+        cells: each of them once, in any order; every one, where most differ.
+        counts: in how many rows each stands; None for one.
+    """
+
+    cells: pl.Series
+    counts: pl.Series | None = None
+
+    @classmethod
+    def of(cls, text: pl.Series) -> "Words":
+        known = text.drop_nulls()
+        if not has_few_words(known):
+            return cls(known)
+        counted = known.value_counts(name="\0count")
+        return cls(counted[known.name], counted["\0count"])
+
+    def n_rows(self, read: pl.Series) -> int:
+        """Counts the rows whose cell was read; `read` has null for a cell that was not."""
+        is_read = read.is_not_null()
+        return int(is_read.sum() if self.counts is None else self.counts.filter(is_read).sum())
+
+    def distinct(self) -> pl.Series:
+        """Returns each cell once."""
+        return self.cells.unique() if self.counts is None else self.cells
 
 
 def _spellings(marker: str) -> list[str]:

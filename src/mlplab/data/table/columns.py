@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.data.table.cells import affixes, as_moments, as_numbers, listed, unreadable
+from mlplab.data.table.cells import Words, affixes, as_moments, as_numbers, listed, unreadable
 from mlplab.errors import Refusal
 
 BOOLEAN_WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -27,6 +27,9 @@ DATE_FORMATS = (
 
 FEW_UNREADABLE = 0.05
 """Up to this share of cells that are no numbers in a column of numbers is taken for mistakes, not for levels."""
+
+MOST_UNREADABLE_OF_FEW = 0.2
+"""Up to this share of a few cells that do not have the form of a date, all of the column is tried."""
 
 MOSTLY_NUMBERS = 0.8
 FEW_LEVELS = 20
@@ -119,7 +122,7 @@ def understand(
         return Column(name, "boolean")
     if dtype.is_temporal() and dtype != pl.Duration:
         return Column(name, "datetime", date_format="%H:%M:%S%.f" if dtype == pl.Time else "")
-    if said != "numeric" and dtype.is_integer() and _is_identifier(series):
+    if said != "numeric" and dtype.is_integer() and _may_be_identifier(name) and _is_identifier(series):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
     return Column(name, "numeric")
 
@@ -130,36 +133,25 @@ def _understand_text(
     name = str(text.name)
     if said == "categorical":
         return Column(name, "categorical", kept=kept)
+    words = Words.of(text)
     n_present = len(text) - text.null_count()
-    around = affixes(text)
-    shares = {}
-    for marks in _number_marks(decimal, prefers_comma):
-        numbers = as_numbers(text, *marks, *around)
-        shares[marks] = (n_present - (numbers.null_count() - text.null_count())) / n_present
-        if shares[marks] == 1:
-            break
-    marks = max(shares, key=lambda marks: shares[marks])
-    if shares[marks] == 1:
-        if said != "numeric" and _is_identifier(as_numbers(text, *marks, *around)):
+    share, how = _likeliest_numbers(text, words, decimal, prefers_comma)
+    if share == 1:
+        if said != "numeric" and _may_be_identifier(name) and _is_identifier(as_numbers(text, *how)):
             return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
-        how = " and ".join(
-            [f"a decimal {_mark(marks[0])}"] * (marks[0] != ".")
-            + [f"thousands set off by a {_mark(marks[1])}"] * (marks[1] != "")
-            + [f"{part.strip()} around them" for part in around if part]
-        )
-        return Column(name, "numeric", *marks, *around, kept=kept, note=f"numbers with {how}" if how else "")
-    levels = text.drop_nulls().unique()
+        return _numeric(name, how, kept)
     if said == "numeric":
-        raise unreadable(text, as_numbers(text, *marks, *around), "a number", name)
-    moment = _understand_moments(text, date_format)
+        raise unreadable(text, as_numbers(text, *how), "a number", name)
+    moment = _understand_moments(text, words, date_format)
     if moment is not None:
         return moment
-    words = set(levels.str.to_lowercase().to_list()) if len(levels) <= 4 else set()
-    if any(words == pair for pair in BOOLEAN_WORDS):
+    levels = words.distinct()
+    spelled = set(levels.str.to_lowercase().to_list()) if len(levels) <= 4 else set()
+    if any(spelled == pair for pair in BOOLEAN_WORDS):
         return Column(name, "boolean")
-    few_levels = len(levels) <= FEW_LEVELS and shares[marks] < 1 - FEW_UNREADABLE
-    if shares[marks] >= MOSTLY_NUMBERS and not few_levels:
-        raise unreadable(text, as_numbers(text, *marks, *around), "a number", name)
+    few_levels = len(levels) <= FEW_LEVELS and share < 1 - FEW_UNREADABLE
+    if share >= MOSTLY_NUMBERS and not few_levels:
+        raise unreadable(text, as_numbers(text, *how), "a number", name)
     n_levels = len(levels)
     if (n_levels == n_present and n_present >= 10) or (n_levels > FEW_LEVELS and n_levels > 0.5 * n_present):
         length = text.str.len_chars().mean()
@@ -167,6 +159,39 @@ def _understand_text(
         kind = "text" if is_prose else "identifier"
         return Column(name, kind, reason=f"{n_levels:,} different texts in {n_present:,} rows")
     return Column(name, "categorical", kept=kept)
+
+
+def numeric_text(text: pl.Series, decimal: str, prefers_comma: bool) -> Column | None:
+    """Returns how `present` cells of text are numbers; None if one of them is none."""
+    share, how = _likeliest_numbers(text, Words.of(text), decimal, prefers_comma)
+    return _numeric(str(text.name), how, ()) if share == 1 else None
+
+
+NumberForm = tuple[str, str, str, str]
+"""Decimal and thousands marks, prefix and suffix, as `as_numbers` takes them."""
+
+
+def _likeliest_numbers(text: pl.Series, words: Words, decimal: str, prefers_comma: bool) -> tuple[float, NumberForm]:
+    """Returns the share of the cells that are numbers in the form in which most are, and that form."""
+    n_present = len(text) - text.null_count()
+    around = affixes(text.drop_nulls().head(1).append(words.cells))
+    shares: dict[NumberForm, float] = {}
+    for marks in _number_marks(decimal, prefers_comma):
+        shares[*marks, *around] = words.n_rows(as_numbers(words.cells, *marks, *around)) / n_present
+        if shares[*marks, *around] == 1:
+            break
+    how = max(shares, key=lambda how: shares[how])
+    return shares[how], how
+
+
+def _numeric(name: str, how: NumberForm, kept: tuple[str, ...]) -> Column:
+    decimal, thousands, *around = how
+    said = " and ".join(
+        [f"a decimal {_mark(decimal)}"] * (decimal != ".")
+        + [f"thousands set off by a {_mark(thousands)}"] * (thousands != "")
+        + [f"{part.strip()} around them" for part in around if part]
+    )
+    return Column(name, "numeric", *how, kept=kept, note=f"numbers with {said}" if said else "")
 
 
 def _number_marks(decimal: str, prefers_comma: bool) -> list[tuple[str, str]]:
@@ -183,29 +208,34 @@ def _mark(mark: str) -> str:
     return {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}.get(mark, repr(mark))
 
 
+def _may_be_identifier(name: str) -> bool:
+    """Asks a column's name whether it names the rows."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)
+    return bool({word.lower() for word in words} & {"id", "ids", "uuid", "guid", "key", "index", "identifier"})
+
+
 def _is_identifier(numbers: pl.Series) -> bool:
-    """Whole numbers, each there once, in a column whose name says that they name the rows."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", str(numbers.name))
-    if not {word.lower() for word in words} & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
-        return False
+    """Checks for whole numbers, each there once."""
     whole = numbers.drop_nulls()
     return len(whole) >= 10 and whole.n_unique() == len(whole) and bool((whole.cast(pl.Float64) % 1 == 0).all())
 
 
-def _understand_moments(text: pl.Series, date_format: str | None) -> Column | None:
+def _understand_moments(text: pl.Series, words: Words, date_format: str | None) -> Column | None:
     name, n_present = str(text.name), len(text) - text.null_count()
-    # A look at a few cells rules most formats out.
+    # A look at a few cells rules most formats out, and all of them where there are no digits.
     few = text.drop_nulls().head(50)
+    if (~few.str.contains(r"\d")).sum() > MOST_UNREADABLE_OF_FEW * len(few):
+        return None
     fitting = []
     for candidate in (date_format, *DATE_FORMATS) if date_format else DATE_FORMATS:
-        if as_moments(few, candidate).null_count() > 0.2 * len(few):
+        if as_moments(few, candidate).null_count() > MOST_UNREADABLE_OF_FEW * len(few):
             continue
-        n_read = n_present - (as_moments(text, candidate).null_count() - text.null_count())
+        n_read = words.n_rows(as_moments(words.cells, candidate))
         if n_read == n_present:
             fitting.append(candidate)
         elif n_read >= (1 - FEW_UNREADABLE) * n_present:
             other_way = candidate.replace("%m/%d", "%d/%m").replace("%m-%d-", "%d-%m-")
-            if as_moments(text, other_way).null_count() != text.null_count():
+            if words.n_rows(as_moments(words.cells, other_way)) != n_present:
                 raise unreadable(text, as_moments(text, candidate), f"a date of the form {candidate}", name)
     if not fitting:
         return None

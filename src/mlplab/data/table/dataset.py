@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.columns import Column
-from mlplab.data.table.description import Description, describe_column
+from mlplab.data.table.description import ColumnDescription, Description, describe_column
 from mlplab.data.table.inputs import CategoricalInput, NumericInput, TableInputs
 from mlplab.data.table.preprocessing import (
     N_QUANTILES,
@@ -23,6 +23,7 @@ from mlplab.data.table.preprocessing import (
 from mlplab.data.table.target import Target
 from mlplab.data.table.values import MOMENT_PARTS
 from mlplab.data.table.warnings import find_warnings
+from mlplab.data.threads import for_each
 from mlplab.errors import Refusal
 
 
@@ -47,7 +48,7 @@ class TableDataset:
 
     Attributes:
         name: for people.
-        values: the feature columns as values: Float64, String or Datetime, null where missing.
+        values: the feature columns as values: Float64, Enum or String, or Datetime; null where missing.
         columns: all columns of the file but the target, also those that are no features.
         target: what is predicted.
         targets: (N,) class indices int64, or float64.
@@ -91,48 +92,28 @@ class TableDataset:
         Raises:
             Refusal: no column varies in them.
         """
-        numeric: list[NumericInput] = []
+        features = [column for column in self.columns if column.is_feature and column.name not in self.roles]
+        numeric: list[_Fitted] = []
         categorical: list[CategoricalInput] = []
-        statistics: list[tuple[float, float, float]] = []
-        quantiles = []
         indicated: list[int] = []
-        for column in (column for column in self.columns if column.is_feature and column.name not in self.roles):
-            cells = self.values[column.name][rows]
-            if column.kind in ("categorical", "boolean"):
-                found = CategoricalInput(
-                    column, tuple(sorted(cells.drop_nulls().unique().to_list())), cells.null_count() > 0
-                )
-                if found.n_levels > 1:
-                    categorical.append(found)
+        for fitted in for_each(features, lambda column: self._fit_column(column, rows)):
+            if isinstance(fitted, CategoricalInput):
+                categorical += [fitted] if fitted.n_levels > 1 else []
                 continue
-            is_indicated = False
-            for part in MOMENT_PARTS if column.kind == "datetime" else ("",):
-                one = NumericInput(column, part)
-                series = one.of(cells.to_frame())
-                numbers = series.drop_nulls().to_numpy()
-                n_missing = series.null_count()
-                if len(numbers) == 0 or (numbers.min() == numbers.max() and (not n_missing or is_indicated)):
-                    continue
-                if n_missing and not is_indicated:  # once for all parts of a date
-                    indicated.append(len(numeric))
-                    is_indicated = True
-                median = float(np.median(numbers))
-                imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
-                mean, std = float(imputed.mean()), float(imputed.std())
-                # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
-                statistics.append((median, mean, std if std > 1e-12 * abs(mean) else 1.0))
-                if self.options.numeric_scaling == "quantile_normal":
-                    quantiles.append(quantiles_and_scores(numbers))
-                numeric.append(one)
+            if any(one.is_indicated for one in fitted):  # once for all parts of a date
+                indicated.append(len(numeric))
+            numeric += fitted
         if not numeric and not categorical:
             raise Refusal(
                 f"{self.name} must have a feature that varies in the training part",
                 f"none of its {len(self.columns)} columns beside the target does",
                 "another file, or data.categorical=[…] for columns that were taken for text",
             )
+        statistics = [(one.median, one.mean, one.std) for one in numeric]
         median, mean, std = torch.tensor(statistics, dtype=torch.float64).reshape(-1, 3).T.contiguous()
+        quantiles = [one.quantiles for one in numeric if one.quantiles is not None]
         return TablePreprocessing(
-            TableInputs(tuple(numeric), tuple(categorical)),
+            TableInputs(tuple(one.input for one in numeric), tuple(categorical)),
             median=median,
             mean=mean,
             std=std,
@@ -141,6 +122,31 @@ class TableDataset:
             quantiles=_stacked([q for q, _ in quantiles]) if quantiles else None,
             scores=_stacked([s for _, s in quantiles]) if quantiles else None,
         )
+
+    def _fit_column(self, column: Column, rows: Rows) -> "CategoricalInput | list[_Fitted]":
+        """Returns the levels of a column in these rows, or the statistics of each feature of it that varies."""
+        cells = self.values[column.name][rows]
+        if column.kind in ("categorical", "boolean"):
+            return CategoricalInput(
+                column, tuple(sorted(cells.drop_nulls().unique().to_list())), cells.null_count() > 0
+            )
+        found: list[_Fitted] = []
+        for part in MOMENT_PARTS if column.kind == "datetime" else ("",):
+            one = NumericInput(column, part)
+            series = one.of(cells.to_frame())
+            numbers = series.drop_nulls().to_numpy()
+            n_missing = series.null_count()
+            if len(numbers) == 0 or (numbers.min() == numbers.max() and (not n_missing or found)):
+                continue
+            median = _median(numbers)
+            imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
+            mean, std = float(imputed.mean()), float(imputed.std())
+            # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
+            std = std if std > 1e-12 * abs(mean) else 1.0
+            is_normal = self.options.numeric_scaling == "quantile_normal"
+            quantiles = quantiles_and_scores(numbers) if is_normal else None
+            found.append(_Fitted(one, median, mean, std, n_missing > 0, quantiles))
+        return found
 
     def _embedding_dim(self, column: CategoricalInput) -> int:
         if column.n_levels <= self.options.one_hot_levels:
@@ -168,20 +174,22 @@ class TableDataset:
         for category, width in zip(preprocessing.inputs.categorical, preprocessing.embedding_dims, strict=True):
             how = f"vectors of {width}" if width else "one-hot"
             used[category.name] = f"{category.n_levels} levels, {how}"
-        columns, values = [], {series.name: series for series in self.values}
-        for column in self.columns:
+        values = {series.name: series for series in self.values}
+
+        def described(column: Column) -> ColumnDescription:
             if column.name in self.roles:
                 use = self.roles[column.name]
             elif not column.is_feature:
                 use = f"left out: {column.reason}"
             else:
                 use = used[column.name] or "left out: constant in the training part"
-            columns.append(describe_column(column, values.get(column.name), use))
+            return describe_column(column, values.get(column.name), use)
+
         return Description(
             name=self.name,
             n_rows=len(self.targets),
             parts={part: len(getattr(split, part)) for part in ("train", "val", "test")},
-            columns=columns,
+            columns=for_each(self.columns, described),
             target=self._describe_target(),
             notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
             warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
@@ -201,6 +209,27 @@ class TableDataset:
             "mean": float(numbers.mean()),
             "std": float(numbers.std()),
         }
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Statistics of a numeric feature in the training rows; mean and std with the median in the gaps."""
+
+    input: NumericInput
+    median: float
+    mean: float
+    std: float
+    is_indicated: bool
+    quantiles: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+
+
+def _median(numbers: npt.NDArray[np.float64]) -> float:
+    """Returns what `np.median` does, to the last bit: that parts about two places, which takes four times as long."""
+    middle = len(numbers) // 2
+    parted = np.partition(numbers, middle)
+    if len(numbers) % 2:
+        return float(parted[middle])
+    return float((parted[:middle].max() + parted[middle]) / 2)
 
 
 def _stacked(rows: Sequence[npt.NDArray[np.float64]]) -> Tensor:

@@ -95,7 +95,7 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         low, high = float(smallest), float(largest)  # type: ignore[arg-type]
         holds = f"{_number(low)} to {_number(high)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, smallest=low, largest=high)
-    if values.dtype == pl.String:
+    if values.dtype in (pl.String, pl.Enum):
         counts = values.drop_nulls().value_counts(sort=True)
         levels = dict(zip(counts[values.name].head(100), counts["count"].head(100), strict=True))
         shown = ", ".join(list(levels)[:SHOWN_LEVELS])

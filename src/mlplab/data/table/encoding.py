@@ -93,7 +93,8 @@ def find_encoding(path: Path, sample: bytes, otherwise: str = "latin-1") -> str:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with open_unpacked(path) as file:
-            for block in iter(lambda: file.read(1 << 24), b""):
+            # Blocks of this size and their text stay in the processor's caches.
+            for block in iter(lambda: file.read(SAMPLE_BYTES), b""):
                 decoder.decode(block)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:

@@ -50,9 +50,17 @@ class CategoricalInput:
     def of(self, frame: pl.DataFrame) -> pl.Series:
         """The number of each row's level, Int64."""
         series = frame[self.column.name]
-        codes = series.cast(pl.Enum(self.levels), strict=False).to_physical().cast(pl.Int64) + 1
-        missing = self.n_levels if self.has_missing else 0
-        return codes.set(series.is_null(), missing).fill_null(0)
+        if isinstance(series.dtype, pl.Enum):  # each level is looked up once
+            codes = self._codes(series.dtype.categories).gather(series.to_physical())
+        else:
+            codes = self._codes(series)
+        if series.null_count() and self.has_missing:
+            codes = codes.set(series.is_null(), self.n_levels)
+        return codes.fill_null(0)
+
+    def _codes(self, levels: pl.Series) -> pl.Series:
+        """Returns the numbers of some levels, null where training did not have them."""
+        return levels.cast(pl.Enum(self.levels), strict=False).to_physical().cast(pl.Int64) + 1
 
     def n_unknown(self, frame: pl.DataFrame) -> int:
         """Rows with a level that training did not have."""
@@ -75,10 +83,11 @@ class TableInputs:
 
     def encode(self, frame: pl.DataFrame) -> tuple[Tensor, Tensor]:
         """The rows of a frame of values."""
-        numeric = np.empty((len(frame), len(self.numeric)))
+        # Each column is written in one piece: from row to row, it would be a cache line for each cell.
+        numeric = np.empty((len(self.numeric), len(frame))).T
         for position, number in enumerate(self.numeric):
-            numeric[:, position] = number.of(frame).fill_null(float("nan")).to_numpy()
-        codes = np.empty((len(frame), len(self.categorical)), dtype=np.int64)
+            numeric[:, position] = number.of(frame).to_numpy()  # NaN for null
+        codes = np.empty((len(self.categorical), len(frame)), dtype=np.int64).T
         for position, category in enumerate(self.categorical):
             codes[:, position] = category.of(frame).to_numpy()
         return torch.from_numpy(numeric), torch.from_numpy(codes)

@@ -17,6 +17,7 @@ from mlplab.data.table.cells import marker_spellings
 from mlplab.data.table.encoding import unreadable_file
 from mlplab.data.table.files import TextFile, TextOptions, text_file
 from mlplab.data.table.records import Record, plain_dialect, read_records
+from mlplab.data.table.text_scan import scan_text
 from mlplab.errors import Refusal, counted
 
 
@@ -108,10 +109,12 @@ class Shape:
         n_rows: without the header and blank lines.
         is_plain: whether all readers agree about it: no blank line, and no quote that does not open or close a
             cell or stand doubled within one.
+        spellings: of the cells that were searched for, those that the file may have.
     """
 
     n_rows: int
     is_plain: bool
+    spellings: tuple[str, ...] = ()
 
 
 def is_parquet(path: Path) -> bool:
@@ -127,7 +130,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
         Refusal: it is damaged.
     """
     try:
-        return pl.read_parquet(path, glob=False)
+        return pl.read_parquet(path, glob=False).rechunk()
     except UNREADABLE as error:
         raise unreadable_file(path, error) from None
 
@@ -159,7 +162,7 @@ def read_text(path: Path, file: TextFile, *, as_text: Sequence[str], missing: Se
     Raises:
         Refusal: rows differ in their number of cells, or there is no row.
     """
-    shape = require_even_rows(path, file)
+    shape = require_even_rows(path, file, missing)
     if shape.n_rows == 0:
         raise Refusal("data.path must hold rows below its header", f"{path} has none", "another file")
     with _plain_copy(path, file, shape) as plain:
@@ -177,7 +180,8 @@ def read_text(path: Path, file: TextFile, *, as_text: Sequence[str], missing: Se
                     has_header=plain.dialect.has_header,
                     skip_lines=plain.dialect.skip_lines,
                     schema_overrides=dict.fromkeys(as_text, pl.String),
-                    null_values=list(missing),
+                    # Comparing each cell with each marker takes as long as half of the reading.
+                    null_values=list(shape.spellings),
                     **inference,
                 )
                 break
@@ -185,7 +189,7 @@ def read_text(path: Path, file: TextFile, *, as_text: Sequence[str], missing: Se
                 if "infer_schema" in inference:
                     raise unreadable_file(path, error) from None
     assert len(frame) == shape.n_rows, f"{path}: polars found {len(frame)} of {shape.n_rows} rows"
-    return frame
+    return frame.rechunk()  # each look at a column would put its pieces together
 
 
 def text_blocks(path: Path, file: TextFile) -> Iterator[pl.DataFrame]:
@@ -217,12 +221,20 @@ def _read_csv(source: Path | io.BytesIO, file: TextFile, **options: object) -> p
     )
 
 
-def require_even_rows(path: Path, file: TextFile) -> Shape:
-    """Looks at every line once.
+def require_even_rows(path: Path, file: TextFile, spellings: Sequence[str] = ()) -> Shape:
+    """Looks at every line once; line by line only where a quick scan leaves something open.
+
+    Args:
+        path: for messages.
+        file: to read.
+        spellings: cells to search for.
 
     Raises:
         Refusal: a row has more or fewer cells than there are columns; with how many do, and the first.
     """
+    scan = scan_text(file, spellings)
+    if scan is not None:
+        return Shape(scan.n_records - file.dialect.has_header, True, scan.spellings)
     n_columns, n_records, n_ragged = len(file.names), 0, 0
     first_ragged: Record | None = None
     is_plain = True
@@ -245,7 +257,7 @@ def require_even_rows(path: Path, file: TextFile) -> Shape:
             f"{n_ragged} {rows}, the first in line {first_ragged.line} with {first_ragged.n_cells}",
             remedy,
         )
-    return Shape(n_rows, is_plain)
+    return Shape(n_rows, is_plain, tuple(spellings))
 
 
 @contextmanager

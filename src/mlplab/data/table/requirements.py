@@ -10,6 +10,9 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.cells import as_numbers, listed, present, quoted, typed
 from mlplab.errors import Refusal, counted
 
+FIRST_ROWS = 100
+"""Rows of a file that are looked at before all of them are."""
+
 
 def require_named_columns(
     frame: pl.DataFrame, target: str, said: Mapping[str, Sequence[str]], special: Mapping[str, str], keep_values: Any
@@ -86,11 +89,14 @@ def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> No
     text = [series for series in frame if series.dtype == pl.String]
     second = []
     for series in text:
-        cells = present(series, (), missing_values)
-        is_number = as_numbers(cells.str.replace(",", ".", literal=True), ".", "").is_not_null()
-        n_numbers = int(is_number[1:].sum())
-        if cells[0] is not None and not is_number[0] and n_numbers > 0 and n_numbers == cells[1:].count():
-            second.append((str(series.name), str(cells[0])))
+        for rows in (series.head(FIRST_ROWS), series):  # text in the first few answers for all
+            cells = present(rows, (), missing_values)
+            is_number = as_numbers(cells.str.replace(",", ".", literal=True), ".", "").is_not_null()
+            if cells[0] is None or is_number[0] or is_number[1:].sum() < cells[1:].count():
+                break
+        else:
+            if cells[1:].count() > 0:
+                second.append((str(series.name), str(cells[0])))
     if second and len(second) >= 0.5 * (len(frame.columns) - (len(text) - len(second))) and len(second) > 1:
         name, cell = second[0]
         raise Refusal(
@@ -100,9 +106,14 @@ def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> No
         )
 
 
-def require_values(frame: pl.DataFrame, names: Sequence[str], cells: Callable[[str], pl.Series]) -> None:
+def require_values(frame: pl.DataFrame, names: Sequence[str], cells: Callable[[pl.DataFrame, str], pl.Series]) -> None:
     """Refuses columns without a single value, all of them at once."""
-    empty = [name for name in names if cells(name).count() == 0]
+
+    def is_empty(name: str) -> bool:
+        # Most columns have a value in the first few rows.
+        return cells(frame.head(FIRST_ROWS), name).count() == 0 and cells(frame, name).count() == 0
+
+    empty = [name for name in names if is_empty(name)]
     if empty:
         shown = ", ".join(repr(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
         raise Refusal(

@@ -18,7 +18,8 @@ from mlplab.data.table.reading import Reading, fingerprint, is_parquet, read_tab
 from mlplab.data.table.requirements import require_columns, require_named_columns, require_one_header, require_values
 from mlplab.data.table.split_rules import complete, split_rules
 from mlplab.data.table.target import Target, target_values, understand_target
-from mlplab.data.table.values import values
+from mlplab.data.table.values import numbered_levels, values
+from mlplab.data.threads import for_each, in_background
 from mlplab.errors import Refusal, counted
 
 
@@ -77,6 +78,7 @@ def table(
         decimal,
     )
     named = [target, *special.values(), *(column for columns in said.values() for column in columns)]
+    hashed = in_background(lambda: fingerprint(paths))
     raw = read_table(paths[0], reading, known_names=named)
     require_named_columns(raw.frame, target, said, special, keep_values)
     require_one_header(raw.frame, reading.missing_values)
@@ -110,14 +112,12 @@ def table(
         ("split_column", "says which part a row belongs to"), ("group_column", "keeps its groups together"),
     ) if name in special}  # fmt: skip
     roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
-    columns = []
     others = [name for name in raw.frame.columns if name != target]
-    require_values(raw.frame, [name for name in others if name not in roles], lambda name: cells(raw.frame, name))
-    for name in others:
-        if name in roles:
-            columns.append(Column(name, "", reason=roles[name]))
-            continue
-        columns.append(column_as(name, decimal))
+    require_values(raw.frame, [name for name in others if name not in roles], cells)
+    columns = for_each(
+        others,
+        lambda name: Column(name, "", reason=roles[name]) if name in roles else column_as(name, decimal),
+    )
     if decimal == "auto" and any(column.decimal == "," for column in (*columns, understood.column)):
         grouped = {series.name: series for series in _with_grouping_points(raw.frame, paths[0], reading)}
         raw = replace(raw, frame=raw.frame.with_columns(*grouped.values()))
@@ -161,11 +161,11 @@ def table(
         )
     return TableDataset(
         name=paths[0].name,
-        values=pl.concat([file.values for file in files]),
+        values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), numbered_levels)),
         columns=tuple(columns),
         target=understood,
         targets=np.concatenate([file.targets for file in files]),
-        fingerprint=fingerprint(paths),
+        fingerprint=hashed(),
         unit=unit,
         split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
         options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
@@ -222,13 +222,13 @@ def _file_rows(
         rows = "row has no target and is" if n_missing == 1 else "rows have no target and are"
         notes.append(f"{n_missing:,} {rows} left out, of {len(targets):,} in {path.name}")
     # Rows are left out last, so that messages number them as in the file.
-    typed = [values(frame[column.name], column, reading.missing_values) for column in features]
+    typed = for_each(features, lambda column: values(frame[column.name], column, reading.missing_values))
     deciding = {key: complete(frame[name], key, reading.missing_values, ~is_missing) for key, name in special.items()}
     if time is not None:
         deciding["time_column"] = values(deciding["time_column"], time, reading.missing_values)
-    return FileRows(
-        pl.DataFrame([series.filter(~is_missing) for series in typed]),
-        targets[~is_missing],
-        {key: series.filter(~is_missing) for key, series in deciding.items()},
-        tuple(notes),
-    )
+    if n_missing:
+        has_target = pl.Series(~is_missing)
+        typed = [series.filter(has_target) for series in typed]
+        deciding = {key: series.filter(has_target) for key, series in deciding.items()}
+        targets = targets[~is_missing]
+    return FileRows(pl.DataFrame(typed), targets, deciding, tuple(notes))

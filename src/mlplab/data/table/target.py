@@ -10,7 +10,7 @@ import polars as pl
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.cells import as_numbers, present
-from mlplab.data.table.columns import Column, understand
+from mlplab.data.table.columns import Column, numeric_text, understand
 from mlplab.data.table.values import values
 from mlplab.errors import Refusal
 
@@ -80,8 +80,7 @@ def understand_target(
             raise _text_for_numbers(cells, decimal, prefers_comma)
         return _classes(cells, column, "truth values" if cells.dtype == pl.Boolean else "text")
     number_column, given = numbers
-    distinct = given.drop_nulls().unique().sort()
-    if not bool(distinct.is_finite().all()):
+    if not bool(given.is_finite().all()):
         row = int((~given.is_finite()).fill_null(False).arg_true()[0])
         count = int((~given.is_finite()).sum())
         raise Refusal(
@@ -89,7 +88,7 @@ def understand_target(
             f"{count} of {len(given)} {'is' if count == 1 else 'are'} not, the first is {given[row]} in row {row + 1}",
             "data.missing_values=[inf,-inf] data.drop_missing_target=true",
         )
-    is_whole = bool((distinct % 1 == 0).all())
+    is_whole = bool((given % 1 == 0).all())
     if task == "classification" and not is_whole:
         row = int((given % 1 != 0).fill_null(False).arg_true()[0])
         raise Refusal(
@@ -97,15 +96,18 @@ def understand_target(
             f"{given[row]:g} in row {row + 1}",
             "data.task=regression",
         )
-    per_class = len(known) / len(distinct)
+    if given.min() == given.max():
+        raise Refusal(
+            f"the target {name!r} must vary", f"every row has {given.drop_nulls()[0]:g}", "another data.target"
+        )
+    n_distinct = given.drop_nulls().n_unique() if is_whole else len(known)
+    per_class = len(known) / n_distinct
     few = is_whole and (
-        (len(distinct) <= FEW_CLASSES and per_class >= ROWS_PER_CLASS)
-        or (len(distinct) <= VERY_FEW_CLASSES and per_class >= 2)
+        (n_distinct <= FEW_CLASSES and per_class >= ROWS_PER_CLASS)
+        or (n_distinct <= VERY_FEW_CLASSES and per_class >= 2)
     )
-    if len(distinct) == 1:
-        raise Refusal(f"the target {name!r} must vary", f"every row has {distinct[0]:g}", "another data.target")
     if task == "classification" or (task == "auto" and few):
-        return _classes(cells, column, f"{len(distinct)} whole numbers" if task == "auto" else "data.task")
+        return _classes(cells, column, f"{n_distinct} whole numbers" if task == "auto" else "data.task")
     values(cells, number_column, [])  # refuses what does not fit into 32 bits
     return Target(number_column, reason="data.task" if task == "regression" else "numbers")
 
@@ -113,11 +115,8 @@ def understand_target(
 def _numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> tuple[Column, pl.Series] | None:
     """The column as numbers; None where it is text, or truth values."""
     if cells.dtype == pl.String:
-        try:
-            column = understand(
-                cells, said="numeric", decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=()
-            )
-        except Refusal:
+        column = numeric_text(cells, decimal, prefers_comma)
+        if column is None:
             return None
         return column, as_numbers(cells, column.decimal, column.thousands, column.prefix, column.suffix)
     if not cells.dtype.is_numeric():
@@ -215,7 +214,7 @@ def target_values(
             f"which is taken for {name!r}"
         )
         labels = labels.set(places, name)
-    codes = labels.replace_strict(names, list(range(len(names))), default=-1, return_dtype=pl.Int64)
+    codes = labels.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
     return codes.fill_null(-1).to_numpy(), notes
 
 

@@ -132,6 +132,13 @@ def as_levels(series: pl.Series) -> pl.Series:
     return series.cast(pl.String)
 
 
+def numbered_levels(series: pl.Series) -> pl.Series:
+    """Returns levels as Enum, which take a fraction of the memory of text, and of the time of what is asked of them."""
+    if series.dtype != pl.String:
+        return series
+    return series.cast(pl.Enum(series.drop_nulls().unique().sort()))
+
+
 def moment_part(moments: pl.Series, part: str) -> pl.Series:
     """One of `MOMENT_PARTS` as Float64."""
     taken: pl.Series = getattr(moments.dt, part)()
