@@ -7,6 +7,7 @@ same order (Goodfellow et al. 2016, algorithms 6.3 and 6.4). It computes in the 
 Legend: B batch, F features, H hidden, C outputs.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,9 @@ Step = Callable[[Any, int], tuple[Outputs, Backward]]
 class HasFusedStep:
     """A LightningModule with a fused step of its own, such as a stack."""
 
+    @abstractmethod
     def fused_step(self) -> Step | None:
         """Returns the step for the module as it is now; None where autograd is to compute `training_step`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
