@@ -332,7 +332,12 @@ CALLED: dict[str, tuple[Any, str, str, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CALLED)
+def some_slow(names: list[str], often: tuple[str, ...] | None = None) -> list[Any]:
+    """Leaves the rest to `make test-full`."""
+    return [pytest.param(n, marks=() if n in (OFTEN if often is None else often) else pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", some_slow(list(CALLED), often=tuple(CALLED)[::3]))
 def test_an_edit_of_what_is_called_for_each_member(lab: Lab, monkeypatch: Patch, name: str) -> None:
     function, old, new, words = CALLED[name]
     lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=None)
@@ -397,10 +402,6 @@ OFTEN = {
     "lr_scheduler_step", "on_train_epoch_start", "on_validation_start", "transfer_batch_to_device",
     "on_validation_model_zero_grad", "on_before_zero_grad", "on_before_optimizer_step",
 }  # fmt: skip
-
-
-def some_slow(names: list[str]) -> list[Any]:
-    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.filterwarnings("ignore:You have overridden")

@@ -49,7 +49,10 @@ def plain_and_quick(tmp_path: Path, *words: str) -> list[Path]:
 
 @pytest.mark.parametrize(
     "words",
-    [[], pytest.param(["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow)],
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        pytest.param(["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),
+    ],
 )
 def test_plain_imports_end_with_the_same(tmp_path: Path, words: list[str]) -> None:
     plain, quick = (json.loads((path / "result.json").read_text()) for path in plain_and_quick(tmp_path, *words))

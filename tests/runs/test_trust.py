@@ -74,7 +74,12 @@ def test_a_run_with_code_of_ones_own_goes_on_without_trust(
 
 
 @pytest.mark.parametrize(
-    "launcher", [[], ["hydra/launcher=stacked"], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]]
+    "launcher",
+    [
+        [],
+        ["hydra/launcher=stacked"],
+        pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),
+    ],
 )
 def test_the_jobs_of_every_launcher_are_ones_own(tmp_path: Path, launcher: list[str]) -> None:
     done = launch([*SMALL, *launcher, "logger=none", "sweep.name=study", "seed=0,1"], tmp_path)
