@@ -23,7 +23,7 @@ from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.objectives.penalties import l1_l2_penalty
 
 Outputs = dict[str, Any]
-"""What `training_step` returns, with `loss` divided by the batches of an update. Callbacks are given it."""
+"""Value of `training_step`, with `loss` divided by the batches of an update. Callbacks are given it."""
 
 Backward = Callable[[], None]
 """Adds the gradient of the loss to `.grad` of all parameters."""

@@ -32,7 +32,7 @@ OF_HYDRA = re.compile(r"hydra/(launcher|sweeper)|hydra\.(launcher|sweeper)\..+|h
 """Names of Hydra's own values that a received command may give; others name code, folders or environment variables."""
 
 NESTED = ("_target_", "hydra", "callbacks", "logger", "trust", "..")
-"""What a value of a received command may not hold: a value of a sweeper is itself made of words."""
+"""Texts that a value of a received command must not hold: a value of a sweeper is itself made of words."""
 
 _NO_TEXT = re.compile(r"([\d.,eE+-]|true|false|null)*")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
