@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
@@ -158,6 +159,11 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     """
     nodes = (config.get("callbacks") or {}).values()
     callbacks = [instantiate("callbacks", node) for node in nodes if node]
+    for callback in callbacks:
+        if isinstance(callback, Pruning):
+            from mlplab.sweeps.search.reporting import trial_of
+
+            callback.find_trial = trial_of
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         for callback in callbacks:
             if isinstance(callback, ProgressBar):
