@@ -46,6 +46,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
         "threads": torch.get_num_threads(),
+        "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "as set by GOMP_SPINCOUNT or KMP_BLOCKTIME").lower(),
     }
 
 
