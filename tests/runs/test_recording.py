@@ -36,10 +36,10 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
 
     text = write_manifest(RunDirectory(tmp_path), config, DATA, 10)
     saved = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / ".hydra").glob("*.yaml")}
-    assert saved == {
-        "config": OmegaConf.to_yaml(config),
-        "hydra": OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})),
-        "overrides": OmegaConf.to_yaml(HydraConfig.get().overrides.task),
+    assert {name: OmegaConf.create(text) for name, text in saved.items()} == {
+        "config": config,
+        "hydra": OmegaConf.create({"hydra": HydraConfig.get()}),
+        "overrides": HydraConfig.get().overrides.task,
     }
     assert saved["config"] == text
     assert "unsaid" not in "".join(saved.values())
