@@ -36,11 +36,12 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
 
     text = write_manifest(RunDirectory(tmp_path), config, DATA, 10)
     saved = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / ".hydra").glob("*.yaml")}
-    assert {name: OmegaConf.create(text) for name, text in saved.items()} == {
-        "config": config,
-        "hydra": OmegaConf.create({"hydra": HydraConfig.get()}),
-        "overrides": HydraConfig.get().overrides.task,
-    }
+    assert {name: OmegaConf.to_container(OmegaConf.create(text)) for name, text in saved.items()} == {
+        name: OmegaConf.to_container(OmegaConf.create(part), enum_to_str=True)
+        for name, part in {
+            "config": config, "hydra": {"hydra": HydraConfig.get()}, "overrides": HydraConfig.get().overrides.task,
+        }.items()
+    }  # fmt: skip
     assert saved["config"] == text
     assert "unsaid" not in "".join(saved.values())
     content = json.loads((tmp_path / "manifest.json").read_text())
