@@ -34,7 +34,7 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.callbacks.divergence.Divergence.state_dict": "5dad3c8bba02f282",
     "mlplab.callbacks.figures.Figures.__init__": "75e7c7801af6dd5d",
     "mlplab.callbacks.figures.Figures.on_test_batch_end": "5d0dc0d8b3760561",
-    "mlplab.callbacks.figures.Figures.on_test_end": "9f2d9e8fc4e74ed9",
+    "mlplab.callbacks.figures.Figures.on_test_end": "7d6b7981e275d6ce",
     "mlplab.callbacks.gradient_norms.GradientNorms.__init__": "97aab79e2f25578a",
     "mlplab.callbacks.gradient_norms.GradientNorms.flush_logs": "9d890ec2977df6cd",
     "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "c8033dbba65a924d",

@@ -4,12 +4,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import FileWriter, SummaryWriter
@@ -117,18 +119,17 @@ def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> No
         one._last_flush = time.monotonic()
 
 
-def log_picture(loggers: Sequence[Logger], name: str, shape: Sequence[int], png: bytes, step: int) -> None:
+def log_picture(loggers: Sequence[Logger], name: str, png: bytes, step: int) -> None:
     """Gives TensorBoard a picture, where it is among the loggers.
 
     Args:
         loggers: of the run.
         name: of the picture.
-        shape: height, width and 3.
         png: the file.
         step: updates done.
     """
-    height, width, colours = shape
-    picture = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png)
+    width, height = Image.open(BytesIO(png)).size
+    picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             summary = Summary(value=[Summary.Value(tag=name, image=picture)])

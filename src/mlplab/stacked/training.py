@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from omegaconf import OmegaConf
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer
-from mlplab.callbacks import History, Status
+from mlplab.callbacks import Figures, History, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.engine.resumable_loops import TrainingStopped
@@ -69,7 +69,9 @@ def build_member(job: Job, held: HeldData) -> Member:
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
         directory.is_stacked = True
-        callbacks = [*build_callbacks(config), Status(directory), History(directory.path)]
+        # A figure takes longer than a member trains; scripts/evaluate.py draws it for those that are looked at.
+        asked = [callback for callback in build_callbacks(config) if type(callback) is not Figures]
+        callbacks = [*asked, Status(directory), History(directory.path)]
         return Member(job, data, learner, callbacks, build_loggers(config), directory)
 
 
