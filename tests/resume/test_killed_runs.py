@@ -93,7 +93,16 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("cadence", [AFTER_EVERY_STEP, pytest.param(AFTER_EVERY_EPOCH, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_everywhere_ends_as_if_it_had_not_been(
+    tmp_path: Path, never_killed: dict[tuple[str, ...], Path]
+) -> None:
+    overrides = [*SMALL, AFTER_EVERY_STEP]
+    kills = [Kill(point, 2 if point in ("before forward", "between epochs") else 1) for point in POINTS]
+    assert_alike(killed_and_resumed(overrides, tmp_path / "run", *kills), never_killed[tuple(overrides)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cadence", [AFTER_EVERY_STEP, AFTER_EVERY_EPOCH])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_run_that_is_killed_there_ends_as_if_it_had_not_been(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], point: str, cadence: str
@@ -111,6 +120,7 @@ SLOW = {
     "full batch", "clipping", "momentum in 16 bits", "a limit of steps", "early stopping", "single rows", "cosine",
     "regularisation", "metrics as a CSV file too", "lbfgs on mini-batches", "one cycle", "muon",
     "early stopping before the least number of epochs", "gathered gradients", "validation within an epoch",
+    "16 bits", "batch normalisation",
 }  # fmt: skip
 """Settings that take the ways of others, and go them in the slow tests."""
 
@@ -150,8 +160,8 @@ def test_twice_in_one_epoch_and_once_in_what_comes_after(
     assert_alike(killed, never_killed[tuple(overrides)])
 
 
-BY_PLAIN = {"dropout, ragged last batch", "validation within an epoch"}
-"""Settings in which the engines are compared here; the others are slow tests."""
+BY_PLAIN = {"dropout, ragged last batch"}
+"""The setting in which the engines are compared here; the others are slow tests."""
 
 
 @pytest.mark.parametrize("setting", [pytest.param(s, marks=[] if s in BY_PLAIN else pytest.mark.slow) for s in GRID])
@@ -203,7 +213,7 @@ def kill_at_random(overrides: list[str], directory: Path, seed: int) -> int:
 
 @pytest.mark.parametrize(
     "seeds",
-    [pytest.param(range(2), id="a few"), pytest.param(range(2, 202), id="hundreds", marks=pytest.mark.slow)],
+    [pytest.param(range(1), id="one"), pytest.param(range(1, 202), id="hundreds", marks=pytest.mark.slow)],
 )
 def test_runs_killed_at_any_time_end_as_if_they_had_not_been(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], seeds: range
@@ -219,7 +229,7 @@ def test_runs_killed_at_any_time_end_as_if_they_had_not_been(
 
 
 @pytest.mark.parametrize(
-    "seeds", [pytest.param(range(2), id="a few"), pytest.param(range(2, 102), id="a hundred", marks=pytest.mark.slow)]
+    "seeds", [pytest.param(range(1, 2), id="one"), pytest.param(range(2, 102), id="a hundred", marks=pytest.mark.slow)]
 )
 def test_runs_stopped_at_any_time_go_on_too(
     tmp_path: Path, never_killed: dict[tuple[str, ...], Path], seeds: range
@@ -240,15 +250,15 @@ def test_runs_stopped_at_any_time_go_on_too(
         answered += process.exitcode == 143
         assert run(overrides, directory) == 0
         assert_alike(directory, never_killed[tuple(overrides)])
-    assert answered >= len(seeds) // 2
+    assert answered >= (len(seeds) + 1) // 2
 
 
 @pytest.mark.parametrize(
     ("guard", "kill"),
     [
         ("the place in the epoch", Kill("after the update", 3)),
-        ("the seeds of steps", Kill("between epochs", 3)),
-        ("the state of early stopping", Kill("between epochs", 7)),
+        pytest.param("the seeds of steps", Kill("between epochs", 3), marks=pytest.mark.slow),
+        pytest.param("the state of early stopping", Kill("between epochs", 7), marks=pytest.mark.slow),
         pytest.param("the state of the curves", Kill("after the update", 3), marks=pytest.mark.slow),
         pytest.param("the best state", Kill("between epochs", 7), marks=pytest.mark.slow),
         pytest.param("rewinding the logs", Kill("between epochs", 4), marks=pytest.mark.slow),
