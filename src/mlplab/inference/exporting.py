@@ -61,7 +61,7 @@ def export(
     """
     ending, write, read = FORMATS[file_format]
     if out is None:
-        out = run.directory / "exports" / f"model{ending}"
+        out = run.own_folder("exports") / f"model{ending}"
         with contextlib.suppress(OSError):
             out.parent.mkdir(exist_ok=True)
     require_writable(out, overwrite, [ending], "model")

@@ -16,6 +16,7 @@ from mlplab.errors import Refusal, RunFailed
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
+from mlplab.processors import memory
 from mlplab.runs.directory import in_megabytes
 from mlplab.runs.files import write_atomically
 from mlplab.task import Task
@@ -127,6 +128,11 @@ def _require_whole(checkpoint: Path) -> None:
 
     PyTorch stores what it writes as it is, so nothing in the file can be larger than the file.
     """
+    size = checkpoint.stat().st_size
+    if size > memory():
+        raise _not_whole(
+            checkpoint, f"it has {in_megabytes(size)}, and this machine {in_megabytes(memory())} of memory"
+        )
     if not zipfile.is_zipfile(checkpoint):
         raise _not_whole(checkpoint, "it is no archive of PyTorch")
     try:
@@ -134,7 +140,7 @@ def _require_whole(checkpoint: Path) -> None:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise _not_whole(checkpoint, "it is compressed, as PyTorch writes none")
-            if sum(entry.file_size for entry in entries) > checkpoint.stat().st_size:
+            if sum(entry.file_size for entry in entries) > size:
                 raise _not_whole(checkpoint, "it claims to hold more than it does")
             damaged = archive.testzip()
     except Refusal:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
-from mlplab.runs.files import flush, flushed_together, once_flushed, remove_temporary_files, write_json
+from mlplab.runs.files import (
+    flush,
+    flushed_together,
+    once_flushed,
+    read_ordinary,
+    remove_temporary_files,
+    require_ordinary,
+    write_json,
+)
 from mlplab.runs.lock import Lock, require_free
 
 LOCK = ".lock"
@@ -44,10 +52,11 @@ class RunDirectory:
             room: bytes that the disk must have free.
 
         Raises:
-            Refusal: another run has claimed it, it cannot be written to, or the disk is full.
+            Refusal: another run has claimed it, it holds links, it cannot be written to, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            require_ordinary(self.path)
             if any(not _is_of_nobody(entry) for entry in self.path.iterdir()):
                 require_free(self._lock.path)
                 raise FileExistsError
@@ -78,6 +87,7 @@ class RunDirectory:
         Raises:
             Refusal: another process has it, or it cannot be written to.
         """
+        require_ordinary(self.path)
         try:
             last = self._lock.acquire()
             require_room(self.path, room)
@@ -166,7 +176,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     """
     path = directory / "status.json"
     try:
-        status = json.loads(path.read_text(encoding="utf-8"))
+        status = json.loads(read_ordinary(path))
         seconds = status.get("seconds", {})
         if not (
             isinstance(status.get("state"), str)

@@ -1,8 +1,11 @@
-"""Files that are whole or not there."""
+"""Files that are written whole or not at all, and read only where they are ordinary ones."""
 
+import errno
 import json
 import os
 import secrets
+import shlex
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +13,63 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from mlplab.errors import Refusal, printable
+
+LARGEST = 64_000_000
+"""Bytes of a file that is read whole; sweep.json of ten thousand jobs has a tenth of it."""
+
+
+def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
+    """Reads a file that somebody else may have made.
+
+    Raises:
+        OSError: it is none, a link, a pipe or a device, or it has too many bytes.
+    """
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device has no end
+        raise OSError(errno.EINVAL, "it is a link" if path.is_symlink() else "it is no ordinary file", str(path))
+    if about.st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return path.read_bytes()
+
+
+def require_ordinary(directory: Path, *, deep: bool = True) -> None:
+    """Refuses a directory that holds pipes or devices, or links that lead out of it.
+
+    What is written into it would go where such a link leads.
+
+    Args:
+        directory: of a run or a sweep; nothing needs be there.
+        deep: whether the folders in it are looked through, too.
+
+    Raises:
+        Refusal: with the first such entry.
+    """
+    whole = directory.resolve()
+    waiting = [directory]
+    while waiting:
+        try:
+            entries = sorted(waiting.pop().iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for path in entries:
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                if path.resolve().is_relative_to(whole):
+                    continue
+                what = f"a link to {os.readlink(path)}"
+            elif stat.S_ISREG(mode):
+                continue
+            elif stat.S_ISDIR(mode):
+                waiting += [path] if deep else []
+                continue
+            else:
+                what = "no ordinary file"
+            raise Refusal(
+                "a run or a sweep must hold files and folders of its own alone", printable(f"{path} is {what}"),
+                f"rm {shlex.quote(printable(path))}",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
 from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import read_checkpoint
+from mlplab.runs.files import read_ordinary
 from mlplab.runs.manifest import differences, read_manifest
 from mlplab.runs.resume_command import set_hydra_config
 
@@ -111,7 +112,7 @@ def _results(directory: Path) -> dict[str, Any]:
 def _read_result(directory: Path) -> dict[str, Any]:
     path = directory / "result.json"
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError) as error:
         raise Refusal("a finished run must have its result.json", f"{path}: {error}", "another run") from None
     return result if isinstance(result, dict) else {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
@@ -102,6 +103,7 @@ with_a_job = _WORKER.with_a_job
 
 def become_worker() -> None:
     """From now on, this process runs jobs for the one that started it, says nothing, and ends with it."""
+    show_every_text()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.

@@ -19,8 +19,8 @@ from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, counted
+from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import Lock
-from mlplab.runs.received import first_unknown_word
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.composing import Composer, without_hydra
@@ -31,6 +31,7 @@ from mlplab.sweeps.place import require_one_place
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
+from mlplab.sweeps.untrusted_words import first_unknown_word
 from mlplab.sweeps.words import parse, plain, word_of
 
 MOST_DEATHS = 2
@@ -83,6 +84,7 @@ class Sweep:
         if self.directory.exists() and not self.directory.is_dir():
             raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         self.directory.mkdir(parents=True, exist_ok=True)
+        require_ordinary(self.directory, deep=False)  # of a job the folder is looked through when it is run
         lock = Lock(self.directory / ".lock", "a sweep must be run by one process at a time")
         died = lock.acquire()
         self._is_saved = False
@@ -91,6 +93,11 @@ class Sweep:
             known = read_ledger(self.directory)
             self.ledger = known or Ledger(self.directory)
             if known:
+                known.require_sound()
+                if known.why_not_own is not None:
+                    # Their words are composed, to know the jobs again: a choice could name any file, a value any
+                    # variable of the environment.
+                    self.require_trusted([word for entry in known.entries for word in entry.overrides])
                 sweeper = {"hydra/sweeper": self.ledger.asked.get("sweeper", self.sweeper)}
                 require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
@@ -151,6 +158,8 @@ class Sweep:
         for name in names:
             if name in before and name not in ledger.names:
                 word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
+                if ledger.why_not_own is not None:
+                    self.require_trusted([word])
                 for entry in ledger.entries:
                     ledger.give(entry, {name: value})
                     entry.overrides.append(word)
@@ -222,7 +231,7 @@ class Sweep:
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
 
     def require_trusted(self, words: Sequence[str]) -> None:
-        """Refuses to run a job by words that come from sweep.json, where they name code and are not the user's own.
+        """Refuses to compose a job by words of sweep.json that name code, where they are not the user's own.
 
         Raises:
             Refusal: with the first of them.
