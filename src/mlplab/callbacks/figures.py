@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.pictures import as_png, result_picture
+from mlplab.runs.files import write_bytes
 from mlplab.runs.tensorboard import log_picture
 from mlplab.task import Task
 
@@ -47,5 +48,5 @@ class Figures(Callback):
         task: Task = pl_module.task  # type: ignore[assignment]
         name, image = result_picture(predicted, targets, task)
         png = as_png(image)
-        (self.directory / f"{name}.png").write_bytes(png)
+        write_bytes(self.directory / f"{name}.png", png)
         log_picture(trainer.loggers, f"test/{name}", image.shape, png, trainer.global_step)

@@ -16,7 +16,7 @@ from mlplab.figures import rate_range_figure
 from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
 from mlplab.pictures import as_png, pixels
-from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.files import write_atomically, write_bytes, write_json
 from mlplab.runs.tensorboard import log_picture
 
 NAME = "learning_rate_range"
@@ -120,7 +120,7 @@ class LearningRateRange(Callback):
         folder.mkdir(exist_ok=True)
         image = pixels(figure)
         png = as_png(image)
-        (folder / f"{NAME}.png").write_bytes(png)
+        write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
             folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
         )
