@@ -13,6 +13,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mlplab.runs.files import write_atomically
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIMIZERS = {"sgd": "#4477aa", "momentum": "#228833", "adam": "#ee6677", "rmsprop": "#ccbb44", "adagrad": "#aa3377"}
 SEEDS = 5
@@ -69,7 +71,7 @@ def draw(logs: Path, target: Path) -> None:
     panels[1].legend(frameon=False, loc="lower right")
     figure.suptitle(f"digits, five optimizers with their default settings, median and range of {SEEDS} seeds", size=10)
     target.parent.mkdir(exist_ok=True)
-    figure.savefig(target, metadata={"Software": None})
+    write_atomically(target, lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
 
 
 if __name__ == "__main__":
