@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlplab.config.words import Word, run_script
+from mlplab.runs.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS: dict[str, Word] = {}
@@ -73,7 +74,7 @@ def draw(logs: Path, target: Path) -> None:
     panels[1].legend(frameon=False, loc="lower right")
     figure.suptitle(f"digits, five optimizers with their default settings, median and range of {SEEDS} seeds", size=10)
     target.parent.mkdir(exist_ok=True)
-    figure.savefig(target, metadata={"Software": None})
+    write_atomically(target, lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
 
 
 def main(settings: dict[str, Any]) -> None:

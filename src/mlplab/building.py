@@ -24,7 +24,7 @@ from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunStopped
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs, build_inputs
@@ -278,7 +278,9 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     try:
         with torch.no_grad():
             outputs = model(rows)
-    except (Exception, SystemExit):
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except BaseException:
         return  # a fault of the network's own code: training meets it again, and records it with its traceback
     finally:
         model.train()

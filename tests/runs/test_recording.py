@@ -1,5 +1,6 @@
 """What a run writes about itself when it begins."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
+from mlplab.errors import DiskFull, NoRoom, RunFailed
 from mlplab.runs import commit
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.manifest import describe_environment
-from mlplab.runs.recording import write_manifest
+from mlplab.runs.memory import enough_memory
+from mlplab.runs.recording import recorded, write_manifest
 
 DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
 
@@ -73,3 +76,51 @@ def test_git_is_asked_without_locking_the_index_which_a_killed_run_would_leave_l
     git = describe_environment(tmp_path)["git"]
     assert git["dirty"] is False
     assert index.read_bytes() == before
+
+
+class Gone(BaseException):
+    """Of one's own, and no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "state", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DiskFull, "stopped", "No space left on device"),
+        (DiskFull("a checkpoint must find room"), DiskFull, "stopped", "a checkpoint must find room"),
+        (NoRoom("the disk must have room", "it has none", "freeing some"), DiskFull, "stopped", "it has none"),
+        (PermissionError(errno.EACCES, "Permission denied"), PermissionError, "failed", "Permission denied"),
+        (Gone("planted \udcff"), RuntimeError, "failed", "Gone: planted \udcff"),
+        (GeneratorExit(), RuntimeError, "failed", "GeneratorExit"),
+        (SystemExit(3), RuntimeError, "failed", "SystemExit: 3"),
+    ],
+)
+def test_how_a_run_ended_is_noted_and_its_traceback_logged(
+    tmp_path: Path, error: BaseException, kind: type[Exception], state: str, reason: str
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    with pytest.raises(kind), recorded(directory):
+        raise error
+    status = json.loads((directory.path / "status.json").read_text())
+    assert (status["state"], reason in status["reason"]) == (state, True)
+    assert "Traceback (most recent call last)" in (directory.path / "train.log").read_text()
+    RunDirectory(directory.path).reopen()  # it was given back
+
+
+def test_the_traceback_of_what_is_told_in_other_words_is_logged(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    data: Any = SimpleNamespace(batch_size=32)
+    with pytest.raises(RunFailed, match="a batch must fit into memory"), recorded(directory), enough_memory(data):
+        raise MemoryError  # in a hook of one's own, say
+    assert "raise MemoryError" in (directory.path / "train.log").read_text()
+
+
+def test_a_full_disk_before_the_log_is_open_gives_the_directory_back(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    (directory.path / "train.log").mkdir()
+    with pytest.raises(IsADirectoryError), recorded(directory):
+        pass
+    assert json.loads((directory.path / "status.json").read_text())["state"] == "failed"
+    RunDirectory(directory.path).reopen()

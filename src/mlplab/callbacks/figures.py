@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.figures import as_png, result_figure
+from mlplab.runs.files import write_bytes
 from mlplab.runs.tensorboard import log_picture
 from mlplab.task import Task
 
@@ -49,5 +50,5 @@ class Figures(Callback):
         task: Task = pl_module.task  # type: ignore[assignment]
         name, figure = result_figure(predicted, targets, task)
         png = as_png(figure)
-        (self.directory / f"{name}.png").write_bytes(png)
+        write_bytes(self.directory / f"{name}.png", png)
         log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)

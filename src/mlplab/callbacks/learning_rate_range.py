@@ -15,7 +15,7 @@ from mlplab.errors import RunFailed
 from mlplab.figures import as_png, rate_range_figure
 from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
-from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.files import write_atomically, write_bytes, write_json
 from mlplab.runs.tensorboard import log_picture
 
 NAME = "learning_rate_range"
@@ -118,7 +118,7 @@ class LearningRateRange(Callback):
         folder = self.directory / "figures"
         folder.mkdir(exist_ok=True)
         png = as_png(figure)
-        (folder / f"{NAME}.png").write_bytes(png)
+        write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
             folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
         )

@@ -19,7 +19,7 @@ from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
 from mlplab.runs.checkpoint import following_card
-from mlplab.runs.files import write_json
+from mlplab.runs.files import write_bytes, write_json
 
 Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
 
@@ -147,7 +147,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         "notes": evaluation.notes,
     }
     try:
-        picture.write_bytes(as_png(figure))
+        write_bytes(picture, as_png(figure))
         write_json(directory / "metrics.json", content)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)

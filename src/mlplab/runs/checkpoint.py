@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import DiskFull, Refusal, RunFailed, is_disk_full
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
@@ -65,16 +65,18 @@ def telling_of_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iter
         kinds: of errors that tell of it.
 
     Raises:
-        RunFailed: it could not be.
+        DiskFull: it has no room.
+        RunFailed: it could not be written for another reason.
     """
     try:
         yield
     except kinds as error:
         free = shutil.disk_usage(path.parent).free
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
         if free < FULL:
             reason = "the disk is full"
-        raise RunFailed(
+        kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
+        raise kind(
             f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
             f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
             f"resume={path.parent.parent}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunFailed, described
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.files import read_ordinary
 from mlplab.runs.manifest import differences, read_manifest
@@ -73,7 +73,13 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
     again = (again or directory.with_name(f"{directory.name}_again_{new_run_name()}")).absolute()
     set_hydra_config(again, choices_of=directory)
     OmegaConf.update(config, "paths.run", str(again), force_add=True)
-    train(config)
+    try:
+        train(config)
+    except (Refusal, RunFailed):
+        raise
+    except Exception as error:  # of code of one's own
+        where = f"its traceback is in {shortest(again / 'train.log')}"
+        raise RunFailed(f"the second run failed: {described(error)}; {where}") from error
     found = _results(again)
     return Comparison(
         again,

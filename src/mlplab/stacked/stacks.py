@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from torch.optim import Optimizer
 
 from mlplab.building import use_threads
-from mlplab.errors import Refusal, counted
+from mlplab.errors import Refusal, RunStopped, counted, described, is_disk_full
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
@@ -28,6 +28,7 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
 
     Raises:
         RunStopped: by a signal.
+        DiskFull: or another error that `is_disk_full` knows; those that had room are done.
     """
     alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
@@ -43,7 +44,9 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
                 if shape not in other_steps:
                     other_steps[shape] = why_another_step(member)
                 reason = other_steps[shape]
-        except (Exception, SystemExit) as error:  # which it meets again alone, and is told of there
+        except (RunStopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # which it meets again alone, and is told of there
             reason = _why(error, job)
         if reason is None:
             stacks.setdefault(shape, []).append(member)
@@ -65,6 +68,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
             try:
                 claim(member)
             except Exception as error:
+                if is_disk_full(error):
+                    raise
                 alone.setdefault(_why(error, member.job), []).append(member.job)
             else:
                 stacks.setdefault(position_of(member), []).append(member)
@@ -77,8 +82,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
 
 def _why(error: BaseException, job: Job) -> str:
     """What a job has met, in words that are the same for all that meet it, though it names the directory of each."""
-    told = " ".join(str(error).split()).replace(str(job.directory), "its directory")
-    return told if isinstance(error, Refusal) else f"{type(error).__name__}: {told}"
+    told = " ".join(str(error).split()) if isinstance(error, Refusal) else described(error)
+    return told.replace(str(job.directory), "its directory")
 
 
 def _let_go_of(job: Job, n_jobs: int) -> None:
