@@ -38,6 +38,7 @@ from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.words import JSON, Answer, Word, run_script
 from mlplab.errors import Refusal, RunFailed
+from mlplab.runs.files import write_bytes
 
 EVERYBODY = {**CONTESTANTS, **MANY}
 ALL = [*(name for name, workload in WORKLOADS.items() if not workload.networks), "K"]
@@ -235,7 +236,7 @@ def main(settings: dict[str, Any]) -> Answer:
             figures[name] = measure(part, measured_by(name, contestants), rounds, settings["threads"])
             print_table(figures[name])
             if settings["json"]:
-                settings["json"].write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+                write_bytes(settings["json"], (json.dumps(figures, indent=2) + "\n").encode())
             if settings["page"]:
                 measured = {**settings, "rounds": rounds}
                 write_page(settings["page"], name, figures[name], measured, time.perf_counter() - at)

@@ -65,7 +65,7 @@ def seconds_of(words: list[str], jobs: int) -> tuple[float, float]:
         seconds = time.monotonic() - clock
         if done.returncode:
             raise RunFailed(done.stderr.strip() or done.stdout.strip())
-        statuses = [json.loads(path.read_text()) for path in Path(folder).rglob("status.json")]
+        statuses = [json.loads(path.read_bytes()) for path in Path(folder).rglob("status.json")]
         first = min(datetime.fromisoformat(status["started"]).timestamp() for status in statuses)
     return seconds, first - began
 

@@ -44,7 +44,7 @@ def main(settings: dict[str, Any]) -> Answer:
     if settings["data.path"] is not None and settings["part"] != "test":
         raise Refusal("part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them")
     run = load_run(settings["run"])
-    out = settings["out"] or run.directory / "evaluations" / new_run_name()
+    out = settings["out"] or run.own_folder("evaluations") / new_run_name()
     evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))
     picture = write_evaluation(evaluation, run, out)
     lines = [f"note    {printable(note)}" for note in evaluation.notes]

@@ -10,10 +10,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
+from mlplab.config.words import Word, run_script
+from mlplab.runs.files import write_atomically
+
 ROOT = Path(__file__).resolve().parents[1]
+WORDS: dict[str, Word] = {}
 OPTIMIZERS = {"sgd": "#4477aa", "momentum": "#228833", "adam": "#ee6677", "rmsprop": "#ccbb44", "adagrad": "#aa3377"}
 SEEDS = 5
 EPOCHS = 30
@@ -40,8 +45,8 @@ def read_curves(logs: Path, metric: str) -> dict[str, list[list[float]]]:
         (logs / "sweeps" / "curves").glob("*/result.json"), key=lambda path: int(path.parent.name.partition("_")[0])
     )
     for position, path in enumerate(jobs):
-        assert json.loads(path.read_text())["epochs"] == EPOCHS
-        with (path.parent / "csv" / "metrics.csv").open() as file:
+        assert json.loads(path.read_bytes())["epochs"] == EPOCHS
+        with (path.parent / "csv" / "metrics.csv").open(newline="", encoding="utf-8") as file:
             values = [float(row[metric]) for row in csv.DictReader(file) if row[metric]]
         curves[list(OPTIMIZERS)[position // SEEDS]].append(values)
     return curves
@@ -69,10 +74,14 @@ def draw(logs: Path, target: Path) -> None:
     panels[1].legend(frameon=False, loc="lower right")
     figure.suptitle(f"digits, five optimizers with their default settings, median and range of {SEEDS} seeds", size=10)
     target.parent.mkdir(exist_ok=True)
-    figure.savefig(target, metadata={"Software": None})
+    write_atomically(target, lambda path: figure.savefig(path, format="png", metadata={"Software": None}))
 
 
-if __name__ == "__main__":
+def main(settings: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_sweep(Path(folder))
         draw(Path(folder), ROOT / "docs" / "figures" / "optimizers.png")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, WORDS, __doc__))

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from mlplab.config.words import Answer, Word, run_script
 from mlplab.errors import Refusal
+from mlplab.runs.files import write_atomically
 from mlplab.sweeps.report.gathering import gather
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
@@ -83,7 +84,8 @@ def main(settings: dict[str, Any]) -> Answer:
     accuracies, diverged = read(settings["sweep"])
     counts = [len(runs) for seeds in accuracies.values() for runs in seeds.values()]
     title = f"digits, {sum(counts):,} networks: mean and 10 to 90 % of {max(counts)} seeds"
-    draw(accuracies, title).savefig(settings["out"], metadata={"Software": None})
+    figure, ending = draw(accuracies, title), settings["out"].suffix.removeprefix(".") or "png"
+    write_atomically(settings["out"], lambda path: figure.savefig(path, format=ending, metadata={"Software": None}))
     lines = [f"{diverged} of {sum(counts):,} runs diverged before they were validated, and count as guessing"]
     for name, seeds in accuracies.items():
         means = {rate: float(np.mean(runs)) for rate, runs in sorted(seeds.items())}

@@ -8,7 +8,8 @@
 
 What stands out among many runs stands out by luck too; on new seeds only what is real is left. Of a comparison the
 best of each arm is run. The jobs join the sweep, and its report shows them apart. The sweep's own command is given
-again, with its launcher and from the folder in which it was given; what has been run already is not run again.
+again, with its launcher and from the folder in which it was given; somebody else's sweep from the folder that you are
+in. What has been run already is not run again.
 """
 
 import os
@@ -18,17 +19,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from mlplab.config.words import Word, run_script
 from mlplab.errors import Refusal
-from mlplab.runs.received import first_unknown_word
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.ledger import FILE, read_ledger
+from mlplab.sweeps.untrusted_words import first_unknown_word
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "train.py"
 
 OF_A_RERUN = ("sweep.rerun=", "trust=")
 """Words of an earlier rerun, which this one gives itself."""
+
+PLACES = ("paths.logs=", "hydra.sweep.dir=")
+"""Words that say where somebody else's sweep was: it is where it was received."""
 
 WORDS = {
     "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
@@ -42,17 +48,32 @@ def main(settings: dict[str, Any]) -> int:
     ledger = read_ledger(directory)
     if ledger is None:
         raise Refusal("sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME")
-    asked = ledger.asked
-    words = [word for word in _words(directory, asked.get("commands")) if not word.startswith(OF_A_RERUN)]
-    path = directory / FILE
+    if "$" in str(directory):
+        raise Refusal(
+            "sweep must be a directory whose name Hydra takes as it is", str(directory), "another name for it"
+        )
+    words = [word for word in _words(directory, ledger.asked.get("commands")) if not word.startswith(OF_A_RERUN)]
     trust = settings["trust"]
+    folder, environment = Path(ledger.asked.get("folder") or "."), dict(os.environ)
+    is_received = ledger.why_not_own is not None and not trust
+    if is_received:
+        words = [word for word in words if not word.startswith(PLACES)]
+        folder = Path()
+        # Workers are started by `python -m …`, which would find modules in the folder that one is in.
+        environment["PYTHONSAFEPATH"] = "1"
+    path = directory / FILE
     require_trust(path, first_unknown_word(words, path, ROOT / "conf"), lambda: ledger.why_not_own, trust=trust)
-    command = [sys.executable, str(TRAIN), *words, f"hydra.sweep.dir={directory}", f"sweep.rerun={settings['seeds']}"]
+    if is_received:
+        words.append(f"paths.logs={_quoted(directory.parents[1])}")
+    words += [f"hydra.sweep.dir={_quoted(directory)}", f"sweep.rerun={settings['seeds']}"]
     if trust:  # the words of the jobs come from the same file
-        command.append("trust=true")
-    folder = Path(asked.get("folder") or ".")
-    done = subprocess.run(command, cwd=folder if folder.is_dir() else None, env=dict(os.environ), check=False)
-    return done.returncode
+        words.append("trust=true")
+    command = [sys.executable, str(TRAIN), *words]
+    return subprocess.run(command, cwd=folder if folder.is_dir() else None, env=environment, check=False).returncode
+
+
+def _quoted(path: Path) -> str:
+    return QuotedString(str(path), Quote.single).with_quotes()
 
 
 def _words(directory: Path, commands: Any) -> list[str]:

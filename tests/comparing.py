@@ -35,6 +35,7 @@ def difference(one: Path, other: Path, tolerance: float = 0.0) -> str:
         _difference(history(one), history(other), "history.jsonl", tolerance)
         or _difference(*results, "result.json", tolerance)
         or _difference(*points, "curves", tolerance and max(tolerance, SINGLE))
+        or ("" if tolerance else _difference(table(one), table(other), "metrics.csv"))
     )
 
 
@@ -42,6 +43,12 @@ def history(run: Path) -> list[dict[str, Any]]:
     """The lines of history.jsonl, without the time that they took."""
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def table(run: Path) -> list[bytes]:
+    """The lines of metrics.csv, to the last byte; none where no such file was asked for."""
+    paths = list(run.glob("**/metrics.csv"))
+    return paths[0].read_bytes().splitlines(keepends=True) if paths else []
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, Any]]]:

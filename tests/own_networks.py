@@ -30,3 +30,10 @@ class Exits(Stackable):
 
     def forward(self, features: Tensor) -> Tensor:
         sys.exit(0)
+
+
+class Leaves(Stackable):
+    """Raises what is no Exception."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        raise GeneratorExit("planted")

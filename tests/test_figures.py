@@ -1,27 +1,39 @@
 """The pictures say the numbers they are drawn from, whatever the classes are called."""
 
 import math
+from io import BytesIO
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mlplab.figures import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
+    as_png,
     confusion_matrix_figure,
     predicted_against_true_figure,
+    result_figure,
 )
-from mlplab.pictures import pixels
 from mlplab.task import Task
+
+Pixels = npt.NDArray[np.uint8]
 
 REGRESSION = Task(kind="regression", n_features=1, target_name="weight", unit="kg")
 
 
 def classification(*names: str, target_name: str = "class") -> Task:
     return Task(kind="classification", n_features=1, class_names=names, target_name=target_name)
+
+
+def pixels(figure: Figure) -> Pixels:
+    """Reads the file of a figure: (height, width, 3)."""
+    return np.asarray(Image.open(BytesIO(as_png(figure))).convert("RGB"))
 
 
 def identity_matrix_figure(task: Task) -> Figure:
@@ -192,3 +204,32 @@ def test_of_very_many_rows_some_are_drawn_and_the_title_says_so() -> None:
     axes = predicted_against_true_figure(rows, rows, REGRESSION).axes[0]
     assert len(axes.collections[0].get_offsets()) == MAX_POINTS
     assert axes.get_title() == "test part: RMSE 0 kg over 20000 rows\none point for every 4 rows"
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def test_the_figure_fits_the_task() -> None:
+    name, figure = result_figure(torch.tensor([[0.1, 0.9], [0.2, 0.8]]), torch.tensor([0, 1]), classification("a", "b"))
+    assert (name, counts(figure)) == ("confusion_matrix", {(0, 1): "1", (1, 1): "1"})
+    name, figure = result_figure(torch.zeros(3), torch.ones(3), REGRESSION, "new.csv")
+    assert name == "predicted_against_true"
+    assert figure.axes[0].get_title().startswith("new.csv: RMSE 1 kg")
+
+
+@pytest.mark.parametrize("x", [0.0, 0.5])
+def test_what_goes_beyond_the_sheet_is_drawn_too(x: float) -> None:
+    figure = Figure(figsize=(1, 1), dpi=100)
+    figure.text(x, 0.5, "a text much wider than that", ha="center")
+    image = pixels(figure)
+    assert image.shape[1] > 150
+    assert all((edge == 255).all() for edge in (image[0], image[-1], image[:, 0], image[:, -1]))
+
+
+def test_a_figure_is_the_same_each_time_and_none_stays_open() -> None:
+    from matplotlib import pyplot
+
+    task, classes = classification("a", "b", "c"), torch.arange(3)
+    first, second = (as_png(confusion_matrix_figure(classes, classes, task)) for _ in range(2))
+    assert first == second
+    assert pyplot.get_fignums() == []

@@ -58,6 +58,7 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
     assert manifest["data"]["rows"] == {"train": 1257, "val": 270, "test": 270}
     assert manifest["versions"]["torch"].startswith("2.")
     assert manifest["threads"] == 1
+    assert manifest["waiting_threads"] == "passive"
     assert OmegaConf.load(run.directory / ".hydra" / "config.yaml").seed == 2
 
 

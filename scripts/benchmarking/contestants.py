@@ -33,6 +33,15 @@ def template_plain(settings: dict[str, Any], arrays: Arrays) -> Train:
     return _template(settings, "engine=plain")
 
 
+def mixup(network: Any, loss: Any, features: Any, targets: Any) -> Any:
+    """Loss of means of two rows each (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", alpha = 1)."""
+    import torch
+
+    share, other = torch.rand(()), torch.randperm(len(targets))
+    outputs = network(share * features + (1 - share) * features[other])
+    return share * loss(outputs, targets) + (1 - share) * loss(outputs, targets[other])
+
+
 def template_own_step(settings: dict[str, Any], arrays: Arrays) -> Train:
     """As `python train.py` runs it after somebody has written a training step of their own: mixup."""
     import torch
@@ -41,14 +50,10 @@ def template_own_step(settings: dict[str, Any], arrays: Arrays) -> Train:
     from mlplab.learner import Learner
 
     class MixupLearner(Learner):
-        """Learns from means of two rows each (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization")."""
-
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             features, targets = batch
-            share, other = torch.distributions.Beta(0.2, 0.2).sample(), torch.randperm(len(targets))
-            outputs = self.model(share * features + (1 - share) * features[other])
-            loss: torch.Tensor = self.objective(outputs, targets)
-            return share * loss + (1 - share) * self.objective(outputs, targets[other])
+            loss: torch.Tensor = mixup(self.model, self.objective, features, targets)
+            return loss
 
     building.Learner = MixupLearner  # type: ignore[misc]
     return _template(settings)
@@ -82,7 +87,7 @@ def _template(settings: dict[str, Any], *overrides: str) -> Train:
     return train
 
 
-def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool) -> Train:
+def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: bool = False) -> Train:
     import torch
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, TensorDataset
@@ -108,7 +113,10 @@ def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool) -> Train
         began = begin()
         for _ in range(settings["epochs"]):
             for inputs, labels in batches():
-                loss = cross_entropy(network(inputs), labels)
+                if mixes:
+                    loss = mixup(network, cross_entropy, inputs, labels)
+                else:
+                    loss = cross_entropy(network(inputs), labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -124,6 +132,11 @@ def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool) -> Train
 def best_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
     """What a good engineer writes by hand: tensors in memory, index_select, fused Adam, nothing logged."""
     return _loop(settings, arrays, in_memory=True)
+
+
+def best_loop_mixup(settings: dict[str, Any], arrays: Arrays) -> Train:
+    """The same loop with the step of `template_own_step`, which is what that one is to be compared with."""
+    return _loop(settings, arrays, in_memory=True, mixes=True)
 
 
 def explicit_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
@@ -223,6 +236,7 @@ CONTESTANTS: dict[str, tuple[str, Callable[[dict[str, Any], Arrays], Train]]] = 
     "template_plain": ("this template, engine=plain", template_plain),
     "template_own_step": ("this template, own step (mixup)", template_own_step),
     "best_loop": ("best hand-written loop", best_loop),
+    "best_loop_mixup": ("best hand-written loop, mixup", best_loop_mixup),
     "explicit_loop": ("loop with a DataLoader", explicit_loop),
     "usual_style": ("Lightning in the usual style", usual_style),
     "scikit_learn": ("scikit-learn", scikit_learn),

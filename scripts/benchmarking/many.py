@@ -61,7 +61,7 @@ def _sweep(settings: dict[str, Any], launcher: list[str], n_networks: int) -> Tr
             os._exit(1)
         os.waitpid(child, 0)
         seconds = time.perf_counter() - began
-        results = [json.loads(path.read_text()) for path in Path(folder).glob("sweeps/sweep/*/result.json")]
+        results = [json.loads(path.read_bytes()) for path in Path(folder).glob("sweeps/sweep/*/result.json")]
         shutil.rmtree(folder)
         assert len(results) == n_networks
         right = sum(result["test"]["test/accuracy"] for result in results) / n_networks

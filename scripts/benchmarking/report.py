@@ -12,6 +12,7 @@ from benchmarking.contestants import CONTESTANTS
 from benchmarking.many import MANY
 from benchmarking.workloads import WORKLOADS
 from mlplab.errors import Refusal, printable
+from mlplab.runs.files import write_bytes
 
 TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
 OURS = ("template", "template_plain", "template_own_step", "stacked")
@@ -74,7 +75,7 @@ def write_page(
     """
     measured = figures_of(path)
     measured[workload] = {"measured": _circumstances(settings, seconds), "figures": figures}
-    path.with_suffix(".json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_bytes(path.with_suffix(".json"), (json.dumps(measured, indent=1) + "\n").encode())
     render(path)
 
 
@@ -113,7 +114,7 @@ def render(path: Path) -> None:
         text += "".join(_line(contestant, row) for contestant, row in part["figures"].items())
     (path.parent / "figures").mkdir(exist_ok=True)
     draw(path.parent / "figures" / picture, {name: part["figures"] for name, part in measured.items()})
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def _circumstances(settings: dict[str, Any], seconds: float) -> str:

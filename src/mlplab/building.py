@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_monitor
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunStopped
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs, build_inputs
@@ -158,6 +159,11 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     """
     nodes = (config.get("callbacks") or {}).values()
     callbacks = [instantiate("callbacks", node) for node in nodes if node]
+    for callback in callbacks:
+        if isinstance(callback, Pruning):
+            from mlplab.sweeps.search.reporting import trial_of
+
+            callback.find_trial = trial_of
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         for callback in callbacks:
             if isinstance(callback, ProgressBar):
@@ -272,7 +278,9 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     try:
         with torch.no_grad():
             outputs = model(rows)
-    except (Exception, SystemExit):
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except BaseException:
         return  # a fault of the network's own code: training meets it again, and records it with its traceback
     finally:
         model.train()

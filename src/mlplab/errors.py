@@ -1,5 +1,6 @@
 """The one form in which a mistake is told to the person who can mend it."""
 
+import errno
 import unicodedata
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -24,6 +25,10 @@ class Refusal(ValueError):
         return f"{self.must}, however: {self.given}; try: {self.remedy}"
 
 
+class NoRoom(Refusal):
+    """A disk without room for what is to be written, seen before it is begun."""
+
+
 def printable(text: object) -> str:
     """Text for a terminal or a log: what would move the cursor, hide or begin a line is shown as its code.
 
@@ -45,6 +50,34 @@ class RunFailed(RuntimeError):
 
 class Diverged(RunFailed):
     """A run whose loss or gradient was no longer a number. In a search such a point is infeasible."""
+
+
+class DiskFull(RunFailed):
+    """A run for which the disk had no more room. What it had saved is there, and it goes on from that later."""
+
+
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""The system's numbers for a full disk, a limit on the size of files, and a quota that is used up."""
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is that the disk is full."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, DiskFull | NoRoom) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def described(error: BaseException) -> str:
+    """The class of an error and what it says, in one line."""
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # of a class of one's own, which cannot say what it is
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class UpdateSkipped(Exception):

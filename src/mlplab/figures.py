@@ -1,5 +1,6 @@
 """The pictures, as matplotlib figures. Nothing is shown on a screen and no global state is touched."""
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,82 +23,61 @@ MAX_POINTS = 5000
 DOTS_PER_INCH = 160
 
 
+def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> tuple[str, "Figure"]:
+    """Draws the figure that fits the task, and names it.
+
+    Args:
+        predicted: probabilities (N, C), or values (N,).
+        targets: class indices (N,), or values (N,), in the target's own unit.
+        task: what was learned.
+        rows: which rows these are, for the title.
+    """
+    if task.kind == "regression":
+        return "predicted_against_true", predicted_against_true_figure(predicted, targets, task, rows)
+    return "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task, rows)
+
+
+def as_png(figure: "Figure") -> bytes:
+    """Returns a figure as a PNG file, as large as what is written on it needs: layouts only estimate long names."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})  # the quickest
+    return buffer.getvalue()
+
+
 def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":
-    """Rows of each true class by the class they were taken for; (N,), (N,) class indices."""
-    counts = multiclass_confusion_matrix(predicted, targets, task.n_classes).numpy()
-    figure = empty_matrix_figure(task)
-    show_counts(figure, counts, rows)
-    return figure
-
-
-def empty_matrix_figure(task: Task) -> "Figure":
-    """A confusion matrix before anything is known but the names of the classes."""
+    """Counts the rows of each true class by the class they were taken for; (N,), (N,) class indices."""
     from matplotlib.figure import Figure  # half a second to import, at the end of a run
 
+    counts = multiclass_confusion_matrix(predicted, targets, task.n_classes, validate_args=False).numpy()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
-    labelled = n <= MAX_LABELLED_CLASSES
-    names = [_short(name) for name in task.class_names] if labelled else []
-    side = _side(n)
+    is_labelled = n <= MAX_LABELLED_CLASSES
+    names = [_short(name) for name in task.class_names] if is_labelled else []
+    # TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
+    side = min(max(2.4, 0.38 * n), 10.0) if is_labelled else 4.5
     beside = 0.08 * max(map(len, names), default=3)  # inches that the names take, beside the matrix and below it
     figure = Figure(figsize=(side + beside + 1.6, side + beside + 0.9), dpi=DOTS_PER_INCH, layout="compressed")
     axes = figure.add_subplot()
-    image = axes.imshow(
-        np.zeros((n, n)), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", interpolation_stage="rgba"
-    )
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", interpolation_stage="rgba")
     # Inside the axes' own frame of reference it is exactly as high as the matrix.
     figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="share of the true class")
-    if labelled:
-        turned = max(len(name) for name in names) > 3
-        axes.set_xticks(range(n), names, rotation=45 if turned else 0, ha="right" if turned else "center")
+    if is_labelled:
+        is_turned = max(len(name) for name in names) > 3
+        axes.set_xticks(range(n), names, rotation=45 if is_turned else 0, ha="right" if is_turned else "center")
         axes.set_yticks(range(n), names)
         axes.tick_params(length=0)
         for boundary in np.arange(0.5, n - 1):
             axes.axhline(boundary, color="white", linewidth=1)
             axes.axvline(boundary, color="white", linewidth=1)
+        # The largest number fits into its cell: a digit is 0.6 of its height wide.
+        points = min(10.0, 0.9 * 72 * side / n / (0.6 * len(str(counts.max()))))
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=points)
     axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
-    return figure
-
-
-def show_counts(
-    figure: "Figure", counts: npt.NDArray[np.int64], rows: str, numbered: npt.NDArray[np.bool_] | None = None
-) -> None:
-    """Puts counts into a confusion matrix, in place of those that it shows.
-
-    Args:
-        figure: an empty one, or one with counts.
-        counts: (C, C), true class by predicted class.
-        rows: which rows these are, for the title.
-        numbered: (C, C), in which cells the counts are to be written; by default in all where there are any.
-    """
-    axes, n = figure.axes[0], len(counts)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.images[0].set_data(shares)
-    size = size_of_counts(counts)
-    where = counts if numbered is None else counts * numbered
-    cells = list(zip(*np.nonzero(where), strict=True)) if n <= MAX_LABELLED_CLASSES else []
-    for text in axes.texts[len(cells) :]:
-        text.remove()
-    for _ in cells[len(axes.texts) :]:
-        axes.text(0, 0, "", ha="center", va="center")
-    for text, (row, column) in zip(axes.texts, cells, strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        text.set(position=(column, row), text=str(counts[row, column]), color=colour, fontsize=size)
     accuracy = counts.trace() / max(counts.sum(), 1)
     axes.set_title(f"{_short(rows)}: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
-
-
-def size_of_counts(counts: npt.NDArray[np.int64]) -> float:
-    """Points that the numbers of a confusion matrix are high: all of the largest must fit into a cell."""
-    n = len(counts)
-    return float(min(10.0, 0.9 * 72 * _side(n) / n / (0.6 * len(str(counts.max())))))  # a digit is 0.6 of it wide
-
-
-def _side(n_classes: int) -> float:
-    """Inches of the matrix.
-
-    TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
-    """
-    return min(max(2.4, 0.38 * n_classes), 10.0) if n_classes <= MAX_LABELLED_CLASSES else 4.5
+    return figure
 
 
 def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":

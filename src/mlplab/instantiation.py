@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunStopped, described
 
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
 """Where code is at home that is called without Hydra, given plain values."""
@@ -32,17 +32,18 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
             if str(getattr(function, "__module__", None)).startswith(OWN):  # and not what it has imported
                 return functools.partial(function, **options) if node.get("_partial_") else function(**options)
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
-    except (Exception, SystemExit) as failure:
-        if options is None and not isinstance(failure, InstantiationException | SystemExit):
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except BaseException as failure:  # `sys.exit` and a class of one's own too
+        if options is None and isinstance(failure, Exception) and not isinstance(failure, InstantiationException):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
         if isinstance(cause, Refusal):
             raise cause from None
-        reason = " ".join(str(cause).split())
         place = traceback.extract_tb(cause.__traceback__)[-1]
         raise Refusal(
             f"{group} must be built by {node.get('_target_')} without an error",
-            f"{type(cause).__name__}: {reason} ({Path(place.filename).name}, line {place.lineno})",
+            f"{described(cause)} ({Path(place.filename).name}, line {place.lineno})",
             "HYDRA_FULL_ERROR=1 for the traceback",
         ) from cause
 

@@ -3,6 +3,7 @@
 A run that was stopped within an epoch and goes on must end as one that was not, to the last bit.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mlplab import training
 from mlplab.errors import Diverged, Refusal, RunStopped
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import load_run
+from mlplab.runs.resume_command import resumed_config
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:When using the `ThroughputMonitor`"),
@@ -26,6 +28,8 @@ pytestmark = [
 
 SMALL = ["data=wine", "trainer.max_epochs=4", "callbacks.figures=null", "callbacks.histograms=null"]
 """Four steps an epoch."""
+
+LIGHTNINGS = "lightning.pytorch.callbacks."
 
 WORKING = {
     "BasePredictionWriter": "",
@@ -57,15 +61,21 @@ REFUSED = {
     "LearningRateFinder": "update_attr: false",
     "OnExceptionCheckpoint": "dirpath: /nowhere",
 }
-NOT_RESUMED = {"ModelPruning", "SpikeDetection"}
-WITH_STATE = {"EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler", "StochasticWeightAveraging"}
+NOT_RESUMED = {"SpikeDetection"}
+WITH_STATE = {
+    "EMAWeightAveraging",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "ModelPruning",
+    "StochasticWeightAveraging",
+}
 TELLING_TIME = {"DeviceStatsMonitor", "ModelCheckpoint", "ThroughputMonitor", "Timer"}
 """Callbacks whose own state or curves hold times, paths or the load of the machine."""
 
 
 def words(name: str, options: str | None = None) -> list[str]:
     options = {**WORKING, **REFUSED}[name] if options is None else options
-    node = ", ".join(filter(None, [f"_target_: lightning.pytorch.callbacks.{name}", options]))
+    node = ", ".join(filter(None, [f"_target_: {LIGHTNINGS}{name}", options]))
     found = [*SMALL, f"+callbacks.theirs={{{node}}}"]
     return [*found, "callbacks.progress=null"] if name.endswith("ProgressBar") else found
 
@@ -167,6 +177,16 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
             for name in ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
         ),
         ([*words("ModelCheckpoint", ""), "logger=none"], "ModelCheckpoint must have a dirpath of its own"),
+        *(
+            (
+                [*words("ModelPruning", options), f"+callbacks.average={{_target_: {LIGHTNINGS}{averaging}}}"],
+                f"{averaging.split(',')[0]} beside ModelPruning, which splits them; try: one of the two",
+            )
+            for averaging, options in (
+                ("WeightAveraging", WORKING["ModelPruning"]),
+                ("StochasticWeightAveraging, swa_lrs: 0.01", f"{WORKING['ModelPruning']}, parameter_names: [weight]"),
+            )
+        ),
     ],
 )
 def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: list[str], message: str) -> None:
@@ -240,7 +260,27 @@ def test_weights_that_come_at_the_end_of_training_are_validated_once_more(
     assert not torch.equal(last["state_dict"]["model.output.weight"], weights["model.output.weight"])
 
 
-@pytest.mark.parametrize("name", ["EMAWeightAveraging", "GradientAccumulationScheduler"])
+LINEAR = "swa_lrs: 0.01, annealing_epochs: 4, annealing_strategy: linear"
+
+CHANGING_WEIGHTS = [
+    ("EMAWeightAveraging", "decay: 0.5"),
+    ("EMAWeightAveraging", "decay: 0.5, update_starting_at_step: 40"),
+    ("EMAWeightAveraging", "decay: 0.5, update_starting_at_epoch: 1, update_every_n_steps: 1000"),
+    ("WeightAveraging", ""),
+    ("WeightAveraging", "use_buffers: false"),
+    *(("StochasticWeightAveraging", f"{LINEAR}, swa_epoch_start: {start}") for start in (1, 3, 8, 9, 12)),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2"),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, make_pruning_permanent: false"),
+    ("ModelPruning", "pruning_fn: random_unstructured, amount: 0.2, prune_on_train_epoch_end: false"),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, parameter_names: [weight]"),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, use_lottery_ticket_hypothesis: false"),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, resample_parameters: true"),
+    ("ModelPruning", "pruning_fn: l1_unstructured, amount: 0.2, use_global_unstructured: false"),
+]
+"""Callbacks that put other weights into the network than the optimizer has made, with options."""
+
+
+@pytest.mark.parametrize("name", ["EMAWeightAveraging", "GradientAccumulationScheduler", "ModelPruning"])
 def test_a_finished_run_with_more_epochs_ends_like_one_that_was_given_them_at_once(
     train_run: Any, make_config: Any, name: str
 ) -> None:
@@ -248,6 +288,52 @@ def test_a_finished_run_with_more_epochs_ends_like_one_that_was_given_them_at_on
     longer = train_run(*words(name), "trainer.max_epochs=2").directory
     training.train(make_config(*words(name), f"paths.run={longer}"), resume=True)
     assert difference(longer, straight) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_engine")
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("stops", [(), (13,), (29, 47)], ids=["finished", "killed before", "killed before and after"])
+@pytest.mark.parametrize(("name", "options"), CHANGING_WEIGHTS)
+def test_a_run_of_8_epochs_with_8_more_ends_like_one_of_16(
+    train_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    root: Path,
+    name: str,
+    options: str,
+    stops: tuple[int, ...],
+    normalization: str,
+) -> None:
+    if (name, normalization) == ("StochasticWeightAveraging", "batch"):
+        pytest.skip("refused: it measures the statistics anew in an epoch of its own")
+    overrides = [*words(name, options), "callbacks.early_stopping=null", f"model.normalization={normalization}"]
+    straight = train_run(*overrides, "trainer.max_epochs=16").directory
+    longer, build = tmp_path / "longer", training.build_callbacks
+    for count, step in enumerate((*stops, None)):
+        with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+            if step is not None:
+                patch.setattr(training, "build_callbacks", lambda c, s=step: [*build(c), StopAt(s)])
+                stack.enter_context(pytest.raises(RunStopped))
+            if count == 0:
+                train_run(*overrides, "trainer.max_epochs=8", directory=longer)
+            else:
+                training.train(
+                    resumed_config([f"resume={longer}", "trainer.max_epochs=16"], root / "conf"), resume=True
+                )
+    if not stops:
+        training.train(resumed_config([f"resume={longer}", "trainer.max_epochs=16"], root / "conf"), resume=True)
+    assert difference(longer, straight) == ""
+
+
+def test_masks_that_an_earlier_release_did_not_store_are_told(train_run: Any, make_config: Any) -> None:
+    run = train_run(*words("ModelPruning"), "trainer.max_epochs=2").directory
+    last = run / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    del content["resume"]["pruned"]
+    torch.save(content, last)
+    with pytest.raises(Refusal, match="those of earlier releases do not have ModelPruning's masks; try: a new run"):
+        training.train(make_config(*words("ModelPruning"), f"paths.run={run}"), resume=True)
 
 
 @pytest.mark.parametrize("name", ["EMAWeightAveraging", "StochasticWeightAveraging"])

@@ -33,6 +33,15 @@ class Hungry(Broken):
 class Watcher(Callback):
     def on_train_epoch_end(self, trainer, pl_module):
         raise KeyError("planted")
+
+class Gone(BaseException):
+    pass
+
+class Leaver(Callback):
+    def __init__(self, kind):
+        self.kind = Gone if kind == "own" else GeneratorExit
+    def on_train_epoch_end(self, trainer, pl_module):
+        raise self.kind("planted \\x1b[31m\\nred")
 """
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2"]
 
@@ -60,8 +69,17 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
             "KeyError: 'planted' (own_code.py, line 26)",
             marks=pytest.mark.slow,
         ),
+        (
+            ["+callbacks.mine={_target_: own_code.Leaver,kind:own}"],
+            r"Gone: planted \x1b[31m red (own_code.py, line 35)",
+        ),
+        pytest.param(
+            ["+callbacks.mine={_target_: own_code.Leaver,kind:other}"],
+            r"GeneratorExit: planted \x1b[31m red (own_code.py, line 35)",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["in a model", "in a callback"],
+    ids=["in a model", "in a callback", "no Exception", "GeneratorExit"],
 )
 def test_an_error_of_ones_own_code_is_one_line_and_its_traceback_is_in_the_log(
     run,

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from mlplab.data import module as data_module
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.data.preprocessing import Standardize
@@ -195,32 +194,6 @@ def test_processes_share_the_batch() -> None:
         assert torch.equal(torch.cat(parts), whole)
     data.trainer = trainer(global_rank=1, world_size=2)
     assert [len(targets) for _, targets in data.val_dataloader()] == [7]
-
-
-GPU = torch.device("meta")
-"""Stands for one, where there is none: tensors on it have shapes, and no values."""
-
-
-def test_a_gpu_has_a_copy_of_the_data_and_batches_are_gathered_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = module(batch_size=16)
-    sizes = {name: sum(tensor.nbytes for tensor in data.part(name)) for name in ("train", "val", "test")}
-    monkeypatch.setattr(data_module, "_free_bytes", lambda device: 2 * sizes["train"] if device == GPU else 0)
-    data.trainer = trainer(device=GPU)
-    loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
-    for loader in loaders:
-        assert {tensor.device for batch in loader for tensor in batch} == {GPU}
-    assert [len(targets) for _, targets in loaders[0]] == [16, 16, 16, 16, 6]
-    assert data.train_dataloader().features is loaders[0].features
-    assert data.part("train")[0].device.type == "cpu"
-
-
-def test_data_that_do_not_fit_on_the_gpu_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = module()
-    size = sum(tensor.nbytes for tensor in data.part("train"))
-    monkeypatch.setattr(data_module, "_free_bytes", lambda device: 2 * size - 1)
-    data.trainer = trainer(device=GPU)
-    assert data.train_dataloader().features is data.part("train")[0]
-    assert data.val_dataloader().features.device == GPU
 
 
 def test_validation_test_and_prediction_keep_the_order_of_the_rows() -> None:

@@ -224,11 +224,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         "min(trainer.current_epoch, 0) if trainer else 0", [],
     ),
     "DataModule.val_dataloader": (
-        DataModule.val_dataloader, 'self._at_hand("val")', 'self._at_hand("test")', [],
-    ),
-    "DataModule._at_hand": (
-        DataModule._at_hand, "    if device.type ==",
-        "    held = (held[0] * (1 + 1e-6), held[1])\n    if device.type ==", [],
+        DataModule.val_dataloader, 'self._parts["val"]', 'self._parts["test"]', [],
     ),
     "Checkpoints.consider": (
         Checkpoints.consider, "if score < self.best_score if", "if score < self.best_score - 0.5 if", [],

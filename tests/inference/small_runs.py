@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import resource
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,14 @@ def write_images(folder: Path, n_train: int = 120, n_test: int = 40) -> Path:
         content = struct.pack(">4BI", 0, 0, 8, 1, n_rows) + labels.tobytes()
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(content)
     return folder
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int) -> Iterator[None]:
+    """Within it, writing more to a file fails, as on a full disk; whoever writes it, and in whatever language."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))  # Python ignores the signal that comes with it
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -312,7 +312,7 @@ def test_nothing_is_written_into_what_is_there(run: TrainedRun, tmp_path: Path, 
     assert out.read_text() == "precious" if out.is_file() else list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["result_picture", "write_json"])
+@pytest.mark.parametrize("where", ["as_png", "write_json"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(28, "No space left on device")])
 def test_a_directory_that_cannot_be_filled_is_gone_again(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException

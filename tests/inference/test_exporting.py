@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from inference.small_runs import change_card, houses, save_run, table_options, write_houses
+from inference.small_runs import change_card, files_of_at_most, houses, save_run, table_options, write_houses
 from torch import Tensor
 
 from mlplab.errors import Refusal
@@ -181,3 +181,11 @@ def test_without_rows_to_check_with_it_is_refused_and_with_a_file_of_rows_it_is_
 def test_nothing_that_the_exporters_say_is_printed(run: TrainedRun, tmp_path: Path, capfd: Any) -> None:
     made(run, tmp_path / "model.onnx", "onnx")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "torch_export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_full_disk_is_told(run: TrainedRun, tmp_path: Path, file_format: str) -> None:
+    with files_of_at_most(100):
+        refusal = refusal_of(run, tmp_path / f"model{FORMATS[file_format][0]}", file_format)
+    assert refusal.given == "File too large"
+    assert list(tmp_path.iterdir()) == []

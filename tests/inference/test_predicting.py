@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import FEATURES, houses, save_run, table_options, write_houses
+from inference.small_runs import FEATURES, files_of_at_most, houses, save_run, table_options, write_houses
 
 from mlplab.data.module import DataModule
 from mlplab.data.table import reading
@@ -330,15 +330,21 @@ def test_a_link_to_nowhere_is_not_followed(run: TrainedRun, folder: Path, tmp_pa
     assert not (tmp_path / "elsewhere.csv").exists()
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    def fill(path: Path) -> None:
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(Refusal) as refusal:
-        write_once(tmp_path / "out.csv", fill, False)
-    assert refusal.value.given == "No space left on device"
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
+def test_a_full_disk_is_told(run: TrainedRun, folder: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"out{ending}"
+    with files_of_at_most(20), pytest.raises(Refusal) as refusal:
+        predicted(run, folder / "new.csv", out)
+    assert refusal.value.must == f"{out} must be writable"
+    assert refusal.value.given.startswith("File too large")  # polars adds the system's number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_interrupted_command_has_left_of_the_file_is_taken_away(tmp_path: Path) -> None:
+    for name in ("out.csv", "other.csv"):
+        (tmp_path / f".{name}.0123456789abcdef.tmp").touch()
+    write_once(tmp_path / "out.csv", lambda path: path.write_text("whole"), False)
+    assert {path.name for path in tmp_path.iterdir()} == {"out.csv", ".other.csv.0123456789abcdef.tmp"}
 
 
 def test_a_regression_has_no_probabilities(regression: TrainedRun, folder: Path, tmp_path: Path) -> None:

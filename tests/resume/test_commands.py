@@ -92,7 +92,7 @@ def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(tmp
         (line,) = done.stderr.splitlines()
         assert "could not be written (the disk is full), with 0.0 MB free; the one before it is as it was" in line
         directory = run_of(disk / "logs")
-        assert state(directory) == "failed"
+        assert state(directory) == "stopped"
         filler.unlink()
         resumed = run_program("train.py", [f"resume={directory}", "trainer.max_time=00:00:00:01"], tmp_path)
         assert resumed.status == 0, resumed.stderr

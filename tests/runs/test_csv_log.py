@@ -9,7 +9,7 @@ def logged(directory: Path, *rows: tuple[int, dict[str, float]]) -> ResumableCSV
     logger = ResumableCSVLogger(str(directory))
     for step, metrics in rows:
         logger.log_metrics(metrics, step=step)
-        logger.save()
+    logger.finalize("success")
     return logger
 
 
@@ -52,7 +52,6 @@ def test_rewinding_keeps_the_rows_until_then(tmp_path: Path) -> None:
     again = ResumableCSVLogger(str(tmp_path))
     again.rewind(position, step=2)
     again.log_metrics({"loss": 0.5}, step=3)
-    again.save()
     assert again.position() == 3
     assert [line.split(",")[-1] for line in lines(tmp_path)] == ["step", "1", "2", "3"]
 
@@ -64,7 +63,7 @@ def test_a_row_that_was_cut_off_by_a_kill_is_rewound(tmp_path: Path) -> None:
     again = ResumableCSVLogger(str(tmp_path))
     again.rewind(position, step=1)
     again.log_metrics({"accuracy": 0.2, "loss": 1.0}, step=2)
-    again.save()
+    again.finalize("success")
     assert lines(tmp_path) == ["accuracy,loss,step", "0.1,2.0,1", "0.2,1.0,2"]
 
 
@@ -73,10 +72,32 @@ def test_rewinding_to_the_beginning_leaves_no_row_and_no_header(tmp_path: Path) 
     again = ResumableCSVLogger(str(tmp_path))
     again.rewind(None, step=0)
     again.log_metrics({"loss": 2.0}, step=1)
-    again.save()
+    again.finalize("success")
     assert lines(tmp_path) == ["loss,step", "2.0,1"]
 
 
 def test_rewinding_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
     ResumableCSVLogger(str(tmp_path / "csv")).rewind(3, step=9)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_come_in_the_order_of_their_steps_whenever_callbacks_give_what_they_hold(tmp_path: Path) -> None:
+    def log(logger: ResumableCSVLogger, name: str, *steps: int) -> None:
+        for step in steps:
+            logger.log_metrics({name: 1.0}, step=step)
+            logger.save()  # as Lightning does, whoever still holds rows
+
+    one, other = (ResumableCSVLogger(str(tmp_path / name)) for name in ("one", "other"))
+    for logger, until_checkpoint in ((one, 0), (other, 2)):
+        steps = range(1, until_checkpoint + 1)
+        log(logger, "loss", *steps)
+        log(logger, "norm", *steps)
+        assert logger.position() == 2 * until_checkpoint
+        log(logger, "val", 4)
+        log(logger, "loss", *range(until_checkpoint + 1, 5))
+        log(logger, "norm", *range(until_checkpoint + 1, 5))
+        logger.settle()
+        log(logger, "epoch", 3)
+        logger.finalize("success")
+    assert [line.rsplit(",", 2)[1] for line in lines(tmp_path / "one")] == ["step", *"112233444", "3"]
+    assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "other/metrics.csv").read_bytes()

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -17,7 +18,7 @@ import pytest
 from mlplab.errors import Refusal
 from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory, read_status
-from mlplab.runs.files import flushed_together
+from mlplab.runs.files import flushed_together, write_atomically
 
 
 def claimed(path: Path) -> RunDirectory:
@@ -327,7 +328,9 @@ def test_a_claim_that_fails_leaves_the_directory_free(tmp_path: Path, monkeypatc
     monkeypatch.setattr(module, "write_json", refuse)
     with pytest.raises(Refusal, match="No space left on device"):
         directory.claim()
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "figures"}
+    assert list((tmp_path / "run").iterdir()) == []
+    monkeypatch.undo()
+    claimed(tmp_path / "run")
 
 
 def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,11 +372,26 @@ def test_a_run_that_goes_on_is_running_again_and_counts_how_often(tmp_path: Path
 
 def test_going_on_takes_away_what_is_half_written_and_nothing_else(tmp_path: Path) -> None:
     claimed(tmp_path).end("stopped", "Ctrl-C")
-    for name in (".status.json.0a1b.tmp", "notes.tmp", "checkpoints/.last.ckpt.0a1b.tmp", "checkpoints/last.ckpt"):
+    half_written = [".status.json", ".hydra/.config.yaml", "checkpoints/.last.ckpt", "exports/.model.onnx"]
+    others = ["notes.tmp", ".mine.tmp", "checkpoints/last.ckpt"]
+    for name in (*(f"{name}.0123456789abcdef.tmp" for name in half_written), *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    RunDirectory(tmp_path).reopen()
+    with ThreadPoolExecutor() as pool:  # another process exports meanwhile
+        exporting, done = threading.Event(), threading.Event()
+
+        def write(path: Path) -> None:
+            exporting.set()
+            assert done.wait(60)
+            path.write_text("whole")
+
+        export = pool.submit(write_atomically, tmp_path / "exports" / "model.pt2", write)
+        assert exporting.wait(60)
+        RunDirectory(tmp_path).reopen()
+        done.set()
+        export.result()
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {".lock", "status.json", "notes.tmp", "checkpoints/last.ckpt"}
+    assert left == {".lock", "status.json", "exports/model.pt2", *others}
 
 
 def test_a_run_whose_process_was_killed_says_who_had_it(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from torch.utils.tensorboard import SummaryWriter
 
 from mlplab.runs import event_file
-from mlplab.runs.event_file import EventFile, flush_together, framed
+from mlplab.runs.event_file import EventFile, framed
 
 
 def point(value: float) -> Summary:
@@ -40,7 +40,7 @@ def test_records_are_framed_as_tensorboard_frames_them(records: list[bytes]) -> 
 
     lengths = [struct.pack("<Q", len(record)) for record in records]
     expected = [n + masked(n) + record + masked(record) for n, record in zip(lengths, records, strict=True)]
-    assert framed(records) == b"".join(expected)
+    assert [framed(record) for record in records] == expected
 
 
 # --- the file ----------------------------------------------------------------------------------------------
@@ -94,21 +94,6 @@ def test_it_keeps_no_thread_and_no_open_file(tmp_path: Path) -> None:
         file.flush()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
     assert len({file.path for file in files}) == 20
-
-
-def test_files_that_are_flushed_together_hold_what_each_was_given(tmp_path: Path) -> None:
-    files = [EventFile(tmp_path / str(number)) for number in range(3)]
-    for number, file in enumerate(files):
-        for step in range(number + 1):
-            file.add_summary(point(number), step)
-    untouched = EventFile(tmp_path / "untouched")
-    untouched.flush()
-    size = untouched.path.stat().st_size
-    flush_together([*files, untouched])
-    for number, file in enumerate(files):
-        assert read(file.path) == [(step, float(number)) for step in range(number + 1)]
-    assert untouched.path.stat().st_size == size
-    flush_together([])
 
 
 def test_events_are_kept_as_they_were_when_they_were_added(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from mlplab.runs import files
-from mlplab.runs.files import flush, flushed_together, once_flushed, write_atomically, write_json
+from mlplab.runs.files import (
+    flush,
+    flushed_together,
+    once_flushed,
+    remove_temporary_files,
+    write_atomically,
+    write_json,
+)
 
 
 class Interrupted(BaseException):
@@ -331,3 +338,32 @@ def test_what_is_flushed_and_has_no_name_yet_is_flushed_under_its_temporary_one(
         flush(tmp_path / "result.json")
         assert not (tmp_path / "result.json").exists()
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
+
+
+def test_what_a_killed_process_has_left_is_taken_away_and_what_another_writes_stays(tmp_path: Path) -> None:
+    left, of_another, not_ours = (
+        ".a.txt.0123456789abcdef.tmp", ".b.txt.0123456789abcdef.tmp", ".a.txt.0123.tmp",
+    )  # fmt: skip
+    for name in (left, of_another, not_ours):
+        (tmp_path / name).touch()
+
+    def write(path: Path) -> None:
+        remove_temporary_files(tmp_path, "a.txt")  # by another process, say: the lock is of the open file
+        path.write_text("new")
+
+    write_atomically(tmp_path / "a.txt", write)
+    assert contents(tmp_path) == {"a.txt": "new", of_another: "", not_ours: ""}
+    remove_temporary_files(tmp_path)
+    assert contents(tmp_path) == {"a.txt": "new", not_ours: ""}
+
+
+def test_the_old_file_is_kept_once_more_after_a_kill_between_its_two_names(tmp_path: Path) -> None:
+    (tmp_path / "last").write_text("1")
+    os.link(tmp_path / "last", tmp_path / "previous")  # and then it was killed, before the new file took its place
+    write_atomically(tmp_path / "last", lambda path: path.write_text("2"), keep=tmp_path / "previous")
+    assert contents(tmp_path) == {"last": "2", "previous": "1"}
+
+
+def test_half_of_a_surrogate_pair_is_json_too(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"reason": "no such file: \udcff"})
+    assert json.loads((tmp_path / "a.json").read_text())["reason"] == "no such file: \udcff"

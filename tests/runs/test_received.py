@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options
 from mlplab.runs import received as module
-from mlplab.runs.received import LARGEST, MOST_VALUES, first_unknown_word, read_config, require_run
+from mlplab.runs.received import LARGEST, MOST_VALUES, read_config, require_run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -507,38 +507,3 @@ def test_a_configuration_that_is_no_ordinary_file_is_not_waited_for(tmp_path: Pa
     os.mkfifo(tmp_path / ".hydra" / "config.yaml")
     with pytest.raises(Refusal, match=r"has no \.hydra/config\.yaml"):
         require_run(tmp_path, "run")
-
-
-# --- the words of a sweep ----------------------------------------------------------------------------------------
-
-PLAIN = [
-    "-m", "--multirun", "optimizer=sgd,adam", "optimizer.lr='tag(log,interval(1e-5,1e-1))'", "seed='range(0,5)'",
-    "data=table", "data.path=/files/table.csv", "~callbacks.figures", "callbacks.early_stopping.patience=5,10",
-    "callbacks.early_stopping=null", "logger=none", "hydra/launcher=joblib", "hydra.launcher.n_jobs=-1",
-    "hydra/sweeper=optuna", "hydra.sweeper.trials=15", "hydra.sweeper.arms={a:{optimizer:sgd}}", "sweep.name=study",
-    "sweep.target={metric:val/accuracy,value:0.9,mode:max}", "paths.logs=/files/logs", "hydra.sweep.dir=/files/logs/s",
-    "experiment=compare_optimizers", "model.hidden_dims=[64,64]", "+note=${monitor}", "sweep.name=${run_name:}",
-]  # fmt: skip
-CODE = [
-    "model._target_=os.system", "+callbacks.mine={_target_: os.system}", "++callbacks.mine._target_=os.system",
-    "--config-dir=elsewhere", "--config-path=elsewhere", "-cd", "trust=true", "optimizer.lr=${oc.env:HOME}",
-    "optimizer=../../elsewhere", "optimizer=adam,../../elsewhere", "optimizer={lr: 1}", "hydra.searchpath=[file:///x]",
-    "hydra.callbacks.mine.command=x", "hydra.job.env_set.LD_PRELOAD=x.so", "hydra/job_logging=x",
-    "hydra.job_logging.handlers.x={(): os.system}", "hydra.launcher.setup=[x]", "logger.mlflow.tracking_uri=http://x",
-    "hydra.sweeper.params={logger.mlflow.tracking_uri: x}", "hydra.sweeper.arms={a:{+callbacks.x._target_: x}}",
-    "hydra.sweeper.params={hydra.job.env_set.LD_PRELOAD: x.so}", "hydra.sweeper.params={optimizer: ../../elsewhere}",
-    "callbacks={mine: x}", "callbacks.checkpoints.directory=/elsewhere", "paths.run=/elsewhere",
-    "hydra.run.dir=/elsewhere",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("word", PLAIN)
-def test_plain_words_of_a_sweep_are_accepted(word: str) -> None:
-    assert first_unknown_word(["seed=1", word], Path("sweep.json"), CONF) is None
-
-
-@pytest.mark.parametrize("word", CODE)
-def test_words_of_a_sweep_that_name_code_folders_or_servers_are_refused(word: str) -> None:
-    refusal = first_unknown_word(["seed=1", word], Path("sweep.json"), CONF)
-    assert refusal is not None
-    assert (refusal.given, refusal.remedy[:10]) == (f"{word} in sweep.json", "trust=true")

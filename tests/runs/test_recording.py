@@ -1,5 +1,6 @@
 """What a run writes about itself when it begins."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from mlplab.runs import manifest
+from mlplab.errors import DiskFull, NoRoom, RunFailed
+from mlplab.runs import commit
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.manifest import describe_environment
-from mlplab.runs.recording import write_manifest
+from mlplab.runs.memory import enough_memory
+from mlplab.runs.recording import recorded, write_manifest
 
 DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
 
@@ -36,11 +39,12 @@ def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, m
 
     text = write_manifest(RunDirectory(tmp_path), config, DATA, 10)
     saved = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / ".hydra").glob("*.yaml")}
-    assert saved == {
-        "config": OmegaConf.to_yaml(config),
-        "hydra": OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})),
-        "overrides": OmegaConf.to_yaml(HydraConfig.get().overrides.task),
-    }
+    assert {name: OmegaConf.to_container(OmegaConf.create(text)) for name, text in saved.items()} == {
+        name: OmegaConf.to_container(OmegaConf.create(part), enum_to_str=True)
+        for name, part in {
+            "config": config, "hydra": {"hydra": HydraConfig.get()}, "overrides": HydraConfig.get().overrides.task,
+        }.items()
+    }  # fmt: skip
     assert saved["config"] == text
     assert "unsaid" not in "".join(saved.values())
     content = json.loads((tmp_path / "manifest.json").read_text())
@@ -51,13 +55,13 @@ def test_git_is_asked_once_in_a_process(tmp_path: Path, monkeypatch: pytest.Monk
     asked: list[Any] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
-        asked.append(command[4:])
-        return SimpleNamespace(stdout="abc\n")
+        asked.append(command)
+        return SimpleNamespace(stdout=b"# branch.oid abc\n? file\n")
 
-    monkeypatch.setattr(manifest.subprocess, "run", run)
+    monkeypatch.setattr(commit.subprocess, "run", run)
     first, second = (describe_environment(tmp_path)["git"] for _ in range(2))
     assert first == second == {"commit": "abc", "dirty": True}
-    assert asked == [["rev-parse", "HEAD"], ["status", "--porcelain"]]
+    assert len(asked) == 2
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
@@ -72,3 +76,51 @@ def test_git_is_asked_without_locking_the_index_which_a_killed_run_would_leave_l
     git = describe_environment(tmp_path)["git"]
     assert git["dirty"] is False
     assert index.read_bytes() == before
+
+
+class Gone(BaseException):
+    """Of one's own, and no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "state", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DiskFull, "stopped", "No space left on device"),
+        (DiskFull("a checkpoint must find room"), DiskFull, "stopped", "a checkpoint must find room"),
+        (NoRoom("the disk must have room", "it has none", "freeing some"), DiskFull, "stopped", "it has none"),
+        (PermissionError(errno.EACCES, "Permission denied"), PermissionError, "failed", "Permission denied"),
+        (Gone("planted \udcff"), RuntimeError, "failed", "Gone: planted \udcff"),
+        (GeneratorExit(), RuntimeError, "failed", "GeneratorExit"),
+        (SystemExit(3), RuntimeError, "failed", "SystemExit: 3"),
+    ],
+)
+def test_how_a_run_ended_is_noted_and_its_traceback_logged(
+    tmp_path: Path, error: BaseException, kind: type[Exception], state: str, reason: str
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    with pytest.raises(kind), recorded(directory):
+        raise error
+    status = json.loads((directory.path / "status.json").read_text())
+    assert (status["state"], reason in status["reason"]) == (state, True)
+    assert "Traceback (most recent call last)" in (directory.path / "train.log").read_text()
+    RunDirectory(directory.path).reopen()  # it was given back
+
+
+def test_the_traceback_of_what_is_told_in_other_words_is_logged(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    data: Any = SimpleNamespace(batch_size=32)
+    with pytest.raises(RunFailed, match="a batch must fit into memory"), recorded(directory), enough_memory(data):
+        raise MemoryError  # in a hook of one's own, say
+    assert "raise MemoryError" in (directory.path / "train.log").read_text()
+
+
+def test_a_full_disk_before_the_log_is_open_gives_the_directory_back(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.claim()
+    (directory.path / "train.log").mkdir()
+    with pytest.raises(IsADirectoryError), recorded(directory):
+        pass
+    assert json.loads((directory.path / "status.json").read_text())["state"] == "failed"
+    RunDirectory(directory.path).reopen()

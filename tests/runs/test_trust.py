@@ -147,7 +147,14 @@ def _with_links_to_the_files(run: Path, copy: Path) -> None:
         (copy / ".hydra" / path.name).symlink_to(path)
 
 
-@pytest.mark.parametrize("copied", [shutil.copytree, _linked, _with_a_link_to_the_folder, _with_links_to_the_files])
+def test_links_to_the_files_of_ones_own_run_are_not_followed(run: Path) -> None:
+    copy = run.with_name("copy")
+    _with_links_to_the_files(run, copy)
+    with pytest.raises(Refusal, match="it is a link"):
+        read_config(copy, CONF, trust=False)
+
+
+@pytest.mark.parametrize("copied", [shutil.copytree, _linked, _with_a_link_to_the_folder])
 def test_a_copy_is_not_trusted_however_it_is_made(run: Path, copied: Callable[[Path, Path], Any]) -> None:
     copy = run.with_name("copy")
     copied(run, copy)

@@ -61,3 +61,16 @@ def test_a_second_run_needs_a_directory_of_its_own(copy: Path, script: Script) -
     done = script("reproduce", f"run={copy}", f"out={copy.parent / 'taken'}")
     assert done.status == 2
     assert "holds other files" in done.errors
+
+
+def test_a_second_run_that_fails_is_told_in_one_line(
+    copy: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: object) -> None:
+        raise ZeroDivisionError("planted\n\x1b[31m")  # in code of one's own, say
+
+    monkeypatch.setattr("mlplab.training.train", fail)
+    done = script("reproduce", f"run={copy}", f"out={copy.parent / 'again'}")
+    assert done.status == 1
+    (line,) = done.errors.splitlines()
+    assert r"the second run failed: ZeroDivisionError: planted \x1b[31m; its traceback is in " in line

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comparing import difference
-from launching import ROOT, run_program
+from launching import ROOT, launch, run_program
 from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 
 from mlplab.errors import Refusal
@@ -79,6 +79,15 @@ def test_in_32_bits_they_differ_by_rounding_only(both: Callable[..., Any]) -> No
     alone, together, _ = both("trainer.precision=32-true", "optimizer.lr=0.01,0.003")
     for one, other in zip(alone, together, strict=True):
         assert difference(one, other, 1e-5) == ""
+
+
+def test_members_draw_no_figure_which_takes_longer_than_they_train(tmp_path: Path) -> None:
+    with_figures = [word for word in SMALL if word != "callbacks.figures=null"]
+    done = launch([STACKED, *with_figures, "trainer.max_epochs=1", "seed=0,1"], tmp_path)
+    assert "alone   " not in done.stdout
+    jobs = jobs_in(tmp_path)
+    assert len(jobs) == 2
+    assert not any(list((job / "figures").iterdir()) for job in jobs)
 
 
 def test_what_cannot_be_stacked_is_run_alone_and_told(both: Callable[..., Any]) -> None:

@@ -165,13 +165,19 @@ def test_jobs_whose_folders_hold_other_files_are_told_in_one_line_and_nothing_of
     assert [path.name for run in jobs_in(tmp_path)[:2] for path in run.iterdir()] == ["mine.txt"] * 2
 
 
-def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stack(both: Callable[..., Any]) -> None:
-    *directories, done = both("seed=0,1", "~model", "+model={_target_:own_networks.Exits}")
-    assert done.status == 1
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [("Exits", "SystemExit: 0"), pytest.param("Leaves", "GeneratorExit: planted", marks=pytest.mark.slow)],
+)
+def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stack(
+    both: Callable[..., Any], network: str, reason: str
+) -> None:
+    *directories, done = both("seed=0,1", "~model", f"+model={{_target_:own_networks.{network}}}")
+    assert (done.status, done.stderr) == (1, "")
     assert "2 of 2 jobs failed" in done.stdout
     for run in itertools.chain(*directories):
         status = json.loads((run / "status.json").read_text())
-        assert (status["state"], status["reason"]) == ("failed", "SystemExit: 0")
+        assert (status["state"], status["reason"]) == ("failed", reason)
 
 
 def test_the_scripts_take_a_member_as_any_run(tmp_path: Path) -> None:

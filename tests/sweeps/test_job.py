@@ -131,11 +131,16 @@ def slowly(config: DictConfig) -> None:
 
 def worker(job: bytes, folder: Path, *, idle: bool) -> None:
     """What a launcher's process does: it unpickles the job and calls it."""
+    os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT), 2)
+    launcher = os.getppid()
     loaded = pickle.loads(job)
     (folder / "argv").write_text(" ".join(sys.argv))
+    print("heard", file=sys.stderr, flush=True)
     if idle:
         (folder / "begun").touch()
-        time.sleep(60)
+        while os.getppid() == launcher:
+            time.sleep(0.01)
+        raise BrokenPipeError  # as the queue between them has it
     loaded(OmegaConf.create({"folder": str(folder)}))
 
 
@@ -158,6 +163,7 @@ def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, idle: bool) 
     process.kill()
     process.join()
     _until(lambda: not _is_alive(worker))
+    assert (tmp_path / "said").read_text() == "heard\n"
     assert (tmp_path / "saved").exists() != idle
 
 

@@ -92,6 +92,21 @@ def test_what_has_finished_is_left_alone(copy: Path, again: list[str]) -> None:
     assert len(ledger(copy)["commands"]) == 2
 
 
+def test_a_sweep_that_was_killed_before_its_first_job_goes_on(copy: Path) -> None:
+    study = copy / "sweeps" / "study"
+    for name in NAMES:
+        shutil.rmtree(study / name)
+    (study / ".lock").write_text(json.dumps({"process": 0, "host": "here"}))
+    left = [".sweep.json.0123456789abcdef.tmp", "figures/.regret.svg.0123456789abcdef.tmp"]
+    (study / "figures").mkdir()
+    for name in left:
+        (study / name).touch()
+    said = launch([*SMALL, AFTER_EVERY_EPOCH, "sweep.name=study", "optimizer=sgd", "seed=0"], copy)
+    assert said.status == 0, said.stderr
+    assert "1 to do" in said.stdout
+    assert not any((study / name).exists() for name in left)
+
+
 def test_a_job_that_was_killed_goes_on_and_the_sweep_ends_as_if_it_had_not_been(
     done: tuple[Path, Done], tmp_path: Path
 ) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning import __version__
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelPruning, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import telling_of_full_disk
@@ -73,6 +74,7 @@ class Checkpoints(Checkpoint):
         self._at_end: dict[str, Tensor] = {}
         self._metrics: dict[str, Tensor] = {}
         self._optimizer_states: list[dict[str, Any]] = []
+        self._pruned: dict[str, dict[str, Any]] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._is_alone = trainer.world_size == 1
@@ -94,6 +96,8 @@ class Checkpoints(Checkpoint):
         for optimizer, state in zip(trainer.optimizers, self._optimizer_states, strict=False):
             _restore_types(optimizer, state)
         self._optimizer_states = []
+        restore_parts(pl_module, trainer.callbacks, self._pruned)  # type: ignore[attr-defined]
+        self._pruned = {}
         self._last_writing = time.monotonic()
 
     def on_validation_batch_start(
@@ -127,14 +131,14 @@ class Checkpoints(Checkpoint):
             self.best_score = score
             self.best_epoch, self.best_step = epoch, trainer.global_step
             self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
-            self.best_weights = _without_masks(validated or _copy_of(pl_module))
+            self.best_weights = without_masks(validated or _copy_of(pl_module))
             self._best_is_written = False
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
         if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
-            self._at_end = _without_masks(_copy_of(pl_module))
+            self._at_end = without_masks(_copy_of(pl_module))
 
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Whether the files are to be written now."""
@@ -157,7 +161,7 @@ class Checkpoints(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls checkpoint callbacks last: what another one does to the network when training ends is done.
         before, self._at_end = self._at_end, {}
-        now = _without_masks(pl_module.state_dict())
+        now = without_masks(pl_module.state_dict())
         self.has_other_weights = any(name not in now or not torch.equal(before[name], now[name]) for name in before)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -199,7 +203,10 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        # Weights under their own names, so that every reader finds them; what pruning has made of them stands apart.
+        checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
+            "pruned": pruned_parts(pl_module, trainer.callbacks),  # type: ignore[attr-defined]
             "best": {
                 "score": self.best_score,
                 "epoch": self.best_epoch,
@@ -219,6 +226,14 @@ class Checkpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         saved = checkpoint["resume"]
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if "pruned" not in saved and any(isinstance(callback, ModelPruning) for callback in callbacks):
+            raise Refusal(
+                "callbacks of a run that goes on must have all their state in checkpoints",
+                "those of earlier releases do not have ModelPruning's masks",
+                "a new run",
+            )
+        self._pruned = saved.get("pruned", {})
         best = saved["best"]
         self.best_score, self.best_epoch, self.best_step = best["score"], best["epoch"], best["step"]
         self.best_metrics, self.best_weights = best["metrics"], best["weights"]
@@ -230,14 +245,6 @@ class Checkpoints(Checkpoint):
 
 def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
-
-
-def _without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Multiplies pruned weights by their masks, as `torch.nn.utils.prune.remove` does: names as without pruning."""
-    pruned = {name.removesuffix("_mask") for name in state if f"{name.removesuffix('_mask')}_orig" in state}
-    products = {name: state[f"{name}_orig"] * state[f"{name}_mask"] for name in pruned}
-    hidden = {f"{name}{suffix}" for name in pruned for suffix in ("_orig", "_mask")}
-    return {name: value for name, value in state.items() if name not in hidden} | products
 
 
 def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     SpikeDetection,
     StochasticWeightAveraging,
     ThroughputMonitor,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import Logger
 from torch import nn
@@ -68,6 +69,28 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
     bars = [type(callback).__name__ for callback in callbacks if isinstance(callback, ProgressBar)]
     if len(bars) > 1:
         raise Refusal("a run must have one progress bar", " and ".join(bars), "~callbacks.progress besides")
+    _require_averages_of_what_is_pruned(callbacks)
+
+
+def _require_averages_of_what_is_pruned(callbacks: Sequence[Callback]) -> None:
+    """Refuses averages that take one weight for another.
+
+    They go by the order of weights, which pruning changes unless it prunes all of them; WeightAveraging goes by the
+    order of buffers too, among which the masks are.
+
+    Raises:
+        Refusal: there are such.
+    """
+    for pruning in (callback for callback in callbacks if isinstance(callback, ModelPruning)):
+        prunes_all = set(pruning._parameter_names) == set(ModelPruning.PARAMETER_NAMES)
+        kinds = WeightAveraging if prunes_all else (WeightAveraging, StochasticWeightAveraging)
+        averaging = next((type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)), None)
+        if averaging is not None:
+            raise Refusal(
+                "weights that are averaged must keep their names and their order",
+                f"{averaging} beside ModelPruning, which splits them",
+                "one of the two, or StochasticWeightAveraging and ModelPruning with parameter_names: [weight, bias]",
+            )
 
 
 def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None:
@@ -78,9 +101,7 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
     """
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
     for callback in callbacks:
-        if isinstance(callback, ModelPruning):
-            reason, remedy = "ModelPruning keeps its masks in none", "a new run"
-        elif isinstance(callback, SpikeDetection):
+        if isinstance(callback, SpikeDetection):
             reason, remedy = "SpikeDetection of Lightning 2.6 cannot read back its own", "a new run"
         elif isinstance(callback, StochasticWeightAveraging) and has_batch_norm:
             # It measures the statistics anew in an epoch of its own after the last, within which nothing is kept.

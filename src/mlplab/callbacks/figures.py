@@ -8,13 +8,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.pictures import as_png, result_picture
+from mlplab.figures import as_png, result_figure
+from mlplab.runs.files import write_bytes
 from mlplab.runs.tensorboard import log_picture
 from mlplab.task import Task
 
 
 class Figures(Callback):
     """Draws the confusion matrix, or predicted against true values, of the test part.
+
+    The members of a stack draw none: a figure takes longer than they train. `scripts/evaluate.py` draws it later.
 
     Args:
         directory: for the PNG files.
@@ -45,7 +48,7 @@ class Figures(Callback):
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        name, image = result_picture(predicted, targets, task)
-        png = as_png(image)
-        (self.directory / f"{name}.png").write_bytes(png)
-        log_picture(trainer.loggers, f"test/{name}", image.shape, png, trainer.global_step)
+        name, figure = result_figure(predicted, targets, task)
+        png = as_png(figure)
+        write_bytes(self.directory / f"{name}.png", png)
+        log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)

@@ -68,9 +68,15 @@ class History(Callback):
         self._since = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._file is None:
+            return
         loss = trainer.callback_metrics.get("train/loss")
-        if self._file is not None and loss is not None:
+        if loss is not None:
             self._write(trainer, {"train/loss": loss})
+        for logger in trainer.loggers:  # this callback comes after those that log
+            settle = getattr(logger, "settle", None)
+            if settle is not None:
+                settle()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()

@@ -12,11 +12,10 @@ from lightning.pytorch.callbacks import Callback
 
 from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
-from mlplab.figures import rate_range_figure
+from mlplab.figures import as_png, rate_range_figure
 from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
-from mlplab.pictures import as_png, pixels
-from mlplab.runs.files import write_atomically, write_json
+from mlplab.runs.files import write_atomically, write_bytes, write_json
 from mlplab.runs.tensorboard import log_picture
 
 NAME = "learning_rate_range"
@@ -118,13 +117,12 @@ class LearningRateRange(Callback):
         figure = rate_range_figure(rates, losses, curve, found)
         folder = self.directory / "figures"
         folder.mkdir(exist_ok=True)
-        image = pixels(figure)
-        png = as_png(image)
-        (folder / f"{NAME}.png").write_bytes(png)
+        png = as_png(figure)
+        write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
             folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
         )
-        log_picture(trainer.loggers, NAME, image.shape, png, trainer.global_step)
+        log_picture(trainer.loggers, NAME, png, trainer.global_step)
 
     def _command(self, rate: float) -> str:
         """The run that was asked for, with a learning rate instead of a range of them."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,21 @@ class Pruning(Callback):
         mode: `min` or `max`; the value of a validation that gave no number is the worst.
 
     Attributes:
+        find_trial: gives the trial that the run in a directory is, or None; set by who builds the run. A trial has
+            `report(value, validation)`, `should_prune()` and the validations `reported` so far.
         pruned_at: the validation, from 1, at which it was stopped.
     """
 
     def __init__(self, directory: str, monitor: str, mode: str) -> None:
         self.directory, self.monitor, self.mode = Path(directory), monitor, mode
+        self.find_trial: Callable[[Path], Any] = _no_trial
         self.pruned_at: int | None = None
         self._validations = 0
         self._trial: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        from mlplab.sweeps.search.reporting import trial_of
-
         if trainer.is_global_zero:
-            self._trial = trial_of(self.directory)
+            self._trial = self.find_trial(self.directory)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -61,3 +63,7 @@ class Pruning(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations, self.pruned_at = state_dict["validations"], state_dict["pruned_at"]
+
+
+def _no_trial(directory: Path) -> None:
+    """Stands for `find_trial` in a run that nobody built as a trial."""

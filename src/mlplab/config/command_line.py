@@ -26,7 +26,7 @@ from mlplab.config.output import be_patient
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.words import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
-from mlplab.errors import Refusal, RunFailed, RunStopped, printable
+from mlplab.errors import NoRoom, Refusal, RunFailed, RunStopped, described, is_disk_full, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resume_command import resumed_config, resumes
 from mlplab.runs.signals import on_termination
@@ -85,6 +85,9 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             raise
         return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     except OSError as error:
+        if not wants_traceback and is_disk_full(error):
+            remedy = "freeing some, then the same command"
+            return _report(NoRoom("the disk must have room for what is written", str(error), remedy), EXIT_FAILED)
         if wants_traceback or _job_has_begun:
             raise
         return _report(
@@ -118,15 +121,20 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere
             reason = " ".join(str(error).split())
             raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
-    except Exception as error:
+    except (RunStopped, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a class of one's own code too, and its sys.exit
         is_told = isinstance(error, Refusal | RunFailed)
         message = str(error) if is_told else _what_failed(error, directory)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
+            if is_disk_full(error):  # the next job would meet it too: the sweep ends here, and goes on with this job
+                raise RunStopped(f"{message.partition('; try: ')[0]}; free some room", EXIT_FAILED) from error
             _note_failure(directory, message)  # the sweep shows it
             return math.nan
-        if _wants_traceback() or not (is_told or (directory / "train.log").is_file()):
+        has_log = (directory / "train.log").is_file()
+        if _wants_traceback() or not (is_told or has_log or not isinstance(error, Exception) or is_disk_full(error)):
             raise
         raise SystemExit(_report(message, _status(error))) from None
     finally:
@@ -143,15 +151,16 @@ def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> 
     return train(config, resume=True) if begun_before(directory, config) else train(config)
 
 
-def _what_failed(error: Exception, directory: Path) -> str:
+def _what_failed(error: BaseException, directory: Path) -> str:
     """An error of code that was called, a user's own for example: what it is, and where to look."""
+    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # for which `ending` raised it
+        error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    reason = " ".join(str(error).split())
     place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "nowhere"
     log = directory / "train.log"
     where = f"; its traceback is in {os.path.relpath(log)}" if log.is_file() else "; HYDRA_FULL_ERROR=1 shows more"
-    return f"the run failed: {type(error).__name__}: {reason} ({place}){where}"
+    return f"the run failed: {described(error)} ({place}){where}"
 
 
 def _note_failure(directory: Path, message: str) -> None:
@@ -178,7 +187,7 @@ def _wants_traceback() -> bool:
     return os.environ.get("MLPLAB_TRACEBACK") == "1"
 
 
-def _status(error: Exception) -> int:
+def _status(error: BaseException) -> int:
     return EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED
 
 

@@ -5,6 +5,16 @@ import sys
 from typing import Any, TextIO
 
 
+def show_every_text() -> None:
+    """Lets printing never fail for a character that the output's encoding lacks: its code is shown in its place.
+
+    Names of classes and files may hold any, and an output may be ASCII: `LC_ALL=C`, a pipe on Windows.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def be_patient() -> None:
     """Lets printing never fail: not where the reader has gone (`| head`), the terminal, or the room on the disk.
 
@@ -21,6 +31,7 @@ def be_patient() -> None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         if not isinstance(stream, _Patient):
             setattr(sys, name, _Patient(stream))
+    show_every_text()
 
 
 class _Patient:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlplab.config.choices import QUOTES
+from mlplab.config.output import show_every_text
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.files import as_json
@@ -127,6 +128,8 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
     for text in typed:
         name, equals, value = text.partition("=")
         if not equals or name not in words or name in flags:
+            if not words:
+                raise Refusal("nothing must follow the script's name", text, "the script alone, or --help")
             near = nearest_name(name, list(words)) or next(iter(words))
             raise Refusal(
                 f"words on the command line must be {', '.join(k if k in flags else f'{k}=…' for k in words)}",
@@ -170,6 +173,7 @@ def run_script(
     `main` may return a status of its own, None for 0, or an `Answer`: it is printed as text, or with --json as one
     document; what else is said on the way then goes to standard error.
     """
+    show_every_text()
     name = Path(sys.argv[0]).name
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(str(help_text).strip())

@@ -22,9 +22,6 @@ EVALUATION_BATCH_ROWS = 2048
 What a batch of a few thousand rows comes to in the hidden layers stays in the processor's caches.
 """
 
-SHARE_OF_GPU = 0.5
-"""Of a GPU's free memory, that a part of the data may take: the rest is for the network and what it computes."""
-
 BLOCK_ROWS = 1 << 14
 """Rows that are preprocessed at once, so that intermediate values of a large table stay small."""
 
@@ -62,8 +59,7 @@ class Source(Splittable, Protocol):
 class DataModule(pl.LightningDataModule):
     """Splits a data set, fits the preprocessing on the training part, and serves mini-batches.
 
-    Everything is read and transformed once, into tensors that stay in memory; a GPU that trains has a copy of its own,
-    where that fits, so that no batch waits for its way there.
+    Everything is read and transformed once, into tensors that stay in memory.
 
     Attributes:
         origin: what gave the source, as plain values for a checkpoint.
@@ -99,7 +95,6 @@ class DataModule(pl.LightningDataModule):
         self.reading: dict[str, Any] | None = None
         self.description: Any = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
-        self._on_gpu: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits and transforms, the first time it is called.
@@ -175,7 +170,7 @@ class DataModule(pl.LightningDataModule):
         return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()
 
     def train_dataloader(self) -> Batches:
-        features, targets = self._at_hand("train")
+        features, targets = self._parts["train"]
         trainer = self.trainer
         n_rows = len(targets)
 
@@ -188,36 +183,19 @@ class DataModule(pl.LightningDataModule):
         return self._batches(features, targets, size, order if shuffled else None)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(*self._at_hand("val"), EVALUATION_BATCH_ROWS)
+        return self._batches(*self._parts["val"], EVALUATION_BATCH_ROWS)
 
     def test_dataloader(self) -> Batches:
-        return self._batches(*self._at_hand("test"), EVALUATION_BATCH_ROWS)
+        return self._batches(*self._parts["test"], EVALUATION_BATCH_ROWS)
 
     def predict_dataloader(self) -> Batches:
         return self.test_dataloader()
-
-    def _at_hand(self, part: str) -> tuple[Tensor, Tensor]:
-        """A part, on the GPU that trains if it fits there; else as it is held."""
-        held = self._parts[part]
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        if device.type == "cpu":
-            return held
-        if part not in self._on_gpu or self._on_gpu[part][0].device != device:
-            if sum(tensor.nbytes for tensor in held) > SHARE_OF_GPU * _free_bytes(device):
-                return held
-            self._on_gpu[part] = (held[0].to(device), held[1].to(device))
-        return self._on_gpu[part]
 
     def _batches(
         self, features: Tensor, targets: Tensor, size: int, order: Callable[[], Tensor] | None = None
     ) -> Batches:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Of a GPU; 0 where it is not known."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
+from mlplab.engine.gpu_data import copy_to_device
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.recognition import first_edited, matches_autograd, why_not_fused
@@ -75,7 +76,10 @@ class FastEpochLoop(ResumableEpochLoop):
         self._module = module = trainer.lightning_module
         self._attributes = vars(module)
         self._is_fast = self._can_be_fast(data_fetcher)
-        self._is_on_cpu = trainer.strategy.root_device.type == "cpu"
+        device = trainer.strategy.root_device
+        self._is_on_cpu = device.type == "cpu"
+        for loader in data_fetcher.combined_loader.flattened:
+            copy_to_device(loader, device)
         if self._is_fast:
             self._batches = _only_iterator(data_fetcher)
             self._validates = self._should_check_val_epoch()

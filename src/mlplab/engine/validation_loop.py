@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
+from mlplab.engine.gpu_data import copy_to_device
 from mlplab.engine.hooks import Hooks, is_plain, overriding, set_hook_name
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.resumable_loops import loop_of
@@ -78,6 +79,7 @@ class FastValidationLoop(_EvaluationLoop):
         self._has_run = False
         self.batch_progress.reset_on_run()
         loader = self._combined_loader.flattened[0]  # type: ignore[union-attr]
+        copy_to_device(loader, trainer.strategy.root_device)
         _set_sampler_epoch(loader, loop_of(trainer).n_epochs_done)
         hooks = self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
 

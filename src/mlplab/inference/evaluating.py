@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import Refusal
+from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
-from mlplab.pictures import as_png, result_picture
 from mlplab.runs.checkpoint import following_card
-from mlplab.runs.files import write_json
+from mlplab.runs.files import write_bytes, write_json
 
 Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
 
@@ -132,7 +132,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     Raises:
         Refusal: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
-    name, image = result_picture(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
+    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
@@ -147,7 +147,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         "notes": evaluation.notes,
     }
     try:
-        picture.write_bytes(as_png(image))
+        write_bytes(picture, as_png(figure))
         write_json(directory / "metrics.json", content)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)

@@ -45,8 +45,9 @@ def _exported(run: TrainedRun, rows: tuple[Tensor, ...]) -> torch.export.Exporte
 
 
 def _write_torch_export(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
-    with path.open("wb") as file:
-        torch.export.save(_exported(run, rows), file)
+    content = io.BytesIO()  # PyTorch tells of a full disk by an error of its own
+    torch.export.save(_exported(run, rows), content)
+    path.write_bytes(content.getbuffer())
 
 
 def _read_torch_export(run: TrainedRun, path: Path) -> Run:
@@ -79,10 +80,12 @@ def _read_onnx(run: TrainedRun, path: Path) -> Run:
 
 
 def _write_safetensors(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors, plain = _flattened({name: value for name, value in run.card.items() if name != "data"})
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"card": json.dumps(plain)})
+    # Not by `save_file`, which tells of a full disk by an error of its own.
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(plain)})
+    path.write_bytes(content)
 
 
 def _read_safetensors(run: TrainedRun, path: Path) -> Run:

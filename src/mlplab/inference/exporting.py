@@ -17,7 +17,7 @@ from mlplab.inference.export_formats import FORMATS, outputs_of, require_onnx
 from mlplab.inference.predicting import require_writable, write_once
 from mlplab.inference.rows import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
-from mlplab.runs.files import write_json
+from mlplab.runs.files import remove_temporary_files, write_json
 
 CHECKED_ROWS = 256
 
@@ -61,7 +61,7 @@ def export(
     """
     ending, write, read = FORMATS[file_format]
     if out is None:
-        out = run.directory / "exports" / f"model{ending}"
+        out = run.own_folder("exports") / f"model{ending}"
         with contextlib.suppress(OSError):
             out.parent.mkdir(exist_ok=True)
     require_writable(out, overwrite, [ending], "model")
@@ -89,6 +89,7 @@ def export(
     description = describe_export(run, file_format)
     description["checked"] = {"rows": len(expected), "largest_difference": difference}
     try:
+        remove_temporary_files(card.parent, card.name)
         write_json(card, description)
     except BaseException as error:  # one without the other is of no use
         out.unlink()

@@ -1,5 +1,6 @@
 """Predictions for the rows of a file, written to another."""
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mlplab.errors import Refusal
 from mlplab.inference.rows import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import Predictor
-from mlplab.runs.files import write_atomically
+from mlplab.runs.files import remove_temporary_files, write_atomically
 
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
@@ -80,7 +81,9 @@ def predict_file(
 
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
-            pl.concat(list(frames())).write_parquet(temporary)
+            content = io.BytesIO()  # polars tells of a full disk by an error of its own
+            pl.concat(list(frames())).write_parquet(content)
+            temporary.write_bytes(content.getbuffer())
             return
         with temporary.open("wb") as file:
             for number, frame in enumerate(frames()):
@@ -162,8 +165,9 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
 
 
 def write_once(out: Path, write: object, overwrite: bool) -> None:
-    """`write_atomically`, with its failures told as refusals."""
+    """`write_atomically`, with its failures told as refusals, after what one that was killed has left of the file."""
     try:
+        remove_temporary_files(out.parent, out.name)
         write_atomically(out, write, replace=overwrite)  # type: ignore[arg-type]
     except FileExistsError:
         raise _there_already(out) from None

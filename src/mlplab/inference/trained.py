@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.paths import find_run
+from mlplab.errors import Refusal
 from mlplab.runs.checkpoint import Predictor, predictor_of, read_card
 from mlplab.task import Task
 
@@ -29,6 +30,20 @@ class TrainedRun:
     @property
     def task(self) -> Task:
         return self.predictor.task
+
+    def own_folder(self, name: str) -> Path:
+        """Returns the folder in the run's directory where what is made of it is written.
+
+        Raises:
+            Refusal: it is a link that leads elsewhere.
+        """
+        folder = self.directory / name
+        if not folder.resolve().is_relative_to(self.directory.resolve()):
+            raise Refusal(
+                "a run must hold files and folders of its own alone", f"{folder} leads to {folder.resolve()}",
+                "out=SOMEWHERE_ELSE",
+            )  # fmt: skip
+        return folder
 
 
 def load_run(path: Path) -> TrainedRun:

@@ -12,10 +12,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import DiskFull, Refusal, RunFailed, is_disk_full
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
+from mlplab.processors import memory
 from mlplab.runs.directory import in_megabytes
 from mlplab.runs.files import write_atomically
 from mlplab.task import Task
@@ -64,16 +65,18 @@ def telling_of_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iter
         kinds: of errors that tell of it.
 
     Raises:
-        RunFailed: it could not be.
+        DiskFull: it has no room.
+        RunFailed: it could not be written for another reason.
     """
     try:
         yield
     except kinds as error:
         free = shutil.disk_usage(path.parent).free
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
         if free < FULL:
             reason = "the disk is full"
-        raise RunFailed(
+        kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
+        raise kind(
             f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
             f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
             f"resume={path.parent.parent}"
@@ -127,6 +130,11 @@ def _require_whole(checkpoint: Path) -> None:
 
     PyTorch stores what it writes as it is, so nothing in the file can be larger than the file.
     """
+    size = checkpoint.stat().st_size
+    if size > memory():
+        raise _not_whole(
+            checkpoint, f"it has {in_megabytes(size)}, and this machine {in_megabytes(memory())} of memory"
+        )
     if not zipfile.is_zipfile(checkpoint):
         raise _not_whole(checkpoint, "it is no archive of PyTorch")
     try:
@@ -134,7 +142,7 @@ def _require_whole(checkpoint: Path) -> None:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise _not_whole(checkpoint, "it is compressed, as PyTorch writes none")
-            if sum(entry.file_size for entry in entries) > checkpoint.stat().st_size:
+            if sum(entry.file_size for entry in entries) > size:
                 raise _not_whole(checkpoint, "it claims to hold more than it does")
             damaged = archive.testzip()
     except Refusal:

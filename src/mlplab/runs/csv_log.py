@@ -8,11 +8,15 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from mlplab.runs.files import write_atomically
+from mlplab.runs.files import flush, write_atomically
 
 
 class ResumableCSVLogger(CSVLogger):
-    """Lightning's logger, but for deleting what is there when it begins.
+    """Lightning's logger, but for deleting what is there when it begins, and for the order of the rows.
+
+    Callbacks hold what they log until an epoch ends or a checkpoint is written, which goes by the clock. So that the
+    clock decides nothing, rows wait until then too, and are written in the order of their steps: a run that goes on
+    leaves the same file, byte for byte.
 
     Args:
         directory: of metrics.csv.
@@ -20,6 +24,7 @@ class ResumableCSVLogger(CSVLogger):
 
     def __init__(self, directory: str) -> None:
         super().__init__(save_dir=directory, name="", version="")
+        self._held: list[tuple[int | None, Mapping[str, Any]]] = []
 
     @property
     def experiment(self) -> Any:
@@ -28,10 +33,26 @@ class ResumableCSVLogger(CSVLogger):
             self._experiment = _Writer(log_dir=self.log_dir)
         return self._experiment
 
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        self._held.append((step, dict(metrics)))
+
+    def settle(self) -> None:
+        """Lets the rows that wait be written by the next `save`: those that callbacks held are among them."""
+        held, self._held = sorted(self._held, key=lambda row: row[0] or 0), []
+        for step, metrics in held:
+            super().log_metrics(metrics, step)  # type: ignore[arg-type]
+
+    def finalize(self, status: str) -> None:
+        self.settle()
+        super().finalize(status)
+
     def position(self) -> int:
         """How many rows the file has by now, with all that has been logged in it."""
+        self.settle()
         if self._experiment is not None:
             self.save()
+        if self._path.is_file():
+            flush(self._path)
         return len(_read(self._path))
 
     def rewind(self, position: int | None, step: int) -> None:

@@ -1,5 +1,7 @@
 """The directory of a run: claimed by one run alone, and saying at any moment what state the run is in."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -8,8 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
-from mlplab.runs.files import flush, flushed_together, once_flushed, remove_temporary_files, write_json
+from mlplab.errors import NoRoom, Refusal, is_disk_full
+from mlplab.runs.files import (
+    flush,
+    flushed_together,
+    once_flushed,
+    read_ordinary,
+    remove_temporary_files,
+    require_ordinary,
+    write_json,
+)
 from mlplab.runs.lock import Lock, require_free
 
 LOCK = ".lock"
@@ -44,10 +54,11 @@ class RunDirectory:
             room: bytes that the disk must have free.
 
         Raises:
-            Refusal: another run has claimed it, it cannot be written to, or the disk is full.
+            Refusal: another run has claimed it, it holds links, it cannot be written to, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            require_ordinary(self.path)
             if any(not _is_of_nobody(entry) for entry in self.path.iterdir()):
                 require_free(self._lock.path)
                 raise FileExistsError
@@ -70,6 +81,9 @@ class RunDirectory:
                 self.release()
                 for name in ("status.json", LOCK):
                     (self.path / name).unlink(missing_ok=True)
+                for folder in (self.checkpoints, self.figures):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
             raise _not_writable(self.path, error) from None
 
     def reopen(self, room: int = 0) -> None:
@@ -78,13 +92,14 @@ class RunDirectory:
         Raises:
             Refusal: another process has it, or it cannot be written to.
         """
+        require_ordinary(self.path)
         try:
             last = self._lock.acquire()
             require_room(self.path, room)
-            for folder in (self.path, self.checkpoints):
+            for folder in (self.checkpoints, self.figures):
                 folder.mkdir(exist_ok=True)
+            for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
                 remove_temporary_files(folder)
-            self.figures.mkdir(exist_ok=True)
             self._status = read_status(self.path)
         except OSError as error:
             self.release()
@@ -151,11 +166,22 @@ class RunDirectory:
                 self.update(state=state, reason=reason, ended=_now(), **also)
         except OSError:
             # A full disk has no room for a new file, but the old one has its place.
-            content = json.dumps(self._status, indent=2) + "\n"
-            with (self.path / "status.json").open("r+", encoding="utf-8") as file:
-                file.write(content)
-                file.truncate()
+            _write_in_place(self.path / "status.json", json.dumps(self._status, indent=2).encode())
         once_flushed(self.release)
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    """Writes JSON over a file, within the room that it has on the disk.
+
+    Raises:
+        OSError: it needs more; the file is as it was.
+    """
+    with path.open("r+b", buffering=0) as file:
+        about = os.fstat(file.fileno())
+        if len(content) > max(about.st_size, getattr(about, "st_blocks", 0) * 512):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        file.write(content.ljust(about.st_size))  # blanks are JSON too, and no moment leaves the end of what was there
+        file.truncate(len(content))
 
 
 def read_status(directory: Path) -> dict[str, Any]:
@@ -166,7 +192,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     """
     path = directory / "status.json"
     try:
-        status = json.loads(path.read_text(encoding="utf-8"))
+        status = json.loads(read_ordinary(path))
         seconds = status.get("seconds", {})
         if not (
             isinstance(status.get("state"), str)
@@ -189,11 +215,11 @@ def require_room(directory: Path, room: int) -> None:
     """Refuses a disk without room for what a run writes, before it begins.
 
     Raises:
-        Refusal: with how much there is.
+        NoRoom: with how much there is.
     """
     free = shutil.disk_usage(directory).free
     if free < room:
-        raise Refusal(
+        raise NoRoom(
             "the disk must have room for the run's checkpoints",
             f"{directory} has {in_megabytes(free)} free of about {in_megabytes(room)} that they take",
             "freeing some, or paths.logs=SOMEWHERE_ELSE",
@@ -211,6 +237,11 @@ def _is_of_nobody(entry: Path) -> bool:
 
 
 def _not_writable(path: Path, error: OSError) -> Refusal:
+    if is_disk_full(error):
+        return NoRoom(
+            "the disk must have room for the run's files", f"{path}: {error.strerror}",
+            "freeing some, or paths.logs=SOMEWHERE_ELSE",
+        )  # fmt: skip
     return Refusal("the run's directory must be writable", f"{path}: {error.strerror}", "paths.logs=SOMEWHERE_ELSE")
 
 

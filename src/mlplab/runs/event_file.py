@@ -5,14 +5,11 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from mlplab.runs.crc32c import crc32c
+import google_crc32c
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -81,28 +78,14 @@ class EventFile:
         Raises:
             OSError: it cannot be written to; what was held still is, and the file is as it was.
         """
-        flush_together([self])
+        records = [_serialized(record) for record in self._held]
+        if records:
+            _append(self.path, memoryview(b"".join(map(framed, records))))
+        del self._held[: len(records)]  # what has come in the meantime stays
+        self._size = sum(map(_size_of, self._held))
 
     def close(self) -> None:
         self.flush()
-
-
-def flush_together(files: Sequence[EventFile]) -> None:
-    """Flushes several files, whose checksums are computed together.
-
-    Raises:
-        OSError: one cannot be written to; it and those after it still hold their events.
-    """
-    records = [[_serialized(record) for record in file._held] for file in files]
-    content = memoryview(framed(list(itertools.chain.from_iterable(records))))
-    begin = 0
-    for file, own in zip(files, records, strict=True):
-        end = begin + sum(map(len, own)) + FRAME * len(own)
-        if own:
-            _append(file.path, content[begin:end])
-            del file._held[: len(own)]  # what has come in the meantime stays
-            file._size = sum(map(_size_of, file._held))
-        begin = end
 
 
 def _size_of(record: bytes | Scalars) -> int:
@@ -136,20 +119,14 @@ def _append(path: Path, content: memoryview) -> None:
 
 # --- the format of records -----------------------------------------------------------------------------------
 
-FRAME = 16
-"""Bytes around a record: its length (8) and the checksum of that (4) before it, its own checksum (4) after it."""
+
+def framed(record: bytes) -> bytes:
+    """Puts length and checksums around a record: TensorFlow's TFRecord format."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _masked_checksum(length), record, _masked_checksum(record)))
 
 
-def framed(records: Sequence[bytes]) -> bytes:
-    """Records as they follow each other in a file: TensorFlow's TFRecord format, with masked checksums."""
-    lengths = [struct.pack("<Q", len(record)) for record in records]
-    sums = crc32c([*lengths, *records])
+def _masked_checksum(part: bytes) -> bytes:
+    checksum = google_crc32c.value(part)
     # Checksums of data that hold checksums are weak, so TensorFlow turns the bits and adds a constant.
-    masked = ((sums >> np.uint32(15)) | (sums << np.uint32(17))) + np.uint32(0xA282EAD8)
-    of_lengths, of_records = (_pieces(part) for part in np.split(masked.astype("<u4"), 2))
-    return b"".join(itertools.chain.from_iterable(zip(lengths, of_lengths, records, of_records, strict=True)))
-
-
-def _pieces(sums: npt.NDArray[Any]) -> Iterator[bytes]:
-    whole = sums.tobytes()
-    return (whole[begin : begin + 4] for begin in range(0, len(whole), 4))
+    return struct.pack("<I", ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,8 +1,13 @@
-"""Files that are whole or not there."""
+"""Files that are written whole or not at all, and read only where they are ordinary ones."""
 
+import contextlib
+import errno
 import json
 import os
+import re
 import secrets
+import shlex
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +15,68 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from mlplab.errors import Refusal, printable
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system
+    fcntl = None  # type: ignore[assignment]
+
+LARGEST = 64_000_000
+"""Bytes of a file that is read whole; sweep.json of ten thousand jobs has a tenth of it."""
+
+
+def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
+    """Reads a file that somebody else may have made.
+
+    Raises:
+        OSError: it is none, a link, a pipe or a device, or it has too many bytes.
+    """
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device has no end
+        raise OSError(errno.EINVAL, "it is a link" if path.is_symlink() else "it is no ordinary file", str(path))
+    if about.st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return path.read_bytes()
+
+
+def require_ordinary(directory: Path, *, deep: bool = True) -> None:
+    """Refuses a directory that holds pipes or devices, or links that lead out of it.
+
+    What is written into it would go where such a link leads.
+
+    Args:
+        directory: of a run or a sweep; nothing needs be there.
+        deep: whether the folders in it are looked through, too.
+
+    Raises:
+        Refusal: with the first such entry.
+    """
+    whole = directory.resolve()
+    waiting = [directory]
+    while waiting:
+        try:
+            entries = sorted(waiting.pop().iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for path in entries:
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                if path.resolve().is_relative_to(whole):
+                    continue
+                what = f"a link to {os.readlink(path)}"
+            elif stat.S_ISREG(mode):
+                continue
+            elif stat.S_ISDIR(mode):
+                waiting += [path] if deep else []
+                continue
+            else:
+                what = "no ordinary file"
+            raise Refusal(
+                "a run or a sweep must hold files and folders of its own alone", printable(f"{path} is {what}"),
+                f"rm {shlex.quote(printable(path))}",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,8 +184,12 @@ def write_atomically(
     temporary = _temporary(path)
     try:
         # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        write(temporary)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            _lock(descriptor)  # it ends with this process: a file without one is what a killed process has left
+            write(temporary)
+        finally:
+            os.close(descriptor)
         written = _Written(temporary, path, replace, keep)
         batch = _batch.get()
         if batch is not None:
@@ -153,10 +224,46 @@ def _temporary(path: Path) -> Path:
     return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
 
 
-def remove_temporary_files(directory: Path) -> None:
-    """Takes away what a process that was killed has left half-written; only for whoever alone writes there."""
+_OWN = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+"""Names that `_temporary` gives."""
+
+
+def remove_temporary_files(directory: Path, name: str | None = None) -> None:
+    """Takes away what processes that were killed have left half-written.
+
+    What another process has in hand stays, but for what waits in its `flushed_together`: a directory in which that is
+    used must be locked.
+
+    Args:
+        directory: whose files they are; those of its folders stay.
+        name: of the file that they were to become; None for any.
+    """
     for leftover in directory.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+        match = _OWN.fullmatch(leftover.name)
+        if match is not None and name in (None, match[1]):
+            with contextlib.suppress(OSError):
+                _remove_if_left(leftover)
+
+
+def _remove_if_left(temporary: Path) -> None:
+    descriptor = os.open(temporary, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _lock(descriptor):
+            temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Takes a lock on a file for as long as it is open; False where another process has it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # the file system knows no locks
+            pass
+    return True
 
 
 def _keep(path: Path, keep: Path) -> None:
@@ -168,6 +275,7 @@ def _keep(path: Path, keep: Path) -> None:
         path.replace(keep)
     else:
         link.replace(keep)
+        link.unlink(missing_ok=True)  # where both are one file already, as after a kill at this place, it stays
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -183,10 +291,16 @@ def put_in_place(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file with the atomicity of `write_atomically`."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_json(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:
     """Writes JSON with the atomicity of `write_atomically`; numbers that are not finite become null."""
-    text = as_json(content) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), flushed=flushed)
+    # Half of a surrogate pair, as a file name that is no text leads to, is written as JSON writes it.
+    text = (as_json(content) + "\n").encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(text), flushed=flushed)
 
 
 def as_json(content: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mlplab.runs.files import read_ordinary
+
 FILE = "history.jsonl"
 
 
@@ -14,7 +16,7 @@ def read_history(directory: Path) -> list[dict[str, Any]]:
         directory: of the run.
     """
     try:
-        text = (directory / FILE).read_text(encoding="utf-8")
+        text = read_ordinary(directory / FILE).decode()
     except (OSError, UnicodeDecodeError):
         return []
     lines = []

@@ -7,13 +7,15 @@ import os
 import platform
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mlplab.runs.commit import describe_commit
+from mlplab.runs.files import read_ordinary
 
 PACKAGES = (
     "mlplab",
@@ -36,23 +38,25 @@ def describe_environment(root: Path) -> dict[str, Any]:
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "working_directory": os.getcwd(),
-        "git": _git(root),
+        "git": describe_commit(root),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "hardware": {
             "host": socket.gethostname(),
-            "platform": platform.platform(),
+            # Not platform.platform(), which runs `uname` of the PATH.
+            "platform": "-".join((platform.system(), platform.release(), platform.machine())),
             "processor": _processor(),
             "cores": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
         "threads": torch.get_num_threads(),
+        "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "as set by GOMP_SPINCOUNT or KMP_BLOCKTIME").lower(),
     }
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of a run, as data; empty where there is none that can be read."""
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads(read_ordinary(directory / "manifest.json"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(manifest, dict) or not isinstance(manifest.get("resumed", []), list):
@@ -104,24 +108,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-@functools.cache
-def _git(root: Path) -> dict[str, Any] | None:
-    """The commit, and whether files differ from it; None outside a repository or without git.
-
-    Asked once: a process runs the code that it has imported, whatever is committed while it lives. Asked without
-    locking the repository's index, as a run that is killed meanwhile would leave it locked.
-    """
-    git = ["git", "--no-optional-locks", "-C", str(root)]
-    try:
-        commit, changes = (
-            subprocess.run([*git, *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": bool(changes)}
 
 
 @functools.cache

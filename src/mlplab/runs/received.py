@@ -6,7 +6,7 @@ only as far as conf/, which is one's own, names the same code in the same place.
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.differing import RENAMED
 from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import Refusal, printable
+from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.trust import LARGEST, require_trust, why_run_is_not_own
 
 MOST_VALUES = 20_000
@@ -28,13 +29,6 @@ RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
 WRITING = ("callbacks", "logger")
 """Groups whose texts say where files go, and to which servers."""
 
-OF_HYDRA = re.compile(r"hydra/(launcher|sweeper)|hydra\.(launcher|sweeper)\..+|hydra\.sweep\.(dir|subdir)|hydra\.mode")
-"""Names of Hydra's own values that a received command may give; others name code, folders or environment variables."""
-
-NESTED = ("_target_", "hydra", "callbacks", "logger", "trust", "..")
-"""Texts that a value of a received command must not hold: a value of a sweeper is itself made of words."""
-
-_NO_TEXT = re.compile(r"([\d.,eE+-]|true|false|null)*")
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
 _RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
 
@@ -47,7 +41,7 @@ def require_run(path: Path, key: str) -> Path:
         key: the name it was given for, in messages.
 
     Raises:
-        Refusal: there is none; with the nearest name.
+        Refusal: there is none, with the nearest name; or it holds links or pipes.
     """
     require_folder_of_run(path, key)
     if not (path / ".hydra" / "config.yaml").is_file():
@@ -55,6 +49,7 @@ def require_run(path: Path, key: str) -> Path:
         if (path / "status.json").is_file():
             given += ", for the run ended before it had begun"
         raise Refusal(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
+    require_ordinary(path)
     return path.absolute()
 
 
@@ -95,10 +90,8 @@ def read_yaml(path: Path) -> DictConfig:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
+        return read_ordinary(path, LARGEST)
+    except OSError as error:
         raise _unusable(path, error) from None
 
 
@@ -118,7 +111,7 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
 
 
 def _unusable(path: Path, error: Exception) -> Refusal:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
     return Refusal("a run must have a configuration", f"{path}: {reason}", "another run")
 
 
@@ -153,41 +146,6 @@ def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
         given = f"{path}: {printable('.'.join(place))}={value!r}"
         return Refusal(f"the configuration of a run must {must}", given, f"trust=true, if you know what {what}")
     return None
-
-
-def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> Refusal | None:
-    """Returns a refusal of the first word of a sweep's command, or of its jobs, that gives more than plain values.
-
-    Stricter than what a configuration is held to: a word may hold others, and what they come to is not composed here.
-
-    Args:
-        words: that a file of the sweep holds.
-        path: of that file, for messages.
-        conf: one's own conf/.
-    """
-    for word in words:
-        if not _is_plain(word, conf):
-            return Refusal(
-                "the command of a sweep must give plain values, to nothing that names code, files or servers",
-                f"{printable(word)} in {path}", "trust=true, if you know what it does: it would be executed",
-            )  # fmt: skip
-    return None
-
-
-def _is_plain(word: str, conf: Path) -> bool:
-    if word in ("-m", "--multirun"):
-        return True
-    key, _, value = word.partition("=")
-    name = key.lstrip("+~").partition("@")[0]
-    if name == "trust" or name.startswith("-") or not _is_harmless(word):
-        return False
-    if any(text in value for text in NESTED) or any(text in name for text in ("_target_", "..")):
-        return False
-    if (conf / name).is_dir():  # a group: its choice is the name of a file in it
-        return re.fullmatch(r"[\w,]*", value) is not None
-    if name.startswith(("hydra.launcher.", *(f"{group}." for group in WRITING))):
-        return _NO_TEXT.fullmatch(value) is not None
-    return not name.startswith(("hydra", "paths.run")) or OF_HYDRA.fullmatch(name) is not None
 
 
 def _is_harmless(text: str) -> bool:

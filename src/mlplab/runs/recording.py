@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, Refusal, RunFailed, RunStopped
+from mlplab.errors import DiskFull, Diverged, Refusal, RunFailed, RunStopped, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import flushed_together, write_atomically, write_json
+from mlplab.runs.files import flushed_together, write_bytes, write_json
 from mlplab.runs.manifest import describe_environment, differences, read_manifest
 from mlplab.runs.trust import sign_changed_run, sign_run
 
@@ -32,13 +32,15 @@ LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 @contextmanager
 def recorded(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the state in which the run ends, however it ends."""
-    with logged(train_log(directory.path)), ending(directory):
+    with ending_only_by_error(directory):
+        handler = train_log(directory.path)
+    with logged(handler), ending(directory):
         yield
 
 
 def train_log(directory: Path) -> logging.FileHandler:
     """What writes the train.log of the run in a directory, from the first message on."""
-    handler = logging.FileHandler(directory / "train.log", encoding="utf-8")
+    handler = logging.FileHandler(directory / "train.log", encoding="utf-8", errors="backslashreplace")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the terminal is told
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
@@ -73,21 +75,46 @@ def ending(directory: RunDirectory) -> Iterator[None]:
     except KeyboardInterrupt:  # outside the main thread
         directory.end("stopped", "Ctrl-C")
         raise
-    except (RunFailed, Refusal) as failed:
-        log.error(str(failed))
-        if isinstance(failed, Diverged):
-            directory.end("failed", str(failed), infeasible=True)
-        else:
-            directory.end("failed", str(failed))
-        raise
     except BaseException as error:
+        if is_disk_full(error):
+            full = error if isinstance(error, DiskFull) else _disk_full(directory, error)
+            log.error(str(full), exc_info=error)
+            with contextlib.suppress(OSError):  # else the run counts as cut off, which goes on too
+                directory.end("stopped", str(full))
+            raise full from error.__cause__ if full is error else error
+        if isinstance(error, RunFailed | Refusal):
+            log.error(str(error), exc_info=error.__cause__)
+            directory.end("failed", str(error), **({"infeasible": True} if isinstance(error, Diverged) else {}))
+            raise
         log.exception("the run failed")
-        directory.end("failed", f"{type(error).__name__}: {error}")
-        if type(error) is SystemExit:  # of one's own network, say: it ends the run, and not the sweep that it is in
-            raise RuntimeError(f"sys.exit({error.code}) was called") from error
+        directory.end("failed", described(error))
+        if not isinstance(error, Exception):  # of one's own code: it ends the run, and not the sweep that it is in
+            raise RuntimeError(_raised(error)) from error
         raise
     finally:
         directory.release()
+
+
+@contextmanager
+def ending_only_by_error(directory: RunDirectory) -> Iterator[None]:
+    """As `ending`, but the directory is kept where all goes well."""
+    try:
+        yield
+    except BaseException as error:
+        with ending(directory):
+            raise error
+        raise
+
+
+def _raised(error: BaseException) -> str:
+    return f"sys.exit({error.code}) was called" if isinstance(error, SystemExit) else described(error)
+
+
+def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
+    return DiskFull(
+        f"a run must find room on the disk, however: {described(error)}; what had been saved is there; try: freeing "
+        f"some, then resume={directory.path}"
+    )
 
 
 @flushed_together()
@@ -145,4 +172,4 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
 
 def _save(text: str, path: Path) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))
+    write_bytes(path, text.encode())

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, RunFailed, described
 from mlplab.runs.checkpoint import read_checkpoint
+from mlplab.runs.files import read_ordinary
 from mlplab.runs.manifest import differences, read_manifest
 from mlplab.runs.resume_command import set_hydra_config
 
@@ -72,7 +73,13 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
     again = (again or directory.with_name(f"{directory.name}_again_{new_run_name()}")).absolute()
     set_hydra_config(again, choices_of=directory)
     OmegaConf.update(config, "paths.run", str(again), force_add=True)
-    train(config)
+    try:
+        train(config)
+    except (Refusal, RunFailed):
+        raise
+    except Exception as error:  # of code of one's own
+        where = f"its traceback is in {shortest(again / 'train.log')}"
+        raise RunFailed(f"the second run failed: {described(error)}; {where}") from error
     found = _results(again)
     return Comparison(
         again,
@@ -111,7 +118,7 @@ def _results(directory: Path) -> dict[str, Any]:
 def _read_result(directory: Path) -> dict[str, Any]:
     path = directory / "result.json"
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError) as error:
         raise Refusal("a finished run must have its result.json", f"{path}: {error}", "another run") from None
     return result if isinstance(result, dict) else {}

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.processors import available_cores
-from mlplab.stacked.alike import key_of, why_alone
+from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
 from mlplab.stacked.job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
@@ -86,9 +86,9 @@ class StackedJobs:
                 job.objective = objective
                 continue
             values = plain_values(job)
-            reason = self._why_by_hydra(job) or why_alone(values)
+            reason = why_alone_by_hydra(self.config.hydra.job, job.words) or why_alone(values)
             if reason is None:
-                alike.setdefault(key_of(values), []).append(job)
+                alike.setdefault(config_of_stack(values), []).append(job)
             else:
                 alone.setdefault(reason, []).append(job)
             if len(jobs) > MOST_HELD:
@@ -102,15 +102,6 @@ class StackedJobs:
             else:
                 several.append(group)
         return several, alone
-
-    def _why_by_hydra(self, job: Job) -> str | None:
-        """What Hydra does for a job that is run by itself, and a process that trains many cannot."""
-        settings = self.config.hydra.job
-        if settings.env_set or settings.env_copy:
-            return "hydra.job.env_set, or env_copy"
-        if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in job.words):
-            return "hydra.job.chdir, or others of hydra.job"
-        return None
 
     def _train_all(self, alike: Sequence[Sequence[Job]]) -> None:
         """Trains jobs in stacks, in several processes if there are enough of them."""

@@ -16,7 +16,7 @@ from mlplab.randomness import derive_seed
 from mlplab.stacked.member import Member
 from mlplab.stacked.networks.losses import StackedObjective, StackedPenalty
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.updates import StackedOptimizer
+from mlplab.stacked.updates.optimizer import StackedOptimizer
 
 Batch = tuple[Tensor, Tensor]
 

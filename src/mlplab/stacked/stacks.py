@@ -5,21 +5,14 @@ from collections.abc import Callable, Hashable, Sequence
 from torch.optim import Optimizer
 
 from mlplab.building import use_threads
-from mlplab.engine.recognition import method_on_instance
-from mlplab.errors import Refusal, counted
+from mlplab.errors import Refusal, RunStopped, counted, described, is_disk_full
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
+from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
 from mlplab.stacked.job import MOST_HELD, Job, names_of
 from mlplab.stacked.member import Member
-from mlplab.stacked.networks.losses import kind_of
-from mlplab.stacked.networks.stackable import architecture_of, why_not_stackable
 from mlplab.stacked.same_step import why_another_step, why_other_code
 from mlplab.stacked.training import HeldData, build_member, claim, train_stack
-from mlplab.stacked.updates import shape_of
-from mlplab.stacked.updates import why_not_stackable as why_no_stacked_update
-
-LARGE = 4_000_000
-"""Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
 
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
@@ -35,6 +28,7 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
 
     Raises:
         RunStopped: by a signal.
+        DiskFull: or another error that `is_disk_full` knows; those that had room are done.
     """
     alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
@@ -44,13 +38,15 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
             member = build_member(job, held)
             optimizer = _optimizer_of(member)
             # Of each member, as the code that builds it may treat one unlike another. Numbers are compared once.
-            reason = why_not(member, optimizer) or why_other_code(member)
+            reason = why_alone_once_built(member, optimizer) or why_other_code(member)
             if reason is None:
-                shape = _shape_of(member, optimizer)
+                shape = stack_shape(member, optimizer)
                 if shape not in other_steps:
                     other_steps[shape] = why_another_step(member)
                 reason = other_steps[shape]
-        except (Exception, SystemExit) as error:  # which it meets again alone, and is told of there
+        except (RunStopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # which it meets again alone, and is told of there
             reason = _why(error, job)
         if reason is None:
             stacks.setdefault(shape, []).append(member)
@@ -72,9 +68,11 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
             try:
                 claim(member)
             except Exception as error:
+                if is_disk_full(error):
+                    raise
                 alone.setdefault(_why(error, member.job), []).append(member.job)
             else:
-                stacks.setdefault(_position_of(member), []).append(member)
+                stacks.setdefault(position_of(member), []).append(member)
             _let_go_of(member.job, len(members))
     for stack in stacks.values():
         together = " at once" if len(stack) > 1 else ""  # one that goes on from where no other is
@@ -84,8 +82,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
 
 def _why(error: BaseException, job: Job) -> str:
     """What a job has met, in words that are the same for all that meet it, though it names the directory of each."""
-    told = " ".join(str(error).split()).replace(str(job.directory), "its directory")
-    return told if isinstance(error, Refusal) else f"{type(error).__name__}: {told}"
+    told = " ".join(str(error).split()) if isinstance(error, Refusal) else described(error)
+    return told.replace(str(job.directory), "its directory")
 
 
 def _let_go_of(job: Job, n_jobs: int) -> None:
@@ -98,37 +96,3 @@ def _optimizer_of(member: Member) -> Optimizer:
     """One as the member will have, to see of what kind it is."""
     learner = member.learner
     return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.applies_to)
-
-
-def why_not(member: Member, optimizer: Optimizer) -> str | None:
-    """Why a job is not trained in a stack; None where it is."""
-    learner, data = member.learner, member.data
-    reason = why_not_stackable(learner.model)
-    if reason is not None:
-        return reason
-    reason = why_no_stacked_update(optimizer)
-    if reason is not None:
-        return reason
-    replaced = method_on_instance(optimizer)
-    if replaced is not None:
-        return f"{type(optimizer).__name__}.{replaced} was replaced"
-    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
-    work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
-    if work >= LARGE:
-        return f"{rows} rows × {work // rows:,} weights per step keep the processor busy by themselves"
-    return None
-
-
-def _shape_of(member: Member, optimizer: Optimizer) -> Hashable:
-    """What must be equal in a stack beyond the configuration."""
-    learner, data = member.learner, member.data
-    sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
-    return (architecture_of(learner.model), kind_of(learner.objective), shape_of(optimizer), sizes)
-
-
-def _position_of(member: Member) -> Hashable:
-    """Where the run goes on from: members that were cut off at different steps are stacked apart."""
-    if member.saved is None:
-        return None
-    content = member.saved.content
-    return content["epoch"], content["global_step"]

@@ -12,16 +12,16 @@ import lightning.pytorch as pl
 from omegaconf import OmegaConf
 
 from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer
-from mlplab.callbacks import History, Status
+from mlplab.callbacks import Figures, History, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.engine.resumable_loops import TrainingStopped
-from mlplab.errors import Diverged, RunStopped
+from mlplab.errors import Diverged, RunStopped, is_disk_full
 from mlplab.outcome import end_run, judge, objective_of
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import enough_memory
-from mlplab.runs.recording import ending, logged, train_log
+from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
 from mlplab.stacked.data import StackedData
 from mlplab.stacked.job import Job
 from mlplab.stacked.learner import StackedLearner
@@ -69,7 +69,9 @@ def build_member(job: Job, held: HeldData) -> Member:
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
         directory.is_stacked = True
-        callbacks = [*build_callbacks(config), Status(directory), History(directory.path)]
+        # A figure takes longer than a member trains; scripts/evaluate.py draws it for those that are looked at.
+        asked = [callback for callback in build_callbacks(config) if type(callback) is not Figures]
+        callbacks = [*asked, Status(directory), History(directory.path)]
         return Member(job, data, learner, callbacks, build_loggers(config), directory)
 
 
@@ -84,7 +86,9 @@ def claim(member: Member) -> None:
     resume = begun_before(directory.path, job.config)
     room = room_of(member.learner)
     directory.reopen(room) if resume else directory.claim(room)
-    with _speaking(member), ending_only_by_error(directory), job.in_hand():
+    with ending_only_by_error(directory):
+        handler = train_log(directory.path)
+    with logged(handler), ending_only_by_error(directory), job.in_hand():
         member.saved = begin_run(job.config, directory, member.data, member.learner, member.loggers, resume=resume)
         directory.begin_phase("fit")
 
@@ -94,15 +98,19 @@ def train_stack(members: Sequence[Member]) -> None:
 
     Raises:
         RunStopped: by a signal; what was reached is saved.
+        DiskFull: some members had no room; they have stopped, and the others are done.
     """
     quiet()
     first = members[0]
+    full: list[BaseException] = []
     with stop_on_signal() as interruption:
         left: list[Member] = list(members)
 
         def end(member: Member, error: BaseException | None) -> None:
             left.remove(member)
-            _end(member, error, interruption)
+            met = _end(member, error, interruption)
+            if met is not None and is_disk_full(met):
+                full.append(met)
 
         try:
             data = StackedData([member.data for member in members])
@@ -119,8 +127,7 @@ def train_stack(members: Sequence[Member]) -> None:
             for member in told:
                 with contextlib.suppress(Exception):
                     end(member, error)
-            is_known = isinstance(error, Exception) or type(error) is SystemExit  # of one's own network
-            if not told or not is_known:
+            if not told or isinstance(error, RunStopped | KeyboardInterrupt):
                 raise
         for member in list(left):  # where a signal has come
             member.trainer.leave()
@@ -128,6 +135,8 @@ def train_stack(members: Sequence[Member]) -> None:
             end(member, None)
         if interruption.received:
             raise RunStopped(f"stopped by {interruption.name}; all that was reached is saved", interruption.status)
+    if full:
+        raise full[0]
 
 
 def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Trainer:
@@ -139,27 +148,27 @@ def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Tr
         return build_trainer(config, [watching], [], first.data, learner)
 
 
-def _end(member: Member, error: BaseException | None, interruption: Interruption) -> None:
-    """Judges a member, and says in its directory what it has come to."""
+def _end(member: Member, error: BaseException | None, interruption: Interruption) -> BaseException | None:
+    """Judges a member, and says in its directory what it has come to; returns the error that it has ended by."""
     divergence = error if isinstance(error, Diverged) else None
-    with (
-        contextlib.suppress(Exception, RunStopped),  # its directory tells of it; the others go on
-        _speaking(member),
-        member.job.in_hand(),
-        ending(member.directory),
-    ):
-        if error is not None and divergence is None:
-            raise error
-        trainer: Any = member.trainer
-        result = judge(
-            member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
-            interruption,
-        )  # fmt: skip
-        member.job.objective = objective_of(result)
-        end_run(member.directory, result, divergence, interruption)
-    for logger in member.loggers:
-        logger.finalize("success")
+    met: BaseException | None = None
+    try:
+        with _speaking(member), member.job.in_hand(), ending(member.directory):
+            if error is not None and divergence is None:
+                raise error
+            trainer: Any = member.trainer
+            result = judge(
+                member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
+                interruption,
+            )  # fmt: skip
+            member.job.objective = objective_of(result)
+            end_run(member.directory, result, divergence, interruption)
+        for logger in member.loggers:
+            logger.finalize("success")
+    except (Exception, RunStopped) as ended:  # its directory tells of it; the others go on
+        met = ended
     member.job.forget()
+    return met
 
 
 @contextmanager
@@ -167,14 +176,3 @@ def _speaking(member: Member) -> Iterator[None]:
     """Within it, what is said goes to the member's train.log."""
     with logged(train_log(member.directory.path)):
         yield
-
-
-@contextmanager
-def ending_only_by_error(directory: RunDirectory) -> Iterator[None]:
-    """As `ending`, but the directory is kept where all goes well."""
-    try:
-        yield
-    except BaseException as error:
-        with ending(directory):
-            raise error
-        raise

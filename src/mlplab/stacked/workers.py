@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import DiskFull, Refusal, RunFailed, RunStopped, described, is_disk_full
 from mlplab.processors import available_cores
 from mlplab.sweeps.job import become_worker, with_a_job
 
@@ -131,8 +131,10 @@ def _answer(work: Work, unit: int, say: Say) -> _Answer:
     except (Refusal, RunStopped) as told:
         return _Answer(raised=told)
     except BaseException as error:  # which may hold what cannot be sent
+        if is_disk_full(error):
+            return _Answer(raised=DiskFull(str(error) if isinstance(error, DiskFull) else described(error)))
         traceback.print_exc()
-        return _Answer(raised=RunFailed(f"a stack could not be trained: {type(error).__name__}: {error}"))
+        return _Answer(raised=RunFailed(f"a stack could not be trained: {described(error)}"))
 
 
 def _end(workers: dict[Connection, BaseProcess]) -> None:

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.config.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
@@ -41,6 +42,9 @@ class JobOfSweep:
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
         self.task, self.root, self.directory = task, root, directory
         self.argv, self.process = list(sys.argv), os.getpid()
+        # joblib's tracker of semaphores clears up after a launcher that was killed; nobody need hear of it.
+        filters = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]
+        os.environ["PYTHONWARNINGS"] = ",".join(dict.fromkeys(filter(None, filters)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -68,18 +72,24 @@ class Worker:
     """What this process is as one that a launcher has started: it outlives the launcher by no more than a step."""
 
     def __init__(self) -> None:
-        self.has_job = self.is_orphan = self.is_watching = False
+        self.has_job = False
+        self.launcher: int | None = None
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that started this one has died."""
+        return self.launcher is not None and os.getppid() != self.launcher
 
     def end_with_launcher(self) -> None:
-        """From now on, the process ends when the one that started it has died."""
-        if not self.is_watching:
-            self.is_watching = True
-            threading.Thread(target=self._watch, args=[os.getppid()], name="launcher", daemon=True).start()
+        """From now on, the process ends when the one that started it has died, and has nothing to say then."""
+        if self.launcher is None:
+            self.launcher = os.getppid()
+            sys.stderr = _Heard(sys.stderr, self)
+            threading.Thread(target=self._watch, name="launcher", daemon=True).start()
 
-    def _watch(self, launcher: int) -> None:
-        while os.getppid() == launcher:
+    def _watch(self) -> None:
+        while not self.is_orphan:
             time.sleep(1.0)
-        self.is_orphan = True
         if not self.has_job:
             os._exit(128 + signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # which a job answers by finishing its step and saving
@@ -96,12 +106,26 @@ class Worker:
                 os._exit(128 + signal.SIGTERM)
 
 
+class _Heard:
+    """Standard error of a worker, while there is a launcher: the queues between them break where that has died."""
+
+    def __init__(self, stream: TextIO, worker: Worker) -> None:
+        self._stream, self._worker = stream, worker
+
+    def write(self, text: str) -> int:
+        return len(text) if self._worker.is_orphan else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 _WORKER = Worker()
 with_a_job = _WORKER.with_a_job
 
 
 def become_worker() -> None:
     """From now on, this process runs jobs for the one that started it, says nothing, and ends with it."""
+    show_every_text()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.

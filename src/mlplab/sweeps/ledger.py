@@ -2,17 +2,21 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
-from mlplab.runs.files import as_json, write_atomically
+from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, digest, signature_of, why_not_own
 
 FILE = "sweep.json"
 FORMAT = 1
+
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+"""Of a job's directory, as `job_name` makes them: it is a plain word of Hydra's, and no option of a program."""
 
 SEEDS = ("seed", "data.split_seed")
 """Names over which the runs of one setting may differ."""
@@ -95,6 +99,27 @@ class Ledger:
         alike = self._by_values.get(key_of(values), [])
         return next((entry for entry in alike if all(getattr(entry, k) == v for k, v in stage.items())), None)
 
+    def require_sound(self) -> None:
+        """Refuses jobs that no sweep can have had: a report passes over them, a sweep that goes on must not.
+
+        Raises:
+            Refusal: for the first of them.
+        """
+        for entry in self.entries:
+            if not (
+                NAME.fullmatch(entry.directory)  # it becomes a part of Hydra's words
+                and isinstance(entry.arm, str | None)
+                and isinstance(entry.stage, str)
+                and type(entry.trial) in (int, type(None))
+                and type(entry.values.get("seed", 0)) is int
+                and (entry.stage == "search" or "seed" in entry.values)
+            ):
+                raise Refusal(
+                    "a sweep must go on from its own sweep.json",
+                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is none",
+                    "another sweep.name",
+                )
+
     def save(self) -> None:
         """Writes sweep.json, whole or not at all; signed, unless what was read was not the user's own."""
         jobs = [asdict(entry) for entry in self.entries]
@@ -110,8 +135,9 @@ class Ledger:
         write_atomically(self.directory / FILE, write)
 
     def texts(self) -> dict[str, bytes]:
-        """Returns what a rerun would execute: the last command, its folder, and the words of the jobs."""
+        """Returns what a sweep that goes on would execute: the last command, its folder, the words of the jobs."""
         parts = {
+            "constants": self.constants,
             "command": (self.asked.get("commands") or [None])[-1],
             "folder": self.asked.get("folder"),
             "jobs": [entry.overrides for entry in self.entries],
@@ -129,14 +155,17 @@ def read_ledger(directory: Path) -> Ledger | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_ordinary(path))
         entries, constants, configs = _parts(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise Refusal("a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name") from None
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, constants, configs, content)
-    ledger.why_not_own = why_not_own(signature, ledger.texts(), path)
+    texts = ledger.texts()
+    if isinstance(signature, dict) and "constants" not in str(signature.get("digests")):
+        del texts["constants"]  # sweeps of earlier releases have not signed them
+    ledger.why_not_own = why_not_own(signature, texts, path)
     return ledger
 
 

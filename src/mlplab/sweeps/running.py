@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
-from mlplab.errors import Refusal, RunFailed, RunStopped, counted
+from mlplab.errors import DiskFull, NoRoom, Refusal, RunFailed, RunStopped, counted, described, is_disk_full
+from mlplab.runs.files import remove_temporary_files, require_ordinary
 from mlplab.runs.lock import Lock
-from mlplab.runs.received import first_unknown_word
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.composing import Composer, without_hydra
@@ -31,6 +31,7 @@ from mlplab.sweeps.place import require_one_place
 from mlplab.sweeps.progress import Progress
 from mlplab.sweeps.states import State, read_result, read_state
 from mlplab.sweeps.stopping import letting_jobs_finish
+from mlplab.sweeps.untrusted_words import first_unknown_word
 from mlplab.sweeps.words import parse, plain, word_of
 
 MOST_DEATHS = 2
@@ -78,19 +79,43 @@ class Sweep:
 
         Raises:
             Refusal: another process has it, or the sweep was begun with another configuration.
+            RunFailed: its files could not be written; they are as they were.
         """
         require_one_place(self.config, constants, names)
         if self.directory.exists() and not self.directory.is_dir():
             raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
+        try:
+            with self._locked(constants, names) as shared:
+                yield shared
+        except Exception as error:
+            is_full = is_disk_full(error)
+            if not is_full and not (isinstance(error, OSError) and self._is_saved):
+                raise
+            must, remedy = ("find room on the disk", "freeing some") if is_full else ("write its files", "mending that")
+            told = f"a sweep must {must}, however: {described(error)}; {LEDGER} is whole, and what its jobs had saved"
+            if isinstance(error, DiskFull | NoRoom):  # of its jobs
+                told = str(error).partition("; try: ")[0]
+            raise RunFailed(f"{told}; try: {remedy}, then the same command, which goes on with the sweep") from error
+
+    @contextmanager
+    def _locked(self, constants: Sequence[str], names: Sequence[str]) -> Iterator[list[str]]:
         self.directory.mkdir(parents=True, exist_ok=True)
+        require_ordinary(self.directory, deep=False)  # of a job the folder is looked through when it is run
         lock = Lock(self.directory / ".lock", "a sweep must be run by one process at a time")
         died = lock.acquire()
         self._is_saved = False
         try:
+            for folder in (self.directory, self.directory / "figures"):
+                remove_temporary_files(folder)
             (self.directory / STOPPING).unlink(missing_ok=True)
             known = read_ledger(self.directory)
             self.ledger = known or Ledger(self.directory)
             if known:
+                known.require_sound()
+                if known.why_not_own is not None:
+                    # Their words are composed, to know the jobs again: a choice could name any file, a value any
+                    # variable of the environment.
+                    self.require_trusted([word for entry in known.entries for word in entry.overrides])
                 sweeper = {"hydra/sweeper": self.ledger.asked.get("sweeper", self.sweeper)}
                 require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
@@ -99,14 +124,16 @@ class Sweep:
             self._before = self._seconds_before(has_died=died is not None)
             yield shared
         finally:
-            if self._is_saved:  # else nothing was begun, and what was there stays as it was
-                self.save()
-            self._began = time.monotonic()
-            lock.release()
-            if not (self.directory / LEDGER).exists():
-                (self.directory / ".lock").unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    self.directory.rmdir()
+            try:
+                if self._is_saved:  # else nothing was begun, and what was there stays as it was
+                    self.save()
+            finally:
+                self._began = time.monotonic()
+                lock.release()
+                if not (self.directory / LEDGER).exists():
+                    with contextlib.suppress(OSError):
+                        (self.directory / ".lock").unlink(missing_ok=True)
+                        self.directory.rmdir()
 
     def seconds(self) -> float:
         """Wall-clock time of the sweep, over all its launches."""
@@ -118,7 +145,7 @@ class Sweep:
         if has_died and self.ledger.entries:
             saved = (self.directory / LEDGER).stat().st_mtime
             files = [self.directory / entry.directory / "status.json" for entry in self.ledger.entries]
-            seconds += max(0.0, *(path.stat().st_mtime - saved for path in files if path.exists()))
+            seconds += max([0.0, *(path.stat().st_mtime - saved for path in files if path.exists())])
         return seconds
 
     def save(self) -> None:
@@ -151,6 +178,8 @@ class Sweep:
         for name in names:
             if name in before and name not in ledger.names:
                 word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
+                if ledger.why_not_own is not None:
+                    self.require_trusted([word])
                 for entry in ledger.entries:
                     ledger.give(entry, {name: value})
                     entry.overrides.append(word)
@@ -222,7 +251,7 @@ class Sweep:
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
 
     def require_trusted(self, words: Sequence[str]) -> None:
-        """Refuses to run a job by words that come from sweep.json, where they name code and are not the user's own.
+        """Refuses to compose a job by words of sweep.json that name code, where they are not the user's own.
 
         Raises:
             Refusal: with the first of them.

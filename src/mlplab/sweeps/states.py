@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal
+from mlplab.runs.files import read_ordinary
 from mlplab.runs.lock import require_free
 
 ENDED = ("finished", "pruned", "infeasible", "failed")
@@ -37,7 +38,7 @@ class State:
 def read_state(directory: Path) -> State:
     """The state of the job in a directory; nothing that stands there makes it fail."""
     try:
-        status = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+        status = json.loads(read_ordinary(directory / "status.json"))
     except OSError:
         return State("waiting")
     except (ValueError, RecursionError):  # the process died between the first two things that it did
@@ -66,7 +67,7 @@ def read_result(directory: Path) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none, or something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

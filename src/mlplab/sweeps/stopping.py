@@ -69,11 +69,9 @@ def _wait(directories: Sequence[Path]) -> None:
     began = time.monotonic()
     told: set[int] = set()
     while time.monotonic() - began < PATIENCE:
-        running = {
-            int(state.status.get("process", 0))
-            for state in map(read_state, directories)
-            if state.name == "running" and state.status.get("process") != os.getpid()
-        } - {0}
+        named = [state.status.get("process") for state in map(read_state, directories) if state.name == "running"]
+        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
+        running = {number for number in named if type(number) is int and number > 1} - {os.getpid()}
         if not running:
             return
         if time.monotonic() - began > TERMINAL:

@@ -11,7 +11,7 @@ from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.stacked.networks.losses import StackedObjective, StackedPenalty, kind_of
+from mlplab.stacked.networks.losses import StackedObjective, StackedPenalty, loss_shape
 from mlplab.stacked.networks.network import StackedNetwork
 
 SMOOTHED = [{"label_smoothing": share} for share in (0.0, 0.1, 0.3)]
@@ -117,14 +117,14 @@ def test_a_nan_stays_with_its_member(name: str) -> None:
     ],
 )
 def test_losses_that_differ_in_more_than_numbers_are_refused(others: list[Objective]) -> None:
-    assert kind_of(others[0]) != kind_of(Objective(cross_entropy))
+    assert loss_shape(others[0]) != loss_shape(Objective(cross_entropy))
     with pytest.raises(Refusal, match="one loss function"):
         StackedObjective([Objective(cross_entropy), *others])
 
 
 def test_another_delta_makes_another_kind_and_another_smoothing_does_not() -> None:
-    assert kind_of(Objective(huber, options={"delta": 1.0})) != kind_of(Objective(huber, options={"delta": 2.0}))
-    assert kind_of(CASES["smoothed"][0]) == kind_of(CASES["smoothed"][1])
+    assert loss_shape(Objective(huber, options={"delta": 1.0})) != loss_shape(Objective(huber, options={"delta": 2.0}))
+    assert loss_shape(CASES["smoothed"][0]) == loss_shape(CASES["smoothed"][1])
 
 
 @pytest.mark.parametrize("shape", [(3, 6), (2, 7), (3,)])

@@ -13,7 +13,7 @@ from mlplab.models.activations import ACTIVATIONS
 from mlplab.randomness import seed_generators
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.networks.stackable import named_tensors
+from mlplab.stacked.networks.tensors import named_tensors
 from mlplab.stacked.networks.workspace import Workspace
 
 SHAPES: dict[str, dict[str, Any]] = {

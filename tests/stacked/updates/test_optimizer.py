@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from mlplab.errors import Refusal
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.stacked.updates import shape_of, why_not_stackable
+from mlplab.stacked.eligibility import optimizer_shape, why_no_stacked_optimizer
 
 ADAMW: Factory = lambda k: partial(AdamW, lr=0.01 * (k + 1), weight_decay=0.1 * k, fused=True)  # noqa: E731
 MOMENTUM: Factory = lambda k: partial(SGD, lr=0.01 * (k + 1), momentum=0.9, dampening=0.1 * k)  # noqa: E731
@@ -235,16 +235,16 @@ def test_a_parameter_without_gradient_takes_no_step() -> None:
 )
 def test_what_cannot_be_stacked_is_refused_with_the_reason(rule: Any, words: str) -> None:
     optimizer = build_optimizer(rule, perceptrons()[0])
-    assert words in str(why_not_stackable(optimizer))
+    assert words in str(why_no_stacked_optimizer(optimizer))
     with pytest.raises(Refusal, match=words):
         Stack(perceptrons(2), lambda k: rule)
 
 
 def test_an_optimizer_with_hooks_is_refused() -> None:
     optimizer = build_optimizer(partial(SGD, lr=0.1), perceptrons()[0])
-    assert why_not_stackable(optimizer) is None
+    assert why_no_stacked_optimizer(optimizer) is None
     optimizer.register_step_post_hook(lambda *_: None)
-    assert "hooks" in str(why_not_stackable(optimizer))
+    assert "hooks" in str(why_no_stacked_optimizer(optimizer))
 
 
 @pytest.mark.parametrize(
@@ -259,11 +259,11 @@ def test_an_optimizer_with_hooks_is_refused() -> None:
 )
 def test_what_differs_in_more_than_numbers_is_of_another_shape(pair: tuple[Any, Any]) -> None:
     first, second = (build_optimizer(rule, network) for rule, network in zip(pair, perceptrons(2), strict=True))
-    assert shape_of(first) != shape_of(second)
+    assert optimizer_shape(first) != optimizer_shape(second)
     with pytest.raises(Refusal, match="one kind"):
         Stack(perceptrons(2), lambda k: pair[k])
 
 
 def test_numbers_make_no_other_shape() -> None:
     first, second = (build_optimizer(ADAMW(k), network) for k, network in enumerate(perceptrons(2)))
-    assert shape_of(first) == shape_of(second)
+    assert optimizer_shape(first) == optimizer_shape(second)

@@ -9,7 +9,7 @@ from side_by_side import Factory, Stack, distance, perceptrons, require_same_sta
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.stacked.updates.stacking import RULES
+from mlplab.stacked.updates.rules import RULES
 
 # What differs from member to member (0, 1, 2) is there for each rule; decay of 0 puts all parameters into one group.
 FACTORIES: dict[str, Factory] = {

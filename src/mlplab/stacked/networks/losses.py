@@ -3,7 +3,7 @@
 Legend: K members, B batch, C outputs, T targets.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,17 +13,13 @@ from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.errors import Refusal
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
+from mlplab.stacked.eligibility import loss_shape
 from mlplab.stacked.networks.loss_gradients import LossesAndBackward, cross_entropies, squared_errors
-from mlplab.stacked.networks.network import StackedNetwork, per_member
+from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.tensors import per_member
 
 BATCHED = (mae, huber, binary_cross_entropy)
 """Losses whose one definition `torch.vmap` carries over to K members. Somebody's own is called member by member."""
-
-
-def kind_of(objective: Objective) -> Hashable:
-    """What must be equal in all members of a stack."""
-    options = sorted((name, repr(value)) for name, value in objective.options.items() if name != "label_smoothing")
-    return objective.function, tuple(options), objective.class_weights is None
 
 
 class StackedObjective(nn.Module):
@@ -38,7 +34,7 @@ class StackedObjective(nn.Module):
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         super().__init__()
-        if len({kind_of(objective) for objective in objectives}) != 1:
+        if len({loss_shape(objective) for objective in objectives}) != 1:
             raise Refusal("stacked members must have one loss function", "several", "a stack for each")
         self.function = objectives[0].function
         self._arrange(objectives)

@@ -10,11 +10,12 @@ from mlplab.errors import Refusal
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
+from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 from mlplab.stacked.networks.gradients import Backward, pass_through
 from mlplab.stacked.networks.inputs import StackedCategoryInputs, StackedPixelInputs
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.own_modules import StackedModule
-from mlplab.stacked.networks.stackable import architecture_of, named_tensors, why_not_stackable
+from mlplab.stacked.networks.tensors import named_tensors
 from mlplab.stacked.networks.workspace import Workspace
 
 
@@ -35,16 +36,16 @@ class StackedNetwork(nn.Module):
         networks: of one architecture. Only initial weights and shares of dropout may differ.
 
     Raises:
-        Refusal: they cannot be stacked, see `why_not_stackable`, or differ in architecture.
+        Refusal: they cannot be stacked, see `why_no_stacked_network`, or differ in architecture.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         for network in networks:
-            reason = why_not_stackable(network)
+            reason = why_no_stacked_network(network)
             if reason is not None:
                 raise Refusal("a stacked network must be one that can be stacked", reason, "to train it alone")
-        if len({architecture_of(network) for network in networks}) != 1:
+        if len({network_shape(network) for network in networks}) != 1:
             raise Refusal(
                 "stacked networks must have one architecture", f"{len(networks)} that differ", "a stack for each"
             )
@@ -162,8 +163,3 @@ class _Branch(nn.Module):
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-
-
-def per_member(values: Tensor, like: Tensor) -> Tensor:
-    """One number for each member (K,), in the type of a stacked tensor (K, …) and of a shape that goes with it."""
-    return values.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))

@@ -10,10 +10,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from mlplab.stacked.networks.network import per_member
-from mlplab.stacked.updates.bundle import Bundle, Group
-from mlplab.stacked.updates.moment_rules import MomentRule
-from mlplab.stacked.updates.rule import Moving
+from mlplab.stacked.networks.tensors import per_member
+from mlplab.stacked.updates.rule import Bundle, Group, MomentRule, Moving
 
 Run = tuple[int, int]
 """Members that stand side by side: the first, and the one after the last."""
@@ -22,7 +20,7 @@ WORTH_A_CALL = 1 << 18
 """Of so many numbers, a call of the kernel for themselves costs less than to pass over them once more."""
 
 
-class KernelMoments(MomentRule):
+class AdamRule(MomentRule):
     """`torch.optim.Adam` and `AdamW`.
 
     Neighbours with the same options are updated by one call on their rows. Many learning rates, or decays, with the

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mlplab.stacked.networks.network import per_member
+from mlplab.stacked.networks.tensors import per_member
 
 
 def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:

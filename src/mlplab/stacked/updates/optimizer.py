@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlplab.errors import Refusal
+from mlplab.stacked.eligibility import optimizer_shape, why_no_stacked_optimizer
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.updates.bundle import Bundle, Group
 from mlplab.stacked.updates.clipping import clip_norms, clip_values
-from mlplab.stacked.updates.rule import Moving
-from mlplab.stacked.updates.stacking import RULES, shape_of, why_not_stackable
+from mlplab.stacked.updates.rule import Bundle, Group, Moving
+from mlplab.stacked.updates.rules import RULES
 
 
 class StackedOptimizer(Optimizer):
@@ -37,10 +37,10 @@ class StackedOptimizer(Optimizer):
 
     def __init__(self, optimizers: Sequence[Optimizer], network: StackedNetwork, networks: Sequence[nn.Module]) -> None:
         for optimizer in optimizers:
-            reason = why_not_stackable(optimizer)
+            reason = why_no_stacked_optimizer(optimizer)
             if reason is not None:
                 raise Refusal("a stacked optimizer must be one that can be stacked", reason, "to train it alone")
-        if len({shape_of(optimizer) for optimizer in optimizers}) != 1:
+        if len({optimizer_shape(optimizer) for optimizer in optimizers}) != 1:
             raise Refusal("stacked optimizers must be of one kind", "several", "a stack for each")
         self.optimizers = list(optimizers)
         self.rule = RULES[type(optimizers[0])]

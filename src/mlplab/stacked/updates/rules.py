@@ -1,13 +1,17 @@
-"""The rules that follow the gradient, or its size in each coordinate."""
+"""Update rules of `torch.optim` on rows with their own options, by the names that they have there."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
-from mlplab.stacked.updates.bundle import Group, Values
-from mlplab.stacked.updates.rule import Moving, Rule
+from mlplab.stacked.updates.adam import AdamRule
+from mlplab.stacked.updates.rule import Group, MomentRule, Moving, Rule, Values
 
 
-class Descent(Rule):
+class SGDRule(Rule):
     """`torch.optim.SGD`, plain or with momentum."""
 
     options = ("momentum", "dampening")
@@ -31,7 +35,7 @@ class Descent(Rule):
         moving.parameter.addcmul_(direction, factors["-lr"])
 
 
-class RMSPropagation(Rule):
+class RMSpropRule(Rule):
     """`torch.optim.RMSprop`."""
 
     options = ("alpha", "eps", "momentum")
@@ -59,7 +63,7 @@ class RMSPropagation(Rule):
         moving.parameter.addcmul_(direction, factors["-lr"])
 
 
-class AdaptiveGradient(Rule):
+class AdagradRule(Rule):
     """`torch.optim.Adagrad`."""
 
     options = ("lr_decay", "eps")
@@ -76,7 +80,7 @@ class AdaptiveGradient(Rule):
         moving.parameter.addcmul_(gradient / scale, factors["-lr"])
 
 
-class AdaptiveDelta(Rule):
+class AdadeltaRule(Rule):
     """`torch.optim.Adadelta`."""
 
     options = ("rho", "eps")
@@ -94,3 +98,95 @@ class AdaptiveDelta(Rule):
         delta = moments["acc_delta"].add(eps).sqrt_().div_(scale).mul_(gradient)
         moments["acc_delta"].mul_(rho).addcmul_(delta.square(), rest)
         moving.parameter.addcmul_(delta, factors["-lr"])
+
+
+class NAdamRule(MomentRule):
+    """`torch.optim.NAdam`: momentum grows by β₁(1 − ½·0.96^(t·ψ)) (Dozat 2016)."""
+
+    options = (*MomentRule.options, "momentum_decay")
+    counters: ClassVar[Mapping[str, float]] = {"step": 0.0, "mu_product": 1.0}
+
+    def advance(self, counters: Values, options: Values) -> None:
+        super().advance(counters, options)
+        product = counters["mu_product"]
+        product.mul_(self._momentum(counters["step"].to(torch.float64), options).to(product.dtype))
+
+    def factors(self, counters: Values, options: Values) -> dict[str, Tensor]:
+        momentum, following = (self._momentum(counters["step"] + ahead, options) for ahead in (0, 1))
+        product, lr = counters["mu_product"], options["lr"]
+        return {
+            **super().factors(counters, options),
+            "of_gradient": -lr * (1 - momentum) / (1 - product),
+            "of_mean": -lr * following / (1 - product * following),
+        }
+
+    def update(self, moving: Moving, factors: Values, group: Group) -> None:
+        mean, squares = self.average(moving, factors)
+        scale = squares.div(factors["correction2"]).sqrt_().add_(factors["eps"])
+        moving.parameter.addcmul_(moving.gradient / scale, factors["of_gradient"])
+        moving.parameter.addcmul_(mean / scale, factors["of_mean"])
+
+    @staticmethod
+    def _momentum(step: Tensor, options: Values) -> Tensor:
+        return options["beta1"] * (1 - 0.5 * torch.pow(0.96, step * options["momentum_decay"]))
+
+
+class RAdamRule(MomentRule):
+    """`torch.optim.RAdam` (Liu et al. 2020, algorithm 2)."""
+
+    def factors(self, counters: Values, options: Values) -> dict[str, Tensor]:
+        factors = super().factors(counters, options)
+        beta2, step = options["beta2"], counters["step"]
+        longest = 2 / (1 - beta2) - 1
+        length = longest - 2 * step * beta2.pow(step) / factors["correction2"]
+        is_rectified = length > 5
+        length = torch.where(is_rectified, length, 6.0)  # some value that has a root
+        square = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        return {
+            **factors,
+            "-lr": -options["lr"],
+            "is_rectified": is_rectified,
+            "rectification": square.sqrt() * factors["correction2"].sqrt(),
+        }
+
+    def update(self, moving: Moving, factors: Values, group: Group) -> None:
+        mean, squares = self.average(moving, factors)
+        direction = mean / factors["correction1"]
+        is_rectified = factors["is_rectified"] > 0
+        if is_rectified.any():
+            scale = squares.sqrt().add_(factors["eps"])
+            direction = torch.where(is_rectified, direction * factors["rectification"] / scale, direction)
+        moving.parameter.addcmul_(direction, factors["-lr"])
+
+
+class AdamaxRule(MomentRule):
+    """`torch.optim.Adamax`: the largest gradient instead of the mean square (Kingma and Ba 2015, algorithm 2)."""
+
+    flags = ()
+
+    def moments(self, group: Group) -> dict[str, float]:
+        return {"exp_avg": 0.0, "exp_inf": 0.0}
+
+    def factors(self, counters: Values, options: Values) -> dict[str, Tensor]:
+        factors = super().factors(counters, options)
+        return {**factors, "-lr": -options["lr"] / factors["correction1"]}
+
+    def update(self, moving: Moving, factors: Values, group: Group) -> None:
+        gradient, moments = moving.gradient, moving.moments
+        mean = moments["exp_avg"].lerp_(gradient, factors["1-beta1"])
+        largest = moments["exp_inf"].mul_(factors["beta2"])
+        torch.maximum(largest, gradient.abs().add_(factors["eps"]), out=largest)
+        moving.parameter.addcmul_(mean / largest, factors["-lr"])
+
+
+RULES: dict[type[Optimizer], Rule] = {
+    SGD: SGDRule(),
+    Adam: AdamRule(),
+    AdamW: AdamRule(),
+    NAdam: NAdamRule(),
+    RAdam: RAdamRule(),
+    Adamax: AdamaxRule(),
+    RMSprop: RMSpropRule(),
+    Adagrad: AdagradRule(),
+    Adadelta: AdadeltaRule(),
+}

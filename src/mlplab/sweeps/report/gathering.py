@@ -9,6 +9,7 @@ import numpy as np
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
+from mlplab.runs.files import require_ordinary
 from mlplab.runs.history import read_history
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
 from mlplab.sweeps.report.runs import Curve, Gathered, Objective, Run, Target, arms_asked, as_mapping, as_number, same
@@ -49,6 +50,8 @@ def gather(directory: Path) -> Gathered:
 def _ledger(directory: Path) -> Ledger:
     if not (directory / FILE).is_file():
         raise Refusal("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+    for folder in (directory, directory / "figures"):
+        require_ordinary(folder, deep=False)
     try:
         ledger = read_ledger(directory)
     except Refusal as refusal:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from mlplab.runs.files import read_ordinary
+from mlplab.runs.trust import LARGEST
 from mlplab.sweeps.ledger import SEEDS, Entry, Ledger
 from mlplab.sweeps.report.runs import as_mapping
 
@@ -40,7 +42,8 @@ def _with(ledger: Ledger, entry: Entry, lacking: Sequence[str]) -> Entry:
 
 def _config(path: Path) -> Mapping[str, Any]:
     with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
-        return as_mapping(yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        content = read_ordinary(path, LARGEST)
+        return as_mapping(yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     return {}
 
 

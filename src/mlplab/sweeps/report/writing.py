@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mlplab.errors import Refusal
-from mlplab.runs.files import write_atomically
+from mlplab.errors import NoRoom, Refusal, is_disk_full
+from mlplab.runs.files import remove_temporary_files, write_bytes
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.drawing import file_name
 from mlplab.sweeps.report.leaderboard import as_csv
@@ -27,19 +27,18 @@ def write_report(analysis: Analysis, root: Path) -> dict[str, Path]:
     figures = directory / "figures"
     try:
         figures.mkdir(exist_ok=True)
+        for folder in (directory, figures):
+            remove_temporary_files(folder)
         taken: list[str] = []
         for drawn in (drawn for section in pictures.values() for drawn in section):
             taken.append(file_name(drawn.name, taken))
-            _write(figures / f"{taken[-1]}.svg", drawn.svg.encode())
-            _write(figures / f"{taken[-1]}.png", drawn.png)
-        _write(board, as_csv(analysis).encode())
-        _write(page, as_page(analysis, pictures, root).encode())
+            write_bytes(figures / f"{taken[-1]}.svg", drawn.svg.encode())
+            write_bytes(figures / f"{taken[-1]}.png", drawn.png)
+        write_bytes(board, as_csv(analysis).encode())
+        write_bytes(page, as_page(analysis, pictures, root).encode())
     except OSError as error:
-        raise Refusal(
-            "the sweep's directory must be writable", f"{directory}: {error.strerror}", f"chmod u+w {directory}"
-        ) from None
+        given = f"{directory}: {error.strerror}"
+        if is_disk_full(error):
+            raise NoRoom("the disk must have room for a report", given, "freeing some, then the same command") from None
+        raise Refusal("the sweep's directory must be writable", given, f"chmod u+w {directory}") from None
     return {"report": page, "leaderboard": board, "figures": figures}
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))

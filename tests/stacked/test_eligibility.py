@@ -6,7 +6,7 @@ import pytest
 from composing import composed
 from omegaconf import OmegaConf
 
-from mlplab.stacked.alike import key_of, why_alone
+from mlplab.stacked.eligibility import config_of_stack, why_alone
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def values() -> Any:
     ],
 )  # fmt: skip
 def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
-    assert key_of(values()) == key_of(values(word))
+    assert config_of_stack(values()) == config_of_stack(values(word))
     assert why_alone(values(word)) is None
 
 
@@ -42,13 +42,13 @@ def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
     ],
 )  # fmt: skip
 def test_what_may_not_differ_in_a_stack(values: Any, word: str) -> None:
-    assert key_of(values()) != key_of(values(word))
+    assert config_of_stack(values()) != config_of_stack(values(word))
 
 
 def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
     own = ["~model", "+model={_target_:package.Own,dropout:0.1}"]
     other = ["~model", "+model={_target_:package.Own,dropout:0.2}"]
-    assert key_of(values(*own)) != key_of(values(*other))
+    assert config_of_stack(values(*own)) != config_of_stack(values(*other))
 
 
 @pytest.mark.parametrize(

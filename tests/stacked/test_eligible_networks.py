@@ -6,7 +6,7 @@ from torch import nn
 
 from mlplab.models import MLP
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
-from mlplab.stacked.networks.stackable import architecture_of, why_not_stackable
+from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 
 
 def network(**options: Any) -> MLP:
@@ -62,7 +62,7 @@ def changed(how: str) -> nn.Module:
     ],
 )
 def test_what_can_be_stacked(model: nn.Module) -> None:
-    assert why_not_stackable(model) is None
+    assert why_no_stacked_network(model) is None
 
 
 @pytest.mark.parametrize(
@@ -85,25 +85,25 @@ def test_what_can_be_stacked(model: nn.Module) -> None:
     ],
 )
 def test_what_cannot_be_stacked_has_a_reason(model: nn.Module, words: str) -> None:
-    assert words in str(why_not_stackable(model))
+    assert words in str(why_no_stacked_network(model))
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.5}, {"input_dropout": 0.1}, {"initialization": "zeros"}])
 def test_shares_of_dropout_and_first_weights_make_no_other_architecture(options: dict[str, Any]) -> None:
-    assert architecture_of(network()) == architecture_of(network(**options))
+    assert network_shape(network()) == network_shape(network(**options))
 
 
 @pytest.mark.parametrize(
     "options", [{"hidden_dims": [5]}, {"activation": "tanh"}, {"normalization": "batch"}, {"residual": True}]
 )
 def test_all_else_does(options: dict[str, Any]) -> None:
-    assert architecture_of(network()) != architecture_of(network(**options))
+    assert network_shape(network()) != network_shape(network(**options))
 
 
 def test_a_frozen_layer_makes_another_architecture() -> None:
     frozen = network()
     frozen.output.bias.requires_grad_(False)
-    assert architecture_of(network()) != architecture_of(frozen)
+    assert network_shape(network()) != network_shape(frozen)
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_a_frozen_layer_makes_another_architecture() -> None:
     ],
 )
 def test_settings_of_somebodys_own_module_count(one: dict[str, Any], other: dict[str, Any], is_equal: bool) -> None:
-    assert (architecture_of(Own(**one)) == architecture_of(Own(**other))) == is_equal
+    assert (network_shape(Own(**one)) == network_shape(Own(**other))) == is_equal

@@ -1,0 +1,26 @@
+"""A copy of the data on the GPU that trains, so that no batch waits for its way there."""
+
+from typing import Any
+
+import torch
+
+from mlplab.data.batches import Batches
+
+SHARE_OF_GPU = 0.5
+"""Share of a GPU's free memory that one part of the data may take: the rest is for the network and its values."""
+
+
+def copy_to_device(loader: Any, device: torch.device) -> None:
+    """Makes a loader of the project gather its batches on the device that trains, if the whole part fits there.
+
+    Only the loader holds the copy: the tensors of the DataModule stay where they are.
+    """
+    if type(loader) is not Batches or device.type == "cpu" or loader.features.device == device:
+        return
+    if loader.features.nbytes + loader.targets.nbytes <= SHARE_OF_GPU * _free_bytes(device):
+        loader.features, loader.targets = loader.features.to(device), loader.targets.to(device)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Returns the free memory of a GPU; 0 where it is not known."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

@@ -1,0 +1,124 @@
+"""Asks git for the commit of the project, and runs nothing that a repository's configuration or the environment names.
+
+What a configuration can have git run is given in gitconfig's manual: https://git-scm.com/docs/git-config.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDERS = (
+    "/usr/bin",
+    "/bin",
+    "/usr/local/bin",
+    "/opt/homebrew/bin",
+    "/run/current-system/sw/bin",
+    r"C:\Program Files\Git\cmd",
+    str(Path(sys.prefix) / "bin"),
+)
+"""Where git is looked for. PATH may be a configuration's: `hydra.job.env_set` is applied before a job begins."""
+
+SETTINGS = {
+    "core.fsmonitor": "false",  # a program that says which files have changed
+    "core.hooksPath": os.devnull,
+    "protocol.allow": "never",  # of a partial clone, what is missing would be fetched by any program
+    "core.sshCommand": "false",
+    "core.gitProxy": "",
+    "credential.helper": "",
+    "core.pager": "",
+    "diff.external": "",
+    "log.showSignature": "false",  # by gpg.program
+    "submodule.recurse": "false",
+}
+"""Settings by which a repository could have git run a program; those given here count more than its own."""
+
+OF_A_FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}
+
+# In a submodule git would follow that one's own configuration.
+STATUS = ("status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--ignore-submodules=all")
+COMMIT = "# branch.oid "
+
+SECONDS = 10
+
+
+@functools.cache
+def describe_commit(root: Path) -> dict[str, Any] | None:
+    """Returns the commit, and whether files differ from it; None outside a repository or without git.
+
+    Asked once: a process runs the code that it has imported, whatever is committed while it lives.
+
+    Args:
+        root: the project.
+    """
+    git = find_git()
+    if git is None:
+        return None
+    try:
+        settings = SETTINGS | dict(_without_filters(git, root))
+        lines = _ask(git, root, settings, *STATUS).splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    commit = next((line.removeprefix(COMMIT) for line in lines if line.startswith(COMMIT)), "(initial)")
+    if commit == "(initial)":  # nothing has been committed yet
+        return None
+    return {"commit": commit, "dirty": any(not line.startswith("# ") for line in lines)}
+
+
+def find_git() -> Path | None:
+    """Returns git's absolute path; None where it is in none of `FOLDERS`."""
+    paths = [Path(folder) / name for folder in FOLDERS for name in ("git", "git.exe")]
+    return next((path for path in paths if path.is_absolute() and path.is_file() and os.access(path, os.X_OK)), None)
+
+
+def _without_filters(git: Path, root: Path) -> Iterator[tuple[str, str]]:
+    """Gives settings that turn off the filters of a repository, through which it has files compared.
+
+    Those of the user's own configuration stay.
+    """
+    asked = ("config", "--null", "--includes", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    try:
+        parts = _ask(git, root, SETTINGS, *asked).split("\0")
+    except subprocess.CalledProcessError as error:
+        if error.returncode != 1:  # which says that there are none
+            raise
+        return
+    for scope, name in zip(parts[::2], parts[1::2], strict=False):
+        if scope not in ("system", "global"):
+            if "=" in name:  # which -c would take for the end of the name
+                raise subprocess.SubprocessError(f"{name} cannot be turned off")
+            for option, value in OF_A_FILTER.items():
+                yield f"{name.rpartition('.')[0]}.{option}", value
+
+
+def _ask(git: Path, root: Path, settings: Mapping[str, str], *arguments: str) -> str:
+    environment = {
+        "PATH": os.pathsep.join(FOLDERS),
+        "HOME": _home(),
+        "LC_ALL": "C",
+        "GIT_OPTIONAL_LOCKS": "0",  # a run that is killed meanwhile would leave the index locked
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+    if "SYSTEMROOT" in os.environ:  # without which nothing starts on Windows
+        environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    command = [str(git), "--no-pager", *options, "-C", str(root), *arguments]
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=SECONDS
+    )
+    return done.stdout.decode(errors="replace")
+
+
+def _home() -> str:
+    """Returns the folder with the user's own configuration, whatever HOME has been changed to."""
+    try:
+        import pwd
+    except ImportError:
+        return str(Path.home())
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user without an entry, in a container
+        return os.devnull

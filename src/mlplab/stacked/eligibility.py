@@ -1,0 +1,340 @@
+"""Decides which jobs are trained in one stack, and says why a job is trained in none.
+
+First by the configuration, then by what is built from it: network, loss, optimizer and data. `same_step` adds whether
+the code is the one that a stack was written for.
+"""
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from mlplab.engine.kernels import ACTIVATION_KERNELS
+from mlplab.engine.recognition import method_on_instance
+from mlplab.engine.surroundings import has_genuine_step
+from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.mlp import MLP, NORMALIZATIONS, HiddenLayer
+from mlplab.objectives.objective import Objective
+from mlplab.stacked.networks.tensors import named_tensors
+from mlplab.stacked.updates.rules import RULES
+
+if TYPE_CHECKING:
+    from mlplab.stacked.member import Member
+
+# --- the configuration -----------------------------------------------------------------------------------------------
+
+FREE = {
+    "seed": None,
+    "data": {"split_seed"},
+    "model": {
+        "dropout", "input_dropout", "initialization", "initialization_std", "bias_initialization", "bias_std",
+    },
+    "loss": {"label_smoothing"},
+    "optimizer": {
+        "lr", "momentum", "dampening", "betas", "eps", "weight_decay", "alpha", "momentum_decay", "lr_decay",
+        "initial_accumulator_value",
+    },
+    "scheduler": {"step_size", "gamma", "min_lr", "warmup_fraction", "factor", "patience", "threshold", "cooldown",
+                  "eps", "pct_start", "div_factor", "final_div_factor", "anneal_strategy", "three_phase"},
+    "regularization": {"l1", "l2"},
+    "trainer": {"gradient_clip_val"},
+}  # fmt: skip
+"""What may differ between the members of a stack: group → names."""
+
+FREE_OF_EARLY_STOPPING = {"min_delta", "patience"}
+
+OF_THE_SWEEP = {"sweep", "paths", "resume", "trust", "hydra"}
+"""What says nothing about training."""
+
+CALLBACKS = {
+    "lightning.pytorch.callbacks.EarlyStopping",
+    *(
+        f"mlplab.callbacks.{name}"
+        for name in (
+            "Checkpoints", "Divergence", "Figures", "GradientNorms", "Histograms", "ProgressLine",
+            "Pruning", "TrainingCurves",
+        )
+    ),
+}  # fmt: skip
+"""Callbacks that each member has for itself. Others would look at a Trainer that trains many networks."""
+
+LOGGERS = {"mlplab.runs.tensorboard.CalmTensorBoardLogger", "mlplab.runs.csv_log.ResumableCSVLogger"}
+
+FLAGS = {
+    "accelerator": ("auto", "cpu"),
+    "devices": (1, "auto"),
+    "strategy": ("auto",),
+    "precision": ("32-true", "64-true", "32", "64", 32, 64),
+    "max_time": (None,),
+    "limit_val_batches": (None, 1.0),
+    "limit_test_batches": (None, 1.0),
+    "overfit_batches": (0, 0.0),
+    "fast_dev_run": (False,),
+    "val_check_interval": (None, 1.0),
+    "accumulate_grad_batches": (1,),
+    "num_sanity_val_steps": (0,),
+    "detect_anomaly": (False, None),
+    "profiler": (None,),
+}
+"""Flags of the Trainer with the values that a stack can have; what is not here it takes as it is."""
+
+
+def config_of_stack(values: Mapping[str, Any]) -> str:
+    """What must be the same in all members of a stack, from a job's configuration in plain values."""
+    kept = {}
+    for group, content in values.items():
+        if group in OF_THE_SWEEP or (group in FREE and FREE[group] is None):
+            continue
+        free = FREE.get(group) or ()
+        kept[group] = {n: v for n, v in content.items() if n not in free} if isinstance(content, dict) else content
+    model = kept.get("model")
+    if isinstance(model, dict) and model.get("_target_") not in (None, f"{MLP.__module__}.MLP", "mlplab.models.MLP"):
+        kept["model"] = values["model"]  # of somebody's own network nobody knows what its options do
+    kept["callbacks"] = {
+        name: {n: v for n, v in node.items() if n not in FREE_OF_EARLY_STOPPING}
+        if str(node.get("_target_", "")).endswith(".EarlyStopping")
+        else node
+        for name, node in (values.get("callbacks") or {}).items()
+        if isinstance(node, dict)
+    }
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def why_alone(values: Mapping[str, Any]) -> str | None:
+    """What in a job's configuration keeps it out of any stack; None where nothing does."""
+    trainer = values.get("trainer") or {}
+    engine = (values.get("engine") or {}).get("name", "fast")
+    if engine != "fast":
+        return f"engine={engine}"
+    for flag, possible in FLAGS.items():
+        if flag in trainer and trainer[flag] not in possible:
+            return f"trainer.{flag}={trainer[flag]}"
+    for flag in ("threads", "precision", "gradient_clip_val", "gradient_clip_algorithm"):
+        if flag not in trainer:
+            return f"no trainer.{flag}"
+    if values.get("on_divergence") == "skip":
+        return "on_divergence=skip"
+    if (values.get("model") or {}).get("compile"):
+        return "model.compile=true"
+    for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
+        for name, node in (values.get(group) or {}).items():
+            if isinstance(node, dict) and node.get("_target_") not in known:
+                return f"{group}.{name}"
+    targets = [str(node.get("_target_")) for node in (values.get("callbacks") or {}).values() if node]
+    for needed in ("Checkpoints", "Divergence", "TrainingCurves"):
+        if not any(target.endswith(f".{needed}") for target in targets):
+            return f"callbacks without {needed}"
+    return None
+
+
+def why_alone_by_hydra(settings: Any, words: Sequence[str]) -> str | None:
+    """Returns what Hydra does for a job run by itself, and a process that trains many cannot; None if nothing.
+
+    Args:
+        settings: `hydra.job` of the sweep.
+        words: the job's own.
+    """
+    if settings.env_set or settings.env_copy:
+        return "hydra.job.env_set, or env_copy"
+    if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in words):
+        return "hydra.job.chdir, or others of hydra.job"
+    return None
+
+
+# --- what is built from it -------------------------------------------------------------------------------------------
+
+LARGE = 4_000_000
+"""Multiplications of one network per step (batch rows × weights) from which on stacking brings nothing."""
+
+
+def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
+    """Why a job is not trained in a stack; None where it is."""
+    learner, data = member.learner, member.data
+    reason = why_no_stacked_network(learner.model)
+    if reason is not None:
+        return reason
+    reason = why_no_stacked_optimizer(optimizer)
+    if reason is not None:
+        return reason
+    replaced = method_on_instance(optimizer)
+    if replaced is not None:
+        return f"{type(optimizer).__name__}.{replaced} was replaced"
+    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+    work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
+    if work >= LARGE:
+        return f"{rows} rows × {work // rows:,} weights per step keep the processor busy by themselves"
+    return None
+
+
+def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
+    """What must be equal in a stack beyond the configuration."""
+    learner, data = member.learner, member.data
+    sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
+    return (network_shape(learner.model), loss_shape(learner.objective), optimizer_shape(optimizer), sizes)
+
+
+def position_of(member: "Member") -> Hashable:
+    """Where the run goes on from: members that were cut off at different steps are stacked apart."""
+    if member.saved is None:
+        return None
+    content = member.saved.content
+    return content["epoch"], content["global_step"]
+
+
+# --- the loss --------------------------------------------------------------------------------------------------------
+
+
+def loss_shape(objective: Objective) -> Hashable:
+    """What must be equal in all members of a stack."""
+    options = sorted((name, repr(value)) for name, value in objective.options.items() if name != "label_smoothing")
+    return objective.function, tuple(options), objective.class_weights is None
+
+
+# --- the optimizer ---------------------------------------------------------------------------------------------------
+
+ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable")
+"""Switches that have no stacked form."""
+
+
+def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
+    """Why it cannot be one member of a `StackedOptimizer`; None where it can."""
+    if type(optimizer) not in RULES:
+        return f"{type(optimizer).__name__} has no stacked form"
+    if not has_genuine_step(type(optimizer)):
+        return f"{type(optimizer).__name__}.step was replaced"
+    for name in ADDITIONS:
+        if any(group.get(name) for group in optimizer.param_groups):
+            return f"its option {name} has no stacked form"
+    if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
+        return "its lr is a tensor"
+    if (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    ):
+        return "it has hooks, which see one optimizer at a time"
+    return None
+
+
+def optimizer_shape(optimizer: Optimizer) -> Hashable:
+    """What must be equal in all members of a stack: the rule, its switches, and what its state consists of."""
+    rule = RULES[type(optimizer)]
+    groups = [
+        (tuple(bool(group[flag]) for flag in rule.flags), tuple(rule.moments(group)))
+        for group in optimizer.param_groups
+    ]
+    return type(rule), frozenset(groups)
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+MAY_DIFFER = (
+    "initialization",
+    "initialization_std",
+    "bias_initialization",
+    "bias_std",
+    "dropout",
+    "input_dropout",
+)
+"""What is a member's own in a perceptron's `architecture`."""
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def why_no_stacked_network(network: nn.Module) -> str | None:
+    """Why it cannot be one member of a `StackedNetwork`; None where it can.
+
+    A perceptron can, also behind the input layer of a table or of pixels. A user's own module can where its class
+    says `stackable = True`. By that it promises that `forward` does the same whatever the numbers in its tensors
+    are (no `if` on them), changes its buffers in place only, and returns one tensor.
+    """
+    body: nn.Module = network
+    if type(network) is WithInputs:
+        body = network.network
+        if type(network.inputs) not in (PixelInputs, CategoryInputs):
+            return f"its input layer {type(network.inputs).__name__} has no stacked form"
+    if not (_is_plain_perceptron(body) if type(body) is MLP else getattr(type(body), "stackable", False)):
+        if type(body) is MLP:
+            return "its layers have been changed"
+        return f"its class {type(body).__name__} does not say stackable = True"
+    if isinstance(body, MLP):
+        for layer in body.hidden:
+            activation = layer.activation
+            if not isinstance(activation, Hashable) or activation not in ACTIVATION_KERNELS:
+                return f"the activation {getattr(activation, '__name__', activation)} has no stacked form"
+    parameters = list(network.parameters())
+    kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
+    if len(kinds) != 1 or parameters[0].dtype not in (torch.float32, torch.float64):
+        return "its parameters are not all float32, or all float64, on one device"
+    if _is_watched(network):
+        return "it has hooks, which see one network at a time"
+    if any(module._compiled_call_impl is not None for module in network.modules()):
+        return "it is compiled"
+    return None
+
+
+def network_shape(network: nn.Module) -> Hashable:
+    """What must be equal in all members of a stack: of a user's own module all but the numbers in its tensors."""
+    tensors = tuple(
+        (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in named_tensors(network)
+    )
+    modules = tuple((name, type(module), _settings(module)) for name, module in network.named_modules())
+    return tensors, modules
+
+
+def _settings(module: nn.Module) -> Hashable:
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
+    if type(module) is MLP:
+        own["architecture"] = {name: v for name, v in module.architecture.items() if name not in MAY_DIFFER}
+    if type(module) in (MLP, HiddenLayer):
+        own = {name: value for name, value in own.items() if name not in MAY_DIFFER}
+    return _comparable(own)
+
+
+def _comparable(value: Any) -> Hashable:
+    """Equal for equal settings. What cannot be compared is equal to itself only."""
+    if isinstance(value, Mapping):
+        return tuple((key, _comparable(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_comparable(item) for item in value)
+    if isinstance(value, Tensor):
+        return value.dtype, tuple(value.shape), str(value.tolist())
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return type(value), value
+
+
+def _is_plain_perceptron(network: MLP) -> bool:
+    if type(network.output) is not nn.Linear or network.output.bias is None:
+        return False
+    return type(network.hidden) is nn.Sequential and all(
+        type(layer) is HiddenLayer
+        and type(layer.linear) is nn.Linear
+        and layer.linear.bias is not None
+        and (layer.normalization is None or _is_plain_normalization(layer.normalization))
+        for layer in network.hidden
+    )
+
+
+def _is_plain_normalization(layer: nn.Module) -> bool:
+    if type(layer) not in NORMALIZATIONS.values() or getattr(layer, "weight", None) is None or layer.bias is None:
+        return False
+    return not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
+
+
+def _is_watched(network: nn.Module) -> bool:
+    return any(getattr(module, hooks) for module in network.modules() for hooks in HOOKS) or any(
+        parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in network.parameters()
+    )
