@@ -197,7 +197,7 @@ def test_a_long_leaderboard_shows_fifty_and_then_all(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("name", ["grid", "search", "hostile"])
-@pytest.mark.parametrize("width", [360, 768, 1200])
+@pytest.mark.parametrize("width", [360, *(pytest.param(width, marks=pytest.mark.slow) for width in (768, 1200))])
 def test_only_tables_scroll_sideways(opened: Open, name: str, width: int) -> None:
     page = opened(name, width=width)
     assert page.execute_script("const root = document.documentElement; return root.scrollWidth - root.clientWidth") == 0
@@ -210,7 +210,7 @@ def test_only_tables_scroll_sideways(opened: Open, name: str, width: int) -> Non
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["grid", "search"])
+@pytest.mark.parametrize("name", ["grid", pytest.param("search", marks=pytest.mark.slow)])
 def test_light_and_dark_can_be_read(opened: Open, name: str, dark: bool) -> None:
     page = opened(name, dark=dark)
     background = page.execute_script("return getComputedStyle(document.body).backgroundColor")

@@ -21,10 +21,14 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@needs_compiler
+@pytest.mark.parametrize(
+    "is_traced_only", [True, pytest.param(False, marks=[needs_compiler, pytest.mark.slow])], ids=["traced", "compiled"]
+)
 def test_a_compiled_run_learns_the_same_and_its_time_is_counted(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch
+    train_run: Any, monkeypatch: pytest.MonkeyPatch, *, is_traced_only: bool
 ) -> None:
+    if is_traced_only:
+        eager(monkeypatch)
     # Other processes to compile in would each import PyTorch first.
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     quick = ["data=iris", "trainer.max_epochs=3", "callbacks=minimal", "logger=none", "model.dropout=0"]

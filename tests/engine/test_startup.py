@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,57 @@ from mlplab.engine import startup
 LATER = ("scipy.stats", "matplotlib", "torch._dynamo.eval_frame", "torch._inductor.utils", "sympy")
 
 
-def run(code: str) -> str:
+STARTER = """
+import json, os, sys, traceback
+from mlplab.engine.startup import quick_imports
+with quick_imports():
+    import lightning.pytorch
+
+leave = os._exit
+for line in sys.stdin:
+    folder, code = json.loads(line)
+    process = os.fork()
+    if process == 0:
+        for descriptor, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+        status = 0
+        try:
+            exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        leave(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+"""Imports Lightning quickly, once, and is forked for each test, which finds what it wants not yet imported."""
+
+Run = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """What a Python of its own prints, in which Lightning has been imported quickly."""
-    quickly = "from mlplab.engine.startup import quick_imports\nwith quick_imports():\n    import lightning.pytorch\n"
-    done = subprocess.run([sys.executable, "-c", quickly + code], check=True, capture_output=True, text=True)
-    assert done.stderr == ""
-    return done.stdout
+    folder = tmp_path_factory.mktemp("forked")
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+
+        def execute(code: str) -> str:
+            assert starter.stdin is not None
+            assert starter.stdout is not None
+            starter.stdin.write(json.dumps([str(folder), code]) + "\n")
+            starter.stdin.flush()
+            status = starter.stdout.readline()
+            output, errors = ((folder / name).read_text() for name in ("out", "err"))
+            assert (status, errors) == ("0\n", "")
+            return output
+
+        yield execute
 
 
-def test_a_run_imports_no_compiler_no_plots_and_no_signals(tmp_path: Path) -> None:
+def test_a_run_imports_no_compiler_no_plots_and_no_signals(run: Run, tmp_path: Path) -> None:
     code = f"""
 import os, runpy, sys
 sys.argv = ["train.py", "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir={tmp_path}"]
@@ -73,6 +116,7 @@ print(gc.get_freeze_count() == 0)
 """
 
 
+@pytest.mark.slow
 def test_with_plain_imports_all_modules_are_genuine() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PLAIN], check=True, capture_output=True, text=True,
@@ -135,7 +179,7 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize("code", SIGNALS)
-def test_signals_come_to_whoever_wants_them(code: str) -> None:
+def test_signals_come_to_whoever_wants_them(run: Run, code: str) -> None:
     run(f"{code}\nimport scipy.signal\nassert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)")
 
 
@@ -157,7 +201,7 @@ COMPILERS = [
 
 
 @pytest.mark.parametrize("code", COMPILERS)
-def test_the_compiler_comes_once_and_whole_to_whoever_wants_it(code: str) -> None:
+def test_the_compiler_comes_once_and_whole_to_whoever_wants_it(run: Run, code: str) -> None:
     once = """
 import sys, torch, torch._dynamo.config, torch._inductor.config, torch._dynamo.utils
 from mlplab.engine.startup import LazyModule
@@ -169,7 +213,8 @@ assert torch._dynamo.config.__spec__.origin.endswith("config.py")
     run(code + once)
 
 
-def test_what_is_set_in_it_is_set_there() -> None:
+@pytest.mark.slow
+def test_what_is_set_in_it_is_set_there(run: Run) -> None:
     code = """
 import torch._inductor.config as settings
 settings.epilogue_fusion = False
@@ -180,7 +225,7 @@ print(type(later).__name__, later.epilogue_fusion)
 
 
 @pytest.mark.slow
-def test_a_missing_module_of_the_compiler_is_told_as_by_python() -> None:
+def test_a_missing_module_of_the_compiler_is_told_as_by_python(run: Run) -> None:
     code = """
 from importlib.util import find_spec
 assert find_spec("torch._dynamo.config").origin.endswith("config.py")
@@ -193,7 +238,7 @@ except ModuleNotFoundError as error:
     assert run(code) == "No module named 'torch._dynamo.nowhere'\n"
 
 
-def test_what_is_compiled_is_known_as_such() -> None:
+def test_what_is_compiled_is_known_as_such(run: Run) -> None:
     code = """
 import torch
 from lightning.fabric.wrappers import _unwrap_compiled, OptimizedModule
@@ -206,7 +251,7 @@ print(isinstance(compiled, OptimizedModule), isinstance(net, OptimizedModule), _
 
 
 @pytest.mark.slow
-def test_the_compiler_is_told_whether_operations_must_be_deterministic() -> None:
+def test_the_compiler_is_told_whether_operations_must_be_deterministic(run: Run) -> None:
     code = """
 import torch
 torch.use_deterministic_algorithms(True)
@@ -219,7 +264,7 @@ print(settings.deterministic)
     assert run(code).split() == ["LazyModule", "True"]
 
 
-def test_the_compiler_leaves_alone_what_it_is_told_to() -> None:
+def test_the_compiler_leaves_alone_what_it_is_told_to(run: Run) -> None:
     """Before it has come: functions of the user's, of PyTorch, and an optimizer's."""
     code = """
 import torch
@@ -251,7 +296,7 @@ print(len(optimizer.param_groups))
 
 
 @pytest.mark.slow
-def test_metrics_can_be_plotted() -> None:
+def test_metrics_can_be_plotted(run: Run) -> None:
     code = """
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -154,7 +155,7 @@ def test_a_table_is_predicted_as_by_the_run(
         assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(tmp_path)
 
 
-OFTEN = ("relu", "gelu")  # the others are run by the full tests
+OFTEN = ("gelu",)  # the others are run by the full tests
 
 
 @pytest.mark.parametrize(
@@ -169,12 +170,14 @@ def test_every_activation_is_exported_to_onnx(tmp_path: Path, activation: str) -
     np.testing.assert_allclose(loaded([features]), expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_one_logit_is_exported_as_two_probabilities(folder: Path, tmp_path: Path) -> None:
     options = table_options(folder / "houses.csv", "binary")
     run = load_run(save_run(tmp_path / "run", options, loss="binary_cross_entropy"))
     assert_the_file_predicts_as_the_run(run, "onnx", folder, tmp_path, (2,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [["length", "gap"], pytest.param(["colour", "town"], marks=pytest.mark.slow)])
 def test_a_table_of_one_kind_of_columns_is_exported(folder: Path, tmp_path: Path, columns: list[str]) -> None:
     pl.read_csv(folder / "houses.csv", infer_schema=False).select(*columns, "binary").write_csv(tmp_path / "few.csv")
@@ -182,7 +185,9 @@ def test_a_table_of_one_kind_of_columns_is_exported(folder: Path, tmp_path: Path
     assert_the_file_predicts_as_the_run(run, "onnx", folder, tmp_path, (1, 1000))
 
 
-@pytest.mark.parametrize("file_format", LOADERS)
+@pytest.mark.parametrize(
+    "file_format", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "torch_export")), "safetensors"]
+)
 def test_images_are_exported_as_bytes(tmp_path: Path, file_format: str) -> None:
     options = {"directory": str(write_images(tmp_path / "idx"))}
     run = load_run(save_run(tmp_path / "run", options, source="mlplab.data.idx.idx_images"))
@@ -206,12 +211,14 @@ def assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(folder:
         ]
 
 
-def test_a_single_row_to_check_with_does_not_fix_the_number_of_rows(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["torch_export", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_single_row_to_check_with_does_not_fix_the_number_of_rows(
+    folder: Path, tmp_path: Path, file_format: str
+) -> None:
     run = load_run(save_run(tmp_path / "run", table_options(folder / "houses.csv")))
-    for file_format in ("onnx", "torch_export"):
-        out = tmp_path / f"model{LOADERS[file_format][0]}"
-        loaded, card = exported(run, file_format, out, folder / "1.csv")
-        assert len(loaded(as_the_card_says(card, folder / "1000.csv"))) == 1000
+    out = tmp_path / f"model{LOADERS[file_format][0]}"
+    loaded, card = exported(run, file_format, out, folder / "1.csv")
+    assert len(loaded(as_the_card_says(card, folder / "1000.csv"))) == 1000
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnxscript"])
@@ -227,15 +234,23 @@ def test_missing_packages_are_refused_with_the_command(monkeypatch: pytest.Monke
 # Tensors and a card.
 
 
+@pytest.fixture(scope="module")
+def exported_run(folder: Path) -> Path:
+    """A run with its model exported beside it; tests that change the file take a copy."""
+    run = load_run(save_run(folder / "run", table_options(folder / "houses.csv")))
+    exported(run, "safetensors", folder / "model.safetensors")
+    return folder
+
+
 @pytest.fixture
-def tensors(folder: Path, tmp_path: Path) -> Path:
-    run = load_run(save_run(tmp_path / "run", table_options(folder / "houses.csv")))
-    exported(run, "safetensors", tmp_path / "model.safetensors")
+def tensors(exported_run: Path, tmp_path: Path) -> Path:
+    for path in exported_run.glob("model.safetensors*"):
+        shutil.copy(path, tmp_path)
     return tmp_path / "model.safetensors"
 
 
-def test_the_predictor_comes_back_with_its_task_and_in_evaluation_mode(tensors: Path, tmp_path: Path) -> None:
-    predictor, expected = load_safetensors(tensors), load_run(tmp_path / "run").predictor
+def test_the_predictor_comes_back_with_its_task_and_in_evaluation_mode(tensors: Path, exported_run: Path) -> None:
+    predictor, expected = load_safetensors(tensors), load_run(exported_run / "run").predictor
     assert predictor.task == expected.task
     assert not any(module.training for module in predictor.modules())
     state, expected_state = predictor.state_dict(), expected.state_dict()

@@ -1,25 +1,22 @@
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from inference.small_runs import change_card, save_run, table_options, train_run, write_houses
+from launching import run_program
 
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
-Process = Callable[..., subprocess.Popen[str]]
 
 
-def test_a_run_is_evaluated_in_a_process_of_its_own_to_the_metrics_of_its_result(
-    runs: Path, tmp_path: Path, process: Process
-) -> None:
+def test_a_run_is_evaluated_in_a_process_of_its_own_to_the_metrics_of_its_result(runs: Path, tmp_path: Path) -> None:
     data = (f"data.path={runs / 'houses.csv'}", "data.target=price", "data.drop=[kind,binary]")
     result = train_run(tmp_path / "run", "data=table", *data)
-    done = process("evaluate", "run=run", folder=tmp_path)
-    output, errors = done.communicate(timeout=60)
-    assert (done.returncode, errors) == (0, "")
+    done = run_program("scripts/evaluate.py", ["run=run"], tmp_path)
+    output = done.stdout
+    assert (done.status, done.stderr) == (0, "")
     assert "test part, 30 rows" in output
     (directory,) = (tmp_path / "run" / "evaluations").iterdir()
     assert output.endswith(f"figure  run/evaluations/{directory.name}/predicted_against_true.png\n")

@@ -18,6 +18,7 @@ Mistake = Callable[..., str]
 Process = Callable[..., subprocess.Popen[str]]
 
 
+@pytest.mark.slow
 def test_it_exports_in_a_process_of_its_own_what_another_program_can_run(tmp_path: Path, process: Process) -> None:
     import onnxruntime
 

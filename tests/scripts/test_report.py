@@ -13,7 +13,10 @@ from launching import run_program
 from sweeps.report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
 
 from mlplab.runs.files import write_atomically
+from mlplab.sweeps.report import pictures as pictures_of
 from mlplab.sweeps.report import writing
+from mlplab.sweeps.report.analysis import analyse
+from mlplab.sweeps.report.drawing import Picture
 
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
@@ -26,6 +29,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps")
     write_sweep(folder / "lr_study", grid(3), space=GRID_SPACE)
     return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(made: Path) -> dict[str, list[Picture]]:
+    """Those of the sweep, drawn once: to draw them takes most of the time of a report."""
+    return pictures_of.draw(analyse(made / "lr_study"))
+
+
+@pytest.fixture(autouse=True)
+def _drawn_once(monkeypatch: pytest.MonkeyPatch, pictures: dict[str, list[Picture]]) -> None:
+    """Of a report within this process; those of other processes draw their own."""
+    monkeypatch.setattr(writing, "draw", lambda analysis: pictures)
 
 
 @pytest.fixture
@@ -61,17 +76,17 @@ def test_within_the_sweeps_own_folder_too(sweep: Path, script: Script, monkeypat
     assert "report      report.html" in done.output
 
 
-def test_json_is_all_there_is_on_standard_output(sweep: Path, process: Process) -> None:
-    done = process("report", "--json", "lr_study", folder=sweep.parent)
-    output, errors = done.communicate(timeout=60)
-    assert (done.returncode, errors) == (0, "")
-    content = json.loads(output)
+def test_json_is_all_there_is_on_standard_output(sweep: Path, script: Script) -> None:
+    done = script("report", "--json", str(sweep))
+    assert (done.status, done.errors) == (0, "")
+    content = json.loads(done.output)
     assert content["sweep"] == "lr_study"
     assert len(content["leaderboard"]) == 8
     assert content["leaderboard"][0]["optimizer"] == "adam"
     assert (sweep / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_is_no_failure(sweep: Path, process: Process) -> None:
     done = process("report", "lr_study", folder=sweep.parent)
     assert done.stdout is not None
@@ -173,8 +188,9 @@ def test_help_tells_what_is_written(script: Script) -> None:
         assert word in done.output
 
 
-def test_nothing_heavy_is_imported(sweep: Path, root: Path) -> None:
+def test_nothing_heavy_is_imported(tmp_path: Path, root: Path) -> None:
     """A report starts in a second, not in four."""
+    sweep = write_sweep(tmp_path / "few", grid(1)[:2], space=GRID_SPACE)
     code = (
         "import sys; from pathlib import Path; from mlplab.sweeps.report.analysis import analyse; "
         "from mlplab.sweeps.report.writing import write_report; "

@@ -17,20 +17,24 @@ from mlplab.stacked import stacks
 ROUNDING = 1e-9
 
 SETTINGS = {
-    "rules and rates": ["optimizer=momentum,adamw,rmsprop", "optimizer.lr=0.01,0.003", "scheduler=plateau"],
-    "penalties and clipping": [
-        "regularization.l1=0,0.01", "regularization.l2=0.01", "trainer.gradient_clip_val=null,0.1",
-    ],
+    "rules and rates": ["optimizer=momentum,adamw", "optimizer.lr=0.01,0.003", "scheduler=plateau"],
     "splits, normalised": [
-        "model.normalization=batch", "model.dropout=0,0.3", "data.split_seed=0,1", "data.batch_size=41",
+        "model.normalization=batch", "model.dropout=0.3", "data.split_seed=0,1", "data.batch_size=41",
+        "regularization.l1=0.01", "trainer.gradient_clip_val=0.1",
     ],
     "early stopping": [
-        "seed=0,1", "callbacks.early_stopping.patience=1,2", "callbacks.early_stopping.min_delta=0.5",
+        "callbacks.early_stopping.patience=1,2", "callbacks.early_stopping.min_delta=0.5",
         "trainer.max_epochs=9",
     ],
 }  # fmt: skip
 
 SLOW = {
+    "rules, rates and a schedule": [
+        "optimizer=momentum,adamw,rmsprop", "optimizer.lr=0.01,0.003", "scheduler=plateau",
+    ],
+    "penalties and clipping": [
+        "regularization.l1=0,0.01", "regularization.l2=0.01", "trainer.gradient_clip_val=null,0.1",
+    ],
     "batches of two sizes": ["data.batch_size=41,full", "data.split_seed=0,1", "regularization.l2=0,0.01"],
     "other rules": ["optimizer=sgd,nesterov,adam,nadam,radam,adagrad", "seed=0,1"],
     "options of a rule": ["optimizer.betas=[0.9,0.999],[0.8,0.9]", "optimizer.eps=1e-8,1e-4", "seed=0,1"],
@@ -105,6 +109,7 @@ def test_a_member_that_diverges_is_infeasible_and_the_others_do_not_notice(both:
             assert difference(one, other, ROUNDING) == ""
 
 
+@pytest.mark.slow
 def test_when_all_diverge_all_say_so(both: Callable[..., Any]) -> None:
     alone, together, done = both("optimizer=sgd", "optimizer.lr=1e200,1e201", "seed=0,1")
     assert done.status == 1
@@ -122,8 +127,10 @@ def _status(run: Path) -> dict[str, Any]:
     ("words", "reason"),
     [
         (["+hydra.job.env_set.RATE=0.5"], "hydra.job.env_set"),
-        (["hydra.job.chdir=true"], "hydra.job.chdir"),
-        (["~trainer.gradient_clip_algorithm"], "no trainer.gradient_clip_algorithm"),
+        pytest.param(["hydra.job.chdir=true"], "hydra.job.chdir", marks=pytest.mark.slow),
+        pytest.param(
+            ["~trainer.gradient_clip_algorithm"], "no trainer.gradient_clip_algorithm", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_hydra_does_for_a_job_is_done(words: list[str], reason: str, both: Any) -> None:
@@ -133,6 +140,7 @@ def test_what_hydra_does_for_a_job_is_done(words: list[str], reason: str, both: 
         assert result_of(one) == result_of(other)
 
 
+@pytest.mark.slow
 def test_jobs_of_the_plain_engine_are_run_alone_and_told(both: Callable[..., Any]) -> None:
     alone, together, done = both("seed=0,1", "engine=plain", "trainer.max_epochs=2")
     assert "alone   2 jobs, engine=plain: 0_seed-0, 1_seed-1" in done.stdout

@@ -48,6 +48,7 @@ def test_a_stack_that_is_stopped_goes_on_and_ends_as_if_it_had_not_been(
         assert json.loads((other / "status.json").read_text())["resumed"] == 1
 
 
+@pytest.mark.slow
 def test_members_that_stand_at_different_steps_are_stacked_apart(tmp_path: Path) -> None:
     words = ["seed=0,1", OFTEN]
     stacked(words, tmp_path / "whole")
@@ -78,6 +79,7 @@ def test_the_same_command_does_nothing_and_a_larger_one_the_rest(tmp_path: Path)
     assert len(jobs_in(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_a_job_that_is_alone_of_its_kind_is_run_alone(tmp_path: Path) -> None:
     done = stacked(["model.hidden_dims=[4],[8]"], tmp_path)
     assert done.status == 0
@@ -95,6 +97,7 @@ def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
     assert "hydra.launcher.members must be a number of networks" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_search_asks_for_as_many_trials_as_a_stack_has_members(tmp_path: Path) -> None:
     words = [
         "hydra/sweeper=optuna", "optimizer.lr=interval(0.001,0.1)", "hydra.sweeper.trials=6",
@@ -119,7 +122,7 @@ def test_a_directory_that_is_taken_is_left_and_told(tmp_path: Path) -> None:
 
 def test_a_member_whose_files_cannot_be_written_fails_and_the_others_go_on(tmp_path: Path) -> None:
     words = [
-        "-m", STACKED, *SMALL, "seed=0,1,2", "trainer.max_epochs=60", "callbacks.early_stopping.patience=1000",
+        "-m", STACKED, *SMALL, "seed=0,1,2", "trainer.max_epochs=40", "callbacks.early_stopping.patience=1000",
         "callbacks.checkpoints.every_n_epochs=1", f"paths.logs={tmp_path}",
     ]  # fmt: skip
     running = start_program("train.py", words, tmp_path)
@@ -135,7 +138,7 @@ def test_a_member_whose_files_cannot_be_written_fails_and_the_others_go_on(tmp_p
     assert "1_seed-1/checkpoints" in states[1]["reason"]
 
 
-@pytest.mark.parametrize("name", ["Stackable", "Unstackable"])
+@pytest.mark.parametrize("name", ["Stackable", pytest.param("Unstackable", marks=pytest.mark.slow)])
 def test_a_network_of_ones_own_is_stacked_where_it_says_so(both: Callable[..., Any], name: str) -> None:
     alone, together, done = both("seed=0,1", "~model", f"+model={{_target_:own_networks.{name}}}")
     assert done.status == 0, done.stderr
@@ -192,6 +195,7 @@ def test_that_a_run_was_one_of_a_stack_is_told_where_it_is_run_again_alone(tmp_p
     assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
 
 
+@pytest.mark.slow
 def test_a_file_holds_one_member_and_no_more(tmp_path: Path) -> None:
     stacked(["seed=0,1"], tmp_path / "few")
     stacked(["seed=range(0,8)"], tmp_path / "many")

@@ -166,6 +166,7 @@ def test_a_worker_that_is_killed_again_and_again_is_given_up(by_one: list[Path],
     require_same(by_one, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_search_asks_two_processes(tmp_path: Path) -> None:
     words = [
         "hydra/sweeper=optuna", "optimizer.lr=interval(0.001,0.1)", "hydra.sweeper.trials=16", "trainer.max_epochs=1",
@@ -177,6 +178,7 @@ def test_a_search_asks_two_processes(tmp_path: Path) -> None:
     assert {status["state"] for status in states_in(tmp_path)} == {"finished"}
 
 
+@pytest.mark.slow
 def test_groups_that_are_small_share_the_processes(tmp_path: Path) -> None:
     done = stacked(["model.hidden_dims=[4],[5]", "seed=range(0,4)", "trainer.max_epochs=1", TWO], tmp_path)
     assert done.status == 0, done.stderr

@@ -136,10 +136,22 @@ def test_the_best_is_the_mean_over_splits_and_is_run_on_others(train: Command, l
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("commands", None), ("commands", []), ("commands", ["python train.py -m 'abc"]), ("commands", ["python"]),
-     ("folder", 3), ("search", 3), ("commands", ["python train.py -m +callbacks.own._target_=os.system"]),
-     ("commands", ["python train.py -m --config-dir=elsewhere seed=1"])],
-)  # fmt: skip
+    [
+        ("commands", None),
+        ("commands", ["python train.py -m 'abc"]),
+        *(
+            pytest.param(name, value, marks=pytest.mark.slow)
+            for name, value in (
+                ("commands", []),
+                ("commands", ["python"]),
+                ("folder", 3),
+                ("search", 3),
+                ("commands", ["python train.py -m +callbacks.own._target_=os.system"]),
+                ("commands", ["python train.py -m --config-dir=elsewhere seed=1"]),
+            )
+        ),
+    ],
+)
 def test_a_damaged_file_is_told_in_one_line(
     train: Command, compared: Path, tmp_path: Path, name: str, value: object
 ) -> None:
@@ -150,6 +162,7 @@ def test_a_damaged_file_is_told_in_one_line(
     assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
+@pytest.mark.slow
 def test_ones_own_sweep_with_code_is_run_again_without_trust(train: Command, logs: Path) -> None:
     code = "+callbacks.mine={_target_: lightning.pytorch.callbacks.LearningRateMonitor}"
     done = train("-m", "sweep.name=own", "seed=0", code, "logger=csv", *QUICK[:2], *QUICK[3:-1])
@@ -211,14 +224,19 @@ def test_what_cannot_be_rerun_is_refused(train: Command, words: list[str], messa
         (["optimizer.lr=0.1"], "optimizer.lr is given, and is part of the arm sgd"),
         (["hydra.sweeper.only=[sgdd]"], r"try: hydra.sweeper.only=[sgd]"),
         (["hydra.sweeper.seeds=[0,1]"], "must be judged on others"),
-        (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
-        (["hydra.sweeper.only=[]"], "must be a list of arms"),
-        (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
-        (["seed=3"], "must have its seeds in"),
-        (["sweep.target={metric:val/acuracy,value:0.9,mode:max}"], "try: sweep.target.metric=val/accuracy"),
-        (["sweep.target=3"], "sweep.target must be null, or a metric"),
-        (["hydra.sweeper.arms=null"], "a comparison must have arms"),
-        (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
+        *(
+            pytest.param(words, message, marks=pytest.mark.slow)
+            for words, message in (
+                (["hydra.sweeper.seeds=3"], "must be a list of seeds"),
+                (["hydra.sweeper.only=[]"], "must be a list of arms"),
+                (["hydra.sweeper.trials=null"], "trials must be a positive integer"),
+                (["seed=3"], "must have its seeds in"),
+                (["sweep.target={metric:val/acuracy,value:0.9,mode:max}"], "try: sweep.target.metric=val/accuracy"),
+                (["sweep.target=3"], "sweep.target must be null, or a metric"),
+                (["hydra.sweeper.arms=null"], "a comparison must have arms"),
+                (["-m", "model.dropout=0,0.5"], "must have in its arms what it compares"),
+            )
+        ),
     ],
 )
 def test_a_comparison_that_cannot_be_is_refused_before_anything_is_run(

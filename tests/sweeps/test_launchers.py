@@ -131,6 +131,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], pytest.param(AT_ONCE, marks=pytest.mark.slow)], ids=["serial", "at once"])
 def test_on_a_terminal_the_table_fits_and_ctrl_c_leaves_a_sweep_that_goes_on(
     tmp_path: Path, launcher: list[str]

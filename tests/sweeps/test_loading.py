@@ -51,6 +51,16 @@ JOBS = {
     "variables of the environment": ["hydra.job.env_copy=[HOME]", "seed=3"],
 }
 
+OFTEN = {
+    "lists and mappings", "quotes", "interpolations", "a group after its values", "names added", "more of hydra",
+}  # fmt: skip
+"""The gate composes these; the others are of the same kinds."""
+
+
+def some(kinds: dict[str, list[str]]) -> list[Any]:
+    return [pytest.param(kind, marks=() if kind in OFTEN else pytest.mark.slow) for kind in kinds]
+
+
 WRONG = [
     "sed=1",
     "optimizer=none_such",
@@ -94,7 +104,7 @@ def resolved(config: DictConfig) -> Any:
         HydraConfig.instance().cfg = None
 
 
-@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("kind", some(JOBS))
 def test_a_job_has_all_that_hydra_gives_it(kind: str, loaders: tuple[DictConfig, ConfigLoaderImpl, JobLoader]) -> None:
     config, loader, quick = loaders
     words = [*SHARED, *JOBS[kind]]
@@ -107,7 +117,7 @@ def test_a_job_has_all_that_hydra_gives_it(kind: str, loaders: tuple[DictConfig,
         assert resolved(job) == resolved(expected)
 
 
-@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("kind", some(JOBS))
 def test_its_two_parts_are_those_of_the_whole(
     kind: str, loaders: tuple[DictConfig, ConfigLoaderImpl, JobLoader]
 ) -> None:

@@ -72,13 +72,14 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
 @pytest.mark.parametrize(
     "again",
     [
-        ["optimizer=sgd,adam", "seed=0,1"],
-        ["seed=1,0", "optimizer=adam,sgd"],
-        ["optimizer=adam,sgd,adam", "seed=range(0,2)"],
-        ["optimizer=sgd", "seed=0,1"],
-        ["seed=1", "optimizer=sgd,adam", "sweep.retry_failed=true", "trainer.threads=2"],
+        pytest.param(["optimizer=sgd,adam", "seed=0,1"], id="the same", marks=pytest.mark.slow),
+        pytest.param(["seed=1,0", "optimizer=adam,sgd"], id="in another order", marks=pytest.mark.slow),
+        pytest.param(["optimizer=adam,sgd,adam", "seed=range(0,2)"], id="in another spelling"),
+        pytest.param(["optimizer=sgd", "seed=0,1"], id="some of them", marks=pytest.mark.slow),
+        pytest.param(
+            ["seed=1", "optimizer=sgd,adam", "sweep.retry_failed=true", "trainer.threads=2"], id="how, not what"
+        ),
     ],
-    ids=["the same", "in another order", "in another spelling", "some of them", "how, not what"],
 )
 def test_what_has_finished_is_left_alone(copy: Path, again: list[str]) -> None:
     before = everything(copy)
@@ -123,7 +124,14 @@ def test_a_job_that_was_killed_goes_on_and_the_sweep_ends_as_if_it_had_not_been(
     assert len(ledger(tmp_path)["commands"]) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="SIGINT"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, id="SIGHUP", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_leaves_a_sweep_that_goes_on(done: tuple[Path, Done], tmp_path: Path, number: signal.Signals) -> None:
     said = launch(WORDS, tmp_path, Signal(number, 22))
     assert said.status == 128 + number
@@ -169,9 +177,9 @@ def test_what_all_jobs_shared_may_be_swept_later(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trainer.max_epochs=5"], "trainer.max_epochs=5 instead of 4"),
-        (["regularization.l2=0.5"], "regularization.l2=0.5 instead of 0.0"),
-        (["data=iris"], "data.name=iris instead of wine"),
+        pytest.param(["trainer.max_epochs=5"], "trainer.max_epochs=5 instead of 4", marks=pytest.mark.slow),
+        pytest.param(["regularization.l2=0.5"], "regularization.l2=0.5 instead of 0.0", marks=pytest.mark.slow),
+        pytest.param(["data=iris"], "data.name=iris instead of wine", marks=pytest.mark.slow),
         (["monitor=val/accuracy", "mode=max"], "monitor=val/accuracy instead of val/loss, mode=max instead of min"),
         (["+callbacks.mine={_target_: mlplab.callbacks.GradientNorms}"], "callbacks.mine._target_="),
     ],
@@ -244,6 +252,7 @@ def test_a_job_that_runs_elsewhere_is_left_to_it(copy: Path) -> None:
     assert json.loads((job / "status.json").read_text()) == {"state": "running"}
 
 
+@pytest.mark.slow
 def test_its_seconds_are_those_of_all_launches(copy: Path) -> None:
     first = ledger(copy)["seconds"]
     assert first > 0
@@ -267,9 +276,14 @@ def test_its_seconds_are_those_of_all_launches(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "must"),
-    [("", "the name of a folder"), ("..", "the name of a folder"), ("a/b", "the name of a folder"),
-     (".hidden", "the name of a folder"), ("x" * 200, "the name of a folder")],
-)  # fmt: skip
+    [
+        ("a/b", "the name of a folder"),
+        *(
+            pytest.param(name, "the name of a folder", marks=pytest.mark.slow)
+            for name in ("", "..", ".hidden", "x" * 200)
+        ),
+    ],
+)
 def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str, must: str) -> None:
     said = launch([*SMALL, f"sweep.name={name}", "seed=0,1"], tmp_path)
     assert said.status == 2
@@ -380,7 +394,10 @@ def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
     assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again
 
 
-@pytest.mark.parametrize("word", ["sweep.name=a,b", "paths.run=a,b", "paths.run=a"])
+@pytest.mark.parametrize(
+    "word",
+    ["sweep.name=a,b", *(pytest.param(word, marks=pytest.mark.slow) for word in ("paths.run=a,b", "paths.run=a"))],
+)
 def test_jobs_must_lie_where_the_sweep_looks_for_them(word: str, tmp_path: Path) -> None:
     done = launch([*(w for w in SMALL if not w.startswith("sweep.name")), "seed=0,1", word], tmp_path)
     assert done.status == 2
