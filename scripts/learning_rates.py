@@ -20,9 +20,10 @@ from figures import OPTIMIZERS
 from matplotlib.figure import Figure
 
 from mlplab.config.words import Answer, Word, run_script
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, printable
 from mlplab.runs.files import write_atomically
 from mlplab.sweeps.report.gathering import gather
+from mlplab.sweeps.report.runs import as_number
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
 MARKERS = dict(zip(OPTIMIZERS, "osD^v", strict=True))
@@ -47,15 +48,15 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
     accuracies: dict[str, dict[float, list[float]]] = {name: defaultdict(list) for name in OPTIMIZERS}
     diverged = 0
     for run in gather(sweep).runs:
-        optimizer, rate = run.entry.values.get("optimizer"), run.entry.values.get("optimizer.lr")
+        optimizer, rate = str(run.entry.values.get("optimizer")), as_number(run.entry.values.get("optimizer.lr"))
         if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
             raise Refusal(
                 "the picture must be made of a finished sweep over optimizers and their rates",
-                f"{run.entry.directory}, {run.state}", "python train.py experiment=learning_rates",
+                printable(f"{run.entry.directory}, {run.state}"), "python train.py experiment=learning_rates",
             )  # fmt: skip
         accuracy = run.test.get("test/accuracy")
         diverged += accuracy is None
-        accuracies[optimizer][float(rate)].append(GUESSING if accuracy is None else accuracy)
+        accuracies[optimizer][rate].append(GUESSING if accuracy is None else accuracy)
     return {name: seeds for name, seeds in accuracies.items() if seeds}, diverged
 
 

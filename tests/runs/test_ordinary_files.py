@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from sweeps.report.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import Refusal
@@ -17,6 +18,7 @@ from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.history import read_history
 from mlplab.runs.manifest import read_manifest
 from mlplab.runs.received import read_config, require_run
+from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
 from mlplab.sweeps.report.gathering import gather
 from mlplab.sweeps.states import read_json, read_state
@@ -165,6 +167,20 @@ def test_the_name_of_a_job_is_a_plain_one(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refusal, match=r"must go on from its own sweep\.json") as refusal:
         read_ledger(tmp_path).require_sound()  # type: ignore[union-attr]
     assert str(refusal.value).isprintable()
+
+
+def test_what_is_cleared_away_of_a_job_is_its_own(run: Path, outside: Path) -> None:
+    (outside / "config.yaml").write_text("a: 1\n")
+    shutil.rmtree(run / ".hydra")
+    (run / ".hydra").symlink_to(outside)  # and no manifest.json: it did not come so far
+    with pytest.raises(Refusal, match="files and folders of its own"):
+        begun_before(run, OmegaConf.create())
+    assert (outside / "config.yaml").exists()
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_no_lock(run: Path) -> None:
+    os.mkfifo(run / ".lock")
+    assert read_state(run).name == "cut off"
 
 
 def test_what_is_made_of_a_run_stays_in_it(tmp_path: Path, outside: Path) -> None:

@@ -123,7 +123,7 @@ def _refusal(
 def _holder(descriptor: int) -> dict[str, Any] | None:
     try:
         content = json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:  # empty: it was given back; or not ours
+    except (ValueError, OSError):  # empty: it was given back; or not ours, or a pipe
         return None
     return content if isinstance(content, dict) else None
 

@@ -18,6 +18,7 @@ from mlplab.config.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
+from mlplab.runs.files import require_ordinary
 from mlplab.runs.received import read_yaml
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.trust import SIGNATURE
@@ -144,10 +145,11 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     What is left of a job that was refused before it began is cleared away.
 
     Raises:
-        Refusal: it was begun with another configuration.
+        Refusal: it was begun with another configuration, or its directory holds links.
     """
     if not (directory / "status.json").exists():
         return False
+    require_ordinary(directory)  # what is cleared away would lie where a link leads
     if not (directory / "manifest.json").is_file() or not (directory / ".hydra" / "config.yaml").is_file():
         _clear(directory)
         return False
