@@ -157,6 +157,7 @@ def launcher(folder: Path, when: str) -> None:
     process = multiprocessing.get_context("fork").Process(target=worker, args=(job, folder, when))
     process.start()
     (folder / "worker").write_text(str(process.pid))
+    (folder / "worker").rename(folder / "worker.pid")
     process.join()
 
 
@@ -164,8 +165,8 @@ def launcher(folder: Path, when: str) -> None:
 def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, when: str) -> None:
     process = multiprocessing.get_context("forkserver").Process(target=launcher, args=(tmp_path, when))
     process.start()
-    _until(lambda: (tmp_path / "begun").exists())
-    worker = int((tmp_path / "worker").read_text())
+    _until(lambda: all((tmp_path / name).exists() for name in ("begun", "worker.pid")))
+    worker = int((tmp_path / "worker.pid").read_text())
     process.kill()
     process.join()
     _until(lambda: not _is_alive(worker))
