@@ -59,6 +59,10 @@ SWEEPS = {
 }
 
 
+PATIENCE = 20.0
+"""Seconds that workers may take to end after their launcher."""
+
+
 @dataclass
 class Count:
     """What came of the kills of a case."""
@@ -139,10 +143,22 @@ class Killer:
             with contextlib.suppress(ProcessLookupError):
                 kill(process, signal.SIGKILL)
         done = self.commands.end()
-        while subprocess.run(["pgrep", "-s", str(process)], capture_output=True).returncode == 0:
-            time.sleep(0.1)  # workers whose launcher was killed finish their step, and save
+        self._let_workers_end(process)
         stderr = (self.commands.scratch / "stderr").read_text(errors="replace")
         return Done(done.status, done.stdout, stderr)
+
+    def _let_workers_end(self, session: int) -> None:
+        """Waits until workers whose launcher was killed have finished their step and saved.
+
+        joblib's own end after five minutes where they had not been given a job: these are not waited for.
+        """
+        began = time.monotonic()
+        while pids := subprocess.run(["pgrep", "-s", str(session)], capture_output=True, text=True).stdout.split():
+            if time.monotonic() - began > PATIENCE:
+                for process in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(process), signal.SIGKILL)
+            time.sleep(0.1)
 
 
 def main(words: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from mlplab.runs import commit
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.manifest import describe_environment
 from mlplab.runs.memory import enough_memory
-from mlplab.runs.recording import recorded, write_manifest
+from mlplab.runs.recording import recorded, train_log, write_manifest
 
 DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
 
@@ -89,7 +90,7 @@ class Gone(BaseException):
         (DiskFull("a checkpoint must find room"), DiskFull, "stopped", "a checkpoint must find room"),
         (NoRoom("the disk must have room", "it has none", "freeing some"), DiskFull, "stopped", "it has none"),
         (PermissionError(errno.EACCES, "Permission denied"), PermissionError, "failed", "Permission denied"),
-        (Gone("planted \udcff"), RuntimeError, "failed", "Gone: planted \udcff"),
+        (Gone("planted"), RuntimeError, "failed", "Gone: planted"),
         (GeneratorExit(), RuntimeError, "failed", "GeneratorExit"),
         (SystemExit(3), RuntimeError, "failed", "SystemExit: 3"),
     ],
@@ -124,3 +125,10 @@ def test_a_full_disk_before_the_log_is_open_gives_the_directory_back(tmp_path: P
         pass
     assert json.loads((directory.path / "status.json").read_text())["state"] == "failed"
     RunDirectory(directory.path).reopen()
+
+
+def test_the_log_takes_what_is_no_text(tmp_path: Path) -> None:
+    handler = train_log(tmp_path)
+    handler.handle(logging.LogRecord("mlplab", logging.INFO, "", 0, "no such file: \udcff", None, None))
+    handler.close()
+    assert r"no such file: \udcff" in (tmp_path / "train.log").read_text()

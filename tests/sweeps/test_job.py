@@ -129,42 +129,51 @@ def slowly(config: DictConfig) -> None:
         time.sleep(0.05)
 
 
-def worker(job: bytes, folder: Path, *, idle: bool) -> None:
+def worker(job: bytes, folder: Path, when: str) -> None:
     """What a launcher's process does: it unpickles the job and calls it."""
     os.dup2(os.open(folder / "said", os.O_WRONLY | os.O_CREAT), 2)
     launcher = os.getppid()
-    loaded = pickle.loads(job)
-    (folder / "argv").write_text(" ".join(sys.argv))
-    print("heard", file=sys.stderr, flush=True)
-    if idle:
+
+    def outlive() -> None:
         (folder / "begun").touch()
         while os.getppid() == launcher:
             time.sleep(0.01)
+
+    if when == "before a job":
+        outlive()  # while it imports what the job needs
+        while os.path.exists(f"/proc/{launcher}"):
+            time.sleep(0.01)
+    loaded = pickle.loads(job)
+    (folder / "argv").write_text(" ".join(sys.argv))
+    print("heard", file=sys.stderr, flush=True)
+    if when == "idle":
+        outlive()
         raise BrokenPipeError  # as the queue between them has it
     loaded(OmegaConf.create({"folder": str(folder)}))
 
 
-def launcher(job: bytes, folder: Path, *, idle: bool) -> None:
-    process = multiprocessing.get_context("fork").Process(target=worker, args=(job, folder), kwargs={"idle": idle})
+def launcher(folder: Path, when: str) -> None:
+    job = pickle.dumps(JobOfSweep(slowly, folder, folder))
+    process = multiprocessing.get_context("fork").Process(target=worker, args=(job, folder, when))
     process.start()
     (folder / "worker").write_text(str(process.pid))
+    (folder / "worker").rename(folder / "worker.pid")
     process.join()
 
 
-@pytest.mark.parametrize("idle", [False, True], ids=["with a job", "idle"])
-def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, idle: bool) -> None:
-    job = pickle.dumps(JobOfSweep(slowly, tmp_path, tmp_path))
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=launcher, args=(job, tmp_path), kwargs={"idle": idle})
+@pytest.mark.parametrize("when", ["with a job", "idle", "before a job"])
+def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, when: str) -> None:
+    process = multiprocessing.get_context("forkserver").Process(target=launcher, args=(tmp_path, when))
     process.start()
-    _until(lambda: (tmp_path / "begun").exists())
-    assert (tmp_path / "argv").read_text() == "train.py"  # as the command was typed, for the manifest
-    worker = int((tmp_path / "worker").read_text())
+    _until(lambda: all((tmp_path / name).exists() for name in ("begun", "worker.pid")))
+    worker = int((tmp_path / "worker.pid").read_text())
     process.kill()
     process.join()
     _until(lambda: not _is_alive(worker))
-    assert (tmp_path / "said").read_text() == "heard\n"
-    assert (tmp_path / "saved").exists() != idle
+    assert (tmp_path / "saved").exists() == (when == "with a job")
+    assert (tmp_path / "said").read_text() == ("" if when == "before a job" else "heard\n")
+    if when != "before a job":
+        assert (tmp_path / "argv").read_text() == "train.py"  # as the command was typed, for the manifest
 
 
 def _is_alive(process: int) -> bool:

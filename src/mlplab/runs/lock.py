@@ -94,10 +94,11 @@ def _taken(descriptor: int, holder: dict[str, Any] | None) -> bool:
             pass
         else:
             return True
-    return holder is None or (holder.get("host") == socket.gethostname() and not _is_alive(holder.get("process")))
+    return holder is None or (holder.get("host") == socket.gethostname() and not is_alive(holder.get("process")))
 
 
-def _is_alive(process: Any) -> bool:
+def is_alive(process: Any) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, TypeError, OverflowError):

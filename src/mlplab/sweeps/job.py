@@ -5,6 +5,7 @@ import gc
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.files import require_ordinary
+from mlplab.runs.lock import is_alive
 from mlplab.runs.received import read_yaml
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.trust import SIGNATURE
@@ -42,7 +44,7 @@ class JobOfSweep:
 
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
         self.task, self.root, self.directory = task, root, directory
-        self.argv, self.process = list(sys.argv), os.getpid()
+        self.argv, self.process, self.host = list(sys.argv), os.getpid(), socket.gethostname()
         # joblib's tracker of semaphores clears up after a launcher that was killed; nobody need hear of it.
         filters = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]
         os.environ["PYTHONWARNINGS"] = ",".join(dict.fromkeys(filter(None, filters)))
@@ -53,7 +55,7 @@ class JobOfSweep:
             return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
-        become_worker()
+        become_worker(self.process if self.host == socket.gethostname() else None)
 
     def __call__(self, config: DictConfig) -> Any:
         if (self.directory / STOPPING).exists():
@@ -81,10 +83,16 @@ class Worker:
         """Whether the process that started this one has died."""
         return self.launcher is not None and os.getppid() != self.launcher
 
-    def end_with_launcher(self) -> None:
-        """From now on, the process ends when the one that started it has died, and has nothing to say then."""
+    def end_with_launcher(self, launcher: int | None) -> None:
+        """From now on, the process ends when the one that started it has died, and has nothing to say then.
+
+        Args:
+            launcher: that process, where it is known; it may have died while this one imported.
+        """
         if self.launcher is None:
             self.launcher = os.getppid()
+            if launcher is not None and not is_alive(launcher):
+                self.launcher = launcher
             sys.stderr = _Heard(sys.stderr, self)
             threading.Thread(target=self._watch, name="launcher", daemon=True).start()
 
@@ -97,8 +105,10 @@ class Worker:
 
     @contextlib.contextmanager
     def with_a_job(self) -> Iterator[None]:
-        """While a job is in hand."""
+        """While a job is in hand; none begins for a launcher that has died."""
         self.has_job = True
+        if self.is_orphan:
+            os._exit(128 + signal.SIGTERM)
         try:
             yield
         finally:
@@ -124,7 +134,7 @@ _WORKER = Worker()
 with_a_job = _WORKER.with_a_job
 
 
-def become_worker() -> None:
+def become_worker(launcher: int | None = None) -> None:
     """From now on, this process runs jobs for the one that started it, says nothing, and ends with it."""
     show_every_text()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -136,7 +146,7 @@ def become_worker() -> None:
                 signal.signal(number, signal.SIG_IGN)
             elif callable(signal.getsignal(number)):  # the launcher's own, in a process forked from it
                 signal.signal(number, signal.SIG_DFL)
-    _WORKER.end_with_launcher()
+    _WORKER.end_with_launcher(launcher)
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:
