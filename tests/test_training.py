@@ -33,6 +33,21 @@ def test_the_default_run_reaches_96_percent_on_digits(train_run: Any, seed: int)
     assert run.result["test"]["test/accuracy"] >= 0.96
 
 
+@pytest.mark.parametrize("profiler", ["simple", pytest.param("advanced", marks=pytest.mark.slow)])
+def test_a_profile_is_shown_and_kept(train_run: Any, capsys: pytest.CaptureFixture[str], profiler: str) -> None:
+    run = train_run("debug=profile", "data=iris", f"trainer.profiler={profiler}", "callbacks=minimal", "logger=none")
+    said, folder = capsys.readouterr().out, run.directory / "profile"
+    assert f"profile {profiler.capitalize()}Profiler, in {folder}" in said
+    assert ("run_training_batch" in said) is (profiler == "simple")
+    assert "run_training_batch" in (folder / "fit-profile.txt").read_text()
+
+
+@pytest.mark.parametrize(("debug", "steps"), [("one_batch", 1), ("overfit", 4)])
+def test_what_helps_to_find_faults_runs(train_run: Any, debug: str, steps: int) -> None:
+    limit = ["trainer.max_epochs=2"] if debug == "overfit" else []
+    assert train_run(f"debug={debug}", "data=iris", *limit, "logger=none").result["steps"] == steps
+
+
 def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
     run = train_run("trainer.max_epochs=3", "seed=2")
     names = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}

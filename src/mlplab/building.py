@@ -1,7 +1,6 @@
 """From the configuration to the parts of a run: data, learner, callbacks, loggers and Trainer."""
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_monitor
-from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
 from mlplab.engine.attach import attach
@@ -44,6 +42,12 @@ LEVELS_IN_16_BITS = 256
 
 PATHS = {"path", "test_path", "directory"}
 """Options of sources that name files."""
+
+PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
 
 DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
 
@@ -200,8 +204,6 @@ def build_trainer(
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     del flags["threads"]
     use_threads(config, data, learner)
-    accepted = inspect.signature(pl.Trainer).parameters
-    unknown = [name for name in flags if name not in accepted]
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
         raise Refusal(
@@ -209,9 +211,10 @@ def build_trainer(
             f"trainer.val_check_interval={interval}",
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
-    if unknown:
-        near = nearest_name(unknown[0], sorted(accepted)) or "max_epochs"
-        raise Refusal("trainer must be given flags of Lightning's Trainer", f"trainer.{unknown[0]}", f"trainer.{near}")
+    if flags.get("profiler") is not None:
+        # Left to itself, Lightning reports to its log, which is silenced.
+        kind = PROFILERS[flags["profiler"]]
+        flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
     try:
         trainer = pl.Trainer(
             **flags,
@@ -224,11 +227,18 @@ def build_trainer(
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             default_root_dir=config.paths.run,
         )
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
-        raise Refusal("trainer must be given flags that fit", str(error).splitlines()[0], "trainer=auto") from error
+    except Exception as error:  # whatever a value of another type can cause there
+        raise misfit("trainer must be given flags that fit", error, flags) from error
     # Configurations of earlier releases have no engine.
     attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))
     return trainer
+
+
+def misfit(must: str, error: Exception, flags: Iterable[str]) -> Refusal:
+    """Returns what to say of flags that Lightning does not take, with the one that it names."""
+    reason = " ".join(str(error).split())
+    named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
+    return Refusal(must, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,22 +12,31 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
-from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer, require_device
+from mlplab.building import (
+    build_callbacks,
+    build_data,
+    build_learner,
+    build_loggers,
+    build_trainer,
+    misfit,
+    require_device,
+)
 from mlplab.callbacks import History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
+from mlplab.config.choices import TRAINER_FLAGS
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, Refusal, printable
+from mlplab.errors import Diverged, printable
 from mlplab.learner import Learner
 from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.hyperparameters import log_configuration
-from mlplab.runs.interruption import Interruption, stop_on_signal
+from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
 from mlplab.runs.memory import enough_memory
 from mlplab.runs.recording import recorded, write_manifest
 from mlplab.runs.resuming import Saved, go_on, newest_checkpoint
-from mlplab.runs.summary import describe_after, describe_before
+from mlplab.runs.summary import describe_after, describe_before, describe_profile
 
 log = logging.getLogger("mlplab")
 
@@ -70,12 +80,15 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
     room = room_of(learner)
     directory.reopen(room) if resume else directory.claim(room)
-    with recorded(directory), stop_on_signal() as interruption:
+    with recorded(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
         saved = begin_run(config, directory, data, learner, loggers, resume=resume)
         print(describe_before(data, learner.model, directory.path), flush=True)
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption)
         result = judge(config, directory, trainer, learner, data, loggers, divergence, interruption)
+        profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
+        if profile:
+            print(profile)
         has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
         print(describe_after(result, directory.path, has_tensorboard=has_tensorboard), flush=True)
         end_run(directory, result, divergence, interruption)
@@ -119,8 +132,7 @@ def _fit(
         with interruption.finishing_the_step(trainer), enough_memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data
-        reason = " ".join(str(error).split())
-        raise Refusal("trainer must be given flags that fit the data", reason, "trainer=auto") from error
+        raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
     except Diverged as divergence:
         return divergence
     return None
@@ -128,15 +140,15 @@ def _fit(
 
 def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
     """What a process other than the first does: it trains along, and writes nothing."""
-    with stop_on_signal(is_first_process=False) as interruption:
+    with stop_on_signal(leads=False) as interruption:
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
             test_best(trainer, learner, data)
 
 
 def _is_first_process() -> bool:
-    """Whether this process is the one that writes; Lightning sets LOCAL_RANK in the others that it starts."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    """Whether this process is the one that writes."""
+    return is_first_of_node() and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def quiet() -> None:
@@ -150,6 +162,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     # Of accumulated gradients by epochs: the learner's own `optimizer_step` expects nothing else.
     warnings.filterwarnings("ignore", message=".*overriding `LightningModule.optimizer_.*")
+    # Of one process under trainer.strategy=ddp, which has nobody to share with.
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
     # A run that goes on without some of what watched it.
     warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import OmegaConf
 
 from mlplab.config.checks import _select, check, check_job_of_sweep
+from mlplab.config.choices import STRATEGIES
 from mlplab.config.rules import OPTIMIZER_RULES, RULES, TABLE_RULES, shown
 from mlplab.errors import Refusal
 
@@ -54,6 +56,7 @@ REFUSED = [
     ("trainer.gradient_clip_algorithm=size", "one of norm, value"),
     ("trainer.precision=12", "32-true"),
     ("trainer.accelerator=quantum", "one of auto, cpu"),
+    ("trainer.profiler=simpel", "null, or one of simple, advanced, pytorch, however: trainer.profiler=simpel"),
     ("trainer.threads=0", "auto, or a positive integer"),
     ("trainer.limit_train_batches=1.5", "share in"),
     ("callbacks.early_stopping.patience=0", "1 or more epochs"),
@@ -65,12 +68,19 @@ REFUSED = [
 ]
 
 REFUSED_TOGETHER = [
+    (["+trainer.callbacks=[a]"], "chosen elsewhere, however: trainer.callbacks=[a]; try: +callbacks.NAME="),
+    (["+trainer.plugins=x"], "chosen elsewhere, however: trainer.plugins=x; try: trainer.precision="),
+    (["+trainer.default_root_dir=/x"], "chosen elsewhere, however: trainer.default_root_dir=/x; try: paths.logs="),
+    (["+trainer.logger=true"], "chosen elsewhere, however: trainer.logger=true; try: logger=csv"),
+    (["+trainer.max_epoch=1"], "flags of Lightning's Trainer, however: trainer.max_epoch=1; try: trainer.max_epochs"),
+    (["+trainer.xyz=1"], "flags of Lightning's Trainer, however: trainer.xyz=1; try: leaving it out"),
     (["loss=mse"], "the loss must fit the task, which is classification"),
     (["data=diabetes", "loss=cross_entropy"], "one of mse, mae, huber, however: loss=cross_entropy; try: loss=mse"),
     (["+regularization.dropout=0.5"], "regularization must be given l1, l2, applies_to"),
     (["monitor=val/accuracy"], "mode must be max for monitor=val/accuracy"),
     (["data=diabetes", "monitor=val/accuracy", "mode=max"], "monitor must be one of val/loss, val/mse"),
     (["data.validation_fraction=0.5", "data.test_fraction=0.5"], "must leave rows for training"),
+    (["+trainer.num_nodes=2", "model.normalization=batch"], "over several processes must share its statistics"),
     (["data.batch_size=1", "model.normalization=batch"], "at least two rows in a batch"),
     (["optimizer=lbfgs", "trainer.gradient_clip_val=1"], "plain gradient of one batch"),
     (["optimizer=lbfgs", "trainer.accumulate_grad_batches=2"], "plain gradient of one batch"),
@@ -217,3 +227,16 @@ def test_a_value_that_is_looked_at_is_the_one_that_omegaconf_gives() -> None:
         if OmegaConf.is_config(expected):
             expected = OmegaConf.to_container(expected, resolve=True)
         assert _select(config, key, absent) == expected, key
+
+
+@pytest.mark.parametrize("strategy", [*StrategyRegistry.available_strategies(), "none"])
+def test_strategies_of_lightning_are_those_that_work_or_refused(make_config: Any, strategy: str) -> None:
+    config = make_config(f"trainer.strategy={strategy}")
+    if strategy in STRATEGIES:
+        check(config)
+        return
+    with pytest.raises(
+        Refusal, match=r"others split the weights, or train copies .*; try: trainer.strategy=\w+$"
+    ) as found:
+        check(config)
+    assert str(found.value).rpartition("=")[2] in STRATEGIES

@@ -3,10 +3,13 @@
 import inspect
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.strategies import StrategyRegistry
 from torch.nn.functional import one_hot
 
+from mlplab.building import PROFILERS
 from mlplab.config import choices
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.dialect import DELIMITERS, QUOTES
@@ -28,6 +31,10 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(choices.NORMALIZATIONS) == set(NORMALIZATIONS)
     assert choices.PARAMETER_KINDS == KINDS
     assert {task: tuple(losses) for task, losses in LOSSES.items()} == choices.LOSSES
+    assert tuple(inspect.signature(pl.Trainer).parameters) == choices.TRAINER_FLAGS
+    assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
+    assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
+    assert set(choices.PROFILERS) == set(PROFILERS)
     assert set(choices.DELIMITERS) == set(DELIMITERS)
     assert set(choices.QUOTES) == set(QUOTES)
     assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}

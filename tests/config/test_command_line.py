@@ -33,6 +33,8 @@ REFUSED = [
     ("loss=mse", "try: loss=cross_entropy"),
     ("trainer.max_epochs=-5", "trainer.max_epochs must be"),
     ("experiment=nothing", "experiment must be one of"),
+    ("trainer.limit_predict_batches=2", "try: +trainer.limit_predict_batches=2"),
+    ("trainer.logger=true", "what trainer.logger says must be chosen elsewhere"),
     ("lr=0.1", "try: optimizer.lr=0.1"),
     ("loss.label_smoothing=0.1", "try: loss=cross_entropy loss.label_smoothing=0.1"),
     ("optimizer.momentum=0.5", "try: optimizer=momentum optimizer.momentum=0.5"),

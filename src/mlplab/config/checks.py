@@ -40,14 +40,15 @@ def check_job_of_sweep(config: DictConfig) -> None:
         Refusal: as `check`.
     """
     check(config)
-    devices = _select(config, "trainer.devices")
-    if devices not in (1, "1", "auto"):
-        # Further processes are started with the command line of this one, so each would sweep again.
-        raise Refusal(
-            "a sweep's jobs must each run in one process",
-            f"-m with trainer.devices={shown(devices)}",
-            "one run at a time, without -m",
-        )
+    for key in ("trainer.devices", "trainer.num_nodes"):
+        number = _select(config, key, 1)
+        if number not in (1, "1", "auto"):
+            # Further processes are started with the command line of this one, so each would sweep again.
+            raise Refusal(
+                "a sweep's jobs must each run in one process",
+                f"-m with {key}={shown(number)}",
+                "one run at a time, without -m",
+            )
 
 
 def check(config: DictConfig) -> None:
@@ -128,6 +129,28 @@ def _engine_is_known(config: DictConfig) -> None:
     for key, value in (config.get("engine") or {}).items():
         if key != "name":
             raise Refusal("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
+
+
+def _trainer_flags_are_known(config: DictConfig) -> None:
+    for flag, value in config.trainer.items():
+        require_trainer_flag(str(flag), f"trainer.{flag}={shown(value)}")
+
+
+def require_trainer_flag(flag: str, given: str) -> None:
+    """Refuses flags that Lightning's Trainer does not have, and those that a run sets itself.
+
+    Raises:
+        Refusal: with the nearest name, or where it is chosen.
+    """
+    if flag in choices.CHOSEN_ELSEWHERE:
+        raise Refusal(f"what trainer.{flag} says must be chosen elsewhere", given, choices.CHOSEN_ELSEWHERE[flag])
+    if flag not in (*choices.TRAINER_FLAGS, "threads"):
+        known = [name for name in choices.TRAINER_FLAGS if name not in choices.CHOSEN_ELSEWHERE]
+        near = nearest_name(flag, known)
+        remedy = (
+            f"trainer.{near}" if near else "one that Lightning's documentation of its Trainer has, or leaving it out"
+        )
+        raise Refusal("trainer must be given flags of Lightning's Trainer", given, remedy)
 
 
 def _regularization_is_known(config: DictConfig) -> None:
@@ -233,6 +256,7 @@ def _epochs_have_an_order(config: DictConfig) -> None:
 def _processes_can_share(config: DictConfig) -> None:
     devices = _select(config, "trainer.devices")
     alone = devices in (1, "1") or (devices == "auto" and _select(config, "trainer.strategy") == "auto")
+    alone = alone and _select(config, "trainer.num_nodes", 1) == 1
     if (
         not alone
         and _select(config, "model.normalization") == "batch"
@@ -293,6 +317,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
     _engine_is_known,
+    _trainer_flags_are_known,
     _regularization_is_known,
     _monitor_exists,
     _table_is_there,

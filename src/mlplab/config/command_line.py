@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mlplab.config import failed_jobs
+from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.config.output import be_patient
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
@@ -294,7 +295,12 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
             continue
         given = override.input_line or key
         value = given.partition("=")[2]
+        flag = key.removeprefix("trainer.")
+        if flag in CHOSEN_ELSEWHERE and flag != key:
+            return Refusal(f"what {key} says must be chosen elsewhere", given, CHOSEN_ELSEWHERE[flag])
         remedy = _other_choice_with(key, value)
+        if remedy is None and flag in TRAINER_FLAGS and flag != key:
+            remedy = f"+{given}"
         if remedy is None:
             near = nearest_key(key, keys)
             remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"

@@ -6,7 +6,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS: dict[str, str] = {
     "mlplab.building.build_data": "4ba656bee89652a6",
-    "mlplab.building.build_trainer": "7fca14e9587d5018",
+    "mlplab.building.build_trainer": "ca72eaf3b4638bcd",
     "mlplab.callbacks.checkpoints.Checkpoints.__init__": "8449d85deaa6a111",
     "mlplab.callbacks.checkpoints.Checkpoints._on_safe_point": "1ea8c9776a306bfe",
     "mlplab.callbacks.checkpoints.Checkpoints.consider": "ec7d3371c7f10e41",
@@ -143,7 +143,7 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.optimization.schedules.build_schedule": "2761a9b1d097c525",
     "mlplab.outcome.judge": "66a23c593290d962",
     "mlplab.randomness.seed_generators": "fa4107a44a98cb7d",
-    "mlplab.training._fit": "a3e45ae581573f4a",
-    "mlplab.training.train": "3fe123a627d1a597",
+    "mlplab.training._fit": "953ee33014809ced",
+    "mlplab.training.train": "28590c36285de537",
     "train.main": "f5cb7ab5076d9294",
 }

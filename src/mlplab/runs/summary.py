@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.profilers import Profiler, SimpleProfiler
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +13,9 @@ from torch import nn
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
+
+SLOWEST = 12
+"""Actions of a profile that the terminal shows; its file has all."""
 
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
@@ -59,6 +63,26 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
     return "\n".join(lines)
 
 
+def describe_profile(profiler: Profiler, directory: Path) -> str:
+    """What took the time, and where the whole profile is; empty where no profiler looked."""
+    folder = directory / "profile"
+    if not folder.is_dir():
+        return ""
+    lines = [f"profile {type(profiler).__name__}, in {shortest(folder)}"]
+    if isinstance(profiler, SimpleProfiler):
+        seconds = {action: sum(times) for action, times in profiler.recorded_durations.items()}
+        table = Table(title=None)
+        table.add_column("action", overflow="fold")
+        for heading in ("calls", "seconds", "ms per call"):
+            table.add_column(heading, justify="right")
+        for action in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST]:
+            n_calls = len(profiler.recorded_durations[action])
+            row = (f"{n_calls:,}", f"{seconds[action]:.3f}", f"{1000 * seconds[action] / n_calls:.3f}")
+            table.add_row(escape(printable(action)), *row)
+        lines.insert(0, _as_text(table))
+    return "\n".join(lines)
+
+
 def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
     """A table with a row for each metric and a column for each of `columns`."""
     table = Table(title=None)
@@ -67,6 +91,10 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
         table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
+    return _as_text(table)
+
+
+def _as_text(table: Table) -> str:
     console = Console(width=80, file=sys.stdout, emoji=False)
     with console.capture() as capture:
         console.print(table)
