@@ -12,9 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Ctrl-C whil
 import hydra
 from omegaconf import DictConfig
 
+from mlplab.cli.command_line import run_command, run_job
+from mlplab.cli.script import leave
 from mlplab.config.checks import check
-from mlplab.config.command_line import run_command, run_job
-from mlplab.config.words import leave
 from mlplab.engine.startup import quick_imports
 
 

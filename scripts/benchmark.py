@@ -35,8 +35,8 @@ from benchmarking.many import MANY
 from benchmarking.report import figures_of, print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
+from mlplab.cli.script import JSON, Answer, Word, run_script
 from mlplab.config.suggestions import nearest_name
-from mlplab.config.words import JSON, Answer, Word, run_script
 from mlplab.errors import Refusal, RunFailed
 from mlplab.runs.files import write_bytes
 

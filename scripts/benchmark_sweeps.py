@@ -20,7 +20,7 @@ from typing import Any
 
 from joblib import cpu_count
 
-from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Answer, Word, run_script
 from mlplab.errors import RunFailed
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,8 +16,8 @@ Rows without a target are left out and counted.
 import sys
 from typing import Any
 
+from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.engine.startup import quick_imports
 
 WORDS = {

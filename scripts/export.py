@@ -17,8 +17,8 @@ name, ending in .json, says what the model takes and gives.
 import sys
 from typing import Any
 
+from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.engine.startup import quick_imports
 
 FORMATS = ("onnx", "torch_export", "safetensors")

@@ -14,7 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlplab.config.words import Word, run_script
+from mlplab.cli.script import Word, run_script
 from mlplab.runs.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,11 +19,11 @@ import numpy as np
 from figures import OPTIMIZERS
 from matplotlib.figure import Figure
 
-from mlplab.config.words import Answer, Word, run_script
+from mlplab.cli.script import Answer, Word, run_script
 from mlplab.errors import Refusal, printable
+from mlplab.report.collecting import gather
+from mlplab.report.finished_runs import as_number
 from mlplab.runs.files import write_atomically
-from mlplab.sweeps.report.gathering import gather
-from mlplab.sweeps.report.runs import as_number
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
 MARKERS = dict(zip(OPTIMIZERS, "osD^v", strict=True))

@@ -19,8 +19,8 @@ The file appears whole or not at all. Levels that training did not have are coun
 import sys
 from typing import Any
 
+from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.config.paths import find_run, require_file
-from mlplab.config.words import JSON, WRITTEN, Answer, Word, how_written, run_script
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Answer, Word, run_script
 from mlplab.engine.startup import quick_imports
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,9 +29,9 @@ WORDS = {
 def main(settings: dict[str, Any]) -> Answer:
     with quick_imports():
         from mlplab.config.paths import shortest
-        from mlplab.sweeps.report.analysis import analyse
-        from mlplab.sweeps.report.terminal import as_json, as_text
-        from mlplab.sweeps.report.writing import write_report
+        from mlplab.report.analysis import analyse
+        from mlplab.report.terminal import as_json, as_text
+        from mlplab.report.writing import write_report
 
     analysis = analyse(settings["sweep"])
     written = write_report(analysis, ROOT)

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlplab.cli.script import JSON, Answer, Word, run_script
 from mlplab.config.resolvers import register_resolvers
-from mlplab.config.words import JSON, Answer, Word, run_script
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal
 from mlplab.runs.directory import read_status
@@ -41,7 +41,7 @@ def main(settings: dict[str, Any]) -> Answer:
         raise Refusal("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
     config = read_config(directory, ROOT / "conf", trust=settings["trust"])
     with quick_imports():
-        from mlplab.runs.reproducing import reproduce
+        from mlplab.cli.reproduce import reproduce
 
     comparison = reproduce(directory, config, settings["out"])
     content = {

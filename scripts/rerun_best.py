@@ -21,7 +21,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from mlplab.config.words import Word, run_script
+from mlplab.cli.script import Word, run_script
 from mlplab.errors import Refusal
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.ledger import FILE, read_ledger

@@ -17,8 +17,8 @@ from comparing import difference
 from composing import composed
 
 from mlplab.randomness import derive_seed
+from mlplab.stacked.stack_training import HeldData
 from mlplab.stacked.stacks import train_jobs
-from mlplab.stacked.training import HeldData
 from mlplab.training import train
 
 SMALL = [

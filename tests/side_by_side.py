@@ -12,8 +12,8 @@ from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.randomness import derive_seed, seed_generators
-from mlplab.stacked.networks.losses import StackedObjective
 from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.stacked_losses import StackedObjective
 from mlplab.stacked.networks.tensors import named_tensors
 from mlplab.stacked.updates.optimizer import StackedOptimizer
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from mlplab.config.words import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Answer, Word, run_script
 from mlplab.engine.startup import quick_imports
 
 WORDS = {

@@ -25,8 +25,8 @@ from mlplab.models import MLP
 from mlplab.objectives.losses import cross_entropy
 from mlplab.objectives.objective import Objective
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.stacked.networks.losses import StackedObjective
 from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.stacked_losses import StackedObjective
 from mlplab.stacked.updates import StackedOptimizer
 
 N_ROWS, BATCH = 1437, 32

@@ -15,8 +15,8 @@ from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, RunStopped
 from mlplab.learner import Learner
+from mlplab.loggers.hyperparameters import log_final_metrics
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.hyperparameters import log_final_metrics
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import enough_memory
 

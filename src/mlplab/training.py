@@ -28,10 +28,10 @@ from mlplab.config.choices import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, printable
 from mlplab.learner import Learner
+from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
-from mlplab.runs.hyperparameters import log_configuration
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
 from mlplab.runs.memory import enough_memory
 from mlplab.runs.recording import recorded, write_manifest

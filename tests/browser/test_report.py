@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps.report.conftest import HOSTILE
-from sweeps.report.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
+from report.conftest import HOSTILE
+from report.making import GRID_SPACE, MANY_SPACE, grid, job, search, write_sweep
 
-from mlplab.sweeps.report.analysis import analyse
-from mlplab.sweeps.report.writing import write_report
+from mlplab.report.analysis import analyse
+from mlplab.report.writing import write_report
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
 

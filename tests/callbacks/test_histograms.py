@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from mlplab.callbacks import Histograms
-from mlplab.runs.tensorboard import CalmTensorBoardLogger
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 
 
 def written(directory: Path, *values: torch.Tensor) -> EventAccumulator:

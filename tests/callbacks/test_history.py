@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.callbacks import History
-from mlplab.runs.history import FILE, read_history
+from mlplab.runs.history_file import FILE, read_history
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=3"]
 

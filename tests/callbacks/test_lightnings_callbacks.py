@@ -16,10 +16,10 @@ from comparing import curves, difference
 from lightning.pytorch.callbacks import Callback
 
 from mlplab import training
+from mlplab.cli.resume import resumed_config
 from mlplab.errors import Diverged, Refusal, RunStopped
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import load_run
-from mlplab.runs.resume_command import resumed_config
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:When using the `ThroughputMonitor`"),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from mlplab.data.drawing import draw
+from mlplab.data.stratified import draw
 
 
 @settings(max_examples=examples(150))

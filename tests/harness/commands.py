@@ -100,9 +100,9 @@ def _import_all() -> None:
 
     import mlplab.inference.exporting
     import mlplab.inference.predicting
-    import mlplab.stacked.training
+    import mlplab.report.writing
+    import mlplab.stacked.stack_training
     import mlplab.sweeps.comparison
-    import mlplab.sweeps.report.writing
     import mlplab.training  # noqa: F401
 
     with contextlib.suppress(ImportError):

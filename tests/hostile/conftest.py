@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from inference.small_runs import ROOT
 
-from mlplab.config.command_line import run_command
-from mlplab.config.words import run_script
+from mlplab.cli.command_line import run_command
+from mlplab.cli.script import run_script
 from mlplab.training import train
 
 

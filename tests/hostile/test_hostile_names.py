@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from mlplab.errors import Refusal, printable
-from mlplab.runs.hyperparameters import log_configuration
-from mlplab.runs.tensorboard import CalmTensorBoardLogger
+from mlplab.loggers.hyperparameters import log_configuration
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 
 Command = Callable[..., SimpleNamespace]
 

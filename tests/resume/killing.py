@@ -84,8 +84,8 @@ def _train(overrides: list[str], directory: Path, kill: Kill | None, without: st
     import torch
     from composing import composed
 
+    from mlplab.cli.resume import resumed_config
     from mlplab.config.resolvers import register_resolvers
-    from mlplab.runs.resume_command import resumed_config
     from mlplab.training import train
 
     torch.set_num_threads(1)

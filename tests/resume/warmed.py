@@ -11,9 +11,9 @@ from mlplab.config.resolvers import register_resolvers
 gc.disable()
 
 MODULES = [
-    "mlplab.training", "mlplab.config.command_line", "mlplab.sweeps.loading", "mlplab.stacked.launching",
-    "mlplab.sweeps.progress", "mlplab.sweeps.running", "mlplab.data.bundled", "mlplab.data.table.source",
-    "mlplab.inference.evaluating", "mlplab.runs.resume_command", "torch.utils.tensorboard",
+    "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.loading", "mlplab.stacked.launching",
+    "mlplab.sweeps.progress", "mlplab.sweeps.sweep", "mlplab.data.bundled", "mlplab.data.table.source",
+    "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
     "sklearn.datasets", "joblib", "rich.live", "rich.table",
 ]  # fmt: skip

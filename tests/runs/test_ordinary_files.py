@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from sweeps.report.making import GRID_SPACE, grid, write_sweep
+from report.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import Refusal
 from mlplab.inference.trained import TrainedRun
+from mlplab.report.collecting import gather
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory, read_status
 from mlplab.runs.files import read_ordinary, require_ordinary
-from mlplab.runs.history import read_history
+from mlplab.runs.history_file import read_history
 from mlplab.runs.manifest import read_manifest
 from mlplab.runs.received import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
-from mlplab.sweeps.report.gathering import gather
 from mlplab.sweeps.states import read_json, read_state
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from launching import SMALL, launch
 
+from mlplab.cli.resume import resumed_config
 from mlplab.errors import Refusal
 from mlplab.runs import trust
 from mlplab.runs.received import read_config
-from mlplab.runs.resume_command import resumed_config
 from mlplab.runs.trust import NoKey, key_file, sign_changed_run, sign_run, why_run_is_not_own
 from mlplab.training import train
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from inference.small_runs import ROOT, houses, save_run, table_options, write_houses
 
-from mlplab.config.words import run_script
+from mlplab.cli.script import run_script
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps.report.making import job, write_sweep
+from report.making import job, write_sweep
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 from launching import run_program
-from sweeps.report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
+from report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
 
+from mlplab.report import picture_files as pictures_of
+from mlplab.report import writing
+from mlplab.report.analysis import analyse
+from mlplab.report.figure_style import Picture
 from mlplab.runs.files import write_atomically
-from mlplab.sweeps.report import pictures as pictures_of
-from mlplab.sweeps.report import writing
-from mlplab.sweeps.report.analysis import analyse
-from mlplab.sweeps.report.drawing import Picture
 
 Script = Callable[..., SimpleNamespace]
 Mistake = Callable[..., str]
@@ -192,8 +192,8 @@ def test_nothing_heavy_is_imported(tmp_path: Path, root: Path) -> None:
     """A report starts in a second, not in four."""
     sweep = write_sweep(tmp_path / "few", grid(1)[:2], space=GRID_SPACE)
     code = (
-        "import sys; from pathlib import Path; from mlplab.sweeps.report.analysis import analyse; "
-        "from mlplab.sweeps.report.writing import write_report; "
+        "import sys; from pathlib import Path; from mlplab.report.analysis import analyse; "
+        "from mlplab.report.writing import write_report; "
         "write_report(analyse(Path(sys.argv[1])), Path(sys.argv[2])); "
         "print(sorted({'torch', 'lightning', 'sklearn', 'optuna', 'scipy', 'pandas'} & set(sys.modules)))"
     )

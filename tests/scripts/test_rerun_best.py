@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sweeps.report.making import GRID_SPACE, grid, write_sweep
+from report.making import GRID_SPACE, grid, write_sweep
 
 Script = Callable[..., SimpleNamespace]
 

@@ -1,7 +1,7 @@
 """What a grid has been swept over, over all its launches."""
 
 from mlplab.sweeps.grid import _space
-from mlplab.sweeps.words import Swept
+from mlplab.sweeps.overrides import Swept
 
 
 def test_the_space_grows_and_knows_each_value_once() -> None:

@@ -19,6 +19,6 @@ class OptunaSweeper(ResumableSweeper):
         self.settings = {name: as_plain(value) for name, value in settings.items()}
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        from mlplab.sweeps.search.running import sweep_search
+        from mlplab.sweeps.search.trials import sweep_search
 
         sweep_search(self.sweep_in_directory, arguments, self.settings)

@@ -22,7 +22,7 @@ class ResumableSweeper(Sweeper):
 
         from mlplab.sweeps.job import JobOfSweep
         from mlplab.sweeps.loading import JobLoader
-        from mlplab.sweeps.running import Sweep
+        from mlplab.sweeps.sweep import Sweep
 
         directory = Path(str(config.hydra.sweep.dir)).absolute()
         root = Path(OmegaConf.create({"root": "${project_root:}"}).root)

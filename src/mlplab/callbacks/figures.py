@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mlplab.figures import as_png, result_figure
+from mlplab.loggers.tensorboard import log_picture
 from mlplab.runs.files import write_bytes
-from mlplab.runs.tensorboard import log_picture
 from mlplab.task import Task
 
 

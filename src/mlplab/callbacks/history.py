@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from mlplab.runs.files import write_atomically
-from mlplab.runs.history import FILE, read_history
+from mlplab.runs.history_file import FILE, read_history
 
 __all__ = ["FILE", "History", "read_history"]
 

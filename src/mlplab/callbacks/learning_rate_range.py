@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import Callback
 from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
 from mlplab.figures import as_png, rate_range_figure
+from mlplab.loggers.tensorboard import log_picture
 from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
 from mlplab.runs.files import write_atomically, write_bytes, write_json
-from mlplab.runs.tensorboard import log_picture
 
 NAME = "learning_rate_range"
 EXPLODED = 4.0

@@ -7,7 +7,11 @@ from mlplab.config.rules import shown
 
 ABSENT = object()
 
-RENAMED = {"mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping"}
+RENAMED = {
+    "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
+    "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
+}
 """Code that conf/ named in earlier versions → the code that it names now. Runs with the old name still go on."""
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.data.drawing import draw
+from mlplab.data.stratified import draw
 from mlplab.errors import Refusal
 
 Rows = npt.NDArray[np.int64]

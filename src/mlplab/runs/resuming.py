@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import Refusal
+from mlplab.loggers.csv_log import ResumableCSVLogger
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.runs.checkpoint import read_checkpoint
-from mlplab.runs.csv_log import ResumableCSVLogger
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.recording import add_to_manifest
-from mlplab.runs.tensorboard import CalmTensorBoardLogger
 
 log = logging.getLogger("mlplab")
 

@@ -20,7 +20,7 @@ from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, NORMALIZATIONS, HiddenLayer
 from mlplab.objectives.objective import Objective
 from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.updates.rules import RULES
+from mlplab.stacked.updates.update_rules import RULES
 
 if TYPE_CHECKING:
     from mlplab.stacked.member import Member
@@ -62,7 +62,7 @@ CALLBACKS = {
 }  # fmt: skip
 """Callbacks that each member has for itself. Others would look at a Trainer that trains many networks."""
 
-LOGGERS = {"mlplab.runs.tensorboard.CalmTensorBoardLogger", "mlplab.runs.csv_log.ResumableCSVLogger"}
+LOGGERS = {"mlplab.loggers.tensorboard.CalmTensorBoardLogger", "mlplab.loggers.csv_log.ResumableCSVLogger"}
 
 FLAGS = {
     "accelerator": ("auto", "cpu"),

@@ -16,7 +16,7 @@ from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal, RunStopped, counted
 from mlplab.processors import available_cores
 from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
-from mlplab.stacked.job import MOST_HELD, Job, names_of, plain_values
+from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
 from mlplab.sweeps.loading import JobLoader
@@ -109,8 +109,8 @@ class StackedJobs:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
             from mlplab.engine.recognition import first_edited
+            from mlplab.stacked.stack_training import HeldData
             from mlplab.stacked.stacks import train_jobs
-            from mlplab.stacked.training import HeldData
         edited = first_edited([self.task.task])
         if edited is not None:  # a program of one's own, which does with a configuration nobody knows what
             jobs = [job for group in alike for job in group]

@@ -17,8 +17,8 @@ from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resuming import Saved
-from mlplab.stacked.job import Job
 from mlplab.stacked.member_trainer import MemberTrainer
+from mlplab.stacked.stacked_job import Job
 
 
 class Member:

@@ -32,6 +32,8 @@ from mlplab.data.module import DataModule
 from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_intercepted
 from mlplab.engine.surroundings import why_replaced
 from mlplab.learner import Batch, Learner
+from mlplab.loggers.csv_log import ResumableCSVLogger
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
@@ -41,11 +43,9 @@ from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, re
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
 from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
-from mlplab.runs.csv_log import ResumableCSVLogger
-from mlplab.runs.tensorboard import CalmTensorBoardLogger
 from mlplab.stacked.member import Member
-from mlplab.stacked.networks.losses import StackedObjective, StackedPenalty
 from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
 
 OTHER_NUMBERS = "its first batch gives other numbers in a stack than alone"
 

@@ -9,10 +9,10 @@ from mlplab.errors import Refusal, RunStopped, counted, described, is_disk_full
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
-from mlplab.stacked.job import MOST_HELD, Job, names_of
 from mlplab.stacked.member import Member
 from mlplab.stacked.same_step import why_another_step, why_other_code
-from mlplab.stacked.training import HeldData, build_member, claim, train_stack
+from mlplab.stacked.stack_training import HeldData, build_member, claim, train_stack
+from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""

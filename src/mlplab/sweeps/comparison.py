@@ -9,15 +9,15 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, counted
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.overrides import params_of, parse, plain, split, swept, word_of
 from mlplab.sweeps.progress import Progress
-from mlplab.sweeps.rerunning import best_settings, on_seeds, rerun_best
-from mlplab.sweeps.running import Sweep
-from mlplab.sweeps.search.asked import Asked, read_asked
+from mlplab.sweeps.rerun import best_settings, on_seeds, rerun_best
 from mlplab.sweeps.search.conditions import split_conditions
-from mlplab.sweeps.search.running import Trials, mend
+from mlplab.sweeps.search.requests import Asked, read_asked
 from mlplab.sweeps.search.space import Space, space_of
 from mlplab.sweeps.search.study import JOURNAL, Search, open_journal
-from mlplab.sweeps.words import params_of, parse, plain, split, swept, word_of
+from mlplab.sweeps.search.trials import Trials, mend
+from mlplab.sweeps.sweep import Sweep
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlplab.config.checks import check_job_of_sweep
 from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.words import Swept, parse, split, swept, word_of
+from mlplab.sweeps.overrides import Swept, parse, split, swept, word_of
 
 
 class Composer:

@@ -5,9 +5,9 @@ from typing import Any
 
 from mlplab.errors import Refusal
 from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.rerunning import rerun_best
-from mlplab.sweeps.running import Sweep
-from mlplab.sweeps.words import Swept, params_of, product
+from mlplab.sweeps.overrides import Swept, params_of, product
+from mlplab.sweeps.rerun import rerun_best
+from mlplab.sweeps.sweep import Sweep
 
 
 def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any] | None) -> None:

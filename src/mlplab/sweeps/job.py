@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.output import show_every_text
+from mlplab.cli.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped

@@ -13,8 +13,8 @@ from hydra.errors import HydraException
 from yaml import YAMLError
 
 from mlplab.errors import Refusal, printable
+from mlplab.sweeps.overrides import params_of
 from mlplab.sweeps.search.conditions import split_conditions
-from mlplab.sweeps.words import params_of
 
 FLAGS = ("-m", "--multirun")
 

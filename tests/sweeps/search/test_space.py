@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mlplab.errors import Refusal
+from mlplab.sweeps.overrides import Swept, parse, swept
 from mlplab.sweeps.search.space import distribution, grid_of, space_of
-from mlplab.sweeps.words import Swept, parse, swept
 
 Read = Callable[..., list[Swept]]
 

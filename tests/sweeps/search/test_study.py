@@ -11,10 +11,10 @@ import pytest
 from optuna.trial import TrialState
 
 from mlplab.errors import Refusal
+from mlplab.sweeps.overrides import Swept
 from mlplab.sweeps.search.samplers import build_sampler
 from mlplab.sweeps.search.space import Space, space_of
 from mlplab.sweeps.search.study import JOURNAL, Outcome, Proposal, Search, mend_journal, open_journal
-from mlplab.sweeps.words import Swept
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -12,9 +12,9 @@ from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
 from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 from mlplab.stacked.networks.gradients import Backward, pass_through
-from mlplab.stacked.networks.inputs import StackedCategoryInputs, StackedPixelInputs
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.own_modules import StackedModule
+from mlplab.stacked.networks.stacked_inputs import StackedCategoryInputs, StackedPixelInputs
 from mlplab.stacked.networks.tensors import named_tensors
 from mlplab.stacked.networks.workspace import Workspace
 

@@ -15,7 +15,7 @@ from mlplab.stacked.eligibility import optimizer_shape, why_no_stacked_optimizer
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.updates.clipping import clip_norms, clip_values
 from mlplab.stacked.updates.rule import Bundle, Group, Moving
-from mlplab.stacked.updates.rules import RULES
+from mlplab.stacked.updates.update_rules import RULES
 
 
 class StackedOptimizer(Optimizer):

@@ -8,7 +8,7 @@ from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
 from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.words import Swept
+from mlplab.sweeps.overrides import Swept
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -1,0 +1,1 @@
+"""TensorBoard and CSV, written so that an interrupted run goes on in them."""

@@ -1,0 +1,89 @@
+"""The configuration beside the final metrics, where the loggers show them."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig
+
+from mlplab.config.as_yaml import as_yaml
+from mlplab.config.resolvers import as_told
+from mlplab.loggers.event_file import EventFile
+
+COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
+"""The groups whose values make runs differ in what they learn."""
+
+COMPARED_FLAGS = (
+    "max_epochs",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "precision",
+    "accumulate_grad_batches",
+)
+
+
+def hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """A flat table of what was chosen: numbers and switches as they are, anything else as text.
+
+    `optimizer` and the like name the choice itself, `optimizer.lr` a value of it. The name is that of the file in
+    conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
+    """
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    told = as_told(config, ("seed", *COMPARED))
+    table: dict[str, Any] = {"seed": told["seed"]}
+    for group in COMPARED:
+        values: dict[str, Any] = dict(told[group])
+        own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
+        name = chosen.get(group) or own_name
+        if name:
+            table[group] = name
+        for key, value in values.items():
+            if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
+                continue
+            table[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return table
+
+
+def log_configuration(loggers: list[Logger], config: DictConfig, text: str | None = None) -> None:
+    """Gives every logger the choices of the run, and TensorBoard the whole configuration as text.
+
+    Args:
+        loggers: of the run.
+        config: of the run.
+        text: the configuration as YAML, where it is at hand.
+    """
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # As an indented block Markdown shows it as it is.
+            lines = (as_yaml(config) if text is None else text).splitlines()
+            logger.experiment.add_text("config", "".join(f"    {line}\n" for line in lines))
+        else:
+            logger.log_hyperparams(hyperparameters(config))
+
+
+def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]) -> None:
+    """Writes what TensorBoard's HParams tab compares: the choices beside the best validation and the test metrics.
+
+    They go to a directory of their own below the run's. The tab lists every scalar of the directory that holds
+    the choices, and beside the final metrics those of each step would only be in the way.
+    """
+    if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from torch.utils.tensorboard.summary import hparams
+
+    metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
+        "test"
+    ]
+    # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
+    # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
+    # As a number, which `hparams` would make of it, a switch could be filtered only by a range.
+    table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
+    _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
+    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    file = EventFile(directory / "final")
+    file.add_summary(start)
+    file.add_summary(end)
+    file.add_summary(Summary(value=values), result["steps"])
+    file.close()

@@ -1,0 +1,44 @@
+"""Writes a sweep's report beside its jobs."""
+
+from pathlib import Path
+
+from mlplab.errors import NoRoom, Refusal, is_disk_full
+from mlplab.report.analysis import Analysis
+from mlplab.report.figure_style import file_name
+from mlplab.report.leaderboard import as_csv
+from mlplab.report.page import as_page
+from mlplab.report.picture_files import draw
+from mlplab.runs.files import remove_temporary_files, write_bytes
+
+
+def write_report(analysis: Analysis, root: Path) -> dict[str, Path]:
+    """Writes report.html, leaderboard.csv and figures/, each file whole or not at all; gives them by their kind.
+
+    Args:
+        analysis: of the sweep.
+        root: the project, whose conf/ the page compares with.
+
+    Raises:
+        Refusal: the sweep's directory cannot be written to.
+    """
+    directory = analysis.sweep.directory
+    pictures = draw(analysis)
+    page, board = directory / "report.html", directory / "leaderboard.csv"
+    figures = directory / "figures"
+    try:
+        figures.mkdir(exist_ok=True)
+        for folder in (directory, figures):
+            remove_temporary_files(folder)
+        taken: list[str] = []
+        for drawn in (drawn for section in pictures.values() for drawn in section):
+            taken.append(file_name(drawn.name, taken))
+            write_bytes(figures / f"{taken[-1]}.svg", drawn.svg.encode())
+            write_bytes(figures / f"{taken[-1]}.png", drawn.png)
+        write_bytes(board, as_csv(analysis).encode())
+        write_bytes(page, as_page(analysis, pictures, root).encode())
+    except OSError as error:
+        given = f"{directory}: {error.strerror}"
+        if is_disk_full(error):
+            raise NoRoom("the disk must have room for a report", given, "freeing some, then the same command") from None
+        raise Refusal("the sweep's directory must be writable", given, f"chmod u+w {directory}") from None
+    return {"report": page, "leaderboard": board, "figures": figures}

@@ -1,0 +1,276 @@
+"""What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mlplab.callbacks import TrainingCurves
+from mlplab.engine.resumable_loops import loop_of, withdraw_overtaken_stop
+from mlplab.errors import Diverged, RunFailed
+from mlplab.loggers.tensorboard import save_together
+from mlplab.runs.files import flushed_together
+from mlplab.stacked.data import StackedData
+from mlplab.stacked.member import Member
+from mlplab.stacked.stacked_learner import StackedLearner
+
+Ended = Callable[[Member, Exception | None], None]
+"""What is done with a member that is out of the stack: the member, and the error that ended it, if one did."""
+
+
+SECONDS_UNSEEN = 10.0
+"""That curves wait until a page that is open shows them; to write them often would take longer than to train."""
+
+
+class StackIsEmpty(Exception):
+    """All members have left before the training was over."""
+
+
+class Members(Callback):
+    """Calls the members' callbacks, and lets members go: those that stop early, diverge or fail, and all at the end.
+
+    What callbacks do in every step is done here for all members at once, and handed to them at the end of the epoch:
+    calling each for each member would take longer than the step.
+
+    Args:
+        learner: of the stack.
+        data: of the stack.
+        ended: called with each member once its training has ended.
+    """
+
+    def __init__(self, learner: StackedLearner, data: StackedData, ended: Ended) -> None:
+        self.learner, self.data, self.ended = learner, data, ended
+        self._losses: list[Tensor] = []
+        self._rows: list[int] = []
+        self._logged: list[tuple[int, int, list[float]]] = []
+        self._norms: list[tuple[int, list[Tensor]]] = []
+        self._rates: list[float] = []
+        self._diverged: dict[Member, Exception] = {}
+        self._found, self._one = torch.zeros(1), torch.ones(1)
+        self._last_look = time.monotonic()
+        self._last_seen = time.monotonic()
+        self._is_at_end = False
+
+    @property
+    def members(self) -> list[Member]:
+        return self.learner.members
+
+    # Before training
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for member in self.members:
+            member.join(trainer, self.learner.write_optimizer)
+            member.call("setup", stage=stage)
+        loop_of(trainer).on_safe_point = lambda stopping: self._on_safe_point(trainer, stopping)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for member in self.members:
+            member.call("on_fit_start")
+            member.go_on()
+        self.learner.optimizer.read_from_members()
+        setattr(self.learner.optimizer, f"clip_{self.members[0].clip_by}", [member.clip_at for member in self.members])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._call("on_train_start")
+        self._let_go_who_stop(trainer)
+
+    # Every step
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_logged(trainer):
+            self._rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        gradients = [p.grad for p in self.learner.model.tensors.values() if p.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        if self._found.item() or not isfinite(self.learner.losses.sum().item()):
+            self._found.zero_()
+            self._find_who_diverge(gradients)
+        if self._is_logged(trainer) and any(member.norms for member in self.members):
+            norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
+            self._norms.append((trainer.global_step + 1, norms))
+
+    def _is_logged(self, trainer: pl.Trainer) -> bool:
+        """Whether the update that is about to be made is one whose loss and gradient are logged."""
+        return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+
+    def _find_who_diverge(self, gradients: Sequence[Tensor]) -> None:
+        """They leave when the step is over: until then the graph of its gradients needs all rows."""
+        fine = self.learner.losses.isfinite()
+        for gradient in gradients:
+            fine = fine & gradient.flatten(1).isfinite().all(dim=1)
+        stacked = self.learner.model.tensors
+        for row in (~fine).nonzero().flatten().tolist():
+            member = self.members[row]
+            for name, parameter in member.learner.model.named_parameters():
+                of_all = stacked[name].grad
+                parameter.grad = None if of_all is None else of_all[row]
+            member.call("on_before_backward", self.learner.losses[row])
+            try:
+                member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
+            except Diverged as diverged:
+                member.trainer.leave()
+                # Its traceback would keep the frames of the step alive, and with them the graph.
+                self._diverged[member] = diverged.with_traceback(None)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        diverged, self._diverged = self._diverged, {}
+        self._let_go(diverged)
+        losses = self.learner.losses
+        self._losses.append(losses)
+        self._rows.append(batch[0].shape[-2])
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._logged.append((trainer.global_step, len(self._losses) - 1, self._rates))
+
+    def _hand_over(self) -> None:
+        """Gives the members' callbacks what has been held for them."""
+        if self._losses:
+            columns = torch.stack(self._losses, dim=1)
+            for row, member in enumerate(self.members):
+                losses = list(columns[row].unbind())
+                logged = [(step, losses[index], rates[row]) for step, index, rates in self._logged]
+                _extend(member.curves, losses, self._rows, logged)
+        for step, norms in self._norms:
+            for row, member in enumerate(self.members):
+                if member.norms is not None:
+                    member.norms.pending.append((step, [norm[row] for norm in norms]))
+        self._losses, self._rows, self._logged, self._norms = [], [], [], []
+
+    # Every validation, every epoch
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._call("on_validation_start")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_together()
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
+        for row, member in enumerate(self.members):
+            member.take_metrics({name: values[row] for name, values in metrics.items()}, step)
+        self._call("on_validation_end")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._hand_over()
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+
+        can_be_seen = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
+
+        def end_epoch(member: Member) -> None:
+            with member.logging_epoch(step):
+                member.call("on_train_epoch_end")
+            member.move_schedule("epoch")
+            for logger in member.loggers if can_be_seen else ():
+                logger.save()
+
+        with flushed_together():  # the states that are due
+            self._for_each(end_epoch)
+        if can_be_seen:
+            self._last_seen = time.monotonic()
+
+    def _save_together(self, members: Sequence[Member] | None = None) -> None:
+        """Writes the curves that are due, or those of members whose files are about to be asked for."""
+        loggers = [logger for member in (self.members if members is None else members) for logger in member.loggers]
+        with contextlib.suppress(OSError):  # it is told whose they are when each writes its own
+            save_together(loggers, all_of_them=members is not None)
+
+    def _call(self, hook: str) -> None:
+        """Calls a hook of all members."""
+        self._for_each(lambda member: member.call(hook))
+
+    def _for_each(self, function: Callable[[Member], object]) -> None:
+        """Whoever fails in it, or finds there that it has diverged, is let go."""
+        self._let_go(self._errors(function, self.members))
+
+    def _errors(self, function: Callable[[Member], object], members: Sequence[Member]) -> dict[Member, Exception]:
+        errors: dict[Member, Exception] = {}
+        for member in members:
+            try:
+                function(member)
+            except (RunFailed, OSError) as error:
+                errors[member] = error
+        return errors
+
+    # At safe points, and at the end
+
+    def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
+        is_within_epoch = loop_of(trainer).is_within_epoch
+        if not is_within_epoch:
+            self._let_go_who_stop(trainer)
+        now = time.monotonic()
+        seconds = min((member.checkpoints.every_seconds for member in self.members), default=0.0)
+        if is_within_epoch and not stopping and now - self._last_look < seconds:
+            return
+        self._last_look = now
+        # All together, so that after a crash they go on from one step, in one stack.
+        if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
+            self._hand_over()
+            self._save_together(self.members)
+            self._write_checkpoints(self.members)
+
+    def _write_checkpoints(self, members: Sequence[Member]) -> None:
+        with flushed_together():
+            self._let_go(self._errors(lambda member: member.checkpoints.write(member.trainer, member.learner), members))
+
+    def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
+        for member in self.members:
+            withdraw_overtaken_stop(member.trainer)  # type: ignore[arg-type]
+        if loop_of(trainer)._can_stop_early:
+            leaving = [member for member in self.members if member.trainer.should_stop]
+            self._save_together(leaving)
+            self._write_checkpoints(leaving)
+            self._end([member for member in leaving if member in self.members])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._is_at_end = True
+        self._end(self.members)
+
+    def _end(self, leaving: Sequence[Member]) -> None:
+        """Of members whose training has come to its end."""
+        self._save_together(leaving)
+        with flushed_together():
+            errors = self._errors(lambda member: member.call("on_train_end"), leaving)
+        self._let_go({member: errors.get(member) for member in leaving})
+
+    def _let_go(self, leaving: Mapping[Member, Exception | None]) -> None:
+        """Takes members out of the stack; the others go on as if they had never been there."""
+        if not leaving:
+            return
+        self._hand_over()
+        rows = [row for row, member in enumerate(self.members) if member not in leaving]
+        for member in leaving:
+            member.trainer.leave()
+        self.data.keep(rows)
+        self.learner.keep(rows)
+        self._rates = [self._rates[row] for row in rows] if self._rates else []
+        with flushed_together():
+            for member, error in leaving.items():
+                if error is not None:
+                    with contextlib.suppress(RunFailed, OSError):  # it may be its files that are lost
+                        member.call("on_exception", error)
+                self.ended(member, error)
+        if not rows and not self._is_at_end:
+            raise StackIsEmpty
+
+
+def _extend(
+    curves: TrainingCurves, losses: list[Tensor], rows: list[int], logged: list[tuple[int, Tensor, float]]
+) -> None:
+    """Gives a member's curves the steps that were watched for all members at once."""
+    curves.losses += losses
+    curves.rows += rows
+    curves.pending += logged
+    if logged:
+        curves.last_step = logged[-1][0]

@@ -1,0 +1,178 @@
+"""Trains the members of a stack, and ends the run of each."""
+
+import contextlib
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import OmegaConf
+
+from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer
+from mlplab.callbacks import Figures, History, Status
+from mlplab.config.checks import check
+from mlplab.data.module import DataModule
+from mlplab.engine.resumable_loops import TrainingStopped
+from mlplab.errors import Diverged, RunStopped, is_disk_full
+from mlplab.outcome import end_run, judge, objective_of
+from mlplab.runs.directory import RunDirectory
+from mlplab.runs.interruption import Interruption, stop_on_signal
+from mlplab.runs.memory import enough_memory
+from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
+from mlplab.stacked.data import StackedData
+from mlplab.stacked.member import Member
+from mlplab.stacked.stack_callbacks import Members, StackIsEmpty
+from mlplab.stacked.stacked_job import Job
+from mlplab.stacked.stacked_learner import StackedLearner
+from mlplab.sweeps.job import begun_before
+from mlplab.training import begin_run, quiet, room_of
+
+
+class HeldData:
+    """Data sets that are read once for all members that have the same."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, DataModule] = {}
+
+    def of(self, job: Job) -> DataModule:
+        """The data of a job, read and split.
+
+        Raises:
+            Refusal: they cannot be.
+        """
+        config = job.config
+        key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
+        if key not in self._held:
+            data = build_data(config)
+            data.setup()
+            self._held[key] = data
+        data = copy.copy(self._held[key])  # the tensors are held once; only the order of the rows is the member's
+        data.seed = int(config.seed)
+        return data
+
+
+def build_member(job: Job, held: HeldData) -> Member:
+    """The parts of a job's run; nothing is written yet.
+
+    Raises:
+        Refusal: the job cannot be run.
+    """
+    with job.in_hand():
+        config = job.config
+        check(config)
+        data = held.of(job)
+        learner = build_learner(config, data)
+        if str(config.trainer.precision).startswith("64"):
+            learner.double()
+        directory = RunDirectory(Path(config.paths.run))
+        directory.is_stacked = True
+        # A figure takes longer than a member trains; scripts/evaluate.py draws it for those that are looked at.
+        asked = [callback for callback in build_callbacks(config) if type(callback) is not Figures]
+        callbacks = [*asked, Status(directory), History(directory.path)]
+        return Member(job, data, learner, callbacks, build_loggers(config), directory)
+
+
+def claim(member: Member) -> None:
+    """Makes the member's directory its own, and finds what it goes on from.
+
+    Raises:
+        Refusal: the directory holds something else, or another process has it.
+    """
+    directory, job = member.directory, member.job
+    directory.path.mkdir(parents=True, exist_ok=True)
+    resume = begun_before(directory.path, job.config)
+    room = room_of(member.learner)
+    directory.reopen(room) if resume else directory.claim(room)
+    with ending_only_by_error(directory):
+        handler = train_log(directory.path)
+    with logged(handler), ending_only_by_error(directory), job.in_hand():
+        member.saved = begin_run(job.config, directory, member.data, member.learner, member.loggers, resume=resume)
+        directory.begin_phase("fit")
+
+
+def train_stack(members: Sequence[Member]) -> None:
+    """Trains members that are alike, from where they are, each to its own end. Their directories are claimed.
+
+    Raises:
+        RunStopped: by a signal; what was reached is saved.
+        DiskFull: some members had no room; they have stopped, and the others are done.
+    """
+    quiet()
+    first = members[0]
+    full: list[BaseException] = []
+    with stop_on_signal() as interruption:
+        left: list[Member] = list(members)
+
+        def end(member: Member, error: BaseException | None) -> None:
+            left.remove(member)
+            met = _end(member, error, interruption)
+            if met is not None and is_disk_full(met):
+                full.append(met)
+
+        try:
+            data = StackedData([member.data for member in members])
+            learner = StackedLearner(members)
+            trainer = _trainer(first, learner, Members(learner, data, end))
+            if first.saved is not None:
+                trainer.fit_loop.load_state_dict(dict(first.saved.content["loops"]["fit_loop"]))
+            with interruption.finishing_the_step(trainer), enough_memory(first.data):
+                trainer.fit(learner, data)
+        except StackIsEmpty:
+            pass
+        except BaseException as error:
+            told = list(left)
+            for member in told:
+                with contextlib.suppress(Exception):
+                    end(member, error)
+            if not told or isinstance(error, RunStopped | KeyboardInterrupt):
+                raise
+        for member in list(left):  # where a signal has come
+            member.trainer.leave()
+            member.call("on_exception", TrainingStopped())
+            end(member, None)
+        if interruption.received:
+            raise RunStopped(f"stopped by {interruption.name}; all that was reached is saved", interruption.status)
+    if full:
+        raise full[0]
+
+
+def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Trainer:
+    config = first.job.config.copy()
+    # Clipping is each member's own, and a bar that nobody sees is drawn ten times a second.
+    for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
+        OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
+    with first.job.in_hand():
+        return build_trainer(config, [watching], [], first.data, learner)
+
+
+def _end(member: Member, error: BaseException | None, interruption: Interruption) -> BaseException | None:
+    """Judges a member, and says in its directory what it has come to; returns the error that it has ended by."""
+    divergence = error if isinstance(error, Diverged) else None
+    met: BaseException | None = None
+    try:
+        with _speaking(member), member.job.in_hand(), ending(member.directory):
+            if error is not None and divergence is None:
+                raise error
+            trainer: Any = member.trainer
+            result = judge(
+                member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
+                interruption,
+            )  # fmt: skip
+            member.job.objective = objective_of(result)
+            end_run(member.directory, result, divergence, interruption)
+        for logger in member.loggers:
+            logger.finalize("success")
+    except (Exception, RunStopped) as ended:  # its directory tells of it; the others go on
+        met = ended
+    member.job.forget()
+    return met
+
+
+@contextmanager
+def _speaking(member: Member) -> Iterator[None]:
+    """Within it, what is said goes to the member's train.log."""
+    with logged(train_log(member.directory.path)):
+        yield

@@ -1,0 +1,465 @@
+"""`resume=DIRECTORY …`: which words go with it, before anything is run."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from composing import composed
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from launching import Done, run_program
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.cli.resume import resumed_config, resumes, set_hydra_config
+from mlplab.errors import Refusal
+from mlplab.runs.lock import Lock
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def _hydra_forgets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    yield
+    HydraConfig.instance().cfg = None
+
+
+@functools.cache
+def saved(overrides: tuple[str, ...]) -> str:
+    return OmegaConf.to_yaml(composed("data=wine", "trainer.max_epochs=5", *overrides))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[..., Path]:
+    """The directory of a run that has got as far as its status says."""
+
+    def make(*overrides: str, **status: Any) -> Path:
+        directory = tmp_path / "logs" / "runs" / "name"
+        (directory / ".hydra").mkdir(parents=True)
+        (directory / ".hydra" / "config.yaml").write_text(saved(overrides))
+        (directory / "status.json").write_text(json.dumps({"state": "stopped", "reason": "Ctrl-C", **status}))
+        return directory
+
+    return make
+
+
+def resumed(directory: Path, *words: str) -> DictConfig:
+    config = resumed_config([f"resume={directory}", *words], CONF)
+    assert config is not None
+    return config
+
+
+def refusal(directory: Path, *words: str) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        resumed_config([f"resume={directory}", *words], CONF)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], False),
+        (["seed=1"], False),
+        (["resume=null"], False),
+        (["resume=logs/runs/name"], True),
+        (["seed=1", "resume=x"], True),
+        (["seed=1", "-m", "resume=x"], True),
+        (["resume="], True),
+        (["++resume=x"], True),
+        (["resumed=x", "data.resume=x"], False),
+    ],
+)
+def test_a_command_line_asks_for_a_run_to_go_on(words: list[str], expected: bool) -> None:
+    assert resumes(words) is expected
+
+
+def test_a_run_goes_on_with_the_configuration_it_was_started_with(begun: Callable[..., Path]) -> None:
+    directory = begun("model.dropout=0.5")
+    config = resumed(directory)
+    assert (config.model.dropout, config.trainer.max_epochs) == (0.5, 5)
+    assert config.paths.run == str(directory)
+    assert HydraConfig.get().runtime.output_dir == str(directory)
+
+
+def test_a_directory_may_be_named_from_where_one_stands_or_from_home(
+    begun: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = begun()
+    monkeypatch.chdir(directory.parent)
+    monkeypatch.setenv("HOME", str(directory.parents[1]))
+    assert resumed(Path("name")).paths.run == str(directory)
+    assert resumed(Path("'~/runs/name'")).paths.run == str(directory)
+
+
+# --- what may be changed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("logger.tensorboard.every_seconds=9", "logger.tensorboard.every_seconds", 9),
+        ("callbacks.checkpoints.every_seconds=1", "callbacks.checkpoints.every_seconds", 1),
+        ("callbacks.checkpoints.every_n_epochs=2", "callbacks.checkpoints.every_n_epochs", 2),
+        ("callbacks.figures=null", "callbacks.figures", None),
+        ("callbacks.histograms.every_n_epochs=1", "callbacks.histograms.every_n_epochs", 1),
+        ("on_divergence=skip", "on_divergence", "skip"),
+        ("trainer.threads=1", "trainer.threads", 1),
+        ("trainer.max_time=00:01:00:00", "trainer.max_time", "00:01:00:00"),
+        ("trainer.accelerator=cpu", "trainer.accelerator", "cpu"),
+        ("trainer.log_every_n_steps=1", "trainer.log_every_n_steps", 1),
+        ("trainer.max_epochs=5", "trainer.max_epochs", 5),
+        ("trainer.max_epochs=7", "trainer.max_epochs", 7),
+        ("trainer.max_epochs=-1", "trainer.max_epochs", -1),
+        ("++trainer.threads=1", "trainer.threads", 1),
+        ("seed=0", "seed", 0),
+        ("optimizer=adam", "optimizer.lr", 0.001),
+        ("model.hidden_dims=[128,64]", "model.hidden_dims", [128, 64]),
+        ("trust=false", "trust", False),
+    ],
+)
+def test_what_decides_nothing_may_be_changed_and_what_stays_may_be_said(
+    begun: Callable[..., Path], word: str, key: str, value: Any
+) -> None:
+    assert OmegaConf.select(resumed(begun(), word), key) == value
+
+
+def test_other_loggers_may_be_chosen(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    assert list(resumed(directory, "logger=csv").logger) == ["csv"]
+    assert resumed(directory, "logger=csv").logger.csv.directory == str(directory / "csv")
+    assert list(resumed(directory, "logger=none").logger) == []
+
+
+def test_fewer_callbacks_that_only_look_may_be_chosen(begun: Callable[..., Path]) -> None:
+    config = resumed(begun(), "callbacks=minimal")
+    assert not {"figures", "histograms", "gradient_norms"} & set(config.callbacks)
+
+
+@pytest.mark.parametrize(
+    ("word", "difference"),
+    [
+        ("optimizer.lr=0.1", "optimizer.lr=0.1 instead of 0.001"),
+        ("seed=1", "seed=1 instead of 0"),
+        ("data.batch_size=16", "data.batch_size=16 instead of 32"),
+        ("data.split_seed=3", "data.split_seed=3 instead of 0"),
+        ("data=iris", "data.name=iris instead of wine"),
+        ("model.hidden_dims=[8]", "model.hidden_dims=[8] instead of [128,64]"),
+        ("optimizer=sgd", "optimizer._target_=torch.optim.SGD instead of torch.optim.Adam"),
+        ("scheduler=cosine", "scheduler.name=cosine instead of none"),
+        ("loss=cross_entropy", "loss.name=cross_entropy instead of auto"),
+        ("monitor=val/accuracy", "monitor=val/accuracy instead of val/loss"),
+        ("regularization.l2=0.1", "regularization.l2=0.1 instead of 0.0"),
+        ("callbacks.early_stopping.patience=3", "callbacks.early_stopping.patience=3 instead of 15"),
+        ("callbacks.checkpoints.mode=max", "callbacks.checkpoints.mode=max instead of ${mode}"),
+        ("trainer.precision=64-true", "trainer.precision=64-true instead of 32-true"),
+        ("trainer.max_steps=100", "trainer.max_steps=100 instead of -1"),
+        ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 instead of null"),
+        ("trainer.devices=2", "trainer.devices=2 instead of 1"),
+        ("+model.width=3", "model.width=3 instead of nothing"),
+        ("++model.width=3", "model.width=3 instead of nothing"),
+    ],
+)
+def test_what_decides_what_is_learned_is_refused_with_the_difference(
+    begun: Callable[..., Path], word: str, difference: str
+) -> None:
+    directory = begun()
+    refused = refusal(directory, word)
+    assert refused.must == "a run that goes on must learn what it was started to learn"
+    assert difference in refused.given
+    assert refused.remedy == f"resume={directory} alone, or a new run"
+
+
+def test_all_differences_are_told_at_once(begun: Callable[..., Path]) -> None:
+    refused = refusal(begun(), "seed=1", "logger=csv", "optimizer.lr=0.1", "trainer.max_epochs=9")
+    assert refused.given == "seed=1 instead of 0, optimizer.lr=0.1 instead of 0.001"
+
+
+@pytest.mark.parametrize("word", ["seed=1,2", "~callbacks.figures", "~optimizer", "hydra.run.dir=x", "seed=range(3)"])
+def test_a_word_that_is_no_plain_value_is_refused(begun: Callable[..., Path], word: str) -> None:
+    assert refusal(begun(), word).must == "a run that goes on must be given plain values"
+
+
+@pytest.mark.parametrize("word", ["experiment=adult", "debug=one_batch"])
+def test_an_experiment_is_that_of_a_new_run(begun: Callable[..., Path], word: str) -> None:
+    refused = refusal(begun(), word)
+    assert word in refused.given
+    assert refused.remedy == "a new run"
+
+
+def test_the_files_of_a_run_cannot_be_left_behind(begun: Callable[..., Path], tmp_path: Path) -> None:
+    directory = begun()
+    assert f"paths.run={tmp_path} instead of {directory}" in refusal(directory, f"paths.run={tmp_path}").given
+    assert resumed(directory, f"paths.run={directory}").paths.run == str(directory)
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("on_divergense=skip", "on_divergence=skip"),
+        ("trainer.max_epoch=9", "trainer.max_epochs=9"),
+        ("trainer.thread=1", "trainer.threads=1"),
+        ("max_epochs=9", "trainer.max_epochs=9"),
+        ("loger=csv", "logger=csv"),
+        ("callbacks.checkpoints.every_second=1", "callbacks.checkpoints.every_seconds=1"),
+    ],
+)
+def test_a_name_with_a_mistake_gets_the_nearest(begun: Callable[..., Path], word: str, remedy: str) -> None:
+    refused = refusal(begun(), word)
+    assert refused.must == "a name on the command line must be one of the run's configuration"
+    assert (refused.given, refused.remedy) == (word, remedy)
+
+
+def test_a_choice_that_is_not_there_is_hydras_to_refuse(begun: Callable[..., Path]) -> None:
+    with pytest.raises(HydraException):
+        resumed(begun(), "logger=cvs")
+
+
+# --- the number of epochs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("5", "4"), ("5", "0"), ("-1", "100"), ("null", "100"), ("5", "9.5"), ("5", "many")]
+)
+def test_the_number_of_epochs_does_not_shrink(begun: Callable[..., Path], before: str, after: str) -> None:
+    refused = refusal(begun(f"trainer.max_epochs={before}"), f"trainer.max_epochs={after}")
+    assert refused.must == "trainer.max_epochs must not shrink where a run goes on"
+    assert refused.given == f"trainer.max_epochs={after} instead of {before}"
+    assert refused.remedy == f"trainer.max_epochs={before}"
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "warmup_cosine"])
+@pytest.mark.parametrize("epochs", ["9", "-1", "null"])
+def test_a_schedule_that_is_laid_out_over_them_keeps_their_number(
+    begun: Callable[..., Path], schedule: str, epochs: str
+) -> None:
+    refused = refusal(begun(f"scheduler={schedule}"), f"trainer.max_epochs={epochs}")
+    assert refused.must == f"scheduler={schedule} must keep the number of epochs that it is laid out over"
+    assert refused.given == f"trainer.max_epochs={epochs} instead of 5"
+
+
+@pytest.mark.parametrize("schedule", ["none", "step", "exponential", "plateau"])
+def test_under_other_schedules_it_may_grow(begun: Callable[..., Path], schedule: str) -> None:
+    assert resumed(begun(f"scheduler={schedule}"), "trainer.max_epochs=9").trainer.max_epochs == 9
+
+
+def test_the_same_number_may_be_said_under_every_schedule(begun: Callable[..., Path]) -> None:
+    assert resumed(begun("scheduler=cosine"), "trainer.max_epochs=5").trainer.max_epochs == 5
+
+
+# --- runs that have finished -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["epoch limit", "converged", "step limit"])
+def test_of_a_finished_run_nothing_is_left_to_do(
+    begun: Callable[..., Path], capsys: pytest.CaptureFixture[str], reason: str
+) -> None:
+    directory = begun(state="finished", reason=reason)
+    assert resumed_config([f"resume={directory}"], CONF) is None
+    assert capsys.readouterr().out == f"the run has finished ({reason}): nothing is left to do\n"
+
+
+def test_a_finished_run_that_is_given_more_epochs_goes_on(begun: Callable[..., Path]) -> None:
+    directory = begun(state="finished", reason="epoch limit")
+    assert resumed(directory, "trainer.max_epochs=6").trainer.max_epochs == 6
+
+
+def test_a_run_that_ran_out_of_time_goes_on(begun: Callable[..., Path]) -> None:
+    assert resumed(begun(state="finished", reason="time limit"), "trainer.max_time=null").trainer.max_time is None
+
+
+@pytest.mark.parametrize("reason", ["converged", "step limit"])
+def test_a_run_that_ended_otherwise_is_not_helped_by_more_epochs(begun: Callable[..., Path], reason: str) -> None:
+    refused = refusal(begun(state="finished", reason=reason), "trainer.max_epochs=9")
+    assert refused.must == "a finished run that is given more epochs must have ended by their limit"
+    assert refused.given == f"it ended: {reason}"
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_a_run_that_has_not_finished_goes_on_whatever_happened(begun: Callable[..., Path], state: str) -> None:
+    assert resumed(begun(state=state, reason="diverged")).seed == 0
+
+
+# --- what cannot go on -----------------------------------------------------------------------------------------------
+
+
+def test_nothing_a_file_and_a_folder_without_a_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name in ("nothing", "file", "folder"):
+        assert refusal(tmp_path / name).must == "resume must be the directory of a run"
+
+
+def test_a_name_of_a_run_with_a_mistake_gets_the_nearest(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    assert refusal(directory.with_name("nane")).remedy == f"resume={directory}"
+
+
+def test_a_run_without_a_status_is_refused(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    (directory / "status.json").unlink()
+    assert refusal(directory).must == "the directory of a run must have its status.json"
+
+
+def test_a_run_that_another_process_has_is_refused(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    lock = Lock(directory / ".lock")
+    lock.acquire()
+    assert f"in use by process {os.getpid()} on" in refusal(directory).given
+    lock.release()
+    resumed(directory)
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun", "--cfg"])
+def test_flags_do_not_go_with_it(begun: Callable[..., Path], flag: str) -> None:
+    refused = refusal(begun(), flag)
+    assert refused.must == "resume must go on with a single run"
+    assert refused.given == f"resume=… with {flag}"
+
+
+def test_of_a_name_that_is_given_twice_neither_is_dropped(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    assert refusal(directory, f"resume={directory}").must == "resume must be given once"
+    assert refusal(directory, "trainer.threads=1", "trainer.threads=2").must == "trainer.threads must be given once"
+
+
+@pytest.mark.parametrize("value", ["maybe", "1", "null", "[true]"])
+def test_trust_is_true_or_false(begun: Callable[..., Path], value: str) -> None:
+    assert refusal(begun(), f"trust={value}").must == "trust must be true or false"
+
+
+def test_code_of_somebody_else_is_run_with_trust_alone(
+    begun: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = begun("model._target_=os.system")
+    assert "model._target_='os.system'" in refusal(directory).given
+    assert resumed(directory, "trust=true").model._target_ == "os.system"
+    assert "will be executed" in capsys.readouterr().out
+
+
+def test_code_cannot_be_brought_in_by_the_command_line_either(begun: Callable[..., Path]) -> None:
+    assert "model._target_=os.system instead of" in refusal(begun(), "model._target_=os.system").given
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["hydra: {runtime: {choices: {data: '${oc.env:HOME}'}}}", "hydra: {runtime: {choices: [1]}}", "hydra: 3",
+     "hydra: {runtime: {choices: {data: 3, optimizer: null}}}"],
+)  # fmt: skip
+def test_of_hydras_file_only_plain_choices_are_taken(begun: Callable[..., Path], content: str) -> None:
+    directory = begun()
+    (directory / ".hydra" / "hydra.yaml").write_text(content)
+    set_hydra_config(directory, choices_of=directory)
+    assert HydraConfig.get().runtime.choices == {}
+    (directory / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {data: wine}}}")
+    set_hydra_config(directory, choices_of=directory)
+    assert HydraConfig.get().runtime.choices == {"data": "wine"}
+
+
+@pytest.mark.parametrize("content", ["!!python/object/apply:os.system ['true']", "{", "\x00", "- 1"])
+def test_a_damaged_file_of_hydra_is_refused(begun: Callable[..., Path], content: str) -> None:
+    directory = begun()
+    (directory / ".hydra" / "hydra.yaml").write_text(content)
+    assert str(directory / ".hydra" / "hydra.yaml") in refusal(directory).given
+
+
+def test_a_process_that_lightning_starts_passes_over_what_lightning_adds(
+    begun: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    directory = begun()
+    lock = Lock(directory / ".lock")
+    lock.acquire()  # as the first process has
+    assert resumed(directory, f"hydra.run.dir={directory}").seed == 0
+    lock.release()
+
+
+# --- as people type it -----------------------------------------------------------------------------------------------
+
+
+def typed(folder: Path, *words: str) -> Done:
+    return run_program("train.py", words, folder)
+
+
+def test_a_run_goes_on_from_the_command_line_is_finished_and_refuses_what_is_wrong(tmp_path: Path) -> None:
+    quick = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=2"]
+    done = typed(tmp_path, *quick, f"paths.logs={tmp_path / 'logs'}")
+    assert done.status == 0, done.stderr
+    (directory,) = (tmp_path / "logs" / "runs").iterdir()
+    resume = f"resume=logs/runs/{directory.name}"
+
+    done = typed(tmp_path, resume)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout == "the run has finished (epoch limit): nothing is left to do\n"
+
+    for words, substance in {
+        ("seed=1",): "seed=1 instead of 0",
+        ("-m", "seed=0,1"): "resume=… with -m",
+        ("logger=cvs",): "try: logger=csv",
+    }.items():
+        done = typed(tmp_path, resume, *words)
+        assert (done.status, done.stdout) == (2, "")
+        assert substance in done.stderr
+        assert done.stderr.count("\n") == 1
+
+    done = typed(tmp_path, resume, "trainer.max_epochs=3")
+    assert (done.status, done.stderr) == (0, "")
+    status = json.loads((directory / "status.json").read_text())
+    assert (status["state"], status["epoch"], status["resumed"]) == ("finished", 3, 1)
+    assert [path.name for path in (tmp_path / "logs" / "runs").iterdir()] == [directory.name]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_gone_on_with_and_says_so(root: Path, tmp_path: Path) -> None:
+    quick = ["data=wine", "callbacks=minimal", "logger=none", "callbacks.checkpoints.every_seconds=0"]
+    command = [sys.executable, str(root / "train.py"), *quick, f"paths.logs={tmp_path}", "trainer.max_epochs=100000",
+               "callbacks.early_stopping=null"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (found := list(tmp_path.rglob("previous.ckpt"))):
+        assert process.poll() is None
+    directory = found[0].parents[1]
+    refused = typed(tmp_path, f"resume={directory}")
+    assert refused.status == 2
+    assert f"in use by process {process.pid} on" in refused.stderr
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    done = typed(tmp_path, f"resume={directory}", "trainer.max_time=00:00:00:01")
+    assert done.status == 0, done.stderr
+    assert f"warning the directory was in use by process {process.pid} on" in done.stdout
+    assert "resume  from" in done.stdout
+    assert json.loads((directory / "status.json").read_text())["reason"] == "time limit"
+
+
+def swa(options: str) -> str:
+    return f"+callbacks.swa={{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1{options}}}"
+
+
+@pytest.mark.parametrize("options", ["", ", swa_epoch_start: 2", ", annealing_strategy: linear"])
+def test_averaging_that_is_laid_out_over_the_epochs_keeps_their_number(
+    begun: Callable[..., Path], options: str
+) -> None:
+    directory = begun(swa(options), state="finished", reason="epoch limit")
+    refused = refusal(directory, "trainer.max_epochs=9", "trust=true")
+    assert refused.must == "callbacks.swa must keep the number of epochs that it is laid out over"
+    assert resumed_config([f"resume={directory}", "trust=true"], CONF) is None
+
+
+def test_averaging_from_an_epoch_on_may_have_more_epochs(begun: Callable[..., Path]) -> None:
+    directory = begun(swa(", swa_epoch_start: 2, annealing_strategy: linear"), state="finished", reason="epoch limit")
+    assert resumed(directory, "trainer.max_epochs=9", "trust=true").trainer.max_epochs == 9
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_present_names(begun: Callable[..., Path]) -> None:
+    directory = begun()
+    path = directory / ".hydra" / "config.yaml"
+    present = "lightning.pytorch.callbacks.EarlyStopping"
+    assert present in path.read_text()
+    path.write_text(path.read_text().replace(present, "mlplab.callbacks.EarlyStopping"))
+    assert resumed(directory, "trainer.max_epochs=9").callbacks.early_stopping._target_ == present

@@ -1,0 +1,298 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlplab.cli.script import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Answer, Word, read_words, run_script
+from mlplab.errors import Refusal
+
+WORDS = {
+    "run": Word("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Word("path", example="rows.csv"),
+    "format": Word(choices=("onnx", "torch_export"), default="onnx"),
+    "rows": Word("count", 5, example="100"),
+    "proba": Word("switch", False),
+    "id": Word(example="COLUMN"),
+}
+
+
+def refusal_of(*typed: str) -> Refusal:
+    with pytest.raises(Refusal) as refusal:
+        read_words(typed, WORDS)
+    return refusal.value
+
+
+def test_what_is_not_typed_has_its_default() -> None:
+    assert read_words(["run=a/b"], WORDS) == {
+        "run": Path("a/b"),
+        "data.path": None,
+        "format": "onnx",
+        "rows": 5,
+        "proba": False,
+        "id": None,
+    }
+
+
+def test_every_kind_is_read_in_any_order() -> None:
+    typed = ["id=a column", "proba=true", "rows=12", "format=torch_export", "data.path=x y.csv", "run=."]
+    assert read_words(typed, WORDS) == {
+        "run": Path("."),
+        "data.path": Path("x y.csv"),
+        "format": "torch_export",
+        "rows": 12,
+        "proba": True,
+        "id": "a column",
+    }
+
+
+def test_only_the_first_equals_sign_divides() -> None:
+    assert read_words(["run=a", "id=b=c=d"], WORDS)["id"] == "b=c=d"
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert read_words(["run=~/runs"], WORDS)["run"] == Path("/home/somebody/runs")
+
+
+def test_the_home_directory_of_nobody_is_refused() -> None:
+    assert refusal_of("run=~no_such_user/runs").given == "run=~no_such_user/runs: no such user"
+
+
+@pytest.mark.parametrize(
+    ("typed", "remedy"),
+    [
+        ("prob=true", "proba=true"),
+        ("probaa=true", "proba=true"),
+        ("path=a.csv", "data.path=a.csv"),
+        ("Run=a", "run=a"),
+        ("id", "id=COLUMN"),
+        ("--run", "run=logs/runs/NAME"),
+        ("xyz=1", "run=1"),
+        ("", "run=logs/runs/NAME"),
+        ("=", "run=logs/runs/NAME"),
+    ],
+)
+def test_an_unknown_word_is_refused_with_the_nearest(typed: str, remedy: str) -> None:
+    refusal = refusal_of("run=a", typed)
+    assert refusal.must == "words on the command line must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
+    assert (refusal.given, refusal.remedy) == (typed, remedy)
+
+
+def test_a_word_that_is_there_twice_is_refused_also_with_the_same_value() -> None:
+    for typed in (["id=a", "id=a"], ["id=a", "run=b", "id=c"]):
+        assert refusal_of(*typed).must == "id must be given once"
+
+
+def test_a_word_that_is_needed_and_not_there_is_refused() -> None:
+    assert refusal_of("id=a").remedy == "run=logs/runs/NAME"
+    assert refusal_of().given == "no run=…"
+
+
+@pytest.mark.parametrize("value", ["True", "yes", "1", "", "on", " true"])
+def test_a_switch_is_true_or_false(value: str) -> None:
+    assert refusal_of("run=a", f"proba={value}").must == "proba must be true or false"
+
+
+def test_a_switch_can_be_typed_off() -> None:
+    assert read_words(["run=a", "proba=false"], WORDS)["proba"] is False
+
+
+@pytest.mark.parametrize(
+    ("value", "nearest"), [("onx", "onnx"), ("torch", "torch_export"), ("", "onnx"), ("zzz", "onnx"), ("ONNX", "onnx")]
+)
+def test_a_choice_is_one_of_its_choices(value: str, nearest: str) -> None:
+    assert refusal_of("run=a", f"format={value}").remedy == f"format={nearest}"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "", "²", "1e3"])
+def test_a_count_is_a_positive_integer(value: str) -> None:
+    refusal = refusal_of("run=a", f"rows={value}")
+    assert (refusal.must, refusal.remedy) == ("rows must be a positive integer", "rows=100")
+
+
+@pytest.mark.parametrize("name", ["run", "data.path", "id"])
+def test_a_word_without_a_value_is_refused(name: str) -> None:
+    assert refusal_of(*{"run=a", f"{name}="} - ({"run=a"} if name == "run" else set())).given == f"{name}="
+
+
+@given(st.lists(st.one_of(st.sampled_from([f"{name}=" for name in WORDS]), st.text()).flatmap(
+    lambda start: st.text().map(lambda rest: start + rest)
+)))  # fmt: skip
+def test_whatever_is_typed_is_read_or_refused(typed: list[str]) -> None:
+    try:
+        settings = read_words(typed, WORDS)
+    except Refusal:
+        return
+    assert settings.keys() == WORDS.keys()
+
+
+# Running.
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Runs a script within this process, and puts the signal handlers back."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def script(main: Callable[[dict[str, Any]], None], *typed: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["scripts/do.py", *typed])
+        return run_script(main, WORDS, "What it does.\n\n    run=DIRECTORY\n")
+
+    yield script
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def nothing(settings: dict[str, Any]) -> None:
+    pass
+
+
+def forbidden(settings: dict[str, Any]) -> None:
+    raise AssertionError("it was run")
+
+
+def test_a_script_that_succeeds_gives_0_and_says_nothing_by_itself(run: Callable[..., int], capsys: Any) -> None:
+    seen: list[dict[str, Any]] = []
+    assert run(seen.append, "run=a") == 0
+    assert seen[0]["run"] == Path("a")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["-h"], ["run=a", "--help"], ["nonsense", "--help"]])
+def test_help_is_shown_and_nothing_is_run(run: Callable[..., int], capsys: Any, typed: list[str]) -> None:
+    assert run(forbidden, *typed) == 0
+    assert capsys.readouterr() == ("What it does.\n\n    run=DIRECTORY\n", "")
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_2_and_nothing_is_run(
+    run: Callable[..., int], capsys: Any
+) -> None:
+    assert run(forbidden, "rnu=a") == EXIT_REFUSED == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("do.py: words on the command line must be run=…")
+    assert errors.endswith("however: rnu=a; try: run=a\n")
+    assert errors.count("\n") == 1
+
+
+def test_a_refusal_is_one_line_and_2(run: Callable[..., int], capsys: Any) -> None:
+    def refuse(settings: dict[str, Any]) -> None:
+        raise Refusal("it must be this", "that", "this")
+
+    assert run(refuse, "run=a") == 2
+    assert capsys.readouterr() == ("", "do.py: it must be this, however: that; try: this\n")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "logs/run"), OSError(36, "too long", "a")])
+def test_what_the_operating_system_refuses_is_one_line_and_2(
+    run: Callable[..., int], capsys: Any, error: OSError
+) -> None:
+    def fail(settings: dict[str, Any]) -> None:
+        raise error
+
+    assert run(fail, "run=a") == 2
+    assert capsys.readouterr().err == (
+        f"do.py: files must be there, readable and writable, however: {error}; try: another path\n"
+    )
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(run: Callable[..., int]) -> None:
+    def fail(settings: dict[str, Any]) -> None:
+        raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        run(fail, "run=a")
+
+
+def test_ctrl_c_is_one_line_and_130(run: Callable[..., int], capsys: Any) -> None:
+    def interrupted(settings: dict[str, Any]) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    assert run(interrupted, "run=a") == EXIT_INTERRUPTED == 130
+    assert capsys.readouterr() == ("", "do.py: interrupted; nothing was written\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_and_a_closed_terminal_unwind(run: Callable[..., int], number: signal.Signals) -> None:
+    unwound = []
+
+    def terminated(settings: dict[str, Any]) -> None:
+        assert callable(signal.getsignal(number))  # or the tests themselves would end here
+        try:
+            signal.raise_signal(number)
+        finally:
+            unwound.append(True)
+
+    with pytest.raises(SystemExit) as end:
+        run(terminated, "run=a")
+    assert end.value.code == 128 + number
+    assert unwound == [True]
+
+
+def test_what_nohup_has_switched_off_stays_off(run: Callable[..., int]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert run(nothing, "run=a") == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_words_are_read_before_anything_heavy_is_imported() -> None:
+    heavy = "{'torch', 'lightning', 'polars', 'numpy', 'hydra'}"
+    code = f"import sys, mlplab.cli.script; assert not {heavy} & set(sys.modules), set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def answer(settings: dict[str, Any]) -> Answer:
+    print("on the way")
+    return Answer("rows  3", {"rows": 3, "loss": math.nan, "name": "é", "run": str(settings["run"])}, 1)
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--json", "--json"]])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_json_is_one_document_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], is_first: bool
+) -> None:
+    words = ["run=here"]
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py", *(flags + words if is_first else words + flags)])
+    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    out, errors = capsys.readouterr()
+    content = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert content == {"rows": 3, "loss": None, "name": "é", "run": "here"}
+    assert errors == "on the way\n"
+
+
+def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/x.py", "run=here"])
+    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    assert capsys.readouterr().out == "on the way\nrows  3\n"
+
+
+@pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
+def test_flags_that_are_none_are_refused(typed: str) -> None:
+    with pytest.raises(Refusal, match=r"words on the command line must be run=…, --json, however: .*; try: "):
+        read_words([typed], {"run": Word("path"), **JSON})
+
+
+def test_scripts_that_do_not_answer_have_no_json() -> None:
+    with pytest.raises(Refusal, match="however: --json"):
+        read_words(["--json"], {"run": Word("path")})
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
+    code = (
+        "import atexit, threading, time, torch\nfrom mlplab.cli.script import leave\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+        f"print('work')\nleave({status})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (status, ["work", "thread", "registered"], "")

@@ -1,0 +1,183 @@
+"""The table of choices, and what of it TensorBoard's HParams tab is given."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from mlplab.loggers.hyperparameters import COMPARED, hyperparameters, log_configuration, log_final_metrics
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
+
+MakeConfig = Callable[..., DictConfig]
+
+RESULT: dict[str, Any] = {
+    "steps": 120,
+    "validation": {"val/loss": 0.25, "val/accuracy": 0.75},
+    "test": {"test/loss": 0.5, "test/accuracy": 0.625},
+}
+
+
+def events(directory: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(directory))
+    accumulator.Reload()
+    return accumulator
+
+
+def plugin_data(accumulator: EventAccumulator, name: str) -> Any:
+    metadata = accumulator.SummaryMetadata(f"_hparams_/session_{name}")
+    assert metadata.plugin_data.plugin_name == "hparams"
+    return getattr(HParamsPluginData.FromString(metadata.plugin_data.content), f"session_{name}")
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], {"seed": 0, "data": "digits", "model": "MLP", "optimizer": "Adam", "scheduler": "none", "loss": "auto"}),
+        (["seed=7"], {"seed": 7}),
+        (["optimizer=sgd", "optimizer.lr=0.25"], {"optimizer": "SGD", "optimizer.lr": 0.25}),
+        (["optimizer=momentum"], {"optimizer": "SGD", "optimizer.momentum": 0.9}),
+        (["optimizer=adam"], {"optimizer.betas": "[0.9, 0.999]", "optimizer.amsgrad": False}),
+        (["optimizer=lbfgs"], {"optimizer": "LBFGS", "optimizer.max_eval": "None"}),
+        (["scheduler=cosine"], {"scheduler": "cosine", "scheduler.min_lr": 0.0}),
+        (["data=spirals"], {"data": "spirals", "data.n_samples": 2000, "data.noise": 0.02}),
+        (["data=diabetes", "loss=huber"], {"data": "diabetes", "loss": "huber", "loss.delta": 1.0}),
+        (["data.batch_size=full"], {"data.batch_size": "full"}),
+        (["model.hidden_dims=[]"], {"model.hidden_dims": "[]"}),
+        (
+            ["model.hidden_dims=[32,16]", "model.residual=true"],
+            {"model.hidden_dims": "[32, 16]", "model.residual": True},
+        ),
+        (["regularization.l2=0.01"], {"regularization.l2": 0.01, "regularization.applies_to": "['weight']"}),
+        (["trainer.gradient_clip_val=1.0"], {"trainer.gradient_clip_val": 1.0}),
+    ],
+)
+def test_the_table_holds_what_was_chosen(
+    make_config: MakeConfig, overrides: list[str], expected: dict[str, Any]
+) -> None:
+    table = hyperparameters(make_config(*overrides))
+    chosen = {name: table[name] for name in expected}
+    assert chosen == expected
+    assert {name: type(value) for name, value in chosen.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs", "muon"])
+@pytest.mark.parametrize("data", ["digits", "diabetes", "xor"])
+def test_the_table_is_flat_and_plain(make_config: MakeConfig, optimizer: str, data: str) -> None:
+    table = hyperparameters(make_config(f"optimizer={optimizer}", f"data={data}", "scheduler=one_cycle"))
+    assert all(type(value) in (bool, int, float, str) for value in table.values())
+    assert all(name.split(".")[0] in ("seed", *COMPARED) and name.count(".") <= 1 for name in table)
+
+
+def test_the_table_leaves_out_what_does_not_change_learning(make_config: MakeConfig) -> None:
+    table = hyperparameters(make_config())
+    assert not any("_target_" in name or "_partial_" in name for name in table)
+    assert {name for name in table if name.startswith("trainer.")} == {
+        "trainer.max_epochs",
+        "trainer.gradient_clip_val",
+        "trainer.gradient_clip_algorithm",
+        "trainer.precision",
+        "trainer.accumulate_grad_batches",
+    }
+    assert not any(name.startswith(("paths", "logger", "callbacks")) for name in table)
+
+
+def test_runs_of_different_optimizers_have_the_columns_of_their_own(make_config: MakeConfig) -> None:
+    sgd, adam = (hyperparameters(make_config(f"optimizer={name}")) for name in ("sgd", "adam"))
+    assert adam.keys() - sgd.keys() == {"optimizer.betas", "optimizer.eps", "optimizer.amsgrad"}
+
+
+# --- the whole configuration -------------------------------------------------------------------------------
+
+
+def test_tensorboard_is_given_the_whole_configuration_as_a_block_of_text(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    logger = CalmTensorBoardLogger(str(tmp_path))
+    config = make_config("model.hidden_dims=[5,4]")
+    log_configuration([logger], config)
+    logger.finalize("success")
+    (event,) = events(tmp_path).Tensors("config/text_summary")
+    lines = event.tensor_proto.string_val[0].decode().splitlines()
+    # Without the indentation Markdown would take the text for prose, and lists in it for lists.
+    assert all(line.startswith("    ") for line in lines)
+    read = yaml.safe_load("\n".join(lines))
+    assert read["model"]["hidden_dims"] == [5, 4]
+    assert read.keys() == config.keys()
+
+
+def test_other_loggers_are_given_the_table(make_config: MakeConfig, tmp_path: Path) -> None:
+    logger = CSVLogger(str(tmp_path), name="csv", version="")
+    config = make_config()
+    log_configuration([logger], config)
+    assert logger.experiment.hparams == hyperparameters(config)
+
+
+# --- final metrics -----------------------------------------------------------------------------------------
+
+
+def test_the_final_directory_holds_final_metrics_and_the_session_and_nothing_else(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config(), tmp_path, RESULT)
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+    accumulator = events(tmp_path / "final")
+    scalars = {name: [(e.step, e.value) for e in accumulator.Scalars(name)] for name in accumulator.scalars.Keys()}
+    assert scalars == {
+        "val_best/loss": [(120, 0.25)],
+        "val_best/accuracy": [(120, 0.75)],
+        "test/loss": [(120, 0.5)],
+        "test/accuracy": [(120, 0.625)],
+    }
+    assert set(accumulator.summary_metadata) == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
+    tags = accumulator.Tags()
+    assert not any(tags[kind] for kind in ("images", "histograms", "tensors", "graph"))
+
+
+@pytest.mark.parametrize("overrides", [[], ["optimizer=sgd", "seed=3", "data=xor"]])
+def test_the_session_holds_the_table_with_its_types(
+    make_config: MakeConfig, tmp_path: Path, overrides: list[str]
+) -> None:
+    config = make_config(*overrides)
+    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], config, tmp_path, RESULT)
+    accumulator = events(tmp_path / "final")
+    stored = plugin_data(accumulator, "start_info").hparams
+    shown = {name: getattr(value, value.WhichOneof("kind")) for name, value in stored.items()}
+    # TensorBoard has a box to tick for each text, and a range for numbers: a switch is better off as text.
+    switches = {n: {True: "true", False: "false"}[v] for n, v in hyperparameters(config).items() if type(v) is bool}
+    assert switches
+    assert shown == hyperparameters(config) | switches
+    assert stored["optimizer"].WhichOneof("kind") == "string_value"
+    assert stored["optimizer.lr"].WhichOneof("kind") == "number_value"
+    assert stored["seed"].WhichOneof("kind") == "number_value"
+
+
+def test_no_experiment_is_described_so_that_the_tab_collects_columns_of_all_runs(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config(), tmp_path, RESULT)
+    assert "_hparams_/experiment" not in events(tmp_path / "final").summary_metadata
+
+
+def test_a_run_without_scores_still_shows_its_choices(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = {"steps": 0, "validation": {}, "test": {}}
+    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config("seed=5"), tmp_path, result)
+    accumulator = events(tmp_path / "final")
+    assert accumulator.scalars.Keys() == []
+    assert plugin_data(accumulator, "start_info").hparams["seed"].number_value == 5
+
+
+def test_without_tensorboard_nothing_is_written(make_config: MakeConfig, tmp_path: Path) -> None:
+    for loggers in ([], [CSVLogger(str(tmp_path), name="csv", version="")]):
+        log_final_metrics(loggers, make_config(), tmp_path, RESULT)
+    assert not (tmp_path / "final").exists()

@@ -1,0 +1,161 @@
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn import examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from report.making import COMPARISON, comparison, grid, job, write_sweep
+
+from mlplab.errors import Refusal
+from mlplab.report.analysis import analyse
+from mlplab.report.collecting import gather
+
+
+def test_a_run_is_what_its_directory_tells(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(0, {"lr": 0.1}, 0.2, epochs=4, best_epoch=3, accuracy=[0.1, 0.2, 0.3, 0.2])])
+    (run,) = gather(tmp_path).runs
+    assert (run.state, run.epochs, run.best_epoch) == ("finished", 4, 3)
+    assert run.measured == {"val/loss": 0.2, "val/accuracy": 0.3, "parameters": 1000, "seconds": 2.0, "epochs": 4}
+    assert run.test == {"test/loss": 0.25, "test/accuracy": 0.9}
+    assert list(run.curves["val/loss"].epochs) == [1, 2, 3, 4]
+    assert list(run.curves["val/loss"].steps) == [10, 20, 30, 40]
+    assert run.curves["val/loss"].values[2] == 0.2
+    assert "val/accuracy" not in run.curves  # nobody asks for it
+
+
+def test_the_curve_of_a_target_is_read_too(tmp_path: Path) -> None:
+    jobs = [job(0, {"lr": 0.1}, 0.2, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5])]
+    sweep = gather(write_sweep(tmp_path, jobs, target={"metric": "val/accuracy", "value": 0.3, "mode": "max"}))
+    assert sweep.target is not None
+    curve = sweep.runs[0].curves["val/accuracy"]
+    assert list(sweep.target.is_reached(curve.values)) == [False, False, True, True, True]
+
+
+def test_objectives_of_a_search_count_before_the_monitor(tmp_path: Path) -> None:
+    objectives = [{"metric": "val/accuracy", "mode": "max"}, {"metric": "parameters", "mode": "min"}]
+    sweep = gather(write_sweep(tmp_path, [], search={"objectives": objectives}))
+    assert [(o.metric, o.mode, o.sign) for o in sweep.objectives] == [
+        ("val/accuracy", "max", -1),
+        ("parameters", "min", 1),
+    ]
+
+
+def test_states_are_told_apart(tmp_path: Path) -> None:
+    states = ["finished", "pruned", "infeasible", "failed", "stopped", "cut off", "waiting"]
+    write_sweep(tmp_path, [job(n, {"lr": n}, state=state) for n, state in enumerate(states)])
+    assert [run.state for run in gather(tmp_path).runs] == states
+
+
+def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
+    sweep = gather(write_sweep(tmp_path, comparison(), **COMPARISON))
+    assert sweep.space["optimizer.lr"]["log"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "remedy"),
+    [
+        ("sweps/lr", "there is no", "NAME"),
+        ("sweeps/l", "there is no", "sweeps/lr"),
+        ("sweeps", "has no sweep.json", "sweeps/lr"),
+        ("sweeps/lr/0_job", "is one job", "sweeps/lr"),
+        ("sweeps/lr/sweep.json", "is a file", "sweeps/lr"),
+        ("run", "is one run", "-m"),
+    ],
+)
+def test_what_is_no_sweep_is_refused_with_what_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, given: str, remedy: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(tmp_path / "sweeps" / "lr", [job(0, {"lr": 1})])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(Refusal) as refused:
+        gather(Path(path))
+    assert given in refused.value.given
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": 99}', '{"format": 1}', '{"format": 1, "jobs": [{"a": 1}]}']
+)
+def test_a_damaged_sweep_file_is_refused(tmp_path: Path, content: str) -> None:
+    write_sweep(tmp_path, [])
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(Refusal, match=r"sweep\.json"):
+        gather(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["status.json", "manifest.json", "result.json", "history.jsonl"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b'{"x": {}}', b"\xff\xfe", b"[" * 5000, b'{"epochs": "x", "test": 1}']
+)
+def test_a_damaged_file_of_a_job_is_counted_and_stops_nothing(tmp_path: Path, name: str, content: bytes) -> None:
+    write_sweep(tmp_path, grid(seeds=1))
+    (tmp_path / "4_job" / name).write_bytes(content)
+    analysis = analyse(tmp_path)
+    assert len(analysis.sweep.runs) == 8
+    assert analysis.settings[0].validation.mean is not None
+
+
+def test_entries_that_are_none_are_counted(tmp_path: Path) -> None:
+    sound = job(0, {"lr": 1}, 0.5)
+    wrong: list[dict[str, Any]] = [{"arm": 3}, {"stage": "other"}, {"directory": "a\0b"}, {"directory": "\ud800"}]
+    jobs = [sound]
+    for n, change in enumerate(wrong, start=1):
+        jobs.append(
+            {**sound, "state": "waiting", "entry": {**sound["entry"], "number": n, "directory": f"{n}", **change}}
+        )
+    write_sweep(tmp_path, jobs)
+    analysis = analyse(tmp_path)
+    assert [run.entry.number for run in analysis.sweep.runs] == [0]
+    (damaged,) = [finding for finding in analysis.findings if finding.kind == "damaged"]
+    assert damaged.sentence == "4 jobs cannot be read."
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = (
+    "monitor",
+    "mode",
+    "target",
+    "space",
+    "search",
+    "comparison",
+    "commands",
+    "seconds",
+    "started",
+    "sweeper",
+    "configs",
+    "constants",
+)
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    asked=st.dictionaries(st.sampled_from(KEYS), JSON), values=st.dictionaries(st.text(max_size=6), JSON, max_size=3)
+)
+def test_whatever_stands_in_the_sweeps_file_is_told_or_refused(
+    tmp_path: Path, asked: dict[str, Any], values: dict[str, Any]
+) -> None:
+    jobs = [job(n, {**values, "seed": n}, 0.1 + n) for n in range(3)]
+    write_sweep(tmp_path, jobs, **asked)
+    with contextlib.suppress(Refusal):
+        assert len(analyse(tmp_path).sweep.runs) == 3
+
+
+def test_a_result_with_numbers_beyond_all_bounds_has_no_value(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(0, {"lr": 1})])
+    result = {
+        "objective": 10**400,
+        "monitor": "val/loss",
+        "validation": {"val/loss": True, "val/f1": 10**400},
+        "epochs": 3,
+    }
+    (tmp_path / "0_job" / "result.json").write_text(json.dumps(result))
+    assert set(gather(tmp_path).runs[0].measured) == {"parameters", "seconds", "epochs"}

@@ -1,0 +1,185 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
+
+from mlplab.report.analysis import analyse
+from mlplab.report.findings import Finding
+
+
+def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:
+    """By their kinds."""
+    return {finding.kind: finding for finding in analyse(write_sweep(directory / "s", jobs, **asked)).findings}
+
+
+def test_a_grid_is_summed_up(tmp_path: Path) -> None:
+    found = findings(tmp_path, grid(), space=GRID_SPACE)
+    assert found["best"].sentence == "optimizer=adam, lr=0.01 is best: val/loss 0.0964 ± 0.0050 over 5 seeds."
+    assert found["diverged"].sentence == "5 of 40 runs diverged."
+    assert "optimizer.lr=1: 5 of 10" in found["diverged"].evidence
+    assert found["paired_test"].level == "caution"
+    assert "With 5 pairs no p can be below 0.062" in found["paired_test"].evidence
+    assert {"edge", "failed", "unfinished", "best_at_end", "noise"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize(("best", "end"), [(0.001, "bottom"), (10.0, "top")])
+def test_a_best_at_the_edge_asks_for_more(tmp_path: Path, best: float, end: str) -> None:
+    jobs = [job(n, {"optimizer.lr": lr}, 0.1 + 0.1 * abs(n - (0 if end == "bottom" else 4))) for n, lr in
+            enumerate([0.001, 0.01, 0.1, 1.0, 10.0])]  # fmt: skip
+    found = findings(tmp_path, jobs)["edge"]
+    further = "larger values, up to 100" if end == "top" else "smaller values, down to 0.0001"
+    assert found.sentence == (
+        f"The best optimizer.lr, {best:g}, is at the {end} of what was tried (0.001 to 10): try {further}."
+    )
+    assert "0.1" in found.evidence
+
+
+def test_a_best_within_is_no_edge_and_below_zero_is_nothing(tmp_path: Path) -> None:
+    inner = [job(n, {"lr": lr}, abs(lr - 0.1)) for n, lr in enumerate([0.01, 0.1, 1.0])]
+    assert "edge" not in findings(tmp_path, inner)
+    dropout = [job(n, {"model.dropout": p}, 0.1 + p) for n, p in enumerate([0.0, 0.2, 0.4])]
+    assert "edge" not in findings(tmp_path, dropout)
+    two = [job(n, {"lr": lr}, lr) for n, lr in enumerate([0.1, 0.2])]
+    assert "edge" not in findings(tmp_path, two)
+    names = [job(n, {"optimizer": name}, 0.1 * n) for n, name in enumerate(["a", "b", "c"])]
+    assert "edge" not in findings(tmp_path, names)
+
+
+def test_of_an_interval_a_twentieth_is_its_edge(tmp_path: Path) -> None:
+    space = {"lr": {"kind": "float", "low": 1e-4, "high": 1.0, "log": True}}
+    values = [10 ** (-4 + 4 * n / 39) for n in range(40)]
+    near = [job(n, {"lr": lr}, 1 - n / 40 if n < 39 else 0.9) for n, lr in enumerate(values)]
+    assert findings(tmp_path, near, space=space)["edge"].sentence.startswith("The best lr, 0.7897, is at the top")
+    within = [job(n, {"lr": lr}, abs(n - 30)) for n, lr in enumerate(values)]
+    assert "edge" not in findings(tmp_path, within, space=space)
+
+
+def test_the_edge_of_an_arm_is_that_of_its_own_space(tmp_path: Path) -> None:
+    """The space of one arm is wider than the other's, and what was drawn does not reach its ends."""
+    spaces = {"sgd": (1e-3, 3.0), "adam": (1e-5, 1e-1)}
+    arms = {
+        name: {"space": {"lr": {"kind": "float", "low": low, "high": high, "log": True}}, "fixed": [], "default": []}
+        for name, (low, high) in spaces.items()
+    }
+    jobs = [
+        job(10 * a + n, {"lr": lr}, abs(lr - best), arm=arm)
+        for a, (arm, best, tried) in enumerate(
+            (("sgd", 2.8, (0.002, 0.1, 1.0, 2.8)), ("adam", 0.025, (1e-4, 1e-3, 0.004, 0.025)))
+        )
+        for n, lr in enumerate(tried)
+    ]
+    analysis = analyse(write_sweep(tmp_path, jobs, comparison={"arms": arms}, space=arms["adam"]["space"]))
+    edges = [finding.sentence for finding in analysis.findings if finding.kind == "edge"]
+    (edge,) = edges
+    assert edge == "The best lr of sgd, 2.8, is at the top of what was tried (0.001 to 3): try larger values, up to 30."
+    assert analysis.sweep.space["lr"]["low"] == 1e-5
+    assert analysis.sweep.space["lr"]["high"] == 3.0
+
+
+def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:
+    jobs = [job(n, {"momentum": m}, 1 - m) for n, m in enumerate([0.5, 0.7, 0.9])]
+    assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
+
+
+def test_differences_smaller_than_the_seeds_make_are_told(tmp_path: Path) -> None:
+    jobs = [
+        job(3 * a + seed, {"a": a, "seed": seed}, 0.5 + 0.001 * a + 0.05 * seed) for a in range(3) for seed in range(3)
+    ]
+    jobs += [job(20 + seed, {"a": 9, "seed": seed}, 2.0 + 0.05 * seed) for seed in range(3)]
+    found = findings(tmp_path, jobs)["noise"]
+    assert found.sentence == "The first 3 settings differ less from the best than their seeds do from each other."
+    assert "differ by 0.001; the standard deviation over seeds is 0.05." in found.evidence
+
+
+def test_one_seed_is_no_measure_of_noise(tmp_path: Path) -> None:
+    found = findings(tmp_path, [job(n, {"a": n}, 0.1 * n) for n in range(3)])
+    assert "is not known" in found["noise"].sentence
+    assert "scripts/rerun_best.py logs/sweeps/s seeds=10" in found["noise"].evidence
+
+
+def test_ten_seeds_can_tell_arms_apart(tmp_path: Path) -> None:
+    found = findings(tmp_path, comparison(), **COMPARISON)
+    assert found["paired_test"].sentence == "On paired seeds, the difference is more than chance."
+    assert found["paired_test"].level == "result"
+    assert "on 10 of 10 seeds" in found["paired_test"].evidence
+    assert found["target"].sentence == "adam reaches val/accuracy ≥ 0.95 soonest."
+    assert "9 of 10 runs" in found["target"].evidence
+    assert found["tuning"].sentence.startswith("Tuning betters sgd by 0.09")
+
+
+def test_without_a_target_none_is_chosen(tmp_path: Path) -> None:
+    found = findings(tmp_path, comparison(), **{**COMPARISON, "target": None})
+    assert found["target"].sentence.startswith("No target was given")
+    assert "target" not in findings(tmp_path, grid(2))
+
+
+def test_what_has_not_ended_is_said_first(tmp_path: Path) -> None:
+    jobs = [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, state="waiting"), job(2, {"a": 2}, state="cut off")]
+    first, *_ = analyse(write_sweep(tmp_path, jobs)).findings
+    assert (first.kind, first.sentence) == (
+        "unfinished", "2 of 3 runs have not ended; what follows rests on the others.",
+    )  # fmt: skip
+    assert first.evidence == "1 waiting, 1 cut off. The sweep's command once more goes on with them."
+
+
+def test_nothing_yet_is_said_too(tmp_path: Path) -> None:
+    assert [f.kind for f in analyse(write_sweep(tmp_path / "empty", [])).findings] == ["unfinished"]
+    waiting = analyse(write_sweep(tmp_path / "waiting", [job(0, {"a": 0}, state="waiting")]))
+    assert [f.kind for f in waiting.findings] == ["unfinished", "nothing"]
+
+
+def test_overfitting_is_counted(tmp_path: Path) -> None:
+    jobs = [job(n, {"l2": n}, 0.5, epochs=20, best_epoch=8, rise=0.05 if n < 3 else 0.0) for n in range(5)]
+    found = findings(tmp_path, jobs)["overfitting"]
+    assert found.sentence.startswith("3 of 5 runs overfit")
+    assert "a median of 2.1 times its least" in found.evidence
+    assert "l2=0: 2.1" in found.evidence
+
+
+@pytest.mark.parametrize(("best", "kind"), [(20, "best_at_end"), (1, "best_at_start"), (10, None)])
+def test_where_nearly_all_are_best_says_how_long_to_train(tmp_path: Path, best: int, kind: str | None) -> None:
+    found = findings(tmp_path, [job(n, {"a": n}, 0.1, epochs=20, best_epoch=best) for n in range(5)])
+    assert found.keys() & {"best_at_end", "best_at_start"} == ({kind} if kind else set())
+
+
+def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, state="failed", reason="OSError: full; try: freeing some") for n in range(2)]
+    jobs += [job(2, {"a": 2}, state="failed", reason=""), job(3, {"a": 3}, None), job(4, {"a": 4}, 0.1)]
+    found = findings(tmp_path, jobs)
+    assert found["failed"].sentence == "3 of 5 runs failed."
+    assert found["failed"].evidence.startswith("OSError: full (2 runs); no reason was written (1 run).")
+    assert found["valueless"].sentence == "1 of 5 runs finished without a val/loss."
+    assert found["failed"].level == found["valueless"].level == "fault"
+
+
+def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, 0.2)])
+    (tmp_path / "1_job" / "result.json").write_text("{")
+    found = {finding.kind: finding for finding in analyse(tmp_path).findings}
+    assert found["damaged"].evidence == "result.json of 1_job."
+
+
+def test_unlike_machines_are_told(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, 0.2)])
+    (tmp_path / "1_job" / "manifest.json").write_text(
+        '{"hardware": {"processor": "Another", "cores": 64}, "threads": 8}'
+    )
+    found = {finding.kind: finding for finding in analyse(tmp_path).findings}
+    assert "Another, 64 cores, 8 threads" in found["machines"].evidence
+
+
+def test_two_objectives_have_a_front(tmp_path: Path) -> None:
+    objectives = [{"metric": "val/loss", "mode": "min"}, {"metric": "parameters", "mode": "min"}]
+    found = findings(tmp_path, [job(n, {"a": n}, 0.1 * n) for n in range(3)], search={"objectives": objectives})
+    assert found["pareto"].sentence == "1 setting of 3 cannot be bettered in val/loss and parameters at once."
+
+
+def test_test_metrics_decide_nothing(tmp_path: Path) -> None:
+    """The same findings and ranks, whatever the test part says."""
+    plain = [{**part, "test": 0.5} for part in grid()]
+    turned = [{**part, "test": 1 / (1 + part["entry"]["number"])} for part in grid()]
+    one, other = (analyse(write_sweep(tmp_path / name / "s", jobs)) for name, jobs in (("a", plain), ("b", turned)))
+    assert one.findings == other.findings
+    assert [s.values for s in one.settings] == [s.values for s in other.settings]
+    assert one.effects == other.effects

@@ -1,0 +1,109 @@
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report.conftest import Drawn
+from report.making import job, write_sweep
+
+from mlplab.report.analysis import Analysis, analyse
+from mlplab.report.figure_style import MOST_MARKS, Picture, file_name, short, styled
+from mlplab.report.parameter_figures import parameter_picture
+from mlplab.report.scales import scale_of
+
+
+def names(pictures: Mapping[str, Sequence[Picture]]) -> dict[str, list[str]]:
+    return {section: [drawn.name for drawn in part] for section, part in pictures.items()}
+
+
+def test_a_grid_gets_its_pictures(told_grid: Analysis, drawn: Drawn) -> None:
+    assert names(drawn(told_grid)) == {
+        "comparison": [],
+        "parameters": ["effects", "by_optimizer.lr", "by_optimizer", "pair_optimizer.lr_optimizer"],
+        "curves": ["best_runs", "median_val_loss", "median_train_loss", "best_epoch"],
+    }
+
+
+def test_a_search_with_two_objectives_gets_its_pictures(told_search: Analysis, drawn: Drawn) -> None:
+    found = names(drawn(told_search))["parameters"]
+    assert found[:3] == ["effects", "front", "search"]
+    assert {f"by_{name}" for name in told_search.axes} <= set(found)
+
+
+def test_a_comparison_gets_its_pictures(told_comparison: Analysis, drawn: Drawn) -> None:
+    assert names(drawn(told_comparison))["comparison"] == ["arms", "target"]
+
+
+def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: Analysis) -> None:
+    with styled():
+        drawn = parameter_picture(told_grid.axes["optimizer.lr"], told_grid.searched, told_grid.scale)
+    assert "Red crosses: 1 with a run that diverged or failed." in drawn.caption
+    assert "#c4301d" in drawn.svg
+    assert "0.001" in drawn.svg  # a tick of the logarithmic axis, as text
+    with styled():
+        sound = parameter_picture(told_grid.axes["optimizer.lr"], told_grid.searched[:-1], told_grid.scale)
+    assert "Red crosses" not in sound.caption
+    assert "#c4301d" not in sound.svg
+
+
+def test_a_picture_is_the_same_twice(told_grid: Analysis) -> None:
+    with styled():
+        first, second = (
+            parameter_picture(told_grid.axes["optimizer"], told_grid.searched, told_grid.scale) for _ in range(2)
+        )
+    assert first == second
+
+
+def test_of_many_points_some_are_drawn(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n / 7}, 0.1 + n, epochs=1) for n in range(1000)]
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    with styled():
+        drawn = parameter_picture(analysis.axes["a"], analysis.searched, analysis.scale)
+    assert 0.9 * MOST_MARKS < drawn.svg.count("<use ") < MOST_MARKS + 60  # with ticks
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_scale_shows_the_best_and_most_of_the_rest(sign: int) -> None:
+    values = sign * np.array([*np.linspace(1, 2, 99), 1e6])
+    scale = scale_of(values, sign)
+    assert not scale.is_log
+    assert 0.8 < min(abs(scale.low), abs(scale.high)) < 1
+    assert 2 < max(abs(scale.low), abs(scale.high)) < 6
+    assert scale.n_beyond == 1
+    assert "1 beyond the axis is drawn at its edge." in scale.note()
+
+
+def test_positive_values_over_decades_get_a_logarithmic_scale() -> None:
+    scale = scale_of(np.geomspace(0.001, 1000, 50), 1)
+    assert scale.is_log
+    assert scale.low < 0.001
+    assert not scale_of(np.linspace(1, 2, 50), 1).is_log
+    assert not scale_of(np.array([-1.0, 1e-6, 1, 100]), 1).is_log
+    whole = scale_of(np.array([1.0] * 99 + [1e9]), 1, whole=True)
+    assert whole.is_log
+    assert whole.high > 1e9
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [math.nan], [0.0], [5.0, 5.0], [math.inf, 1.0], [1e-300, 1e300], [-1.7e308, 0.0, 1.7e308], [0.0, 0.0, 1.0]],
+)
+def test_whatever_is_drawn_has_a_scale(values: list[float]) -> None:
+    scale = scale_of(np.array(values), 1)
+    assert math.isfinite(scale.low)
+    assert math.isfinite(scale.high)
+    assert scale.low < scale.high
+
+
+def test_names_of_files_are_plain_and_taken_once() -> None:
+    assert file_name("by_optimizer.lr", []) == "by_optimizer.lr"
+    assert file_name("../../etc/passwd", []) == "etc_passwd"
+    assert file_name("<script>", ["script"]) == "script_2"
+    assert file_name("名", []) == "figure"
+    assert len(file_name("x" * 500, [])) == 60
+
+
+def test_labels_are_short_and_whole() -> None:
+    assert short("x" * 100) == "x" * 43 + "…"
+    assert short("a\nb\ufffe") == "a\\nb\ufffd"
