@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from hypothesis import HealthCheck, settings
+from no_flushing import spare_the_disk
 from omegaconf import DictConfig, open_dict
 
 from mlplab.config.resolvers import register_resolvers
@@ -42,6 +43,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 read_files_once()
+spare_the_disk()
 
 gc.disable()  # until all is imported and collected, which leaves no garbage
 

@@ -395,9 +395,10 @@ class Scripted(Callback):
 @pytest.mark.parametrize(
     ("values", "epochs", "ended"),
     [
-        ((2, 3, 3, 3, 3, 3, 3, 3), 5, "converged"),  # no improvement: the stop of the third epoch is heard
+        # no improvement: the stop of the third epoch is heard
+        pytest.param((2, 3, 3, 3, 3, 3, 3, 3), 5, "converged", marks=pytest.mark.slow),
         ((2, 3, 3, 3, 1, 1, 1, 1), 7, "converged"),  # improved in the last of min_epochs, and then no more
-        ((2, 3, 3, 1, 2, 0, 0, 0), 8, "converged"),  # improved twice
+        pytest.param((2, 3, 3, 1, 2, 0, 0, 0), 8, "converged", marks=pytest.mark.slow),  # improved twice
         ((2, 3, 3, 1, 0, -1, -2, -3), 8, "epoch limit"),
     ],
 )

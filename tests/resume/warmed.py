@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from composing import composed, read_files_once
+from no_flushing import spare_the_disk
 
 from mlplab.config.resolvers import register_resolvers
 
@@ -27,6 +28,7 @@ for name in OPTIONAL:
 
 register_resolvers(Path(__file__).resolve().parents[2])
 read_files_once()
+spare_the_disk()
 composed("data=wine")  # finds Hydra's plugins, and makes its parsers ready
 gc.enable()
 gc.freeze()  # a forked process that looked through all this for garbage would copy it

@@ -148,9 +148,12 @@ def test_a_signal_leaves_a_sweep_that_goes_on(done: tuple[Path, Done], tmp_path:
 
 
 def test_a_grown_grid_keeps_its_numbers(copy: Path) -> None:
+    path = copy / "sweeps" / "study" / "sweep.json"
+    path.write_text(json.dumps({**ledger(copy), "seconds": 1000.0}))
     before = everything(copy)
     said = launch([*WORDS[:-2], "seed=2,1,0", "optimizer=adam", "optimizer.lr=0.1,1e-3"], copy)
     assert said.status == 0, said.stderr
+    assert ledger(copy)["seconds"] > 1000.0  # of all launches
     assert "6 jobs (2 finished), 4 to do" in said.stdout
     after = everything(copy)
     assert all(after[path] == content for path, content in before.items() if not path.endswith("sweep.json"))
