@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -179,7 +180,8 @@ def a_pickle(path: Path, place: Place) -> None:
 def a_checkpoint(path: Path, place: Place) -> None:
     whole = torch.load(place.run / "checkpoints" / "best.ckpt", weights_only=True)
     whole["mlplab"]["model"]["architecture"] = whole["state_dict"]["evil"] = Reduced(place.marker)
-    torch.save(whole, path)
+    with path.open("wb") as file:  # under any name, which torch.save does not take
+        torch.save(whole, file)
 
 
 def a_card_with_targets(path: Path, place: Place) -> None:
@@ -190,7 +192,8 @@ def a_card_with_targets(path: Path, place: Place) -> None:
         name: {**part, **evil} if isinstance(part, dict) else part for name, part in whole["mlplab"].items()
     }
     whole["hyper_parameters"] = evil
-    torch.save(whole, path)
+    with path.open("wb") as file:  # under any name, which torch.save does not take
+        torch.save(whole, file)
 
 
 def a_program(path: Path, place: Place) -> None:
@@ -354,13 +357,14 @@ def test_no_file_of_a_sweep_is_executed(place: Place, script: str) -> None:
 # --- words and values that name code --------------------------------------------------------------------------------
 
 
-def words_that_execute(place: Place) -> list[str]:
-    """Words of a command line, each of which would make the marker where it is composed and run."""
+def words_that_execute(place: Place) -> list[list[str]]:
+    """Words of a command line, each list of which could make the marker where it is composed and run."""
     touch = f"touch {place.marker}"
     evil = f"{{_target_: joblib.load, filename: '{place.pickle}'}}"
     opened = f"{{_target_: zipfile.ZipFile, file: '{place.marker}', mode: w}}"
     up = os.path.relpath(place.sweep, Path(__file__).resolve().parents[2] / "conf" / "callbacks")
-    return [
+    dotted = up.replace("..", "${a}${a}").replace("callbacks", "experiment")
+    alone = [
         f"+callbacks.x={evil}", f"++callbacks.x={opened}", f"model={evil}", f"+logger.x={opened}", f"+x={evil}",
         "model._target_=joblib.load", f"callbacks={up}/payload", f"callbacks={place.sweep}/payload",
         f"data='{up}/direct'", f"model={up}/direct", f"+experiment={up}/payload", f"experiment={up}/payload",
@@ -380,6 +384,12 @@ def words_that_execute(place: Place) -> list[str]:
         "hydra.mode=RUN", "+env=${oc.env:PATH}", "optimizer.lr=${oc.decode:'${oc.env:HOME}'}", "hydra.verbose=true",
         f"seed=1;{touch}", f"seed=$({touch})", "-c job", "--cfg=job", "--hydra-help", "--info=all", "-rf",
     ]  # fmt: skip
+    together = [
+        ["+a=.", f"hydra.sweeper.params={{experiment: '{dotted}/whole'}}"],
+        ["+a='{_tar'", f"+b='get_: joblib.load, filename: {place.pickle}}}'",
+         "hydra.sweeper.params={model.activation: '${a}${b}'}"],
+    ]  # fmt: skip
+    return [[word] for word in alone] + together
 
 
 def payload_beside(place: Place) -> None:
@@ -390,6 +400,8 @@ def payload_beside(place: Place) -> None:
         (place.sweep / folder).mkdir(exist_ok=True)
         (place.sweep / folder / "payload.yaml").write_text(yaml.safe_dump({"x": place.target, "y": other}))
         (place.sweep / folder / "direct.yaml").write_text(yaml.safe_dump(place.target))
+        whole = yaml.safe_dump({"callbacks": {"x": place.target}})
+        (place.sweep / folder / "whole.yaml").write_text(f"# @package _global_\n{whole}")
     modules(place, place.sweep)
 
 
@@ -440,21 +452,22 @@ def test_no_word_of_a_sweep_is_executed(place: Place, where: str) -> None:
             continue
         place.prepare()
         payload_beside(place)
-        word = words_that_execute(place)[number]
+        words = words_that_execute(place)[number]
         path = place.sweep / "sweep.json"
         if where == "command":
-            change(path, commands=lambda c, word=word: [f"{c['commands'][-1]} {json.dumps(word)}"])
+            change(path, commands=lambda c, words=words: [f"{c['commands'][-1]} {shlex.join(words)}"])
         elif where == "constants":
-            change(path, constants=lambda c, word=word: [*c["constants"], word, word.replace("+", "")])
+            change(path, constants=lambda c, words=words: [*c["constants"], *words])
         elif where == "jobs":
             change(
-                path, jobs=lambda c, word=word: [{**job, "overrides": [*job["overrides"], word]} for job in c["jobs"]]
+                path,
+                jobs=lambda c, words=words: [{**job, "overrides": [*job["overrides"], *words]} for job in c["jobs"]],
             )
         else:
-            evil = {**place.target, "word": word}
+            evil = {**place.target, "words": words}
             change(path, configs={"0": {"model": evil, "callbacks": {"x": evil}}}, folder=str(place.sweep))
-        words = ON_A_SWEEP[script](place)
-        place.attempt(f"{script}, {where}, {word}", *words, cwd=place.sweep if script == "report" else None)
+        command = ON_A_SWEEP[script](place)
+        place.attempt(f"{script}, {where}, {words}", *command, cwd=place.sweep if script == "report" else None)
     place.report()
 
 
@@ -486,7 +499,7 @@ def test_no_module_of_a_run_is_imported(place: Place, script: str) -> None:
     place.report()
 
 
-@pytest.mark.parametrize("what", ["a target", "a word", "a choice", "PATH"])
+@pytest.mark.parametrize("what", ["a target", "a word", "a choice", "parts", "PATH"])
 def test_the_harness_notices_what_executes(place: Place, what: str) -> None:
     """The negative control: with trust=true it does, but for git, which is not looked for in PATH."""
     payload_beside(place)
@@ -496,12 +509,16 @@ def test_the_harness_notices_what_executes(place: Place, what: str) -> None:
         config["callbacks"]["x"] = place.target
         path.write_text(yaml.safe_dump(config))
         script, words = ON_A_RUN["resume"](place)
-        print(place.attempt(what, script, [*words, "trust=true"]))
+        place.attempt(what, script, [*words, "trust=true"])
     else:
         words = words_that_execute(place)
-        choice = next(word for word in words if word.startswith("callbacks=.."))
-        word = {"a word": words[0], "a choice": choice}.get(what, f"+hydra.job.env_set={{PATH: {place.sweep}/bin}}")
-        change(place.sweep / "sweep.json", commands=lambda c: [f"{c['commands'][-1]} {json.dumps(word)}"])
+        by_name = {
+            "a word": words[0],
+            "a choice": next(one for one in words if one[0].startswith("callbacks=..")),
+            "parts": words[-2],
+            "PATH": [f"+hydra.job.env_set={{PATH: {place.sweep}/bin}}"],
+        }
+        change(place.sweep / "sweep.json", commands=lambda c: [f"{c['commands'][-1]} {shlex.join(by_name[what])}"])
         script, words = ON_A_SWEEP["rerun"](place)
-        print(place.attempt(what, script, [*words, "trust=true"]))
+        place.attempt(what, script, [*words, "trust=true"])
     assert any(failure.startswith("executed") for failure in place.failures) == (what != "PATH")

@@ -147,18 +147,19 @@ def _with_links_to_the_files(run: Path, copy: Path) -> None:
         (copy / ".hydra" / path.name).symlink_to(path)
 
 
-def test_links_to_the_files_of_ones_own_run_are_not_followed(run: Path) -> None:
-    copy = run.with_name("copy")
-    _with_links_to_the_files(run, copy)
-    with pytest.raises(Refusal, match="it is a link"):
-        read_config(copy, CONF, trust=False)
-
-
 @pytest.mark.parametrize("copied", [shutil.copytree, _linked, _with_a_link_to_the_folder])
 def test_a_copy_is_not_trusted_however_it_is_made(run: Path, copied: Callable[[Path, Path], Any]) -> None:
     copy = run.with_name("copy")
     copied(run, copy)
     assert why(copy) == "it is a copy of what you have begun"
+
+
+def test_links_to_the_files_of_a_run_are_not_read(run: Path) -> None:
+    copy = run.with_name("copy")
+    _with_links_to_the_files(run, copy)
+    with pytest.raises(Refusal, match=r"config\.yaml: it is a link"):
+        read_config(copy, CONF, trust=False)
+    assert why_run_is_not_own(copy / ".hydra") == "it is a copy of what you have begun"
 
 
 def test_the_signature_of_one_run_is_none_of_another(run: Path) -> None:

@@ -192,9 +192,6 @@ def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path) -> 
         assert f"{code} in " in done.stderr
         assert "has been changed since it was signed; try: trust=true" in done.stderr
         assert not list(logs.rglob("touched"))
-    done = train("-m", "sweep.name=sent", "optimizer.lr=0.01,0.02", *QUICK[:-1])  # which composes the words of its jobs
-    assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert f"{code} in " in done.stderr
     train("sweeps/sent", "seeds=1", "trust=true", script="scripts/rerun_best.py")  # the negative control
     assert list(logs.rglob("touched"))
 

@@ -374,6 +374,16 @@ def test_words_of_a_received_ledger_are_not_run(copy: Path) -> None:
     assert ledger(copy)["jobs"][3]["overrides"] == ["optimizer=adam", "seed=1"]
 
 
+def test_words_by_which_a_job_of_a_received_ledger_is_known_again_must_be_plain(copy: Path) -> None:
+    path = copy / "sweeps" / "study" / "sweep.json"
+    content = ledger(copy)
+    content["jobs"][0]["overrides"].append("+note=${oc.env:HOME}")
+    path.write_text(json.dumps(content))
+    said = launch(WORDS, copy)
+    assert (said.status, said.stderr.count("\n")) == (2, 1), said.stderr
+    assert "+note=${oc.env:HOME} in " in said.stderr
+
+
 @pytest.mark.parametrize("n_deaths", [0, 1, 2])
 @pytest.mark.parametrize("n_left", [0, 1])
 def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(

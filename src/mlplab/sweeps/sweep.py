@@ -112,10 +112,6 @@ class Sweep:
             self.ledger = known or Ledger(self.directory)
             if known:
                 known.require_sound()
-                if known.why_not_own is not None:
-                    # Their words are composed, to know the jobs again: a choice could name any file, a value any
-                    # variable of the environment.
-                    self.require_trusted([word for entry in known.entries for word in entry.overrides])
                 sweeper = {"hydra/sweeper": self.ledger.asked.get("sweeper", self.sweeper)}
                 require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")
             shared = self._take_up(list(constants), list(names)) if known else list(constants)
@@ -178,14 +174,14 @@ class Sweep:
         for name in names:
             if name in before and name not in ledger.names:
                 word, value = word_of(before.pop(name)), plain(parsed_value(ledger.constants, name, self.loader))
-                if ledger.why_not_own is not None:
-                    self.require_trusted([word])
+                self.require_composable([word])
                 for entry in ledger.entries:
                     ledger.give(entry, {name: value})
                     entry.overrides.append(word)
         shared = [word_of(override) for name, override in parsed.items() if name not in ledger.names]
         for number, config in ledger.configs.items():
             entry = next(entry for entry in ledger.entries if str(entry.number) == number)
+            self.require_composable(entry.overrides)
             words = [*shared, *entry.overrides]
             now = OmegaConf.to_container(without_hydra(self.composer.compose(words)), resolve=False)
             require_same(config, now, entry.directory)
@@ -236,6 +232,7 @@ class Sweep:
             values |= {name: self.composer.value(config, name) for name in missing}
         absent = [name for name in values if name not in self.ledger.names]
         for entry in self.ledger.entries if absent else ():
+            self.require_composable(entry.overrides)
             config = self.composer.compose([*shared, *entry.overrides])
             self.ledger.give(entry, {name: self.composer.value(config, name) for name in absent})
         return values, overrides
@@ -250,8 +247,19 @@ class Sweep:
             config = without_hydra(self.composer.compose([*shared, *entry.overrides]))
             self.ledger.configs[str(entry.number)] = OmegaConf.to_container(config, resolve=False)
 
+    def require_composable(self, words: Sequence[str]) -> None:
+        """Refuses words of somebody else's sweep.json by which a job is to be known again.
+
+        They are not run, but composed: a choice could name any file, a value any variable of the environment.
+
+        Raises:
+            Refusal: for the first that is more than a plain value.
+        """
+        if self.ledger.why_not_own is not None:
+            self.require_trusted(words)
+
     def require_trusted(self, words: Sequence[str]) -> None:
-        """Refuses to compose a job by words of sweep.json that name code, where they are not the user's own.
+        """Refuses to run a job by words that come from sweep.json, where they name code and are not the user's own.
 
         Raises:
             Refusal: with the first of them.
