@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlplab.loggers.csv_log import ResumableCSVLogger
+from mlplab.runs.files import flushed_together
 
 
 def logged(directory: Path, *rows: tuple[int, dict[str, float]]) -> ResumableCSVLogger:
@@ -101,3 +102,26 @@ def test_rows_come_in_the_order_of_their_steps_whenever_callbacks_give_what_they
         logger.finalize("success")
     assert [line.rsplit(",", 2)[1] for line in lines(tmp_path / "one")] == ["step", *"112233444", "3"]
     assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "other/metrics.csv").read_bytes()
+
+
+def test_a_new_name_keeps_all_rows_where_files_are_flushed_together(tmp_path: Path) -> None:
+    logger = ResumableCSVLogger(str(tmp_path))
+    for step, name in enumerate(("loss", "accuracy", "score")):
+        logger.log_metrics({name: 1.0}, step=step)
+        with flushed_together():  # as a checkpoint is written
+            assert logger.position() == step + 1
+    assert lines(tmp_path) == ["accuracy,loss,score,step", ",1.0,,0", "1.0,,,1", ",,1.0,2"]
+
+
+def test_rows_that_a_killed_process_left_without_their_header_are_no_error(tmp_path: Path) -> None:
+    position = logged(tmp_path, (1, {"loss": 2.0})).position()
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("0.5,1.0,0.1,2\r\n")
+    again = ResumableCSVLogger(str(tmp_path))
+    again.rewind(position, step=1)
+    assert lines(tmp_path) == ["loss,step", "2.0,1"]
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("0.5,1.0,0.1,2\r\n")
+    assert again.position() == 2
+    again.log_metrics({"accuracy": 0.5}, step=3)
+    again.finalize("success")

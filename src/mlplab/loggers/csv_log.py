@@ -82,7 +82,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row.pop(None, None)  # more than the header has: it was not yet written when the process died
+    return rows
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -92,4 +95,4 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, Any]])
             writer.writeheader()
             writer.writerows(rows)
 
-    write_atomically(path, fill)
+    write_atomically(path, fill, now=True)  # rows are appended to it next

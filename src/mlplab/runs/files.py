@@ -172,6 +172,7 @@ def write_atomically(
     replace: bool = True,
     keep: Path | None = None,
     flushed: bool = True,
+    now: bool = False,
 ) -> None:
     """Lets `write` fill a temporary file beside `path`, and then puts it in its place.
 
@@ -179,7 +180,8 @@ def write_atomically(
     Raises what `write` raises; the old file is then untouched and the temporary one gone. Without `replace` a file
     that is there, or has come in the meantime, stays: FileExistsError. The old file stays under the name `keep`,
     where that is given, and at every moment there is a whole one under `path` or under `keep`. What is not `flushed`
-    outlives the process, but not a crash of the machine that comes at once.
+    outlives the process, but not a crash of the machine that comes at once. What is read or appended to next is
+    written `now`, also within `flushed_together`.
     """
     temporary = _temporary(path)
     try:
@@ -191,7 +193,7 @@ def write_atomically(
         finally:
             os.close(descriptor)
         written = _Written(temporary, path, replace, keep)
-        batch = _batch.get()
+        batch = None if now else _batch.get()
         if batch is not None:
             batch.written.append(written)
         elif flushed:
