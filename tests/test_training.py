@@ -277,7 +277,7 @@ def test_an_error_in_training_is_in_the_status_and_the_log(train_run: Any, monke
     [
         (["+model.width=3"], "model must be given options that mlplab.models.MLP takes"),
         (["+optimizer.momentun=3"], "optimizer must be given options that torch.optim.Adam takes"),
-        (["+trainer.max_epoch=3"], r"trainer.max_epoch; try: trainer.max_epochs"),
+        (["+trainer.max_epoch=3"], r"trainer.max_epoch=3; try: trainer.max_epochs"),
         (["+data.path=x"], "data must be given options"),
         (["model._target_=mlplab.models.Nothing"], "model._target_ must be importable"),
         (["loss=binary_cross_entropy"], "must have two classes, however: the data have 10"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -166,12 +167,15 @@ class Learner(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
         trainer = self.trainer
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
         total_steps = planned_steps(
             batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             limit_train_batches=trainer.limit_train_batches or 1.0,
-            accumulate_grad_batches=trainer.accumulate_grad_batches,
+            # Of such callbacks, the last decides; it does so when an epoch begins, which is after this.
+            accumulate_grad_batches=scheduling[-1] if scheduling else trainer.accumulate_grad_batches,
         )
         schedule = build_schedule(
             optimizer=optimizer,

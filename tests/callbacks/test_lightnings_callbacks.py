@@ -260,6 +260,13 @@ def test_weights_that_come_at_the_end_of_training_are_validated_once_more(
     assert not torch.equal(last["state_dict"]["model.output.weight"], weights["model.output.weight"])
 
 
+def test_a_schedule_ends_with_a_run_that_accumulates_by_epochs(train_run: Any) -> None:
+    run = train_run(*words("GradientAccumulationScheduler"), "scheduler=cosine", "scheduler.min_lr=0.0001")
+    last = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["lr_schedulers"][0]["T_max"] == run.result["steps"] == 12
+    assert last["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0.0001)
+
+
 LINEAR = "swa_lrs: 0.01, annealing_epochs: 4, annealing_strategy: linear"
 
 CHANGING_WEIGHTS = [

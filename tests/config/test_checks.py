@@ -68,7 +68,7 @@ REFUSED = [
 ]
 
 REFUSED_TOGETHER = [
-    (["+trainer.callbacks=[a]"], "chosen elsewhere, however: trainer.callbacks=[a]; try: +callbacks.NAME="),
+    (["+trainer.callbacks=[a]"], "chosen elsewhere, however: trainer.callbacks=['a']; try: +callbacks.NAME="),
     (["+trainer.plugins=x"], "chosen elsewhere, however: trainer.plugins=x; try: trainer.precision="),
     (["+trainer.default_root_dir=/x"], "chosen elsewhere, however: trainer.default_root_dir=/x; try: paths.logs="),
     (["+trainer.logger=true"], "chosen elsewhere, however: trainer.logger=true; try: logger=csv"),

@@ -195,3 +195,11 @@ def test_planned_steps_count_an_update_for_the_batches_left_at_the_end_of_an_epo
 def test_planned_steps_are_never_less_than_one() -> None:
     assert plan(max_epochs=0) == 1
     assert plan(max_steps=0) == 1
+
+
+@pytest.mark.parametrize(
+    ("factors", "steps"),
+    [({0: 1}, 50), ({0: 4}, 15), ({0: 1, 2: 3}, 2 * 10 + 3 * 4), ({3: 10}, 3 * 10 + 2), ({0: 2, 5: 10, 9: 1}, 25)],
+)
+def test_planned_steps_count_the_updates_of_each_epoch(factors: dict[int, int], steps: int) -> None:
+    assert plan(accumulate_grad_batches=factors) == steps

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from mlplab.errors import DiskFull, NoRoom, RunFailed
-from mlplab.runs import commit
+from mlplab.runs import commit, manifest
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.manifest import describe_environment
+from mlplab.runs.manifest import describe_environment, differences
 from mlplab.runs.memory import enough_memory
 from mlplab.runs.recording import recorded, train_log, write_manifest
 
@@ -132,3 +133,62 @@ def test_the_log_takes_what_is_no_text(tmp_path: Path) -> None:
     handler.handle(logging.LogRecord("mlplab", logging.INFO, "", 0, "no such file: \udcff", None, None))
     handler.close()
     assert r"no such file: \udcff" in (tmp_path / "train.log").read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("train.py", "src/mlplab/learner.py", "conf/config.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("seed: 0\n")
+    return tmp_path
+
+
+def digest(project: Path) -> str:
+    manifest.code_digest.cache_clear()
+    return manifest.code_digest(project)
+
+
+@pytest.mark.parametrize("name", ["train.py", "src/mlplab/learner.py", "conf/config.yaml", "src/mlplab/new.py"])
+def test_an_edit_of_code_that_is_not_committed_is_another_code(project: Path, name: str) -> None:
+    before = digest(project)
+    (project / name).write_text("seed: 1\n")
+    assert digest(project) != before
+
+
+def test_what_is_made_from_code_or_only_touched_is_not_another_code(project: Path) -> None:
+    before = digest(project)
+    (project / "src" / "mlplab" / "__pycache__").mkdir()
+    (project / "src" / "mlplab" / "__pycache__" / "learner.pyc").write_text("1")
+    os.utime(project / "train.py", (1, 1))
+    (project / "logs").mkdir()
+    (project / "logs" / "new").write_text("1")
+    assert digest(project) == before
+
+
+def test_code_is_read_and_never_waited_for(project: Path) -> None:
+    before = digest(project)
+    os.mkfifo(project / "src" / "pipe")
+    (project / "src" / "loop").symlink_to(project / "src")
+    (project / "src" / "endless").symlink_to("/dev/zero")
+    with (project / "src" / "large").open("wb") as file:
+        file.truncate(1 << 40)
+    began = time.monotonic()
+    assert digest(project) != before
+    assert time.monotonic() - began < 1
+
+
+def test_further_edits_are_told_where_the_commit_is_the_same(root: Path) -> None:
+    now = describe_environment(root)
+    then = {**now, "code": "0"}
+    assert differences(then, now) == [f"code that is not committed: 0 then, {now['code']} now"]
+    assert differences({**then, "git": {"commit": "a", "dirty": False}}, now)[0].startswith("commit: a then")
+    of_earlier_release = {**now, "versions": {"torch": "1.0"}}
+    del of_earlier_release["code"]
+    assert differences(of_earlier_release, now) == [f"torch: 1.0 then, {now['versions']['torch']} now"]
+
+
+@pytest.mark.parametrize("package", ["polars", "numpy", "lightning", "torch", "scikit-learn"])
+def test_libraries_that_decide_about_numbers_are_compared(root: Path, package: str) -> None:
+    now = describe_environment(root)
+    then = {**now, "versions": {**now["versions"], package: "0.1"}}
+    assert differences(then, now) == [f"{package}: 0.1 then, {now['versions'][package]} now"]

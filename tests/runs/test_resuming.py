@@ -1,5 +1,6 @@
 """What a run goes on from: the newest whole checkpoint, with the logs as they were then."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,12 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, make_config:
     )
     with pytest.raises(Refusal, match=r"must go on with the data that it was started with, however: .* has changed"):
         train(config, resume=True)
+
+
+def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path, make_config: Any) -> None:
+    table = write_houses(tmp_path / "houses.csv")
+    words = ["data=table", f"data.path={table}", "data.target=price", "data.drop=[row,kind,binary]"]
+    train_run(tmp_path / "run", *words)
+    os.utime(table, (1, 1))
+    more = ["trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={tmp_path}/run"]
+    train(make_config(*words, *more), resume=True)

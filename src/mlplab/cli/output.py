@@ -34,27 +34,40 @@ def be_patient() -> None:
     show_every_text()
 
 
+def why_unwritten() -> str | None:
+    """Returns why not all of standard output was written; None where it was, or where nobody wants to read on."""
+    sys.stdout.flush()
+    failure: OSError | None = getattr(sys.stdout, "failure", None)
+    return None if failure is None or isinstance(failure, BrokenPipeError) else failure.strerror or str(failure)
+
+
 class _Patient:
-    """A stream that writes as long as that can be done."""
+    """A stream that writes as long as that can be done.
+
+    Attributes:
+        failure: why it no longer does; None while it does.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError) -> None:
         """What waits to be written goes nowhere, as does what processes that were started from here print."""
+        self.failure = self.failure or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)

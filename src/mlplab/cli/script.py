@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlplab.cli.output import show_every_text
+from mlplab.cli.output import be_patient, show_every_text, why_unwritten
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
@@ -175,30 +176,24 @@ def run_script(
     """
     show_every_text()
     name = Path(sys.argv[0]).name
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(str(help_text).strip())
-        return 0
+    be_patient()
     # As Ctrl-C does, a termination or a closed terminal unwinds, so that no half-written file stays.
     on_termination(lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable
     try:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print(str(help_text).strip())
+            return _status_of_output(name, 0)
         settings = read_words(sys.argv[1:], words)
         is_json = settings.get("--json", False)
         with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
             answer = main(settings)
         if not isinstance(answer, Answer):
-            return answer or 0
-        try:
-            print(as_json(dict(answer.content)) if is_json else answer.text, flush=True)
-        except BrokenPipeError:  # `| head` has seen enough, and all is done
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return answer.status
-    except BrokenPipeError:  # whoever read the output has seen enough
-        raise
+            return _status_of_output(name, answer or 0)
+        print(as_json(dict(answer.content)) if is_json else answer.text)
+        return _status_of_output(name, answer.status)
     except (Refusal, OSError) as error:
-        mistake = error
-        if isinstance(error, OSError):  # no permission, a full disk, a name that is too long
-            mistake = Refusal("files must be there, readable and writable", str(error), "another path")
+        mistake = _told(error) if isinstance(error, OSError) else error
         print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
     except RunFailed as failed:
@@ -210,6 +205,34 @@ def run_script(
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)
         return EXIT_INTERRUPTED
+
+
+MISTAKES = {
+    errno.ENOSPC: ("the disk must have room for what is written", "freeing some, or another path"),
+    errno.ENOENT: ("files and their folders must be there", "another path"),
+    errno.EISDIR: ("a file must not be a folder", "the name of a file in it"),
+    errno.ENOTDIR: ("a folder must not be a file", "another path"),
+    errno.EACCES: ("files must be readable and writable for you", "another path"),
+    errno.EROFS: ("files must be on a disk that can be written to", "another path"),
+    errno.ENAMETOOLONG: ("names of files must be short enough for the disk", "a shorter path"),
+}
+"""What must hold, and what to try, by what the system says."""
+
+
+def _told(error: OSError) -> Refusal:
+    """Tells of a file that cannot be read or written."""
+    must, remedy = MISTAKES.get(error.errno or 0, ("files must be there, readable and writable", "another path"))
+    return Refusal(must, str(error), remedy)
+
+
+def _status_of_output(name: str, status: int) -> int:
+    """Returns the exit status, once all that was printed has been written."""
+    reason = why_unwritten()
+    if reason is None:
+        return status
+    mistake = Refusal("what a script prints must be written", f"standard output: {reason}", "another file for it")
+    print(f"{name}: {mistake}", file=sys.stderr, flush=True)
+    return EXIT_FAILED
 
 
 def _unraisable(error: Any) -> None:

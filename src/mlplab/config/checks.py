@@ -147,9 +147,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
     if flag not in (*choices.TRAINER_FLAGS, "threads"):
         known = [name for name in choices.TRAINER_FLAGS if name not in choices.CHOSEN_ELSEWHERE]
         near = nearest_name(flag, known)
-        remedy = (
-            f"trainer.{near}" if near else "one that Lightning's documentation of its Trainer has, or leaving it out"
-        )
+        remedy = f"trainer.{near}" if near else "leaving it out; Lightning's documentation of its Trainer has them all"
         raise Refusal("trainer must be given flags of Lightning's Trainer", given, remedy)
 
 

@@ -56,10 +56,8 @@ CHOSEN_ELSEWHERE = {
     "default_root_dir": "paths.logs=FOLDER for all runs, or paths.run=FOLDER for this one",
     "plugins": "trainer.precision=… and trainer.strategy=…; others in build_trainer of src/mlplab/building.py",
     "enable_checkpointing": "callbacks.checkpoints.every_seconds=600, in the group callbacks",
-    "enable_progress_bar": "callbacks.progress=null, in the group callbacks",
     "enable_model_summary": "+callbacks.summary={_target_: lightning.pytorch.callbacks.ModelSummary}",
     "use_distributed_sampler": "leaving it out: processes always share every batch",
-    "barebones": "callbacks=minimal logger=none engine=fast",
 }
 """Flags of Lightning's Trainer that a run sets itself → where that is chosen."""
 

@@ -104,7 +104,7 @@ FINGERPRINTS: dict[str, str] = {
     "mlplab.learner.Learner._log_scores": "07481f4aa950a6a3",
     "mlplab.learner.Learner._scaled_to_whole_batch": "5d014971133665f7",
     "mlplab.learner.Learner._seed_step": "4efd69ff2542274e",
-    "mlplab.learner.Learner.configure_optimizers": "ce4300adc91abcf9",
+    "mlplab.learner.Learner.configure_optimizers": "3253a96073300fb3",
     "mlplab.learner.Learner.on_save_checkpoint": "29ea34453e82a006",
     "mlplab.learner.Learner.on_test_epoch_end": "2a88aa42b10606a0",
     "mlplab.learner.Learner.on_train_batch_start": "6a1001a0a060ddc0",

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +118,19 @@ def planned_steps(
     max_epochs: int | None,
     max_steps: int,
     limit_train_batches: int | float,
-    accumulate_grad_batches: int,
+    accumulate_grad_batches: int | Mapping[int, int],
 ) -> int | None:
     """How many updates a run will make if nothing ends it early; None where it has no end.
 
     Counted from the Trainer's settings rather than asked of `Trainer.estimated_stepping_batches`, which resets
     the data loader's place when a run is resumed.
+
+    Args:
+        batches_per_epoch: of the training part.
+        max_epochs: limit of epochs; None or -1 for none.
+        max_steps: limit of updates; -1 for none.
+        limit_train_batches: batches of an epoch that are used, or their share.
+        accumulate_grad_batches: batches of an update; or epoch -> batches of an update from then on.
     """
     if isinstance(limit_train_batches, float):
         n_batches = int(batches_per_epoch * limit_train_batches)
@@ -131,7 +138,13 @@ def planned_steps(
         n_batches = min(batches_per_epoch, limit_train_batches)
     limits = []
     if max_epochs is not None and max_epochs >= 0:
-        limits.append(max_epochs * math.ceil(n_batches / accumulate_grad_batches))
+        given = accumulate_grad_batches
+        factors = {0: given} if isinstance(given, int) else {0: 1, **given}
+        begins = sorted(begin for begin in factors if begin < max_epochs)
+        n_epochs = [end - begin for begin, end in zip(begins, [*begins[1:], max_epochs], strict=False)]
+        # An epoch ends with an update, whatever is left of its batches.
+        updates = [math.ceil(n_batches / factors[begin]) for begin in begins]
+        limits.append(sum(n * per_epoch for n, per_epoch in zip(n_epochs, updates, strict=True)))
     if max_steps >= 0:
         limits.append(max_steps)
     return max(1, min(limits)) if limits else None

@@ -1,14 +1,17 @@
 """What a run was made of: enough to say later whether another is the same."""
 
+import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
 import socket
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,18 @@ PACKAGES = (
     "torchmetrics",
     "numpy",
     "scikit-learn",
+    "polars",
 )
+"""Those that decide about numbers, and about what is read from a file."""
+
+CODE = ("train.py", "src", "conf")
+"""Of the project: what decides about a run."""
+
+NOT_CODE = ("__pycache__", ".egg-info")
+"""Endings of folders that are made from it."""
+
+LARGEST = 1_000_000
+"""Bytes of a file up to which its content is looked at; of a larger one, its size and time."""
 
 
 def describe_environment(root: Path) -> dict[str, Any]:
@@ -39,6 +53,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "working_directory": os.getcwd(),
         "git": describe_commit(root),
+        "code": code_digest(root),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "hardware": {
             "host": socket.gethostname(),
@@ -76,8 +91,11 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         "threads": ("threads",),
         "commit": ("git", "commit"),
         "changed files since the commit": ("git", "dirty"),
-        **{name: ("versions", name) for name in now["versions"]},
+        # Manifests of earlier releases lack some.
+        **{name: ("versions", name) for name in now["versions"] if name in (then.get("versions") or now["versions"])},
     }
+    if then.get("code") and _at(then, ("git",)) == _at(now, ("git",)):  # else it is told what has changed
+        compared["code that is not committed"] = ("code",)
     lines = []
     if bool(then.get("stacked")) != bool(now.get("stacked")):
         lines.append("in a stack then, alone now" if then.get("stacked") else "alone then, in a stack now")
@@ -108,6 +126,38 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+@functools.cache
+def code_digest(root: Path) -> str:
+    """Returns a digest of the code that decides about a run, committed or not.
+
+    Files are read and nothing is run: git would follow what a repository's configuration names. Asked once: a process
+    runs the code that it has imported.
+    """
+    digest, beginning = hashlib.sha256(), len(str(root))
+    for path in sorted(_files_of_code(str(root))):
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            large = status.st_size > LARGEST
+            content = repr((status.st_size, status.st_mtime_ns)).encode() if large else _content(path)
+            digest.update(repr((path[beginning:], len(content))).encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def _files_of_code(root: str) -> Iterator[str]:
+    for name in CODE:
+        yield os.path.join(root, name)
+        for folder, folders, files in os.walk(os.path.join(root, name)):
+            folders[:] = [one for one in folders if not one.endswith(NOT_CODE)]
+            yield from (f"{folder}/{file}" for file in files)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read(LARGEST)
 
 
 @functools.cache
