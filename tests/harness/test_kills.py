@@ -1,6 +1,7 @@
 """Runs and sweeps that are killed at random moments and go on: equal to the last bit, and nothing left lying about."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,8 @@ KILLED = int(os.environ.get("MLPLAB_KILLED_RUNS", "1"))
 
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    if shutil.which("pgrep") is None:
+        pytest.skip("there is no pgrep, by which workers are waited for")
     folder = tmp_path_factory.mktemp("killed")
     with Commands(folder / "scratch") as commands:
         yield Killer(commands, folder, seed=int(os.environ.get("MLPLAB_KILL_SEED", "0")))

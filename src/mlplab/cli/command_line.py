@@ -1,5 +1,6 @@
 """Between the person at the keyboard and Hydra: mistakes become one message with a suggestion."""
 
+import contextlib
 import math
 import os
 import signal
@@ -202,7 +203,8 @@ def _remove_if_empty(directory: Path) -> None:
     for folder in (directory, *directory.parents[:2]):
         if folder == Path.cwd() or not folder.is_dir() or any(folder.iterdir()):
             return
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # a disk of its own is mounted there, say
+            folder.rmdir()
 
 
 def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
