@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-EVERY = int(os.environ.get("MLPLAB_PAYLOADS_EVERY", "7"))
+EVERY = int(os.environ.get("MLPLAB_PAYLOADS_EVERY", "13"))
 """Of the files of each script times the kinds of payloads, every such one is tried; 1 tries all, in an hour or two."""
 
 SECONDS = 120
