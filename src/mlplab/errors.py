@@ -1,5 +1,6 @@
 """The one form in which a mistake is told to the person who can mend it."""
 
+import errno
 import unicodedata
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -32,6 +33,21 @@ def printable(text: object) -> str:
     return "".join(
         repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character for character in str(text)
     )
+
+
+def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refusal:
+    """Returns what to say where something could not be written.
+
+    Args:
+        what: it was, as the beginning of a sentence.
+        place: where it was to be.
+        error: of the system.
+        remedy: what to try, but on a full disk.
+    """
+    given = f"{place}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(f"{what} must find room on the disk", given, "freeing some")
+    return Refusal(f"{what} must be writable", given, remedy)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, not_writable
 from mlplab.runs.files import flush, flushed_together, once_flushed, remove_temporary_files, write_json
 from mlplab.runs.lock import Lock, require_free
 
@@ -211,7 +211,7 @@ def _is_of_nobody(entry: Path) -> bool:
 
 
 def _not_writable(path: Path, error: OSError) -> Refusal:
-    return Refusal("the run's directory must be writable", f"{path}: {error.strerror}", "paths.logs=SOMEWHERE_ELSE")
+    return not_writable("the run's directory", path, error, "paths.logs=SOMEWHERE_ELSE")
 
 
 def _now() -> str:

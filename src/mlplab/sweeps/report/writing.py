@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlplab.errors import Refusal
+from mlplab.errors import not_writable
 from mlplab.runs.files import write_atomically
 from mlplab.sweeps.report.analysis import Analysis
 from mlplab.sweeps.report.drawing import file_name
@@ -35,9 +35,7 @@ def write_report(analysis: Analysis, root: Path) -> dict[str, Path]:
         _write(board, as_csv(analysis).encode())
         _write(page, as_page(analysis, pictures, root).encode())
     except OSError as error:
-        raise Refusal(
-            "the sweep's directory must be writable", f"{directory}: {error.strerror}", f"chmod u+w {directory}"
-        ) from None
+        raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
     return {"report": page, "leaderboard": board, "figures": figures}
 
 
