@@ -337,7 +337,8 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(Refusal) as refusal:
         write_once(tmp_path / "out.csv", fill, False)
-    assert refusal.value.given == "No space left on device"
+    assert refusal.value.must == "out must find room on the disk"
+    assert refusal.value.given == f"{tmp_path / 'out.csv'}: No space left on device"
     assert list(tmp_path.iterdir()) == []
 
 
