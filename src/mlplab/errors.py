@@ -39,6 +39,21 @@ def printable(text: object) -> str:
     )
 
 
+def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refusal:
+    """Returns what to say where something could not be written.
+
+    Args:
+        what: it was, as the beginning of a sentence.
+        place: where it was to be.
+        error: of the system.
+        remedy: what to try, but on a full disk.
+    """
+    given = f"{place}: {error.strerror or error}"
+    if is_disk_full(error):
+        return NoRoom(f"{what} must find room on the disk", given, "freeing some, then the same command")
+    return Refusal(f"{what} must be writable", given, remedy)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 row`, `2 rows`, `12,000 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -60,3 +60,20 @@ def test_a_run_whose_reader_has_seen_enough_ends_as_any(root: Path, tmp_path: Pa
     assert done.stdout.count("\n") == 1
     (status,) = tmp_path.glob("runs/*/status.json")
     assert json.loads(status.read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">&-", 0, ""),
+        ("| head -1", 0, ""),
+        (">/dev/full", 1, "report.py: what a script prints must be written, however: standard output: No space left on "
+         "device; try: another file for it\n"),
+    ],
+)  # fmt: skip
+def test_a_script_says_what_became_of_its_output(
+    root: Path, tmp_path: Path, redirected: str, status: int, said: str
+) -> None:
+    command = f"set -o pipefail; {sys.executable} {root / 'scripts' / 'report.py'} --help {redirected}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, said)

@@ -192,19 +192,6 @@ def test_a_refusal_is_one_line_and_2(run: Callable[..., int], capsys: Any) -> No
     assert capsys.readouterr() == ("", "do.py: it must be this, however: that; try: this\n")
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "logs/run"), OSError(36, "too long", "a")])
-def test_what_the_operating_system_refuses_is_one_line_and_2(
-    run: Callable[..., int], capsys: Any, error: OSError
-) -> None:
-    def fail(settings: dict[str, Any]) -> None:
-        raise error
-
-    assert run(fail, "run=a") == 2
-    assert capsys.readouterr().err == (
-        f"do.py: files must be there, readable and writable, however: {error}; try: another path\n"
-    )
-
-
 def test_a_fault_of_our_own_keeps_its_traceback(run: Callable[..., int]) -> None:
     def fail(settings: dict[str, Any]) -> None:
         raise ValueError("a fault")
@@ -296,3 +283,21 @@ def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split(), done.stderr) == (status, ["work", "thread", "registered"], "")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/dev/full", "the disk must have room for what is written, however: [Errno 28] No space left on device"),
+        ("/", "a file must not be a folder, however: [Errno 21] Is a directory: '/'; try: the name of a file in it"),
+        ("/nothing/here", "files and their folders must be there, however: [Errno 2]"),
+        ("/dev/null/here", "a folder must not be a file, however: [Errno 20]"),
+        ("/" + "a" * 300, "names of files must be short enough for the disk, however: [Errno 36]"),
+    ],
+)
+def test_what_cannot_be_written_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str, message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/some.py"])
+    assert run_script(lambda settings: Path(path).write_bytes(b"1"), {}, None) == 2
+    assert capsys.readouterr().err.startswith(f"some.py: {message}")

@@ -69,6 +69,8 @@ REFUSED = [
 
 REFUSED_TOGETHER = [
     (["+trainer.callbacks=[a]"], "chosen elsewhere, however: trainer.callbacks=['a']; try: +callbacks.NAME="),
+    (["+callbacks.x=1"], "callbacks.x must be null, or name what it builds, however: callbacks.x=1; try: callbacks.x="),
+    (["+logger.x={a: 1}"], "logger.x must be null, or name what it builds"),
     (["+trainer.plugins=x"], "chosen elsewhere, however: trainer.plugins=x; try: trainer.precision="),
     (["+trainer.default_root_dir=/x"], "chosen elsewhere, however: trainer.default_root_dir=/x; try: paths.logs="),
     (["+trainer.logger=true"], "chosen elsewhere, however: trainer.logger=true; try: logger=csv"),

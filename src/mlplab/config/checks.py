@@ -131,6 +131,23 @@ def _engine_is_known(config: DictConfig) -> None:
             raise Refusal("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
 
 
+def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
+    for group, example in (
+        ("callbacks", "lightning.pytorch.callbacks.Timer"),
+        ("logger", "lightning.pytorch.loggers.CSVLogger"),
+    ):
+        node = config.get(group) or {}
+        if not isinstance(node, DictConfig | Mapping):
+            raise Refusal(f"{group} must be one of conf/{group}", f"{group}={shown(node)}", f"{group}=null")
+        for name, part in node.items():
+            if part is not None and not (isinstance(part, DictConfig) and part.get("_target_")):
+                raise Refusal(
+                    f"{group}.{name} must be null, or name what it builds",
+                    f"{group}.{name}={shown(as_told(config)[group][name])}",
+                    f"{group}.{name}={{_target_: {example}}}",
+                )
+
+
 def _trainer_flags_are_known(config: DictConfig) -> None:
     for flag, value in config.trainer.items():
         require_trainer_flag(str(flag), f"trainer.{flag}={shown(value)}")
@@ -316,6 +333,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
     _engine_is_known,
     _trainer_flags_are_known,
+    _callbacks_and_loggers_name_what_they_build,
     _regularization_is_known,
     _monitor_exists,
     _table_is_there,

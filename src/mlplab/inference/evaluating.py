@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, not_writable
 from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
@@ -138,7 +138,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     except FileExistsError:
         raise Refusal("out must be a new directory", f"{directory} is there already", "another name") from None
     except OSError as error:
-        raise Refusal("out must be writable", f"{directory}: {error.strerror}", "out=SOMEWHERE_ELSE") from None
+        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     picture = directory / f"{name}.png"
     content = {
         "checkpoint": str(run.checkpoint),

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, outputs_of, require_onnx
 from mlplab.inference.predicting import require_writable, write_once
@@ -94,7 +94,7 @@ def export(
     except BaseException as error:  # one without the other is of no use
         out.unlink()
         if isinstance(error, OSError):
-            raise Refusal(f"{card} must be writable", str(error.strerror or error), "out=SOMEWHERE_ELSE") from None
+            raise not_writable("the card", card, error, "out=SOMEWHERE_ELSE") from None
         raise
     what = "probabilities" if run.task.kind == "classification" else "values, in standard deviations of the target,"
     return Export(out, card, len(expected), difference, what)

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import Refusal, not_writable
 from mlplab.inference.rows import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import Predictor
@@ -172,7 +172,7 @@ def write_once(out: Path, write: object, overwrite: bool) -> None:
     except FileExistsError:
         raise _there_already(out) from None
     except OSError as error:
-        raise Refusal(f"{out} must be writable", str(error.strerror or error), "out=SOMEWHERE_ELSE") from None
+        raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
 
 
 def _there_already(out: Path) -> Refusal:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlplab.errors import NoRoom, Refusal, is_disk_full
+from mlplab.errors import not_writable
 from mlplab.report.analysis import Analysis
 from mlplab.report.figure_style import file_name
 from mlplab.report.leaderboard import as_csv
@@ -37,8 +37,5 @@ def write_report(analysis: Analysis, root: Path) -> dict[str, Path]:
         write_bytes(board, as_csv(analysis).encode())
         write_bytes(page, as_page(analysis, pictures, root).encode())
     except OSError as error:
-        given = f"{directory}: {error.strerror}"
-        if is_disk_full(error):
-            raise NoRoom("the disk must have room for a report", given, "freeing some, then the same command") from None
-        raise Refusal("the sweep's directory must be writable", given, f"chmod u+w {directory}") from None
+        raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
     return {"report": page, "leaderboard": board, "figures": figures}

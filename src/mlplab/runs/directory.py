@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import NoRoom, Refusal, is_disk_full
+from mlplab.errors import NoRoom, Refusal, not_writable
 from mlplab.runs.files import (
     flush,
     flushed_together,
@@ -237,12 +237,7 @@ def _is_of_nobody(entry: Path) -> bool:
 
 
 def _not_writable(path: Path, error: OSError) -> Refusal:
-    if is_disk_full(error):
-        return NoRoom(
-            "the disk must have room for the run's files", f"{path}: {error.strerror}",
-            "freeing some, or paths.logs=SOMEWHERE_ELSE",
-        )  # fmt: skip
-    return Refusal("the run's directory must be writable", f"{path}: {error.strerror}", "paths.logs=SOMEWHERE_ELSE")
+    return not_writable("the run's directory", path, error, "paths.logs=SOMEWHERE_ELSE")
 
 
 def _now() -> str:
