@@ -159,7 +159,7 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(sweep: Path, mistake: Mistake
 
 
 def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = writing._write
+    write = writing.write_bytes
     written: list[Path] = []
 
     def interrupted(path: Path, content: bytes) -> None:
@@ -172,7 +172,7 @@ def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, mo
         write(path, content)
         written.append(path)
 
-    monkeypatch.setattr(writing, "_write", interrupted)
+    monkeypatch.setattr(writing, "write_bytes", interrupted)
     done = script("report", str(sweep))
     assert done.status == 130
     assert done.errors.count("\n") == 1

@@ -202,8 +202,8 @@ def test_each_member_is_asked_whether_a_stack_knows_its_code(monkeypatch: pytest
     jobs = [SimpleNamespace(directory=Path(f"/x/{n}"), config=None) for n in range(3)]
     monkeypatch.setattr(stacks, "build_member", lambda job, held: SimpleNamespace(job=job))
     monkeypatch.setattr(stacks, "_optimizer_of", lambda member: None)
-    monkeypatch.setattr(stacks, "_shape_of", lambda member, optimizer: "one shape")
-    monkeypatch.setattr(stacks, "why_not", lambda member, optimizer: None)
+    monkeypatch.setattr(stacks, "stack_shape", lambda member, optimizer: "one shape")
+    monkeypatch.setattr(stacks, "why_alone_once_built", lambda member, optimizer: None)
     monkeypatch.setattr(stacks, "why_another_step", lambda member: None)
     monkeypatch.setattr(
         stacks, "why_other_code", lambda member: "Shrink has no stacked form" if member.job is jobs[1] else None
