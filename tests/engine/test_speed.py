@@ -71,6 +71,7 @@ def seconds_of_best_loop(config: Any, epochs: int) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.slow
 def test_the_time_of_a_step_is_near_that_of_the_best_loop(
     train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
