@@ -33,9 +33,11 @@ from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 
-SMALL_NETWORK = 4_000_000
-"""Multiplications per step (batch rows × weights) below which a second thread brings a tenth at most where the machine
-has nothing else to do, and up to doubles the time where it has."""
+SMALL_NETWORK = 25_000_000
+"""Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
+
+Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
+"""
 
 LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""

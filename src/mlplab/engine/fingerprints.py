@@ -6,7 +6,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS: dict[str, str] = {
     "mlplab.building.build_data": "4ba656bee89652a6",
-    "mlplab.building.build_trainer": "ca72eaf3b4638bcd",
+    "mlplab.building.build_trainer": "dfa945a9950145b4",
     "mlplab.callbacks.checkpoints.Checkpoints.__init__": "8449d85deaa6a111",
     "mlplab.callbacks.checkpoints.Checkpoints._on_safe_point": "1ea8c9776a306bfe",
     "mlplab.callbacks.checkpoints.Checkpoints.consider": "ec7d3371c7f10e41",
