@@ -123,7 +123,7 @@ def _loss_fits_task(config: DictConfig) -> None:
     raise Refusal(
         f"the loss must fit the task, which is {task} on this data: one of {', '.join(fitting)}",
         f"loss={loss}",
-        f"loss={fitting[0]}",
+        f"loss={nearest_name(str(loss), fitting) or fitting[0]}",
     )
 
 
