@@ -14,10 +14,7 @@ from mlplab.config import choices
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.dialect import DELIMITERS, QUOTES
 from mlplab.data.table.source import table
-from mlplab.models.activations import ACTIVATIONS
-from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
-from mlplab.models.mlp import NORMALIZATIONS
-from mlplab.objectives.objective import LOSSES
+from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.parameter_groups import KINDS
 from mlplab.optimization.schedules import SCHEDULES
@@ -25,12 +22,7 @@ from mlplab.task import Task
 
 
 def test_names_are_those_of_the_implementation() -> None:
-    assert set(choices.ACTIVATIONS) == set(ACTIVATIONS)
-    assert set(choices.INITIALIZATIONS) == {*WEIGHT_METHODS, "pytorch"}
-    assert set(choices.BIAS_INITIALIZATIONS) == set(BIAS_METHODS)
-    assert set(choices.NORMALIZATIONS) == set(NORMALIZATIONS)
     assert choices.PARAMETER_KINDS == KINDS
-    assert {task: tuple(losses) for task, losses in LOSSES.items()} == choices.LOSSES
     assert tuple(inspect.signature(pl.Trainer).parameters) == choices.TRAINER_FLAGS
     assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
     assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
@@ -40,13 +32,6 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
 
 
-@pytest.mark.parametrize("task", [Task("classification", 2, class_names=("a", "b")), Task("regression", 2)])
-def test_scores_are_those_that_are_computed(task: Task) -> None:
-    scores = Scores(task)
-    scores.update(torch.ones((2, 2) if task.kind == "classification" else 2), torch.tensor([0, 1]))
-    assert set(choices.SCORES[task.kind]) == {"loss", *scores.compute()}
-
-
 @pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
 def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(kind: str, worse: list[float]) -> None:
     task = Task(kind, 2, class_names=("a", "b") if kind == "classification" else ())  # type: ignore[arg-type]
@@ -54,7 +39,7 @@ def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(ki
     for scores, values in ((best, targets), (worst, torch.tensor(worse))):
         scores.update(one_hot(values).float() if kind == "classification" else values, targets)
     for name, value in best.compute().items():
-        assert (choices.SCORES[kind][name] == "max") is bool(value > worst.compute()[name]), name
+        assert (SCORES[kind][name] == "max") is bool(value > worst.compute()[name]), name
 
 
 def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(root: Path) -> None:
@@ -63,13 +48,12 @@ def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(ro
     assert {path.stem for path in (root / "conf/loss").glob("*.yaml")} == {*losses, "auto"}
 
 
-def test_every_value_of_the_optimizers_and_the_mlp_has_a_rule(make_config, root: Path) -> None:  # type: ignore[no-untyped-def]
+def test_every_value_of_the_optimizers_has_a_rule(make_config, root: Path) -> None:  # type: ignore[no-untyped-def]
     for path in (root / "conf/optimizer").glob("*.yaml"):
         options = {
             str(name) for name in make_config(f"optimizer={path.stem}").optimizer if not str(name).startswith("_")
         }
         assert options <= set(OPTIMIZER_RULES), path.stem
-    assert {str(name) for name in make_config().model if not str(name).startswith("_")} == set(MLP_RULES)
 
 
 def test_every_option_of_a_table_has_a_value_in_its_file_and_a_rule(make_config) -> None:  # type: ignore[no-untyped-def]

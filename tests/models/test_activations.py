@@ -4,8 +4,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from mlplab.errors import Refusal
-from mlplab.models.activations import ACTIVATIONS, Activation, activation_by_name
+from mlplab.models.activations import ACTIVATIONS, Activation
 
 INPUTS = torch.tensor([-1e4, -2.0, -0.5, 0.0, 0.5, 2.0, 1e4], dtype=torch.float64)
 
@@ -91,16 +90,3 @@ def test_the_gains_that_pytorch_has_are_pytorchs(name: str, nonlinearity: str) -
 def test_the_other_gains_keep_the_mean_square_of_the_signal_to_four_decimals(name: str) -> None:
     activation = ACTIVATIONS[name]
     assert activation.gain == pytest.approx(size_preserving_gain(activation), abs=0.5001e-4)
-
-
-def test_an_activation_is_found_by_its_name() -> None:
-    assert activation_by_name("tanh") is ACTIVATIONS["tanh"]
-
-
-@pytest.mark.parametrize("name", ["rleu", "", "ReLU", "__class__"])
-def test_an_unknown_name_is_refused_with_the_list_of_names(name: str) -> None:
-    with pytest.raises(Refusal) as refusal:
-        activation_by_name(name)
-    assert all(known in refusal.value.must for known in ACTIVATIONS)
-    assert refusal.value.given == f"activation={name!r}"
-    assert refusal.value.remedy == "activation=relu"

@@ -1,11 +1,11 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
-from mlplab.errors import Refusal
-from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS, initialize, linear_layers
+from mlplab.models.initialization import WEIGHT_METHODS, initialize
 
 FAN_IN, FAN_OUT = 400, 600
 GAIN = 1.7
@@ -23,6 +23,10 @@ EXPECTED_STD = {
 }
 UNIFORM = [name for name in EXPECTED_STD if name.endswith("uniform") or name == "pytorch"]
 NORMAL = [name for name in EXPECTED_STD if name not in UNIFORM]
+
+
+def linear_layers(widths: list[int]) -> list[nn.Linear]:
+    return [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(widths)]
 
 
 def hidden_and_output(weights: str, biases: str = "zeros", **options: float) -> list[nn.Linear]:
@@ -152,27 +156,3 @@ def test_parameters_stay_leaves_that_are_trained(method: str) -> None:
         for parameter in (layer.weight, layer.bias):
             assert parameter.is_leaf
             assert parameter.requires_grad
-
-
-def test_an_unknown_weight_method_is_refused_with_all_names() -> None:
-    with pytest.raises(Refusal) as refusal:
-        initialize(linear_layers([2, 2]), weights="kaiming", biases="zeros", gain=1.0)
-    assert all(name in refusal.value.must for name in [*WEIGHT_METHODS, "pytorch"])
-    assert refusal.value.given == "initialization='kaiming'"
-
-
-@pytest.mark.parametrize("weights", ["normal", "pytorch"])
-def test_an_unknown_bias_method_is_refused_with_all_names_also_where_it_would_not_be_used(weights: str) -> None:
-    with pytest.raises(Refusal) as refusal:
-        initialize(linear_layers([2, 2]), weights=weights, biases="ones", gain=1.0)
-    assert all(name in refusal.value.must for name in BIAS_METHODS)
-    assert refusal.value.given == "bias_initialization='ones'"
-
-
-def test_linear_layers_lead_through_the_widths() -> None:
-    assert [(layer.in_features, layer.out_features) for layer in linear_layers([7, 5, 3, 2])] == [
-        (7, 5),
-        (5, 3),
-        (3, 2),
-    ]
-    assert linear_layers([7]) == []

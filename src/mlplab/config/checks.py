@@ -10,9 +10,11 @@ from omegaconf import AnyNode, DictConfig, OmegaConf
 from mlplab.config import choices
 from mlplab.config.paths import require_file
 from mlplab.config.resolvers import as_told
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, Rule, nearest, shown
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal
+from mlplab.objectives.options import LOSSES, SCORES
+from mlplab.rules import Rule
 
 REQUIRED = {
     "data": "digits",
@@ -115,13 +117,13 @@ def _select(config: DictConfig, key: str, default: Any = None) -> Any:
 
 def _loss_fits_task(config: DictConfig) -> None:
     task, loss = _select(config, "data.task"), _select(config, "loss.name")
-    if loss is None or loss == "auto" or task not in choices.LOSSES or loss in choices.LOSSES[task]:
+    if loss is None or loss == "auto" or task not in LOSSES or loss in LOSSES[task]:
         return
-    fitting = choices.LOSSES[task]
+    fitting = LOSSES[task]
     raise Refusal(
         f"the loss must fit the task, which is {task} on this data: one of {', '.join(fitting)}",
         f"loss={loss}",
-        f"loss={fitting[0]}",
+        f"loss={nearest_name(str(loss), fitting) or fitting[0]}",
     )
 
 
@@ -202,7 +204,7 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
     Raises:
         Refusal: there is no such value, or `mode` is not its direction.
     """
-    known = choices.SCORES.get(str(task)) or {**choices.SCORES["regression"], **choices.SCORES["classification"]}
+    known = SCORES.get(str(task)) or {**SCORES["regression"], **SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if metric not in names:
         close = nearest_name(str(metric), list(names)) or "val/loss"

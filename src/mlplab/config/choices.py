@@ -3,31 +3,7 @@
 A test holds each of these lists against the code that implements it.
 """
 
-ACTIVATIONS = (
-    "relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "identity",
-)  # fmt: skip
-
-INITIALIZATIONS = (
-    "normal", "uniform", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal",
-    "zeros", "pytorch",
-)  # fmt: skip
-
-BIAS_INITIALIZATIONS = ("zeros", "normal", "uniform")
-
-NORMALIZATIONS = ("none", "batch", "layer")
-
 PARAMETER_KINDS = ("weight", "bias", "normalization")
-
-LOSSES = {
-    "classification": ("cross_entropy", "binary_cross_entropy"),
-    "regression": ("mse", "mae", "huber"),
-}
-
-SCORES = {
-    "classification": {"loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"},
-    "regression": {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"},
-}
-"""Task → score → whether small or large is good."""
 
 ENGINES = ("fast", "plain")
 

@@ -1,32 +1,26 @@
 """What each value of the configuration must be. Imports nothing heavy."""
 
 import codecs
-import math
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from mlplab.config import choices
 from mlplab.config.suggestions import nearest_name
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A test of one value, in words and in code, with a value that passes it."""
-
-    holds: Callable[[Any], bool]
-    must: str
-    example: str
-    names: tuple[str, ...] = ()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+from mlplab.models.options import OPTIONS as MLP_OPTIONS
+from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
+from mlplab.rules import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROPER_SHARE,
+    SHARE,
+    SWITCH,
+    Rule,
+    is_integer,
+    is_number,
+    one_of,
+    optional,
+)  # fmt: skip
 
 
 def _is_encoding(value: Any) -> bool:
@@ -45,38 +39,18 @@ def _is_folder_name(text: str) -> bool:
     )
 
 
-POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a positive number", "0.001")
-NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "a number of 0 or more", "0.0")
-SHARE = Rule(lambda v: _is_number(v) and 0 <= v < 1, "a number in [0, 1)", "0.5")
-PROPER_SHARE = Rule(lambda v: _is_number(v) and 0 < v < 1, "a number in (0, 1)", "0.15")
-SEED = Rule(lambda v: _is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
-COUNT = Rule(lambda v: _is_integer(v) and v >= 1, "a positive integer", "10")
-SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
-LIMIT = Rule(lambda v: v is None or (_is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100")
+SEED = Rule(lambda v: is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
+LIMIT = Rule(lambda v: v is None or (is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100")
 FRACTION_OR_COUNT = Rule(
-    lambda v: v is None or (_is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
+    lambda v: v is None or (is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
     "a share in [0.0, 1.0], or a number of batches",
     "1.0",
 )
 BETAS = Rule(
-    lambda v: isinstance(v, list) and len(v) == 2 and all(_is_number(b) and 0 <= b < 1 for b in v),
+    lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(b) and 0 <= b < 1 for b in v),
     "two numbers in [0, 1)",
     "[0.9,0.999]",
 )
-
-
-def one_of(names: Iterable[Any], example: str) -> Rule:
-    """A rule for a name of a list; the example in its message gives way to the nearest name."""
-    names = tuple(names)
-    texts = [name for name in names if isinstance(name, str)]
-    must = f"one of {', '.join(texts)}"
-    return Rule(lambda v: v in names and not isinstance(v, bool), must, example, tuple(texts))
-
-
-def optional(rule: Rule) -> Rule:
-    """The same rule, with null allowed."""
-    return replace(rule, holds=lambda v: v is None or rule.holds(v), must=f"null, or {rule.must}")
-
 
 RULES: dict[str, Rule] = {
     "seed": SEED,
@@ -84,27 +58,16 @@ RULES: dict[str, Rule] = {
     "on_divergence": one_of(("stop", "skip", "raise"), "stop"),
     "trust": SWITCH,
     "data.batch_size": Rule(
-        lambda v: v == "full" or (_is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
+        lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
-    "data.n_samples": Rule(
-        lambda v: _is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"
-    ),
+    "data.n_samples": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,
-    "loss.label_smoothing": SHARE,
-    "loss.delta": POSITIVE,
-    "loss.class_weights": Rule(
-        lambda v: (
-            v is None
-            or v == "balanced"
-            or (isinstance(v, list) and len(v) > 0 and all(_is_number(w) and w >= 0 for w in v) and sum(v) > 0)
-        ),
-        "null, balanced, or a list of one number of 0 or more for each class",
-        "balanced",
-    ),
+    **{f"loss.{name}": option.rule for name, option in LOSS_OPTIONS.items()},
+    "model.compile": SWITCH,
     "regularization.l1": NOT_NEGATIVE,
     "regularization.l2": NOT_NEGATIVE,
     "regularization.applies_to": Rule(
@@ -117,7 +80,7 @@ RULES: dict[str, Rule] = {
     "scheduler.min_lr": NOT_NEGATIVE,
     "scheduler.warmup_fraction": SHARE,
     "scheduler.factor": PROPER_SHARE,
-    "scheduler.patience": Rule(lambda v: _is_integer(v) and v >= 0, "an integer of 0 or more", "5"),
+    "scheduler.patience": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "5"),
     "scheduler.threshold": NOT_NEGATIVE,
     "scheduler.threshold_mode": one_of(("abs", "rel"), "abs"),
     "scheduler.pct_start": PROPER_SHARE,
@@ -125,7 +88,7 @@ RULES: dict[str, Rule] = {
     "scheduler.final_div_factor": POSITIVE,
     "scheduler.anneal_strategy": one_of(("cos", "linear"), "cos"),
     "callbacks.early_stopping.patience": Rule(
-        lambda v: _is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
+        lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
     ),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
@@ -134,7 +97,7 @@ RULES: dict[str, Rule] = {
     "callbacks.learning_rate_range.low": POSITIVE,
     "callbacks.learning_rate_range.high": POSITIVE,
     "callbacks.learning_rate_range.n_steps": Rule(
-        lambda v: _is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
+        lambda v: is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
     ),
     "engine.name": one_of(choices.ENGINES, "fast"),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
@@ -152,7 +115,7 @@ RULES: dict[str, Rule] = {
     "trainer.profiler": optional(one_of(choices.PROFILERS, "simple")),
     "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,
-    "trainer.max_steps": Rule(lambda v: _is_integer(v) and v >= -1, "-1 (no limit), or an integer of 0 or more", "-1"),
+    "trainer.max_steps": Rule(lambda v: is_integer(v) and v >= -1, "-1 (no limit), or an integer of 0 or more", "-1"),
     "trainer.min_epochs": optional(COUNT),
     "trainer.min_steps": optional(COUNT),
     "trainer.limit_train_batches": FRACTION_OR_COUNT,
@@ -160,7 +123,7 @@ RULES: dict[str, Rule] = {
     "trainer.limit_test_batches": FRACTION_OR_COUNT,
     "trainer.overfit_batches": FRACTION_OR_COUNT,
     "trainer.fast_dev_run": Rule(
-        lambda v: isinstance(v, bool) or (_is_integer(v) and v >= 1),
+        lambda v: isinstance(v, bool) or (is_integer(v) and v >= 1),
         "true, false, or a number of batches",
         "true",
     ),
@@ -171,14 +134,14 @@ RULES: dict[str, Rule] = {
     "trainer.gradient_clip_algorithm": one_of(("norm", "value"), "norm"),
     "trainer.detect_anomaly": SWITCH,
     "trainer.threads": Rule(
-        lambda v: v == "auto" or (_is_integer(v) and 1 <= v <= 1024), "auto, or a positive integer up to 1024", "1"
+        lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 1024), "auto, or a positive integer up to 1024", "1"
     ),
     "trainer.val_check_interval": Rule(
-        lambda v: v is None or (isinstance(v, float) and 0 < v <= 1) or (_is_integer(v) and v >= 1),
+        lambda v: v is None or (isinstance(v, float) and 0 < v <= 1) or (is_integer(v) and v >= 1),
         "null, a share in (0.0, 1.0], or a number of batches",
         "0.5",
     ),
-    "trainer.num_sanity_val_steps": Rule(lambda v: _is_integer(v) and v >= -1, "an integer of -1 or more", "0"),
+    "trainer.num_sanity_val_steps": Rule(lambda v: is_integer(v) and v >= -1, "an integer of -1 or more", "0"),
     "trainer.max_time": Rule(
         lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", v) is not None),
         "null, or days:hours:minutes:seconds with two digits each",
@@ -194,7 +157,7 @@ RULES: dict[str, Rule] = {
     "sweep.retry_failed": SWITCH,
     "sweep.target": Rule(
         lambda v: (
-            v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and _is_number(v["value"]))
+            v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
         ),
         "null, or a metric, a value and a mode",
         "{metric: val/accuracy, value: 0.95, mode: max}",
@@ -230,7 +193,7 @@ TABLE_RULES: dict[str, Rule] = {
     "quote": one_of(("auto", *choices.QUOTES), "auto"),
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
-    "skip_lines": Rule(lambda v: _is_integer(v) and v >= 0, "a number of lines", "1"),
+    "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
     "missing_values": _CELLS,
     "keep_values": Rule(
@@ -247,29 +210,13 @@ TABLE_RULES: dict[str, Rule] = {
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
     "numeric_scaling": one_of(choices.NUMERIC_SCALINGS, "standardize"),
-    "one_hot_levels": Rule(lambda v: _is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
-    "embedding_dim": Rule(lambda v: v == "auto" or (_is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
+    "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
+    "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.
-MLP_RULES: dict[str, Rule] = {
-    "hidden_dims": Rule(
-        lambda v: isinstance(v, list) and all(_is_integer(width) and width >= 1 for width in v),
-        "a list of positive integers ([] is a linear model)",
-        "[128,64]",
-    ),
-    "activation": one_of(choices.ACTIVATIONS, "relu"),
-    "initialization": one_of(choices.INITIALIZATIONS, "kaiming_uniform"),
-    "initialization_std": NOT_NEGATIVE,
-    "bias_initialization": one_of(choices.BIAS_INITIALIZATIONS, "zeros"),
-    "bias_std": NOT_NEGATIVE,
-    "dropout": SHARE,
-    "input_dropout": SHARE,
-    "normalization": one_of(choices.NORMALIZATIONS, "none"),
-    "residual": SWITCH,
-    "compile": SWITCH,
-}
+MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
 
 OPTIMIZER_RULES: dict[str, Rule] = {
     "lr": POSITIVE,

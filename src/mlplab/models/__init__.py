@@ -1,8 +1,17 @@
 """Networks: plain numbers and strings in, an `nn.Module` out."""
 
-from mlplab.models.mlp import MLP
+from typing import TYPE_CHECKING, Any
 
-MODELS = {"mlp": MLP}
-"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+if TYPE_CHECKING:
+    from mlplab.models.mlp import MLP, MODELS
 
 __all__ = ["MLP", "MODELS"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not before it is asked for: options.py beside it is read by the command line, which does without PyTorch.
+    if name in __all__:
+        from mlplab.models import mlp
+
+        return getattr(mlp, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,45 +14,60 @@ Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activa
 | orthogonal | g times a random (semi-)orthogonal matrix (Saxe et al. 2014) |
 | pytorch | what `torch.nn.Linear` does: U(−a, a), a = √(1 / fan_in), for weights and biases alike |
 | zeros | 0: every hidden unit then computes, and learns, the same |
+
+Imports no PyTorch before something is drawn: the command line is checked by these names.
 """
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+SQRT_3 = math.sqrt(3)
+"""Half the width of a uniform distribution, in standard deviations."""
 
-Method = Callable[[Tensor, float, float], object]
+
+def _xavier_std(weight: "Tensor", gain: float) -> float:
+    return gain * math.sqrt(2 / sum(weight.shape))
 
 
-def _kaiming_std(weight: Tensor, gain: float) -> float:
+def _kaiming_std(weight: "Tensor", gain: float) -> float:
     return gain / math.sqrt(weight.shape[1])
 
 
-WEIGHT_METHODS: dict[str, Method] = {
-    "normal": lambda weight, gain, std: nn.init.normal_(weight, 0.0, std),
-    "uniform": lambda weight, gain, std: nn.init.uniform_(weight, -math.sqrt(3) * std, math.sqrt(3) * std),
-    "xavier_uniform": lambda weight, gain, std: nn.init.xavier_uniform_(weight, gain),
-    "xavier_normal": lambda weight, gain, std: nn.init.xavier_normal_(weight, gain),
-    "kaiming_uniform": lambda weight, gain, std: nn.init.uniform_(
-        weight, -math.sqrt(3) * _kaiming_std(weight, gain), math.sqrt(3) * _kaiming_std(weight, gain)
-    ),
-    "kaiming_normal": lambda weight, gain, std: nn.init.normal_(weight, 0.0, _kaiming_std(weight, gain)),
-    "orthogonal": lambda weight, gain, std: nn.init.orthogonal_(weight, gain),
-    "zeros": lambda weight, gain, std: nn.init.zeros_(weight),
-}
+def _orthogonal(weight: "Tensor", gain: float, std: float) -> object:
+    from torch.nn.init import orthogonal_
 
-BIAS_METHODS: dict[str, Callable[[Tensor, float], object]] = {
-    "zeros": lambda bias, std: nn.init.zeros_(bias),
-    "normal": lambda bias, std: nn.init.normal_(bias, 0.0, std),
-    "uniform": lambda bias, std: nn.init.uniform_(bias, -math.sqrt(3) * std, math.sqrt(3) * std),
+    return orthogonal_(weight, gain)
+
+
+def _uniform(tensor: "Tensor", std: float) -> object:
+    return tensor.uniform_(-SQRT_3 * std, SQRT_3 * std)
+
+
+WEIGHT_METHODS: "dict[str, Callable[[Tensor, float, float], object]]" = {
+    "normal": lambda weight, gain, std: weight.normal_(0.0, std),
+    "uniform": lambda weight, gain, std: _uniform(weight, std),
+    "xavier_uniform": lambda weight, gain, std: _uniform(weight, _xavier_std(weight, gain)),
+    "xavier_normal": lambda weight, gain, std: weight.normal_(0.0, _xavier_std(weight, gain)),
+    "kaiming_uniform": lambda weight, gain, std: _uniform(weight, _kaiming_std(weight, gain)),
+    "kaiming_normal": lambda weight, gain, std: weight.normal_(0.0, _kaiming_std(weight, gain)),
+    "orthogonal": _orthogonal,
+    "zeros": lambda weight, gain, std: weight.zero_(),
+}
+"""Name → function of weights, gain and standard deviation, which sets the weights in place."""
+
+BIAS_METHODS: "dict[str, Callable[[Tensor, float], object]]" = {
+    "zeros": lambda bias, std: bias.zero_(),
+    "normal": lambda bias, std: bias.normal_(0.0, std),
+    "uniform": _uniform,
 }
 
 
 def initialize(
-    layers: list[nn.Linear],
+    layers: "list[nn.Linear]",
     *,
     weights: str,
     biases: str,
@@ -69,31 +84,13 @@ def initialize(
         gain: of the activation between the layers.
         weight_std: standard deviation for the methods normal and uniform.
         bias_std: the same for the biases.
-
-    Raises:
-        Refusal: a method of that name does not exist.
     """
-    if weights != "pytorch" and weights not in WEIGHT_METHODS:
-        names = ", ".join([*WEIGHT_METHODS, "pytorch"])
-        raise Refusal(
-            f"initialization must be one of {names}",
-            f"initialization={weights!r}",
-            "initialization=kaiming_uniform",
-        )
-    if biases not in BIAS_METHODS:
-        raise Refusal(
-            f"bias_initialization must be one of {', '.join(BIAS_METHODS)}",
-            f"bias_initialization={biases!r}",
-            "bias_initialization=zeros",
-        )
+    import torch
+
     for position, layer in enumerate(layers, start=1):
         if weights == "pytorch":
             layer.reset_parameters()
             continue
-        WEIGHT_METHODS[weights](layer.weight, gain if position < len(layers) else 1.0, weight_std)
-        BIAS_METHODS[biases](layer.bias, bias_std)
-
-
-def linear_layers(dims: list[int]) -> list[nn.Linear]:
-    """The fully connected layers that lead through `dims`: len(dims) − 1 of them."""
-    return [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(dims)]
+        with torch.no_grad():
+            WEIGHT_METHODS[weights](layer.weight, gain if position < len(layers) else 1.0, weight_std)
+            BIAS_METHODS[biases](layer.bias, bias_std)

@@ -1,14 +1,17 @@
 """The multilayer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from pkgutil import resolve_name
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mlplab.errors import Refusal
-from mlplab.models.activations import activation_by_name
-from mlplab.models.initialization import initialize, linear_layers
+from mlplab.models.activations import ACTIVATIONS
+from mlplab.models.initialization import initialize
+from mlplab.models.options import NORMALIZATIONS, OPTIONS
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -26,13 +29,6 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(inputs)
 
 
-NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
-    "none": None,
-    "batch": BatchNorm,
-    "layer": nn.LayerNorm,
-}
-
-
 class HiddenLayer(nn.Module):
     """Weighted sums, normalisation, activation, dropout; with `residual`, plus the input: (B, F) -> (B, H)."""
 
@@ -42,8 +38,8 @@ class HiddenLayer(nn.Module):
         super().__init__()
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
-        self.normalization = None if normalize is None else normalize(linear.out_features)
-        self.activation = activation_by_name(activation).function
+        self.normalization = None if normalize is None else resolve_name(normalize)(linear.out_features)
+        self.activation = ACTIVATIONS[activation].function
         self.dropout = dropout
         self.residual = residual and linear.in_features == linear.out_features
 
@@ -83,7 +79,7 @@ class MLP(nn.Module):
         residual: adds a hidden layer's input to its output where both have the same width (He et al. 2016).
 
     Raises:
-        Refusal: a width is not a positive integer, a dropout share is outside [0, 1), or a name is unknown.
+        Refusal: an argument breaks its rule in `OPTIONS`.
     """
 
     def __init__(
@@ -102,36 +98,21 @@ class MLP(nn.Module):
         normalization: str = "none",
         residual: bool = False,
     ) -> None:
+        # Before any other name: the arguments alone. From these plain values, which a checkpoint keeps,
+        # `MLP(**architecture)` builds the same network again.
+        arguments = dict(locals())
         super().__init__()
-        for width in (in_features, *hidden_dims, out_features):
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise Refusal("every layer's width must be a positive integer", f"{width!r}", "hidden_dims=[128,64]")
-        for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
-            if not 0 <= share < 1:
-                raise Refusal(f"{name} must lie in [0, 1)", f"{name}={share}", f"{name}=0.5")
-        if normalization not in NORMALIZATIONS:
-            raise Refusal(
-                f"normalization must be one of {', '.join(NORMALIZATIONS)}",
-                f"normalization={normalization!r}",
-                "normalization=none",
-            )
-        # Plain numbers and strings, from which `MLP(**architecture)` builds the same network again.
         self.architecture: dict[str, Any] = {
-            "in_features": in_features,
-            "out_features": out_features,
-            "hidden_dims": list(hidden_dims),
-            "activation": activation,
-            "initialization": initialization,
-            "initialization_std": initialization_std,
-            "bias_initialization": bias_initialization,
-            "bias_std": bias_std,
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-            "normalization": normalization,
-            "residual": residual,
+            name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            for name, value in arguments.items()
+            if name not in ("self", "__class__")
         }
-        gain = activation_by_name(activation).gain
-        layers = linear_layers([in_features, *hidden_dims, out_features])
+        for name, value in self.architecture.items():
+            if name in OPTIONS and not OPTIONS[name].rule.holds(value):
+                rule = OPTIONS[name].rule
+                raise Refusal(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
+        gain = ACTIVATIONS[activation].gain
+        layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
         initialize(
             layers,
             weights=initialization,
@@ -158,3 +139,7 @@ class MLP(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = functional.dropout(features, self.input_dropout, self.training)
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
+
+
+MODELS = {"mlp": MLP}
+"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""

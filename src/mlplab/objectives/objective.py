@@ -8,16 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.errors import Refusal
-from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
+from mlplab.objectives import losses
+from mlplab.objectives.losses import binary_cross_entropy
+from mlplab.objectives.options import LOSSES
 from mlplab.task import Task
 
 LossFunction = Callable[..., Tensor]
-
-LOSSES: dict[str, dict[str, LossFunction]] = {
-    "classification": {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy},
-    "regression": {"mse": mse, "mae": mae, "huber": huber},
-}
-"""Task → loss name → function; the first of each task is what `auto` takes."""
 
 
 def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
@@ -68,7 +64,7 @@ def build_objective(
     """
     fitting = LOSSES[task.kind]
     if name == "auto":
-        name = next(iter(fitting))
+        name = fitting[0]
     if name not in fitting:
         raise Refusal(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
     if name == "binary_cross_entropy" and task.n_classes != 2:
@@ -77,7 +73,7 @@ def build_objective(
             f"the data have {task.n_classes}",
             "loss=cross_entropy",
         )
-    function = fitting[name]
+    function: LossFunction = getattr(losses, name)
     known = [option for option in inspect.signature(function).parameters if option not in ("outputs", "targets")]
     given = {**options, **({} if class_weights is None else {"class_weights": class_weights})}
     for option, value in given.items():

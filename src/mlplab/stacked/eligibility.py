@@ -17,8 +17,10 @@ from mlplab.engine.kernels import ACTIVATION_KERNELS
 from mlplab.engine.recognition import method_on_instance
 from mlplab.engine.surroundings import has_genuine_step
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
-from mlplab.models.mlp import MLP, NORMALIZATIONS, HiddenLayer
+from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
+from mlplab.models.options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
+from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.tensors import named_tensors
 from mlplab.stacked.updates.update_rules import RULES
 
@@ -27,13 +29,11 @@ if TYPE_CHECKING:
 
 # --- the configuration -----------------------------------------------------------------------------------------------
 
-FREE = {
+FREE: dict[str, Any] = {
     "seed": None,
     "data": {"split_seed"},
-    "model": {
-        "dropout", "input_dropout", "initialization", "initialization_std", "bias_initialization", "bias_std",
-    },
-    "loss": {"label_smoothing"},
+    "model": {name for name, option in MLP_OPTIONS.items() if option.may_differ_in_stack},
+    "loss": {name for name, option in LOSS_OPTIONS.items() if option.may_differ_in_stack},
     "optimizer": {
         "lr", "momentum", "dampening", "betas", "eps", "weight_decay", "alpha", "momentum_decay", "lr_decay",
         "initial_accumulator_value",
@@ -190,7 +190,7 @@ def position_of(member: "Member") -> Hashable:
 
 def loss_shape(objective: Objective) -> Hashable:
     """What must be equal in all members of a stack."""
-    options = sorted((name, repr(value)) for name, value in objective.options.items() if name != "label_smoothing")
+    options = sorted((name, repr(value)) for name, value in objective.options.items() if name not in FREE["loss"])
     return objective.function, tuple(options), objective.class_weights is None
 
 
@@ -232,16 +232,6 @@ def optimizer_shape(optimizer: Optimizer) -> Hashable:
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
-
-MAY_DIFFER = (
-    "initialization",
-    "initialization_std",
-    "bias_initialization",
-    "bias_std",
-    "dropout",
-    "input_dropout",
-)
-"""What is a member's own in a perceptron's `architecture`."""
 
 HOOKS = (
     "_forward_hooks",
@@ -295,9 +285,9 @@ def network_shape(network: nn.Module) -> Hashable:
 def _settings(module: nn.Module) -> Hashable:
     own = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
     if type(module) is MLP:
-        own["architecture"] = {name: v for name, v in module.architecture.items() if name not in MAY_DIFFER}
+        own["architecture"] = {name: v for name, v in module.architecture.items() if name not in FREE["model"]}
     if type(module) in (MLP, HiddenLayer):
-        own = {name: value for name, value in own.items() if name not in MAY_DIFFER}
+        own = {name: value for name, value in own.items() if name not in FREE["model"]}
     return _comparable(own)
 
 
@@ -329,7 +319,7 @@ def _is_plain_perceptron(network: MLP) -> bool:
 
 
 def _is_plain_normalization(layer: nn.Module) -> bool:
-    if type(layer) not in NORMALIZATIONS.values() or getattr(layer, "weight", None) is None or layer.bias is None:
+    if type(layer) not in (BatchNorm, nn.LayerNorm) or getattr(layer, "weight", None) is None or layer.bias is None:
         return False
     return not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
 

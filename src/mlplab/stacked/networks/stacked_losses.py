@@ -10,16 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
+from mlplab.engine.recognition import LOSSES
 from mlplab.errors import Refusal
-from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
+from mlplab.objectives.losses import cross_entropy, mse
 from mlplab.objectives.objective import Objective
 from mlplab.stacked.eligibility import loss_shape
 from mlplab.stacked.networks.loss_gradients import LossesAndBackward, cross_entropies, squared_errors
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.tensors import per_member
-
-BATCHED = (mae, huber, binary_cross_entropy)
-"""Losses whose one definition `torch.vmap` carries over to K members. Somebody's own is called member by member."""
 
 
 class StackedObjective(nn.Module):
@@ -43,7 +41,7 @@ class StackedObjective(nn.Module):
         self._require_members(outputs, targets)
         if self.has_kernels:
             return self._with_kernels(outputs, targets)[0]
-        if self.function in BATCHED:
+        if self.function in LOSSES:  # `torch.vmap` carries their one definition over; somebody's own it may not
             return self._batched(outputs, targets)
         members = zip(self.objectives, outputs, targets, strict=True)
         return torch.stack([objective(rows, wanted) for objective, rows, wanted in members])

@@ -1,0 +1,32 @@
+"""The names of losses and scores, and the options of losses. Imports no PyTorch: the command line is checked by it."""
+
+from mlplab.rules import POSITIVE, SHARE, Option, Rule, is_number
+
+LOSSES = {
+    "classification": ("cross_entropy", "binary_cross_entropy"),
+    "regression": ("mse", "mae", "huber"),
+}
+"""Task → functions of `losses.py`, each with a file in conf/loss; the first of each task is what `auto` takes."""
+
+SCORES = {
+    "classification": {"loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"},
+    "regression": {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"},
+}
+"""Task → what runs can be compared by, of that which `scores.py` computes → whether small or large is good."""
+
+OPTIONS: dict[str, Option] = {
+    "label_smoothing": Option(SHARE, may_differ_in_stack=True),
+    "delta": Option(POSITIVE),
+    "class_weights": Option(
+        Rule(
+            lambda v: (
+                v is None
+                or v == "balanced"
+                or (isinstance(v, list) and len(v) > 0 and all(is_number(w) and w >= 0 for w in v) and sum(v) > 0)
+            ),
+            "null, balanced, or a list of one number of 0 or more for each class",
+            "balanced",
+        )
+    ),
+}
+"""Keyword argument of a loss → its rule."""

@@ -1,0 +1,59 @@
+"""Rules that single values keep, and the options that have one. Imports nothing heavy."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A test of one value, in words and in code, with a value that passes it."""
+
+    holds: Callable[[Any], bool]
+    must: str
+    example: str
+    names: tuple[str, ...] = ()
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether it is a finite number; for Python, true is 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Returns whether it is a whole number, and not true or false."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+POSITIVE = Rule(lambda v: is_number(v) and v > 0, "a positive number", "0.001")
+NOT_NEGATIVE = Rule(lambda v: is_number(v) and v >= 0, "a number of 0 or more", "0.0")
+SHARE = Rule(lambda v: is_number(v) and 0 <= v < 1, "a number in [0, 1)", "0.5")
+PROPER_SHARE = Rule(lambda v: is_number(v) and 0 < v < 1, "a number in (0, 1)", "0.15")
+COUNT = Rule(lambda v: is_integer(v) and v >= 1, "a positive integer", "10")
+SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
+
+
+def one_of(names: Iterable[Any], example: str) -> Rule:
+    """A rule for a name of a list; the example in its message gives way to the nearest name."""
+    names = tuple(names)
+    texts = [name for name in names if isinstance(name, str)]
+    must = f"one of {', '.join(texts)}"
+    return Rule(lambda v: v in names and not isinstance(v, bool), must, example, tuple(texts))
+
+
+def optional(rule: Rule) -> Rule:
+    """The same rule, with null allowed."""
+    return replace(rule, holds=lambda v: v is None or rule.holds(v), must=f"null, or {rule.must}")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a network or a loss: its rule, and whether networks of one stack may differ in it.
+
+    They may where it leaves forward pass and shapes as they are, or the stack computes each with its own value. An
+    option that is not said to be so makes another stack.
+    """
+
+    rule: Rule
+    may_differ_in_stack: bool = False
