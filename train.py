@@ -13,7 +13,7 @@ import hydra
 from omegaconf import DictConfig
 
 from mlplab.cli.command_line import run_command, run_job
-from mlplab.cli.script import leave
+from mlplab.cli.script import exit_fast
 from mlplab.config.checks import check
 from mlplab.engine.startup import quick_imports
 
@@ -34,4 +34,4 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    leave(run_command(main, partial(train, resume=True), root=Path(__file__).resolve().parent))
+    exit_fast(run_command(main, partial(train, resume=True), root=Path(__file__).resolve().parent))

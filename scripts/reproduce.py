@@ -21,7 +21,7 @@ from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal
 from mlplab.runs.directory import read_status
-from mlplab.runs.received import read_config, require_run
+from mlplab.runs.untrusted_config import read_config, require_run
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,7 +17,7 @@ from comparing import difference
 from composing import composed
 
 from mlplab.randomness import derive_seed
-from mlplab.stacked.stack_training import HeldData
+from mlplab.stacked.stack_training import DataCache
 from mlplab.stacked.stacks import train_jobs
 from mlplab.training import train
 
@@ -115,7 +115,7 @@ class Lab:
     def stacked(self, *words: str, seeds: int = 2) -> tuple[list[Path], dict[str, int]]:
         """Trains seeds in a stack; returns their directories, and how many are to be run alone for which reason."""
         jobs: list[Any] = [OneJob(self._directory(), *SMALL, *words, f"seed={seed}") for seed in range(seeds)]
-        alone = train_jobs(jobs, HeldData(), lambda line: None)
+        alone = train_jobs(jobs, DataCache(), lambda line: None)
         return [job.directory for job in jobs], {reason: len(those) for reason, those in alone.items()}
 
     def require_heeded(self, make: Callable[[], Any], *words: str, alone: str | None) -> None:

@@ -95,7 +95,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-class UpdateSkipped(Exception):
+class SkipUpdate(Exception):
     """The update in hand is not to be made: raised between its gradient and itself, and caught around it."""
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.errors import UpdateSkipped
+from mlplab.errors import SkipUpdate
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import MeanLoss, Scores
@@ -102,7 +102,7 @@ class Learner(pl.LightningModule):
         # A skipped update counts as a step, so that schedules and the seeds of steps stay where they were.
         try:
             optimizer.step(closure=closure)
-        except UpdateSkipped:
+        except SkipUpdate:
             return
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

@@ -29,12 +29,12 @@ from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, printable
 from mlplab.learner import Learner
 from mlplab.loggers.hyperparameters import log_configuration
-from mlplab.outcome import end_run, judge, objective_of, test_best, validation_of_best
+from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
-from mlplab.runs.memory import enough_memory
-from mlplab.runs.recording import recorded, write_manifest
+from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.recording import recording_run, write_manifest
 from mlplab.runs.resuming import Saved, go_on, newest_checkpoint
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
 
@@ -80,18 +80,18 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
     room = room_of(learner)
     directory.reopen(room) if resume else directory.claim(room)
-    with recorded(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
-        saved = begin_run(config, directory, data, learner, loggers, resume=resume)
+    with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
+        saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
         print(describe_before(data, learner.model, directory.path), flush=True)
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption)
-        result = judge(config, directory, trainer, learner, data, loggers, divergence, interruption)
+        result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
             print(profile)
         has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
         print(describe_after(result, directory.path, has_tensorboard=has_tensorboard), flush=True)
-        end_run(directory, result, divergence, interruption)
+        mark_finished(directory, result, divergence, interruption)
     return objective_of(result)
 
 
@@ -100,7 +100,7 @@ def room_of(learner: Learner) -> int:
     return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
 
 
-def begin_run(
+def prepare_run_files(
     config: DictConfig,
     directory: RunDirectory,
     data: DataModule,
@@ -129,7 +129,7 @@ def _fit(
 ) -> Diverged | None:
     """Trains, and returns what made the run diverge, if it did."""
     try:
-        with interruption.finishing_the_step(trainer), enough_memory(data):
+        with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # flags that only turn out not to fit the data
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error

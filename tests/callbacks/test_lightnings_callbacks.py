@@ -348,11 +348,11 @@ def test_a_run_that_died_after_its_last_step_ends_like_one_that_did_not(
     train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     straight = train_run(*words(name)).directory
-    died, judge = tmp_path / "died", training.judge
-    monkeypatch.setattr(training, "judge", lambda *arguments: 1 / 0)
+    died, evaluate_best = tmp_path / "died", training.evaluate_best
+    monkeypatch.setattr(training, "evaluate_best", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_run(*words(name), directory=died)
-    monkeypatch.setattr(training, "judge", judge)
+    monkeypatch.setattr(training, "evaluate_best", evaluate_best)
     training.train(make_config(*words(name), f"paths.run={died}"), resume=True)
     assert difference(died, straight) == ""
 

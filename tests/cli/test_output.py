@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENT = "from mlplab.cli.output import be_patient\nbe_patient()\n"
+PATIENT = "from mlplab.cli.output import tolerate_closed_output\ntolerate_closed_output()\n"
 
 
 def shell(code: str, redirected: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -276,10 +276,10 @@ def test_scripts_that_do_not_answer_have_no_json() -> None:
 @pytest.mark.parametrize("status", [0, 3])
 def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
     code = (
-        "import atexit, threading, time, torch\nfrom mlplab.cli.script import leave\n"
+        "import atexit, threading, time, torch\nfrom mlplab.cli.script import exit_fast\n"
         "atexit.register(print, 'registered')\n"
         "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
-        f"print('work')\nleave({status})"
+        f"print('work')\nexit_fast({status})"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split(), done.stderr) == (status, ["work", "thread", "registered"], "")

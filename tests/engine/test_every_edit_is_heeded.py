@@ -25,7 +25,7 @@ from torch.nn.modules import module as of_all_modules
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
-from mlplab import building, outcome, training
+from mlplab import building, result, training
 from mlplab.callbacks import Checkpoints, Divergence, GradientNorms, History, TrainingCurves
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
@@ -43,7 +43,7 @@ from mlplab.objectives.scores import MeanLoss, Scores, _counts, classification_s
 from mlplab.optimization import optimizers, parameter_groups, schedules
 from mlplab.randomness import batch_order, derive_seed, seed_generators
 from mlplab.stacked import same_step
-from mlplab.stacked.stack_training import HeldData, build_member
+from mlplab.stacked.stack_training import DataCache, build_member
 
 Patch = pytest.MonkeyPatch
 
@@ -256,20 +256,23 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "History.on_validation_end": (
         History.on_validation_end, 'n.startswith("val/")}', 'n.startswith("val/l")}', [],
     ),
-    "judge": (outcome.judge, "test_best(trainer, learner, data) if", "test_best(trainer, learner, data) if not", []),
-    "judge's test": (
-        outcome.test_best, "trainer.test(learner, data,", "trainer.test(learner, data.val_dataloader(),", [],
+    "evaluate_best": (
+        result.evaluate_best, "test_best(trainer, learner, data) if", "test_best(trainer, learner, data) if not", [],
     ),
-    "judge's validation": (
-        outcome.validation_of_best, "has_other_weights:\n        return dict(checkpoints.best_metrics)",
+    "evaluate_best's test": (
+        result.test_best, "trainer.test(learner, data,", "trainer.test(learner, data.val_dataloader(),", [],
+    ),
+    "evaluate_best's validation": (
+        result.validation_of_best, "has_other_weights:\n        return dict(checkpoints.best_metrics)",
         'has_other_weights:\n        return {**checkpoints.best_metrics, "val/n": 1.0}', [],
     ),
-    "judge's reason": (outcome.why_it_ended, 'return "epoch limit"', 'return "the end"', []),
+    "evaluate_best's reason": (result.stop_reason, 'return "epoch limit"', 'return "the end"', []),
     "_fit": (
         training._fit, "    try:", "    learner.model.output.bias.data.add_(1e-6)\n    try:", [],
     ),
     "_fit in half precision": (
-        training._fit, "enough_memory(data):", "enough_memory(data), __import__('torch').autocast('cpu'):", [],
+        training._fit, "explain_out_of_memory(data):",
+        "explain_out_of_memory(data), __import__('torch').autocast('cpu'):", [],
     ),
     "train": (
         training.train, "    loggers = build_loggers", "    learner.seed += 1\n    loggers = build_loggers",
@@ -450,7 +453,7 @@ def test_a_hook_that_is_added_to_a_callback(lab: Lab, monkeypatch: Patch, name: 
 
 def test_any_hook_of_any_callback_keeps_a_job_out_of_a_stack(lab: Lab, monkeypatch: Patch) -> None:
     job: Any = OneJob(lab.folder / "hooks", *SMALL)
-    member = build_member(job, HeldData())
+    member = build_member(job, DataCache())
     assert same_step.why_another_step(member) is None
     for kind in same_step.CALLBACKS:
         for name in OF_CALLBACKS:

@@ -10,7 +10,7 @@ from inference.small_runs import change_card, save_run, table_options, write_hou
 
 from mlplab.errors import Refusal
 from mlplab.inference.trained import load_run
-from mlplab.runs.checkpoint import following_card
+from mlplab.runs.checkpoint import explain_bad_card
 
 
 @pytest.fixture
@@ -150,11 +150,11 @@ def test_no_dotted_name_in_a_card_is_followed(
 
 @pytest.mark.parametrize("error", [KeyError("a"), TypeError("a"), AttributeError("a"), ValueError("a")])
 def test_what_a_card_lacks_is_told_with_the_checkpoint(error: Exception) -> None:
-    with pytest.raises(Refusal) as refusal, following_card(Path("a/best.ckpt")):
+    with pytest.raises(Refusal) as refusal, explain_bad_card(Path("a/best.ckpt")):
         raise error
     assert refusal.value.given == f"a/best.ckpt: {error!r}"
 
 
 def test_a_refusal_while_a_card_is_followed_stays_itself() -> None:
-    with pytest.raises(Refusal, match="must be this"), following_card(Path("a")):
+    with pytest.raises(Refusal, match="must be this"), explain_bad_card(Path("a")):
         raise Refusal("must be this", "that", "this")

@@ -18,7 +18,7 @@ from mlplab.runs.directory import RunDirectory, read_status
 from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.history_file import read_history
 from mlplab.runs.manifest import read_manifest
-from mlplab.runs.received import read_config, require_run
+from mlplab.runs.untrusted_config import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
 from mlplab.sweeps.states import read_json, read_state

@@ -20,8 +20,8 @@ from mlplab.errors import DiskFull, NoRoom, RunFailed
 from mlplab.runs import commit, manifest
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.manifest import describe_environment, differences
-from mlplab.runs.memory import enough_memory
-from mlplab.runs.recording import recorded, train_log, write_manifest
+from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.recording import recording_run, train_log, write_manifest
 
 DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
 
@@ -101,7 +101,7 @@ def test_how_a_run_ended_is_noted_and_its_traceback_logged(
 ) -> None:
     directory = RunDirectory(tmp_path / "run")
     directory.claim()
-    with pytest.raises(kind), recorded(directory):
+    with pytest.raises(kind), recording_run(directory):
         raise error
     status = json.loads((directory.path / "status.json").read_text())
     assert (status["state"], reason in status["reason"]) == (state, True)
@@ -113,7 +113,11 @@ def test_the_traceback_of_what_is_told_in_other_words_is_logged(tmp_path: Path) 
     directory = RunDirectory(tmp_path / "run")
     directory.claim()
     data: Any = SimpleNamespace(batch_size=32)
-    with pytest.raises(RunFailed, match="a batch must fit into memory"), recorded(directory), enough_memory(data):
+    with (
+        pytest.raises(RunFailed, match="a batch must fit into memory"),
+        recording_run(directory),
+        explain_out_of_memory(data),
+    ):
         raise MemoryError  # in a hook of one's own, say
     assert "raise MemoryError" in (directory.path / "train.log").read_text()
 
@@ -122,7 +126,7 @@ def test_a_full_disk_before_the_log_is_open_gives_the_directory_back(tmp_path: P
     directory = RunDirectory(tmp_path / "run")
     directory.claim()
     (directory.path / "train.log").mkdir()
-    with pytest.raises(IsADirectoryError), recorded(directory):
+    with pytest.raises(IsADirectoryError), recording_run(directory):
         pass
     assert json.loads((directory.path / "status.json").read_text())["state"] == "failed"
     RunDirectory(directory.path).reopen()

@@ -15,8 +15,8 @@ from launching import SMALL, launch
 from mlplab.cli.resume import resumed_config
 from mlplab.errors import Refusal
 from mlplab.runs import trust
-from mlplab.runs.received import read_config
 from mlplab.runs.trust import NoKey, key_file, sign_changed_run, sign_run, why_run_is_not_own
+from mlplab.runs.untrusted_config import read_config
 from mlplab.training import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

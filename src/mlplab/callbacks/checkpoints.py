@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import Refusal
-from mlplab.runs.checkpoint import telling_of_full_disk
+from mlplab.runs.checkpoint import explain_full_disk
 from mlplab.runs.files import flushed_together
 
 MOST = 0.03
@@ -177,7 +177,7 @@ class Checkpoints(Checkpoint):
             if flush_logs is not None:  # the checkpoint stores how long the logs are, so nothing may be buffered
                 flush_logs(trainer)
         last = self.directory / "last.ckpt"
-        with telling_of_full_disk(last, (OSError,)), flushed_together():
+        with explain_full_disk(last, (OSError,)), flushed_together():
             self.write_best(trainer, pl_module)
             trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.errors import Diverged, UpdateSkipped
+from mlplab.errors import Diverged, SkipUpdate
 
 log = logging.getLogger("mlplab")
 
@@ -75,7 +75,7 @@ class Divergence(Callback):
             self._in_a_row += 1
             self.skipped += 1
             log.warning(f"skipped an update: {what}")
-            raise UpdateSkipped
+            raise SkipUpdate
         if self.action == "skip":
             what = f"{what}, after {MOST_SKIPPED} skipped updates in a row"
         raise Diverged(f"diverged: {what}; {ADVICE}")

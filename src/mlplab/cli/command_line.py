@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mlplab.cli.output import be_patient
+from mlplab.cli.output import tolerate_closed_output
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -50,7 +50,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         resume: lets the run of a configuration go on.
         root: the project, where conf/ lies.
     """
-    be_patient()
+    tolerate_closed_output()
     # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
     # The first process notes which it was, for those that it starts.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))

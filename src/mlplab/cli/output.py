@@ -15,7 +15,7 @@ def show_every_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def be_patient() -> None:
+def tolerate_closed_output() -> None:
     """Lets printing never fail: not where the reader has gone (`| head`), the terminal, or the room on the disk.
 
     A run that trains for hours is worth more than the lines that tell of it. What cannot be written is left out, and

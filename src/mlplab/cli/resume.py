@@ -22,7 +22,7 @@ from mlplab.config.suggestions import nearest_key
 from mlplab.errors import Refusal
 from mlplab.runs.directory import LOCK, read_status
 from mlplab.runs.lock import require_free
-from mlplab.runs.received import read_config, read_yaml, require_run
+from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
 FREE = (
     "engine",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlplab.cli.output import be_patient, show_every_text, why_unwritten
+from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
@@ -147,7 +147,7 @@ def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
     return settings
 
 
-def leave(status: int) -> NoReturn:
+def exit_fast(status: int) -> NoReturn:
     """Ends the process with an exit status, once what was registered for its end has been done.
 
     Where PyTorch is there, Python would take a million objects apart, one by one, before all goes at once.
@@ -176,7 +176,7 @@ def run_script(
     """
     show_every_text()
     name = Path(sys.argv[0]).name
-    be_patient()
+    tolerate_closed_output()
     # As Ctrl-C does, a termination or a closed terminal unwinds, so that no half-written file stays.
     on_termination(lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable

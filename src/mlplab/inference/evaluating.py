@@ -18,7 +18,7 @@ from mlplab.inference.rows import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
-from mlplab.runs.checkpoint import following_card
+from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
 
 Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
@@ -103,7 +103,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
 
 
 def _objective(run: TrainedRun) -> Objective:
-    with following_card(run.checkpoint):
+    with explain_bad_card(run.checkpoint):
         loss = run.card["loss"]
         weights = loss["class_weights"]
         return build_objective(

@@ -31,7 +31,7 @@ from mlplab.data.table.target import Target, target_values
 from mlplab.data.table.values import values
 from mlplab.errors import Refusal
 from mlplab.inference.trained import TrainedRun
-from mlplab.runs.checkpoint import following_card
+from mlplab.runs.checkpoint import explain_bad_card
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.bundled.bundled": bundled,
@@ -67,7 +67,7 @@ class RowReader:
 
     def __post_init__(self) -> None:
         self._preprocessing = self.run.predictor.preprocessing
-        with following_card(self.run.checkpoint):
+        with explain_bad_card(self.run.checkpoint):
             reading = self.run.card["data"].get("reading")
             self._reading = Reading() if reading is None else Reading.from_dict(reading)
             self._text = replace(self._reading.text, **self.written)
@@ -84,7 +84,7 @@ class RowReader:
         """How the target of the run is read from a file."""
         reading = self.run.card["data"].get("reading")
         if reading is not None:
-            with following_card(self.run.checkpoint):
+            with explain_bad_card(self.run.checkpoint):
                 return Target.from_dict(reading["target"])
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
@@ -218,7 +218,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     Raises:
         Refusal: the data are gone, have changed, or come from code of one's own.
     """
-    with following_card(run.checkpoint):
+    with explain_bad_card(run.checkpoint):
         data: Mapping[str, Any] = run.card["data"]
         source, expected = str(data.get("source")), data["fingerprint"]
     if source not in SOURCES:
@@ -227,11 +227,11 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
             f"the run was trained on {source}",
             "data.path=rows.csv with the columns of that data",
         )
-    with following_card(run.checkpoint):
+    with explain_bad_card(run.checkpoint):
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
-        with following_card(run.checkpoint):
+        with explain_bad_card(run.checkpoint):
             dataset, split = module.read()
     except Refusal as refusal:
         # Whatever was proposed, such as another file of a like name, would be other rows.

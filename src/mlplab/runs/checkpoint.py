@@ -49,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         _require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
-        with telling_of_full_disk(path, (OSError, RuntimeError)):  # PyTorch tells of it by the latter
+        with explain_full_disk(path, (OSError, RuntimeError)):  # PyTorch tells of it by the latter
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 @contextmanager
-def telling_of_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
     """While a checkpoint is written.
 
     Args:
@@ -274,7 +274,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     Raises:
         Refusal: the parts do not fit each other, or the card names a network that must be given.
     """
-    with following_card(path, "network"):
+    with explain_bad_card(path, "network"):
         if model is None:
             name = card["model"]["name"]
             if name not in MODELS:
@@ -302,7 +302,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
 
 
 @contextmanager
-def following_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
+def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
     """Within it, a card that lacks something, or holds another thing in its place, is told as a refusal."""
     try:
         yield

@@ -11,7 +11,7 @@ SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "no
 
 
 @contextmanager
-def enough_memory(data: DataModule) -> Iterator[None]:
+def explain_out_of_memory(data: DataModule) -> Iterator[None]:
     """Within it, running out of memory is told with what the run takes it for.
 
     Raises:

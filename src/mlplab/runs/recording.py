@@ -30,7 +30,7 @@ LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 
 
 @contextmanager
-def recorded(directory: RunDirectory) -> Iterator[None]:
+def recording_run(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the state in which the run ends, however it ends."""
     with ending_only_by_error(directory):
         handler = train_log(directory.path)

@@ -109,7 +109,7 @@ class StackedJobs:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
             from mlplab.engine.recognition import first_edited
-            from mlplab.stacked.stack_training import HeldData
+            from mlplab.stacked.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])
         if edited is not None:  # a program of one's own, which does with a configuration nobody knows what
@@ -120,13 +120,13 @@ class StackedJobs:
         n_processes = self._n_processes(alike)
         stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
         _allow_open_files(FILES * max(map(len, stacks)))
-        held = HeldData()
+        cache = DataCache()
 
         def train(index: int, say: Say) -> Trained:
             self._require_going_on()
             jobs = stacks[index]
             with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-                left = train_jobs(jobs, held, say)
+                left = train_jobs(jobs, cache, say)
                 gc.collect()
             for job in jobs:
                 job.forget()

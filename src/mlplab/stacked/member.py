@@ -17,7 +17,7 @@ from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resuming import Saved
-from mlplab.stacked.member_trainer import MemberTrainer
+from mlplab.stacked.member_trainer import MemberTrainerView
 from mlplab.stacked.stacked_job import Job
 
 
@@ -25,7 +25,7 @@ class Member:
     """One job with its own learner, optimizer, schedule, callbacks, loggers and directory.
 
     The learner's parameters lie in the memory of the stack, which trains them; everything else is as in a run of its
-    own, and its callbacks are called as they are there, with a `MemberTrainer` in the place of the Trainer.
+    own, and its callbacks are called as they are there, with a `MemberTrainerView` in the place of the Trainer.
 
     Attributes:
         saved: what it goes on from, where it does.
@@ -71,7 +71,7 @@ class Member:
             write_optimizer: brings a member's optimizer to the state that it would have alone.
         """
         self._write_optimizer = write_optimizer
-        self.trainer = MemberTrainer(
+        self.trainer = MemberTrainerView(
             trainer, callbacks=self.callbacks, loggers=self.loggers, data=self.data, checkpoint=self.checkpoint,
             evaluate=self.evaluate,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mlplab.data.module import DataModule
 
 
-class MemberTrainer:
+class MemberTrainerView:
     """What a member's callbacks see of the Trainer that trains them all.
 
     What differs between members is the member's: metrics, loggers, optimizer, whether it is to stop. The rest is the

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from mlplab import building, outcome, training
+from mlplab import building, result, training
 from mlplab.callbacks import (
     Checkpoints,
     Divergence,
@@ -78,7 +78,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
     yield from (classification_scores, regression_scores, one_against_the_rest)
-    yield from (building.build_data, building.build_trainer, training._fit, training.train, outcome.judge)
+    yield from (building.build_data, building.build_trainer, training._fit, training.train, result.evaluate_best)
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)
     for kind, base in [*((k, object) for k in (Batches, MeanLoss, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:

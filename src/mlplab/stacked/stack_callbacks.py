@@ -33,7 +33,7 @@ class StackIsEmpty(Exception):
     """All members have left before the training was over."""
 
 
-class Members(Callback):
+class StackCallbacks(Callback):
     """Calls the members' callbacks, and lets members go: those that stop early, diverge or fail, and all at the end.
 
     What callbacks do in every step is done here for all members at once, and handed to them at the end of the epoch:

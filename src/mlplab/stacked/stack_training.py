@@ -17,25 +17,25 @@ from mlplab.config.checks import check
 from mlplab.data.module import DataModule
 from mlplab.engine.resumable_loops import TrainingStopped
 from mlplab.errors import Diverged, RunStopped, is_disk_full
-from mlplab.outcome import end_run, judge, objective_of
+from mlplab.result import evaluate_best, mark_finished, objective_of
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
-from mlplab.runs.memory import enough_memory
+from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
 from mlplab.stacked.data import StackedData
 from mlplab.stacked.member import Member
-from mlplab.stacked.stack_callbacks import Members, StackIsEmpty
+from mlplab.stacked.stack_callbacks import StackCallbacks, StackIsEmpty
 from mlplab.stacked.stacked_job import Job
 from mlplab.stacked.stacked_learner import StackedLearner
 from mlplab.sweeps.job import begun_before
-from mlplab.training import begin_run, quiet, room_of
+from mlplab.training import prepare_run_files, quiet, room_of
 
 
-class HeldData:
+class DataCache:
     """Data sets that are read once for all members that have the same."""
 
     def __init__(self) -> None:
-        self._held: dict[str, DataModule] = {}
+        self._cached: dict[str, DataModule] = {}
 
     def of(self, job: Job) -> DataModule:
         """The data of a job, read and split.
@@ -45,16 +45,16 @@ class HeldData:
         """
         config = job.config
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
-        if key not in self._held:
+        if key not in self._cached:
             data = build_data(config)
             data.setup()
-            self._held[key] = data
-        data = copy.copy(self._held[key])  # the tensors are held once; only the order of the rows is the member's
+            self._cached[key] = data
+        data = copy.copy(self._cached[key])  # the tensors are held once; only the order of the rows is the member's
         data.seed = int(config.seed)
         return data
 
 
-def build_member(job: Job, held: HeldData) -> Member:
+def build_member(job: Job, cache: DataCache) -> Member:
     """The parts of a job's run; nothing is written yet.
 
     Raises:
@@ -63,7 +63,7 @@ def build_member(job: Job, held: HeldData) -> Member:
     with job.in_hand():
         config = job.config
         check(config)
-        data = held.of(job)
+        data = cache.of(job)
         learner = build_learner(config, data)
         if str(config.trainer.precision).startswith("64"):
             learner.double()
@@ -89,7 +89,9 @@ def claim(member: Member) -> None:
     with ending_only_by_error(directory):
         handler = train_log(directory.path)
     with logged(handler), ending_only_by_error(directory), job.in_hand():
-        member.saved = begin_run(job.config, directory, member.data, member.learner, member.loggers, resume=resume)
+        member.saved = prepare_run_files(
+            job.config, directory, member.data, member.learner, member.loggers, resume=resume
+        )
         directory.begin_phase("fit")
 
 
@@ -115,10 +117,10 @@ def train_stack(members: Sequence[Member]) -> None:
         try:
             data = StackedData([member.data for member in members])
             learner = StackedLearner(members)
-            trainer = _trainer(first, learner, Members(learner, data, end))
+            trainer = _trainer(first, learner, StackCallbacks(learner, data, end))
             if first.saved is not None:
                 trainer.fit_loop.load_state_dict(dict(first.saved.content["loops"]["fit_loop"]))
-            with interruption.finishing_the_step(trainer), enough_memory(first.data):
+            with interruption.finishing_the_step(trainer), explain_out_of_memory(first.data):
                 trainer.fit(learner, data)
         except StackIsEmpty:
             pass
@@ -139,13 +141,13 @@ def train_stack(members: Sequence[Member]) -> None:
         raise full[0]
 
 
-def _trainer(first: Member, learner: StackedLearner, watching: Members) -> pl.Trainer:
+def _trainer(first: Member, learner: StackedLearner, callbacks: StackCallbacks) -> pl.Trainer:
     config = first.job.config.copy()
     # Clipping is each member's own, and a bar that nobody sees is drawn ten times a second.
     for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
         OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():
-        return build_trainer(config, [watching], [], first.data, learner)
+        return build_trainer(config, [callbacks], [], first.data, learner)
 
 
 def _end(member: Member, error: BaseException | None, interruption: Interruption) -> BaseException | None:
@@ -157,12 +159,12 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
             if error is not None and divergence is None:
                 raise error
             trainer: Any = member.trainer
-            result = judge(
+            result = evaluate_best(
                 member.job.config, member.directory, trainer, member.learner, member.data, member.loggers, divergence,
                 interruption,
             )  # fmt: skip
             member.job.objective = objective_of(result)
-            end_run(member.directory, result, divergence, interruption)
+            mark_finished(member.directory, result, divergence, interruption)
         for logger in member.loggers:
             logger.finalize("success")
     except (Exception, RunStopped) as ended:  # its directory tells of it; the others go on

@@ -11,19 +11,19 @@ from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
 from mlplab.stacked.member import Member
 from mlplab.stacked.same_step import why_another_step, why_other_code
-from mlplab.stacked.stack_training import HeldData, build_member, claim, train_stack
+from mlplab.stacked.stack_training import DataCache, build_member, claim, train_stack
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 
 Alone = dict[str, list[Job]]
 """Jobs that are to be run one by one, by the reason why."""
 
 
-def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) -> Alone:
+def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]) -> Alone:
     """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
 
     Args:
         jobs: no more than a stack may have members.
-        held: the data that earlier stacks have read.
+        cache: the data that earlier stacks have read.
         say: tells on the terminal what is trained.
 
     Raises:
@@ -35,7 +35,7 @@ def train_jobs(jobs: Sequence[Job], held: HeldData, say: Callable[[str], None]) 
     other_steps: dict[Hashable, str | None] = {}
     for job in jobs:
         try:
-            member = build_member(job, held)
+            member = build_member(job, cache)
             optimizer = _optimizer_of(member)
             # Of each member, as the code that builds it may treat one unlike another. Numbers are compared once.
             reason = why_alone_once_built(member, optimizer) or why_other_code(member)

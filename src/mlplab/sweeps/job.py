@@ -21,9 +21,9 @@ from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal, RunStopped
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import is_alive
-from mlplab.runs.received import read_yaml
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.trust import SIGNATURE
+from mlplab.runs.untrusted_config import read_yaml
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.states import read_result, read_state
 

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.errors import Refusal
 from mlplab.instantiation import accepted_options
-from mlplab.runs import received as module
-from mlplab.runs.received import LARGEST, MOST_VALUES, read_config, require_run
+from mlplab.runs import untrusted_config as module
+from mlplab.runs.untrusted_config import LARGEST, MOST_VALUES, read_config, require_run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

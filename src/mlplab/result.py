@@ -18,10 +18,10 @@ from mlplab.learner import Learner
 from mlplab.loggers.hyperparameters import log_final_metrics
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption
-from mlplab.runs.memory import enough_memory
+from mlplab.runs.memory import explain_out_of_memory
 
 
-def judge(
+def evaluate_best(
     config: DictConfig,
     directory: RunDirectory,
     trainer: pl.Trainer,
@@ -43,15 +43,15 @@ def judge(
         directory.add_seconds("compile", learner.compile_seconds)
     if divergence is not None and config.on_divergence == "raise":
         raise divergence
-    ended = str(divergence).partition("; try")[0] if divergence else why_it_ended(trainer, interruption)
+    ended = str(divergence).partition("; try")[0] if divergence else stop_reason(trainer, interruption)
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
     has_best = checkpoints is not None and checkpoints.best_weights is not None
-    can_be_judged = has_best or not (is_interrupted or ended.startswith("diverged"))
-    with enough_memory(data):
-        validation_metrics = validation_of_best(trainer, learner, data) if can_be_judged else {}
-        test_metrics = test_best(trainer, learner, data) if can_be_judged and not is_interrupted else {}
+    can_be_evaluated = has_best or not (is_interrupted or ended.startswith("diverged"))
+    with explain_out_of_memory(data):
+        validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
+        test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
     result = _result(config, trainer, ended, validation_metrics, test_metrics)
     directory.write("result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
@@ -59,7 +59,7 @@ def judge(
     return result
 
 
-def end_run(
+def mark_finished(
     directory: RunDirectory, result: dict[str, Any], divergence: Diverged | None, interruption: Interruption
 ) -> None:
     """Says in status.json that the run has finished.
@@ -87,7 +87,7 @@ def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
-def why_it_ended(trainer: pl.Trainer, interruption: Interruption) -> str:
+def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     """The reason that training ended, in words of the field."""
     early_stopping = _find(trainer, EarlyStopping)
     reason = None if early_stopping is None else early_stopping.stopping_reason
