@@ -19,7 +19,7 @@ from mlplab.objectives.scores import regression_scores
 
 ADDED = {
     "activation": [
-        ("models/activations.py", '"identity": A', '"hardswish": Activation("torch.nn.functional.hardswish", 1.5),'),
+        ("models/activations.py", '"identity": A', '"hardswish": Activation(functional.hardswish, 1.5),'),
     ],
     "initialization": [
         ("models/initialization.py", '"zeros": lambda w', '"lecun": lambda w, gain, std: w.normal_(0, 0.3),'),

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from mlplab.errors import Refusal
 from mlplab.models import MLP, MODELS
 from mlplab.models.activations import ACTIVATIONS
-from mlplab.models.mlp import BatchNorm
-from mlplab.models.options import NORMALIZATIONS
+from mlplab.models.mlp import NORMALIZATIONS, BatchNorm
 
 
 def network(**options: Any) -> MLP:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pkgutil import resolve_name
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch.nn import functional
 from mlplab.errors import Refusal
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import initialize
-from mlplab.models.options import NORMALIZATIONS, OPTIONS
+from mlplab.models.options import OPTIONS
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -29,6 +28,14 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(inputs)
 
 
+NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
+    "none": None,
+    "batch": BatchNorm,
+    "layer": nn.LayerNorm,
+}
+"""Name → class, which is given the width of the layer."""
+
+
 class HiddenLayer(nn.Module):
     """Weighted sums, normalisation, activation, dropout; with `residual`, plus the input: (B, F) -> (B, H)."""
 
@@ -38,7 +45,7 @@ class HiddenLayer(nn.Module):
         super().__init__()
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
-        self.normalization = None if normalize is None else resolve_name(normalize)(linear.out_features)
+        self.normalization = None if normalize is None else normalize(linear.out_features)
         self.activation = ACTIVATIONS[activation].function
         self.dropout = dropout
         self.residual = residual and linear.in_features == linear.out_features

@@ -1,15 +1,19 @@
 """The options of the MLP, each with its rule. Imports no PyTorch: the command line is checked by it."""
 
-from mlplab.models.activations import ACTIVATIONS
+import ast
+from pathlib import Path
+
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
 from mlplab.rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_integer, one_of
 
-NORMALIZATIONS: dict[str, str | None] = {
-    "none": None,
-    "batch": "mlplab.models.mlp.BatchNorm",
-    "layer": "torch.nn.LayerNorm",
-}
-"""Name → where the class is imported from, which is given the width of the layer."""
+
+def _names_of(table: str, file: str) -> tuple[str, ...]:
+    """Reads the names of a table in a file beside this one, whose import would take PyTorch and a second."""
+    for node in ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == table:
+            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+    raise LookupError(f"{file} has no {table}")
+
 
 OPTIONS: dict[str, Option] = {
     "in_features": Option(COUNT),
@@ -21,14 +25,14 @@ OPTIONS: dict[str, Option] = {
             "[128,64]",
         )
     ),
-    "activation": Option(one_of(ACTIVATIONS, "relu")),
+    "activation": Option(one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")),
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
     "bias_initialization": Option(one_of(BIAS_METHODS, "zeros"), may_differ_in_stack=True),
     "bias_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
     "dropout": Option(SHARE, may_differ_in_stack=True),
     "input_dropout": Option(SHARE, may_differ_in_stack=True),
-    "normalization": Option(one_of(NORMALIZATIONS, "none")),
+    "normalization": Option(one_of(_names_of("NORMALIZATIONS", "mlp.py"), "none")),
     "residual": Option(SWITCH),
 }
 """Argument of `MLP` → its rule. MLP and the command line check by it alike."""
