@@ -24,6 +24,9 @@ ADDED = {
     "initialization": [
         ("models/initialization.py", '"zeros": lambda w', '"lecun": lambda w, gain, std: w.normal_(0, 0.3),'),
     ],
+    "normalization": [
+        ("models/options.py", '"layer": "', '"rms": "torch.nn.RMSNorm",'),
+    ],
     "option": [
         ("models/options.py", '"residual":', '"gain_factor": Option(NOT_NEGATIVE),'),
         ("models/mlp.py", "residual: bool = False,", "gain_factor: float = 1.0, "),
@@ -31,7 +34,7 @@ ADDED = {
         ("../../conf/model/mlp.yaml", "residual:", "gain_factor: 1.0\n"),
     ],
     "loss": [
-        ("objectives/options.py", '"mse", ', '"quartic", '),
+        ("objectives/options.py", '),\n}\n"""Task → functions', ', "quartic"'),
         ("objectives/losses.py", "def mse(", "def quartic(made, true):\n    return (made - true).pow(4).mean()\n\n"),
         ("../../conf/loss/quartic.yaml", "", "name: quartic\n"),
     ],
@@ -41,6 +44,7 @@ ADDED = {
 WORDS = {
     "activation": ["data=iris", "model.activation=hardswish"],
     "initialization": ["data=iris", "model.initialization=lecun"],
+    "normalization": ["data=iris", "model.normalization=rms"],
     "option": ["data=iris", "model.gain_factor=0.5"],
     "loss": ["data=diabetes", "loss=quartic"],
 }
@@ -48,6 +52,7 @@ WORDS = {
 WRONG = {
     "activation": "model.activation=hardswsh",
     "initialization": "model.initialization=lecn",
+    "normalization": "model.normalization=rmsnorm",
     "option": "model.gain_factor=-1",
     "loss": "loss.name=quartik",
 }
@@ -132,6 +137,14 @@ def test_an_initialization_is_one_entry_and_is_stacked(said: dict[str, Any]) -> 
     assert answer["refused"].endswith("try: model.initialization=lecun")
     assert answer["card"]["initialization"] == answer["rebuilt"]["initialization"] == "lecun"
     assert (answer["engines"], answer["alone"], answer["stacked"]) == ("", {}, "")
+
+
+def test_a_normalization_is_one_line_and_stacks_leave_it_to_autograd(said: dict[str, Any]) -> None:
+    answer = said["normalization"]
+    assert answer["refused"].endswith("try: model.normalization=rms")
+    assert answer["card"]["normalization"] == answer["rebuilt"]["normalization"] == "rms"
+    assert answer["engines"] == ""
+    assert answer["alone"] == {"its layers have been changed": 2}
 
 
 def test_an_option_is_an_argument_a_rule_and_a_value(said: dict[str, Any]) -> None:
