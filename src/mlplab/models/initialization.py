@@ -1,4 +1,4 @@
-"""Weights and biases before the first step.
+"""Initialises weights and biases.
 
 Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activation that follows the layer
 (1 for the output layer, which none follows).
@@ -95,5 +95,5 @@ def initialize(
 
 
 def linear_layers(dims: list[int]) -> list[nn.Linear]:
-    """The fully connected layers that lead through `dims`: len(dims) − 1 of them."""
+    """Builds the len(dims) − 1 fully connected layers between consecutive widths of `dims`."""
     return [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(dims)]
