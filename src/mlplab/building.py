@@ -1,4 +1,4 @@
-"""From the configuration to the parts of a run: data, learner, callbacks, loggers and Trainer."""
+"""Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
 
 PATHS = {"path", "test_path", "directory"}
-"""Options of sources that name files."""
+"""Options of data sources that name files or folders."""
 
 PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -55,10 +55,10 @@ DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_see
 
 
 def require_device(config: DictConfig) -> None:
-    """Refuses a GPU that is not there, before any data is read.
+    """Refuses a GPU that is not available, before any data is read.
 
     Raises:
-        Refusal: PyTorch sees none.
+        Refusal: PyTorch finds no GPU, or float16 is asked for without one.
     """
     accelerator = config.trainer.accelerator
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
@@ -66,14 +66,14 @@ def require_device(config: DictConfig) -> None:
     precision = str(config.trainer.precision)
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise Refusal(
-            "half precision in 16 bits must have a GPU",
+            "float16 precision needs a GPU",
             f"trainer.precision={precision}",
             "trainer.precision=bf16-mixed",
         )
 
 
 def is_on_gpu(config: DictConfig) -> bool:
-    """Whether a run is to be trained on a GPU."""
+    """Returns whether a run trains on a GPU."""
     accelerator = config.trainer.accelerator
     if accelerator == "auto":
         return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -81,12 +81,12 @@ def is_on_gpu(config: DictConfig) -> bool:
 
 
 def build_data(config: DictConfig) -> DataModule:
-    """The data module: options of the split and the batches are its own, the rest belongs to the source."""
+    """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source."""
     options = {name: config.data[name] for name in DATA_OPTIONS}
     source: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[assignment]
     source = {name: value for name, value in source.items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
-    if "task" in accepted_options("data", source):  # a table's target can be taken for either
+    if "task" in accepted_options("data", source):  # only tables can be either classification or regression
         source["task"] = task
 
     def read() -> Source:
@@ -103,20 +103,20 @@ def build_data(config: DictConfig) -> DataModule:
 
     data = DataModule(read, seed=config.seed, **options)
     plain = {name: value for name, value in source.items() if name != "_target_"}
-    for name in PATHS & plain.keys():  # the checkpoint may be used from another folder
+    for name in PATHS & plain.keys():  # absolute, as the checkpoint may be used from another folder
         plain[name] = plain[name] and str(Path(plain[name]).expanduser().absolute())
     data.origin = {"source": source["_target_"], "options": plain, "split": options}
     return data
 
 
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
-    """The network, freshly initialised from the seed, with its loss and optimizer."""
+    """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_monitor(config.monitor, config.mode, task.kind)
     loss: dict[str, Any] = OmegaConf.to_container(config.loss, resolve=True)  # type: ignore[assignment]
     objective = build_objective(task=task, class_counts=data.class_counts, **loss)
     model_config: dict[str, Any] = OmegaConf.to_container(config.model, resolve=True)  # type: ignore[assignment]
-    compiled = model_config.pop("compile", False)  # how it is computed, not what it is
+    compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
     seed_generators(derive_seed(config.seed, "initialization"))
     encoding = data.preprocessor.input_encoding()
     inputs = None if encoding is None else build_inputs(encoding, task.n_features)
@@ -124,7 +124,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     in_features = task.n_features if inputs is None else inputs.out_features
     shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
     accepted_options("model", {**model_config, **shapes})
-    with _one_thread():  # the last bits of an orthogonal matrix depend on how many compute it
+    with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
         model = instantiate("model", model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
@@ -159,9 +159,9 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
-    """The callbacks of conf/callbacks, in the order of the file.
+    """Builds the callbacks of conf/callbacks, in the order of the file.
 
-    A job of a sweep draws no progress of its own: the sweep shows all of its jobs.
+    Progress bars are disabled in the jobs of a sweep, which shows the progress of all its jobs.
     """
     nodes = (config.get("callbacks") or {}).values()
     callbacks = [instantiate("callbacks", node) for node in nodes if node]
@@ -178,7 +178,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:
-    """The loggers of conf/logger.
+    """Builds the loggers of conf/logger.
 
     Raises:
         Refusal: one of them needs a package that is not installed.
@@ -201,7 +201,7 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 def build_trainer(
     config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: pl.LightningModule
 ) -> pl.Trainer:
-    """Returns Lightning's Trainer with the flags of conf/trainer, for a learner of these data."""
+    """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers)
     flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     del flags["threads"]
@@ -214,7 +214,7 @@ def build_trainer(
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
     if flags.get("profiler") is not None:
-        # Left to itself, Lightning reports to its log, which is silenced.
+        # Without a file, Lightning writes profiles to its log, which `quiet` silences.
         kind = PROFILERS[flags["profiler"]]
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
     try:
@@ -223,13 +223,13 @@ def build_trainer(
             callbacks=callbacks,
             logger=loggers or False,
             plugins=[AtomicCheckpointIO()],
-            use_distributed_sampler=False,  # the batches know their process
+            use_distributed_sampler=False,  # `Batches` shares rows between processes itself
             enable_model_summary=False,
-            # Left to itself, Lightning adds a way of its own to write checkpoints where it finds none.
+            # Lightning would add a ModelCheckpoint of its own if there is no checkpoint callback.
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             default_root_dir=config.paths.run,
         )
-    except Exception as error:  # whatever a value of another type can cause there
+    except Exception as error:  # a value of the wrong type can cause any error in there
         raise misfit("trainer must be given flags that fit", error, flags) from error
     # Configurations of earlier releases have no engine.
     attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))
@@ -237,7 +237,7 @@ def build_trainer(
 
 
 def misfit(must: str, error: Exception, flags: Iterable[str]) -> Refusal:
-    """Returns what to say of flags that Lightning does not take, with the one that it names."""
+    """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
     reason = " ".join(str(error).split())
     named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
     return Refusal(must, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
@@ -254,13 +254,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies: int = 1) -> None:
-    """Lets PyTorch use as many threads as `trainer.threads` says, for so many such networks at once."""
+    """Sets PyTorch's number of threads from `trainer.threads`, for `copies` such networks trained at once."""
     threads = config.trainer.threads
     torch.set_num_threads(_sensible_threads(data, network, copies) if threads == "auto" else threads)
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
-    """What lacks only the parameters. Tried once here, so that it is refused before the run begins."""
+    """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
     accepted_options("optimizer", config.optimizer)
     if not config.optimizer.get("_partial_"):
         raise Refusal(
@@ -269,7 +269,7 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
-        # PyTorch 2.13: the fused SGD, where weights have 16 bits, reads momenta before it has written them.
+        # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", options)
     build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
@@ -277,10 +277,10 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
 
 
 def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
-    """Passes two rows through the network, as in evaluation.
+    """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
 
     Raises:
-        Refusal: it is none, or its outputs have another shape than (B, `n_outputs`).
+        Refusal: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
     """
     target = model_config["_target_"]
     if not isinstance(model, nn.Module):
@@ -293,7 +293,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     except (KeyboardInterrupt, RunStopped):
         raise
     except BaseException:
-        return  # a fault of the network's own code: training meets it again, and records it with its traceback
+        return  # an error in the network's code: training raises it again, and logs its traceback
     finally:
         model.train()
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -306,16 +306,16 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
 
 
 def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) -> None:
-    """Levels are held as numbers, of which 16 bits tell only some apart.
+    """Refuses more categories in a column than 16-bit precision can tell apart.
 
     Raises:
-        Refusal: there are more.
+        Refusal: a column has more than `LEVELS_IN_16_BITS`.
     """
     most = max((encoding or {}).get("n_levels", [0]))
     if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
         raise Refusal(
-            f"columns of more than {LEVELS_IN_16_BITS} levels must be held in 32 bits",
-            f"trainer.precision={precision} with a column of {most}",
+            f"a column with more than {LEVELS_IN_16_BITS} categories needs 32-bit or mixed precision",
+            f"trainer.precision={precision} with a column of {most} categories",
             f"trainer.precision={precision.replace('true', 'mixed')}",
         )
 
@@ -326,7 +326,7 @@ def _a_batch(data: DataModule) -> torch.Tensor:
 
 
 def _sensible_threads(data: DataModule, network: nn.Module, copies: int) -> int:
-    """One thread for a network so small that two would mostly wait for each other."""
+    """Returns 1 for a network so small that threads would mostly wait for each other, else all available cores."""
     rows = copies * len(_a_batch(data))
     weights = sum(parameter.numel() for parameter in network.parameters())
     return 1 if rows * weights < SMALL_NETWORK else available_cores()

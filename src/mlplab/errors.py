@@ -1,4 +1,4 @@
-"""The one form in which a mistake is told to the person who can mend it."""
+"""Errors for people: each message says what is required, what was given, and what to try."""
 
 import errno
 import unicodedata
@@ -8,7 +8,7 @@ HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 class Refusal(ValueError):
-    """A request that cannot be carried out, with the remedy: shown as one message, without a traceback.
+    """A mistake in what the user asked for: shown as one message with a remedy, without a traceback.
 
     Args:
         must: what must hold, as a whole clause ("optimizer.lr must be a positive number").
@@ -26,13 +26,13 @@ class Refusal(ValueError):
 
 
 class NoRoom(Refusal):
-    """A disk without room for what is to be written, seen before it is begun."""
+    """Too little free disk space, noticed before anything is written."""
 
 
 def printable(text: object) -> str:
-    """Text for a terminal or a log: what would move the cursor, hide or begin a line is shown as its code.
+    """Escapes control characters, so that text cannot move the cursor, hide itself or break a line.
 
-    Names of columns and classes come from files, which anybody may have written.
+    Names of columns and classes come from files that anybody may have written.
     """
     return "".join(
         repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character for character in str(text)
@@ -40,13 +40,13 @@ def printable(text: object) -> str:
 
 
 def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refusal:
-    """Returns what to say where something could not be written.
+    """Makes the refusal for something that could not be written.
 
     Args:
-        what: it was, as the beginning of a sentence.
-        place: where it was to be.
+        what: the thing to write, as the beginning of a sentence.
+        place: its path.
         error: of the system.
-        remedy: what to try, but on a full disk.
+        remedy: what to try, unless the disk is full.
     """
     given = f"{place}: {error.strerror or error}"
     if is_disk_full(error):
@@ -55,20 +55,20 @@ def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refus
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`, `12,000 rows`."""
+    """Writes a number with its noun: `1 row`, `2 rows`, `12,000 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class RunFailed(RuntimeError):
-    """A run that began and did not reach its end, through no mistake of the configuration (it diverged, say)."""
+    """A run that began and failed, without a mistake in its configuration."""
 
 
 class Diverged(RunFailed):
-    """A run whose loss or gradient was no longer a number. In a search such a point is infeasible."""
+    """A run whose loss or gradient became NaN or infinite. A search treats its settings as infeasible."""
 
 
 class DiskFull(RunFailed):
-    """A run for which the disk had no more room. What it had saved is there, and it goes on from that later."""
+    """A run that filled the disk. It can resume from its last checkpoint."""
 
 
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -76,7 +76,7 @@ NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is that the disk is full."""
+    """Returns whether an error, or one of its causes, is a full disk."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, DiskFull | NoRoom) or (isinstance(error, OSError) and error.errno in NO_ROOM):
@@ -87,22 +87,22 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """The class of an error and what it says, in one line."""
+    """Describes an error by its class and message, in one line."""
     try:
         said = " ".join(str(error).split())
-    except Exception:  # of a class of one's own, which cannot say what it is
+    except Exception:  # a class of the user's may fail in its own __str__
         said = ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class SkipUpdate(Exception):
-    """The update in hand is not to be made: raised between its gradient and itself, and caught around it."""
+    """Skips the current update: raised after its gradient is known, and caught by the learner."""
 
 
 class RunStopped(BaseException):
-    """A run that ended early because it was asked to, by a signal.
+    """A run that a signal has stopped.
 
-    No `Exception`, so that a sweep ends with it; no `KeyboardInterrupt`, which Lightning turns into an exit of its own.
+    It is no `Exception`, so that it ends a sweep too. It is no `KeyboardInterrupt`, which Lightning turns into an exit.
 
     Args:
         message: for people.

@@ -1,4 +1,4 @@
-"""The pictures, as matplotlib figures. Nothing is shown on a screen and no global state is touched."""
+"""Draws figures with matplotlib, without a screen and without its global state."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -24,13 +24,13 @@ DOTS_PER_INCH = 160
 
 
 def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> tuple[str, "Figure"]:
-    """Draws the figure that fits the task, and names it.
+    """Draws the figure that fits the task; returns its name and the figure.
 
     Args:
         predicted: probabilities (N, C), or values (N,).
         targets: class indices (N,), or values (N,), in the target's own unit.
         task: what was learned.
-        rows: which rows these are, for the title.
+        rows: name of these rows, for the title.
     """
     if task.kind == "regression":
         return "predicted_against_true", predicted_against_true_figure(predicted, targets, task, rows)
@@ -38,14 +38,14 @@ def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "t
 
 
 def as_png(figure: "Figure") -> bytes:
-    """Returns a figure as a PNG file, as large as what is written on it needs: layouts only estimate long names."""
+    """Encodes a figure as PNG. The size is fitted to all text, as matplotlib's layouts underestimate long names."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})  # the quickest
     return buffer.getvalue()
 
 
 def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":
-    """Counts the rows of each true class by the class they were taken for; (N,), (N,) class indices."""
+    """Draws the number of rows for each true and predicted class; (N,), (N,) class indices."""
     from matplotlib.figure import Figure  # half a second to import, at the end of a run
 
     counts = multiclass_confusion_matrix(predicted, targets, task.n_classes, validate_args=False).numpy()
@@ -53,13 +53,13 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
     n = task.n_classes
     is_labelled = n <= MAX_LABELLED_CLASSES
     names = [_short(name) for name in task.class_names] if is_labelled else []
-    # TensorBoard shows pictures a few centimetres wide: the smaller the sheet, the larger what is written on it.
+    # TensorBoard shows images a few centimetres wide: the smaller the figure, the larger its text.
     side = min(max(2.4, 0.38 * n), 10.0) if is_labelled else 4.5
-    beside = 0.08 * max(map(len, names), default=3)  # inches that the names take, beside the matrix and below it
+    beside = 0.08 * max(map(len, names), default=3)  # inches for the names beside and below the matrix
     figure = Figure(figsize=(side + beside + 1.6, side + beside + 0.9), dpi=DOTS_PER_INCH, layout="compressed")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", interpolation_stage="rgba")
-    # Inside the axes' own frame of reference it is exactly as high as the matrix.
+    # In axes coordinates the colour bar is exactly as high as the matrix.
     figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)), label="share of the true class")
     if is_labelled:
         is_turned = max(len(name) for name in names) > 3
@@ -81,7 +81,7 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
 
 
 def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> "Figure":
-    """A point for each row, in the target's own unit; (N,), (N,)."""
+    """Draws predicted against true values, a point for each row, in the target's unit; (N,), (N,)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
@@ -114,7 +114,7 @@ def rate_range_figure(
     smoothed: npt.NDArray[np.float64],
     suggestions: dict[str, float],
 ) -> "Figure":
-    """The loss at each learning rate, (N,) each, with suggested rates as lines."""
+    """Draws the loss at each learning rate, (N,) each, and the suggested rates as vertical lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), dpi=DOTS_PER_INCH, layout="constrained")
@@ -123,7 +123,7 @@ def rate_range_figure(
     axes.plot(rates, smoothed, color="#4477aa", linewidth=2.0, label="smoothed")
     for (rule, rate), colour in zip(suggestions.items(), ("#ee6677", "#228833", "#ccbb44"), strict=False):
         axes.axvline(rate, color=colour, linestyle="--", linewidth=1.4, label=f"{rule}: {rate:.2g}")
-    # What the loss becomes when it explodes would press all else flat.
+    # The huge losses after an explosion would flatten the rest of the curve.
     low, first = float(smoothed.min()), float(smoothed[0])
     margin = 0.4 * max(first - low, 0.1 * abs(first))
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(low - margin / 2, first + margin))
@@ -139,7 +139,7 @@ def _rows(count: int) -> str:
 
 
 def _short(text: str, limit: int = 24) -> str:
-    """A name fit for a label: short, and with "$" as itself, which otherwise starts mathematics."""
+    """Shortens a name for a label, and escapes "$", which would start mathematics."""
     text = printable(text)
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
     return shortened.replace("$", r"\$")

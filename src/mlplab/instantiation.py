@@ -1,4 +1,4 @@
-"""Building what a part of the configuration names, with its mistakes told as the configuration's."""
+"""Builds objects from parts of the configuration, and turns their errors into refusals."""
 
 import copy
 import functools
@@ -16,25 +16,25 @@ from omegaconf.errors import OmegaConfBaseException
 from mlplab.errors import Refusal, RunStopped, described
 
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
-"""Where code is at home that is called without Hydra, given plain values."""
+"""Packages whose code is called directly, without Hydra, if all options are plain values."""
 
 
 def instantiate(group: str, node: Any, **arguments: Any) -> Any:
-    """Builds what a part of the configuration names.
+    """Builds the object whose `_target_` a part of the configuration names.
 
     Raises:
-        Refusal: it could not be built; with the error of the code that failed, and where that was.
+        Refusal: it could not be built; says which error arose in which file and line.
     """
     options = _options_of_own(node, arguments)
     try:
         if options is not None:
             function = hydra.utils.get_object(node["_target_"])
-            if str(getattr(function, "__module__", None)).startswith(OWN):  # and not what it has imported
+            if str(getattr(function, "__module__", None)).startswith(OWN):  # not a name that its module merely imports
                 return functools.partial(function, **options) if node.get("_partial_") else function(**options)
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
     except (KeyboardInterrupt, RunStopped):
         raise
-    except BaseException as failure:  # `sys.exit` and a class of one's own too
+    except BaseException as failure:  # code of the user's may raise anything, or call sys.exit
         if options is None and isinstance(failure, Exception) and not isinstance(failure, InstantiationException):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
@@ -49,10 +49,10 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
 
 
 def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What code of this library is called with; None where Hydra must look at it.
+    """Returns the arguments for calling code of `OWN` directly; None if Hydra is needed.
 
-    Hydra copies and merges configurations, and looks for others within them, before it calls what they name: with
-    plain values all this gives the values themselves, and takes longer than the call.
+    Hydra copies, merges and searches a configuration before it calls the target. With plain values all this yields
+    the values themselves, and takes longer than the call.
     """
     if not str(node.get("_target_")).startswith(OWN):
         return None
@@ -72,7 +72,7 @@ def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _are_plain(values: Sequence[Any]) -> bool:
-    """Whether Hydra would find nothing to do in them."""
+    """Returns whether there is nothing for Hydra to resolve in the values."""
     return all(
         value is None
         or (type(value) is str and "${" not in value and value != "???")
@@ -83,10 +83,10 @@ def _are_plain(values: Sequence[Any]) -> bool:
 
 
 def accepted_options(group: str, node: Any) -> list[str]:
-    """The names that what `_target_` names takes; checked against the options given, before anything is built.
+    """Returns the option names that the `_target_` accepts, and checks the given options against them.
 
     Raises:
-        Refusal: for the first such option, with those that it takes.
+        Refusal: the target cannot be imported, or does not accept an option; lists those that it does.
     """
     target = node.get("_target_")
     if target is None:

@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Learner(pl.LightningModule):
-    """Learns a task with a model: all choices of the learning algorithm meet here, none is made here.
+    """Combines model, loss, optimizer and schedule into training, validation and test steps.
 
     Legend: B batch, F features, C classes. A batch is (features (B, F), targets), where targets are class
     indices (B,) for classification, and scaled values (B, 1) for regression.
@@ -81,7 +81,7 @@ class Learner(pl.LightningModule):
         self._seed_step(self.current_epoch, batch_idx)
 
     def _seed_step(self, epoch: int, batch_idx: int) -> None:
-        """Makes what the step draws (dropout masks) a function of the seed and of where the step stands."""
+        """Seeds the generators for one step, so that its dropout masks depend on seed, epoch and batch alone."""
         seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, self.global_rank), self.device)
 
     def optimizer_step(
@@ -95,7 +95,7 @@ class Learner(pl.LightningModule):
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
 
             def closure() -> Any:
-                # A line search compares values of one function: the same masks at each of its evaluations.
+                # A line search compares values of one function, so each evaluation needs the same dropout masks.
                 self._seed_step(epoch, batch_idx)
                 return optimizer_closure()
 
@@ -112,9 +112,9 @@ class Learner(pl.LightningModule):
         return {"loss": loss + penalty, "data_loss": loss.detach()}
 
     def _scaled_to_whole_batch(self, loss: Tensor, n_rows: int) -> Tensor:
-        """Scales the mean over a process's rows so that the mean over processes is that over the whole batch.
+        """Scales the loss of a process so that the mean over processes is the mean over the whole batch.
 
-        The processes' shares of a batch differ where it does not divide evenly.
+        Processes have different numbers of rows if the batch does not divide evenly.
         """
         if self.trainer.world_size == 1:
             return loss
@@ -131,7 +131,7 @@ class Learner(pl.LightningModule):
         return self._evaluate("test", batch)
 
     def predict_step(self, batch: Tensor | Batch, batch_idx: int = 0) -> Tensor:
-        """Probabilities (B, C), or values (B, 1) in the target's unit, for a batch of features (B, F)."""
+        """Predicts probabilities (B, C), or values (B, 1) in the target's unit, from features (B, F)."""
         features = batch if isinstance(batch, Tensor) else batch[0]
         return predictions(self.model(features), self.task)
 
@@ -139,7 +139,7 @@ class Learner(pl.LightningModule):
         features, targets = batch
         outputs = self.model(features)
         mean_loss, scores = self._evaluated[part]
-        # A process whose share of a small last batch has no rows has a loss of none.
+        # In a small last batch a process may have no rows; the loss of none would be NaN.
         loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
         mean_loss.update(loss, len(targets))
         predicted = predictions(outputs, self.task)
@@ -159,7 +159,7 @@ class Learner(pl.LightningModule):
         mean_loss, scores = self._evaluated[part]
         values = {"loss": mean_loss.compute(), **scores.compute()}
         named = {f"{part}/{name}": value for name, value in values.items()}
-        # They are of all processes already; sync_dist only tells Lightning so.
+        # The scores already cover all processes; sync_dist only silences Lightning's warning.
         self.log_dict(named, sync_dist=self.trainer.world_size > 1)
         mean_loss.reset()
         scores.reset()
@@ -174,7 +174,7 @@ class Learner(pl.LightningModule):
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             limit_train_batches=trainer.limit_train_batches or 1.0,
-            # Of such callbacks, the last decides; it does so when an epoch begins, which is after this.
+            # The last such callback sets the Trainer's value, but only when an epoch begins, which is later than this.
             accumulate_grad_batches=scheduling[-1] if scheduling else trainer.accumulate_grad_batches,
         )
         schedule = build_schedule(
@@ -187,7 +187,7 @@ class Learner(pl.LightningModule):
         if schedule is None:
             return optimizer
         if self.scheduler["name"] == "plateau":
-            schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # there is nothing to see in other epochs
+            schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # other epochs have no validation value
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

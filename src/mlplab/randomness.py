@@ -1,8 +1,7 @@
-"""Every random number as a function of (seed, stream, epoch, step).
+"""Derives every random number from (seed, stream, epoch, step).
 
-Nothing that is learned may depend on the state that a generator happens to be in: then validating, drawing a
-figure or resuming in the middle would change the result. So each use derives its own seed from the run's seed
-and from where it stands, and starts a generator from that.
+If results depended on the current state of a generator, then validating, drawing a figure or resuming would change
+them. So each use derives its own seed from the run's seed and its position, and seeds a generator with that.
 """
 
 from functools import lru_cache
@@ -10,7 +9,7 @@ from functools import lru_cache
 import torch
 
 STREAMS = {"initialization": 1, "order": 2, "step": 3}
-"""What randomness is used for. A new use takes a new number; numbers are never used again."""
+"""Uses of randomness. A new use takes a new number; numbers are never reused."""
 
 _MASK = (1 << 64) - 1
 
@@ -24,7 +23,7 @@ def _mixed(value: int) -> int:
 
 
 def derive_seed(seed: int, stream: str, *position: int) -> int:
-    """A 63-bit seed for one use: the run's `seed`, the name of the stream, and where in the run it stands.
+    """Derives a 63-bit seed from the run's seed, the name of the stream, and the position in the run.
 
     Neighbouring inputs give unrelated outputs, so that seed 1 at step 2 is not seed 2 at step 1.
     """
@@ -36,7 +35,7 @@ def derive_seed(seed: int, stream: str, *position: int) -> int:
 
 @lru_cache(maxsize=64)
 def _root(seed: int, stream: str, *first: int) -> int:
-    """What the seeds of an epoch's steps have in common."""
+    """Mixes the part of the position that all steps of an epoch share; cached, as every step needs it."""
     value = _mixed(seed & _MASK)
     for part in (STREAMS[stream], *first):
         value = _mixed(value ^ (part & _MASK))
@@ -44,13 +43,13 @@ def _root(seed: int, stream: str, *first: int) -> int:
 
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> torch.Tensor:
-    """The order in which the training rows are visited in an epoch: a permutation (n_rows,) of int64."""
+    """Draws the order of the training rows in an epoch: a permutation (n_rows,) of int64."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(n_rows, generator=generator)
 
 
 def seed_generators(seed: int, device: torch.device | None = None) -> None:
-    """Starts PyTorch's default generators (CPU, and CUDA's where the device is one) from `seed`.
+    """Seeds PyTorch's default generators: that of the CPU, and that of CUDA if `device` is a CUDA device.
 
     Unlike `torch.manual_seed` it costs a few microseconds, so it can be called at every step.
     """

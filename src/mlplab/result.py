@@ -1,4 +1,4 @@
-"""What a run has come to: why it ended, how its best state does, and its result.json."""
+"""Evaluates the best state of a trained run, says why training ended, and writes result.json."""
 
 import math
 from typing import Any
@@ -31,10 +31,10 @@ def evaluate_best(
     divergence: Diverged | None,
     interruption: Interruption,
 ) -> dict[str, Any]:
-    """What a run has come to once it has been trained: its result, as result.json has it.
+    """Evaluates the best state on validation and test part; writes and returns the content of result.json.
 
     Raises:
-        Diverged: it has, and is to say so at once.
+        Diverged: training diverged, and `on_divergence` is `raise`.
     """
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None:
@@ -62,11 +62,11 @@ def evaluate_best(
 def mark_finished(
     directory: RunDirectory, result: dict[str, Any], divergence: Diverged | None, interruption: Interruption
 ) -> None:
-    """Says in status.json that the run has finished.
+    """Marks the run as finished in status.json.
 
     Raises:
-        RunStopped: it was interrupted instead.
-        Diverged: it came to no number.
+        RunStopped: a signal interrupted the run.
+        Diverged: the loss, a gradient or the monitored value was not finite.
     """
     ended = result["ended"]
     if interruption.received:
@@ -79,7 +79,7 @@ def mark_finished(
 
 
 def objective_of(result: dict[str, Any]) -> float:
-    """The best value of `monitor`, as a sweep compares runs by it; NaN where there is none."""
+    """Returns the best value of `monitor`, by which a sweep compares runs; NaN if there is none."""
     return math.nan if result["objective"] is None else float(result["objective"])
 
 
@@ -88,7 +88,7 @@ def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
 
 
 def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
-    """The reason that training ended, in words of the field."""
+    """Returns why training ended: "epoch limit", "converged", "diverged: …" and so on."""
     early_stopping = _find(trainer, EarlyStopping)
     reason = None if early_stopping is None else early_stopping.stopping_reason
     if reason == EarlyStoppingReason.NON_FINITE_METRIC:
@@ -111,10 +111,10 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
 
 
 def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
-    """Returns the validation metrics of the best state; of the last one, where the run was too short to be validated.
+    """Returns the validation metrics of the best state, or of the last one if the run never validated.
 
-    Weights that a callback has put into the network at the end of training, as weight averaging does, are validated
-    here, and are the best state if their score is better.
+    A callback may replace the weights at the end of training, as weight averaging does. Such weights are validated
+    here, and become the best state if their score is better.
     """
     checkpoints = _find(trainer, Checkpoints)
     has_best = checkpoints is not None and checkpoints.best_weights is not None
@@ -122,7 +122,7 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
         return dict(checkpoints.best_metrics)
     loggers = trainer.loggers
     if has_best:
-        trainer.loggers = []  # whose curves have their point of this step
+        trainer.loggers = []  # the curves already have a point at this step
     metrics = {}
     if _is_finite(learner) and trainer.enable_validation:
         metrics = _evaluated(trainer.validate(learner, data, verbose=False))
@@ -135,7 +135,7 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
 
 
 def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
-    """Looks at the test part, once, with the weights that validation chose."""
+    """Evaluates the test part, once, with the best weights by validation."""
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None and checkpoints.best_weights is not None:
         _remove_masks(learner)
@@ -146,7 +146,7 @@ def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[s
 
 
 def _remove_masks(learner: Learner) -> None:
-    """Makes pruned weights ordinary ones again, as the best weights have them."""
+    """Makes pruned weights plain parameters again, so that the best weights can be loaded."""
     for module in learner.modules():
         for buffer, _ in list(module.named_buffers(recurse=False)):
             name = buffer.removesuffix("_mask")

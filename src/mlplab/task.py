@@ -1,4 +1,4 @@
-"""What is to be learned, in plain values that fit into a checkpoint."""
+"""The task to learn, as plain values for a checkpoint."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -33,12 +33,12 @@ class Task:
         return len(self.class_names)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only: what a checkpoint may hold."""
+        """Converts to plain values, as a checkpoint may hold no others."""
         plain = asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Task":
-        """The inverse of `as_dict`."""
+        """Rebuilds the task from `as_dict`."""
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()}
         return cls(**values)

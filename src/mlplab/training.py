@@ -41,26 +41,26 @@ from mlplab.runs.summary import describe_after, describe_before, describe_profil
 log = logging.getLogger("mlplab")
 
 COPIES = 12
-"""Times the size of the network that its files take: three of weights, two moments and the best weights each."""
+"""Disk space of a run in multiples of its network: three checkpoints of weights, two Adam moments and best weights."""
 
 ROOM_FOR_LOGS = 5_000_000
-"""Bytes beside the checkpoints."""
+"""Bytes reserved for logs, figures and JSON files."""
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
-    """Runs what the configuration says, and returns the best value of `monitor`.
+    """Trains the configured network, and returns the best value of `monitor`.
 
-    Everything that can be refused is refused before the run directory is claimed. What the run learns and what
-    becomes of it is in that directory.
+    Mistakes of the configuration are refused before the run directory is claimed. Weights, metrics, logs and the final
+    status are written to that directory.
 
     Args:
         config: as conf/ composes it.
-        resume: whether the run in `paths.run` goes on, from its newest checkpoint.
+        resume: continues the run in `paths.run` from its newest checkpoint.
 
     Raises:
         Refusal: the configuration cannot be run.
-        RunFailed: it diverged (`Diverged`), or memory or the disk ran out.
-        RunStopped: by a signal; what was reached is saved.
+        RunFailed: the run diverged (`Diverged`), or memory or disk space ran out.
+        RunStopped: a signal stopped the run; its state is saved.
     """
     check(config)
     quiet()
@@ -96,7 +96,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
 
 def room_of(learner: Learner) -> int:
-    """Bytes that the files of a run take at most."""
+    """Estimates the bytes that the files of a run take at most."""
     return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
 
 
@@ -109,7 +109,7 @@ def prepare_run_files(
     *,
     resume: bool,
 ) -> Saved | None:
-    """Writes what was asked into a claimed directory; returns the checkpoint from which the run goes on, if it does."""
+    """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
     saved = go_on(config, directory, data, loggers) if resume else None
     text = None
     if not resume:
@@ -127,11 +127,11 @@ def prepare_run_files(
 def _fit(
     trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
 ) -> Diverged | None:
-    """Trains, and returns what made the run diverge, if it did."""
+    """Trains; returns the error if the run diverged, else None."""
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
-    except MisconfigurationException as error:  # flags that only turn out not to fit the data
+    except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
     except Diverged as divergence:
         return divergence
@@ -139,7 +139,7 @@ def _fit(
 
 
 def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
-    """What a process other than the first does: it trains along, and writes nothing."""
+    """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
     with stop_on_signal(leads=False) as interruption:
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
@@ -147,23 +147,23 @@ def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Save
 
 
 def _is_first_process() -> bool:
-    """Whether this process is the one that writes."""
+    """Returns whether this is the process that writes files."""
     return is_first_of_node() and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def quiet() -> None:
-    """Silences what Lightning says about itself: hardware it found, and advice for data read from a disk."""
+    """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # Lightning 2.6 under PyTorch 2.13.
+    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # Of accumulated gradients by epochs: the learner's own `optimizer_step` expects nothing else.
+    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
     warnings.filterwarnings("ignore", message=".*overriding `LightningModule.optimizer_.*")
-    # Of one process under trainer.strategy=ddp, which has nobody to share with.
+    # trainer.strategy=ddp with a single process has nothing to synchronise.
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
-    # A run that goes on without some of what watched it.
+    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
     warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
     warnings.filterwarnings("ignore", message="GPU available but not used.*")

@@ -180,7 +180,7 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
         *(
             (
                 [*words("ModelPruning", options), f"+callbacks.average={{_target_: {LIGHTNINGS}{averaging}}}"],
-                f"{averaging.split(',')[0]} beside ModelPruning, which splits them; try: one of the two",
+                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try: one of",
             )
             for averaging, options in (
                 ("WeightAveraging", WORKING["ModelPruning"]),
@@ -198,7 +198,7 @@ def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: 
 def test_averaging_that_measures_batch_normalisation_anew_does_not_go_on(go_on: Any, train_run: Any) -> None:
     overrides = [*words("StochasticWeightAveraging"), "model.normalization=batch"]
     assert train_run(*overrides).result["epochs"] == 5  # the last one measures
-    with pytest.raises(Refusal, match="batch normalisation; try: a new run"):
+    with pytest.raises(Refusal, match="with batch normalisation does not; try: a new run"):
         go_on(*overrides)
     go_on(*words("WeightAveraging"), "model.normalization=batch")  # which the message names
 
@@ -339,7 +339,7 @@ def test_masks_that_an_earlier_release_did_not_store_are_told(train_run: Any, ma
     content = torch.load(last, weights_only=True)
     del content["resume"]["pruned"]
     torch.save(content, last)
-    with pytest.raises(Refusal, match="those of earlier releases do not have ModelPruning's masks; try: a new run"):
+    with pytest.raises(Refusal, match="this checkpoint of an earlier release has none; try: a new run"):
         training.train(make_config(*words("ModelPruning"), f"paths.run={run}"), resume=True)
 
 

@@ -33,7 +33,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused_with_their_shapes(
 
 @pytest.mark.parametrize("class_names", [(), ("a", "b")])
 def test_a_data_set_without_rows_is_refused(class_names: tuple[str, ...]) -> None:
-    with pytest.raises(Refusal, match="toy: there must be a row"):
+    with pytest.raises(Refusal, match="toy: there must be at least one row"):
         Dataset("toy", np.zeros((0, 2)), np.zeros(0, dtype=np.int64), class_names=class_names)
 
 

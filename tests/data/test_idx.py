@@ -150,7 +150,7 @@ def test_another_beginning_is_refused(file: Path, form: Any, content: bytes, giv
     [
         (0x09, "its type is 0x09, which stands for signed bytes"),
         (0x0D, "its type is 0x0D, which stands for floating-point numbers of 32 bits"),
-        (0x07, "its type is 0x07, which stands for nothing"),
+        (0x07, "its type is 0x07, which is not defined"),
     ],
 )
 def test_values_of_another_type_are_refused(file: Path, form: Any, kind: int, given: str) -> None:
@@ -171,7 +171,7 @@ def test_a_header_that_ends_too_early_is_refused(file: Path, form: Any, n_bytes:
 @pytest.mark.parametrize("shape", [(0,), (0, 28, 28), (0, 2**32 - 1, 2**32 - 1)])
 def test_a_file_without_values_is_refused(file: Path, form: Any, shape: tuple[int, ...]) -> None:
     refused = refusal(file, form(header(*shape)))
-    assert refused.must == f"{file} must hold a value at least"
+    assert refused.must == f"{file} must hold at least one value"
     assert refused.given == "its size is " + " x ".join(map(str, shape))
 
 
@@ -206,7 +206,7 @@ def test_fewer_and_more_bytes_than_the_header_promises_are_refused(
 def test_damaged_gzip_is_refused(file: Path, damage: Callable[[bytes], bytes]) -> None:
     content = zipped(packed(np.random.default_rng(0).integers(0, 256, (5, 7, 7), np.uint8)))
     refused = refusal(file, damage(content))
-    assert refused.must == f"{file} must be a gzip file without damage"
+    assert refused.must == f"{file} must be an intact gzip file"
     assert refused.given.startswith("unpacking it failed (")
     assert refused.remedy == FRESH
 
@@ -461,7 +461,7 @@ def test_as_many_labels_as_images_are_required(write: Any, part: str, n_images: 
     folder = write(**{f"{part}_labels": [0] * n_labels})
     refused = refused_folder(folder)
     labels, images = folder / FILES[part, "labels"], FILES[part, "images"]
-    assert refused.must == f"{labels} must have a label for each image of {images}"
+    assert refused.must == f"{labels} must have one label for each image of {images}"
     assert refused.given == f"there are {n_labels} labels and {n_images} images"
 
 
@@ -477,8 +477,8 @@ def test_images_of_two_sizes_are_refused_also_where_they_have_as_many_pixels(wri
 def test_a_test_label_that_no_training_image_has_is_refused(write: Any, label: int) -> None:
     folder = write(test_labels=[0, 4, label, 2])
     refused = refused_folder(folder)
-    assert refused.must.startswith(f"{folder / FILES['test', 'labels']} must have labels")
-    assert refused.given == f"no image for training has label {label}"
+    assert refused.must.startswith(f"{folder / FILES['test', 'labels']} must only have labels")
+    assert refused.given == f"no training image has label {label}"
 
 
 @both

@@ -214,7 +214,7 @@ def test_a_target_that_never_varies_is_refused() -> None:
     with pytest.raises(Refusal) as refusal:
         module(lambda: dataset)
     assert refusal.value.must == "flat: the target must vary"
-    assert refusal.value.given == "every training row has 3.5"
+    assert refusal.value.given == "it is 3.5 in every training row"
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e6 / 3])

@@ -151,7 +151,7 @@ def test_a_part_smaller_than_the_number_of_classes_is_refused() -> None:
 def test_a_class_whose_share_of_a_part_is_less_than_a_row_is_refused_by_name(seed: int) -> None:
     with pytest.raises(Refusal) as refusal:
         split(classes(97, 3), seed=seed)
-    assert "share of each part" in refusal.value.must
+    assert "enough rows to have one in each part" in refusal.value.must
     assert refusal.value.given == "class 'class 1' has 3 of 100"
 
 

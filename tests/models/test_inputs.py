@@ -123,7 +123,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 def test_columns_that_do_not_fit_each_other_are_refused(
     n_features: int, n_levels: list[int], embedding_dims: list[int]
 ) -> None:
-    with pytest.raises(Refusal, match="must have a number of levels and a width"):
+    with pytest.raises(Refusal, match="must have a number of categories and an embedding width"):
         CategoryInputs(n_features=n_features, n_levels=n_levels, embedding_dims=embedding_dims)
 
 

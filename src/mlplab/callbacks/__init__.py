@@ -1,4 +1,4 @@
-"""What is watched while a network trains, one small file each."""
+"""Callbacks for training, one small file each."""
 
 from mlplab.callbacks.checkpoints import Checkpoints
 from mlplab.callbacks.divergence import Divergence

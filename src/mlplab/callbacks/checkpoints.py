@@ -21,35 +21,34 @@ from mlplab.runs.checkpoint import explain_full_disk
 from mlplab.runs.files import flushed_together
 
 MOST = 0.03
-"""Share of the time that may go into writing checkpoints: where one takes long, they are written less often."""
+"""Share of the time that may be spent on writing checkpoints: slow ones are written less often."""
 
 STEPS_BETWEEN_AGREEMENTS = 100
-"""Several processes agree on whether to write; asking at every step would cost more than the step."""
+"""Steps between decisions of several processes on whether to write; deciding at every step costs more than a step."""
 
 
 class Checkpoints(Checkpoint):
-    """The best state is copied in memory; files are written by the clock, and at the end.
+    """Copies each best state in memory, and writes files every `every_seconds` and at the end.
 
-    A file costs milliseconds, a copy in memory microseconds: with epochs of a few milliseconds, writing each
-    improvement would take longer than learning it. The end of an epoch is preferred; in the middle of one, files
-    are written when they are overdue by as much again.
+    A file costs milliseconds, a copy in memory microseconds. With epochs of a few milliseconds, writing each
+    improvement would take longer than training. Files are written at the end of an epoch; in the middle of one only
+    if they are overdue by another `every_seconds`.
 
-    last.ckpt holds everything that the run needs to go on, the best state too: the file alone decides where it
-    goes on from, whatever had been written beside it. previous.ckpt is the last.ckpt before it.
+    last.ckpt holds everything that the run needs to resume, including the best state. A resumed run reads no other
+    file. previous.ckpt is the last.ckpt before it.
 
-    best.ckpt holds the weights that were validated, also where a callback swaps others in for the validation, as
-    weight averaging does. Weights that a callback puts into the network when training ends are validated once more
-    (`consider`), and are the best if their score is.
+    best.ckpt holds the weights that were validated, even if a callback swaps weights for the validation, as weight
+    averaging does. Weights that a callback sets when training ends are validated once more (`consider`).
 
     Args:
-        directory: where the files go.
+        directory: of the files.
         monitor: the validation value that decides which state is best.
         mode: `min` or `max`.
-        every_seconds: how long a run may go on between two writings; 0 writes after every step.
-        every_n_epochs: writes after this many epochs too, however short they are; null goes by the clock alone.
+        every_seconds: seconds between two writings; 0 writes after every step.
+        every_n_epochs: also writes after every so many epochs; null uses `every_seconds` alone.
 
     Attributes:
-        has_other_weights: whether the network has other weights than those that training ended with.
+        has_other_weights: whether a callback has changed the weights since the last step.
         seconds: spent on writing.
     """
 
@@ -83,11 +82,11 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for other in trainer.checkpoint_callbacks:
-            directory = getattr(other, "dirpath", None)  # of a ModelCheckpoint, which has made one up by now
+            directory = getattr(other, "dirpath", None)  # ModelCheckpoint has set its default by now
             if directory is not None and Path(directory).resolve() == self.directory.resolve():
                 raise Refusal(
                     f"{type(other).__name__} must have a dirpath of its own",
-                    f"{directory}, where the run has its checkpoints",
+                    f"{directory}, which holds the checkpoints of the run",
                     "dirpath: '${paths.run}/mine' in its configuration",
                 )
 
@@ -103,23 +102,23 @@ class Checkpoints(Checkpoint):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        # When the score is known, a callback that swapped weights for the validation has swapped them back.
+        # Copied now: by the time the score is known, weight averaging has swapped the weights back.
         if batch_idx == 0 and dataloader_idx == 0:
             self._validated = _copy_of(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and trainer.state.fn == "fit":
-            # Epochs are counted from 1, as the table and the progress line count them.
+            # Counted from 1, as in the table of metrics and the progress line.
             self.consider(trainer, pl_module, trainer.callback_metrics, trainer.current_epoch + 1)
 
     def consider(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: Mapping[str, Any], epoch: int
     ) -> None:
-        """Keeps the weights that were validated last, if their score is better than the best.
+        """Keeps a copy of the weights that were validated last, if they have the best score so far.
 
         Args:
-            trainer: which counts the steps.
-            pl_module: whose weights they are.
+            trainer: gives the step.
+            pl_module: gives the weights.
             metrics: of the validation.
             epoch: counted from 1.
         """
@@ -141,10 +140,10 @@ class Checkpoints(Checkpoint):
             self._at_end = without_masks(_copy_of(pl_module))
 
     def is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether the files are to be written now."""
+        """Returns whether it is time to write the files."""
         waited = time.monotonic() - self._last_writing
         wait = self._wait
-        if waited < wait and not self.every_n_epochs and self._is_alone:  # which is asked after every step
+        if waited < wait and not self.every_n_epochs and self._is_alone:  # the quick way out, after nearly every step
             return False
         loop = loop_of(trainer)
         is_within_epoch = loop.is_within_epoch
@@ -153,28 +152,28 @@ class Checkpoints(Checkpoint):
             due = due or loop.n_epochs_done % self.every_n_epochs == 0
         if self._is_alone:
             return due
-        # All processes must take part in writing, so the first one's clock decides for all.
+        # All processes must take part in writing, so the clock of the first decides for all.
         if is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
             return False
         return bool(trainer.strategy.broadcast(due))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning calls checkpoint callbacks last: what another one does to the network when training ends is done.
+        # Lightning calls checkpoint callbacks last: others have changed the weights by now, if they do at all.
         before, self._at_end = self._at_end, {}
         now = without_masks(pl_module.state_dict())
         self.has_other_weights = any(name not in now or not torch.equal(before[name], now[name]) for name in before)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # The state of an exception may be half of an update; the best one is a copy.
+        # The current weights may be in the middle of an update, so last.ckpt is not written; the best ones are a copy.
         if isinstance(exception, Exception) and trainer.world_size == 1 and trainer.state.fn == "fit":
             self.write_best(trainer, pl_module)
 
     def write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes what the run needs to go on, at a safe point."""
+        """Writes best.ckpt and last.ckpt. To be called at a safe point."""
         began = time.monotonic()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             flush_logs = getattr(callback, "flush_logs", None)
-            if flush_logs is not None:  # the checkpoint stores how long the logs are, so nothing may be buffered
+            if flush_logs is not None:  # the checkpoint stores the length of the logs, so nothing may stay buffered
                 flush_logs(trainer)
         last = self.directory / "last.ckpt"
         with explain_full_disk(last, (OSError,)), flushed_together():
@@ -186,7 +185,7 @@ class Checkpoints(Checkpoint):
         self.seconds += cost
 
     def write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes best.ckpt, unless it is there."""
+        """Writes best.ckpt, unless the best state has already been written."""
         if self._best_is_written:
             return
         content: dict[str, Any] = {
@@ -203,7 +202,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Weights under their own names, so that every reader finds them; what pruning has made of them stands apart.
+        # Weights have their usual names, so that every reader finds them; the masks of pruning are stored apart.
         checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
             "pruned": pruned_parts(pl_module, trainer.callbacks),  # type: ignore[attr-defined]
@@ -214,7 +213,7 @@ class Checkpoints(Checkpoint):
                 "metrics": self.best_metrics,
                 "weights": self.best_weights,
             },
-            # By which an early stop or a plateau schedule may yet go in this epoch.
+            # Early stopping or a plateau schedule may still read them in this epoch.
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "should_stop": _must_stop(trainer),
             "logs": {
@@ -229,15 +228,15 @@ class Checkpoints(Checkpoint):
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if "pruned" not in saved and any(isinstance(callback, ModelPruning) for callback in callbacks):
             raise Refusal(
-                "callbacks of a run that goes on must have all their state in checkpoints",
-                "those of earlier releases do not have ModelPruning's masks",
+                "a run with ModelPruning must have its masks in the checkpoint to resume",
+                "this checkpoint of an earlier release has none",
                 "a new run",
             )
         self._pruned = saved.get("pruned", {})
         best = saved["best"]
         self.best_score, self.best_epoch, self.best_step = best["score"], best["epoch"], best["step"]
         self.best_metrics, self.best_weights = best["metrics"], best["weights"]
-        self._best_is_written = self.best_weights is None  # best.ckpt may be older or newer than this
+        self._best_is_written = self.best_weights is None  # best.ckpt may be older or newer than this checkpoint
         self._metrics = saved["metrics"]
         self._optimizer_states = checkpoint["optimizer_states"]
         trainer.should_stop = bool(saved["should_stop"])
@@ -248,7 +247,7 @@ def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
 
 
 def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Gives back what PyTorch loses by loading all of an optimizer's state in the type of its parameters."""
+    """Restores the dtypes of an optimizer's state: PyTorch casts it to that of the parameters on loading."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = [name for group in saved["param_groups"] for name in group["params"]]
     for parameter, name in zip(parameters, names, strict=True):
@@ -259,7 +258,7 @@ def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def _must_stop(trainer: pl.Trainer) -> bool:
-    """Whether the end has been decided on, by more than a limit of time, which may be raised."""
+    """Returns whether a resumed run must stop too. A time limit does not count, as it may be raised."""
     if not trainer.should_stop:
         return False
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]

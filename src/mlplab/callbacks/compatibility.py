@@ -1,4 +1,4 @@
-"""Refuses callbacks of Lightning that cannot do in a run what they do in plain Lightning. All others can."""
+"""Refuses the callbacks of Lightning that do not work in a run. All others do."""
 
 from collections.abc import Sequence
 
@@ -27,26 +27,26 @@ from mlplab.errors import Refusal
 NEVER: dict[type[Callback], tuple[str, str, str]] = {
     BatchSizeFinder: (
         "data.batch_size must stay what the configuration says",
-        "{name} changes it, and a run that goes on would not know",
+        "{name} changes it, and a resumed run would not know",
         "-m data.batch_size=32,64,128, which compares some",
     ),
     LearningRateFinder: (
         "optimizer.lr must stay what the configuration says",
-        "{name} changes it, and a run that goes on would not know",
+        "{name} changes it, and a resumed run would not know",
         "experiment=learning_rate_range_test, which finds one",
     ),
     OnExceptionCheckpoint: (
         "a new run must begin from its seed",
-        "{name} lets it begin from a file that lies in its dirpath",
-        "leaving it out: checkpoints/last.ckpt is there after an error too",
+        "{name} makes it begin from a file in its dirpath",
+        "leaving it out: checkpoints/last.ckpt exists after an error too",
     ),
     BackboneFinetuning: (
-        "{name} must find a module called backbone",
+        "{name} needs a module called backbone",
         "the learner has none",
         "a subclass of lightning.pytorch.callbacks.BaseFinetuning, which freezes parts of pl_module.model",
     ),
 }
-"""Callback → what must hold, what was given, what to try."""
+"""Callback → requirement, what was given, what to try."""
 
 WITH_LOGGER = (DeviceStatsMonitor, LearningRateMonitor, ThroughputMonitor)
 
@@ -55,7 +55,7 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
     """Checks the callbacks of a run before it begins.
 
     Raises:
-        Refusal: one of them cannot work, or not beside the others.
+        Refusal: a callback does not work in a run, or not together with another one.
     """
     for callback in callbacks:
         name = type(callback).__name__
@@ -73,13 +73,13 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
 
 
 def _require_averages_of_what_is_pruned(callbacks: Sequence[Callback]) -> None:
-    """Refuses averages that take one weight for another.
+    """Refuses weight averaging that pruning would confuse.
 
-    They go by the order of weights, which pruning changes unless it prunes all of them; WeightAveraging goes by the
-    order of buffers too, among which the masks are.
+    Averaging pairs weights by their order, which pruning changes unless it prunes all of them. WeightAveraging also
+    pairs buffers by their order, and masks are buffers.
 
     Raises:
-        Refusal: there are such.
+        Refusal: such callbacks are combined.
     """
     for pruning in (callback for callback in callbacks if isinstance(callback, ModelPruning)):
         prunes_all = set(pruning._parameter_names) == set(ModelPruning.PARAMETER_NAMES)
@@ -88,25 +88,25 @@ def _require_averages_of_what_is_pruned(callbacks: Sequence[Callback]) -> None:
         if averaging is not None:
             raise Refusal(
                 "weights that are averaged must keep their names and their order",
-                f"{averaging} beside ModelPruning, which splits them",
+                f"{averaging} together with ModelPruning, which splits and reorders them",
                 "one of the two, or StochasticWeightAveraging and ModelPruning with parameter_names: [weight, bias]",
             )
 
 
 def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None:
-    """Checks the callbacks of a run that goes on from a checkpoint.
+    """Checks the callbacks of a run that resumes from a checkpoint.
 
     Raises:
-        Refusal: one of them does not find there what it needs to go on exactly.
+        Refusal: a callback cannot restore its exact state from a checkpoint.
     """
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
     for callback in callbacks:
         if isinstance(callback, SpikeDetection):
-            reason, remedy = "SpikeDetection of Lightning 2.6 cannot read back its own", "a new run"
+            reason, remedy = "SpikeDetection of Lightning 2.6 cannot load its own state", "a new run"
         elif isinstance(callback, StochasticWeightAveraging) and has_batch_norm:
-            # It measures the statistics anew in an epoch of its own after the last, within which nothing is kept.
-            reason = "StochasticWeightAveraging does not, where there is batch normalisation"
-            remedy = "a new run; lightning.pytorch.callbacks.WeightAveraging goes on, and averages its statistics too"
+            # It recomputes the statistics in an extra epoch after the last one, during which no checkpoint is written.
+            reason = "StochasticWeightAveraging with batch normalisation does not"
+            remedy = "a new run, with lightning.pytorch.callbacks.WeightAveraging, which can resume"
         else:
             continue
         raise Refusal("callbacks of a run that goes on must have all their state in checkpoints", reason, remedy)

@@ -1,4 +1,4 @@
-"""Keeps an update that is no number from the weights."""
+"""Prevents updates with a loss or gradient that is not finite."""
 
 import logging
 import math
@@ -18,21 +18,21 @@ log = logging.getLogger("mlplab")
 ADVICE = "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
 
 MOST_SKIPPED = 100
-"""Updates in a row that may be skipped: weights that give no number for any batch learn nothing more."""
+"""Updates in a row that may be skipped. Beyond it the weights give NaN for any batch, and never recover."""
 
 
 class Divergence(Callback):
-    """Looks at the loss and the gradient before every update, and lets none through that is not finite.
+    """Checks the loss and the gradient before every update, and makes none that is not finite.
 
-    On a GPU every step waits for the answer.
+    On a GPU every step waits for the result of the check.
 
     Args:
-        monitor: the validation value that is looked at as well, once validated.
-        action: `stop` ends the training, and judges the best state; `skip` passes over the update, and goes on;
-            `raise` lets the error through at once.
+        monitor: the validation value that is checked too.
+        action: `stop` ends training and evaluates the best state; `skip` skips the update and continues; `raise` fails
+            at once.
 
     Attributes:
-        skipped: updates that were passed over.
+        skipped: number of skipped updates.
     """
 
     def __init__(self, monitor: str, action: str = "stop") -> None:
@@ -46,10 +46,10 @@ class Divergence(Callback):
         self._has_scaler = self._is_line_search = self._is_shared = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # In 16 bits gradients do overflow, and the scaler passes over such updates itself.
+        # In float16 gradients overflow now and then, and the gradient scaler skips such updates itself.
         self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._is_line_search = any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers)
-        # Of several processes each has a loss of its own, and all the same gradient: they must decide alike.
+        # Processes have different losses, but the same gradient, which alone lets all of them decide alike.
         self._is_shared = trainer.world_size > 1
         self._parameters = [p for o in trainer.optimizers for group in o.param_groups for p in group["params"]]
 
@@ -62,7 +62,7 @@ class Divergence(Callback):
         if self._has_scaler:
             return
         if self._is_line_search:
-            # It may look further than where numbers end; it begins where the weights stand.
+            # A line search may try points with infinite loss. Only its first point, the current weights, is checked.
             if self._looked_at_step == trainer.global_step:
                 return
             self._looked_at_step = trainer.global_step
@@ -81,15 +81,15 @@ class Divergence(Callback):
         raise Diverged(f"diverged: {what}; {ADVICE}")
 
     def _are_finite(self, gradients: list[Tensor]) -> bool:
-        """Looks at all gradients, as a gradient scaler does."""
+        """Checks all gradients in one pass, as a gradient scaler does."""
         if not gradients:
             return True
         device = gradients[0].device
         if device not in self._flags:
             self._flags[device] = (torch.zeros(1, device=device), torch.ones(1, device=device))
         found, one = self._flags[device]
-        # Private to PyTorch, but what `GradScaler` calls: one pass over all gradients, here scaled by 1, takes a third
-        # of the time of `get_total_norm`, which makes a tensor for each of them.
+        # Private to PyTorch, but used by `GradScaler`: one pass over all gradients, here scaled by 1. It takes a third
+        # of the time of `get_total_norm`, which makes a tensor for each gradient.
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
         if not found.item():
             return True
@@ -108,7 +108,7 @@ class Divergence(Callback):
         )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Of an update that was finite and far too large: the weights are there, and what they give is no number.
+        # After a finite but far too large update the weights are finite, and the validation value is not.
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn != "fit" or self.action == "skip" or value is None or math.isfinite(float(value)):
             return

@@ -1,4 +1,4 @@
-"""Pictures of what the trained network does on the test part: in TensorBoard, and as files."""
+"""Draws the predictions on the test part, for TensorBoard and as PNG files."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mlplab.task import Task
 class Figures(Callback):
     """Draws the confusion matrix, or predicted against true values, of the test part.
 
-    The members of a stack draw none: a figure takes longer than they train. `scripts/evaluate.py` draws it later.
+    Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
 
     Args:
         directory: for the PNG files.
@@ -42,7 +42,7 @@ class Figures(Callback):
             self._targets.append(outputs["targets"].detach().cpu())
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Under several processes each has its share; the picture would show only the first one's.
+        # Each of several processes has only its share of the rows: the figure would be incomplete.
         if not self._predicted or trainer.world_size > 1:
             return
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)

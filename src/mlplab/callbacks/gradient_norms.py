@@ -1,4 +1,4 @@
-"""The size of the gradient in every layer, by which vanishing and exploding gradients are seen."""
+"""Logs the size of the gradient in every layer, to show vanishing and exploding gradients."""
 
 import math
 from itertools import islice
@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 class GradientNorms(Callback):
     """Logs `gradient_norm/LAYER`, the L2 norm over the layer's weights and biases, every `log_every_n_steps`.
 
-    Taken before clipping. `gradient_norm/all` is the norm over all layers, which is what clipping by norm limits.
+    Norms are taken before clipping. `gradient_norm/all` is the norm over all layers, which clipping by norm limits.
 
     Attributes:
-        pending: steps with the norm of each parameter, which the loggers have not been given yet.
+        pending: step and norms of each parameter, not yet written to the loggers.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class GradientNorms(Callback):
         if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
             return
         if self.pending and self.pending[-1][0] == step:
-            return  # a line search looks at several points: the first is where the weights stand
+            return  # of the points of a line search, the first is the current weights
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
             for members in self._layers.values()

@@ -1,4 +1,4 @@
-"""Histograms of weights and biases, in TensorBoard."""
+"""Writes histograms of weights and biases to TensorBoard."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class Histograms(Callback):
         self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step == 0:  # and not where a run goes on
+        if trainer.global_step == 0:  # not when a run resumes
             self._write(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,10 +45,9 @@ class Histograms(Callback):
             if isinstance(logger, TensorBoardLogger):
                 writer = logger.experiment
                 for name, parameter in network.named_parameters():
-                    values = (
-                        parameter.detach().cpu().double()
-                    )  # of bfloat16 the writer would make float16, which overflows
-                    # A network that diverges has values that no bucket takes; of NaN this is not true either.
+                    # The writer converts bfloat16 to float16, which overflows; hence float64.
+                    values = parameter.detach().cpu().double()
+                    # The bins do not cover the values of a diverged network; for NaN the comparison is false too.
                     if values.numel() and values.abs().max() <= writer.default_bins[-1]:
-                        # Behind an input layer the network's own names stay what they are without one.
+                        # The same names with and without an input layer.
                         writer.add_histogram(name.removeprefix("network."), values, step)

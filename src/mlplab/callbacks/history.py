@@ -1,4 +1,4 @@
-"""What a run has come to, validation by validation, for reports that read many runs at once."""
+"""Writes the metrics of every validation to history.jsonl, for reports that read many runs at once."""
 
 import contextlib
 import json
@@ -16,15 +16,15 @@ from mlplab.runs.history_file import FILE, read_history
 __all__ = ["FILE", "History", "read_history"]
 
 EVERY_SECONDS = 1.0
-"""That a line may wait to be in the file: to hand over each at once takes as long as to make it."""
+"""Seconds that lines may be buffered: writing each at once takes as long as making it."""
 
 
 class History(Callback):
     """Writes history.jsonl: a line for each validation, and one for the training of each epoch.
 
-    A line has `epoch` (from 1), `step` (updates done), `seconds` (of training, without validating and over all
-    resumptions) and the metrics that were measured there: those of `val/…`, or `train/loss`. A value that is no
-    number is null. Whatever the loggers are, it is there; it is small, and quick to read. A line may wait a second.
+    A line has `epoch` (from 1), `step` (updates done), `seconds` (of training without validation, summed over
+    resumptions) and either the metrics `val/…` or `train/loss`. A value that is not finite is null. The file does not
+    depend on the loggers, and is small and quick to read. Lines are buffered for a second.
 
     Args:
         directory: of the run.
@@ -49,12 +49,12 @@ class History(Callback):
         self._since = time.monotonic()
 
     def _keep(self) -> None:
-        """Leaves the lines that the state which the run goes on from knows of, so that each comes once."""
+        """Keeps the lines up to the checkpoint that the run resumes from, so that none comes twice."""
         lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
         if len(kept) < len(lines):
             write_atomically(self.path, lambda temporary: temporary.write_bytes(b"".join(kept)))
-        self._lines = len(kept)  # fewer where a crash of the machine has lost some
+        self._lines = len(kept)  # fewer if a crash of the machine has lost some
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._since is not None:
@@ -73,7 +73,7 @@ class History(Callback):
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None:
             self._write(trainer, {"train/loss": loss})
-        for logger in trainer.loggers:  # this callback comes after those that log
+        for logger in trainer.loggers:  # this callback runs after those that log
             settle = getattr(logger, "settle", None)
             if settle is not None:
                 settle()
@@ -86,7 +86,7 @@ class History(Callback):
             self._close()
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
-        """Writes the buffered lines; called before a checkpoint too, which stores their number."""
+        """Writes the buffered lines. Also called before a checkpoint, which stores their number."""
         if self._file is not None:
             self._hand_over(self._file)
 

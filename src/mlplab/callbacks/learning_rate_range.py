@@ -1,4 +1,4 @@
-"""The learning rate range test: a learning rate that grows with every step, and the loss at each (Smith 2017)."""
+"""Runs a learning rate range test: raises the learning rate at every step, and records the loss (Smith 2017)."""
 
 import math
 import shlex
@@ -20,25 +20,25 @@ from mlplab.runs.files import write_atomically, write_bytes, write_json
 
 NAME = "learning_rate_range"
 EXPLODED = 4.0
-"""Times the lowest average loss at which the test ends, if that is more than it was at first."""
+"""Multiple of the lowest average loss at which the test ends, if it also exceeds the average of the first steps."""
 
 MEMORY = 0.9
-"""Of the average by which it ends; the picture and the suggestions have another, which knows what follows."""
+"""Decay of the running average for that. Figure and suggestions use `smoothed`, which looks forwards as well."""
 
 BEGUN = 10
-"""Steps before which it does not end."""
+"""Steps before which the test does not end."""
 
 
 class LearningRateRange(Callback):
     """Raises the learning rate from `low` to `high` by a constant factor per step, and suggests one.
 
-    NOTE[DIFF]: Lightning has a `lr_find`, which takes the learning rate from an attribute of the module, runs a fit of
-    its own and restores a checkpoint after it. Here it is a run like any other, with its directory and its curves.
+    NOTE[DIFF]: Lightning's `lr_find` runs a fit of its own and restores a checkpoint after it. Here the test is a run
+    like any other, with a directory and curves.
 
     Args:
         directory: of the run.
         low, high: the ends of the range.
-        n_steps: updates from one to the other; fewer where the run is to make fewer.
+        n_steps: updates from `low` to `high`; fewer if the run is limited to fewer.
     """
 
     def __init__(self, directory: str, low: float, high: float, n_steps: int) -> None:
@@ -62,7 +62,7 @@ class LearningRateRange(Callback):
         self._set_rate(trainer)
 
     def _set_rate(self, trainer: pl.Trainer) -> None:
-        """For the next step: what else watches it sees the rate that its update uses."""
+        """Sets the rate of the next step now, so that other callbacks see it when the step begins."""
         rate = float(self.planned[min(trainer.global_step, len(self.planned) - 1)])
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
@@ -76,7 +76,7 @@ class LearningRateRange(Callback):
         self.losses.append(value)
         n = len(self.losses)
         self._average = MEMORY * self._average + (1 - MEMORY) * value
-        average = self._average / (1 - MEMORY**n)  # which began at 0
+        average = self._average / (1 - MEMORY**n)  # corrects the bias of starting at 0
         self._lowest = min(self._lowest, average)
         if n <= BEGUN:
             self._first = average
@@ -125,7 +125,7 @@ class LearningRateRange(Callback):
         log_picture(trainer.loggers, NAME, png, trainer.global_step)
 
     def _command(self, rate: float) -> str:
-        """The run that was asked for, with a learning rate instead of a range of them."""
+        """Returns the command of this run with a fixed learning rate instead of the range test."""
         mine = ("experiment=", "optimizer.lr=", f"callbacks.{NAME}", "trainer.max_steps=", "trainer.max_epochs=")
         asked = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
         words = [word for word in asked if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]

@@ -1,4 +1,4 @@
-"""One line that says how training goes, drawn by the clock."""
+"""Shows the progress of training in one line, redrawn at fixed intervals."""
 
 import shutil
 import sys
@@ -13,9 +13,9 @@ IN_FILE_SECONDS = 30.0
 
 
 class ProgressLine(ProgressBar):
-    """On a terminal a line that is drawn over ten times a second; elsewhere one line every half minute.
+    """Redraws one line ten times a second on a terminal; elsewhere prints a line every 30 seconds.
 
-    A bar that is drawn at every step costs as much as the step, where steps take half a millisecond.
+    Drawing a bar at every step would cost as much as a step of half a millisecond.
     """
 
     def __init__(self) -> None:

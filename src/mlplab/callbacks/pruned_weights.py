@@ -1,4 +1,4 @@
-"""Weights that Lightning's ModelPruning has split into an original and a mask: under their own names, and back."""
+"""Converts weights that ModelPruning has split into original and mask to plain weights, and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 PARTS = ("orig", "mask")
-"""Into which `torch.nn.utils.prune` splits a weight; the endings of their names."""
+"""Name endings of the tensors into which `torch.nn.utils.prune` splits a weight."""
 
 
 def without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Multiplies pruned weights by their masks, as `torch.nn.utils.prune.remove` does: names as without pruning."""
+    """Replaces each pruned weight by original times mask, under its usual name, as `prune.remove` does."""
     pruned = _names_of_pruned(state)
     products = {name: state[f"{name}_orig"] * state[f"{name}_mask"] for name in pruned}
     hidden = {f"{name}_{part}" for name in pruned for part in PARTS}
@@ -22,7 +22,7 @@ def without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pruned_parts(pl_module: pl.LightningModule, callbacks: Sequence[Callback]) -> dict[str, dict[str, Any]]:
-    """Returns, for each pruned weight by its own name, what a run that goes on must have besides the product."""
+    """Returns original, mask and reset state of each pruned weight by its usual name, which a resumed run needs."""
     state = pl_module.state_dict()
     return {
         path: {
@@ -36,9 +36,9 @@ def pruned_parts(pl_module: pl.LightningModule, callbacks: Sequence[Callback]) -
 def restore_parts(
     pl_module: pl.LightningModule, callbacks: Sequence[Callback], pruned: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Splits weights as they were when `pruned_parts` was asked for them.
+    """Splits weights again as `pruned_parts` recorded them.
 
-    To be called after the optimizer's state has been loaded: that has the order of the weights before they were split.
+    Call it after the optimizer's state has been loaded, which has the weights in their order before splitting.
     """
     for path, parts in pruned.items():
         module, name = _place(pl_module, path)
@@ -53,7 +53,7 @@ def restore_parts(
 
 
 def _names_of_pruned(state: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of pruned weights, in the order in which their modules have them."""
+    """Returns the names of pruned weights, in the order of their modules."""
     names = [name.removesuffix("_orig") for name in state if name.endswith("_orig")]
     return [name for name in names if f"{name}_mask" in state]
 
@@ -68,7 +68,7 @@ def _pruning(callbacks: Sequence[Callback]) -> list[ModelPruning]:
 
 
 def _first_weights(callback: ModelPruning, module: nn.Module, name: str) -> Iterator[Tensor]:
-    """The copies of a weight as it was before training, to which the callback resets it (the lottery ticket)."""
+    """Yields the callback's copies of a weight before training, to which it resets it (lottery ticket)."""
     for layer in (callback._original_layers or {}).values():
         for index, pruned_name in layer["names"]:
             if callback._parameters_to_prune[index][0] is module and pruned_name == name:
@@ -76,10 +76,10 @@ def _first_weights(callback: ModelPruning, module: nn.Module, name: str) -> Iter
 
 
 def _is_reset(callback: ModelPruning, module: nn.Module, name: str) -> bool:
-    """Returns whether the callback has reset a weight for good.
+    """Returns whether a weight shares memory with the callback's copy of it.
 
-    On the device of its copy, Lightning 2.6 gives the weight the memory of the copy. Both are trained from then on, so
-    that further resets change nothing; nor must they in a run that goes on.
+    Lightning 2.6 resets a weight by giving it the memory of the copy, if both are on one device. The copy is trained
+    from then on, so that further resets change nothing. A resumed run must behave the same.
     """
     trained = getattr(module, f"{name}_orig").data_ptr()
     return any(first.data_ptr() == trained for first in _first_weights(callback, module, name))

@@ -1,4 +1,4 @@
-"""Ends a trial of a search early that does worse than the others did."""
+"""Stops a trial of a search early if it does worse than the others."""
 
 import logging
 import math
@@ -13,20 +13,20 @@ log = logging.getLogger("mlplab")
 
 
 class Pruning(Callback):
-    """Reports every validation to the search, and stops when the search says so.
+    """Reports every validation to the search, and stops the run when the search says so.
 
-    Trials are compared at the same number of validations. In a run that is no trial of a search, or one whose
-    search has been told about it already, it does nothing.
+    Trials are compared at the same number of validations. Outside a search, and in a trial whose result the search
+    already has, it does nothing.
 
     Args:
         directory: of the run, within that of the search.
-        monitor: the validation value that is reported.
-        mode: `min` or `max`; the value of a validation that gave no number is the worst.
+        monitor: the validation value to report.
+        mode: `min` or `max`, of that value.
 
     Attributes:
-        find_trial: gives the trial that the run in a directory is, or None; set by who builds the run. A trial has
-            `report(value, validation)`, `should_prune()` and the validations `reported` so far.
-        pruned_at: the validation, from 1, at which it was stopped.
+        find_trial: returns the trial of the run in a directory, or None; set when the run is built. A trial has
+            `report(value, validation)`, `should_prune()` and `reported`, the validations reported so far.
+        pruned_at: the validation, from 1, at which the run was stopped.
     """
 
     def __init__(self, directory: str, monitor: str, mode: str) -> None:
@@ -49,11 +49,11 @@ class Pruning(Callback):
         if trainer.strategy.reduce_boolean_decision(is_worse, all=False):
             self.pruned_at = self._validations
             trainer.should_stop = True
-            log.info(f"pruned at validation {self._validations}: the search has seen better")
+            log.info(f"pruned at validation {self._validations}: other trials of the search did better")
 
     def _is_worse(self, value: float) -> bool:
         if not math.isfinite(value):
-            return False  # which the guard against divergence deals with
+            return False  # the Divergence callback deals with it
         if self._validations not in self._trial.reported:
             self._trial.report(value, self._validations)
         return bool(self._trial.should_prune())
@@ -66,4 +66,4 @@ class Pruning(Callback):
 
 
 def _no_trial(directory: Path) -> None:
-    """Stands for `find_trial` in a run that nobody built as a trial."""
+    """Stands in for `find_trial` in a run that is no trial."""

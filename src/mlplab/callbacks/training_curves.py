@@ -1,4 +1,4 @@
-"""The loss and the learning rate, step by step and epoch by epoch."""
+"""Logs training loss and learning rate, by step and by epoch."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 STEPS_BUFFERED = 1000
-"""Logged steps that are kept for the end of the epoch; in a longer epoch the curve is written in between."""
+"""Logged steps to buffer; in a longer epoch they are written before its end."""
 
 
 class TrainingCurves(Callback):
     """Logs `train/loss_step` and `lr` every `log_every_n_steps` updates, and `train/loss` for every epoch.
 
-    `train/loss` is the mean over the rows of the epoch, as they were learned: dropout on, weights still changing,
-    penalties left out, so that it compares with `val/loss`. Losses stay on their device until the end of the
-    epoch: reading one at each step would make the processor wait for the accelerator.
+    `train/loss` is the mean over the rows of the epoch, measured during training: with dropout, and with changing
+    weights. Penalties are left out, so that it compares with `val/loss`. Losses stay on their device until the end of
+    the epoch, as reading one at each step would make the CPU wait for the GPU.
 
     Attributes:
-        losses: of the steps of this epoch, without penalties.
-        rows: of each step's batch.
-        pending: step, loss and learning rate of those that the loggers have not been given yet.
-        last_step: the last one that was logged.
+        losses: of the batches of this epoch, without penalties.
+        rows: of each of these batches.
+        pending: step, loss and learning rate, not yet written to the loggers.
+        last_step: the last logged step.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class TrainingCurves(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        # A schedule has moved on by the end of the step: this is the rate that the update uses.
+        # Read now, as a schedule changes the rate at the end of the step.
         self._rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
 
     def on_train_batch_end(
@@ -49,7 +49,7 @@ class TrainingCurves(Callback):
         self.losses.append(loss)
         self.rows.append(_n_rows(batch))
         step = trainer.global_step
-        # While gradients are accumulated, several batches stand at one step, also across the end of an epoch.
+        # While gradients accumulate, several batches have the same step; it must be logged once.
         if step % trainer.log_every_n_steps == 0 and step > self.last_step:  # type: ignore[attr-defined]
             self.last_step = step
             self.pending.append((step, loss, self._rate))
@@ -60,7 +60,7 @@ class TrainingCurves(Callback):
         if self.losses:
             rows = self.rows
             if trainer.world_size > 1:
-                # The rows of the whole batch: the loss of each process is scaled so that their mean is the batch's.
+                # Rows of the whole batch, as the losses are scaled so that their mean over processes is the batch's.
                 own = torch.tensor(rows, dtype=torch.float64, device=pl_module.device)
                 rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
             mean = torch.tensor(mean_over_rows(torch.stack(self.losses).tolist(), rows), device=pl_module.device)
@@ -69,7 +69,7 @@ class TrainingCurves(Callback):
         self.losses, self.rows = [], []
 
     def state_dict(self) -> dict[str, Any]:
-        """The part of an epoch that has been done; what is held for the logs has been written before."""
+        """Returns the losses of the current epoch. Pending steps were flushed before the checkpoint."""
         losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
         return {"losses": losses, "rows": torch.tensor(self.rows), "last_step": self.last_step}
 
@@ -79,7 +79,7 @@ class TrainingCurves(Callback):
         self.last_step = state_dict["last_step"]
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
-        """Writes the pending steps to the loggers; also before a checkpoint, which stores the length of the logs."""
+        """Writes the pending steps to the loggers. Also called before a checkpoint, which stores the logs' length."""
         if not self.pending:
             return
         steps, losses, rates = zip(*self.pending, strict=True)
@@ -90,7 +90,7 @@ class TrainingCurves(Callback):
 
 
 def mean_over_rows(losses: Sequence[float], rows: Sequence[float]) -> float:
-    """The mean of the batches' losses by their rows. A loss that is no number has been skipped, and counted."""
+    """Averages the losses of batches over rows, without those that are not finite: their updates were skipped."""
     learned = [(loss, n) for loss, n in zip(losses, rows, strict=True) if math.isfinite(loss)]
     if not learned:
         return math.nan
@@ -98,9 +98,9 @@ def mean_over_rows(losses: Sequence[float], rows: Sequence[float]) -> float:
 
 
 def data_loss(outputs: Any, batches_per_update: int) -> Tensor | None:
-    """The loss without penalties, where the step tells it apart; None where a step was skipped.
+    """Returns the loss without penalties if the step gives it, else its loss; None for a step without one.
 
-    Lightning divides the loss by the number of batches whose gradients are accumulated: that is undone here.
+    Lightning divides the loss by the number of accumulated batches, which is undone here.
     """
     if not isinstance(outputs, dict) or "loss" not in outputs:
         return None
@@ -111,6 +111,6 @@ def data_loss(outputs: Any, batches_per_update: int) -> Tensor | None:
 
 
 def _n_rows(batch: Any) -> int:
-    """Rows of a batch of tensors; of any other batch 1, so that its steps weigh alike."""
+    """Returns the rows of a batch of tensors; 1 for any other batch, so that all steps have the same weight."""
     first = batch[0] if isinstance(batch, list | tuple) and batch else batch
     return first.shape[0] if isinstance(first, Tensor) and first.ndim > 0 else 1

@@ -1,1 +1,1 @@
-"""From a source to mini-batches: read, split, fit the preprocessing on the training part, serve tensors."""
+"""Data sets: read, split, preprocess by statistics of the training part, and serve mini-batches of tensors."""

@@ -8,23 +8,23 @@ from torch import Tensor
 
 
 class Batches:
-    """Yields (features, targets) by index, on the device that they are on: one gather a batch, no work per row.
+    """Yields batches (features, targets) of tensors on any device, by one `index_select` each.
 
-    Legend: N rows, B batch size. The last batch of an epoch holds the N mod B rows that are left.
+    Legend: N rows, B batch size. The last batch of an epoch holds the remaining N mod B rows.
 
-    Under several processes B is the size of the whole batch: each process takes its own share of every batch,
-    in the same global order, so that the run follows the same path on any number of them.
+    With several processes B is the size of the whole batch. Each process takes its share of every batch, in the same
+    global order, so that training is the same on any number of processes.
 
     Attributes:
-        first_batch: where the next epoch begins; the one after it begins at 0 again.
+        first_batch: batch at which the next epoch begins; later epochs begin at 0.
 
     Args:
         features: (N, F).
         targets: (N,) or (N, T).
-        batch_size: B; N or more means one batch, the whole part.
+        batch_size: B; with N or more there is one batch of all rows.
         order: called at the start of every epoch for a permutation (N,); None keeps the order of the rows.
-        rank: the number of this process.
-        world_size: how many there are.
+        rank: number of this process.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first, self.first_batch = self.first_batch, 0
         if self.order is None or self.batch_size >= len(self.targets):
-            # The order within a batch changes nothing but rounding.
+            # The order of rows within the only batch changes nothing but rounding.
             yield from self._in_place(first)
             return
         order = self.order().to(self.features.device)[first * self.batch_size :]

@@ -1,4 +1,4 @@
-"""Real data sets that scikit-learn or this package brings along: nothing is downloaded."""
+"""Real data sets that come with scikit-learn or this package, without a download."""
 
 import functools
 from dataclasses import replace
@@ -13,7 +13,7 @@ BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
 
 def bundled(name: str) -> Dataset:
-    """One of `BUNDLED`.
+    """Loads one of `BUNDLED`.
 
     | name | rows | features | target |
     |---|---|---|---|
@@ -24,7 +24,7 @@ def bundled(name: str) -> Dataset:
     | diabetes | 442 | 10, as measured | disease progression after a year |
 
     Raises:
-        Refusal: there is none of that name.
+        Refusal: the name is unknown.
     """
     if name not in BUNDLED:
         raise Refusal(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
@@ -34,7 +34,7 @@ def bundled(name: str) -> Dataset:
 
 @functools.cache
 def _read(name: str) -> Dataset:
-    """Read once in a process: the jobs of a sweep would wait longer for their data than for an epoch."""
+    """Reads a data set, once per process: reading takes longer than an epoch of a job in a sweep."""
     if name == "digits":
         return _digits()
     from sklearn import datasets  # takes a second to import
@@ -60,10 +60,10 @@ def _read(name: str) -> Dataset:
 
 
 def _digits() -> Dataset:
-    """Reads the file beside this one: the first run needs nothing else of scikit-learn, which takes a second to import.
+    """Reads digits from this folder, as importing scikit-learn takes a second.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak 1998, UCI Machine
-    Learning Repository, CC BY 4.0). `sklearn.datasets.load_digits` gives the same.
+    Learning Repository, CC BY 4.0). `sklearn.datasets.load_digits` returns the same.
     """
     values = np.loadtxt(Path(__file__).parent / "digits.csv.gz", delimiter=",")
     return Dataset(

@@ -1,4 +1,4 @@
-"""A data set as arrays, as every source gives it."""
+"""A data set of NumPy arrays, the common form of all sources but tables."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class Dataset:
         targets: (N,): int64 class indices below C, or floating-point values for regression.
         feature_names: F names.
         class_names: C names; empty for regression.
-        target_name: what the target is.
-        unit: the target's unit, as text.
-        split_rules: what the data say about their split.
+        target_name: name of the target.
+        unit: of the target, as text.
+        split_rules: constraints of the data on their split.
     """
 
     name: str
@@ -38,11 +38,10 @@ class Dataset:
     split_rules: SplitRules = field(default_factory=SplitRules)
 
     def __post_init__(self) -> None:
-        """Checks what later code relies on.
+        """Checks shapes, dtypes and values.
 
         Raises:
-            Refusal: the arrays do not fit each other, hold a value that is not finite, or name classes that do
-                not exist.
+            Refusal: the shapes do not match, a value is not finite, or a target is no class index.
         """
         for role, array in (("features", self.features), ("targets", self.targets)):
             if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
@@ -59,7 +58,7 @@ class Dataset:
                 "one target for each row of features",
             )
         if len(self.targets) == 0:
-            raise Refusal(f"{self.name}: there must be a row", "there is none", "another source")
+            raise Refusal(f"{self.name}: there must be at least one row", "there is none", "another source")
         if self.features.shape[1] == 0 or len(self.feature_names) not in (0, self.features.shape[1]):
             raise Refusal(
                 f"{self.name}: there must be at least one feature, and a name for each or for none",
@@ -73,7 +72,7 @@ class Dataset:
             raise Refusal(
                 f"{self.name}: every feature must be a finite number",
                 f"row {row} has one that is not",
-                "filling it in",
+                "imputing it, or leaving the row out",
             )
         if self.class_names:
             fits = np.issubdtype(self.targets.dtype, np.integer)
@@ -92,7 +91,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the arrays: equal for equal data, whatever they were read from."""
+        """Returns the SHA-256 over the arrays, which depends on the data and not on their source."""
         digest = hashlib.sha256()
         for array in (self.features, self.targets):
             digest.update(str((array.dtype.str, array.shape)).encode())
@@ -100,28 +99,28 @@ class Dataset:
         return digest.hexdigest()
 
     def fit(self, rows: Rows) -> Preprocessing:
-        """The preprocessing, fitted on these rows alone."""
+        """Fits the preprocessing on these rows alone."""
         features = self._tensor(rows)
         return (ScalePixels if features.dtype == torch.uint8 else Standardize).fit(features)
 
     def inputs(self, rows: Rows, preprocessing: Preprocessing) -> tuple[Tensor, ...]:
-        """These rows as the preprocessing takes them: features (n, F)."""
+        """Returns these rows as input of the preprocessing: features (n, F)."""
         return (self._tensor(rows),)
 
     def _tensor(self, rows: Rows) -> Tensor:
-        """Some rows as a tensor of their own, whatever layout and byte order the source's array has."""
+        """Copies rows into a tensor, from an array of any layout and byte order."""
         features = self.features[rows]
         return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))
 
     def names_after(self, preprocessing: Preprocessing) -> tuple[str, ...]:
-        """The names of the preprocessed features: the same."""
+        """Returns the names of the preprocessed features, which are those of the features."""
         return self.feature_names
 
     @property
     def reading(self) -> None:
-        """Arrays are not read from a file."""
+        """Returns None, as arrays are not read from a file."""
         return None
 
     def describe(self, split: Split, preprocessing: Preprocessing) -> None:
-        """Arrays are described by the source that made them."""
+        """Returns None, as only tables are described."""
         return

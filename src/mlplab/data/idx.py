@@ -1,4 +1,4 @@
-"""MNIST, and every data set that comes in the same four idx files: images as grey values, read from a folder.
+"""Reads MNIST, and any data set in the same four idx files, from a folder.
 
 The format is described by Y. LeCun on the page of the MNIST database, section "The IDX file format"
 (yann.lecun.com/exdb/mnist): two zero bytes, one byte for the type of the values, one for the number of dimensions,
@@ -31,16 +31,16 @@ OTHER_TYPES = {
     0x0D: "floating-point numbers of 32 bits",
     0x0E: "floating-point numbers of 64 bits",
 }
-"""What else the format knows, by its type byte."""
+"""Type byte → other types of the format, which are refused."""
 
 MAX_DIMENSIONS = 64
-"""As many as NumPy has; the byte in the header goes to 255."""
+"""Most dimensions of a NumPy array; the byte in the header allows 255."""
 
 MAX_EXPANSION = 258 * 8 // 2
-"""Bytes that come of one byte of a gzip file at most: 258 for each two bits (RFC 1951, section 3.2.5)."""
+"""Most bytes that one byte of a gzip file unpacks to: 258 for each two bits (RFC 1951, section 3.2.5)."""
 
 BLOCK_BYTES = 1 << 18
-"""Bytes that are read at once."""
+"""Bytes per read."""
 
 FILES = {
     ("train", "images"): "train-images-idx3-ubyte",
@@ -54,19 +54,18 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
-    """The images and labels of the four canonical idx files in a folder, to be classified.
+    """Loads the images and labels of the four canonical idx files in a folder, for classification.
 
-    The rows are those of the training files, then those of the test files; these are the test part of the split.
-    Each file may be gzip or not, whatever its name, and `train-images.idx3-ubyte` is another spelling of
-    `train-images-idx3-ubyte`. Where a file is there twice, the one without .gz is read.
+    The rows are those of the training files, followed by those of the test files, which become the test part.
+    Each file may be gzip or not, regardless of its name. `train-images.idx3-ubyte` is another spelling of
+    `train-images-idx3-ubyte`. Of two copies of a file the one without .gz is read.
 
     Features are grey values (N, rows·columns) uint8, row by row from the top: `pixel_3_17` is in row 3 and column
-    17, counted from 0. There are as many classes as the largest training label asks for, named by their numbers,
-    also where one has no images.
+    17, counted from 0. Classes are numbered from 0 to the largest training label, including those without images.
 
     Args:
-        directory: the folder, such as "~/data/fashion"; None is refused with what to type.
-        name: of the data set, for people. The classes of "mnist" are digits, of others labels.
+        directory: the folder, such as "~/data/fashion"; None is refused with an example.
+        name: of the data set. The target is called "digit" for "mnist", else "label".
 
     Raises:
         Refusal: a file is missing or damaged, or the four do not belong together.
@@ -77,14 +76,14 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
         n_images, n_labels = len(arrays[part, "images"]), len(arrays[part, "labels"])
         if n_images != n_labels:
             raise Refusal(
-                f"{paths[part, 'labels']} must have a label for each image of {paths[part, 'images'].name}",
+                f"{paths[part, 'labels']} must have one label for each image of {paths[part, 'images'].name}",
                 f"there are {n_labels} labels and {n_images} images",
                 "two files of one data set",
             )
     sizes = {part: arrays[part, "images"].shape[1:] for part in ("train", "test")}
     if sizes["train"] != sizes["test"]:
         raise Refusal(
-            f"{paths['test', 'images']} must have images of the size of those for training, {_times(sizes['train'])}",
+            f"{paths['test', 'images']} must have images of the size of the training images, {_times(sizes['train'])}",
             f"they are {_times(sizes['test'])}",
             "files of one data set",
         )
@@ -92,8 +91,8 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
     unknown = np.setdiff1d(test_labels, train_labels)
     if unknown.size:
         raise Refusal(
-            f"{paths['test', 'labels']} must have labels that {paths['train', 'labels'].name} has too",
-            f"no image for training has label {unknown[0]}",
+            f"{paths['test', 'labels']} must only have labels that occur in {paths['train', 'labels'].name}",
+            f"no training image has label {unknown[0]}",
             "files of one data set",
         )
     n_rows, n_columns = sizes["train"]
@@ -110,16 +109,16 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
 
 
 def read_idx(path: Path) -> Bytes:
-    """The array of an idx file of unsigned bytes; gzip is known by its first bytes, not by its name.
+    """Reads an idx file of unsigned bytes. Recognises gzip by its first bytes, not by its name.
 
-    Nothing is taken on trust: memory for the values is only asked for once as many of them have been counted in
-    the file as its header promises. So a gzip file is unpacked twice, and never further than one byte too many.
+    A header may lie about the size. So memory for the values is allocated only after the file has been found to hold
+    as many. A gzip file is therefore unpacked twice, at most one byte further than its header says.
 
     Returns:
         uint8, of the shape in the header, writable.
 
     Raises:
-        Refusal: the file is damaged, cut off or too long, cannot be read, or is no idx file of unsigned bytes.
+        Refusal: the file is damaged, truncated, too long or unreadable, or is no idx file of unsigned bytes.
     """
     try:
         with path.open("rb") as file:
@@ -129,7 +128,7 @@ def read_idx(path: Path) -> Bytes:
                 return _read_stream(unpacked, path, os.fstat(file.fileno()).st_size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Refusal(
-            f"{path} must be a gzip file without damage", f"unpacking it failed ({error})", "a fresh copy of the file"
+            f"{path} must be an intact gzip file", f"unpacking it failed ({error})", "a fresh copy of the file"
         ) from None
     except OSError as error:
         remedy = f"chmod u+r {path}" if isinstance(error, PermissionError) else "another file"
@@ -143,16 +142,16 @@ def _read_stream(stream: BufferedIOBase, path: Path, file_size: int) -> Bytes:
     stream.seek(start)
     values = np.empty(n_bytes, np.uint8)
     filled = 0
-    # In blocks, since what gzip unpacks at once is in memory twice.
+    # In blocks, as gzip holds what it unpacks at once in memory twice.
     while filled < n_bytes and (n_read := stream.readinto(values[filled : filled + BLOCK_BYTES].data)):
         filled += n_read
     if filled < n_bytes:
-        raise Refusal(f"{path} must stay as it is while it is read", "it became shorter", "the same once more")
+        raise Refusal(f"{path} must not change while it is read", "it became shorter", "the same command again")
     return values.reshape(shape)
 
 
 def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
-    """The dimensions, each at least 1, with the stream left at the first value."""
+    """Reads the dimensions, each at least 1; leaves the stream at the first value."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise Refusal(
@@ -162,7 +161,7 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
         )
     kind, n_dimensions = magic[2:]
     if kind != UNSIGNED_BYTES:
-        known = f", which stands for {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ", which stands for nothing"
+        known = f", which stands for {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ", which is not defined"
         raise Refusal(
             f"{path} must hold unsigned bytes, type 0x08", f"its type is 0x{kind:02X}{known}", "a file of grey values"
         )
@@ -181,12 +180,12 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
         )
     shape = tuple(int(size) for size in np.frombuffer(dimensions, ">u4"))
     if 0 in shape:
-        raise Refusal(f"{path} must hold a value at least", f"its size is {_times(shape)}", "another file")
+        raise Refusal(f"{path} must hold at least one value", f"its size is {_times(shape)}", "another file")
     return shape
 
 
 def _require_bytes(stream: BufferedIOBase, path: Path, n_promised: int, file_size: int) -> None:
-    """Refuses a file with more or fewer bytes to come than its header promises, without keeping any of them."""
+    """Refuses a file whose header promises another number of bytes than follow. Keeps none of them in memory."""
     if not isinstance(stream, gzip.GzipFile):
         n_found = file_size - stream.tell()
         found = f"it holds {n_found}"
@@ -207,7 +206,7 @@ def _require_bytes(stream: BufferedIOBase, path: Path, n_promised: int, file_siz
 
 
 def _read(path: Path, content: str) -> Bytes:
-    """The images (N, rows, columns) or labels (N,) of a file."""
+    """Reads the images (N, rows, columns) or labels (N,) of a file."""
     array = read_idx(path)
     axes = {"images": ("images", "rows", "columns"), "labels": ("labels",)}[content]
     if array.ndim != len(axes):
@@ -220,7 +219,7 @@ def _read(path: Path, content: str) -> Bytes:
 
 
 def _folder(directory: str | None) -> Path:
-    """The folder that was named, which exists."""
+    """Returns the given folder, or refuses it if it does not exist."""
     if directory is None or directory == "":
         raise Refusal(
             "data.directory must be the folder with the four idx files",
@@ -243,7 +242,7 @@ def _folder(directory: str | None) -> Path:
 
 
 def _find(folder: Path) -> dict[tuple[str, str], Path]:
-    """The four files, by part and content."""
+    """Finds the four files: (part, content) → path."""
     spellings = {key: _spellings(name) for key, name in FILES.items()}
     taken = {spelling for names in spellings.values() for spelling in names}
     paths = {}
@@ -251,7 +250,7 @@ def _find(folder: Path) -> dict[tuple[str, str], Path]:
         path = next((folder / name for name in names if os.path.isfile(folder / name)), None)
         if path is None:
             plain, _, dotted, _ = names
-            # The other three must not be suggested, close as their names are.
+            # The other three files have similar names, but must not be suggested.
             others = [name for name in _names(folder) if name not in taken and os.path.isfile(folder / name)]
             near = nearest_name(plain, others)
             raise Refusal(
@@ -269,7 +268,7 @@ def _spellings(name: str) -> tuple[str, str, str, str]:
 
 
 def _names(folder: Path) -> list[str]:
-    """What is in a folder, sorted; nothing where that cannot be seen."""
+    """Returns the sorted names in a folder; none if it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:

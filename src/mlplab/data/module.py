@@ -1,4 +1,4 @@
-"""The LightningDataModule: from a source to mini-batches."""
+"""The LightningDataModule: reads and splits a data set, and serves mini-batches."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
@@ -17,17 +17,17 @@ from mlplab.randomness import batch_order
 from mlplab.task import Task
 
 EVALUATION_BATCH_ROWS = 2048
-"""Rows per batch in validation and test, where the size changes nothing but speed and memory.
+"""Rows per batch in validation and test, where the size affects speed and memory only.
 
-What a batch of a few thousand rows comes to in the hidden layers stays in the processor's caches.
+The hidden activations of a few thousand rows fit into the CPU caches.
 """
 
 BLOCK_ROWS = 1 << 14
-"""Rows that are preprocessed at once, so that intermediate values of a large table stay small."""
+"""Rows to preprocess at once, which keeps the intermediate values of a large table small."""
 
 
 class Source(Splittable, Protocol):
-    """What every data set gives, whether it is made of arrays or of a table."""
+    """Interface of data sets, of arrays and of tables."""
 
     @property
     def name(self) -> str: ...
@@ -40,40 +40,40 @@ class Source(Splittable, Protocol):
     @property
     def unit(self) -> str: ...
     def fit(self, rows: Rows) -> Preprocessing:
-        """The preprocessing, fitted on these rows alone."""
+        """Fits the preprocessing on these rows alone."""
 
     def inputs(self, rows: Rows, preprocessing: Any) -> tuple[Tensor, ...]:
-        """These rows as the preprocessing takes them; called for several blocks of rows at once, in threads."""
+        """Returns these rows as inputs of the preprocessing. Called from several threads at once."""
 
     def names_after(self, preprocessing: Any) -> tuple[str, ...]:
-        """The names of the preprocessed features; empty where they have none."""
+        """Returns the names of the preprocessed features; empty if they have none."""
 
     @property
     def reading(self) -> dict[str, Any] | None:
-        """How a table was read, in plain values; None for arrays."""
+        """Returns how a table was read, as plain values; None for arrays."""
 
     def describe(self, split: Split, preprocessing: Any) -> Any:
-        """What a table holds and what is done with it; None for arrays."""
+        """Describes the columns of a table and their preprocessing; None for arrays."""
 
 
 class DataModule(pl.LightningDataModule):
     """Splits a data set, fits the preprocessing on the training part, and serves mini-batches.
 
-    Everything is read and transformed once, into tensors that stay in memory.
+    All rows are read and transformed once, into tensors that stay in memory.
 
     Attributes:
-        origin: what gave the source, as plain values for a checkpoint.
+        origin: options of source and split, as plain values for a checkpoint.
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
 
     Args:
-        source: gives the data set.
+        source: returns the data set.
         batch_size: rows per update, over all processes; "full" takes the whole training part (batch gradient
             descent), 1 a single row (stochastic gradient descent).
-        validation_fraction: share of all rows that validation gets.
-        test_fraction: share of all rows that the test part gets.
-        split_seed: decides which rows those are.
-        seed: decides, with the epoch, the order of the training rows.
+        validation_fraction: share of all rows for validation.
+        test_fraction: share of all rows for the test.
+        split_seed: of the random split.
+        seed: of the order of the training rows, together with the epoch.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class DataModule(pl.LightningDataModule):
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, splits and transforms, the first time it is called.
+        """Reads, splits and transforms the data set on the first call.
 
         Raises:
             Refusal: the data cannot be split or learned from.
@@ -124,10 +124,10 @@ class DataModule(pl.LightningDataModule):
         )
 
     def read(self) -> tuple[Source, Split]:
-        """The data set as the source gives it, and which row goes to which part.
+        """Reads the data set, and splits its rows.
 
         Raises:
-            Refusal: it cannot be read, or split.
+            Refusal: it cannot be read or split.
         """
         dataset = self.source()
         split = split_rows(
@@ -139,7 +139,7 @@ class DataModule(pl.LightningDataModule):
         return dataset, split
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
-        """The targets as the network sees them: (N,) int64, or (N, 1) float32 scaled by the training rows'."""
+        """Returns class indices (N,) int64, or values (N, 1) float32, standardised by the training rows."""
         self._target_mean, self._target_std = 0.0, 1.0
         if dataset.class_names:
             return torch.from_numpy(dataset.targets.astype(np.int64))
@@ -148,23 +148,23 @@ class DataModule(pl.LightningDataModule):
         if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
             raise Refusal(
                 f"{dataset.name}: the target must vary",
-                f"every training row has {mean:g}",
+                f"it is {mean:g} in every training row",
                 "another target",
             )
         self._target_mean, self._target_std = mean, std
         return torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
 
     def as_dict(self) -> dict[str, Any]:
-        """Where the rows came from and how they were read, in plain values for a checkpoint."""
+        """Returns source, split, fingerprint and reading of the data, as plain values for a checkpoint."""
         return {**self.origin, "fingerprint": self.fingerprint, "reading": self.reading}
 
     def part(self, name: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
-        """The preprocessed features (N, F) and targets of a part, as they are held."""
+        """Returns the preprocessed features (N, F) and targets of a part; not copies."""
         return self._parts[name]
 
     @property
     def class_counts(self) -> list[int]:
-        """Rows of each class in the training part; empty for regression."""
+        """Counts the training rows of each class; empty for regression."""
         if self.task.kind == "regression":
             return []
         return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()
@@ -199,7 +199,7 @@ class DataModule(pl.LightningDataModule):
 
 
 def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tensor:
-    """The preprocessed features (n, F) of some rows, block by block into a tensor of their own."""
+    """Preprocesses rows in blocks, into one tensor (n, F)."""
 
     def block(begin: int) -> Tensor:
         found: Tensor = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
@@ -214,7 +214,7 @@ def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tens
     def fill(begin: int) -> None:
         features[begin : begin + BLOCK_ROWS] = block(begin)
 
-    # Blocks are computed side by side, each by one thread: several threads for each wait for one another.
+    # Blocks run in parallel, each in one thread: several threads per block would wait for each other.
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

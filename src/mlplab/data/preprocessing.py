@@ -1,4 +1,4 @@
-"""From the values of a source to features in memory: fitted on the training part, kept with the model."""
+"""Preprocessing: fitted on the training part, and saved with the model."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -8,33 +8,32 @@ from torch import Tensor, nn
 
 
 class Preprocessing(nn.Module, ABC):
-    """Takes what a data set's `inputs` gives, (B, …) each, and returns features (B, F) to be held in memory.
+    """Transforms the `inputs` of a data set, (B, …) each, into features (B, F).
 
-    Applied once to all rows in training, and by the same code in prediction and export.
+    Training applies it once to all rows. Prediction and export use the same code.
     """
 
     name: str
-    """Under which a checkpoint names it."""
+    """Name in checkpoints."""
 
     def input_encoding(self) -> dict[str, Any] | None:
-        """How the network is to take these features, as `mlplab.models.inputs` builds it; None: as they are."""
+        """Returns the options of the input layer (see `mlplab.models.inputs`); None if it needs none."""
         return None
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
-        """Plain values and tensors for a checkpoint."""
+        """Returns plain values and tensors for a checkpoint."""
 
     @classmethod
     @abstractmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Preprocessing":
-        """The inverse of `as_dict`."""
+        """Rebuilds the preprocessing from `as_dict`."""
 
 
 class Standardize(Preprocessing):
-    """(x − mean) / std for each feature: (B, F) -> (B, F) float32.
+    """Standardises each feature, (x − mean) / std: (B, F) -> (B, F) float32.
 
-    Statistics are computed in float64. A feature that is constant in the training part has std 0: it is only
-    centred, so that it stays 0 there.
+    Statistics are computed in float64. A feature that is constant in the training part has std 0, and is only centred.
     """
 
     name = "standardize"
@@ -67,10 +66,10 @@ class Standardize(Preprocessing):
 
 
 class ScalePixels(Preprocessing):
-    """Leaves grey values as they are, (B, F) uint8, and has the network standardise each batch.
+    """Keeps grey values (B, F) as uint8; the input layer of the network standardises each batch.
 
-    One mean and one standard deviation serve all pixels: scaled each by its own, a pixel that is nearly always
-    black would be blown up where it is not.
+    All pixels share one mean and one std. With a std of its own, a pixel that is nearly always black would take huge
+    values in the few images where it is not.
     """
 
     name = "pixels"

@@ -1,4 +1,4 @@
-"""Which row goes to which part."""
+"""Splits rows into training, validation and test part."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,12 +16,12 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SplitRules:
-    """What the data themselves say about their split; nothing, as it stands.
+    """Constraints of a data set on its split; by default there are none.
 
     Attributes:
-        parts: (N,) "train", "val" or "test" where the part of a row is given, "" where it is still to be drawn.
-        groups: (N,) a number for each group of rows that must stay together.
-        times: (N,) when each row was; what is later goes to the later part.
+        parts: (N,) "train", "val" or "test" for rows whose part is given, "" for rows to be drawn.
+        groups: (N,) group number of each row; rows of a group stay together.
+        times: (N,) time of each row; later rows go to later parts.
     """
 
     parts: npt.NDArray[np.str_] | None = None
@@ -30,7 +30,7 @@ class SplitRules:
 
 
 class Splittable(Protocol):
-    """What a data set must tell to be split."""
+    """Interface of data sets that can be split."""
 
     @property
     def targets(self) -> npt.NDArray[np.generic]: ...
@@ -42,7 +42,7 @@ class Splittable(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, each ascending; every row is in exactly one."""
+    """Row numbers of the three parts, each ascending. Every row is in exactly one part."""
 
     train: Rows
     val: Rows
@@ -50,17 +50,17 @@ class Split:
 
 
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
-    """Follows the data's own rules, and draws what they leave open.
+    """Splits rows by the rules of the data, and draws the parts that these leave open.
 
-    A part that the data give is taken as it is. The others are drawn from the rest: at random, for
-    classification with the class shares kept in every part; with groups, whole groups at random; with times,
-    the latest rows as test part and those before them for validation.
+    Given parts are taken over. The other parts are drawn from the remaining rows: at random, stratified by class for
+    classification; with groups, whole groups at random; with times, the latest rows for the test and those before them
+    for validation.
 
     Raises:
         Refusal: a part would be empty, or a class has too few rows to be in each part.
     """
     rules, n_rows = dataset.split_rules, len(dataset.targets)
-    part_of = np.zeros(n_rows, np.int8)  # position in PARTS; the training part has what no other gets
+    part_of = np.zeros(n_rows, np.int8)  # position in PARTS; rows that are not drawn stay in the training part
     if rules.parts is not None:
         for position, part in enumerate(PARTS):
             part_of[rules.parts == part] = position
@@ -92,7 +92,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
 
 
 def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> None:
-    least = 1 if dataset.class_names else 2  # r2 wants to see the target vary
+    least = 1 if dataset.class_names else 2  # r2 needs two targets
     if min(sizes.values()) < least:
         counts = [str(sizes[part]) for part in PARTS if part in sizes]
         raise Refusal(
@@ -103,7 +103,7 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
 
 
 def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
-    """Positions within `free`; with the class shares kept, where there are classes."""
+    """Draws positions within `free` at random, stratified by class for classification."""
     labels = dataset.targets[free] if dataset.class_names else None
     if labels is not None:
         _require_rows_of_each_class(dataset, labels, sizes, len(free))
@@ -112,16 +112,16 @@ def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int
     for part, size in sizes.items():
         try:
             left, chosen = draw(len(rest), size, seed, None if labels is None else labels[rest])
-        except ValueError:  # the part drawn before has left a class a single row
+        except ValueError:  # the part drawn before has left a single row of a class
             raise _too_rare(dataset.class_names, dataset.targets[free]) from None
         rest, drawn[part] = rest[left], rest[chosen]
     return drawn
 
 
 def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, Rows]:
-    """The last rows in time for the test part, those before them for validation; equal times stay together.
+    """Takes the latest rows as test part, and those before them for validation; rows of equal time stay together.
 
-    Each part begins with the moment that brings it nearest to the size that was asked for, and leaves one for
+    Each part begins at the time that brings its size nearest to the requested one, but leaves at least one time for
     each earlier part.
     """
     order = np.argsort(times, kind="stable")
@@ -142,13 +142,13 @@ def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, 
 
 
 GROUP_DRAWS = 50
-"""Orders of the groups that are tried for the one that keeps sizes and class shares best."""
+"""Random orders of the groups to try; the one with the best sizes and class shares is used."""
 
 
 def _whole_groups(
     dataset: Splittable, groups: npt.NDArray[np.int64], free: Rows, sizes: dict[str, int], seed: int
 ) -> dict[str, Rows]:
-    """Groups in a random order, each part filled to the size nearest to what was asked."""
+    """Draws whole groups in random order, until each part has nearly its requested size."""
     names, members = np.unique(groups, return_inverse=True)
     counts = np.bincount(members)
     if len(names) < len(sizes) + 1:
@@ -185,7 +185,7 @@ def _too_rare(class_names: tuple[str, ...], labels: npt.NDArray[np.generic]) -> 
     classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
     rarest = int(counts.argmin())
     return Refusal(
-        "every class must have enough rows for its share of each part to be a row",
+        "every class must have enough rows to have one in each part",
         f"class {class_names[classes[rarest]]!r} has {counts[rarest]} of {counts.sum()}",
         "larger data.validation_fraction and data.test_fraction, leaving that class out, or more rows",
     )

@@ -1,7 +1,7 @@
-"""Rows drawn at random, with the shares of the classes kept.
+"""Draws rows at random, stratified by class.
 
-The draws are those of scikit-learn's `train_test_split` for the same seed, to the row, which a test holds them to;
-importing that takes longer than a short training.
+For the same seed the rows are exactly those of scikit-learn's `train_test_split`, as a test checks. Importing
+scikit-learn takes longer than a short training.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ Rows = npt.NDArray[np.int64]
 
 
 def draw(n_rows: int, size: int, seed: int, labels: npt.NDArray[np.generic] | None = None) -> tuple[Rows, Rows]:
-    """The rows that are left, and `size` rows that are drawn, each in an order of its own.
+    """Draws `size` of `n_rows` rows; returns the remaining and the drawn ones, both shuffled.
 
     Args:
-        n_rows: there are.
-        size: how many are drawn.
-        seed: decides which.
-        labels: (n_rows,) whose shares both keep as nearly as whole rows can; None draws from all alike.
+        n_rows: number of rows.
+        size: number of rows to draw.
+        seed: of the generator.
+        labels: (n_rows,) class of each row, to stratify by; None draws uniformly.
 
     Raises:
-        ValueError: a class has a single row, or one of the two has fewer rows than there are classes.
+        ValueError: a class has a single row, or there are more classes than drawn or remaining rows.
     """
     generator = np.random.RandomState(seed)
     if labels is None:
@@ -41,9 +41,9 @@ def draw(n_rows: int, size: int, seed: int, labels: npt.NDArray[np.generic] | No
 
 
 def _whole_shares(counts: npt.NDArray[np.int64], total: int, generator: np.random.RandomState) -> npt.NDArray[np.int64]:
-    """Whole numbers that add up to `total`, as near as can be to the shares of `counts`.
+    """Rounds the shares of `counts` to whole numbers that add up to `total`.
 
-    What is over after rounding down goes to the classes that lost most by it; among equals it is drawn.
+    After rounding down, the classes with the largest remainders get one more each; among equal remainders, at random.
     """
     exact = counts / counts.sum() * total
     whole = np.floor(exact)

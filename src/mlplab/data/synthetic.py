@@ -1,6 +1,6 @@
-"""Data sets made on the spot, each to show one thing about networks.
+"""Synthetic data sets, each to show one property of networks.
 
-All take the number of rows, the standard deviation of the noise, and a seed; the same three give the same rows.
+All take the number of rows, the standard deviation of the noise, and a seed, which determine the rows.
 Features are (x, y) in the plane.
 """
 
@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 
 
 def circles(n_samples: int, noise: float, seed: int) -> Dataset:
-    """A disc inside a ring: no straight line parts them, one hidden layer does."""
+    """Makes a disc inside a ring: no straight line separates them, one hidden layer does."""
     generator = np.random.default_rng(seed)
     targets = _alternating(n_samples, 2)
     angle = generator.uniform(0, 2 * math.pi, n_samples)
@@ -29,7 +29,7 @@ def circles(n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def spirals(n_samples: int, noise: float, seed: int) -> Dataset:
-    """Two spirals around each other (Lang and Witbrock 1988): hard without hidden layers of some size."""
+    """Makes two intertwined spirals (Lang and Witbrock 1988): hard for small hidden layers."""
     generator = np.random.default_rng(seed)
     targets = _alternating(n_samples, 2)
     turn = np.sqrt(generator.uniform(0.02, 1, n_samples)) * 3 * math.pi
@@ -40,7 +40,7 @@ def spirals(n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def xor(n_samples: int, noise: float, seed: int) -> Dataset:
-    """Opposite corners of a square belong together (Minsky and Papert 1969): beyond a single perceptron."""
+    """Makes XOR: opposite corners of a square have one class. No perceptron learns it (Minsky and Papert 1969)."""
     generator = np.random.default_rng(seed)
     corner = _alternating(n_samples, 4)
     features = np.stack([corner % 2, corner // 2], axis=1).astype(np.float64)
@@ -49,7 +49,7 @@ def xor(n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def gaussians(n_samples: int, noise: float, seed: int) -> Dataset:
-    """Three round clouds: a linear model is already the best there is."""
+    """Makes three Gaussian clouds, for which a linear model is optimal."""
     generator = np.random.default_rng(seed)
     targets = _alternating(n_samples, 3)
     angle = 2 * math.pi * targets / 3
@@ -58,7 +58,7 @@ def gaussians(n_samples: int, noise: float, seed: int) -> Dataset:
 
 
 def plane(n_samples: int, noise: float, seed: int) -> Dataset:
-    """Regression on z = 2x − y + ½, with noise on z: its error cannot go below that noise."""
+    """Makes a regression on z = 2x − y + ½ with noise on z, below which no error can fall."""
     generator = np.random.default_rng(seed)
     features = generator.uniform(-1, 1, (n_samples, 2))
     height = 2 * features[:, 0] - features[:, 1] + 0.5 + noise * generator.standard_normal(n_samples)
@@ -75,13 +75,13 @@ SYNTHETIC: dict[str, Callable[[int, float, int], Dataset]] = {
 
 
 def synthetic(name: str, n_samples: int, noise: float, seed: int) -> Dataset:
-    """One of `SYNTHETIC`, by name.
+    """Makes one of `SYNTHETIC`.
 
     Raises:
-        Refusal: it would have more rows than memory for them is likely.
+        Refusal: the number of rows is not between 1 and `MOST_SAMPLES`.
     """
     if not 1 <= n_samples <= MOST_SAMPLES:
-        raise Refusal(f"data.n_samples must be at most {MOST_SAMPLES}", f"data.n_samples={n_samples}", "1000")
+        raise Refusal(f"data.n_samples must be from 1 to {MOST_SAMPLES}", f"data.n_samples={n_samples}", "1000")
     return SYNTHETIC[name](n_samples, noise, seed)
 
 

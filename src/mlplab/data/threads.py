@@ -1,4 +1,4 @@
-"""Work in several threads: polars, NumPy, PyTorch and hashlib compute outside of the interpreter's lock."""
+"""Runs work in threads: polars, NumPy, PyTorch and hashlib release the interpreter lock."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -12,15 +12,15 @@ Result = TypeVar("Result")
 
 
 def for_each(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:
-    """Returns the results in the order of the items; of several exceptions, the first in that order is raised."""
+    """Applies a function to all items in threads; returns results, or raises the first error, in the items' order."""
     with ThreadPoolExecutor(available_cores()) as threads:
         return list(threads.map(function, items))
 
 
 def in_background(function: Callable[[], Result]) -> Callable[[], Result]:
-    """Begins to compute something, and returns what waits for its result.
+    """Starts a function in a thread; returns a function that waits for the result.
 
-    The thread is a daemon: a process that has nothing else to do does not wait for it, as after a refusal.
+    The thread is a daemon, so that a process can end without waiting for it, after a refusal for example.
     """
     future: Future[Result] = Future()
 

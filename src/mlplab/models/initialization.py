@@ -1,4 +1,4 @@
-"""Weights and biases before the first step.
+"""Initialises weights and biases.
 
 Legend: a weight matrix has shape (fan_out, fan_in); g is the gain of the activation that follows the layer
 (1 for the output layer, which none follows).

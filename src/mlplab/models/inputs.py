@@ -1,7 +1,7 @@
-"""The first layer of a network whose features are held in a compact form: levels as numbers, pixels as bytes.
+"""Input layers: they expand features that are stored compactly, categories as codes and pixels as bytes.
 
-What is held in memory stays small, and each batch is spread out as it comes. Built from plain values, which a
-checkpoint holds.
+The data set stays small in memory, as each batch is expanded when it is used. The layers are built from plain values,
+which a checkpoint holds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from mlplab.errors import Refusal
 
 
 class PixelInputs(nn.Module):
-    """(x − mean) / std with the same two numbers for all pixels: (B, F) uint8 -> (B, F)."""
+    """Standardises pixels, (x − mean) / std, with one mean and one std for all: (B, F) uint8 -> (B, F)."""
 
     mean: Tensor
     std: Tensor
@@ -30,17 +30,15 @@ class PixelInputs(nn.Module):
 
 
 class CategoryInputs(nn.Module):
-    """Numeric features as they are, each level one-hot or as a learned vector: (B, F) -> (B, out_features).
+    """Passes numeric features on, and encodes categories as one-hot or embedding: (B, F) -> (B, out_features).
 
-    The last columns of the features hold levels as numbers: 1 to `n_levels`, and 0 for a level that training
-    never saw. That one adds nothing: all of its one-hot places, or its vector, are 0. (A place of its own would
-    keep its random weights, for no row of training could teach them.)
+    The last columns of the features hold category codes: 1 to `n_levels`, and 0 for a category that is not in the
+    training part. Code 0 is encoded as zeros. (Weights of its own would stay random, as no training row updates them.)
 
     Args:
         n_features: F.
-        n_levels: for each categorical column.
-        embedding_dims: for each of them the width of its vectors, which are drawn from N(0, 1/width); 0 for
-            one-hot.
+        n_levels: number of categories of each categorical column.
+        embedding_dims: width of the embedding of each categorical column, drawn from N(0, 1/width); 0 for one-hot.
     """
 
     one_hot_column: Tensor
@@ -50,7 +48,7 @@ class CategoryInputs(nn.Module):
         super().__init__()
         if len(n_levels) != len(embedding_dims) or len(n_levels) > n_features:
             raise Refusal(
-                "every categorical column must have a number of levels and a width",
+                "every categorical column must have a number of categories and an embedding width",
                 f"{len(n_levels)} and {len(embedding_dims)} of them for {n_features} features",
                 "one of each for each column",
             )
@@ -92,14 +90,14 @@ class WithInputs(nn.Module):
 InputLayer = PixelInputs | CategoryInputs
 
 INPUTS: dict[str, type[PixelInputs] | type[CategoryInputs]] = {"pixels": PixelInputs, "categories": CategoryInputs}
-"""The input layers that a checkpoint can name."""
+"""Name → input layer. A checkpoint can name no others."""
 
 
 def build_inputs(encoding: Mapping[str, Any], n_features: int) -> InputLayer:
-    """The input layer that `Preprocessing.input_encoding` describes.
+    """Builds the input layer that `Preprocessing.input_encoding` describes.
 
     Raises:
-        Refusal: it names none of `INPUTS`.
+        Refusal: the name is not in `INPUTS`.
     """
     options = dict(encoding)
     name = options.pop("name", None)

@@ -14,10 +14,10 @@ from mlplab.models.options import OPTIONS
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that lets a training batch of one row pass.
+    """Batch normalisation that accepts a training batch of one row.
 
-    One row has no variance to normalise by. Where such a row comes (a ragged last batch), it is normalised by
-    the running statistics, as in evaluation, and leaves them as they are.
+    One row has no variance. As the last batch of an epoch may be one row, such a batch is normalised by the running
+    statistics, as in evaluation, and does not update them.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
 
 
 class HiddenLayer(nn.Module):
-    """Weighted sums, normalisation, activation, dropout; with `residual`, plus the input: (B, F) -> (B, H)."""
+    """Linear layer, normalisation, activation, dropout, and with `residual` a skip connection: (B, F) -> (B, H)."""
 
     def __init__(
         self, linear: nn.Linear, *, activation: str, normalization: str, dropout: float, residual: bool

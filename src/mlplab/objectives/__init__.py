@@ -1,1 +1,1 @@
-"""What training makes small: losses and penalties; and the scores by which the result is judged."""
+"""Losses and penalties, which training minimises, and the scores that evaluate a network."""

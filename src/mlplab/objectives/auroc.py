@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def one_against_the_rest(probabilities: NDArray[Any], of_class: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Returns the area for each class: (..., N, C), and whether a row is of a class (..., C, N) -> (..., C).
+    """Computes the area of each class: probabilities (..., N, C), class membership (..., C, N) -> (..., C).
 
-    The share of pairs, one row of the class and one of the rest, in which the former has the larger probability; a
-    tie is half a pair (Hanley and McNeil 1982). NOTE[DIFF]: a class without a row, or with all of them, has no such
-    pair; it gets 0, as in torchmetrics.
+    A pair is one row of the class and one of the rest. The area is the share of pairs in which the former has the
+    larger probability; a tie counts half (Hanley and McNeil 1982). NOTE[DIFF]: a class with no row, or with all rows,
+    has no pairs and gets 0, as in torchmetrics.
     """
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     areas = np.zeros(of_class.shape[:-1])

@@ -31,19 +31,19 @@ def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = N
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error, mean of (ŷ − y)²: no factor ½ (Goodfellow et al. 2016, eq. 5.4). (B, T), (B, T) -> ()."""
+    """Computes the mean of (ŷ − y)², without a factor ½ (Goodfellow et al. 2016, eq. 5.4). (B, T), (B, T) -> ()."""
     _require_same_shape(outputs, targets)
     return functional.mse_loss(outputs, targets)
 
 
 def mae(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error, mean of |ŷ − y|; its gradient at 0 is 0. (B, T), (B, T) -> ()."""
+    """Computes the mean of |ŷ − y|, with gradient 0 at 0. (B, T), (B, T) -> ()."""
     _require_same_shape(outputs, targets)
     return functional.l1_loss(outputs, targets)
 
 
 def huber(outputs: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
-    """Squared near zero, absolute beyond (Huber 1964): ½e² for |e| ≤ δ, else δ(|e| − ½δ). (B, T), (B, T) -> ()."""
+    """Computes the mean of ½e² for |e| ≤ δ, else δ(|e| − ½δ), with e = ŷ − y (Huber 1964). (B, T), (B, T) -> ()."""
     _require_same_shape(outputs, targets)
     return functional.huber_loss(outputs, targets, delta=delta)
 
@@ -51,7 +51,7 @@ def huber(outputs: Tensor, targets: Tensor, *, delta: float = 1.0) -> Tensor:
 def cross_entropy(
     outputs: Tensor, targets: Tensor, *, class_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Softmax cross-entropy, mean of −log softmax(outputs)[target]. (B, C) logits, (B,) class indices -> ().
+    """Computes the mean of −log softmax(outputs)[target]. (B, C) logits, (B,) class indices -> ().
 
     Args:
         outputs: logits; the softmax is computed here, in its stable form.
@@ -72,7 +72,7 @@ def cross_entropy(
 def binary_cross_entropy(
     outputs: Tensor, targets: Tensor, *, class_weights: Tensor | None = None, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy of one logit for the second of two classes. (B, 1) logits, (B,) of 0 and 1 -> ().
+    """Computes the cross-entropy from one logit, that of class 1 of two. (B, 1) logits, (B,) of 0 and 1 -> ().
 
     Args:
         outputs: the logit z of p(class 1) = sigmoid(z).

@@ -1,4 +1,4 @@
-"""A loss function bound to a task: its options, its class weights, and what the network's outputs mean under it."""
+"""Binds a loss function to a task: its options, its class weights, and how outputs become predictions."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ LossFunction = Callable[..., Tensor]
 
 
 def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
-    """N / (C · n_c) for each class c, so that the weights of all n training rows average to 1. -> (C,)."""
+    """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,)."""
     counts = torch.tensor(class_counts, dtype=torch.float32)
     return counts.sum() / (len(counts) * counts)
 
@@ -50,7 +50,7 @@ class Objective(nn.Module):
 def build_objective(
     name: str, task: Task, *, class_counts: Sequence[int] = (), class_weights: Any = None, **options: Any
 ) -> Objective:
-    """The objective by name.
+    """Builds the objective by its name.
 
     Args:
         name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression.
@@ -104,14 +104,14 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
 
 
 def n_outputs(objective: Objective, task: Task) -> int:
-    """The width of the network's output layer under this objective."""
+    """Returns the width of the output layer that this objective needs."""
     if task.kind == "regression" or objective.function is binary_cross_entropy:
         return 1
     return task.n_classes
 
 
 def predictions(outputs: Tensor, task: Task) -> Tensor:
-    """What raw outputs say, as people read it.
+    """Converts raw outputs to predictions.
 
     Classification: probabilities (B, C), from C logits by softmax, from one logit by sigmoid.
     Regression: values (B, T) in the target's own unit.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def l1_l2_penalty(weights: Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> Tensor:
-    """l1·Σ|w| + (l2/2)·Σw², a scalar (Goodfellow et al. 2016, eqs. 7.2 and 7.18).
+    """Computes l1·Σ|w| + (l2/2)·Σw², a scalar (Goodfellow et al. 2016, eqs. 7.2 and 7.18).
 
     With the ½, the gradient of the second term is l2·w, so that l2 under plain gradient descent does what
     `weight_decay` of the same size does. Under Adam the two differ: this one passes through the moments.

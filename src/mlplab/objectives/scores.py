@@ -1,4 +1,4 @@
-"""Scores of a validation or test pass: by them a trained network is judged.
+"""Computes the scores of a validation or test pass.
 
 Legend: N rows, C classes. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at once.
 """
@@ -18,7 +18,7 @@ from mlplab.task import Task
 def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Scores (..., N, C) probabilities against class indices (..., N), or (N,) for all networks -> (...) each.
 
-    accuracy: the share of rows whose largest probability is that of their class; of equal ones the first counts.
+    accuracy: the share of rows whose largest probability is that of their class; among equal ones the first counts.
     f1: 2·hits / (rows of the class + rows taken for it), the mean over the classes that have either (van Rijsbergen
         1979, chapter 7; scikit-learn's `macro`).
     auroc: one class against the rest, the mean over all classes; see `mlplab.objectives.auroc`.
@@ -54,9 +54,9 @@ def _counts(indices: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
 def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Scores (..., N) values against targets (..., N), or (N,) for all networks -> (...) each.
 
-    mse, rmse (in the target's unit), mae; r2 = 1 − Σ(y − ŷ)² / Σ(y − ȳ)². NOTE[DIFF]: of targets that do not vary, r2
-    is 1 where every error is 0 and else 0, as scikit-learn has it; torchmetrics says so of all that vary little, in
-    whatever unit. Of a single row it is no number.
+    mse, rmse (in the target's unit), mae; r2 = 1 − Σ(y − ŷ)² / Σ(y − ȳ)². NOTE[DIFF]: for constant targets
+    r2 is 1 if every error is 0, else 0, as in scikit-learn. torchmetrics does so for nearly constant targets too, by a
+    threshold that ignores their unit. For a single row r2 is NaN.
     """
     targets = targets.double()
     error = predicted.double() - targets
@@ -70,7 +70,7 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 class Scores:
-    """Collects the rows of all batches and processes, and scores them.
+    """Collects the predictions of all batches and processes, and scores them.
 
     Classification: probabilities (B, C) and class indices (B,). Regression: values (B,) and targets (B,), in the
     target's own unit.

@@ -1,1 +1,1 @@
-"""How the loss is made small: parameter groups, optimizers, schedules."""
+"""Optimizers, parameter groups and learning-rate schedules."""

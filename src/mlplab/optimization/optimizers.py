@@ -1,4 +1,4 @@
-"""The update rule over the parameter groups."""
+"""Builds an optimizer over parameter groups."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -16,23 +16,23 @@ OptimizerFactory = Callable[..., Optimizer]
 def build_optimizer(
     factory: OptimizerFactory, model: nn.Module, *, applies_to: Sequence[str] = ("weight",)
 ) -> Optimizer:
-    """An optimizer over all trainable parameters of the model.
+    """Builds an optimizer over all trainable parameters of the model.
 
-    Weight decay goes to the kinds of `applies_to` only (see `mlplab.optimization.parameter_groups`).
+    Weight decay applies to the kinds of `applies_to` only (see `mlplab.optimization.parameter_groups`).
 
     Raises:
-        Refusal: the model has no trainable parameter, or the optimizer does not take what it was given.
+        Refusal: the model has no trainable parameter, or the optimizer rejects an option.
     """
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
     accepted = inspect.signature(rule).parameters
     weight_decay = None
     if "weight_decay" in accepted:
-        # Where none is given there is the rule's own default (0.01 for AdamW), which must spare the biases too.
+        # If none is given, the optimizer's default (0.01 for AdamW) must not decay the biases either.
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
         raise Refusal("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
-    # L-BFGS approximates one curvature for all parameters together, so it takes a single group.
+    # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
     try:

@@ -1,4 +1,4 @@
-"""Sorts parameters into groups by name: those that decay and penalties apply to, and those that they spare."""
+"""Sorts parameters into groups by kind: with and without weight decay and penalties."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -18,10 +18,10 @@ NORMALIZATION_LAYERS = (
 
 
 def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
-    """The kind of every trainable parameter, by its full name.
+    """Returns the kind of every trainable parameter: full name → kind.
 
-    `normalization`: scale and shift of a normalisation layer; `bias`: of any other layer, known by the last part
-    of its name; `weight`: all the rest. A parameter shared by two layers is listed once, under its first name.
+    `normalization`: scale and shift of a normalisation layer. `bias`: a parameter of another layer whose name contains
+    "bias". `weight`: all the rest. A parameter shared by two layers is listed once, under its first name.
     """
     owners = {
         f"{prefix}.{name}" if prefix else name: (module, name)
@@ -41,7 +41,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
 
 
 def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
-    """The parameters of the given kinds, in the model's order."""
+    """Returns the trainable parameters of the given kinds, in the model's order."""
     kinds = parameter_kinds(model)
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
@@ -49,12 +49,12 @@ def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weigh
 def parameter_groups(
     model: nn.Module, *, weight_decay: float | None, applies_to: Sequence[str] = ("weight",)
 ) -> list[dict[str, Any]]:
-    """The groups for an optimizer, each with its `name` and its parameters as (name, parameter) pairs.
+    """Builds the groups for an optimizer, each with a `name` and its parameters as (name, parameter) pairs.
 
     Args:
-        model: all its trainable parameters are claimed, each by one group.
-        weight_decay: for the kinds of `applies_to`; the others get 0. Where it is 0 for all, or None because the
-            optimizer knows none, there is one group.
+        model: each of its trainable parameters goes to exactly one group.
+        weight_decay: for the kinds of `applies_to`; the others get 0. There is a single group if it is 0, or None
+            because the optimizer has no weight decay.
         applies_to: kinds of `KINDS`.
     """
     kinds = parameter_kinds(model)

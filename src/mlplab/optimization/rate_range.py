@@ -1,4 +1,4 @@
-"""Learning rates that a range test suggests, from the loss at each rate."""
+"""Suggests learning rates from the losses of a range test."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,16 +9,16 @@ WIDTH = 0.02
 """Standard deviation of the smoothing, as a share of the curve."""
 
 LEAST_FALL = 0.1
-"""Share of the loss before any update by which it must fall to have fallen."""
+"""Fall of the loss, relative to that before any update, below which no rate is suggested."""
 
 DESCENT = 0.05
-"""Share of the whole fall after which the descent has begun."""
+"""Share of the whole fall at which the descent counts as begun."""
 
 
 def smoothed(losses: Curve) -> Curve:
-    """Each loss averaged with its neighbours, (N,) -> (N,), weighted by a Gaussian of `WIDTH`.
+    """Smooths losses by a Gaussian of width `WIDTH`: (N,) -> (N,).
 
-    NOTE[DIFF]: the usual exponential average looks backwards only, and so moves the whole curve to larger rates.
+    NOTE[DIFF]: the usual exponential average looks backwards only, which shifts the curve to larger rates.
     """
     steps = np.arange(len(losses))
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(WIDTH * len(losses), 1.0)) ** 2)
@@ -27,10 +27,10 @@ def smoothed(losses: Curve) -> Curve:
 
 
 def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
-    """Learning rates to begin with, by three rules; none where no rate made the loss fall.
+    """Suggests learning rates by three rules; empty if no rate made the loss fall.
 
     valley: the middle of the descent, on the logarithmic scale. NOTE[DIFF]: fastai's `lr_find` takes the middle of the
-        longest falling subsequence, to which a long flat beginning belongs where it falls at all.
+        longest falling subsequence, which includes a long flat beginning that falls only slightly.
     steepest: where the loss falls fastest per factor of the rate (fastai, Lightning).
     minimum/10: a tenth of the rate with the lowest loss (Howard and Gugger 2020, "Deep Learning for Coders", ch. 5).
 

@@ -1,4 +1,4 @@
-"""How the learning rate changes while training."""
+"""Learning-rate schedules."""
 
 import inspect
 import math
@@ -23,13 +23,13 @@ from mlplab.errors import Refusal
 
 @dataclass(frozen=True)
 class Schedule:
-    """A way to build a learning-rate schedule.
+    """A kind of learning-rate schedule.
 
     Attributes:
         build: (optimizer, total steps, options) -> scheduler.
-        interval: when it moves, after each `step` or after each `epoch`.
-        options: the names of the options that it takes.
-        needs_end: it must know how many steps the run has.
+        interval: `step` or `epoch`, after which the learning rate changes.
+        options: names of the accepted options.
+        needs_end: whether it must know the number of steps of the run.
     """
 
     build: Callable[[Optimizer, int, dict[str, Any]], LRScheduler]
@@ -39,7 +39,7 @@ class Schedule:
 
 
 def _options_of(scheduler: type) -> tuple[str, ...]:
-    """What a scheduler of PyTorch's takes, but for what is given to it here."""
+    """Returns the options of a PyTorch scheduler, without those that this module sets itself."""
     given = {"optimizer", "last_epoch", "mode", "max_lr", "total_steps", "cycle_momentum"}
     return tuple(name for name in inspect.signature(scheduler).parameters if name not in given)
 
@@ -91,14 +91,14 @@ REQUIRED_OPTIONS = {
     "cosine": ("min_lr",),
     "warmup_cosine": ("warmup_fraction", "min_lr"),
 }
-"""What a schedule cannot do without."""
+"""Options that a schedule needs."""
 
 
 def require_known_options(name: str, **options: Any) -> None:
-    """Refuses what a schedule does not take.
+    """Checks the name and the options of a schedule.
 
     Raises:
-        Refusal: there is no schedule of that name, or it takes no option of one of these names, or lacks one.
+        Refusal: the name is unknown, an option is not accepted, or a required one is missing.
     """
     for option in REQUIRED_OPTIONS.get(name, ()):
         if option not in options:
@@ -120,17 +120,17 @@ def planned_steps(
     limit_train_batches: int | float,
     accumulate_grad_batches: int | Mapping[int, int],
 ) -> int | None:
-    """How many updates a run will make if nothing ends it early; None where it has no end.
+    """Counts the updates of a run that is not stopped early; None if it has no limit.
 
-    Counted from the Trainer's settings rather than asked of `Trainer.estimated_stepping_batches`, which resets
-    the data loader's place when a run is resumed.
+    It uses the Trainer's settings, as `Trainer.estimated_stepping_batches` resets the position of the data loader when
+    a run resumes.
 
     Args:
         batches_per_epoch: of the training part.
         max_epochs: limit of epochs; None or -1 for none.
         max_steps: limit of updates; -1 for none.
-        limit_train_batches: batches of an epoch that are used, or their share.
-        accumulate_grad_batches: batches of an update; or epoch -> batches of an update from then on.
+        limit_train_batches: number (int) or share (float) of the batches of an epoch that are used.
+        accumulate_grad_batches: batches per update; or epoch → batches per update from that epoch on.
     """
     if isinstance(limit_train_batches, float):
         n_batches = int(batches_per_epoch * limit_train_batches)
@@ -142,7 +142,7 @@ def planned_steps(
         factors = {0: given} if isinstance(given, int) else {0: 1, **given}
         begins = sorted(begin for begin in factors if begin < max_epochs)
         n_epochs = [end - begin for begin, end in zip(begins, [*begins[1:], max_epochs], strict=False)]
-        # An epoch ends with an update, whatever is left of its batches.
+        # The last batches of an epoch make an update even if they are fewer.
         updates = [math.ceil(n_batches / factors[begin]) for begin in begins]
         limits.append(sum(n * per_epoch for n, per_epoch in zip(n_epochs, updates, strict=True)))
     if max_steps >= 0:
@@ -153,18 +153,18 @@ def planned_steps(
 def build_schedule(
     name: str, optimizer: Optimizer, *, total_steps: int | None, monitor: str, mode: str, **options: Any
 ) -> dict[str, Any] | None:
-    """What Lightning's `configure_optimizers` wants under `lr_scheduler`; None for `none`.
+    """Builds the `lr_scheduler` entry for Lightning's `configure_optimizers`; None for `none`.
 
     Args:
         name: of `SCHEDULES`, or `none`.
         optimizer: its learning rate is the starting value (for one_cycle: the peak).
         total_steps: from `planned_steps`.
-        monitor: the value that `plateau` watches.
-        mode: `min` or `max`, likewise.
+        monitor: the value that `plateau` monitors.
+        mode: `min` or `max`, of that value.
         **options: of the schedule, as in conf/scheduler.
 
     Raises:
-        Refusal: the schedule needs to know the end of the run, and it has none.
+        Refusal: the schedule needs a limit of epochs or steps, and the run has none.
     """
     if name == "none":
         return None
