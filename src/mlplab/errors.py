@@ -1,6 +1,7 @@
 """Errors for people: each message says what is required, what was given, and what to try."""
 
 import errno
+import re
 import unicodedata
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -79,11 +80,18 @@ def is_disk_full(error: BaseException | None) -> bool:
     """Returns whether an error, or one of its causes, is a full disk."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, DiskFull | NoRoom) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+        if isinstance(error, DiskFull | NoRoom) or (isinstance(error, OSError) and _number_of(error) in NO_ROOM):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
+
+
+def _number_of(error: OSError) -> int | None:
+    """Returns the system's number of an error, which polars gives in its text alone."""
+    if error.errno is None and (told := re.search(r"\(os error (\d+)\)", str(error))):
+        return int(told.group(1))
+    return error.errno
 
 
 def described(error: BaseException) -> str:

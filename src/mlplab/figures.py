@@ -1,5 +1,6 @@
 """Draws figures with matplotlib, without a screen and without its global state."""
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,10 @@ def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "t
 def as_png(figure: "Figure") -> bytes:
     """Encodes a figure as PNG. The size is fitted to all text, as matplotlib's layouts underestimate long names."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})  # the quickest
+    with warnings.catch_warnings():
+        # A name may have characters that matplotlib's font lacks: it draws a box for each.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        figure.savefig(buffer, format="png", bbox_inches="tight", pil_kwargs={"compress_level": 1})  # the quickest
     return buffer.getvalue()
 
 

@@ -19,6 +19,7 @@ from mlplab.errors import Refusal
 from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory, read_status
 from mlplab.runs.files import flushed_together, write_atomically
+from mlplab.runs.lock import Lock
 
 
 def claimed(path: Path) -> RunDirectory:
@@ -49,6 +50,27 @@ def test_a_directory_that_exists_with_other_files_can_be_claimed_and_keeps_them(
     assert (tmp_path / ".hydra" / "config.yaml").read_text() == "seed: 0\n"
 
 
+@pytest.mark.parametrize("status_text", ["", '{"state": "running", "process": 1}'])
+def test_what_a_run_killed_before_its_manifest_left_is_no_hindrance(tmp_path: Path, status_text: str) -> None:
+    for name in ("status.json", ".hydra/.config.yaml.0a.tmp", "csv/hparams.yaml", "tensorboard/events", ".lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(status_text if name == "status.json" else "")
+    claimed(tmp_path)
+    assert status(tmp_path)["process"] == os.getpid()
+    left = sorted(entry.name for entry in tmp_path.iterdir())
+    assert left == [".lock", "checkpoints", "figures", "status.json"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "checkpoints/last.ckpt", "result.json", "history.jsonl"])
+def test_a_killed_run_that_has_more_than_a_beginning_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "status.json").write_text('{"state": "running"}')
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(Refusal, match="holds another run"):
+        RunDirectory(tmp_path).claim()
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_directory_that_is_claimed_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     claimed(tmp_path).end("finished", "epoch limit")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -59,12 +81,14 @@ def test_a_directory_that_is_claimed_is_refused_and_left_as_it_is(tmp_path: Path
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_status_alone_is_a_claim(tmp_path: Path) -> None:
-    # So it looks between the first and the second thing that the owner of the directory makes.
+def test_a_status_alone_is_a_claim_while_its_owner_lives(tmp_path: Path) -> None:
+    # So it looks between the second and the third thing that the owner of the directory makes.
+    lock = Lock(tmp_path / ".lock")
+    lock.acquire()
     (tmp_path / "status.json").touch()
-    with pytest.raises(Refusal, match="must be its own"):
+    with pytest.raises(Refusal, match="in use by process"):
         RunDirectory(tmp_path).claim()
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+    lock.release()
 
 
 def test_the_same_object_cannot_claim_twice(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_what_a_refused_job_left_is_cleared_away_and_nothing_else(tmp_path: Path
     assert [str(path.relative_to(job)) for path in job.rglob("*")] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("is_claimed", [False, True])
+@pytest.mark.parametrize("folder", ["csv", "tensorboard"])
+def test_what_loggers_made_before_a_kill_is_cleared_away(tmp_path: Path, folder: str, is_claimed: bool) -> None:
+    job = tmp_path / "job"
+    (job / folder).mkdir(parents=True)
+    (job / folder / "hparams.yaml").write_text("seed: 0\n")
+    if is_claimed:
+        (job / "status.json").write_text("")
+    assert not begun_before(job, CONFIG)
+    assert list(job.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["result.json", "history.jsonl", "checkpoints/last.ckpt", "tensorboard/events"])
 @pytest.mark.parametrize("lost", ["manifest.json", ".hydra/config.yaml"])
 def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name: str, lost: str) -> None:

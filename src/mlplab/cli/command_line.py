@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mlplab.cli.output import tolerate_closed_output
+from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -69,6 +69,9 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
                 run_job(resume, config)
             return 0
         main()
+    except SystemExit as ended:  # as Hydra ends after its help
+        if ended.code or _job_has_begun:
+            raise
     except RunStopped as stopped:
         return _report(stopped, stopped.status)
     except KeyboardInterrupt:
@@ -95,6 +98,10 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         return _report(
             Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
         )
+    reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
+    if reason is not None:
+        mistake = Refusal("what is asked for must be written", f"standard output: {reason}", "another file for it")
+        return _report(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0
 
 

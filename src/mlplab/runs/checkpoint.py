@@ -1,10 +1,12 @@
 """Checkpoints: written whole or not at all, read as data alone, and enough to rebuild what they hold."""
 
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -115,14 +117,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Refusal(
-            "a checkpoint must be whole and hold plain data only", f"{path}: {reason}", "another checkpoint"
+            "a checkpoint must be whole and hold plain data only", f"{path}: {_why_unread(error)}", "another checkpoint"
         ) from None
     if not isinstance(content, dict):
         raise Refusal("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
     _require_stored(content, path)
     return content
+
+
+def _why_unread(error: Exception) -> str:
+    """Returns what PyTorch met in a file, without its advice to use `weights_only=False`, which executes the file."""
+    if isinstance(error, UnpicklingError):
+        code = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+        return f"it names the code {code.group(1)}" if code else "it holds more than plain data"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _require_whole(checkpoint: Path) -> None:

@@ -59,11 +59,13 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             require_ordinary(self.path)
-            if any(not _is_of_nobody(entry) for entry in self.path.iterdir()):
+            if any(not _is_of_nobody(entry) for entry in self.path.iterdir()) and not never_began(self.path):
                 require_free(self._lock.path)
                 raise FileExistsError
             require_room(self.path, room)
             self._lock.acquire()
+            if never_began(self.path):  # and whoever died there holds the lock no more
+                _clear_beginning(self.path)
             os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
             self.figures.mkdir(exist_ok=True)
@@ -182,6 +184,31 @@ def _write_in_place(path: Path, content: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file.write(content.ljust(about.st_size))  # blanks are JSON too, and no moment leaves the end of what was there
         file.truncate(len(content))
+
+
+def never_began(directory: Path) -> bool:
+    """Returns whether a run was killed there before its manifest and configuration were written.
+
+    Nothing was learned until then, so another run may begin there.
+    """
+    try:
+        if read_status(directory)["state"] != "running":
+            return False
+    except Refusal:
+        return False
+    has_both = (directory / "manifest.json").exists() and (directory / ".hydra" / "config.yaml").exists()
+    known = {"status.json", "data.json", "train.log", "manifest.json", "csv", "tensorboard", "checkpoints", "figures"}
+    names = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
+    return not has_both and names <= known and not any((directory / "checkpoints").glob("*.ckpt"))
+
+
+def _clear_beginning(directory: Path) -> None:
+    """Takes away what a run writes before its manifest, but for the lock, which is this process's own."""
+    for entry in list(directory.iterdir()):
+        if entry.name != LOCK and entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK and entry.suffix != ".log":  # Hydra may have opened the log of the next run
+            entry.unlink()
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import math
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -149,6 +150,10 @@ def become_worker(launcher: int | None = None) -> None:
     _WORKER.end_with_launcher(launcher)
 
 
+OF_LOGGERS = ("csv", "tensorboard")
+"""Folders of a job that loggers make."""
+
+
 def begun_before(directory: Path, config: DictConfig) -> bool:
     """Whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
 
@@ -157,7 +162,8 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     Raises:
         Refusal: it was begun with another configuration, or its directory holds links.
     """
-    if not (directory / "status.json").exists():
+    has_status = (directory / "status.json").exists()
+    if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):
         return False
     require_ordinary(directory)  # what is cleared away would lie where a link leads
     if not (directory / "manifest.json").is_file() or not (directory / ".hydra" / "config.yaml").is_file():
@@ -182,7 +188,10 @@ def _clear(directory: Path) -> None:
     Raises:
         Refusal: there is more, of a job that had one.
     """
-    later = [directory / name for name in ("result.json", "history.jsonl", "tensorboard")]
+    status = directory / "status.json"
+    # Loggers are there before the directory is claimed, and while its status is empty nothing has been learned.
+    has_begun = status.exists() and status.stat().st_size > 0
+    later = [directory / name for name in ("result.json", "history.jsonl", *(OF_LOGGERS if has_begun else ()))]
     more = [path for path in [*later, *directory.glob("checkpoints/*.ckpt")] if path.exists()]
     if more:
         raise Refusal(
@@ -190,8 +199,10 @@ def _clear(directory: Path) -> None:
             f"{shortest(directory)} has {more[0].name} and not both of them",
             f"rm -r {shortest(directory)}, to let it begin again",
         )
-    for name in ("status.json", ".lock", "train.log"):
+    for name in ("status.json", ".lock", "train.log", "data.json"):
         (directory / name).unlink(missing_ok=True)
+    for name in OF_LOGGERS:
+        shutil.rmtree(directory / name, ignore_errors=True)
     for pattern in (".hydra/*.yaml", f".hydra/{SIGNATURE}", ".*.tmp", "*/.*.tmp"):
         for path in directory.glob(pattern):
             path.unlink()

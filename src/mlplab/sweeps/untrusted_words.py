@@ -69,8 +69,6 @@ def _is_plain(word: str, conf: Path) -> bool:
         return not key.startswith("hydra") and value is None
     if key in OF_HYDRA:
         return _are_choices(value, lambda choice: choice in OF_HYDRA[key])
-    if key == "hydra.sweep.dir":  # a rerun is given its own, which counts more
-        return isinstance(value, str)
     if key == "hydra.mode":
         return bool(value == "MULTIRUN")
     if key.startswith("hydra.launcher."):
