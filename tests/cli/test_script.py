@@ -82,7 +82,7 @@ def test_the_home_directory_of_nobody_is_refused() -> None:
 )
 def test_an_unknown_word_is_refused_with_the_nearest(typed: str, remedy: str) -> None:
     refusal = refusal_of("run=a", typed)
-    assert refusal.must == "words on the command line must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
+    assert refusal.must == "options must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
     assert (refusal.given, refusal.remedy) == (typed, remedy)
 
 
@@ -179,7 +179,7 @@ def test_a_mistake_on_the_command_line_is_one_line_and_2_and_nothing_is_run(
     assert run(forbidden, "rnu=a") == EXIT_REFUSED == 2
     output, errors = capsys.readouterr()
     assert output == ""
-    assert errors.startswith("do.py: words on the command line must be run=…")
+    assert errors.startswith("do.py: options must be run=…")
     assert errors.endswith("however: rnu=a; try: run=a\n")
     assert errors.count("\n") == 1
 
@@ -264,7 +264,7 @@ def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
 def test_flags_that_are_none_are_refused(typed: str) -> None:
-    with pytest.raises(Refusal, match=r"words on the command line must be run=…, --json, however: .*; try: "):
+    with pytest.raises(Refusal, match=r"options must be run=…, --json, however: .*; try: "):
         read_words([typed], {"run": Word("path"), **JSON})
 
 
@@ -288,11 +288,11 @@ def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> N
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/dev/full", "the disk must have room for what is written, however: [Errno 28] No space left on device"),
+        ("/dev/full", "the disk must have free space, however: [Errno 28] No space left on device"),
         ("/", "a file must not be a folder, however: [Errno 21] Is a directory: '/'; try: the name of a file in it"),
-        ("/nothing/here", "files and their folders must be there, however: [Errno 2]"),
+        ("/nothing/here", "files and their folders must exist, however: [Errno 2]"),
         ("/dev/null/here", "a folder must not be a file, however: [Errno 20]"),
-        ("/" + "a" * 300, "names of files must be short enough for the disk, however: [Errno 36]"),
+        ("/" + "a" * 300, "file names must not be too long for the disk, however: [Errno 36]"),
     ],
 )
 def test_what_cannot_be_written_says_why(

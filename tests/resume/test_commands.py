@@ -68,7 +68,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_result(
 
     again = run_program("train.py", [f"resume={directory}"], tmp_path)
     assert again.status == 0
-    assert again.stdout == "the run has finished (epoch limit): nothing is left to do\n"
+    assert again.stdout == "the run has already finished (epoch limit): nothing to do\n"
 
 
 def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
