@@ -23,7 +23,7 @@ EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
-class Word:
+class Option:
     """An option of a script.
 
     Attributes:
@@ -76,21 +76,21 @@ class Word:
             ) from None
 
 
-JSON = {"--json": Word("flag", False)}
+JSON = {"--json": Option("flag", False)}
 """Option of scripts that can print their result as JSON, with nothing else on standard output."""
 
 WRITTEN = {
-    "data.delimiter": Word(example="semicolon"),
-    "data.quote": Word(choices=("auto", *QUOTES)),
-    "data.header": Word(choices=("auto", "true", "false")),
-    "data.encoding": Word(example="latin-1"),
-    "data.skip_lines": Word("number", example="1"),
+    "data.delimiter": Option(example="semicolon"),
+    "data.quote": Option(choices=("auto", *QUOTES)),
+    "data.header": Option(choices=("auto", "true", "false")),
+    "data.encoding": Option(example="latin-1"),
+    "data.skip_lines": Option("number", example="1"),
 }
 """Options on the format of a table file, for scripts that read one. What is not given is detected."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     """The result of a script.
 
     Attributes:
@@ -112,38 +112,38 @@ def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
+def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str, Any]:
     """Parses the options; returns name → value, with defaults for those not given.
 
     Raises:
         Refusal: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
     """
-    settings = {name: word.default for name, word in words.items()}
+    settings = {name: option.default for name, option in options.items()}
     seen = set()
-    flags = [name for name, word in words.items() if word.kind == "flag"]
+    flags = [name for name, option in options.items() if option.kind == "flag"]
     settings |= {name: True for name in flags if name in typed}
     typed = [text for text in typed if text not in flags]
-    first = next((name for name, word in words.items() if word.is_first), None)
-    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in words):
+    first = next((name for name, option in options.items() if option.is_first), None)
+    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in options):
         typed = [f"{first}={typed[0]}", *typed[1:]]
     for text in typed:
         name, equals, value = text.partition("=")
-        if not equals or name not in words or name in flags:
-            if not words:
+        if not equals or name not in options or name in flags:
+            if not options:
                 raise Refusal("the script must be called without options", text, "the script alone, or --help")
-            near = nearest_name(name, list(words)) or next(iter(words))
+            near = nearest_name(name, list(options)) or next(iter(options))
             raise Refusal(
-                f"options must be {', '.join(k if k in flags else f'{k}=…' for k in words)}",
+                f"options must be {', '.join(k if k in flags else f'{k}=…' for k in options)}",
                 text,
-                near if near in flags else f"{near}={value or words[near].example}",
+                near if near in flags else f"{near}={value or options[near].example}",
             )
         if name in seen:
             raise Refusal(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
         seen.add(name)
-        settings[name] = words[name].read(name, value)
-    for name, word in words.items():
-        if word.is_required and name not in seen:
-            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={word.example}")
+        settings[name] = options[name].read(name, value)
+    for name, option in options.items():
+        if option.is_required and name not in seen:
+            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={option.example}")
     return settings
 
 
@@ -167,11 +167,11 @@ def exit_fast(status: int) -> NoReturn:
 
 
 def run_script(
-    main: Callable[[dict[str, Any]], Answer | int | None], words: dict[str, Word], help_text: str | None
+    main: Callable[[dict[str, Any]], Result | int | None], options: dict[str, Option], help_text: str | None
 ) -> int:
     """Parses the command line, runs `main`, and returns the exit status; prints a mistake as one line.
 
-    `main` may return an exit status, None for 0, or an `Answer`. An answer is printed as text, or with --json as one
+    `main` may return an exit status, None for 0, or a `Result`. A result is printed as text, or with --json as one
     document; all other output then goes to standard error.
     """
     show_every_text()
@@ -184,14 +184,14 @@ def run_script(
         if {"-h", "--help"} & set(sys.argv[1:]):
             print(str(help_text).strip())
             return _status_of_output(name, 0)
-        settings = read_words(sys.argv[1:], words)
+        settings = parse_options(sys.argv[1:], options)
         is_json = settings.get("--json", False)
         with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
-            answer = main(settings)
-        if not isinstance(answer, Answer):
-            return _status_of_output(name, answer or 0)
-        print(as_json(dict(answer.content)) if is_json else answer.text)
-        return _status_of_output(name, answer.status)
+            result = main(settings)
+        if not isinstance(result, Result):
+            return _status_of_output(name, result or 0)
+        print(as_json(dict(result.content)) if is_json else result.text)
+        return _status_of_output(name, result.status)
     except (Refusal, OSError) as error:
         mistake = _told(error) if isinstance(error, OSError) else error
         print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
