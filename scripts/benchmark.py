@@ -35,7 +35,7 @@ from benchmarking.many import MANY
 from benchmarking.report import figures_of, print_table, write_page
 from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
-from mlplab.cli.script import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import Refusal, RunFailed
 from mlplab.runs.files import write_bytes
@@ -54,14 +54,14 @@ TIMES = 3
 
 ON_ALL_CORES = ("stacked", "joblib")
 
-WORDS = {
-    "workloads": Word("text", f"[{','.join(ALL)}]", example="[S,M]"),
-    "contestants": Word("text", f"[{','.join(EVERYBODY)}]", example="[template,best_loop]"),
-    "rounds": Word("count", 5, example="5"),
-    "threads": Word("count", 1, example="1"),
-    "mnist": Word("path", ROOT.parent / "shared" / "data" / "mnist", example="mnist"),
-    "json": Word("path", example="figures.json"),
-    "page": Word("path", example="docs/benchmarks.md"),
+OPTIONS = {
+    "workloads": Option("text", f"[{','.join(ALL)}]", example="[S,M]"),
+    "contestants": Option("text", f"[{','.join(EVERYBODY)}]", example="[template,best_loop]"),
+    "rounds": Option("count", 5, example="5"),
+    "threads": Option("count", 1, example="1"),
+    "mnist": Option("path", ROOT.parent / "shared" / "data" / "mnist", example="mnist"),
+    "json": Option("path", example="figures.json"),
+    "page": Option("path", example="docs/benchmarks.md"),
     **JSON,
 }
 
@@ -205,7 +205,7 @@ def measured_by(workload: str, contestants: list[str]) -> list[str]:
     return [best, *(name for name in contestants if name in known and name != best)]
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     workloads = chosen("workloads", settings["workloads"], ALL, SWEEPS)
     workloads = list(dict.fromkeys(part for name in workloads for part in (SWEEPS if name == "K" else [name])))
     contestants = chosen("contestants", settings["contestants"], list(EVERYBODY))
@@ -240,7 +240,7 @@ def main(settings: dict[str, Any]) -> Answer:
             if settings["page"]:
                 measured = {**settings, "rounds": rounds}
                 write_page(settings["page"], name, figures[name], measured, time.perf_counter() - at)
-    return Answer(f"{time.perf_counter() - began:.0f} s in all", figures)
+    return Result(f"{time.perf_counter() - began:.0f} s in all", figures)
 
 
 if __name__ == "__main__":
@@ -250,4 +250,4 @@ if __name__ == "__main__":
         register_resolvers(ROOT)
         prepare(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]) if sys.argv[4] else None, int(sys.argv[5]))
         sys.exit(0)
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -20,15 +20,15 @@ from typing import Any
 
 from joblib import cpu_count
 
-from mlplab.cli.script import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.errors import RunFailed
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = {
-    "rounds": Word("count", 3, example="3"),
-    "jobs": Word("count", 12, example="12"),
-    "n_jobs": Word("count", cpu_count(), example="2"),
-    "unshared": Word("switch", False),
+OPTIONS = {
+    "rounds": Option("count", 3, example="3"),
+    "jobs": Option("count", 12, example="12"),
+    "n_jobs": Option("count", cpu_count(), example="2"),
+    "unshared": Option("switch", False),
     **JSON,
 }
 ALIKE = ["logger=none", "callbacks.early_stopping=null"]
@@ -82,7 +82,7 @@ def measure(rounds: int, jobs: int, ways: dict[str, list[str]]) -> dict[str, dic
     return figures
 
 
-def report(figures: dict[str, dict[str, list[tuple[float, float]]]], jobs: int) -> Answer:
+def report(figures: dict[str, dict[str, list[tuple[float, float]]]], jobs: int) -> Result:
     """Medians, and the ratio of one after the other to each, with the range over the rounds."""
     table: dict[str, Any] = {}
     lines = []
@@ -102,13 +102,13 @@ def report(figures: dict[str, dict[str, list[tuple[float, float]]]], jobs: int) 
                 f"{name:43}{row['seconds']:6.1f}{row['until_begun']:7.1f}{row['times_as_fast']:8.2f}"
                 f"  ({min(ratios):.2f} to {max(ratios):.2f})"
             )
-    return Answer("\n".join(lines), table)
+    return Result("\n".join(lines), table)
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     ways = launchers(settings["n_jobs"], unshared=settings["unshared"])
     return report(measure(settings["rounds"], settings["jobs"], ways), settings["jobs"])
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

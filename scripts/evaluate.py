@@ -16,21 +16,21 @@ Rows without a target are left out and counted.
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
+from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_file
 from mlplab.engine.startup import quick_imports
 
-WORDS = {
-    "run": Word("path", example="logs/runs/NAME", is_required=True),
-    "data.path": Word("path", example="other.csv"),
-    "part": Word(default="test", choices=("train", "val", "test")),
-    "out": Word("path", example="evaluation"),
+OPTIONS = {
+    "run": Option("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Option("path", example="other.csv"),
+    "part": Option(default="test", choices=("train", "val", "test")),
+    "out": Option("path", example="evaluation"),
     **WRITTEN,
     **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
@@ -56,8 +56,8 @@ def main(settings: dict[str, Any]) -> Answer:
         "notes": list(evaluation.notes),
         "figure": str(picture),
     }
-    return Answer("\n".join([*lines, f"figure  {shortest(picture)}"]), content)
+    return Result("\n".join([*lines, f"figure  {shortest(picture)}"]), content)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

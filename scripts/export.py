@@ -17,24 +17,24 @@ name, ending in .json, says what the model takes and gives.
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
+from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_file
 from mlplab.engine.startup import quick_imports
 
 FORMATS = ("onnx", "torch_export", "safetensors")
 
-WORDS = {
-    "run": Word("path", example="logs/runs/NAME", is_required=True),
-    "format": Word(example="onnx", is_required=True, choices=FORMATS),
-    "out": Word("path", example="model.onnx"),
-    "data.path": Word("path", example="rows.csv"),
-    "overwrite": Word("switch", False),
+OPTIONS = {
+    "run": Option("path", example="logs/runs/NAME", is_required=True),
+    "format": Option(example="onnx", is_required=True, choices=FORMATS),
+    "out": Option("path", example="model.onnx"),
+    "data.path": Option("path", example="rows.csv"),
+    "overwrite": Option("switch", False),
     **WRITTEN,
     **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
         require_file(settings["data.path"], "data.path")
@@ -65,8 +65,8 @@ def main(settings: dict[str, Any]) -> Answer:
         "compared": made.what,
         "largest_difference": made.largest_difference,
     }
-    return Answer(text, content)
+    return Result(text, content)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

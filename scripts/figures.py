@@ -14,11 +14,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mlplab.cli.script import Word, run_script
+from mlplab.cli.script import Option, run_script
 from mlplab.runs.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS: dict[str, Word] = {}
+OPTIONS: dict[str, Option] = {}
 OPTIMIZERS = {"sgd": "#4477aa", "momentum": "#228833", "adam": "#ee6677", "rmsprop": "#ccbb44", "adagrad": "#aa3377"}
 SEEDS = 5
 EPOCHS = 30
@@ -84,4 +84,4 @@ def main(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -19,7 +19,7 @@ import numpy as np
 from figures import OPTIMIZERS
 from matplotlib.figure import Figure
 
-from mlplab.cli.script import Answer, Word, run_script
+from mlplab.cli.script import Option, Result, run_script
 from mlplab.errors import Refusal, printable
 from mlplab.report.collecting import gather
 from mlplab.report.finished_runs import as_number
@@ -33,9 +33,9 @@ GUESSING = 0.1
 Seeds = Mapping[float, Sequence[float]]
 """Learning rate → test accuracy of each seed."""
 
-WORDS = {
-    "sweep": Word("path", example="logs/sweeps/learning_rates", is_required=True, is_first=True),
-    "out": Word("path", PICTURE, example="learning_rates.png"),
+OPTIONS = {
+    "sweep": Option("path", example="logs/sweeps/learning_rates", is_required=True, is_first=True),
+    "out": Option("path", PICTURE, example="learning_rates.png"),
 }
 
 
@@ -81,7 +81,7 @@ def draw(accuracies: Mapping[str, Seeds], title: str) -> Figure:
     return figure
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     accuracies, diverged = read(settings["sweep"])
     counts = [len(runs) for seeds in accuracies.values() for runs in seeds.values()]
     title = f"digits, {sum(counts):,} networks: mean and 10 to 90 % of {max(counts)} seeds"
@@ -93,8 +93,8 @@ def main(settings: dict[str, Any]) -> Answer:
         best = max(means, key=lambda rate: means[rate])
         near = [rate for rate, mean in means.items() if mean > means[best] - 0.01]
         lines.append(f"{name:<10}{means[best]:.3f} at {best:g}, within 0.01 of it from {near[0]:g} to {near[-1]:g}")
-    return Answer("\n".join([*lines, str(settings["out"])]), {})
+    return Result("\n".join([*lines, str(settings["out"])]), {})
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

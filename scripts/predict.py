@@ -19,25 +19,25 @@ The file appears whole or not at all. Levels that training did not have are coun
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Answer, Word, how_written, run_script
+from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
 
-WORDS = {
-    "run": Word("path", example="logs/runs/NAME", is_required=True),
-    "data.path": Word("path", example="new.csv", is_required=True),
-    "out": Word("path", example="predictions.csv", is_required=True),
-    "id": Word(example="COLUMN"),
-    "proba": Word("switch", False),
-    "formulas": Word("switch", False),
-    "overwrite": Word("switch", False),
+OPTIONS = {
+    "run": Option("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Option("path", example="new.csv", is_required=True),
+    "out": Option("path", example="predictions.csv", is_required=True),
+    "id": Option(example="COLUMN"),
+    "proba": Option("switch", False),
+    "formulas": Option("switch", False),
+    "overwrite": Option("switch", False),
     **WRITTEN,
     **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     require_file(settings["data.path"], "data.path")
     with quick_imports():
@@ -57,8 +57,8 @@ def main(settings: dict[str, Any]) -> Answer:
     lines = [f"note    {printable(note)}" for note in made.notes]
     lines.append(f"wrote   {settings['out']}: {counted(made.n_rows, 'row')}")
     content = {"out": str(settings["out"]), "n_rows": made.n_rows, "notes": list(made.notes)}
-    return Answer("\n".join(lines), content)
+    return Result("\n".join(lines), content)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

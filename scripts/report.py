@@ -15,18 +15,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.cli.script import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.engine.startup import quick_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WORDS = {
-    "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
+OPTIONS = {
+    "sweep": Option("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
     **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.config.paths import shortest
         from mlplab.report.analysis import analyse
@@ -37,8 +37,8 @@ def main(settings: dict[str, Any]) -> Answer:
     written = write_report(analysis, ROOT)
     files = [f"{kind:<12}{shortest(path)}" for kind, path in written.items()]
     content = json.loads(as_json(analysis, {kind: str(path) for kind, path in written.items()}))
-    return Answer("\n".join([as_text(analysis), *files]), content)
+    return Result("\n".join([as_text(analysis), *files]), content)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlplab.cli.script import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import Refusal
@@ -25,15 +25,15 @@ from mlplab.runs.untrusted_config import read_config, require_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WORDS = {
-    "run": Word("path", example="logs/runs/NAME", is_required=True),
-    "out": Word("path", example="again"),
-    "trust": Word("switch", False),
+OPTIONS = {
+    "run": Option("path", example="logs/runs/NAME", is_required=True),
+    "out": Option("path", example="again"),
+    "trust": Option("switch", False),
     **JSON,
 }
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     register_resolvers(ROOT)
     directory = require_run(settings["run"], "run")
     state = read_status(directory)["state"]
@@ -51,8 +51,8 @@ def main(settings: dict[str, Any]) -> Answer:
         "differing": list(comparison.differing),
         "changed": list(comparison.changed),
     }
-    return Answer(comparison.as_text(), content, 0 if comparison.is_identical else 1)
+    return Result(comparison.as_text(), content, 0 if comparison.is_identical else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -21,7 +21,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from mlplab.cli.script import Word, run_script
+from mlplab.cli.script import Option, run_script
 from mlplab.errors import Refusal
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.ledger import FILE, read_ledger
@@ -36,10 +36,10 @@ OF_A_RERUN = ("sweep.rerun=", "trust=")
 PLACES = ("paths.logs=", "hydra.sweep.dir=")
 """Words that say where somebody else's sweep was: it is where it was received."""
 
-WORDS = {
-    "sweep": Word("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
-    "seeds": Word("count", 10, example="10"),
-    "trust": Word("switch", False),
+OPTIONS = {
+    "sweep": Option("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
+    "seeds": Option("count", 10, example="10"),
+    "trust": Option("switch", False),
 }
 
 
@@ -90,4 +90,4 @@ def _words(directory: Path, commands: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main, WORDS, __doc__))
+    sys.exit(run_script(main, OPTIONS, __doc__))

@@ -97,10 +97,10 @@ class Stack:
         through_network(through_losses(torch.ones_like(losses)))
         return losses.sum()
 
-    def keep(self, rows: Sequence[int]) -> None:
-        self.optimizer.keep(rows)
-        self.network.keep(rows)
-        self.objective.keep(rows)
+    def select(self, rows: Sequence[int]) -> None:
+        self.optimizer.select(rows)
+        self.network.select(rows)
+        self.objective.select(rows)
         self.members = [self.members[row] for row in rows]
 
 

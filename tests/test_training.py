@@ -309,7 +309,7 @@ def test_a_second_run_in_the_same_directory_is_refused(train_run: Any) -> None:
 
 
 class Wide(nn.Module):
-    """A network of one's own, as conf/ would name it."""
+    """A network of another class, as conf/ would name it."""
 
     def __init__(self, in_features: int, out_features: int, width: int) -> None:
         super().__init__()
@@ -328,6 +328,6 @@ def test_a_network_of_ones_own_trains_and_is_not_rebuilt_from_its_name(
     model = "model={_target_:mlplab.models.Wide,width:20}"
     run = train_run(*QUICK, "~model", f"+{model}")
     checkpoint = run.directory / "checkpoints" / "best.ckpt"
-    with pytest.raises(Refusal, match="network of one's own"):
+    with pytest.raises(Refusal, match="network of another class"):
         load_predictor(checkpoint)
     assert load_predictor(checkpoint, model=Wide(64, 10, 20)).task.n_classes == 10

@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from mlplab.cli.script import JSON, Answer, Word, run_script
+from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.engine.startup import quick_imports
 
-WORDS = {
-    "rows": Word("count", 1_000_000, example="1000000"),
-    "columns": Word("count", 50, example="50"),
-    "rounds": Word("count", 5, example="5"),
+OPTIONS = {
+    "rows": Option("count", 1_000_000, example="1000000"),
+    "columns": Option("count", 50, example="50"),
+    "rounds": Option("count", 5, example="5"),
     **JSON,
 }
 
@@ -113,7 +113,7 @@ def measured(what: str, path: Path) -> dict[str, float]:
     return found
 
 
-def main(settings: dict[str, Any]) -> Answer:
+def main(settings: dict[str, Any]) -> Result:
     n_rounds, figures, lines = settings["rounds"], {}, []
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder), settings["rows"], settings["columns"])
@@ -137,7 +137,7 @@ def main(settings: dict[str, Any]) -> Answer:
         f"{'':18}{'MB':>6}{'polars, s':>10}{'to a step':>12}{'ratio':>8}{'least':>7}{'most':>7}"
         f"{'processor':>10}{'':8}{'peak, MB':>10}"
     )
-    return Answer("\n".join([heading, *lines]), figures)
+    return Result("\n".join([heading, *lines]), figures)
 
 
 if __name__ == "__main__":
@@ -146,4 +146,4 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["train"]:
         train(Path(sys.argv[2]), float(sys.argv[3]))
     else:
-        sys.exit(run_script(main, WORDS, __doc__))
+        sys.exit(run_script(main, OPTIONS, __doc__))

@@ -66,7 +66,7 @@ def require_device(config: DictConfig) -> None:
     precision = str(config.trainer.precision)
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise Refusal(
-            "float16 precision needs a GPU",
+            "float16 precision must run on a GPU",
             f"trainer.precision={precision}",
             "trainer.precision=bf16-mixed",
         )
@@ -314,7 +314,7 @@ def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) ->
     most = max((encoding or {}).get("n_levels", [0]))
     if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
         raise Refusal(
-            f"a column with more than {LEVELS_IN_16_BITS} categories needs 32-bit or mixed precision",
+            f"a column with more than {LEVELS_IN_16_BITS} categories must be trained in 32-bit or mixed precision",
             f"trainer.precision={precision} with a column of {most} categories",
             f"trainer.precision={precision.replace('true', 'mixed')}",
         )

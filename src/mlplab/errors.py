@@ -51,7 +51,7 @@ def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refus
     """
     given = f"{place}: {error.strerror or error}"
     if is_disk_full(error):
-        return NoRoom(f"{what} must find room on the disk", given, "freeing some, then the same command")
+        return NoRoom(f"{what} must fit on the disk", given, "freeing some, then the same command")
     return Refusal(f"{what} must be writable", given, remedy)
 
 

@@ -41,7 +41,7 @@ def test_every_script_helps(name: str, encoding: str, monkeypatch: pytest.Monkey
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert run_script(module.main, module.WORDS, f"{module.__doc__}結果") == 0
+    assert run_script(module.main, module.OPTIONS, f"{module.__doc__}結果") == 0
     assert streams[0].getvalue().decode(encoding).endswith("\\u7d50\\u679c\n")
 
 

@@ -11,27 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.cli.script import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Answer, Word, read_words, run_script
+from mlplab.cli.script import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Option, Result, parse_options, run_script
 from mlplab.errors import Refusal
 
-WORDS = {
-    "run": Word("path", example="logs/runs/NAME", is_required=True),
-    "data.path": Word("path", example="rows.csv"),
-    "format": Word(choices=("onnx", "torch_export"), default="onnx"),
-    "rows": Word("count", 5, example="100"),
-    "proba": Word("switch", False),
-    "id": Word(example="COLUMN"),
+OPTIONS = {
+    "run": Option("path", example="logs/runs/NAME", is_required=True),
+    "data.path": Option("path", example="rows.csv"),
+    "format": Option(choices=("onnx", "torch_export"), default="onnx"),
+    "rows": Option("count", 5, example="100"),
+    "proba": Option("switch", False),
+    "id": Option(example="COLUMN"),
 }
 
 
 def refusal_of(*typed: str) -> Refusal:
     with pytest.raises(Refusal) as refusal:
-        read_words(typed, WORDS)
+        parse_options(typed, OPTIONS)
     return refusal.value
 
 
 def test_what_is_not_typed_has_its_default() -> None:
-    assert read_words(["run=a/b"], WORDS) == {
+    assert parse_options(["run=a/b"], OPTIONS) == {
         "run": Path("a/b"),
         "data.path": None,
         "format": "onnx",
@@ -43,7 +43,7 @@ def test_what_is_not_typed_has_its_default() -> None:
 
 def test_every_kind_is_read_in_any_order() -> None:
     typed = ["id=a column", "proba=true", "rows=12", "format=torch_export", "data.path=x y.csv", "run=."]
-    assert read_words(typed, WORDS) == {
+    assert parse_options(typed, OPTIONS) == {
         "run": Path("."),
         "data.path": Path("x y.csv"),
         "format": "torch_export",
@@ -54,12 +54,12 @@ def test_every_kind_is_read_in_any_order() -> None:
 
 
 def test_only_the_first_equals_sign_divides() -> None:
-    assert read_words(["run=a", "id=b=c=d"], WORDS)["id"] == "b=c=d"
+    assert parse_options(["run=a", "id=b=c=d"], OPTIONS)["id"] == "b=c=d"
 
 
 def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert read_words(["run=~/runs"], WORDS)["run"] == Path("/home/somebody/runs")
+    assert parse_options(["run=~/runs"], OPTIONS)["run"] == Path("/home/somebody/runs")
 
 
 def test_the_home_directory_of_nobody_is_refused() -> None:
@@ -82,7 +82,7 @@ def test_the_home_directory_of_nobody_is_refused() -> None:
 )
 def test_an_unknown_word_is_refused_with_the_nearest(typed: str, remedy: str) -> None:
     refusal = refusal_of("run=a", typed)
-    assert refusal.must == "words on the command line must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
+    assert refusal.must == "options must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
     assert (refusal.given, refusal.remedy) == (typed, remedy)
 
 
@@ -102,7 +102,7 @@ def test_a_switch_is_true_or_false(value: str) -> None:
 
 
 def test_a_switch_can_be_typed_off() -> None:
-    assert read_words(["run=a", "proba=false"], WORDS)["proba"] is False
+    assert parse_options(["run=a", "proba=false"], OPTIONS)["proba"] is False
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def test_a_word_without_a_value_is_refused(name: str) -> None:
     assert refusal_of(*{"run=a", f"{name}="} - ({"run=a"} if name == "run" else set())).given == f"{name}="
 
 
-@given(st.lists(st.one_of(st.sampled_from([f"{name}=" for name in WORDS]), st.text()).flatmap(
+@given(st.lists(st.one_of(st.sampled_from([f"{name}=" for name in OPTIONS]), st.text()).flatmap(
     lambda start: st.text().map(lambda rest: start + rest)
 )))  # fmt: skip
 def test_whatever_is_typed_is_read_or_refused(typed: list[str]) -> None:
     try:
-        settings = read_words(typed, WORDS)
+        settings = parse_options(typed, OPTIONS)
     except Refusal:
         return
-    assert settings.keys() == WORDS.keys()
+    assert settings.keys() == OPTIONS.keys()
 
 
 # Running.
@@ -145,7 +145,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
 
     def script(main: Callable[[dict[str, Any]], None], *typed: str) -> int:
         monkeypatch.setattr(sys, "argv", ["scripts/do.py", *typed])
-        return run_script(main, WORDS, "What it does.\n\n    run=DIRECTORY\n")
+        return run_script(main, OPTIONS, "What it does.\n\n    run=DIRECTORY\n")
 
     yield script
     for number, handler in zip(numbers, before, strict=True):
@@ -179,7 +179,7 @@ def test_a_mistake_on_the_command_line_is_one_line_and_2_and_nothing_is_run(
     assert run(forbidden, "rnu=a") == EXIT_REFUSED == 2
     output, errors = capsys.readouterr()
     assert output == ""
-    assert errors.startswith("do.py: words on the command line must be run=…")
+    assert errors.startswith("do.py: options must be run=…")
     assert errors.endswith("however: rnu=a; try: run=a\n")
     assert errors.count("\n") == 1
 
@@ -237,9 +237,9 @@ def test_words_are_read_before_anything_heavy_is_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def answer(settings: dict[str, Any]) -> Answer:
+def answer(settings: dict[str, Any]) -> Result:
     print("on the way")
-    return Answer("rows  3", {"rows": 3, "loss": math.nan, "name": "é", "run": str(settings["run"])}, 1)
+    return Result("rows  3", {"rows": 3, "loss": math.nan, "name": "é", "run": str(settings["run"])}, 1)
 
 
 @pytest.mark.parametrize("flags", [["--json"], ["--json", "--json"]])
@@ -249,7 +249,7 @@ def test_json_is_one_document_and_nothing_else(
 ) -> None:
     words = ["run=here"]
     monkeypatch.setattr(sys, "argv", ["scripts/x.py", *(flags + words if is_first else words + flags)])
-    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    assert run_script(answer, {"run": Option("path"), **JSON}, "help") == 1
     out, errors = capsys.readouterr()
     content = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert content == {"rows": 3, "loss": None, "name": "é", "run": "here"}
@@ -258,19 +258,19 @@ def test_json_is_one_document_and_nothing_else(
 
 def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["scripts/x.py", "run=here"])
-    assert run_script(answer, {"run": Word("path"), **JSON}, "help") == 1
+    assert run_script(answer, {"run": Option("path"), **JSON}, "help") == 1
     assert capsys.readouterr().out == "on the way\nrows  3\n"
 
 
 @pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
 def test_flags_that_are_none_are_refused(typed: str) -> None:
-    with pytest.raises(Refusal, match=r"words on the command line must be run=…, --json, however: .*; try: "):
-        read_words([typed], {"run": Word("path"), **JSON})
+    with pytest.raises(Refusal, match=r"options must be run=…, --json, however: .*; try: "):
+        parse_options([typed], {"run": Option("path"), **JSON})
 
 
 def test_scripts_that_do_not_answer_have_no_json() -> None:
     with pytest.raises(Refusal, match="however: --json"):
-        read_words(["--json"], {"run": Word("path")})
+        parse_options(["--json"], {"run": Option("path")})
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -288,11 +288,11 @@ def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> N
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/dev/full", "the disk must have room for what is written, however: [Errno 28] No space left on device"),
+        ("/dev/full", "the disk must have free space, however: [Errno 28] No space left on device"),
         ("/", "a file must not be a folder, however: [Errno 21] Is a directory: '/'; try: the name of a file in it"),
-        ("/nothing/here", "files and their folders must be there, however: [Errno 2]"),
+        ("/nothing/here", "files and their folders must exist, however: [Errno 2]"),
         ("/dev/null/here", "a folder must not be a file, however: [Errno 20]"),
-        ("/" + "a" * 300, "names of files must be short enough for the disk, however: [Errno 36]"),
+        ("/" + "a" * 300, "file names must not be too long for the disk, however: [Errno 36]"),
     ],
 )
 def test_what_cannot_be_written_says_why(

@@ -33,7 +33,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             assert spec is not None and spec.loader is not None  # noqa: PT018
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            status = run_script(module.main, module.WORDS, module.__doc__)
+            status = run_script(module.main, module.OPTIONS, module.__doc__)
         printed = capsys.readouterr()
         return SimpleNamespace(status=status, out=printed.out, err=printed.err)
 

@@ -346,7 +346,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(Refusal) as refusal:
         write_once(tmp_path / "out.csv", fill, False)
-    assert refusal.value.must == "out must find room on the disk"
+    assert refusal.value.must == "out must fit on the disk"
     assert refusal.value.given == f"{tmp_path / 'out.csv'}: No space left on device"
     assert list(tmp_path.iterdir()) == []
 

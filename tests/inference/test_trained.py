@@ -118,7 +118,7 @@ def test_a_network_of_ones_own_is_refused_with_the_way_to_load_it(run: Path) -> 
     change_card(run, ("model",), {"name": "own", "architecture": {"_target_": "my.Network"}})
     with pytest.raises(Refusal) as refusal:
         load_run(run)
-    assert "network of one's own" in refusal.value.given
+    assert "network of another class" in refusal.value.given
     assert "load_predictor(path, model=…)" in refusal.value.remedy
 
 

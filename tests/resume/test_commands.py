@@ -61,14 +61,14 @@ def test_a_run_that_was_ended_goes_on_to_the_same_result(
 
     resumed = run_program("train.py", [f"resume={directory.relative_to(tmp_path)}/"], tmp_path)
     assert resumed.status == 0, resumed.stderr
-    assert f"warning the directory was in use by process {process.pid}" in resumed.stdout or number != signal.SIGKILL
+    assert f"warning process {process.pid} on" in resumed.stdout or number != signal.SIGKILL
     assert state(directory) == "finished"
     assert difference(directory, straight) == ""
     assert doubled(directory) == {}
 
     again = run_program("train.py", [f"resume={directory}"], tmp_path)
     assert again.status == 0
-    assert again.stdout == "the run has finished (epoch limit): nothing is left to do\n"
+    assert again.stdout == "the run has already finished (epoch limit): nothing to do\n"
 
 
 def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_disk_that_runs_full_is_told_in_one_line_and_the_run_goes_on_later(tmp
         done = process.end()
         assert done.status == 1
         (line,) = done.stderr.splitlines()
-        assert "could not be written (the disk is full), with 0.0 MB free; the one before it is as it was" in line
+        assert "could not be written (the disk is full), with 0.0 MB free; the one before it is unchanged" in line
         directory = run_of(disk / "logs")
         assert state(directory) == "stopped"
         filler.unlink()

@@ -280,7 +280,7 @@ def test_without_a_guard_the_difference_is_seen(tmp_path: Path, guard: str, kill
 def test_without_atomic_writing_nothing_is_left_to_go_on_from(tmp_path: Path) -> None:
     overrides = [*SMALL, AFTER_EVERY_STEP]
     assert run(overrides, tmp_path / "run", without="writing atomically") == -9
-    with pytest.raises(AssertionError, match="must have a checkpoint that is whole"):
+    with pytest.raises(AssertionError, match="must have an intact checkpoint to resume"):
         run(overrides, tmp_path / "run")
 
 

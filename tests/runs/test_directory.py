@@ -280,14 +280,14 @@ def test_a_disk_without_room_is_refused_and_left_empty(mount: Callable[[str], Pa
     with pytest.raises(Refusal) as refusal:
         RunDirectory(disk / "run").claim(room=2_000_000)
     assert refusal.value.must == "the disk must have room for the run's checkpoints"
-    assert refusal.value.given == f"{disk / 'run'} has 1.0 MB free of about 2.0 MB that they take"
+    assert refusal.value.given == f"{disk / 'run'} has 1.0 MB free, and they need about 2.0 MB"
     assert list((disk / "run").iterdir()) == []
 
 
 def test_a_run_that_goes_on_needs_room_too(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1m")
     claimed(disk / "run").end("stopped", "Ctrl-C")
-    with pytest.raises(Refusal, match=r"1\.0 MB free of about 2\.0 MB"):
+    with pytest.raises(Refusal, match=r"1\.0 MB free, and they need about 2\.0 MB"):
         RunDirectory(disk / "run").reopen(room=2_000_000)
     assert status(disk / "run")["state"] == "stopped"
     RunDirectory(disk / "run").reopen()  # by the next process, or by this one: it is free

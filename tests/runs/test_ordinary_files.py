@@ -96,7 +96,7 @@ def test_so_is_a_lock_or_a_log_that_waits_for_a_new_run(
 ) -> None:
     (tmp_path / "new").mkdir()
     plant(tmp_path / "new" / ".lock", outside)
-    with pytest.raises(Refusal, match="files and folders of its own"):
+    with pytest.raises(Refusal, match="only ordinary files and folders"):
         RunDirectory(tmp_path / "new").claim()
     assert (outside / "file").read_text() == SECRET
 
@@ -151,7 +151,7 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     sweep = write_sweep(tmp_path / "sweep", grid(1), space=GRID_SPACE)
     shutil.rmtree(sweep / name, ignore_errors=True)
     plant(sweep / name, outside)
-    with pytest.raises(Refusal, match="files and folders of its own"):
+    with pytest.raises(Refusal, match="only ordinary files and folders"):
         gather(sweep)
 
 
@@ -173,7 +173,7 @@ def test_what_is_cleared_away_of_a_job_is_its_own(run: Path, outside: Path) -> N
     (outside / "config.yaml").write_text("a: 1\n")
     shutil.rmtree(run / ".hydra")
     (run / ".hydra").symlink_to(outside)  # and no manifest.json: it did not come so far
-    with pytest.raises(Refusal, match="files and folders of its own"):
+    with pytest.raises(Refusal, match="only ordinary files and folders"):
         begun_before(run, OmegaConf.create())
     assert (outside / "config.yaml").exists()
 
@@ -188,5 +188,5 @@ def test_what_is_made_of_a_run_stays_in_it(tmp_path: Path, outside: Path) -> Non
     assert run.own_folder("exports") == tmp_path / "logs" / "exports"
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "exports").symlink_to(outside)
-    with pytest.raises(Refusal, match="files and folders of its own"):
+    with pytest.raises(Refusal, match="only ordinary files and folders"):
         run.own_folder("exports")

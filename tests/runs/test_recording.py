@@ -88,7 +88,7 @@ class Gone(BaseException):
     ("error", "kind", "state", "reason"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), DiskFull, "stopped", "No space left on device"),
-        (DiskFull("a checkpoint must find room"), DiskFull, "stopped", "a checkpoint must find room"),
+        (DiskFull("a checkpoint must fit"), DiskFull, "stopped", "a checkpoint must fit"),
         (NoRoom("the disk must have room", "it has none", "freeing some"), DiskFull, "stopped", "it has none"),
         (PermissionError(errno.EACCES, "Permission denied"), PermissionError, "failed", "Permission denied"),
         (Gone("planted"), RuntimeError, "failed", "Gone: planted"),

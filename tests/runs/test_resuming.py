@@ -67,7 +67,7 @@ def test_where_it_was_killed_between_two_names_the_one_before_is_there(checkpoin
 def test_where_all_are_damaged_nothing_is_thrown_away(checkpoints: Path) -> None:
     for name in ("last", "previous"):
         cut(checkpoints / f"{name}.ckpt")
-    with pytest.raises(Refusal, match=r"must have a checkpoint that is whole, however: .*last.ckpt.*previous.ckpt"):
+    with pytest.raises(Refusal, match=r"must have an intact checkpoint to resume, however: .*last.ckpt.*previous.ckpt"):
         newest_checkpoint(checkpoints)
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
@@ -79,7 +79,7 @@ def test_where_none_was_written_there_is_none(tmp_path: Path) -> None:
 def test_a_checkpoint_of_the_best_state_alone_is_not_gone_on_from(checkpoints: Path) -> None:
     shutil.copy(checkpoints / "best.ckpt", checkpoints / "last.ckpt")
     (checkpoints / "previous.ckpt").unlink()
-    with pytest.raises(Refusal, match="lacks what it needs"):
+    with pytest.raises(Refusal, match="lacks the state to resume"):
         newest_checkpoint(checkpoints)
 
 
@@ -91,7 +91,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, make_config:
     config = make_config(
         *words, "trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={tmp_path}/run"
     )
-    with pytest.raises(Refusal, match=r"must go on with the data that it was started with, however: .* has changed"):
+    with pytest.raises(Refusal, match=r"must resume with the data that it began with, however: .* has changed"):
         train(config, resume=True)
 
 

@@ -255,8 +255,8 @@ def test_verifying_makes_no_key(run: Path, state: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda path: path.chmod(0o640), "can be read by others"),
-        (lambda path: path.chmod(0o602), "can be read by others"),
+        (lambda path: path.chmod(0o640), "or others can read it"),
+        (lambda path: path.chmod(0o602), "or others can read it"),
         (lambda path: path.write_bytes(b""), "is no key"),
         (lambda path: path.write_bytes(bytes(64)), "is no key"),
     ],

@@ -493,7 +493,7 @@ def test_a_file_a_folder_that_is_no_run_and_a_run_that_never_began_are_refused(t
     for name, what in {
         "file": f"{tmp_path / 'file'} is a file",
         "folder": f"{tmp_path / 'folder'} has no .hydra/config.yaml",
-        "refused": f"{tmp_path / 'refused'} has no .hydra/config.yaml, for the run ended before it had begun",
+        "refused": f"{tmp_path / 'refused'} has no .hydra/config.yaml, as the run failed before it began",
         "no/such/folder": f"there is no {tmp_path / 'no/such/folder'}",
     }.items():
         with pytest.raises(Refusal) as refusal:

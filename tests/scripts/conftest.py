@@ -48,7 +48,7 @@ def script(
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"scripts/{name}.py", *words])
-        status = run_script(module.main, module.WORDS, module.__doc__)
+        status = run_script(module.main, module.OPTIONS, module.__doc__)
         output, errors = capsys.readouterr()
         return SimpleNamespace(status=status, output=output, errors=errors)
 

@@ -86,7 +86,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
         ("gone", ["the data that the run was trained on must be there", "there is no {folder}/houses.csv"]),
         ("own source", ["the run was trained on my.data.make", "data.path=rows.csv"]),
         ("hostile source", ["the run was trained on os.system"]),
-        ("own network", ["network of one's own"]),
+        ("own network", ["network of another class"]),
     ],
 )
 def test_what_a_checkpoint_alone_cannot_give_is_refused(

@@ -97,7 +97,8 @@ def test_missing_packages_are_refused_with_the_command(
 
 
 @pytest.mark.parametrize(
-    ("how", "part"), [("gone", "data.path=rows.csv"), ("os.system", "data.path=rows.csv"), ("own network", "one's own")]
+    ("how", "part"),
+    [("gone", "data.path=rows.csv"), ("os.system", "data.path=rows.csv"), ("own network", "network of another class")],
 )
 def test_what_a_checkpoint_alone_cannot_give_is_refused(tmp_path: Path, mistake: Mistake, how: str, part: str) -> None:
     path = write_houses(tmp_path / "houses.csv")

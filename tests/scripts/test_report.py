@@ -135,8 +135,8 @@ def test_while_a_job_is_running_it_is_told(sweep: Path, script: Script) -> None:
         (["{made}/lr_studi"], "there is no"),
         (["{made}"], "has no sweep.json"),
         (["{made}/lr_study/0_job"], "is one job"),
-        (["{made}/lr_study", "out=x"], "words on the command line must be"),
-        (["{made}/lr_study", "{made}/lr_study"], "words on the command line must be"),
+        (["{made}/lr_study", "out=x"], "options must be"),
+        (["{made}/lr_study", "{made}/lr_study"], "options must be"),
     ],
 )
 def test_mistakes_are_one_line(made: Path, mistake: Mistake, words: list[str], part: str) -> None:

@@ -28,7 +28,7 @@ def test_the_same_run_is_the_same_to_the_last_bit(copy: Path, script: Script) ->
     done = script("reproduce", f"run={copy}")
     assert done.status == 0, done
     assert "same    to the last bit, in " in done.output
-    assert "changed nothing that the manifest knows of" in done.output
+    assert "changed nothing that the manifest records" in done.output
     (again,) = copy.parent.glob("run_again_*")
     assert (again / "result.json").is_file()
 

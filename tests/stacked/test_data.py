@@ -61,7 +61,7 @@ def test_members_leave_within_an_epoch() -> None:
     data = StackedData(members(41))
     batches = iter(data.train_dataloader())
     next(batches)
-    data.keep([2, 0])
+    data.select([2, 0])
     for (features, targets), (fewer, fewer_targets) in zip(whole[1:], batches, strict=True):
         assert torch.equal(features[[2, 0]], fewer)
         assert torch.equal(targets[[2, 0]], fewer_targets)

@@ -41,7 +41,7 @@ NEVER: dict[type[Callback], tuple[str, str, str]] = {
         "leaving it out: checkpoints/last.ckpt exists after an error too",
     ),
     BackboneFinetuning: (
-        "{name} needs a module called backbone",
+        "{name} must have a module called backbone to freeze",
         "the learner has none",
         "a subclass of lightning.pytorch.callbacks.BaseFinetuning, which freezes parts of pl_module.model",
     ),

@@ -1,4 +1,4 @@
-"""Between the person at the keyboard and Hydra: mistakes become one message with a suggestion."""
+"""Runs train.py's command line through Hydra, and turns mistakes into one message with a suggestion."""
 
 import contextlib
 import math
@@ -36,30 +36,30 @@ from mlplab.sweeps.job import begun_before, objective_of_finished
 from mlplab.sweeps.states import read_state
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
-"""Choices that come with a package of their own: the extra that brings it."""
+"""Choice → extra of this package that installs what the choice needs."""
 
 OPTIONAL_GROUPS = ("experiment", "debug")
-"""Groups of which nothing need be chosen."""
+"""Groups without a required choice."""
 
 
 def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
-    """Runs a function that `hydra.main` has decorated, and returns the exit status of the process.
+    """Runs a function that `hydra.main` has decorated; returns the exit status of the process.
 
     Args:
         main: composes the configuration and runs it.
-        resume: lets the run of a configuration go on.
-        root: the project, where conf/ lies.
+        resume: resumes the run of a configuration.
+        root: the project folder, which contains conf/.
     """
     tolerate_closed_output()
-    # Set by the user it means "show me the traceback". Set by us, Hydra lets exceptions through to here.
-    # The first process notes which it was, for those that it starts.
+    # For the user HYDRA_FULL_ERROR=1 means "show the traceback". Here it is always set, so that Hydra passes
+    # exceptions on. MLPLAB_TRACEBACK keeps the user's choice, also for child processes.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     wants_traceback = _wants_traceback()
     register_resolvers(root)
     _unwind_on_signals()
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
-    if is_sweep:  # wherever it stands: argparse wants flags before the first override
+    if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     try:
@@ -85,19 +85,17 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             raise
         return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     except (ValueError, IndexError) as error:
-        # Hydra raises these for some command lines; from a job they would be a fault of the code.
+        # Hydra raises these for some command lines. Raised by a job they are bugs.
         if wants_traceback or _job_has_begun:
             raise
         return _report(explain(error, overrides, root / "conf"), EXIT_REFUSED)
     except OSError as error:
         if not wants_traceback and is_disk_full(error):
-            remedy = "freeing some, then the same command"
-            return _report(NoRoom("the disk must have room for what is written", str(error), remedy), EXIT_FAILED)
+            remedy = "freeing some space, then the same command"
+            return _report(NoRoom("the disk must have free space", str(error), remedy), EXIT_FAILED)
         if wants_traceback or _job_has_begun:
             raise
-        return _report(
-            Refusal("paths.logs must be a folder that can be written to", str(error), "paths.logs=logs"), EXIT_REFUSED
-        )
+        return _report(Refusal("paths.logs must be a writable folder", str(error), "paths.logs=logs"), EXIT_REFUSED)
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
         mistake = Refusal("what is asked for must be written", f"standard output: {reason}", "another file for it")
@@ -106,10 +104,10 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
 
 
 def _unwind_on_signals() -> None:
-    """Until training handles them, signals end the command as Ctrl-C does, so that nothing half-made stays."""
+    """Makes signals raise, as Ctrl-C does, until training handles them: `finally` blocks then clean up."""
 
     def stop(number: int, frame: object) -> None:
-        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was in hand", 128 + number)
+        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -117,9 +115,9 @@ def _unwind_on_signals() -> None:
 
 
 def run_job(train: Callable[..., float], config: DictConfig) -> float:
-    """Runs one job; a mistake, or an error in its course, is told in one message.
+    """Runs one job, and reports an error of it in one message.
 
-    A single run ends the process with it. A job of a sweep notes it in its directory, and the others go on.
+    In a single run the error ends the process. In a sweep it is written to the job's directory, and the other jobs run.
     """
     global _job_has_begun
     _job_has_begun = True
@@ -127,20 +125,20 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     try:
         try:
             return _train(train, config, directory)
-        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        except OmegaConfBaseException as error:  # an interpolation of a missing value
             reason = " ".join(str(error).split())
             raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
     except (RunStopped, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a class of one's own code too, and its sys.exit
+    except BaseException as error:  # the user's code may raise anything, or call sys.exit
         is_told = isinstance(error, Refusal | RunFailed)
         message = str(error) if is_told else _what_failed(error, directory)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
-            if is_disk_full(error):  # the next job would meet it too: the sweep ends here, and goes on with this job
+            if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one
                 raise RunStopped(f"{message.partition('; try: ')[0]}; free some room", EXIT_FAILED) from error
-            _note_failure(directory, message)  # the sweep shows it
+            _note_failure(directory, message)  # the sweep's table shows it
             return math.nan
         has_log = (directory / "train.log").is_file()
         if _wants_traceback() or not (is_told or has_log or not isinstance(error, Exception) or is_disk_full(error)):
@@ -151,7 +149,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 
 
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
-    """Runs it; a sweep's job that was begun by an earlier launch goes on, and one that has finished is left alone."""
+    """Trains; in a sweep resumes a job that an earlier launch began, and skips one that has finished."""
     if HydraConfig.get().mode != RunMode.MULTIRUN or not (directory / "status.json").exists():
         return train(config)
     objective = objective_of_finished(directory)
@@ -161,8 +159,8 @@ def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> 
 
 
 def _what_failed(error: BaseException, directory: Path) -> str:
-    """An error of code that was called, a user's own for example: what it is, and where to look."""
-    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # for which `ending` raised it
+    """Describes an unexpected error: its class, message and place, and where its traceback is."""
+    if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # which `ending` wrapped
         error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
@@ -173,9 +171,9 @@ def _what_failed(error: BaseException, directory: Path) -> str:
 
 
 def _note_failure(directory: Path, message: str) -> None:
-    """Lets the directory of a job that was refused before it claimed one say so.
+    """Marks a job as failed that was refused before it claimed its directory.
 
-    Of one that was to go on and could not, the directory stays as it was, and the terminal is told.
+    If a job could not be resumed, its directory stays unchanged, and the message goes to the terminal.
     """
     if (directory / "status.json").exists():
         if not read_state(directory).has_ended:
@@ -206,11 +204,11 @@ def _report(message: object, status: int) -> int:
 
 
 def _remove_if_empty(directory: Path) -> None:
-    """Takes away the directory that Hydra made for a run that was refused, and runs/ and logs/ if they are empty."""
+    """Removes the directory that Hydra made for a refused run, and runs/ and logs/ if they are empty."""
     for folder in (directory, *directory.parents[:2]):
         if folder == Path.cwd() or not folder.is_dir() or any(folder.iterdir()):
             return
-        with contextlib.suppress(OSError):  # a disk of its own is mounted there, say
+        with contextlib.suppress(OSError):  # for example a mount point
             folder.rmdir()
 
 
@@ -234,7 +232,7 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
 
 
 def _quoted(value: str) -> str:
-    """The value, or each of a list, in the quotes that let Hydra take any text."""
+    """Quotes a value, or each value of a list, so that Hydra accepts any text."""
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
     return '"{}"'.format(value.strip("'\"").replace('"', r"\""))
@@ -254,7 +252,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> Refusal | None:
             remedy = f"python train.py -m {given}"
             if override.key_or_group.endswith(("dims", "betas", "applies_to", "class_weights")):
                 remedy = f"{override.key_or_group}=[{given.partition('=')[2]}]"
-            return Refusal("a single run must have a single value of each name", given, remedy)
+            return Refusal("a single run must be given one value for each name; several need -m", given, remedy)
     return None
 
 
@@ -299,21 +297,21 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
                 return unknown
         if override.is_add() and key in keys:
             plain = override.input_line[1:] if override.input_line else key
-            return Refusal("a + must stand before a name that the configuration lacks", f"+{plain}", plain)
+            return Refusal("+ must only be used for names that are not in the configuration", f"+{plain}", plain)
         if key in keys or override.is_add() or override.is_force_add() or key.startswith("hydra"):
             continue
         given = override.input_line or key
         value = given.partition("=")[2]
         flag = key.removeprefix("trainer.")
         if flag in CHOSEN_ELSEWHERE and flag != key:
-            return Refusal(f"what {key} says must be chosen elsewhere", given, CHOSEN_ELSEWHERE[flag])
+            return Refusal(f"{key} must be chosen by another option", given, CHOSEN_ELSEWHERE[flag])
         remedy = _other_choice_with(key, value)
         if remedy is None and flag in TRAINER_FLAGS and flag != key:
             remedy = f"+{given}"
         if remedy is None:
             near = nearest_key(key, keys)
             remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"
-        return Refusal("a name on the command line must be one of the configuration's", given, remedy)
+        return Refusal("names on the command line must exist in the configuration", given, remedy)
     return None
 
 
@@ -329,18 +327,18 @@ def _unknown_setting_of_a_sweep(override: Override, groups: list[str]) -> Refusa
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     remedy = f"hydra.{part}.{near}{setting}" if near else f"hydra/{part}={(others or choices)[-1]} {given}"
     if known:
-        return Refusal(f"the {part} must be told one of {', '.join(known)}", given, remedy)
-    return Refusal(f"the {part} must be one that can be told something", given, remedy)
+        return Refusal(f"an option of the {part} must be one of {', '.join(known)}", given, remedy)
+    return Refusal(f"the {part} must be one that has options", given, remedy)
 
 
 def _settings_of(part: str, groups: list[str]) -> list[str]:
-    """What the chosen sweeper or launcher can be told."""
+    """Returns the option names of the chosen sweeper or launcher."""
     config = compose("config", overrides=groups, return_hydra_config=True)
     return [str(name) for name in config.hydra[part] if not str(name).startswith("_")]
 
 
 def _keys_with(groups: list[str]) -> list[str]:
-    """All group names and dotted keys of the configuration under these choices."""
+    """Returns all group names and dotted keys of the configuration with these choices."""
     try:
         config = compose("config", overrides=groups)
     except (HydraException, OmegaConfBaseException):
@@ -350,7 +348,7 @@ def _keys_with(groups: list[str]) -> list[str]:
 
 
 def _other_choice_with(key: str, value: str) -> str | None:
-    """`loss=cross_entropy loss.label_smoothing=0.1`, where it is another choice of the group that has the key."""
+    """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
     group, _, last = key.partition(".")
     fitting = [
         choice

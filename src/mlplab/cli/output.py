@@ -1,4 +1,4 @@
-"""What a command prints, wherever that goes: nobody need read it for a run to go on."""
+"""Makes printing safe: a closed or full output never stops a run."""
 
 import os
 import sys
@@ -6,9 +6,9 @@ from typing import Any, TextIO
 
 
 def show_every_text() -> None:
-    """Lets printing never fail for a character that the output's encoding lacks: its code is shown in its place.
+    """Prints the escape code of any character that the output's encoding lacks, instead of failing.
 
-    Names of classes and files may hold any, and an output may be ASCII: `LC_ALL=C`, a pipe on Windows.
+    Names of classes and files may hold any character, and an output may be ASCII: `LC_ALL=C`, a pipe on Windows.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -16,36 +16,36 @@ def show_every_text() -> None:
 
 
 def tolerate_closed_output() -> None:
-    """Lets printing never fail: not where the reader has gone (`| head`), the terminal, or the room on the disk.
+    """Makes printing never fail, when the reader (`| head`) or the terminal is gone, or the disk is full.
 
-    A run that trains for hours is worth more than the lines that tell of it. What cannot be written is left out, and
-    so is all after it. Where an output was closed from the start (`>&-`) its place is taken, or the first file that
-    is opened would take it, and get what is printed.
+    A run of hours must not fail because its output cannot be printed. After the first failure, all further output is
+    dropped. If an output was closed from the start (`>&-`), its file descriptor is occupied; otherwise the first file
+    that is opened would get it, and receive what is printed.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)  # by the processes that are started from here
+        os.set_inheritable(descriptor, True)  # by child processes, which print there too
     os.close(descriptor)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        if not isinstance(stream, _Patient):
-            setattr(sys, name, _Patient(stream))
+        if not isinstance(stream, _TolerantStream):
+            setattr(sys, name, _TolerantStream(stream))
     show_every_text()
 
 
 def why_unwritten() -> str | None:
-    """Returns why not all of standard output was written; None where it was, or where nobody wants to read on."""
+    """Returns why standard output is incomplete; None if it is complete, or if the reader closed it."""
     sys.stdout.flush()
     failure: OSError | None = getattr(sys.stdout, "failure", None)
     return None if failure is None or isinstance(failure, BrokenPipeError) else failure.strerror or str(failure)
 
 
-class _Patient:
-    """A stream that writes as long as that can be done.
+class _TolerantStream:
+    """A stream that drops all output after its first failure.
 
     Attributes:
-        failure: why it no longer does; None while it does.
+        failure: the first error; None if there was none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -66,7 +66,7 @@ class _Patient:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """What waits to be written goes nowhere, as does what processes that were started from here print."""
+        """Redirects the descriptor to os.devnull, for buffered output and for child processes too."""
         self.failure = self.failure or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())

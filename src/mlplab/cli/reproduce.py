@@ -1,4 +1,4 @@
-"""Running a run again, and comparing the two to the last bit."""
+"""Repeats a run, and compares the two to the last bit."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,18 +21,18 @@ from mlplab.runs.files import read_ordinary
 from mlplab.runs.manifest import differences, read_manifest
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
-"""Of last.ckpt; of best.ckpt the first alone."""
+"""Parts of last.ckpt to compare; of best.ckpt only the first."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs of one configuration.
+    """The comparison of two runs of one configuration.
 
     Attributes:
-        again: the directory of the second.
-        n_values: numbers that were compared.
-        differing: what of the results is not identical, a line each.
-        changed: what was not the same between then and now, a line each.
+        again: directory of the second run.
+        n_values: count of compared numbers.
+        differing: results that are not identical, a line each.
+        changed: differences between the environments of the runs, a line each.
     """
 
     again: Path
@@ -45,27 +45,27 @@ class Comparison:
         return not self.differing
 
     def as_text(self) -> str:
-        """For people."""
+        """Formats the comparison for people."""
         lines = [f"again   {shortest(self.again)}"]
         if self.is_identical:
             lines.append(f"same    to the last bit, in {self.n_values:,} numbers of checkpoints, metrics and curves")
         else:
             lines += [f"differs {line}" for line in self.differing]
-        changed = self.changed or ("nothing that the manifest knows of",)
+        changed = self.changed or ("nothing that the manifest records",)
         return "\n".join([*lines, *(f"changed {line}" for line in changed)])
 
 
 def reproduce(directory: Path, config: DictConfig, again: Path | None = None) -> Comparison:
-    """Runs the configuration of a finished run in another directory, and compares the results.
+    """Repeats a finished run in another directory, and compares the results.
 
     Args:
         directory: of the run.
-        config: its configuration.
-        again: for the second run; a new one beside the first's where it is None.
+        config: of the run.
+        again: directory of the second run; None makes one beside the first.
 
     Raises:
         Refusal: a result is missing, or the configuration can no longer be run.
-        RunFailed: the second run did.
+        RunFailed: the second run failed.
     """
     from mlplab.training import train  # it imports what is in this folder
 
@@ -77,7 +77,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         train(config)
     except (Refusal, RunFailed):
         raise
-    except Exception as error:  # of code of one's own
+    except Exception as error:  # of the user's code
         where = f"its traceback is in {shortest(again / 'train.log')}"
         raise RunFailed(f"the second run failed: {described(error)}; {where}") from error
     found = _results(again)
@@ -90,7 +90,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
 
 
 def curves(tensorboard: Path) -> dict[str, list[tuple[int, float]]]:
-    """The scalars in the event files of a folder: tag → (step, value) of each point, in the order of steps."""
+    """Reads the scalars from the event files in a folder: tag → (step, value) of each point, by step."""
     points: dict[str, list[tuple[int, float]]] = {}
     for path in sorted(tensorboard.glob("events.out.tfevents.*")):
         for event in EventFileLoader(str(path)).Load():
@@ -102,7 +102,7 @@ def curves(tensorboard: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _results(directory: Path) -> dict[str, Any]:
-    """All that a run has come to, under names for people."""
+    """Collects all numbers of a run, from checkpoints, result.json and curves: readable name → value."""
     results: dict[str, Any] = {}
     for name, parts in (("last", COMPARED), ("best", COMPARED[:1])):
         path = directory / "checkpoints" / f"{name}.ckpt"
@@ -110,7 +110,7 @@ def _results(directory: Path) -> dict[str, Any]:
             continue
         checkpoint = read_checkpoint(path)
         results |= _flat({part: checkpoint.get(part) for part in parts}, f"{name}.ckpt ")
-    # As data: a received one is compared, and nothing of it is followed.
+    # Read as data only, as somebody else may have made the directory.
     results |= _flat(_read_result(directory), "result.json ")
     return results | _flat(curves(directory / "tensorboard"), "curve ")
 
@@ -133,7 +133,7 @@ def _flat(node: Any, name: str) -> dict[str, Any]:
 
 
 def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each file, metric or curve that is not identical."""
+    """Yields a line for each file, metric or curve that is not identical."""
     told: dict[str, list[str]] = {}
     for name in dict.fromkeys([*expected, *found]):
         if name not in expected or name not in found:

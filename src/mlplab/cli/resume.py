@@ -1,4 +1,4 @@
-"""What `train.py resume=…` is to run, found out before anything heavy is imported."""
+"""Composes the configuration of `train.py resume=…`. Imports nothing heavy."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -41,29 +41,29 @@ FREE = (
     "trainer.profiler",
     "trainer.threads",
 )
-"""What may be changed where a run goes on: it does not decide what is learned. trainer.max_epochs may grow."""
+"""Options that may change when a run resumes, as they do not affect what is learned. trainer.max_epochs may grow."""
 
 
 def resumes(words: Sequence[str]) -> bool:
-    """Whether a command line asks for a run to go on."""
+    """Returns whether a command line resumes a run."""
     plain = [word.lstrip("+") for word in words]
     return any(word.startswith("resume=") and word != "resume=null" for word in plain)
 
 
 def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
-    """The configuration that a run goes on with; None where it has finished and nothing is left to do.
+    """Composes the configuration to resume with; returns None if the run has finished and nothing is left to do.
 
     Args:
         words: of the command line.
         conf: the project's.
 
     Raises:
-        Refusal: there is no such run, it is going on elsewhere, or what it learns would change.
+        Refusal: there is no such run, another process runs it, or what it learns would change.
     """
     flags = [word for word in words if word.startswith("-")]
     if flags:
-        raise Refusal("resume must go on with a single run", f"resume=… with {flags[0]}", "one run, without it")
-    if "LOCAL_RANK" in os.environ:  # Lightning tells the processes that it starts where Hydra is to write
+        raise Refusal("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
+    if "LOCAL_RANK" in os.environ:  # Lightning passes hydra.run.dir to the processes that it starts
         words = [word for word in words if not word.startswith("hydra.")]
     with initialize_config_dir(str(conf), version_base="1.3"):
         overrides = OverridesParser.create().parse_overrides(list(words))
@@ -87,21 +87,21 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
     set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
     if status["state"] == "finished" and not _can_go_on(config, status, before):
-        print(f"the run has finished ({status.get('reason')}): nothing is left to do")
+        print(f"the run has already finished ({status.get('reason')}): nothing to do")
         return None
     return config
 
 
 def _change(config: DictConfig, override: Override) -> None:
-    """Applies a word of the command line to a configuration that has been composed before."""
+    """Applies an override to the stored configuration of a run."""
     key, word = override.key_or_group, override.input_line or override.key_or_group
     if override.is_delete() or override.is_sweep_override() or key.startswith("hydra"):
-        raise Refusal("a run that goes on must be given plain values", word, "a new run")
+        raise Refusal("a resumed run must be given options with one plain value each", word, "a new run")
     value = override.value()
     if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
         composed = compose("config", [f"{key}={value}"])
-        if composed.get(key) is None:  # an experiment, which is spread over the other groups
-            raise Refusal("a run that goes on must be given plain values", word, "a new run")
+        if composed.get(key) is None:  # an experiment, which changes other groups
+            raise Refusal("a resumed run must be given options with one plain value each", word, "a new run")
         value = composed[key]
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
@@ -109,22 +109,22 @@ def _change(config: DictConfig, override: Override) -> None:
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
             remedy = f"{near}={shown(value)}" if near else "resume=… alone"
-            raise Refusal("a name on the command line must be one of the run's configuration", word, remedy)
+            raise Refusal("names on the command line must exist in the configuration of the run", word, remedy)
     with open_dict(config):
         OmegaConf.update(config, key, value, merge=False, force_add=True)
 
 
 def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
-    """Refuses changes of what is learned.
+    """Checks that the overrides do not change what is learned.
 
     Raises:
-        Refusal: with each of them.
+        Refusal: lists the changes.
     """
     changed = changes(before, after, (*FREE, "paths.logs", "trust", "resume"))
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         raise Refusal(
-            "a run that goes on must learn what it was started to learn",
+            "a resumed run must keep the options that affect what it learns",
             told(changed),
             f"resume={directory} alone, or a new run",
         )
@@ -133,26 +133,26 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise Refusal(
-            "trainer.max_epochs must not shrink where a run goes on",
+            "trainer.max_epochs must not be smaller when a run resumes",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}",
         )
     for name in _averaging_by_epochs(after):
         raise Refusal(
-            f"{name} must keep the number of epochs that it is laid out over",
+            f"the number of epochs must not change, as {name} depends on it",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
     if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
         raise Refusal(
-            f"scheduler={after['scheduler.name']} must keep the number of epochs that it is laid out over",
+            f"the number of epochs must not change, as scheduler={after['scheduler.name']} depends on it",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
 
 
 def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
-    """Returns the callbacks of Lightning's StochasticWeightAveraging that depend on the number of epochs."""
+    """Returns the names of StochasticWeightAveraging callbacks whose settings depend on the number of epochs."""
     averaging = [key for key, value in values.items() if str(value).endswith(".StochasticWeightAveraging")]
     return [
         name
@@ -163,17 +163,17 @@ def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bool:
-    """Whether a run that has finished has been given more to do.
+    """Returns whether a finished run has been given more epochs or time.
 
     Raises:
-        Refusal: it has, and it ended for another reason.
+        Refusal: it has been given more epochs, but ended for another reason than their limit.
     """
     old, new = before["trainer"].get("max_epochs"), config.trainer.max_epochs
     if old == new:
         return status.get("reason") == "time limit"
     if status.get("reason") != "epoch limit":
         raise Refusal(
-            "a finished run that is given more epochs must have ended by their limit",
+            "a finished run must have ended by its epoch limit to be given more epochs",
             f"it ended: {status.get('reason')}",
             "a new run, with another callbacks.early_stopping.patience for example",
         )
@@ -181,11 +181,11 @@ def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bo
 
 
 def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
-    """What Hydra would know of a run that it has not started.
+    """Sets Hydra's own configuration for a run that is not started by `hydra.main`.
 
     Args:
         directory: of the run.
-        choices_of: the directory of the run whose choices it has; of Hydra's file there, only their names are read.
+        choices_of: directory of the run whose group choices apply; only their names are read from its hydra.yaml.
     """
     setup_globals()
     path = choices_of / ".hydra" / "hydra.yaml"

@@ -1,4 +1,4 @@
-"""Scripts' command lines: `name=value` words, read as they are typed. Imports nothing heavy."""
+"""Command lines of scripts: parses `name=value` options. Imports nothing heavy."""
 
 import atexit
 import contextlib
@@ -23,17 +23,17 @@ EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
-class Word:
-    """A setting of a script.
+class Option:
+    """An option of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), one of `choices`, or `flag`
-            (its name alone, which begins with --).
-        default: where it is not given.
+        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), or `flag` (a name with --
+            and no value).
+        default: value if the option is not given.
         example: of a value, for messages.
-        is_required: whether it must be given.
-        choices: the values that it can have; none for any.
-        is_first: whether it may stand first without its name.
+        is_required: whether the option must be given.
+        choices: the allowed values; empty allows all.
+        is_first: whether the value may be the first argument, without the name.
     """
 
     kind: str = "text"
@@ -44,10 +44,10 @@ class Word:
     is_first: bool = False
 
     def read(self, name: str, text: str) -> Any:
-        """The value that was typed.
+        """Converts the typed text to a value.
 
         Raises:
-            Refusal: it is none of this kind.
+            Refusal: the text is no value of this kind.
         """
         if self.choices:
             if text not in self.choices:
@@ -72,31 +72,31 @@ class Word:
             return Path(text).expanduser()
         except RuntimeError:
             raise Refusal(
-                f"{name} must be in a folder that exists", f"{name}={text}: no such user", f"{name}={self.example}"
+                f"{name} must name an existing user after ~", f"{name}={text}: no such user", f"{name}={self.example}"
             ) from None
 
 
-JSON = {"--json": Word("flag", False)}
-"""For scripts that answer: one document on standard output, and nothing else there."""
+JSON = {"--json": Option("flag", False)}
+"""Option of scripts that can print their result as JSON, with nothing else on standard output."""
 
 WRITTEN = {
-    "data.delimiter": Word(example="semicolon"),
-    "data.quote": Word(choices=("auto", *QUOTES)),
-    "data.header": Word(choices=("auto", "true", "false")),
-    "data.encoding": Word(example="latin-1"),
-    "data.skip_lines": Word("number", example="1"),
+    "data.delimiter": Option(example="semicolon"),
+    "data.quote": Option(choices=("auto", *QUOTES)),
+    "data.header": Option(choices=("auto", "true", "false")),
+    "data.encoding": Option(example="latin-1"),
+    "data.skip_lines": Option("number", example="1"),
 }
-"""How a file is written, for scripts that read one; what is not said is detected."""
+"""Options on the format of a table file, for scripts that read one. What is not given is detected."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a script has to say.
+class Result:
+    """The result of a script.
 
     Attributes:
-        text: for people.
-        content: the same in plain values, for programs.
-        status: of the process.
+        text: the result for people.
+        content: the same as plain values, for --json.
+        status: exit status of the process.
     """
 
     text: str
@@ -105,93 +105,93 @@ class Answer:
 
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `WRITTEN` is said, under the names that the reader has for it."""
+    """Returns the given options of `WRITTEN`, under the names that the table reader uses."""
     said = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
     if said.get("header") in ("true", "false"):
         said["header"] = said["header"] == "true"
     return said
 
 
-def read_words(typed: Sequence[str], words: dict[str, Word]) -> dict[str, Any]:
-    """The settings: what was typed, or the defaults.
+def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str, Any]:
+    """Parses the options; returns name → value, with defaults for those not given.
 
     Raises:
-        Refusal: a word is not of the form name=value, names no setting or names one twice, or a required one lacks.
+        Refusal: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
     """
-    settings = {name: word.default for name, word in words.items()}
+    settings = {name: option.default for name, option in options.items()}
     seen = set()
-    flags = [name for name, word in words.items() if word.kind == "flag"]
+    flags = [name for name, option in options.items() if option.kind == "flag"]
     settings |= {name: True for name in flags if name in typed}
     typed = [text for text in typed if text not in flags]
-    first = next((name for name, word in words.items() if word.is_first), None)
-    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in words):
+    first = next((name for name, option in options.items() if option.is_first), None)
+    if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in options):
         typed = [f"{first}={typed[0]}", *typed[1:]]
     for text in typed:
         name, equals, value = text.partition("=")
-        if not equals or name not in words or name in flags:
-            if not words:
-                raise Refusal("nothing must follow the script's name", text, "the script alone, or --help")
-            near = nearest_name(name, list(words)) or next(iter(words))
+        if not equals or name not in options or name in flags:
+            if not options:
+                raise Refusal("the script must be called without options", text, "the script alone, or --help")
+            near = nearest_name(name, list(options)) or next(iter(options))
             raise Refusal(
-                f"words on the command line must be {', '.join(k if k in flags else f'{k}=…' for k in words)}",
+                f"options must be {', '.join(k if k in flags else f'{k}=…' for k in options)}",
                 text,
-                near if near in flags else f"{near}={value or words[near].example}",
+                near if near in flags else f"{near}={value or options[near].example}",
             )
         if name in seen:
             raise Refusal(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
         seen.add(name)
-        settings[name] = words[name].read(name, value)
-    for name, word in words.items():
-        if word.is_required and name not in seen:
-            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={word.example}")
+        settings[name] = options[name].read(name, value)
+    for name, option in options.items():
+        if option.is_required and name not in seen:
+            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={option.example}")
     return settings
 
 
 def exit_fast(status: int) -> NoReturn:
-    """Ends the process with an exit status, once what was registered for its end has been done.
+    """Ends the process after its threads, exit handlers and output buffers, but skips Python's own clean-up.
 
-    Where PyTorch is there, Python would take a million objects apart, one by one, before all goes at once.
+    With PyTorch imported, Python would free a million objects one by one.
     """
     if "torch" not in sys.modules:
         sys.exit(status)
-    with contextlib.suppress(ValueError):  # elsewhere than in the main thread
-        signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # a Ctrl-C more: all is done that matters
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # another Ctrl-C: all work is done
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except BaseException:  # whatever it is, Python's own way deals with it
+    except BaseException:  # leave any error to Python's ordinary exit
         sys.exit(status)
     os._exit(status)
 
 
 def run_script(
-    main: Callable[[dict[str, Any]], Answer | int | None], words: dict[str, Word], help_text: str | None
+    main: Callable[[dict[str, Any]], Result | int | None], options: dict[str, Option], help_text: str | None
 ) -> int:
-    """Reads the command line, runs `main`, and returns the exit status; a mistake is one line, not a traceback.
+    """Parses the command line, runs `main`, and returns the exit status; prints a mistake as one line.
 
-    `main` may return a status of its own, None for 0, or an `Answer`: it is printed as text, or with --json as one
-    document; what else is said on the way then goes to standard error.
+    `main` may return an exit status, None for 0, or a `Result`. A result is printed as text, or with --json as one
+    document; all other output then goes to standard error.
     """
     show_every_text()
     name = Path(sys.argv[0]).name
     tolerate_closed_output()
-    # As Ctrl-C does, a termination or a closed terminal unwinds, so that no half-written file stays.
+    # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
     on_termination(lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable
     try:
         if {"-h", "--help"} & set(sys.argv[1:]):
             print(str(help_text).strip())
             return _status_of_output(name, 0)
-        settings = read_words(sys.argv[1:], words)
+        settings = parse_options(sys.argv[1:], options)
         is_json = settings.get("--json", False)
         with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
-            answer = main(settings)
-        if not isinstance(answer, Answer):
-            return _status_of_output(name, answer or 0)
-        print(as_json(dict(answer.content)) if is_json else answer.text)
-        return _status_of_output(name, answer.status)
+            result = main(settings)
+        if not isinstance(result, Result):
+            return _status_of_output(name, result or 0)
+        print(as_json(dict(result.content)) if is_json else result.text)
+        return _status_of_output(name, result.status)
     except (Refusal, OSError) as error:
         mistake = _told(error) if isinstance(error, OSError) else error
         print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
@@ -208,34 +208,34 @@ def run_script(
 
 
 MISTAKES = {
-    errno.ENOSPC: ("the disk must have room for what is written", "freeing some, or another path"),
-    errno.ENOENT: ("files and their folders must be there", "another path"),
+    errno.ENOSPC: ("the disk must have free space", "freeing some, or another path"),
+    errno.ENOENT: ("files and their folders must exist", "another path"),
     errno.EISDIR: ("a file must not be a folder", "the name of a file in it"),
     errno.ENOTDIR: ("a folder must not be a file", "another path"),
-    errno.EACCES: ("files must be readable and writable for you", "another path"),
-    errno.EROFS: ("files must be on a disk that can be written to", "another path"),
-    errno.ENAMETOOLONG: ("names of files must be short enough for the disk", "a shorter path"),
+    errno.EACCES: ("you must have the permission to read and write files", "another path"),
+    errno.EROFS: ("files must be on a writable disk", "another path"),
+    errno.ENAMETOOLONG: ("file names must not be too long for the disk", "a shorter path"),
 }
-"""What must hold, and what to try, by what the system says."""
+"""Error number of the system → requirement, what to try."""
 
 
 def _told(error: OSError) -> Refusal:
-    """Tells of a file that cannot be read or written."""
-    must, remedy = MISTAKES.get(error.errno or 0, ("files must be there, readable and writable", "another path"))
+    """Converts an error of the file system to a refusal."""
+    must, remedy = MISTAKES.get(error.errno or 0, ("files must exist and be readable and writable", "another path"))
     return Refusal(must, str(error), remedy)
 
 
 def _status_of_output(name: str, status: int) -> int:
-    """Returns the exit status, once all that was printed has been written."""
+    """Returns the exit status, or EXIT_FAILED if standard output could not be written."""
     reason = why_unwritten()
     if reason is None:
         return status
-    mistake = Refusal("what a script prints must be written", f"standard output: {reason}", "another file for it")
+    mistake = Refusal("the output of a script must be writable", f"standard output: {reason}", "another file for it")
     print(f"{name}: {mistake}", file=sys.stderr, flush=True)
     return EXIT_FAILED
 
 
 def _unraisable(error: Any) -> None:
-    """Passes over a second interruption: polars notices Ctrl-C too, and then the first one is being dealt with."""
+    """Ignores the KeyboardInterrupt that polars raises in addition to Python's own."""
     if error.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(error)

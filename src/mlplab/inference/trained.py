@@ -40,7 +40,7 @@ class TrainedRun:
         folder = self.directory / name
         if not folder.resolve().is_relative_to(self.directory.resolve()):
             raise Refusal(
-                "a run must hold files and folders of its own alone", f"{folder} leads to {folder.resolve()}",
+                "a run must contain only ordinary files and folders", f"{folder} leads to {folder.resolve()}",
                 "out=SOMEWHERE_ELSE",
             )  # fmt: skip
         return folder

@@ -1,1 +1,1 @@
-"""TensorBoard and CSV, written so that an interrupted run goes on in them."""
+"""Loggers for TensorBoard and CSV that a resumed run continues."""

@@ -1,4 +1,4 @@
-"""The metrics as a CSV file, which a run that goes on continues."""
+"""Logs metrics to a CSV file that a resumed run continues."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from mlplab.runs.files import flush, write_atomically
 
 
 class ResumableCSVLogger(CSVLogger):
-    """Lightning's logger, but for deleting what is there when it begins, and for the order of the rows.
+    """Lightning's CSVLogger, but it keeps an existing file, and sorts rows by step.
 
-    Callbacks hold what they log until an epoch ends or a checkpoint is written, which goes by the clock. So that the
-    clock decides nothing, rows wait until then too, and are written in the order of their steps: a run that goes on
-    leaves the same file, byte for byte.
+    Callbacks buffer what they log until an epoch ends or a checkpoint is written, and the time of checkpoints varies.
+    So rows are buffered until then too, and written in the order of their steps. A resumed run thus writes the same
+    file, byte for byte.
 
     Args:
         directory: of metrics.csv.
@@ -37,7 +37,7 @@ class ResumableCSVLogger(CSVLogger):
         self._held.append((step, dict(metrics)))
 
     def settle(self) -> None:
-        """Lets the rows that wait be written by the next `save`: those that callbacks held are among them."""
+        """Passes the buffered rows on in the order of steps; the next `save` writes them."""
         held, self._held = sorted(self._held, key=lambda row: row[0] or 0), []
         for step, metrics in held:
             super().log_metrics(metrics, step)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ class ResumableCSVLogger(CSVLogger):
         super().finalize(status)
 
     def position(self) -> int:
-        """How many rows the file has by now, with all that has been logged in it."""
+        """Writes all buffered rows, and returns the number of rows in the file."""
         self.settle()
         if self._experiment is not None:
             self.save()
@@ -56,7 +56,7 @@ class ResumableCSVLogger(CSVLogger):
         return len(_read(self._path))
 
     def rewind(self, position: int | None, step: int) -> None:
-        """Keeps the first `position` rows (None keeps none), so that going on from there gives every row once."""
+        """Keeps the first `position` rows (None keeps none), so that a resumed run repeats none."""
         if self._path.is_file():
             rows = _read(self._path)[: position or 0]
             _write(self._path, list(rows[0]) if rows else [], rows)
@@ -84,7 +84,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row.pop(None, None)  # more than the header has: it was not yet written when the process died
+        row.pop(None, None)  # surplus cells: the process died before it rewrote the header
     return rows
 
 

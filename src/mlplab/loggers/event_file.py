@@ -1,4 +1,4 @@
-"""TensorBoard's event files, held in memory and written at once: no thread and no open file for each run."""
+"""Writes TensorBoard event files in one go, without a thread and an open file for each run."""
 
 import itertools
 import os
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 MOST_HELD = 8_000_000
-"""Bytes that one file holds in memory: a callback that logs many pictures in one long epoch would fill it."""
+"""Bytes to buffer for one file: a callback may log many images in one long epoch."""
 
 BYTES_OF_SCALAR = 64
-"""About as many as a number with its name takes in the file."""
+"""Approximate bytes of a scalar with its name."""
 
 Scalars = tuple[float, int, Mapping[str, float]]
-"""Numbers that wait to become an event: seconds since 1970, step, and the numbers by name."""
+"""Buffered scalars of one event: seconds since 1970, step, name → value."""
 
 _number = itertools.count()
 
 
 class EventFile:
-    """Holds events until they are flushed, and then appends them to one file; it can be used after `close` too.
+    """Buffers events, and appends them to one file when they are flushed. It can be used after `close` too.
 
-    It takes the place of TensorBoard's `EventFileWriter` in PyTorch's `FileWriter`. The file is open for the moment
-    of writing only, and is there once something has been flushed.
+    It replaces TensorBoard's `EventFileWriter` in PyTorch's `FileWriter`. The file is created by the first flush, and
+    open only while it is written to.
 
     Args:
-        directory: of the file; made where it is not there.
+        directory: of the file; created if it is missing.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -49,15 +49,15 @@ class EventFile:
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def get_logdir(self) -> str:
-        """The directory, as PyTorch's `FileWriter` asks for it."""
+        """Returns the directory; PyTorch's `FileWriter` calls it."""
         return str(self.directory)
 
     def add_event(self, event: "Event") -> None:
-        """Holds an event as it is now."""
+        """Buffers an event, serialised now."""
         self._hold(event.SerializeToString())
 
     def add_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Holds numbers of a step as they are; they become one event when they are flushed, which many do sooner."""
+        """Buffers scalars of a step as they are: serialising them all at the flush is faster."""
         self._hold((time.time(), step, values))
 
     def _hold(self, record: bytes | Scalars) -> None:
@@ -67,21 +67,21 @@ class EventFile:
             self.flush()
 
     def add_summary(self, summary: "Summary", step: int | None = None) -> None:
-        """Holds what has been measured or drawn at a step."""
+        """Buffers a summary of a step."""
         from tensorboard.compat.proto.event_pb2 import Event
 
         self.add_event(Event(wall_time=time.time(), step=None if step is None else int(step), summary=summary))
 
     def flush(self) -> None:
-        """Appends what is held to the file.
+        """Appends the buffered events to the file.
 
         Raises:
-            OSError: it cannot be written to; what was held still is, and the file is as it was.
+            OSError: the file cannot be written; it is unchanged, and the events stay buffered.
         """
         records = [_serialized(record) for record in self._held]
         if records:
             _append(self.path, memoryview(b"".join(map(framed, records))))
-        del self._held[: len(records)]  # what has come in the meantime stays
+        del self._held[: len(records)]  # another thread may have added events meanwhile
         self._size = sum(map(_size_of, self._held))
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ def _append(path: Path, content: memoryview) -> None:
             while content:
                 content = content[os.write(descriptor, content) :]
         except BaseException:
-            os.ftruncate(descriptor, size)  # half of a record would hide all that come after it
+            os.ftruncate(descriptor, size)  # a partial record would make all later ones unreadable
             raise
     finally:
         os.close(descriptor)
@@ -121,12 +121,12 @@ def _append(path: Path, content: memoryview) -> None:
 
 
 def framed(record: bytes) -> bytes:
-    """Puts length and checksums around a record: TensorFlow's TFRecord format."""
+    """Frames a record by its length and checksums, in TensorFlow's TFRecord format."""
     length = struct.pack("<Q", len(record))
     return b"".join((length, _masked_checksum(length), record, _masked_checksum(record)))
 
 
 def _masked_checksum(part: bytes) -> bytes:
     checksum = google_crc32c.value(part)
-    # Checksums of data that hold checksums are weak, so TensorFlow turns the bits and adds a constant.
+    # A CRC over data that contains CRCs is weak, so TensorFlow rotates the bits and adds a constant.
     return struct.pack("<I", ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF)

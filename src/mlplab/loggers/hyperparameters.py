@@ -1,4 +1,4 @@
-"""The configuration beside the final metrics, where the loggers show them."""
+"""Logs the configuration and the final metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mlplab.config.resolvers import as_told
 from mlplab.loggers.event_file import EventFile
 
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
-"""The groups whose values make runs differ in what they learn."""
+"""Groups whose values affect what is learned."""
 
 COMPARED_FLAGS = (
     "max_epochs",
@@ -24,10 +24,10 @@ COMPARED_FLAGS = (
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
-    """A flat table of what was chosen: numbers and switches as they are, anything else as text.
+    """Flattens the configuration: dotted name → number, boolean or string.
 
-    `optimizer` and the like name the choice itself, `optimizer.lr` a value of it. The name is that of the file in
-    conf/ (momentum and sgd are one class), where Hydra has composed the configuration; else the class or function.
+    `optimizer` is the name of the choice, `optimizer.lr` a value of it. The name is that of the file in conf/, as
+    momentum and sgd are one class. Without Hydra it is the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     told = as_told(config, ("seed", *COMPARED))
@@ -46,16 +46,16 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
 
 
 def log_configuration(loggers: list[Logger], config: DictConfig, text: str | None = None) -> None:
-    """Gives every logger the choices of the run, and TensorBoard the whole configuration as text.
+    """Logs the hyper-parameters to every logger; to TensorBoard the whole configuration as text.
 
     Args:
         loggers: of the run.
         config: of the run.
-        text: the configuration as YAML, where it is at hand.
+        text: the configuration as YAML, if it has been formatted already.
     """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            # As an indented block Markdown shows it as it is.
+            # Markdown shows an indented block unchanged.
             lines = (as_yaml(config) if text is None else text).splitlines()
             logger.experiment.add_text("config", "".join(f"    {line}\n" for line in lines))
         else:
@@ -63,10 +63,10 @@ def log_configuration(loggers: list[Logger], config: DictConfig, text: str | Non
 
 
 def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]) -> None:
-    """Writes what TensorBoard's HParams tab compares: the choices beside the best validation and the test metrics.
+    """Writes hyper-parameters, best validation and test metrics for TensorBoard's HParams tab.
 
-    They go to a directory of their own below the run's. The tab lists every scalar of the directory that holds
-    the choices, and beside the final metrics those of each step would only be in the way.
+    They go to a directory of their own below the run's. The tab lists every scalar in the directory of the
+    hyper-parameters, and those of each step would clutter it.
     """
     if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         return
@@ -76,9 +76,9 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
         "test"
     ]
-    # The first of the three summaries describes an experiment, of which the tab would take only one run's: without
-    # it, it collects the columns from all runs, also where they differ (momentum here, betas there).
-    # As a number, which `hparams` would make of it, a switch could be filtered only by a range.
+    # The first of the three summaries fixes the columns to those of one run. Without it, the tab collects them from
+    # all runs, which may differ (momentum here, betas there).
+    # Booleans become text: as numbers, which `hparams` makes of them, they could be filtered by a range only.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
     values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]

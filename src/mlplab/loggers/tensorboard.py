@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written when there is something to read."""
+"""Logs to TensorBoard, with writes at fixed intervals."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ from mlplab.runs.files import flush
 
 
 class CalmTensorBoardLogger(TensorBoardLogger):
-    """Lightning's logger, which flushes to the disk by the clock instead of twice in every epoch.
+    """Lightning's TensorBoardLogger, but it flushes every `every_seconds` instead of twice in every epoch.
 
-    Short epochs spend more time on flushing than on what is flushed. A page that is open shows new points within
-    `every_seconds`, and all of them once the run has ended.
+    Otherwise short epochs would spend most of their time on flushing. An open TensorBoard shows new points within
+    `every_seconds`, and all of them when the run has ended.
 
     Args:
-        directory: the event files go right here.
-        every_seconds: how long a point may wait.
+        directory: of the event files, without subfolders.
+        every_seconds: seconds that a point may be buffered.
     """
 
     def __init__(self, directory: str, every_seconds: float = 2.0) -> None:
@@ -39,13 +39,13 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """PyTorch's writer of scalars, histograms, pictures and texts."""
+        """Returns PyTorch's writer of scalars, histograms, images and texts."""
         if self._experiment is None:
             self._experiment = _Writer(self.log_dir, **self._kwargs)
         return self._experiment
 
     def position(self) -> dict[str, int]:
-        """How long each event file is by now, with all that has been logged in it: name → bytes."""
+        """Flushes all events, and returns the length of each event file: name → bytes."""
         if self._experiment is not None and self._experiment.all_writers:
             self._experiment.flush()
         sizes = {}
@@ -55,11 +55,11 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         return sizes
 
     def rewind(self, position: Mapping[str, int] | None, step: int) -> None:
-        """Takes away what was logged after `position`, so that going on from there draws every curve once.
+        """Removes what was logged after `position`, so that a resumed run repeats no point.
 
         Args:
-            position: as it was when the checkpoint was written; None for a beginning.
-            step: of the checkpoint; a TensorBoard that is open forgets the points after it.
+            position: the result of `position` when the checkpoint was written; None removes all.
+            step: of the checkpoint; an open TensorBoard drops the points after it.
         """
         for path in self._event_files():
             size = (position or {}).get(path.name)
@@ -76,16 +76,16 @@ class CalmTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # One event for all of them: one for each would take as long as the steps between them.
-        # Lightning adds the number of the epoch to every set of metrics: a curve that is the same for all runs.
+        # One event for all metrics: one for each would take as long as the steps between two logs.
+        # Lightning adds "epoch" to every set of metrics, a curve that is the same for all runs.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if values:
             self.experiment._get_file_writer().event_writer.add_scalars(values, step or 0)
-            self.save()  # in a long epoch Lightning does not call it
+            self.save()  # Lightning calls it only at the end of an epoch
 
     @property
     def is_due(self) -> bool:
-        """Whether what has been logged is to be written now."""
+        """Returns whether it is time to write the buffered events."""
         return time.monotonic() - self._last_flush >= self.every_seconds
 
     @rank_zero_only
@@ -97,18 +97,18 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         if self._experiment is not None:
-            self._experiment.flush()  # nothing is open that could be closed: testing goes on in the same file
+            self._experiment.flush()  # not closed, as the test is logged to the same file
 
 
 def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> None:
-    """Writes what several loggers hold.
+    """Writes the buffered events of several loggers.
 
     Args:
-        loggers: those that are not of TensorBoard are passed over.
-        all_of_them: whether those are written, too, that it is not time for.
+        loggers: other loggers than TensorBoard's are ignored.
+        all_of_them: also writes those that are not due.
 
     Raises:
-        OSError: a file cannot be written to; the loggers hold what is not written, and it stays due.
+        OSError: a file cannot be written; its logger keeps the events, and stays due.
     """
     found = [one for one in loggers if isinstance(one, CalmTensorBoardLogger) and (all_of_them or one.is_due)]
     experiments: list[Any] = [one._experiment for one in found if one._experiment is not None]
@@ -120,12 +120,12 @@ def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> No
 
 
 def log_picture(loggers: Sequence[Logger], name: str, png: bytes, step: int) -> None:
-    """Gives TensorBoard a picture, where it is among the loggers.
+    """Logs an image to TensorBoard, if it is among the loggers.
 
     Args:
         loggers: of the run.
-        name: of the picture.
-        png: the file.
+        name: of the image.
+        png: content of the PNG file.
         step: updates done.
     """
     width, height = Image.open(BytesIO(png)).size
@@ -137,7 +137,7 @@ def log_picture(loggers: Sequence[Logger], name: str, png: bytes, step: int) -> 
 
 
 class _Writer(SummaryWriter):
-    """PyTorch's writer on an `EventFile`."""
+    """PyTorch's SummaryWriter, writing to an `EventFile`."""
 
     file_writer: Any
     all_writers: Any

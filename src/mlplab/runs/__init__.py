@@ -1,1 +1,1 @@
-"""What a run leaves behind: its directory, manifest, status, result and checkpoints."""
+"""Files of a run: its directory, status, manifest, signature and checkpoints."""

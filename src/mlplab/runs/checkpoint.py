@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read as data alone, and enough to rebuild what they hold."""
+"""Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
 import re
 import shutil
@@ -24,34 +24,34 @@ from mlplab.runs.files import write_atomically
 from mlplab.task import Task
 
 FORMAT = 1
-"""Of the card. A reader refuses what it does not know."""
+"""Version of the card. Other versions are refused."""
 
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
-"""What a checkpoint may hold besides tensors and containers: what PyTorch reads with `weights_only=True`."""
+"""Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
 
 
 FULL = 1_000_000
-"""Bytes free below which PyTorch's own words for a failed writing are left out."""
+"""Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
 
 MOST_SHARED = 4
-"""Times the size of a file that its tensors may take: layers can share weights, which are stored once."""
+"""Multiple of the file size that its tensors may take: shared weights are stored once."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to write and read checkpoints, made safe against crashes and against what is read."""
+    """Writes and reads checkpoints for Lightning, safe against crashes and malicious files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes the file whole or not at all; of last.ckpt, the one before stays as previous.ckpt.
+        """Writes the file whole or not at all; keeps the former last.ckpt as previous.ckpt.
 
         Raises:
-            RunFailed: the disk is full, or something in it could not be read back as data.
+            RunFailed: the disk is full, or the content is not plain data.
         """
         path = Path(path)
         _require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
-        with explain_full_disk(path, (OSError, RuntimeError)):  # PyTorch tells of it by the latter
+        with explain_full_disk(path, (OSError, RuntimeError)):  # PyTorch raises RuntimeError for a full disk
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
@@ -60,15 +60,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 @contextmanager
 def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
-    """While a checkpoint is written.
+    """Explains errors while a checkpoint is written, with the free space and how to resume.
 
     Args:
         path: of the checkpoint.
-        kinds: of errors that tell of it.
+        kinds: classes of errors that a failed write raises.
 
     Raises:
-        DiskFull: it has no room.
-        RunFailed: it could not be written for another reason.
+        DiskFull: the disk is full.
+        RunFailed: the write failed for another reason.
     """
     try:
         yield
@@ -79,17 +79,17 @@ def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterato
             reason = "the disk is full"
         kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
         raise kind(
-            f"a checkpoint must find room on the disk, however: {path} could not be written ({reason}), with "
-            f"{in_megabytes(free)} free; the one before it is as it was; try: freeing some, then "
+            f"a checkpoint must fit on the disk, however: {path} could not be written ({reason}), with "
+            f"{in_megabytes(free)} free; the one before it is unchanged; try: freeing some, then "
             f"resume={path.parent.parent}"
         ) from error
 
 
 def _require_plain(content: Any, place: str = "checkpoint") -> None:
-    """Refuses what could be written, and then not be read without running code.
+    """Refuses content that could not be read back without running code.
 
     Raises:
-        RunFailed: with the place of it.
+        RunFailed: names the first such value.
     """
     if isinstance(content, Mapping):
         for name, value in content.items():
@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads tensors, numbers, strings, lists and dicts; nothing in the file is executed.
 
     Raises:
-        Refusal: there is no such file, it is damaged, or it holds anything else.
+        Refusal: the file does not exist, is damaged, or holds anything else.
     """
     if not path.is_file():
         raise Refusal("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
@@ -135,31 +135,31 @@ def _why_unread(error: Exception) -> str:
 
 
 def _require_whole(checkpoint: Path) -> None:
-    """Compares the checksums in the file, which PyTorch writes and does not read: a flipped bit is another weight.
+    """Verifies the checksums in the file, which PyTorch writes but never reads: a flipped bit changes a weight.
 
-    PyTorch stores what it writes as it is, so nothing in the file can be larger than the file.
+    PyTorch writes uncompressed entries, so that none can be larger than the file.
     """
     size = checkpoint.stat().st_size
     if size > memory():
         raise _not_whole(
-            checkpoint, f"it has {in_megabytes(size)}, and this machine {in_megabytes(memory())} of memory"
+            checkpoint, f"it has {in_megabytes(size)}, but this machine has {in_megabytes(memory())} of memory"
         )
     if not zipfile.is_zipfile(checkpoint):
-        raise _not_whole(checkpoint, "it is no archive of PyTorch")
+        raise _not_whole(checkpoint, "it is no PyTorch checkpoint")
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise _not_whole(checkpoint, "it is compressed, as PyTorch writes none")
+                raise _not_whole(checkpoint, "it is compressed, which PyTorch's are not")
             if sum(entry.file_size for entry in entries) > size:
-                raise _not_whole(checkpoint, "it claims to hold more than it does")
+                raise _not_whole(checkpoint, "its entries claim more bytes than it has")
             damaged = archive.testzip()
     except Refusal:
         raise
-    except Exception as error:  # whatever a damaged archive can cause
+    except Exception as error:  # a damaged archive may raise anything
         damaged = " ".join(str(error).split()) or type(error).__name__
     if damaged is not None:
-        raise Refusal("a checkpoint must be as it was written", f"{checkpoint} is damaged: {damaged}", "another one")
+        raise Refusal("a checkpoint must be intact", f"{checkpoint} is damaged: {damaged}", "another one")
 
 
 def _not_whole(checkpoint: Path, reason: str) -> Refusal:
@@ -169,7 +169,7 @@ def _not_whole(checkpoint: Path, reason: str) -> Refusal:
 
 
 def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
-    """Refuses tensors that would take more memory than the file: views of one number, a million times a million."""
+    """Refuses tensors far larger than the file, such as a view of one number as a million times a million."""
     size = 0
     waiting: list[Any] = [content]
     while waiting:
@@ -182,7 +182,7 @@ def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
             waiting += value
     if size > MOST_SHARED * path.stat().st_size:
         raise _not_whole(
-            path, f"its tensors claim {in_megabytes(size)} of a file of {in_megabytes(path.stat().st_size)}"
+            path, f"its tensors claim {in_megabytes(size)}, but the file has {in_megabytes(path.stat().st_size)}"
         )
 
 
@@ -196,19 +196,19 @@ def model_card(
     data: Mapping[str, Any],
     precision: str = "32-true",
 ) -> dict[str, Any]:
-    """Plain values that, with the weights, make a checkpoint complete.
+    """Collects the plain values that, with the weights, make a checkpoint complete.
 
-    A network of `MODELS` is named with its architecture. Any other is named by its configuration, which says
-    what it was but is never followed on reading: whoever made it has the code to build it.
+    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored for
+    information, and never executed when read: its author must build the network.
 
     Args:
-        model: with its input layer, where it has one.
+        model: with its input layer, if it has one.
         model_config: of conf/model.
-        task: what is learned.
-        preprocessing: as fitted.
+        task: of the learner.
+        preprocessing: fitted.
         objective: the loss.
-        data: where the rows came from, as plain values.
-        precision: that it was trained in, as Lightning calls it.
+        data: source and reading of the rows, as plain values.
+        precision: of the training, by Lightning's name.
     """
     network = model.network if isinstance(model, WithInputs) else model
     names = {kind: name for name, kind in MODELS.items()}
@@ -234,8 +234,7 @@ def model_card(
 class Predictor(nn.Module):
     """A trained network with its preprocessing: raw values -> probabilities (B, C), or values (B, 1).
 
-    The raw values are those that the preprocessing takes: features (B, F), or for a table numbers (B, P) with NaN
-    for missing and levels (B, Q).
+    Raw values are features (B, F); for a table, numbers (B, P) with NaN for missing, and category codes (B, Q).
     """
 
     def __init__(self, model: nn.Module, preprocessing: Preprocessing, task: Task) -> None:
@@ -247,21 +246,20 @@ class Predictor(nn.Module):
 
 
 def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
-    """Rebuilds what a checkpoint holds, from the file alone, in evaluation mode.
+    """Rebuilds the trained network and its preprocessing from a checkpoint, in evaluation mode.
 
     Args:
         path: of best.ckpt or last.ckpt.
-        model: an untrained network of the same form; needed only where it is not one of `MODELS`.
+        model: an untrained network of the same architecture; needed only if it is not one of `MODELS`.
 
     Raises:
-        Refusal: the file is no checkpoint of this project, its parts do not fit each other, or it names a network
-            that must be given.
+        Refusal: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
     """
     return predictor_of(path, read_card(path), model)
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of a checkpoint, with the network's weights under "weights".
+    """Reads the card of a checkpoint, and the network's weights under "weights".
 
     Raises:
         Refusal: the file is no checkpoint of this project.
@@ -278,10 +276,10 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = None) -> Predictor:
-    """The predictor that a card describes; `path` is for messages.
+    """Builds the predictor that a card describes; `path` is for messages.
 
     Raises:
-        Refusal: the parts do not fit each other, or the card names a network that must be given.
+        Refusal: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
         if model is None:
@@ -289,7 +287,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             if name not in MODELS:
                 raise Refusal(
                     f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
-                    f"{path} holds a network of one's own",
+                    f"{path} holds a network of another class",
                     "load_predictor(path, model=…) with the network built by its own code",
                 )
         preprocessing = _preprocessing_of(card["preprocessing"])
@@ -312,27 +310,30 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
 
 @contextmanager
 def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
-    """Within it, a card that lacks something, or holds another thing in its place, is told as a refusal."""
+    """Turns errors from an incomplete or wrong card into a refusal."""
     try:
         yield
     except Refusal:
         raise
-    except Exception as error:  # whatever a card that somebody else has made can cause
+    except Exception as error:  # a card made by somebody else may raise anything
         raise Refusal(
             f"a checkpoint's card must describe its {what}", f"{checkpoint}: {error!r}", "another checkpoint"
         ) from None
 
 
 def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
-    """Builds the network without memory first: a few numbers of a card can ask for more than there is."""
+    """Compares the shapes of weights with those of a network on the meta device.
+
+    A card can describe a network that does not fit into memory. On the meta device building it takes none.
+    """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
-        raise ValueError("its architecture has more layers than there are weights")
+        raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):
         expected = {name: weight.shape for name, weight in build().state_dict().items()}
     if expected != shapes:
         name = next(name for name in [*expected, *shapes] if expected.get(name) != shapes.get(name))
-        raise ValueError(f"{name} must be {_shape(expected.get(name))}, and is {_shape(shapes.get(name))}")
+        raise ValueError(f"{name} must have shape {_shape(expected.get(name))}, and has {_shape(shapes.get(name))}")
 
 
 def _shape(shape: torch.Size | None) -> str:
@@ -340,9 +341,9 @@ def _shape(shape: torch.Size | None) -> str:
 
 
 def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
-    """The preprocessing by its name; one outside this table is never imported."""
+    """Builds the preprocessing by its name. A name outside this table is never imported."""
     if plain["name"] == "table":
-        from mlplab.data.table.preprocessing import TablePreprocessing  # brings polars, which only tables need
+        from mlplab.data.table.preprocessing import TablePreprocessing  # imports polars, which only tables need
 
         return TablePreprocessing.from_dict(plain)
     kinds: dict[str, type[Preprocessing]] = {"standardize": Standardize, "pixels": ScalePixels}
@@ -350,7 +351,7 @@ def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
 
 
 def _weights(state: Any) -> dict[str, Tensor]:
-    """Those of the network, under the names that it gives them itself."""
+    """Returns the weights of the network by its own names, without the learner's prefix."""
     prefix = "model."
     if not isinstance(state, Mapping):
         return {}

@@ -1,6 +1,6 @@
-"""Asks git for the commit of the project, and runs nothing that a repository's configuration or the environment names.
+"""Asks git for the commit of the project, without running programs that a repository or the environment names.
 
-What a configuration can have git run is given in gitconfig's manual: https://git-scm.com/docs/git-config.
+The manual lists the settings by which git runs programs: https://git-scm.com/docs/git-config.
 """
 
 import functools
@@ -20,7 +20,7 @@ FOLDERS = (
     r"C:\Program Files\Git\cmd",
     str(Path(sys.prefix) / "bin"),
 )
-"""Where git is looked for. PATH may be a configuration's: `hydra.job.env_set` is applied before a job begins."""
+"""Folders to search for git. PATH is not trusted: a configuration can set it by `hydra.job.env_set`."""
 
 SETTINGS = {
     "core.fsmonitor": "false",  # a program that says which files have changed
@@ -34,7 +34,7 @@ SETTINGS = {
     "log.showSignature": "false",  # by gpg.program
     "submodule.recurse": "false",
 }
-"""Settings by which a repository could have git run a program; those given here count more than its own."""
+"""Settings by which a repository could make git run a program; given by -c, they override its own."""
 
 OF_A_FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}
 
@@ -49,7 +49,7 @@ SECONDS = 10
 def describe_commit(root: Path) -> dict[str, Any] | None:
     """Returns the commit, and whether files differ from it; None outside a repository or without git.
 
-    Asked once: a process runs the code that it has imported, whatever is committed while it lives.
+    The result is cached: a process runs the code that it has imported, whatever is committed later.
 
     Args:
         root: the project.
@@ -75,20 +75,20 @@ def find_git() -> Path | None:
 
 
 def _without_filters(git: Path, root: Path) -> Iterator[tuple[str, str]]:
-    """Gives settings that turn off the filters of a repository, through which it has files compared.
+    """Yields settings that turn off the filters of a repository, as git runs them to compare files.
 
-    Those of the user's own configuration stay.
+    Filters of the user's own configuration stay.
     """
     asked = ("config", "--null", "--includes", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
     try:
         parts = _ask(git, root, SETTINGS, *asked).split("\0")
     except subprocess.CalledProcessError as error:
-        if error.returncode != 1:  # which says that there are none
+        if error.returncode != 1:  # status 1: there are no filters
             raise
         return
     for scope, name in zip(parts[::2], parts[1::2], strict=False):
         if scope not in ("system", "global"):
-            if "=" in name:  # which -c would take for the end of the name
+            if "=" in name:  # -c would take it for the end of the name
                 raise subprocess.SubprocessError(f"{name} cannot be turned off")
             for option, value in OF_A_FILTER.items():
                 yield f"{name.rpartition('.')[0]}.{option}", value
@@ -102,7 +102,7 @@ def _ask(git: Path, root: Path, settings: Mapping[str, str], *arguments: str) ->
         "GIT_OPTIONAL_LOCKS": "0",  # a run that is killed meanwhile would leave the index locked
         "GIT_NO_LAZY_FETCH": "1",
     }
-    if "SYSTEMROOT" in os.environ:  # without which nothing starts on Windows
+    if "SYSTEMROOT" in os.environ:  # Windows starts no process without it
         environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     command = [str(git), "--no-pager", *options, "-C", str(root), *arguments]
@@ -113,7 +113,7 @@ def _ask(git: Path, root: Path, settings: Mapping[str, str], *arguments: str) ->
 
 
 def _home() -> str:
-    """Returns the folder with the user's own configuration, whatever HOME has been changed to."""
+    """Returns the user's home folder by the password database, as HOME may have been changed."""
     try:
         import pwd
     except ImportError:

@@ -1,4 +1,4 @@
-"""The directory of a run: claimed by one run alone, and saying at any moment what state the run is in."""
+"""The directory of a run: claimed by one run only, with its current state in status.json."""
 
 import contextlib
 import errno
@@ -26,11 +26,11 @@ LOCK = ".lock"
 
 
 class RunDirectory:
-    """A directory with its status.json: to be claimed before anything is written into it.
+    """The directory of a run with its status.json. Claim it before writing into it.
 
     Attributes:
         path: absolute.
-        checkpoints, tensorboard, figures: its parts.
+        checkpoints, tensorboard, figures: its folders.
         is_stacked: whether the run is trained in a stack; its manifest says so.
     """
 
@@ -46,15 +46,15 @@ class RunDirectory:
         self._lock = Lock(self.path / LOCK)
 
     def claim(self, room: int = 0) -> None:
-        """Makes the directory this run's own.
+        """Claims the directory for a new run.
 
-        The claim is the creation of status.json, which the operating system grants to one process only.
+        Creating status.json is the claim: the operating system lets only one process succeed.
 
         Args:
-            room: bytes that the disk must have free.
+            room: bytes that must be free on the disk.
 
         Raises:
-            Refusal: another run has claimed it, it holds links, it cannot be written to, or the disk is full.
+            Refusal: the directory is in use, holds links or is not writable, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class RunDirectory:
             given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
             raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
         except OSError as error:
-            if self._lock.is_held:  # whatever else is there by now is ours
+            if self._lock.is_held:  # this process has made everything in it
                 self.release()
                 for name in ("status.json", LOCK):
                     (self.path / name).unlink(missing_ok=True)
@@ -89,10 +89,10 @@ class RunDirectory:
             raise _not_writable(self.path, error) from None
 
     def reopen(self, room: int = 0) -> None:
-        """Makes the directory of a run this process's, so that the run can go on.
+        """Locks the directory of an existing run, to resume it.
 
         Raises:
-            Refusal: another process has it, or it cannot be written to.
+            Refusal: another process uses it, or it is not writable.
         """
         require_ordinary(self.path)
         try:
@@ -117,39 +117,39 @@ class RunDirectory:
         self.update(state="running", process=os.getpid(), reason=None, resumed=resumed + 1)
 
     taken_over: str | None = None
-    """The process that died while the directory was its own."""
+    """The process that died while it held the directory."""
 
     def release(self) -> None:
-        """Lets other processes have the directory."""
+        """Unlocks the directory for other processes."""
         self._lock.release()
 
     def update(self, **changes: Any) -> None:
-        """Changes status.json; what is not named stays as it was."""
+        """Changes entries of status.json, and writes it."""
         self.note(**changes, updated=_now())
         write_json(self.path / "status.json", self._status)
 
     def note(self, **changes: Any) -> None:
-        """Changes what status.json says; written with the next change."""
+        """Changes entries of status.json; the next `update` writes them."""
         self._status.update(changes)
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file that needs be on the disk no earlier than what the run says next."""
+        """Writes a JSON file without flushing it to the disk; the next `flush` does."""
         write_json(self.path / name, content, flushed=False)
         self._unflushed.append(self.path / name)
 
     def flush(self) -> None:
-        """Flushes what has been written so far, but for its directory; with others in `flushed_together`."""
+        """Flushes the files of `write` to the disk; within `flushed_together`, at its end."""
         for path in self._unflushed:
             flush(path)
         self._unflushed = []
 
     def add_seconds(self, name: str, seconds: float) -> None:
-        """Adds to the seconds of a part of the run; written with the next change."""
+        """Adds to the seconds of a phase of the run; the next `update` writes them."""
         known: dict[str, float] = self._status.setdefault("seconds", {})
         known[name] = round(known.get(name, 0.0) + seconds, 3)
 
     def begin_phase(self, name: str) -> None:
-        """Ends the phase that was on and starts another; their seconds are in status.json."""
+        """Ends the current phase and begins another; status.json holds the seconds of each."""
         self.end_phase()
         self._phase = (name, time.perf_counter())
 
@@ -160,29 +160,29 @@ class RunDirectory:
             self._phase = None
 
     def end(self, state: str, reason: str, **also: Any) -> None:
-        """Says how it ended: `finished`, `failed` or `stopped`, and why."""
+        """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory."""
         self.end_phase()
         try:
             with flushed_together():
                 self.flush()
                 self.update(state=state, reason=reason, ended=_now(), **also)
         except OSError:
-            # A full disk has no room for a new file, but the old one has its place.
+            # A full disk has no room for a new file, but the old one can be overwritten.
             _write_in_place(self.path / "status.json", json.dumps(self._status, indent=2).encode())
         once_flushed(self.release)
 
 
 def _write_in_place(path: Path, content: bytes) -> None:
-    """Writes JSON over a file, within the room that it has on the disk.
+    """Overwrites a JSON file within the disk blocks that it already has.
 
     Raises:
-        OSError: it needs more; the file is as it was.
+        OSError: the content needs more; the file is unchanged.
     """
     with path.open("r+b", buffering=0) as file:
         about = os.fstat(file.fileno())
         if len(content) > max(about.st_size, getattr(about, "st_blocks", 0) * 512):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        file.write(content.ljust(about.st_size))  # blanks are JSON too, and no moment leaves the end of what was there
+        file.write(content.ljust(about.st_size))  # padded by blanks, so that no old text ever follows the JSON
         file.truncate(len(content))
 
 
@@ -212,10 +212,10 @@ def _clear_beginning(directory: Path) -> None:
 
 
 def read_status(directory: Path) -> dict[str, Any]:
-    """What status.json says of a run; read as data, and whole or refused.
+    """Reads and checks the status.json of a run, as data.
 
     Raises:
-        Refusal: there is none, or it is not what a run writes.
+        Refusal: the file is missing, or a run has not written it.
     """
     path = directory / "status.json"
     try:
@@ -229,7 +229,7 @@ def read_status(directory: Path) -> dict[str, Any]:
         ):
             raise ValueError("its values are not those of a run")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        if path.is_file() and path.stat().st_size == 0:  # the process died between the first two things it did
+        if path.is_file() and path.stat().st_size == 0:  # the process died between creating and writing it
             return {"state": "running"}
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal(
@@ -239,27 +239,27 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 
 def require_room(directory: Path, room: int) -> None:
-    """Refuses a disk without room for what a run writes, before it begins.
+    """Refuses a disk that is too full for the files of a run, before it begins.
 
     Raises:
-        NoRoom: with how much there is.
+        NoRoom: says how much is free.
     """
     free = shutil.disk_usage(directory).free
     if free < room:
         raise NoRoom(
             "the disk must have room for the run's checkpoints",
-            f"{directory} has {in_megabytes(free)} free of about {in_megabytes(room)} that they take",
+            f"{directory} has {in_megabytes(free)} free, and they need about {in_megabytes(room)}",
             "freeing some, or paths.logs=SOMEWHERE_ELSE",
         )
 
 
 def in_megabytes(n_bytes: int) -> str:
-    """`12.3 MB`."""
+    """Formats a size: `12.3 MB`."""
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def _is_of_nobody(entry: Path) -> bool:
-    """Whether a file does not keep a run from a directory: a hidden one, or the log that Hydra opens before it."""
+    """Returns whether a file may exist before a run claims the directory: hidden, or Hydra's empty log."""
     return entry.name.startswith(".") or (entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size)
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read only where they are ordinary ones."""
+"""Writes files atomically, and reads only ordinary files."""
 
 import contextlib
 import errno
@@ -24,17 +24,17 @@ except ImportError:  # no such locks on this system
     fcntl = None  # type: ignore[assignment]
 
 LARGEST = 64_000_000
-"""Bytes of a file that is read whole; sweep.json of ten thousand jobs has a tenth of it."""
+"""Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
 
 
 def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
     """Reads a file that somebody else may have made.
 
     Raises:
-        OSError: it is none, a link, a pipe or a device, or it has too many bytes.
+        OSError: the file is missing, a link, a pipe or a device, or has too many bytes.
     """
     about = path.lstat()
-    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for, a device has no end
+    if not stat.S_ISREG(about.st_mode):  # reading a pipe would block, a device may have no end
         raise OSError(errno.EINVAL, "it is a link" if path.is_symlink() else "it is no ordinary file", str(path))
     if about.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
@@ -42,16 +42,16 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
 
 
 def require_ordinary(directory: Path, *, deep: bool = True) -> None:
-    """Refuses a directory that holds pipes or devices, or links that lead out of it.
+    """Refuses a directory that contains pipes, devices, or links that lead out of it.
 
-    What is written into it would go where such a link leads.
+    Writing through such a link would change files elsewhere.
 
     Args:
-        directory: of a run or a sweep; nothing needs be there.
-        deep: whether the folders in it are looked through, too.
+        directory: of a run or a sweep; may be missing.
+        deep: whether to check subfolders too.
 
     Raises:
-        Refusal: with the first such entry.
+        Refusal: names the first such entry.
     """
     whole = directory.resolve()
     waiting = [directory]
@@ -74,14 +74,14 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
             else:
                 what = "no ordinary file"
             raise Refusal(
-                "a run or a sweep must hold files and folders of its own alone", printable(f"{path} is {what}"),
+                "a run or a sweep must contain only ordinary files and folders", printable(f"{path} is {what}"),
                 f"rm {shlex.quote(printable(path))}",
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Written:
-    """A whole file under a temporary name, which waits for its own."""
+    """A complete file under a temporary name, to be renamed."""
 
     temporary: Path
     path: Path
@@ -99,7 +99,7 @@ class _Written:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What is flushed to the disk together."""
+    """Files to flush to the disk together."""
 
     written: list[_Written] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
@@ -107,7 +107,7 @@ class _Batch:
 
     def finish(self) -> None:
         try:
-            own = {file.path for file in self.written}  # not there yet under their own names
+            own = {file.path for file in self.written}  # they do not exist under their final names yet
             others = [path for path in self.others if path not in own]
             _flush([*(file.temporary for file in self.written), *others])
             for file in self.written:
@@ -124,16 +124,16 @@ class _Batch:
 _batch: ContextVar[_Batch | None] = ContextVar("_batch", default=None)
 
 AT_ONCE = 32
-"""Files that wait for the disk at the same time: it writes many in little more time than one."""
+"""Files to flush at the same time: flushing many takes little longer than one."""
 
 
 @contextmanager
 def flushed_together() -> Iterator[None]:
-    """Within it, `write_atomically` leaves files under their temporary names; they get their own at its end.
+    """Defers the flushes and renames of `write_atomically` to its end, which makes many files faster.
 
-    All are flushed before the first is renamed, in the order in which they were written, and their directories after
-    the last. What is written twice is there twice until then, and is not to be read. Raises, at its end, what
-    `write_atomically` would have raised; where something is raised within it, what has been written is kept.
+    At its end all files are flushed, then renamed in the order of writing, then their directories are flushed. Do not
+    read a deferred file before. Errors of `write_atomically` are raised at its end. If an exception leaves the block,
+    the files written so far are kept.
     """
     if _batch.get() is not None:
         yield
@@ -148,7 +148,7 @@ def flushed_together() -> Iterator[None]:
 
 
 def flush(path: Path) -> None:
-    """Flushes a file to the disk: now, or with the others of `flushed_together`."""
+    """Flushes a file to the disk: now, or at the end of `flushed_together`."""
     batch = _batch.get()
     if batch is None:
         _flush([path])
@@ -157,7 +157,7 @@ def flush(path: Path) -> None:
 
 
 def once_flushed(action: Callable[[], object]) -> None:
-    """Does something now, or when `flushed_together` has ended well."""
+    """Calls a function now, or after `flushed_together` has ended without an error."""
     batch = _batch.get()
     if batch is None:
         action()
@@ -174,21 +174,28 @@ def write_atomically(
     flushed: bool = True,
     now: bool = False,
 ) -> None:
-    """Lets `write` fill a temporary file beside `path`, and then puts it in its place.
+    """Lets `write` fill a temporary file beside `path`, flushes it to the disk, and renames it.
 
-    Flushed to the disk before it is renamed: after a crash there is the old file or the new one, never a part.
-    Raises what `write` raises; the old file is then untouched and the temporary one gone. Without `replace` a file
-    that is there, or has come in the meantime, stays: FileExistsError. The old file stays under the name `keep`,
-    where that is given, and at every moment there is a whole one under `path` or under `keep`. What is not `flushed`
-    outlives the process, but not a crash of the machine that comes at once. What is read or appended to next is
-    written `now`, also within `flushed_together`.
+    After a crash the old or the new file exists, never a part. If `write` raises, the old file is unchanged and the
+    temporary one is removed.
+
+    Args:
+        path: of the file.
+        write: fills the file at the path that it is given.
+        replace: whether an existing file may be replaced.
+        keep: new name of the old file. At any time a complete file exists under `path` or `keep`.
+        flushed: False skips the flush: the file survives the process, but perhaps not a crash of the machine.
+        now: writes at once, even within `flushed_together`, for files that are read or appended to next.
+
+    Raises:
+        FileExistsError: without `replace`, the file exists, or was created meanwhile.
     """
     temporary = _temporary(path)
     try:
-        # Not by `tempfile`, which gives 0600: a run is as readable as any other file that the user makes.
+        # Not by `tempfile`, which sets mode 0600: files of a run shall have the user's default permissions.
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            _lock(descriptor)  # it ends with this process: a file without one is what a killed process has left
+            _lock(descriptor)  # released when this process ends: an unlocked file is left over from a killed process
             write(temporary)
         finally:
             os.close(descriptor)
@@ -227,18 +234,18 @@ def _temporary(path: Path) -> Path:
 
 
 _OWN = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
-"""Names that `_temporary` gives."""
+"""Matches the names of `_temporary`."""
 
 
 def remove_temporary_files(directory: Path, name: str | None = None) -> None:
-    """Takes away what processes that were killed have left half-written.
+    """Removes temporary files that killed processes have left.
 
-    What another process has in hand stays, but for what waits in its `flushed_together`: a directory in which that is
-    used must be locked.
+    Files that another process is writing stay. Files that it has deferred by `flushed_together` do not: lock a
+    directory in which that is used.
 
     Args:
-        directory: whose files they are; those of its folders stay.
-        name: of the file that they were to become; None for any.
+        directory: of the files; its folders are not searched.
+        name: final name of the files; None for any.
     """
     for leftover in directory.glob(".*.tmp"):
         match = _OWN.fullmatch(leftover.name)
@@ -257,7 +264,7 @@ def _remove_if_left(temporary: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Takes a lock on a file for as long as it is open; False where another process has it."""
+    """Locks a file until it is closed; returns False if another process has locked it."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -269,7 +276,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _keep(path: Path, keep: Path) -> None:
-    """Gives the file a second name, which it keeps when the first goes to another."""
+    """Links the file under a second name, which it keeps when the first is replaced."""
     link = _temporary(keep)
     try:
         os.link(path, link)
@@ -277,16 +284,16 @@ def _keep(path: Path, keep: Path) -> None:
         path.replace(keep)
     else:
         link.replace(keep)
-        link.unlink(missing_ok=True)  # where both are one file already, as after a kill at this place, it stays
+        link.unlink(missing_ok=True)  # it stays if both names were one file already, after a kill here
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Renames, but unlike `rename` never over another file."""
+    """Renames a file, but never over another one."""
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: the name is taken first, and filled at once
+    except OSError:  # a file system without hard links: create the name first, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         temporary.replace(path)
     else:
@@ -294,24 +301,24 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file with the atomicity of `write_atomically`."""
+    """Writes a file by `write_atomically`."""
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:
-    """Writes JSON with the atomicity of `write_atomically`; numbers that are not finite become null."""
-    # Half of a surrogate pair, as a file name that is no text leads to, is written as JSON writes it.
+    """Writes JSON by `write_atomically`; numbers that are not finite become null."""
+    # A file name that is not valid text gives lone surrogates; backslashreplace writes them as JSON escapes.
     text = (as_json(content) + "\n").encode("utf-8", "backslashreplace")
     write_atomically(path, lambda temporary: temporary.write_bytes(text), flushed=flushed)
 
 
 def as_json(content: dict[str, Any]) -> str:
-    """JSON for people and programs; numbers that are not finite become null."""
+    """Formats JSON with indentation; numbers that are not finite become null."""
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: what is not a number is null, as every reader of JSON expects."""
+    """Replaces numbers that are not finite by None, as JSON has no NaN."""
     if isinstance(value, dict):
         return {str(name): _finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

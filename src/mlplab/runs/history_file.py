@@ -1,4 +1,4 @@
-"""Reads what a run has come to, validation by validation. Imports nothing heavy."""
+"""Reads the metrics of every validation of a run. Imports nothing heavy."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ FILE = "history.jsonl"
 
 
 def read_history(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a run's history, in order; none where there is none, and without one that was cut off.
+    """Reads the lines of a run's history in order; skips truncated ones. Empty if there is no history.
 
     Args:
         directory: of the run.

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run cleanly, a second one now."""
+"""Handles Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run cleanly, a second one at once."""
 
 import contextlib
 import os
@@ -18,15 +18,15 @@ from mlplab.errors import RunStopped
 from mlplab.runs.signals import HANDLED
 
 PATIENCE = 2.0
-"""Seconds in which training must begin after a signal that comes before; no longer are other processes waited for."""
+"""Seconds to wait for training to begin after a signal; then the process ends without waiting for others."""
 
 
 class Interruption:
-    """Which signal has asked the run to stop, if any.
+    """Receives signals, and records which one has stopped the run.
 
     Args:
-        leads: whether this is the process that decides for all of a run.
-        end: writes into the run's directory that it was stopped, and why.
+        leads: whether this process decides for all processes of the run.
+        end: writes the state `stopped` and the given reason into the run's directory.
     """
 
     received: signal.Signals | None = None
@@ -42,33 +42,33 @@ class Interruption:
 
     @property
     def status(self) -> int:
-        """The exit status that tells a shell of this signal."""
+        """Returns the exit status for this signal: 128 plus its number."""
         return 128 + int(self.received or 0)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """What a signal does: while training it lets the step finish; otherwise, or a second time, it ends the run.
+        """Handles a signal: during training the current step finishes; otherwise, or a second time, the run ends.
 
         Raises:
-            RunStopped: the run ends here.
+            RunStopped: ends the run here.
         """
         if not self.leads and self._has_trained:
             return
         if self.received is not None:
-            raise RunStopped("ended at once by a second signal; what had been saved is there", self.status)
+            raise RunStopped("ended at once by a second signal; the last checkpoint remains", self.status)
         if self.leads or self._trainer is None:
             self.received = signal.Signals(number)
         if self._trainer is None:
-            raise RunStopped(f"stopped by {self.name}; what had been saved is there", self.status)
-        with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
+            raise RunStopped(f"stopped by {self.name}; the last checkpoint, if any, remains", self.status)
+        with contextlib.suppress(OSError):  # not by `print`, which the signal may have interrupted
             os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         loop_of(self._trainer).stop_requested = True
 
     @contextmanager
     def finishing_the_step(self, trainer: pl.Trainer) -> Iterator[None]:
-        """While training: a signal lets the step in hand finish, saves, and ends the training.
+        """Makes a signal finish the current step, save, and end the training.
 
-        Of several processes, the first of a machine asks, and all stop together: a terminal sends Ctrl-C to each of
-        them, and if each stopped by itself, they would wait for each other.
+        Of several processes only the first of a machine handles signals, and all stop together. A terminal sends
+        Ctrl-C to each process; if each stopped by itself, the others would wait for it.
         """
         answer = self.handle if self.leads or is_first_of_node() else signal.SIG_IGN
         self._trainer = trainer
@@ -77,25 +77,25 @@ class Interruption:
 
                 def before_run() -> None:
                     begin()
-                    # Lightning's own handler for SIGTERM would leave the step half done, and several processes waiting.
+                    # Replaces Lightning's handler for SIGTERM, which breaks off the step and lets other processes wait.
                     _install(answer)
 
                 loop_of(trainer).before_run = before_run
                 yield
         except TrainingStopped:
-            self.received = self.received or signal.SIGTERM  # it was another process that was asked
+            self.received = self.received or signal.SIGTERM  # another process has received the signal
         finally:
             self._trainer, self._has_trained = None, True
 
     @contextmanager
     def _heeded_while_waiting(self, trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
-        """Ends the process by a signal that comes before training begins, also where Python cannot answer it.
+        """Ends the process if a signal arrives before training begins, even while Python cannot run handlers.
 
-        Several processes wait for each other within PyTorch, for half an hour if need be, and no handler runs
-        meanwhile. A thread learns of the signal by a pipe.
+        Processes wait for each other inside PyTorch, for up to half an hour, and no handler runs meanwhile. So a
+        thread reads signals from a pipe.
 
         Yields:
-            What is to be called when training begins.
+            A function to call when training begins.
         """
         begun = threading.Event()
         if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
@@ -120,11 +120,11 @@ class Interruption:
             os.close(writer)
 
     def _end_from_aside(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
-        """Ends the process from a thread, with its status written and without those that it has started."""
+        """Ends the process from a thread, after writing its status and killing its child processes."""
         message = f"stopped by {_name(number)} while it waited for other processes"
         try:
             kill = getattr(trainer.strategy.launcher, "kill", None)
-            if kill is not None:  # they would wait on, for this one
+            if kill is not None:  # they would wait for this process
                 kill(signal.SIGKILL)
             self.end(message)
             print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
@@ -133,19 +133,19 @@ class Interruption:
 
 
 def is_first_of_node() -> bool:
-    """Whether this process is the first of its machine; Lightning sets LOCAL_RANK in the others that it starts."""
+    """Returns whether this process is the first of its machine; Lightning sets LOCAL_RANK for the others."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 @contextmanager
 def stop_on_signal(leads: bool = True, end: Callable[[str], None] = lambda reason: None) -> Iterator[Interruption]:
-    """Within it, a signal ends the run with its status written.
+    """Makes signals stop the run with its status written.
 
-    Outside the main thread, where Python allows no signal handlers, signals keep their usual meaning.
+    Python allows signal handlers in the main thread only. In other threads signals keep their usual effect.
 
     Args:
-        leads: whether this is the process that decides for all of a run.
-        end: writes into the run's directory that it was stopped, and why.
+        leads: whether this process decides for all processes of the run.
+        end: writes the state `stopped` and the given reason into the run's directory.
 
     Raises:
         RunStopped: at a signal outside training, and at a second one.
@@ -170,5 +170,5 @@ def _install(handler: "signal._HANDLER") -> None:
 
 
 def _set(number: int, handler: "signal._HANDLER") -> None:
-    with contextlib.suppress(ValueError, TypeError):  # not the main thread; or a handler that Python did not set
+    with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or a handler that Python did not set
         signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""One process at a time in a run's directory."""
+"""Locks a run's directory, so that one process at a time uses it."""
 
 import contextlib
 import json
@@ -12,19 +12,19 @@ from mlplab.errors import Refusal
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system: the file says who holds it
+except ImportError:  # no such locks on this system: the process named in the file counts as the holder
     fcntl = None  # type: ignore[assignment]
 
 
 class Lock:
-    """A file that one process holds for as long as it lives.
+    """A lock file that one process holds while it lives.
 
-    The operating system gives the lock back when the process ends, however it ends; what the file says then tells
-    of a process that did not end well. Where the file system knows no locks, that process is looked for instead.
+    The operating system releases the lock when the process ends in any way. If the file still names a holder then,
+    that process died. On file systems without locks, the lock counts as held while the named process is alive.
 
     Args:
         path: of the file.
-        must: what holds while it is held, for the message to others.
+        must: the requirement, in the message to other processes.
     """
 
     def __init__(self, path: Path, must: str = "a run's directory must be used by one process at a time") -> None:
@@ -32,18 +32,18 @@ class Lock:
         self._descriptor: int | None = None
 
     def acquire(self) -> dict[str, Any] | None:
-        """Takes the lock, and returns who held it last and died without giving it back.
+        """Takes the lock; returns the previous holder if it died without releasing it.
 
         Raises:
-            Refusal: another process holds it.
-            OSError: the file cannot be made.
+            Refusal: another process holds the lock.
+            OSError: the file cannot be created.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             holder = _holder(descriptor)
             if not _taken(descriptor, holder):
                 raise _refusal(self.path.parent, holder, self.must)
-            holder = _holder(descriptor)  # whoever held it until now has had time to give it back
+            holder = _holder(descriptor)  # read again: the holder may have released it in between
             _write(descriptor, {"process": os.getpid(), "host": socket.gethostname(), "since": _now()})
         except BaseException:
             os.close(descriptor)
@@ -53,11 +53,11 @@ class Lock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object has it."""
+        """Returns whether this object holds the lock."""
         return self._descriptor is not None
 
     def release(self) -> None:
-        """Gives it back; nothing happens where it is not held."""
+        """Releases the lock, if this object holds it."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 _write(self._descriptor, None)
@@ -66,14 +66,14 @@ class Lock:
 
 
 def require_free(path: Path) -> None:
-    """Refuses a lock that another process holds, without taking it.
+    """Checks that no other process holds a lock, without taking it.
 
     Raises:
-        Refusal: with that process and its host.
+        Refusal: names the process that holds it, and its host.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except OSError:  # there is none, or none that could be taken
+    except OSError:  # the file is missing or cannot be opened
         return
     try:
         holder = _holder(descriptor)
@@ -84,7 +84,7 @@ def require_free(path: Path) -> None:
 
 
 def _taken(descriptor: int, holder: dict[str, Any] | None) -> bool:
-    """Whether this process now has the lock."""
+    """Tries to take the lock; returns whether this process has it."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +98,7 @@ def _taken(descriptor: int, holder: dict[str, Any] | None) -> bool:
 
 
 def is_alive(process: Any) -> bool:
-    """Whether there is a process of this number."""
+    """Returns whether a process with this number exists on this machine."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, TypeError, OverflowError):
@@ -124,7 +124,7 @@ def _refusal(
 def _holder(descriptor: int) -> dict[str, Any] | None:
     try:
         content = json.loads(os.pread(descriptor, 4096, 0))
-    except (ValueError, OSError):  # empty: it was given back; or not ours, or a pipe
+    except (ValueError, OSError):  # empty after a release; or not a lock file
         return None
     return content if isinstance(content, dict) else None
 

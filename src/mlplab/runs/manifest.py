@@ -1,4 +1,4 @@
-"""What a run was made of: enough to say later whether another is the same."""
+"""Describes code, versions, data and hardware of a run, to compare it with another."""
 
 import contextlib
 import functools
@@ -31,23 +31,23 @@ PACKAGES = (
     "scikit-learn",
     "polars",
 )
-"""Those that decide about numbers, and about what is read from a file."""
+"""Packages that affect results."""
 
 CODE = ("train.py", "src", "conf")
-"""Of the project: what decides about a run."""
+"""Files and folders of the project that affect a run."""
 
 NOT_CODE = ("__pycache__", ".egg-info")
-"""Endings of folders that are made from it."""
+"""Endings of folders that are generated from code."""
 
 LARGEST = 1_000_000
-"""Bytes of a file up to which its content is looked at; of a larger one, its size and time."""
+"""Most bytes of a file to hash by content; larger ones are hashed by size and time."""
 
 
 def describe_environment(root: Path) -> dict[str, Any]:
-    """Command, code, versions and hardware of this process.
+    """Describes command, code, versions and hardware of this process.
 
     Args:
-        root: the project, whose git commit counts as the code's version.
+        root: the project folder, whose git commit is recorded.
     """
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
@@ -69,7 +69,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a run, as data; empty where there is none that can be read."""
+    """Reads the manifest of a run as data; empty if it is missing or unreadable."""
     try:
         manifest = json.loads(read_ordinary(directory / "manifest.json"))
     except (OSError, ValueError, RecursionError):
@@ -80,9 +80,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of two environments can make the last bits of a result differ, a line each.
+    """Lists the differences of two environments that can change the last bits of a result, a line each.
 
-    Both are as `describe_environment` gives them; of `then` anything may be missing.
+    Both are results of `describe_environment`; `then` may lack entries.
     """
     compared = {
         "machine": ("hardware", "host"),
@@ -91,10 +91,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         "threads": ("threads",),
         "commit": ("git", "commit"),
         "changed files since the commit": ("git", "dirty"),
-        # Manifests of earlier releases lack some.
+        # Manifests of earlier releases lack some packages.
         **{name: ("versions", name) for name in now["versions"] if name in (then.get("versions") or now["versions"])},
     }
-    if then.get("code") and _at(then, ("git",)) == _at(now, ("git",)):  # else it is told what has changed
+    if then.get("code") and _at(then, ("git",)) == _at(now, ("git",)):  # otherwise listed already
         compared["code that is not committed"] = ("code",)
     lines = []
     if bool(then.get("stacked")) != bool(now.get("stacked")):
@@ -130,10 +130,10 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def code_digest(root: Path) -> str:
-    """Returns a digest of the code that decides about a run, committed or not.
+    """Returns a digest of the code that affects a run, committed or not.
 
-    Files are read and nothing is run: git would follow what a repository's configuration names. Asked once: a process
-    runs the code that it has imported.
+    It reads files itself, as git would run filters of the repository. The result is cached, as a process runs the code
+    that it has imported.
     """
     digest, beginning = hashlib.sha256(), len(str(root))
     for path in sorted(_files_of_code(str(root))):
@@ -162,7 +162,7 @@ def _content(path: str) -> bytes:
 
 @functools.cache
 def _processor() -> str:
-    """The processor's model, where Linux tells it."""
+    """Returns the processor's model name from Linux, elsewhere from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is told where memory runs out."""
+"""Explains errors of running out of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from mlplab.data.module import DataModule
 from mlplab.errors import RunFailed
 
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-"""In the messages of PyTorch's errors, which have no class of their own on every device."""
+"""Parts of PyTorch's messages for missing memory; not every device has an error class for it."""
 
 
 @contextmanager
 def explain_out_of_memory(data: DataModule) -> Iterator[None]:
-    """Within it, running out of memory is told with what the run takes it for.
+    """Turns errors of running out of memory into advice on the batch size.
 
     Raises:
-        RunFailed: with the size of a batch.
+        RunFailed: names the batch size, and suggests a smaller one.
     """
     try:
         yield

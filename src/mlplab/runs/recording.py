@@ -1,4 +1,4 @@
-"""What a run writes about itself: what was asked, what it is made of, what happened, and how it ended."""
+"""Records a run: configuration, manifest, log, and the state in which it ends."""
 
 import contextlib
 import logging
@@ -23,15 +23,15 @@ log = logging.getLogger("mlplab")
 
 
 _PROJECT = OmegaConf.create({"root": "${project_root:}"})
-"""Made once, and resolved each time: every job of a sweep asks, and in tests the folder changes."""
+"""Created once, as every job of a sweep uses it, but resolved each time, as tests change the folder."""
 
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
-"""Of Python's, whose messages train.log takes."""
+"""Names of the Python loggers whose messages go to train.log."""
 
 
 @contextmanager
 def recording_run(directory: RunDirectory) -> Iterator[None]:
-    """Writes train.log, and the state in which the run ends, however it ends."""
+    """Writes train.log, and the final state of the run however it ends."""
     with ending_only_by_error(directory):
         handler = train_log(directory.path)
     with logged(handler), ending(directory):
@@ -39,21 +39,21 @@ def recording_run(directory: RunDirectory) -> Iterator[None]:
 
 
 def train_log(directory: Path) -> logging.FileHandler:
-    """What writes the train.log of the run in a directory, from the first message on."""
+    """Opens the train.log of a run as a logging handler."""
     handler = logging.FileHandler(directory / "train.log", encoding="utf-8", errors="backslashreplace")
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the terminal is told
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is reported on the terminal
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
 
 
 @contextmanager
 def logged(handler: logging.Handler) -> Iterator[None]:
-    """Within it, the handler is told what happens."""
+    """Adds the handler to `LOGGERS`, and closes it at the end."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     for logger in loggers:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False  # who reads the terminal is told once, by the command line
+    log.propagate = False  # the command line prints errors on the terminal itself
     logging.captureWarnings(False)
     try:
         yield
@@ -66,20 +66,20 @@ def logged(handler: logging.Handler) -> Iterator[None]:
 
 @contextmanager
 def ending(directory: RunDirectory) -> Iterator[None]:
-    """Writes the state in which a run ends by an error, and gives its directory back."""
+    """Writes the final state of a run that an error ends, and releases its directory."""
     try:
         yield
     except RunStopped as stopped:
         directory.end("stopped", str(stopped))
         raise
-    except KeyboardInterrupt:  # outside the main thread
+    except KeyboardInterrupt:  # only where `stop_on_signal` cannot set handlers, outside the main thread
         directory.end("stopped", "Ctrl-C")
         raise
     except BaseException as error:
         if is_disk_full(error):
             full = error if isinstance(error, DiskFull) else _disk_full(directory, error)
             log.error(str(full), exc_info=error)
-            with contextlib.suppress(OSError):  # else the run counts as cut off, which goes on too
+            with contextlib.suppress(OSError):  # otherwise the run counts as killed, which can resume too
                 directory.end("stopped", str(full))
             raise full from error.__cause__ if full is error else error
         if isinstance(error, RunFailed | Refusal):
@@ -88,7 +88,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
             raise
         log.exception("the run failed")
         directory.end("failed", described(error))
-        if not isinstance(error, Exception):  # of one's own code: it ends the run, and not the sweep that it is in
+        if not isinstance(error, Exception):  # raised by the user's code: it must not end a whole sweep
             raise RuntimeError(_raised(error)) from error
         raise
     finally:
@@ -97,7 +97,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def ending_only_by_error(directory: RunDirectory) -> Iterator[None]:
-    """As `ending`, but the directory is kept where all goes well."""
+    """Does the same as `ending`, but keeps the directory locked if there is no error."""
     try:
         yield
     except BaseException as error:
@@ -112,27 +112,27 @@ def _raised(error: BaseException) -> str:
 
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
-        f"a run must find room on the disk, however: {described(error)}; what had been saved is there; try: freeing "
+        f"a run must fit on the disk, however: {described(error)}; the last checkpoint remains; try: freeing "
         f"some, then resume={directory.path}"
     )
 
 
 @flushed_together()
 def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
-    """Saves what was asked (.hydra/) and what it is made of (manifest.json); returns the configuration as text.
+    """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
-    Values from the environment stay `${oc.env:…}` in it.
+    Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
     """
     asked = directory.path / ".hydra"
     asked.mkdir(exist_ok=True)
     directory.flush()
     texts = {}
-    if HydraConfig.initialized():  # not when called from a notebook or a test
+    if HydraConfig.initialized():  # not in a notebook or a test
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
         texts["hydra.yaml"] = as_yaml({"hydra": hydra})
         texts["overrides.yaml"] = as_yaml(HydraConfig.get().overrides.task)
     texts["config.yaml"] = as_yaml(config)
-    # config.yaml comes last: a run that has it, and can go on, has the other files too.
+    # config.yaml is written last: a run can resume once it exists, and then has the other files too.
     sign_run(asked, texts)
     for name, text in texts.items():
         _save(text, asked / name)
@@ -153,7 +153,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
 
 
 def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
-    """Notes that a run goes on, from which step and under what; returns what differs from its beginning."""
+    """Records in the manifest that a run resumes; returns what differs from the environment of its beginning."""
     manifest = read_manifest(directory.path)
     now = environment(config, directory)
     differing = differences(manifest, now)
@@ -166,7 +166,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
 
 
 def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
-    """Returns command, code, versions, hardware and engine of this process, and whether a stack trains the run."""
+    """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
     return {**describe_environment(Path(_PROJECT.root)), "engine": engine, "stacked": directory.is_stacked}
 

@@ -1,4 +1,4 @@
-"""What a run that goes on goes on from."""
+"""Finds the checkpoint that a run resumes from, and rewinds its logs to it."""
 
 import logging
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ from mlplab.runs.recording import add_to_manifest
 log = logging.getLogger("mlplab")
 
 NAMES = ("last", "previous")
-"""Of checkpoints that a run can go on from, the newest first."""
+"""Checkpoints to resume from, the newest first."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that a run goes on from.
+    """A checkpoint to resume from.
 
     Attributes:
-        path: the file.
-        content: as it was read.
-        damaged: what is wrong with the newer ones that were passed over.
+        path: of the file.
+        content: of the file.
+        damaged: faults of newer checkpoints that were skipped.
     """
 
     path: Path
@@ -40,15 +40,15 @@ class Saved:
 
 
 def newest_checkpoint(directory: Path) -> Saved | None:
-    """The newest whole checkpoint of a run; None where none has been written yet.
+    """Reads the newest intact checkpoint of a run; returns None if none has been written yet.
 
-    A damaged one is put aside, so that the one before it is kept when the next is written.
+    Damaged ones are renamed. Otherwise the next writing would keep one of them as previous.ckpt.
 
     Args:
         directory: of the checkpoints.
 
     Raises:
-        Refusal: there are some, and none is whole.
+        Refusal: there are checkpoints, but none is intact.
     """
     damaged: list[str] = []
     for path in (directory / f"{name}.ckpt" for name in NAMES):
@@ -67,9 +67,9 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         return Saved(path, content, tuple(damaged))
     if damaged:
         raise Refusal(
-            "a run that goes on must have a checkpoint that is whole",
+            "a run must have an intact checkpoint to resume",
             "; ".join(damaged),
-            f"rm {directory}/*.ckpt, to let it begin again",
+            f"rm {directory}/*.ckpt, to start it from the beginning",
         )
     return None
 
@@ -78,11 +78,11 @@ def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
     saved = content.get("resume")
     parts = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "mlplab")
     if not isinstance(saved, Mapping) or any(part not in content for part in parts):
-        raise Refusal("a run must go on from its own checkpoint", f"{path} lacks what it needs", "another run")
+        raise Refusal("a run must resume from its own last.ckpt", f"{path} lacks the state to resume", "another run")
 
 
 def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
-    """Takes back what was logged after the checkpoint, or all of it where there is none."""
+    """Removes what was logged after the checkpoint; without a checkpoint, all of it."""
     positions = saved.content["resume"].get("logs", {}) if saved else {}
     step = int(saved.content["global_step"]) if saved else 0
     for logger in loggers:
@@ -91,32 +91,33 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
 
 
 def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
-    """What the run goes on from, with its logs as they were then; says what is not as it was.
+    """Prepares a run to resume: finds its checkpoint, rewinds its logs, and warns of changes.
+
+    Returns:
+        The checkpoint; None if the run begins anew because none had been written.
 
     Raises:
-        Refusal: the data have changed, or no checkpoint is whole.
+        Refusal: the data have changed, or no checkpoint is intact.
     """
     saved = newest_checkpoint(directory.checkpoints)
     if saved is not None:
         then = saved.content["mlplab"].get("data", {}).get("fingerprint")
         if then != data.fingerprint:
-            raise Refusal(
-                "a run must go on with the data that it was started with", f"{data.name} has changed", "a new run"
-            )
-    said = [f"damaged, and passed over: {problem}" for problem in (saved.damaged if saved else ())]
+            raise Refusal("a run must resume with the data that it began with", f"{data.name} has changed", "a new run")
+    said = [f"skipped a damaged checkpoint: {problem}" for problem in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
-        said.append(f"the directory was in use by {directory.taken_over}, which has died")
+        said.append(f"{directory.taken_over} died while it used the directory")
     step = int(saved.content["global_step"]) if saved else 0
     differing = add_to_manifest(directory, config, step)
     if differing:
-        said.append(f"what follows may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
+        said.append(f"results may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
     for warning in said:
         log.warning(warning)
         print(f"warning {warning}")
-    where = "its beginning: no checkpoint had been written" if saved is None else (
+    where = "the beginning, as no checkpoint had been written" if saved is None else (
         f"{shortest(saved.path)}, step {saved.content['global_step']}"
     )  # fmt: skip
-    log.info(f"goes on from {where}")
+    log.info(f"resumed from {where}")
     print(f"resume  from {where}")
     rewind_logs(loggers, saved)
     if saved is None:

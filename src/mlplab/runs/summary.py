@@ -1,4 +1,4 @@
-"""What a run says on the terminal, before and after."""
+"""Text that a run prints on the terminal before and after training."""
 
 import sys
 from pathlib import Path
@@ -15,11 +15,11 @@ from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
 
 SLOWEST = 12
-"""Actions of a profile that the terminal shows; its file has all."""
+"""Actions of a profile to print; its file lists all."""
 
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
-    """Data, network and directory, a line each; before them, what a table holds."""
+    """Describes data, network and directory, a line each; for a table, its columns first."""
     task = data.task
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
@@ -43,7 +43,7 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
 
 
 def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:
-    """A table of validation and test metrics, why it ended, where it lies, and how to see its curves."""
+    """Describes the result: metrics, why the run ended, its directory, and how to show its curves."""
     best = result["best_epoch"]
     validation = "validation" if best is None else f"validation (epoch {best})"
     columns = {
@@ -64,7 +64,7 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
 
 
 def describe_profile(profiler: Profiler, directory: Path) -> str:
-    """What took the time, and where the whole profile is; empty where no profiler looked."""
+    """Lists the slowest actions of a profile, and its folder; empty if there was no profiler."""
     folder = directory / "profile"
     if not folder.is_dir():
         return ""
@@ -84,7 +84,7 @@ def describe_profile(profiler: Profiler, directory: Path) -> str:
 
 
 def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
-    """A table with a row for each metric and a column for each of `columns`."""
+    """Formats a table with a row for each metric and a column for each of `columns`."""
     table = Table(title=None)
     table.add_column("metric")
     for heading in columns:
@@ -102,7 +102,7 @@ def _as_text(table: Table) -> str:
 
 
 def logs_of(directory: Path) -> Path:
-    """The folder that holds this run and its like: logs/ of logs/runs/NAME and of logs/sweeps/NAME/0."""
+    """Returns the folder of all runs: logs/ of logs/runs/NAME and of logs/sweeps/NAME/0."""
     for parent in directory.parents:
         if parent.name in ("runs", "sweeps"):
             return parent.parent

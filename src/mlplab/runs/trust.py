@@ -1,7 +1,7 @@
-"""Signs what a run or a sweep executes, so that one's own goes on without trust=true. Imports nothing heavy.
+"""Signs configurations of runs and sweeps, so that the user's own resume without trust=true. Imports nothing heavy.
 
-The key lies in the user's state directory, outside all that somebody could send and have unpacked. A signature holds
-for the one file that it stands in: a copy of it is not trusted.
+The key is in the user's state directory, outside any folder into which received archives are unpacked. A signature is
+valid for one file only: a copy of that file is not trusted.
 """
 
 import contextlib
@@ -24,29 +24,29 @@ log = logging.getLogger("mlplab")
 PROJECT = Path(__file__).resolve().parents[3]
 
 SIGNATURE = "signature.json"
-"""In .hydra/ of a run; a sweep has its signature in sweep.json."""
+"""File in .hydra/ of a run; a sweep has its signature in sweep.json."""
 
 KEY_BYTES = 32
 
 LARGEST = 1_000_000
-"""Bytes of a file that is read here; those that a run writes have 20,000."""
+"""Most bytes of a file to read here; a run writes about 20,000."""
 
 
 class NoKey(Exception):
-    """There is no key that only this user can have used; the message says why."""
+    """The user has no key, or not a secret one; the message says why."""
 
 
 def require_trust(path: Path, refusal: Refusal | None, why_not_own: Callable[[], str | None], *, trust: bool) -> None:
-    """Decides, for every command, whether it executes what a file of a run or a sweep names.
+    """Refuses to execute what a file of a run or a sweep names, unless the user trusts it or has signed it.
 
     Args:
         path: of the file, for messages.
-        refusal: of what the file names beyond conf/; None where it names nothing else.
-        why_not_own: says why the file is not one that this user has begun and nobody has changed; None where it is.
-        trust: whether the user has said trust=true.
+        refusal: of what the file names beyond conf/; None if there is nothing.
+        why_not_own: returns why the file is not the user's own, unchanged; None if it is.
+        trust: whether the user has given trust=true.
 
     Raises:
-        Refusal: the given one, with the reason why the file is not the user's own.
+        Refusal: `refusal`, with the reason of `why_not_own`.
     """
     if refusal is None:
         return
@@ -62,37 +62,37 @@ def require_trust(path: Path, refusal: Refusal | None, why_not_own: Callable[[],
 
 
 def sign_run(folder: Path, texts: Mapping[str, str]) -> None:
-    """Signs the configuration of a new run, before it is written; where there is no key, train.log says why.
+    """Signs the configuration of a new run before it is written. Without a key, it warns in train.log.
 
     Args:
         folder: `.hydra` of the run.
-        texts: name of each of its files → what will stand in it.
+        texts: name of each of its files → content.
     """
     _write_signature(folder, {name: [digest(text.encode())] for name, text in texts.items()})
 
 
 def sign_changed_run(folder: Path, config: str) -> None:
-    """Signs the configuration with which a run goes on, before it is written, if the run has been the user's own."""
+    """Signs the changed configuration of a resumed run before it is written, if the run is the user's own."""
     if why_run_is_not_own(folder) is not None:
         return
     digests = {name: [digest(content)] for name, content in _texts_of(folder).items()}
-    # Both are the user's own. A kill before config.yaml has been replaced leaves the old one.
+    # Old and new content are both valid, as a kill before config.yaml is replaced leaves the old one.
     digests["config.yaml"].append(digest(config.encode()))
     _write_signature(folder, digests)
 
 
 def why_run_is_not_own(folder: Path, config: bytes | None = None) -> str | None:
-    """Says why a run is not one that this user has begun and nobody has changed; None where it is.
+    """Returns why a run is not the user's own and unchanged; None if it is.
 
     Args:
         folder: `.hydra` of the run.
-        config: its config.yaml, where it has been read: what is executed is then what is compared.
+        config: content of its config.yaml if it has been read, so that the executed content is the verified one.
     """
     path = folder / SIGNATURE
     try:
         if folder.is_symlink():
             return COPIED
-        if not _is_small(path):  # a pipe would be waited for
+        if not _is_small(path):  # reading a pipe would block
             return UNSIGNED
         signature = json.loads(path.read_bytes())
         texts = _texts_of(folder) | ({} if config is None else {"config.yaml": config})
@@ -108,11 +108,11 @@ def _write_signature(folder: Path, digests: Mapping[str, list[str]]) -> None:
     try:
         write_atomically(folder / SIGNATURE, write)
     except NoKey as reason:
-        log.warning(f"not signed: {reason}; code that conf/ does not name needs trust=true when the run goes on")
+        log.warning(f"not signed: {reason}; code that conf/ does not name will need trust=true to resume")
 
 
 def _texts_of(folder: Path) -> dict[str, bytes]:
-    """Reads the files that may decide what is executed."""
+    """Reads the YAML files of a folder, which may name code; too large ones as empty."""
     return {path.name: path.read_bytes() if _is_small(path) else b"" for path in folder.glob("*.yaml")}
 
 
@@ -128,27 +128,27 @@ COPIED = "it is a copy of what you have begun"
 
 
 def signature_of(digests: Mapping[str, list[str]], file: Path) -> dict[str, Any]:
-    """Returns a signature for a file to hold.
+    """Makes a signature to be stored in a file.
 
     Args:
-        digests: name of what is signed → the digests that it may have.
-        file: that the signature will stand in, also where it is renamed later.
+        digests: name of each signed text → its valid digests.
+        file: that will hold the signature; it may be renamed later.
 
     Raises:
-        NoKey: there is none to sign with.
+        NoKey: there is no key to sign with.
     """
-    # The number that the file system has given the file stays when its directory is moved. A copy has another.
+    # The inode number stays when the directory is moved. A copy has another one.
     content = {"digests": dict(digests), "file": file.stat().st_ino}
     return {**content, "hmac": _hmac(content, _key(make=True))}
 
 
 def why_not_own(signature: Any, texts: Mapping[str, bytes], file: Path) -> str | None:
-    """Says why a signature is not this user's, of these texts, in this file; None where it is.
+    """Returns why a signature is not this user's, for these texts, in this file; None if it is valid.
 
     Args:
-        signature: as it was read; anybody may have written it.
-        texts: name → content of all that it must be of.
-        file: in which it stands.
+        signature: as read; untrusted.
+        texts: name → content of all texts that it must cover.
+        file: that holds the signature.
     """
     if signature is None:
         return UNSIGNED
@@ -166,12 +166,12 @@ def why_not_own(signature: Any, texts: Mapping[str, bytes], file: Path) -> str |
     changed = [name for name in names if name not in texts or digest(texts[name]) not in digests.get(name, ())]
     if changed:
         return f"{', '.join(changed)} has been changed since it was signed"
-    about = file.lstat()  # of a link, its own number; an archive can hold both kinds of links
+    about = file.lstat()  # lstat, as an archive can contain symbolic and hard links to a signed file
     return None if (about.st_ino, about.st_nlink) == (content["file"], 1) else COPIED
 
 
 def digest(content: bytes) -> str:
-    """Returns what stands for a text in a signature."""
+    """Returns the SHA-256 of a text, as signatures contain it."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -183,14 +183,14 @@ def _hmac(content: Mapping[str, Any], key: bytes) -> str:
 
 
 def key_file() -> Path:
-    """Returns where the user's key lies: in $XDG_STATE_HOME, or else in ~/.local/state.
+    """Returns the path of the user's key, in $XDG_STATE_HOME or ~/.local/state.
 
     Raises:
-        NoKey: the user has no home, or it lies where what is received is unpacked.
+        NoKey: the user has no home, or the path is in the project, where archives may be unpacked.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
-        # A relative one is invalid by the XDG specification: it would be another in every folder.
+        # The XDG specification ignores relative paths, which would depend on the current folder.
         folder = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
         path = folder.resolve() / "mlplab" / "key"
     except (OSError, RuntimeError) as error:
@@ -201,10 +201,10 @@ def key_file() -> Path:
 
 
 def _key(*, make: bool = False) -> bytes:
-    """Returns the user's key; on its first use, makes it.
+    """Returns the user's key; with `make`, creates it if it is missing.
 
     Raises:
-        NoKey: there is none, it cannot be made, or others may have read or written it.
+        NoKey: the key is missing, cannot be created, or other users can read or write it.
     """
     path = key_file()
     try:
@@ -215,7 +215,7 @@ def _key(*, make: bool = False) -> bytes:
     except OSError as error:
         raise NoKey(f"there is no key in {path} ({error.strerror})") from None
     if hasattr(os, "getuid") and (about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077):
-        raise NoKey(f"{path} can be read by others, or is theirs")
+        raise NoKey(f"{path} belongs to another user, or others can read it")
     if len(key) != KEY_BYTES:
         raise NoKey(f"{path} is no key")
     return key
@@ -223,14 +223,14 @@ def _key(*, make: bool = False) -> bytes:
 
 def _make_key(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Not by `write_atomically`: the key is secret, and it is needed before the other files of a stack are flushed.
+    # Not by `write_atomically`: the file must be private from the start, and exist at once within `flushed_together`.
     temporary = path.with_name(f".key.{secrets.token_hex(8)}.tmp")
     try:
         with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was quicker: its key is the user's
+        with contextlib.suppress(FileExistsError):  # another process has created the key meanwhile
             put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

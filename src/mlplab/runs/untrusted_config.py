@@ -1,7 +1,7 @@
-"""The configuration of a run that is there, read back as data. Imports nothing heavy.
+"""Reads the configuration of an existing run, which somebody else may have written. Imports nothing heavy.
 
-Whoever made the directory of a run has written its configuration, and a configuration names code. So it is followed
-only as far as conf/, which is one's own, names the same code in the same place.
+A configuration names code to execute. Without trust, only code is accepted that the user's own conf/ names in the
+same place.
 """
 
 import io
@@ -21,49 +21,51 @@ from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.trust import LARGEST, require_trust, why_run_is_not_own
 
 MOST_VALUES = 20_000
-"""Values of a configuration, as they stand there after aliases have been followed."""
+"""Most values of a configuration, after YAML aliases are expanded."""
 
 RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
-"""Names that may stand in `${NAME:…}` of a configuration that was received: they tell nothing, and run nothing."""
+"""Resolvers that an untrusted configuration may use as `${NAME:…}`: they reveal nothing and run nothing."""
 
 WRITING = ("callbacks", "logger")
-"""Groups whose texts say where files go, and to which servers."""
+"""Groups whose strings may be paths or servers to write to."""
 
 _REFERENCE = re.compile(r"\$\{\s*\.*[\w.\[\]-]*\s*\}")
 _RESOLVER = re.compile(r"\$\{\s*(" + "|".join(RESOLVERS) + r")\s*:")
 
 
 def require_run(path: Path, key: str) -> Path:
-    """The absolute directory of a run that has begun.
+    """Checks that a directory is that of a run that has begun; returns its absolute path.
 
     Args:
-        path: what was given for it.
-        key: the name it was given for, in messages.
+        path: as the user gave it.
+        key: the option it was given for, in messages.
 
     Raises:
-        Refusal: there is none, with the nearest name; or it holds links or pipes.
+        Refusal: there is no run, with the nearest name; or the directory contains links or pipes.
     """
     require_folder_of_run(path, key)
     if not (path / ".hydra" / "config.yaml").is_file():
         given = f"{path} has no .hydra/config.yaml"
         if (path / "status.json").is_file():
-            given += ", for the run ended before it had begun"
+            given += ", as the run failed before it began"
         raise Refusal(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
     require_ordinary(path)
     return path.absolute()
 
 
 def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
-    """Returns the configuration of a run.
+    """Reads the configuration of a run, and refuses it if it is unsafe.
+
+    It is unsafe if it names code that conf/ does not, or reads the environment, unless the user trusts it or has begun
+    the run.
 
     Args:
         directory: of the run.
-        conf: one's own conf/, whose names of code are followed.
-        trust: whether all are.
+        conf: the user's own conf/, which names the accepted code.
+        trust: accepts any code.
 
     Raises:
-        Refusal: it is no configuration; or it names code that conf/ does not, or reads the environment, and is neither
-            trusted nor of a run that this user has begun.
+        Refusal: the file is no configuration, or is unsafe.
     """
     path = directory / ".hydra" / "config.yaml"
     content = _read(path)
@@ -74,16 +76,16 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     try:
         for name, folder in folders.items():
             OmegaConf.update(config, f"paths.{name}", str(folder), force_add=True)
-    except Exception as error:  # they are no mapping, say
+    except Exception as error:  # for example if `paths` is no mapping
         raise _unusable(path, error) from None
     return config
 
 
 def read_yaml(path: Path) -> DictConfig:
-    """Reads a file that somebody else may have made, as data: nothing in it is resolved.
+    """Reads a YAML file that somebody else may have made, without resolving anything in it.
 
     Raises:
-        Refusal: it holds no mapping, or more than a configuration does.
+        Refusal: it holds no mapping, or too many values.
     """
     return _parsed(_read(path), path)
 
@@ -105,7 +107,7 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         config = OmegaConf.load(io.StringIO(text))
         assert isinstance(config, DictConfig)
-    except Exception as error:  # whatever a file can cause
+    except Exception as error:  # an untrusted file may raise anything
         raise _unusable(path, error) from None
     return config
 
@@ -116,7 +118,7 @@ def _unusable(path: Path, error: Exception) -> Refusal:
 
 
 def _with_present_names(config: DictConfig) -> DictConfig:
-    """Replaces the names that earlier versions had for code of conf/."""
+    """Replaces names of code from earlier releases by the present ones."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     waiting = [plain]
     while waiting:
@@ -130,7 +132,7 @@ def _with_present_names(config: DictConfig) -> DictConfig:
 
 
 def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
-    """Returns a refusal of the first value that conf/ does not know and that would be executed, written to or read."""
+    """Returns the refusal of the first value that would be executed, written to or read; None if all are safe."""
     known = _texts_of(conf)
     for place, value in _walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
@@ -140,7 +142,7 @@ def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
             must, what = "write only where conf/ says", "is written there"
         elif not all(map(_is_harmless, texts)):
-            must, what = "read nothing but itself", "it reads"
+            must, what = "refer to nothing outside itself", "it reads"
         else:
             continue
         given = f"{path}: {printable('.'.join(place))}={value!r}"
@@ -149,13 +151,13 @@ def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
 
 
 def _is_harmless(text: str) -> bool:
-    """Whether all that stands in `${…}` refers to the configuration, or to what tells nothing."""
+    """Returns whether every `${…}` refers to the configuration itself, or to one of `RESOLVERS`."""
     rest = _RESOLVER.sub("", _REFERENCE.sub("", text))
     return "${" not in rest
 
 
 def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
-    """The texts in conf/, among them the names of code: the group that they stand in → (name, text) of each."""
+    """Collects the strings in conf/, among them names of code: group → (key, string) of each."""
     texts: dict[str, set[tuple[str, str]]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
@@ -165,7 +167,7 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
         try:
             content = yaml.safe_load(text)
         except yaml.YAMLError:
-            continue  # Hydra says what is wrong with it, where it is chosen
+            continue  # Hydra reports the mistake if the file is chosen
         for place, value in _walk(content):
             if place and isinstance(value, str):
                 texts.setdefault(group or place[0], set()).add((place[-1], value))
@@ -173,7 +175,7 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
 
 
 def _walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All values that are no containers, or empty ones, with the names that lead to them."""
+    """Yields the path and value of all leaves; empty containers count as leaves."""
     if isinstance(node, dict) and node:
         for name, value in node.items():
             yield from _walk(value, (*place, str(name)))

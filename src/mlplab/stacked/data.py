@@ -51,11 +51,11 @@ class StackedData(pl.LightningDataModule):
             of_member.append(list(parts).index(id(part[0])))
         return list(parts.values()), of_member
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Goes on with these members, also within an epoch."""
         self.members = [self.members[row] for row in rows]
         if self._batches is not None:
-            self._batches.keep(rows)
+            self._batches.select(rows)
 
 
 class StackedBatches:
@@ -116,7 +116,7 @@ class StackedBatches:
         lent.append(lent.pop(0) if len(lent) == READ else self._features.new_empty((*shape, self._features.shape[1])))
         return lent[-1]
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Goes on with these members."""
         self._lent = {}
         if len(self._order):

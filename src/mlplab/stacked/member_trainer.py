@@ -1,4 +1,4 @@
-"""The Trainer as a member of a stack sees it."""
+"""The view of the stack's Trainer that each member's callbacks get."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -14,16 +14,15 @@ from mlplab.data.module import DataModule
 
 
 class MemberTrainerView:
-    """What a member's callbacks see of the Trainer that trains them all.
+    """Stands in for the Trainer in calls of a member's callbacks.
 
-    What differs between members is the member's: metrics, loggers, optimizer, whether it is to stop. The rest is the
-    Trainer's.
+    Metrics, loggers, optimizer and `should_stop` are those of the member. All other attributes are the Trainer's.
 
     Args:
         trainer: of the stack.
         callbacks, loggers, data: the member's.
-        checkpoint: gives what it needs to go on alone.
-        evaluate: gives the metrics of its network on the `val` or the `test` part.
+        checkpoint: returns the checkpoint of the member, from which it can resume alone.
+        evaluate: returns the metrics of its network on the part `val` or `test`.
     """
 
     def __init__(
@@ -48,12 +47,12 @@ class MemberTrainerView:
         return getattr(self._all, name)
 
     def leave(self) -> None:
-        """Notes how far the member came, where that is not known yet; the others go on."""
+        """Fixes epoch and step of the member when it leaves the stack; does nothing the second time."""
         if "global_step" not in vars(self):
             self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
 
     def save_checkpoint(self, path: Any) -> None:
-        """Writes what the member needs to go on alone."""
+        """Writes the checkpoint of the member."""
         self._all.strategy.save_checkpoint(self._checkpoint(), path)
 
     def validate(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What is watched while a stack trains: each member by its own callbacks, called as if it were alone."""
+"""Calls the callbacks of each member of a stack as if it were trained alone."""
 
 import contextlib
 import time
@@ -22,11 +22,11 @@ from mlplab.stacked.member import Member
 from mlplab.stacked.stacked_learner import StackedLearner
 
 Ended = Callable[[Member, Exception | None], None]
-"""What is done with a member that is out of the stack: the member, and the error that ended it, if one did."""
+"""Called with a member that has left the stack, and the error that ended it, if any."""
 
 
 SECONDS_UNSEEN = 10.0
-"""That curves wait until a page that is open shows them; to write them often would take longer than to train."""
+"""Seconds that curves are buffered; writing them often would take longer than training."""
 
 
 class StackIsEmpty(Exception):
@@ -34,10 +34,10 @@ class StackIsEmpty(Exception):
 
 
 class StackCallbacks(Callback):
-    """Calls the members' callbacks, and lets members go: those that stop early, diverge or fail, and all at the end.
+    """Calls the members' callbacks, and removes members that stop early, diverge or fail, and all at the end.
 
-    What callbacks do in every step is done here for all members at once, and handed to them at the end of the epoch:
-    calling each for each member would take longer than the step.
+    The work of callbacks in every step is done here for all members at once, and handed to them at the end of the
+    epoch: calling each callback of each member would take longer than the step.
 
     Args:
         learner: of the stack.
@@ -79,7 +79,7 @@ class StackCallbacks(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._call("on_train_start")
-        self._let_go_who_stop(trainer)
+        self._remove_stopping(trainer)
 
     # Every step
 
@@ -96,17 +96,17 @@ class StackCallbacks(Callback):
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item() or not isfinite(self.learner.losses.sum().item()):
             self._found.zero_()
-            self._find_who_diverge(gradients)
+            self._find_diverging(gradients)
         if self._is_logged(trainer) and any(member.norms for member in self.members):
             norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
             self._norms.append((trainer.global_step + 1, norms))
 
     def _is_logged(self, trainer: pl.Trainer) -> bool:
-        """Whether the update that is about to be made is one whose loss and gradient are logged."""
+        """Returns whether loss and gradients of the next update are logged."""
         return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
-    def _find_who_diverge(self, gradients: Sequence[Tensor]) -> None:
-        """They leave when the step is over: until then the graph of its gradients needs all rows."""
+    def _find_diverging(self, gradients: Sequence[Tensor]) -> None:
+        """Finds members that diverge. They leave after the step, as its gradients need all rows until then."""
         fine = self.learner.losses.isfinite()
         for gradient in gradients:
             fine = fine & gradient.flatten(1).isfinite().all(dim=1)
@@ -121,14 +121,14 @@ class StackCallbacks(Callback):
                 member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
             except Diverged as diverged:
                 member.trainer.leave()
-                # Its traceback would keep the frames of the step alive, and with them the graph.
+                # A traceback would keep the frames of the step alive, and with them the autograd graph.
                 self._diverged[member] = diverged.with_traceback(None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         diverged, self._diverged = self._diverged, {}
-        self._let_go(diverged)
+        self._remove(diverged)
         losses = self.learner.losses
         self._losses.append(losses)
         self._rows.append(batch[0].shape[-2])
@@ -136,7 +136,7 @@ class StackCallbacks(Callback):
             self._logged.append((trainer.global_step, len(self._losses) - 1, self._rates))
 
     def _hand_over(self) -> None:
-        """Gives the members' callbacks what has been held for them."""
+        """Passes the buffered values to the members' callbacks."""
         if self._losses:
             columns = torch.stack(self._losses, dim=1)
             for row, member in enumerate(self.members):
@@ -181,9 +181,9 @@ class StackCallbacks(Callback):
             self._last_seen = time.monotonic()
 
     def _save_together(self, members: Sequence[Member] | None = None) -> None:
-        """Writes the curves that are due, or those of members whose files are about to be asked for."""
+        """Writes the curves that are due, or all curves of the given members, whose files are needed now."""
         loggers = [logger for member in (self.members if members is None else members) for logger in member.loggers]
-        with contextlib.suppress(OSError):  # it is told whose they are when each writes its own
+        with contextlib.suppress(OSError):  # raised again, and assigned to a member, when each writes its own
             save_together(loggers, all_of_them=members is not None)
 
     def _call(self, hook: str) -> None:
@@ -191,8 +191,8 @@ class StackCallbacks(Callback):
         self._for_each(lambda member: member.call(hook))
 
     def _for_each(self, function: Callable[[Member], object]) -> None:
-        """Whoever fails in it, or finds there that it has diverged, is let go."""
-        self._let_go(self._errors(function, self.members))
+        """Calls a function for all members; removes those that fail or diverge in it."""
+        self._remove(self._errors(function, self.members))
 
     def _errors(self, function: Callable[[Member], object], members: Sequence[Member]) -> dict[Member, Exception]:
         errors: dict[Member, Exception] = {}
@@ -208,13 +208,13 @@ class StackCallbacks(Callback):
     def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
         is_within_epoch = loop_of(trainer).is_within_epoch
         if not is_within_epoch:
-            self._let_go_who_stop(trainer)
+            self._remove_stopping(trainer)
         now = time.monotonic()
         seconds = min((member.checkpoints.every_seconds for member in self.members), default=0.0)
         if is_within_epoch and not stopping and now - self._last_look < seconds:
             return
         self._last_look = now
-        # All together, so that after a crash they go on from one step, in one stack.
+        # All members together, so that after a crash they resume from one step, in one stack.
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
             self._hand_over()
             self._save_together(self.members)
@@ -222,9 +222,9 @@ class StackCallbacks(Callback):
 
     def _write_checkpoints(self, members: Sequence[Member]) -> None:
         with flushed_together():
-            self._let_go(self._errors(lambda member: member.checkpoints.write(member.trainer, member.learner), members))
+            self._remove(self._errors(lambda member: member.checkpoints.write(member.trainer, member.learner), members))
 
-    def _let_go_who_stop(self, trainer: pl.Trainer) -> None:
+    def _remove_stopping(self, trainer: pl.Trainer) -> None:
         for member in self.members:
             withdraw_overtaken_stop(member.trainer)  # type: ignore[arg-type]
         if loop_of(trainer)._can_stop_early:
@@ -238,27 +238,27 @@ class StackCallbacks(Callback):
         self._end(self.members)
 
     def _end(self, leaving: Sequence[Member]) -> None:
-        """Of members whose training has come to its end."""
+        """Ends the training of members."""
         self._save_together(leaving)
         with flushed_together():
             errors = self._errors(lambda member: member.call("on_train_end"), leaving)
-        self._let_go({member: errors.get(member) for member in leaving})
+        self._remove({member: errors.get(member) for member in leaving})
 
-    def _let_go(self, leaving: Mapping[Member, Exception | None]) -> None:
-        """Takes members out of the stack; the others go on as if they had never been there."""
+    def _remove(self, leaving: Mapping[Member, Exception | None]) -> None:
+        """Removes members from the stack; the others continue unaffected."""
         if not leaving:
             return
         self._hand_over()
         rows = [row for row, member in enumerate(self.members) if member not in leaving]
         for member in leaving:
             member.trainer.leave()
-        self.data.keep(rows)
-        self.learner.keep(rows)
+        self.data.select(rows)
+        self.learner.select(rows)
         self._rates = [self._rates[row] for row in rows] if self._rates else []
         with flushed_together():
             for member, error in leaving.items():
                 if error is not None:
-                    with contextlib.suppress(RunFailed, OSError):  # it may be its files that are lost
+                    with contextlib.suppress(RunFailed, OSError):  # its files may be the cause of the error
                         member.call("on_exception", error)
                 self.ended(member, error)
         if not rows and not self._is_at_end:
@@ -268,7 +268,7 @@ class StackCallbacks(Callback):
 def _extend(
     curves: TrainingCurves, losses: list[Tensor], rows: list[int], logged: list[tuple[int, Tensor, float]]
 ) -> None:
-    """Gives a member's curves the steps that were watched for all members at once."""
+    """Adds the steps that were recorded for all members at once to a member's curves."""
     curves.losses += losses
     curves.rows += rows
     curves.pending += logged

@@ -32,16 +32,16 @@ from mlplab.training import prepare_run_files, quiet, room_of
 
 
 class DataCache:
-    """Data sets that are read once for all members that have the same."""
+    """Caches data sets, so that each is read once for all members that share it."""
 
     def __init__(self) -> None:
         self._cached: dict[str, DataModule] = {}
 
     def of(self, job: Job) -> DataModule:
-        """The data of a job, read and split.
+        """Returns the data of a job, read and split.
 
         Raises:
-            Refusal: they cannot be.
+            Refusal: the data cannot be read or split.
         """
         config = job.config
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
@@ -49,13 +49,13 @@ class DataCache:
             data = build_data(config)
             data.setup()
             self._cached[key] = data
-        data = copy.copy(self._cached[key])  # the tensors are held once; only the order of the rows is the member's
+        data = copy.copy(self._cached[key])  # shares the tensors; the order of rows follows the member's seed
         data.seed = int(config.seed)
         return data
 
 
 def build_member(job: Job, cache: DataCache) -> Member:
-    """The parts of a job's run; nothing is written yet.
+    """Builds the parts of a job's run, without writing anything.
 
     Raises:
         Refusal: the job cannot be run.
@@ -69,17 +69,17 @@ def build_member(job: Job, cache: DataCache) -> Member:
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
         directory.is_stacked = True
-        # A figure takes longer than a member trains; scripts/evaluate.py draws it for those that are looked at.
+        # Drawing a figure takes longer than training a member; scripts/evaluate.py draws it later.
         asked = [callback for callback in build_callbacks(config) if type(callback) is not Figures]
         callbacks = [*asked, Status(directory), History(directory.path)]
         return Member(job, data, learner, callbacks, build_loggers(config), directory)
 
 
 def claim(member: Member) -> None:
-    """Makes the member's directory its own, and finds what it goes on from.
+    """Claims the member's directory, and finds the checkpoint that it resumes from, if any.
 
     Raises:
-        Refusal: the directory holds something else, or another process has it.
+        Refusal: the directory holds something else, or another process uses it.
     """
     directory, job = member.directory, member.job
     directory.path.mkdir(parents=True, exist_ok=True)
@@ -96,11 +96,11 @@ def claim(member: Member) -> None:
 
 
 def train_stack(members: Sequence[Member]) -> None:
-    """Trains members that are alike, from where they are, each to its own end. Their directories are claimed.
+    """Trains members of one shape from the same step, each to its own end. Their directories must be claimed.
 
     Raises:
-        RunStopped: by a signal; what was reached is saved.
-        DiskFull: some members had no room; they have stopped, and the others are done.
+        RunStopped: a signal has stopped the run; its state is saved.
+        DiskFull: the disk was too full for some members; these have stopped, and the others are finished.
     """
     quiet()
     first = members[0]
@@ -131,7 +131,7 @@ def train_stack(members: Sequence[Member]) -> None:
                     end(member, error)
             if not told or isinstance(error, RunStopped | KeyboardInterrupt):
                 raise
-        for member in list(left):  # where a signal has come
+        for member in list(left):  # a signal has stopped the stack
             member.trainer.leave()
             member.call("on_exception", TrainingStopped())
             end(member, None)
@@ -143,7 +143,7 @@ def train_stack(members: Sequence[Member]) -> None:
 
 def _trainer(first: Member, learner: StackedLearner, callbacks: StackCallbacks) -> pl.Trainer:
     config = first.job.config.copy()
-    # Clipping is each member's own, and a bar that nobody sees is drawn ten times a second.
+    # The stack clips each member by itself, and its progress bar would not be seen.
     for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
         OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():
@@ -151,7 +151,7 @@ def _trainer(first: Member, learner: StackedLearner, callbacks: StackCallbacks) 
 
 
 def _end(member: Member, error: BaseException | None, interruption: Interruption) -> BaseException | None:
-    """Judges a member, and says in its directory what it has come to; returns the error that it has ended by."""
+    """Evaluates a member and ends its run; returns the error that ended it, if any."""
     divergence = error if isinstance(error, Diverged) else None
     met: BaseException | None = None
     try:
@@ -167,7 +167,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
             mark_finished(member.directory, result, divergence, interruption)
         for logger in member.loggers:
             logger.finalize("success")
-    except (Exception, RunStopped) as ended:  # its directory tells of it; the others go on
+    except (Exception, RunStopped) as ended:  # recorded in its directory; the other members continue
         met = ended
     member.job.forget()
     return met
@@ -175,6 +175,6 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
 
 @contextmanager
 def _speaking(member: Member) -> Iterator[None]:
-    """Within it, what is said goes to the member's train.log."""
+    """Sends log messages to the member's train.log."""
     with logged(train_log(member.directory.path)):
         yield

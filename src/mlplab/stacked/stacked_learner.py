@@ -138,11 +138,11 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         """Brings a member's own optimizer to the state that it would have alone."""
         self.optimizer.write_to_members([self.members.index(member)])
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Goes on with the members of these rows; the others own their memory now."""
-        self.optimizer.keep(rows)
-        self.model.keep(rows)
-        self.objective.keep(rows)
-        self.penalty.keep(rows)
+        self.optimizer.select(rows)
+        self.model.select(rows)
+        self.objective.select(rows)
+        self.penalty.select(rows)
         self.losses = self.losses[list(rows)] if len(self.losses) else self.losses
         self.members = [self.members[row] for row in rows]

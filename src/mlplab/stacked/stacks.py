@@ -1,4 +1,4 @@
-"""From jobs to stacks: whose networks, losses, optimizers and data fit each other, and where each goes on from."""
+"""Groups jobs into stacks by network, loss, optimizer, data and current step, and trains them."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -15,20 +15,20 @@ from mlplab.stacked.stack_training import DataCache, build_member, claim, train_
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 
 Alone = dict[str, list[Job]]
-"""Jobs that are to be run one by one, by the reason why."""
+"""Reason → jobs that must be run one by one."""
 
 
 def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]) -> Alone:
-    """Trains jobs whose configurations are alike, and gives those that cannot be stacked after all.
+    """Trains jobs with alike configurations in stacks; returns those that cannot be stacked after all.
 
     Args:
-        jobs: no more than a stack may have members.
-        cache: the data that earlier stacks have read.
-        say: tells on the terminal what is trained.
+        jobs: at most as many as a stack may have members.
+        cache: of data sets, shared by all stacks.
+        say: prints what is trained.
 
     Raises:
-        RunStopped: by a signal.
-        DiskFull: or another error that `is_disk_full` knows; those that had room are done.
+        RunStopped: a signal has stopped the run.
+        DiskFull: or another error that `is_disk_full` knows; members that had room are finished.
     """
     alone = Alone()
     stacks: dict[Hashable, list[Member]] = {}
@@ -37,7 +37,8 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
         try:
             member = build_member(job, cache)
             optimizer = _optimizer_of(member)
-            # Of each member, as the code that builds it may treat one unlike another. Numbers are compared once.
+            # Checked for each member, as the user's code may build members differently. The slow comparison of numbers
+            # is made once for each shape.
             reason = why_alone_once_built(member, optimizer) or why_other_code(member)
             if reason is None:
                 shape = stack_shape(member, optimizer)
@@ -46,11 +47,11 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
                 reason = other_steps[shape]
         except (RunStopped, KeyboardInterrupt):
             raise
-        except BaseException as error:  # which it meets again alone, and is told of there
+        except BaseException as error:  # run alone, the job meets it again and reports it
             reason = _why(error, job)
         if reason is None:
             stacks.setdefault(shape, []).append(member)
-            _let_go_of(job, len(jobs))
+            _free_config(job, len(jobs))
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
@@ -59,7 +60,7 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
 
 
 def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
-    """Trains members of one shape. Those that go on from different steps are stacked apart."""
+    """Trains members of one shape. Members that resume from different steps go to different stacks."""
     first = members[0]
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
     stacks: dict[Hashable, list[Member]] = {}
@@ -73,26 +74,26 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
                 alone.setdefault(_why(error, member.job), []).append(member.job)
             else:
                 stacks.setdefault(position_of(member), []).append(member)
-            _let_go_of(member.job, len(members))
+            _free_config(member.job, len(members))
     for stack in stacks.values():
-        together = " at once" if len(stack) > 1 else ""  # one that goes on from where no other is
+        together = " at once" if len(stack) > 1 else ""  # a single member resumes from this step
         say(f"stack   {counted(len(stack), 'network')}{together}: {names_of([member.job for member in stack])}")
         train_stack(stack)
 
 
 def _why(error: BaseException, job: Job) -> str:
-    """What a job has met, in words that are the same for all that meet it, though it names the directory of each."""
+    """Describes a job's error without its directory, so that equal errors of many jobs are reported once."""
     told = " ".join(str(error).split()) if isinstance(error, Refusal) else described(error)
     return told.replace(str(job.directory), "its directory")
 
 
-def _let_go_of(job: Job, n_jobs: int) -> None:
-    """Of many jobs, the configuration: half of what a member takes. It is composed again when it ends."""
+def _free_config(job: Job, n_jobs: int) -> None:
+    """Frees a job's configuration when there are many jobs (half of a member's memory); it is recomposed at the end."""
     if n_jobs > MOST_HELD:
         job.forget()
 
 
 def _optimizer_of(member: Member) -> Optimizer:
-    """One as the member will have, to see of what kind it is."""
+    """Builds an optimizer like the member's, to check its class and options."""
     learner = member.learner
     return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.applies_to)

@@ -38,7 +38,7 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise RunStopped("ended at once by a second signal; what had been saved is there", 128 + number)
+        raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         for signalled in HANDLED:

@@ -91,7 +91,7 @@ class Sweep:
             is_full = is_disk_full(error)
             if not is_full and not (isinstance(error, OSError) and self._is_saved):
                 raise
-            must, remedy = ("find room on the disk", "freeing some") if is_full else ("write its files", "mending that")
+            must, remedy = ("fit on the disk", "freeing some") if is_full else ("write its files", "mending that")
             told = f"a sweep must {must}, however: {described(error)}; {LEDGER} is whole, and what its jobs had saved"
             if isinstance(error, DiskFull | NoRoom):  # of its jobs
                 told = str(error).partition("; try: ")[0]

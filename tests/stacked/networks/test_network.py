@@ -206,7 +206,7 @@ def test_members_that_go_have_memory_of_their_own() -> None:
     parameters = list(stack.parameters())
     gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
     before = copy.deepcopy(networks)
-    stack.keep([2, 0])
+    stack.select([2, 0])
     assert [parameter.shape[0] for parameter in parameters] == [2] * len(parameters)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         assert torch.equal(parameter.grad, gradient[[2, 0]])  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ def test_members_that_stay_keep_their_losses(name: str) -> None:
     objective = StackedObjective(CASES[name])
     outputs, targets = rows(CASES[name][0])
     before = objective(outputs, targets)
-    objective.keep([2, 0])
+    objective.select([2, 0])
     assert torch.allclose(objective(outputs[[2, 0]], targets[[2, 0]]), before[[2, 0]], rtol=1e-12)
 
 
@@ -168,8 +168,8 @@ def test_penalties_are_those_of_each_member_alone() -> None:
                 assert torch.allclose(found[row], gradient + (name != names[-1]), rtol=1e-12)
 
     require_equal([0, 1, 2])
-    stack.keep([2, 0])
-    penalty.keep([2, 0])
+    stack.select([2, 0])
+    penalty.select([2, 0])
     require_equal([2, 0])
     assert stack.tensors["output.bias"].grad is None
 

@@ -72,7 +72,7 @@ def test_members_may_have_taken_different_numbers_of_steps(factory: Factory) -> 
     stack.optimizers[1].load_state_dict(begun.state_dict())
     stack.optimizer.read_from_members()
     stack.train(range(7, 10))
-    stack.keep([1, 2, 0])
+    stack.select([1, 2, 0])
     stack.train(range(10, 12))
     for member, network in enumerate(expected):
         alone(member, network, factory, range(0 if member == 1 else 7, 12))
@@ -86,9 +86,9 @@ def test_members_that_leave_stay_as_they_were_and_the_others_go_on(factory: Fact
     optimizers = list(stack.optimizers)
     parameters = list(stack.network.parameters())
     stack.train(range(6))
-    stack.keep([3, 1])
+    stack.select([3, 1])
     stack.train(range(6, 12))
-    stack.keep([1])
+    stack.select([1])
     stack.train(range(12, 20))
     stack.optimizer.write_to_members()
     assert all(a is b for a, b in zip(parameters, stack.network.parameters(), strict=True))
@@ -127,7 +127,7 @@ def test_each_member_is_clipped_by_its_own_limit() -> None:
     stack.optimizer.clip_norm = [0.1, None, 0.3, None]
     stack.optimizer.clip_value = [None, 0.01, 0.005, None]
     stack.train(range(5))
-    stack.keep([3, 2, 1, 0])
+    stack.select([3, 2, 1, 0])
     stack.train(range(5, 10))
     for member, (norm, value) in enumerate([(0.1, None), (None, 0.01), (0.3, 0.005), (None, None)]):
 

@@ -98,7 +98,7 @@ class StackedNetwork(nn.Module):
         is_frozen = any(not parameter.requires_grad for parameter in self.stack.parameters())
         return isinstance(self._body, StackedMLP) and self._body.has_kernels and not (learns_before or is_frozen)
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order. The others get memory of their own and stay as they are."""
         index = torch.tensor(rows, dtype=torch.int64, device=next(iter(self.tensors.values())).device)
         staying = set(rows)

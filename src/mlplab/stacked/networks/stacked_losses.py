@@ -83,7 +83,7 @@ class StackedObjective(nn.Module):
                 "features and targets of the same members",
             )
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order."""
         self._arrange([self.objectives[row] for row in rows])
 
@@ -153,6 +153,6 @@ class StackedPenalty:
                 total = total + weights.square().sum(1) * per_member(0.5 * self.l2, weights[:, 0])
         return total.expand(len(self.l1))
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order."""
         self.l1, self.l2 = self.l1[list(rows)], self.l2[list(rows)]

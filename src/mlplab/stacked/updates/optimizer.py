@@ -165,7 +165,7 @@ class StackedOptimizer(Optimizer):
                         self.optimizers[row].state[self._owners[parameter][row]] = state
 
     @torch.no_grad()
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order. Those that go get their state."""
         staying = set(rows)
         self.write_to_members([row for row in range(len(self.optimizers)) if row not in staying])
@@ -174,7 +174,7 @@ class StackedOptimizer(Optimizer):
         self.clip_value = [self.clip_value[row] for row in rows]
         self._owners = {p: [owners[row] for row in rows] for p, owners in self._owners.items()}
         for bundle in self._bundles:
-            bundle.keep(rows)
+            bundle.select(rows)
         index = torch.tensor(rows, dtype=torch.int64)
         for state in self.state.values():
             for name, moment in state.items():

@@ -59,7 +59,7 @@ class Bundle:
             for name, values in columns.items()
         }
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Leaves those members, in that order."""
         self.groups = [self.groups[row] for row in rows]
         self.counters = {name: values[list(rows)] for name, values in self.counters.items()}
