@@ -22,11 +22,7 @@ class Activation:
     """An elementwise function and its initialisation gain.
 
     The gain is the factor on the standard deviation of the weights that keeps the size of the signal about
-    the same from layer to layer.
-
-    Args:
-        source: the function, or where it is imported from once it is needed.
-        gain: the factor.
+    the same from layer to layer. The source is the function, or where it is imported from once it is needed.
     """
 
     source: "str | Callable[[Tensor], Tensor]"

@@ -4,23 +4,19 @@ from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
 from mlplab.rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_integer, one_of
 
-NORMALIZATIONS: dict[str, str | None] = {
-    "none": None,
-    "batch": "mlplab.models.mlp.BatchNorm",
-    "layer": "torch.nn.LayerNorm",
-}
+NORMALIZATIONS = {"none": None, "batch": "mlplab.models.mlp.BatchNorm", "layer": "torch.nn.LayerNorm"}
 """Name → where the class is imported from, which is given the width of the layer."""
+
+WIDTHS = Rule(
+    lambda v: isinstance(v, list) and all(is_integer(width) and width >= 1 for width in v),
+    "a list of positive integers ([] is a linear model)",
+    "[128,64]",
+)
 
 OPTIONS: dict[str, Option] = {
     "in_features": Option(COUNT),
     "out_features": Option(COUNT),
-    "hidden_dims": Option(
-        Rule(
-            lambda v: isinstance(v, list) and all(is_integer(width) and width >= 1 for width in v),
-            "a list of positive integers ([] is a linear model)",
-            "[128,64]",
-        )
-    ),
+    "hidden_dims": Option(WIDTHS),
     "activation": Option(one_of(ACTIVATIONS, "relu")),
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
