@@ -721,7 +721,7 @@ def test_relu6_in_the_place_of_relu_on_the_command_line(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, project / name)
     shutil.copy(ROOT / "train.py", project)
     file = project / "src" / "mlplab" / "models" / "activations.py"
-    file.write_text(file.read_text().replace('"relu": Activation(torch.relu', '"relu": Activation(functional.relu6'))
+    file.write_text(file.read_text().replace('Activation("torch.relu"', 'Activation("torch.nn.functional.relu6"'))
     words = [
         "-m", "seed=range(0,8)", "trainer.max_epochs=30", "callbacks.early_stopping.patience=100", "optimizer.lr=0.02",
         "model.dropout=0", "callbacks=minimal", "logger=none", "sweep.name=study",
