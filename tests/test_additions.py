@@ -17,50 +17,38 @@ from mlplab.errors import Refusal
 from mlplab.objectives.options import SCORES
 from mlplab.objectives.scores import regression_scores
 
-ADDED = {
-    "activation": [
-        ("models/activations.py", '"identity": A', '"hardswish": Activation(functional.hardswish, 1.5),'),
-    ],
-    "initialization": [
-        ("models/initialization.py", '"zeros": lambda w', '"lecun": lambda w, gain, std: w.normal_(0, 0.3),'),
-    ],
-    "normalization": [
-        ("models/options.py", '"layer": "', '"rms": "torch.nn.RMSNorm",'),
-    ],
-    "option": [
-        ("models/options.py", '"residual":', '"gain_factor": Option(NOT_NEGATIVE),'),
-        ("models/mlp.py", "residual: bool = False,", "gain_factor: float = 1.0, "),
-        ("models/mlp.py", "ACTIVATIONS[activation].gain", "gain_factor * "),
-        ("../../conf/model/mlp.yaml", "residual:", "gain_factor: 1.0\n"),
-    ],
-    "loss": [
-        ("objectives/options.py", '),\n}\n"""Task → functions', ', "quartic"'),
-        ("objectives/losses.py", "def mse(", "def quartic(made, true):\n    return (made - true).pow(4).mean()\n\n"),
-        ("../../conf/loss/quartic.yaml", "", "name: quartic\n"),
-    ],
-}
-"""Kind → (file in src/mlplab, what stands behind the addition, the addition)."""
+ADDED = (
+    ("models/activations.py", '"identity": A', '"hardswish": Activation(functional.hardswish, 1.5),'),
+    ("models/initialization.py", '"zeros": lambda w', '"lecun": lambda w, gain, std: w.normal_(0, 0.3),'),
+    ("models/mlp.py", '"layer": nn.LayerNorm', '"rms": nn.RMSNorm,'),
+    ("models/options.py", '"residual":', '"gain_factor": Option(NOT_NEGATIVE),'),
+    ("models/mlp.py", "residual: bool = False,", "gain_factor: float = 1.0, "),
+    ("models/mlp.py", "ACTIVATIONS[activation].gain", "gain_factor * "),
+    ("../../conf/model/mlp.yaml", "residual:", "gain_factor: 1.0\n"),
+    ("objectives/options.py", '),\n}\n"""Task → functions', ', "quartic"'),
+    ("objectives/losses.py", "def mse(", "def quartic(made, true):\n    return (made - true).pow(4).mean()\n\n"),
+    ("../../conf/loss/quartic.yaml", "", "name: quartic\n"),
+)
+"""File in src/mlplab, what stands behind the addition, the addition."""
 
-WORDS = {
-    "activation": ["data=iris", "model.activation=hardswish"],
-    "initialization": ["data=iris", "model.initialization=lecun"],
-    "normalization": ["data=iris", "model.normalization=rms"],
-    "option": ["data=iris", "model.gain_factor=0.5"],
-    "loss": ["data=diabetes", "loss=quartic"],
-}
-
-WRONG = {
-    "activation": "model.activation=hardswsh",
-    "initialization": "model.initialization=lecn",
-    "normalization": "model.normalization=rmsnorm",
-    "option": "model.gain_factor=-1",
-    "loss": "loss.name=quartik",
-}
+CASES: dict[str, tuple[str, str, str, dict[str, int]]] = {
+    "model.activation=hardswish": (
+        "model.activation=hardswsh", "; try: model.activation=hardswish", "iris",
+        {"the activation hardswish has no stacked form": 2},
+    ),
+    "model.initialization=lecun": ("model.initialization=lecn", "; try: model.initialization=lecun", "iris", {}),
+    "model.normalization=rms": (
+        "model.normalization=rmsnorm", "; try: model.normalization=rms", "iris", {"its layers have been changed": 2},
+    ),
+    "model.gain_factor=0.5": ("model.gain_factor=-1", "gain_factor must be a number of 0 or more", "iris", {}),
+    "loss=quartic": ("loss.name=quartik", "; try: loss=quartic", "diabetes", {}),
+}  # fmt: skip
+"""A choice → what is refused, with which words; the data; how many jobs are run alone, and why."""
 
 PROGRAM = """
 import json, sys
 from pathlib import Path
-project, folder, words, wrong = (json.loads(word) for word in sys.argv[1:])
+project, folder, cases = (json.loads(word) for word in sys.argv[1:])
 sys.argv = ["train.py"]
 from hydra import compose, initialize_config_dir
 from mlplab.config.checks import check
@@ -68,14 +56,14 @@ from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import Refusal
 
 register_resolvers(Path(project))
-said = {kind: {} for kind in words}
-for kind in words:
+said = {}
+for choice, (wrong, _, data, _) in cases.items():
     with initialize_config_dir(f"{project}/conf", version_base="1.3"):
-        check(compose("config", words[kind]))
+        check(compose("config", [f"data={data}", choice]))
         try:
-            check(compose("config", [*words[kind], wrong[kind]]))
+            check(compose("config", [f"data={data}", choice, wrong]))
         except Refusal as refusal:
-            said[kind]["refused"] = str(refusal)
+            said[choice] = {"refused": str(refusal)}
 assert "torch" not in sys.modules
 
 from mlplab.engine.startup import quick_imports
@@ -87,18 +75,17 @@ with quick_imports():
 composing.CONF = Path(project) / "conf"
 editing.SMALL.remove("data=iris")
 lab = editing.Lab(Path(folder))
-for kind, own in words.items():
-    plain, fast = (lab.alone(*own, f"engine={engine}") for engine in ("plain", "fast"))
+for choice, (_, _, data, _) in cases.items():
+    plain, fast = (lab.alone(f"data={data}", choice, f"engine={engine}") for engine in ("plain", "fast"))
     checkpoint = fast / "checkpoints" / "best.ckpt"
     predictor, card = load_predictor(checkpoint), read_card(checkpoint)
-    members, reasons = lab.stacked(*own)
-    said[kind] |= {
-        "card": card["model"]["architecture"] | {"loss": card["loss"]["name"]},
-        "rebuilt": predictor.model.architecture,
-        "loss": build_objective(card["loss"]["name"], predictor.task).function.__name__,
-        "engines": difference(plain, fast),
-        "alone": reasons,
-        "stacked": "" if reasons else difference(fast, members[0], 1e-3),
+    loss = build_objective(card["loss"]["name"], predictor.task).function.__name__
+    members, alone = lab.stacked(f"data={data}", choice)
+    said[choice] |= {
+        "saved": card["model"]["architecture"] | {"loss": card["loss"]["name"]},
+        "rebuilt": predictor.model.architecture | {"loss": loss},
+        "differing": difference(plain, fast) + ("" if alone else difference(fast, members[0], 1e-3)),
+        "alone": alone,
     }
 print(json.dumps(said))
 """
@@ -110,55 +97,26 @@ def said(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     copy, runs = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("runs")
     for name in ("conf", "src"):
         shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name, behind, addition in (addition for additions in ADDED.values() for addition in additions):
+    for name, behind, addition in ADDED:
         file = copy / "src" / "mlplab" / name
-        text = file.read_text() if behind else ""
+        text = file.read_text(encoding="utf-8") if behind else ""
         assert text.count(behind) == 1, (name, behind)
-        file.write_text(text.replace(behind, addition + behind))
-    arguments = [json.dumps(value) for value in (str(copy), str(runs), WORDS, WRONG)]
+        file.write_text(text.replace(behind, addition + behind), encoding="utf-8")
+    words = [sys.executable, "-c", PROGRAM, *(json.dumps(value) for value in (str(copy), str(runs), CASES))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([f"{copy}/src", f"{root}/tests"])}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, env=environment, cwd=copy
-    )
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=copy)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def test_an_activation_is_one_line_and_stacks_leave_it_to_autograd(said: dict[str, Any]) -> None:
-    answer = said["activation"]
-    assert answer["refused"].endswith("try: model.activation=hardswish")
-    assert answer["card"]["activation"] == answer["rebuilt"]["activation"] == "hardswish"
-    assert answer["engines"] == ""
-    assert answer["alone"] == {"the activation hardswish has no stacked form": 2}
-
-
-def test_an_initialization_is_one_entry_and_is_stacked(said: dict[str, Any]) -> None:
-    answer = said["initialization"]
-    assert answer["refused"].endswith("try: model.initialization=lecun")
-    assert answer["card"]["initialization"] == answer["rebuilt"]["initialization"] == "lecun"
-    assert (answer["engines"], answer["alone"], answer["stacked"]) == ("", {}, "")
-
-
-def test_a_normalization_is_one_line_and_stacks_leave_it_to_autograd(said: dict[str, Any]) -> None:
-    answer = said["normalization"]
-    assert answer["refused"].endswith("try: model.normalization=rms")
-    assert answer["card"]["normalization"] == answer["rebuilt"]["normalization"] == "rms"
-    assert answer["engines"] == ""
-    assert answer["alone"] == {"its layers have been changed": 2}
-
-
-def test_an_option_is_an_argument_a_rule_and_a_value(said: dict[str, Any]) -> None:
-    answer = said["option"]
-    assert answer["refused"].startswith("model.gain_factor must be a number of 0 or more")
-    assert answer["card"]["gain_factor"] == answer["rebuilt"]["gain_factor"] == 0.5
-    assert (answer["engines"], answer["alone"], answer["stacked"]) == ("", {}, "")
-
-
-def test_a_loss_is_a_function_with_its_task_and_its_file(said: dict[str, Any]) -> None:
-    answer = said["loss"]
-    assert answer["refused"].endswith("try: loss=quartic")
-    assert answer["card"]["loss"] == answer["loss"] == "quartic"
-    assert (answer["engines"], answer["alone"], answer["stacked"]) == ("", {}, "")
+@pytest.mark.parametrize("choice", CASES)
+def test_an_addition_is_known_everywhere_once_it_is_written(said: dict[str, Any], choice: str) -> None:
+    _, refused, _, alone = CASES[choice]
+    name, value = choice.removeprefix("model.").split("=")
+    assert refused in said[choice]["refused"]
+    assert str(said[choice]["saved"][name]) == str(said[choice]["rebuilt"][name]) == value
+    assert said[choice]["differing"] == ""
+    assert said[choice]["alone"] == alone
 
 
 def test_a_score_is_an_entry_with_its_direction(
@@ -176,6 +134,6 @@ def test_a_score_is_an_entry_with_its_direction(
         check(make_config(*words, "mode=max"))
     plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
     assert difference(plain, fast) == ""
-    result = json.loads((fast / "result.json").read_text())
+    result = editing.result_of(fast)
     assert result["objective"] == result["validation"]["val/worst"] > result["validation"]["val/mae"]
     assert lab.stacked(*words)[1] == {"regression_scores was edited": 2}

@@ -51,8 +51,7 @@ def optional(rule: Rule) -> Rule:
 class Option:
     """An option of a network or a loss: its rule, and whether networks of one stack may differ in it.
 
-    They may where it leaves forward pass and shapes as they are, or the stack computes each with its own value. An
-    option that is not said to be so makes another stack.
+    They may if it changes nothing but the weights before the first step, or if the stack computes each with its own.
     """
 
     rule: Rule

@@ -12,7 +12,6 @@ from torch.nn.functional import one_hot
 from mlplab.building import PROFILERS
 from mlplab.config import choices
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
-from mlplab.data.table.dialect import DELIMITERS, QUOTES
 from mlplab.data.table.source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
@@ -27,8 +26,6 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
     assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
     assert set(choices.PROFILERS) == set(PROFILERS)
-    assert set(choices.DELIMITERS) == set(DELIMITERS)
-    assert set(choices.QUOTES) == set(QUOTES)
     assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
 
 

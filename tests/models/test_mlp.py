@@ -269,12 +269,6 @@ def test_the_architecture_is_plain_and_builds_the_same_network_again(normalizati
     assert torch.equal(again.train()(inputs), dropped)
 
 
-def test_the_architecture_names_every_argument() -> None:
-    import inspect
-
-    assert list(network().architecture) == list(inspect.signature(MLP).parameters)
-
-
 def test_the_architecture_does_not_change_with_the_list_that_was_given() -> None:
     hidden_dims = [4, 4]
     model = network(hidden_dims=hidden_dims)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
-from mlplab.config.choices import QUOTES
 from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.dialect import QUOTES
 from mlplab.errors import Refusal, RunFailed, RunStopped, printable
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination

@@ -39,8 +39,4 @@ CHOSEN_ELSEWHERE = {
 
 PROFILERS = ("simple", "advanced", "pytorch")
 
-DELIMITERS = ("tab", "semicolon", "bar", "comma", "blank")
-
-QUOTES = ("double", "single", "none")
-
 NUMERIC_SCALINGS = ("standardize", "quantile_normal")

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlplab.config import choices
 from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.dialect import DELIMITERS, QUOTES
 from mlplab.models.options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.rules import (
@@ -20,7 +21,7 @@ from mlplab.rules import (
     is_number,
     one_of,
     optional,
-)  # fmt: skip
+)
 
 
 def _is_encoding(value: Any) -> bool:
@@ -185,12 +186,12 @@ TABLE_RULES: dict[str, Rule] = {
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
-        lambda v: v == "auto" or v in choices.DELIMITERS or (isinstance(v, str) and len(v) == 1 and v.isascii()),
-        f"auto, {', '.join(choices.DELIMITERS)}, or one character",
+        lambda v: v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) == 1 and v.isascii()),
+        f"auto, {', '.join(DELIMITERS)}, or one character",
         "semicolon",
-        choices.DELIMITERS,
+        tuple(DELIMITERS),
     ),
-    "quote": one_of(("auto", *choices.QUOTES), "auto"),
+    "quote": one_of(("auto", *QUOTES), "auto"),
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),

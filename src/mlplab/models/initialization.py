@@ -25,9 +25,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SQRT_3 = math.sqrt(3)
-"""Half the width of a uniform distribution, in standard deviations."""
-
 
 def _xavier_std(weight: "Tensor", gain: float) -> float:
     return gain * math.sqrt(2 / sum(weight.shape))
@@ -44,7 +41,8 @@ def _orthogonal(weight: "Tensor", gain: float, std: float) -> object:
 
 
 def _uniform(tensor: "Tensor", std: float) -> object:
-    return tensor.uniform_(-SQRT_3 * std, SQRT_3 * std)
+    bound = math.sqrt(3) * std
+    return tensor.uniform_(-bound, bound)
 
 
 WEIGHT_METHODS: "dict[str, Callable[[Tensor, float, float], object]]" = {

@@ -118,29 +118,21 @@ class MLP(nn.Module):
             if name in OPTIONS and not OPTIONS[name].rule.holds(value):
                 rule = OPTIONS[name].rule
                 raise Refusal(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
-        gain = ACTIVATIONS[activation].gain
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
         initialize(
             layers,
             weights=initialization,
             biases=bias_initialization,
-            gain=gain,
+            gain=ACTIVATIONS[activation].gain,
             weight_std=initialization_std,
             bias_std=bias_std,
         )
         self.input_dropout = input_dropout
-        self.hidden = nn.Sequential(
-            *(
-                HiddenLayer(
-                    layer,
-                    activation=activation,
-                    normalization=normalization,
-                    dropout=dropout,
-                    residual=residual,
-                )
-                for layer in layers[:-1]
-            )
-        )
+        hidden = [
+            HiddenLayer(layer, activation=activation, normalization=normalization, dropout=dropout, residual=residual)
+            for layer in layers[:-1]
+        ]
+        self.hidden = nn.Sequential(*hidden)
         self.output = layers[-1]
 
     def forward(self, features: Tensor) -> Tensor:

@@ -15,16 +15,16 @@ def _names_of(table: str, file: str) -> tuple[str, ...]:
     raise LookupError(f"{file} has no {table}")
 
 
+WIDTHS = Rule(
+    lambda v: isinstance(v, list) and all(is_integer(width) and width >= 1 for width in v),
+    "a list of positive integers ([] is a linear model)",
+    "[128,64]",
+)
+
 OPTIONS: dict[str, Option] = {
     "in_features": Option(COUNT),
     "out_features": Option(COUNT),
-    "hidden_dims": Option(
-        Rule(
-            lambda v: isinstance(v, list) and all(is_integer(width) and width >= 1 for width in v),
-            "a list of positive integers ([] is a linear model)",
-            "[128,64]",
-        )
-    ),
+    "hidden_dims": Option(WIDTHS),
     "activation": Option(one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")),
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
