@@ -25,7 +25,7 @@ def test_an_error_of_the_code_is_told_with_its_place() -> None:
 
 
 def test_a_refusal_of_the_code_comes_through_as_it_is() -> None:
-    with pytest.raises(Refusal, match="layer's width"):
+    with pytest.raises(Refusal, match="in_features must be a positive integer"):
         instantiate("model", {"_target_": "mlplab.models.MLP", "in_features": 0, "out_features": 1})
 
 
