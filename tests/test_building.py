@@ -1,6 +1,7 @@
 """Mistakes in what people add of their own: one message that says where, before the run begins."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,10 @@ def test_a_log_that_hydra_has_opened_is_no_run_and_one_with_lines_is(train_run: 
 def test_an_option_of_the_optimizer_that_is_left_open_is_not_taken_for_its_default(train_run: Any) -> None:
     with pytest.raises(MissingMandatoryValue, match=r"optimizer\.lr"):
         train_run("optimizer.lr=???")
+
+
+def test_what_is_no_callback_is_refused_before_anything_is_written(train_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as refusal:
+        train_run("+callbacks.x={_target_:os.getcwd}", directory=tmp_path / "run")
+    assert (refusal.value.must, refusal.value.given) == ("callbacks.x must build a Callback", "os.getcwd built str")
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -163,8 +163,15 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
     Progress bars are disabled in the jobs of a sweep, which shows the progress of all its jobs.
     """
-    nodes = (config.get("callbacks") or {}).values()
-    callbacks = [instantiate("callbacks", node) for node in nodes if node]
+    nodes = {name: node for name, node in (config.get("callbacks") or {}).items() if node}
+    callbacks = [instantiate("callbacks", node) for node in nodes.values()]
+    for (name, node), callback in zip(nodes.items(), callbacks, strict=True):
+        if not isinstance(callback, Callback):
+            raise Refusal(
+                f"callbacks.{name} must build a Callback",
+                f"{node.get('_target_')} built {type(callback).__name__}",
+                "a class that extends lightning.pytorch.callbacks.Callback",
+            )
     for callback in callbacks:
         if isinstance(callback, Pruning):
             from mlplab.sweeps.search.reporting import trial_of
