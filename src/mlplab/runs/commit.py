@@ -15,7 +15,6 @@ FOLDERS = (
     "/usr/bin",
     "/bin",
     "/usr/local/bin",
-    "/opt/homebrew/bin",
     "/run/current-system/sw/bin",
     r"C:\Program Files\Git\cmd",
     str(Path(sys.prefix) / "bin"),
