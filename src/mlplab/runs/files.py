@@ -17,11 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import Refusal, printable
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None  # type: ignore[assignment]
+from mlplab.runs.lock import lock_file
 
 LARGEST = 64_000_000
 """Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
@@ -195,7 +191,8 @@ def write_atomically(
         # Not by `tempfile`, which sets mode 0600: files of a run shall have the user's default permissions.
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            _lock(descriptor)  # released when this process ends: an unlocked file is left over from a killed process
+            # The system unlocks it when this process ends: an unlocked file is left over from a killed process.
+            lock_file(descriptor)
             write(temporary)
         finally:
             os.close(descriptor)
@@ -257,22 +254,10 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
 def _remove_if_left(temporary: Path) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if _lock(descriptor):
+        if lock_file(descriptor) is not False:
             temporary.unlink()
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Locks a file until it is closed; returns False if another process has locked it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # the file system knows no locks
-            pass
-    return True
 
 
 def _keep(path: Path, keep: Path) -> None:

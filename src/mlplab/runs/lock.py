@@ -83,17 +83,28 @@ def require_free(path: Path) -> None:
         os.close(descriptor)
 
 
+def lock_file(descriptor: int) -> bool | None:
+    """Tries to lock a file until it is closed.
+
+    Returns:
+        False if another process has locked it, None if the system or its file system knows no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 def _taken(descriptor: int, holder: dict[str, Any] | None) -> bool:
     """Tries to take the lock; returns whether this process has it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # the file system knows no locks
-            pass
-        else:
-            return True
+    is_locked = lock_file(descriptor)
+    if is_locked is not None:
+        return is_locked
     return holder is None or (holder.get("host") == socket.gethostname() and not is_alive(holder.get("process")))
 
 
