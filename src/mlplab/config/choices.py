@@ -12,7 +12,7 @@ SCHEDULES_THAT_NEED_AN_END = ("cosine", "warmup_cosine", "one_cycle")
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "single_device")
-"""Of Lightning's. Others split the weights, of which checkpoints hold whole ones, or train in copies of the process
+"""Lightning's strategies that work. Others split the weights, which checkpoints hold whole, or train in process copies
 (spawn, fork, notebook), from which neither the best state nor the history comes back."""
 
 TRAINER_FLAGS = (

@@ -43,12 +43,12 @@ FREE: dict[str, Any] = {
     "regularization": {"l1", "l2"},
     "trainer": {"gradient_clip_val"},
 }  # fmt: skip
-"""What may differ between the members of a stack: group → names."""
+"""Options that may differ between the members of a stack: group → names."""
 
 FREE_OF_EARLY_STOPPING = {"min_delta", "patience"}
 
 OF_THE_SWEEP = {"sweep", "paths", "resume", "trust", "hydra"}
-"""What says nothing about training."""
+"""Groups of the configuration that have no effect on training."""
 
 CALLBACKS = {
     "lightning.pytorch.callbacks.EarlyStopping",
@@ -84,7 +84,7 @@ FLAGS = {
 
 
 def config_of_stack(values: Mapping[str, Any]) -> str:
-    """What must be the same in all members of a stack, from a job's configuration in plain values."""
+    """Returns the part of a job's configuration that all members of a stack share, from its plain values."""
     kept = {}
     for group, content in values.items():
         if group in OF_THE_SWEEP or (group in FREE and FREE[group] is None):
@@ -105,7 +105,7 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
 
 
 def why_alone(values: Mapping[str, Any]) -> str | None:
-    """What in a job's configuration keeps it out of any stack; None where nothing does."""
+    """Returns which part of a job's configuration keeps it out of any stack; None if none does."""
     trainer = values.get("trainer") or {}
     engine = (values.get("engine") or {}).get("name", "fast")
     if engine != "fast":
@@ -152,7 +152,7 @@ LARGE = 4_000_000
 
 
 def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
-    """Why a job is not trained in a stack; None where it is."""
+    """Returns why a job is not trained in a stack, once it is built; None if it is."""
     learner, data = member.learner, member.data
     reason = why_no_stacked_network(learner.model)
     if reason is not None:
@@ -171,14 +171,14 @@ def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
 
 
 def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
-    """What must be equal in a stack beyond the configuration."""
+    """Returns the properties beyond the configuration that all members of a stack share."""
     learner, data = member.learner, member.data
     sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
     return (network_shape(learner.model), loss_shape(learner.objective), optimizer_shape(optimizer), sizes)
 
 
 def position_of(member: "Member") -> Hashable:
-    """Where the run goes on from: members that were cut off at different steps are stacked apart."""
+    """Returns epoch and step that the run resumes from: members that differ in them are stacked apart."""
     if member.saved is None:
         return None
     content = member.saved.content
@@ -189,7 +189,7 @@ def position_of(member: "Member") -> Hashable:
 
 
 def loss_shape(objective: Objective) -> Hashable:
-    """What must be equal in all members of a stack."""
+    """Returns the properties of a loss that all members of a stack share."""
     options = sorted((name, repr(value)) for name, value in objective.options.items() if name not in FREE["loss"])
     return objective.function, tuple(options), objective.class_weights is None
 
@@ -201,7 +201,7 @@ ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable")
 
 
 def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
-    """Why it cannot be one member of a `StackedOptimizer`; None where it can."""
+    """Returns why an optimizer cannot be one member of a `StackedOptimizer`; None if it can."""
     if type(optimizer) not in RULES:
         return f"{type(optimizer).__name__} has no stacked form"
     if not has_genuine_step(type(optimizer)):
@@ -222,7 +222,7 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
 
 
 def optimizer_shape(optimizer: Optimizer) -> Hashable:
-    """What must be equal in all members of a stack: the rule, its switches, and what its state consists of."""
+    """Returns the properties of an optimizer that all members share: rule, switches, names in its state."""
     rule = RULES[type(optimizer)]
     groups = [
         (tuple(bool(group[flag]) for flag in rule.flags), tuple(rule.moments(group)))
@@ -242,7 +242,7 @@ HOOKS = (
 
 
 def why_no_stacked_network(network: nn.Module) -> str | None:
-    """Why it cannot be one member of a `StackedNetwork`; None where it can.
+    """Returns why a network cannot be one member of a `StackedNetwork`; None if it can.
 
     A perceptron can, also behind the input layer of a table or of pixels. A user's own module can where its class
     says `stackable = True`. By that it promises that `forward` does the same whatever the numbers in its tensors
@@ -274,7 +274,7 @@ def why_no_stacked_network(network: nn.Module) -> str | None:
 
 
 def network_shape(network: nn.Module) -> Hashable:
-    """What must be equal in all members of a stack: of a user's own module all but the numbers in its tensors."""
+    """Returns the properties of a network that all members share: of an own module all but its tensors' values."""
     tensors = tuple(
         (name, tuple(tensor.shape), tensor.dtype, tensor.requires_grad) for name, tensor in named_tensors(network)
     )

@@ -81,7 +81,7 @@ class Worker:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the process that started this one has died."""
+        """Returns whether the process that started this one has died."""
         return self.launcher is not None and os.getppid() != self.launcher
 
     def end_with_launcher(self, launcher: int | None) -> None:

@@ -16,7 +16,7 @@ FILE = "sweep.json"
 FORMAT = 1
 
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
-"""Of a job's directory, as `job_name` makes them: it is a plain word of Hydra's, and no option of a program."""
+"""Names of job directories, as `job_name` makes them: plain words for Hydra, and no options of a program."""
 
 SEEDS = ("seed", "data.split_seed")
 """Names over which the runs of one setting may differ."""

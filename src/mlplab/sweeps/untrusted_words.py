@@ -105,7 +105,7 @@ def _is_value(key: str, value: Any, conf: Path) -> bool:
 
 
 def _are_choices(value: Any, is_choice: Any) -> bool:
-    """Whether a group is given names of its files, or none of them."""
+    """Returns whether a group is given names of its files, or none of them."""
     if isinstance(value, Glob):  # of the names that there are
         return True
     values = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
@@ -124,7 +124,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_plain_value(value: Any) -> bool:
-    """Whether it holds no name of code, however deep."""
+    """Returns whether a value holds no name of code, however deep."""
     if isinstance(value, ChoiceSweep):
         return all(map(_is_plain_value, value.list))
     if isinstance(value, list):

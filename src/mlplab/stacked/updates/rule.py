@@ -1,4 +1,4 @@
-"""What an update rule of K members at once consists of: a bundle of parameters, and what is computed of it.
+"""Update rules of K members at once: their base classes, and the bundles of parameters that they update.
 
 Legend: K members. A parameter, its gradient and its moments have the shape (K, …).
 """
