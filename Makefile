@@ -14,7 +14,7 @@ help: ## this list
 setup: .venv/installed ## makes .venv with the locked environment
 
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("make: Python must be 3.11, 3.12 or 3.13, however: $(PYTHON) is %d.%d; try: make PYTHON=python3.12 setup" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("make: Python must be 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; try make PYTHON=python3.12 setup" % v)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -37,7 +37,7 @@ from benchmarking.workloads import ROOT, WORKLOADS, prepare, read_settings
 
 from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import RunFailed, UserError
 from mlplab.runs.files import write_bytes
 
 EVERYBODY = {**CONTESTANTS, **MANY}
@@ -107,7 +107,7 @@ class Worker:
             pass  # it may have said why
         line = self.process.stdout.readline()
         if not line:
-            raise RunFailed(f"the process of {self.name} ended; try: BENCHMARK_ERRORS=1 python scripts/benchmark.py …")
+            raise RunFailed(f"the process of {self.name} ended; try BENCHMARK_ERRORS=1 python scripts/benchmark.py …")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -180,15 +180,15 @@ def chosen(name: str, text: str, known: list[str], also: Sequence[str] = ()) -> 
     """The names in `[A,B]` or `A,B`, in the order of those that are known.
 
     Raises:
-        Refusal: one is not known.
+        UserError: one is not known.
     """
     names = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     for given in names:
         if given not in (*known, *also):
             near = nearest_name(given, known) or known[0]
-            raise Refusal(f"{name} must be of {', '.join(known)}", f"{name}={text}", f"{name}=[{near}]")
+            raise UserError(f"{name} must be of {', '.join(known)}", f"{name}={text}", f"{name}=[{near}]")
     if not names:
-        raise Refusal(f"{name} must name at least one", f"{name}={text}", f"{name}=[{known[0]}]")
+        raise UserError(f"{name} must name at least one", f"{name}={text}", f"{name}=[{known[0]}]")
     return [given for given in (*known, *also) if given in names]
 
 
@@ -211,9 +211,9 @@ def main(settings: dict[str, Any]) -> Result:
     contestants = chosen("contestants", settings["contestants"], list(EVERYBODY))
     for path in (settings["json"], settings["page"]):
         if path is not None and not path.absolute().parent.is_dir():
-            raise Refusal("files must be written to a folder that exists", str(path), path.name)
+            raise UserError("files must be written to a folder that exists", str(path), path.name)
     if settings["json"] and settings["page"] and settings["page"].with_suffix(".json") == settings["json"]:
-        raise Refusal(
+        raise UserError(
             "json must be another file than the one that a page keeps its figures in",
             str(settings["json"]),
             "json=figures.json",

@@ -36,13 +36,15 @@ def main(settings: dict[str, Any]) -> Result:
         require_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
-        from mlplab.errors import Refusal, counted, printable
+        from mlplab.errors import UserError, counted, printable
         from mlplab.inference.evaluating import evaluate, write_evaluation
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import describe_metrics, shortest
 
     if settings["data.path"] is not None and settings["part"] != "test":
-        raise Refusal("part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them")
+        raise UserError(
+            "part must be one of the run's own data", f"part={settings['part']} and data.path", "one of them"
+        )
     run = load_run(settings["run"])
     out = settings["out"] or run.own_folder("evaluations") / new_run_name()
     evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))

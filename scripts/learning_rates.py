@@ -20,7 +20,7 @@ from figures import OPTIMIZERS
 from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, Result, run_script
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.report.collecting import gather
 from mlplab.report.finished_runs import as_number
 from mlplab.runs.files import write_atomically
@@ -43,14 +43,14 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
     """The accuracies by optimizer, and how many runs have none.
 
     Raises:
-        Refusal: it is another sweep, or has jobs that have not ended.
+        UserError: it is another sweep, or has jobs that have not ended.
     """
     accuracies: dict[str, dict[float, list[float]]] = {name: defaultdict(list) for name in OPTIMIZERS}
     diverged = 0
     for run in gather(sweep).runs:
         optimizer, rate = str(run.entry.values.get("optimizer")), as_number(run.entry.values.get("optimizer.lr"))
         if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
-            raise Refusal(
+            raise UserError(
                 "the picture must be made of a finished sweep over optimizers and their rates",
                 printable(f"{run.entry.directory}, {run.state}"), "python train.py experiment=learning_rates",
             )  # fmt: skip

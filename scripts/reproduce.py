@@ -19,7 +19,7 @@ from typing import Any
 from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.directory import read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 
@@ -38,7 +38,7 @@ def main(settings: dict[str, Any]) -> Result:
     directory = require_run(settings["run"], "run")
     state = read_status(directory)["state"]
     if state != "finished":
-        raise Refusal("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
+        raise UserError("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
     config = read_config(directory, ROOT / "conf", trust=settings["trust"])
     with quick_imports():
         from mlplab.cli.reproduce import reproduce

@@ -22,7 +22,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from mlplab.cli.script import Option, run_script
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.ledger import FILE, read_ledger
 from mlplab.sweeps.untrusted_words import first_unknown_word
@@ -47,9 +47,11 @@ def main(settings: dict[str, Any]) -> int:
     directory: Path = settings["sweep"].absolute()
     ledger = read_ledger(directory)
     if ledger is None:
-        raise Refusal("sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME")
+        raise UserError(
+            "sweep must be the directory of one", f"{directory} has no sweep.json", "sweep=logs/sweeps/NAME"
+        )
     if "$" in str(directory):
-        raise Refusal(
+        raise UserError(
             "sweep must be a directory whose name Hydra takes as it is", str(directory), "another name for it"
         )
     words = [word for word in _words(directory, ledger.asked.get("commands")) if not word.startswith(OF_A_RERUN)]
@@ -83,7 +85,7 @@ def _words(directory: Path, commands: Any) -> list[str]:
     except (TypeError, IndexError, ValueError):
         words = []
     if len(words) < 3 or words[1] != TRAIN.name:
-        raise Refusal(
+        raise UserError(
             "sweep.json must say by which command the sweep was run", f"{directory}/sweep.json", "another sweep"
         )
     return words[2:]

@@ -13,7 +13,7 @@ import pytest
 from comparing import difference
 
 from mlplab.config.checks import check
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.options import SCORES
 from mlplab.objectives.scores import regression_scores
 
@@ -33,15 +33,15 @@ ADDED = (
 
 CASES: dict[str, tuple[str, str, str, dict[str, int]]] = {
     "model.activation=hardswish": (
-        "model.activation=hardswsh", "; try: model.activation=hardswish", "iris",
+        "model.activation=hardswsh", "; try model.activation=hardswish", "iris",
         {"the activation hardswish has no stacked form": 2},
     ),
-    "model.initialization=lecun": ("model.initialization=lecn", "; try: model.initialization=lecun", "iris", {}),
+    "model.initialization=lecun": ("model.initialization=lecn", "; try model.initialization=lecun", "iris", {}),
     "model.normalization=rms": (
-        "model.normalization=rmsnorm", "; try: model.normalization=rms", "iris", {"its layers have been changed": 2},
+        "model.normalization=rmsnorm", "; try model.normalization=rms", "iris", {"its layers have been changed": 2},
     ),
     "model.gain_factor=0.5": ("model.gain_factor=-1", "gain_factor must be a number of 0 or more", "iris", {}),
-    "loss=quartic": ("loss.name=quartik", "; try: loss=quartic", "diabetes", {}),
+    "loss=quartic": ("loss.name=quartik", "; try loss=quartic", "diabetes", {}),
 }  # fmt: skip
 """A choice → what is refused, with which words; the data; how many jobs are run alone, and why."""
 
@@ -53,7 +53,7 @@ sys.argv = ["train.py"]
 from hydra import compose, initialize_config_dir
 from mlplab.config.checks import check
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 register_resolvers(Path(project))
 said = {}
@@ -62,7 +62,7 @@ for choice, (wrong, _, data, _) in cases.items():
         check(compose("config", [f"data={data}", choice]))
         try:
             check(compose("config", [f"data={data}", choice, wrong]))
-        except Refusal as refusal:
+        except UserError as refusal:
             said[choice] = {"refused": str(refusal)}
 assert "torch" not in sys.modules
 
@@ -125,12 +125,12 @@ def test_a_score_is_an_entry_with_its_direction(
     lab, words = editing.Lab(tmp_path), ["data=diabetes", "monitor=val/worst", "mode=min"]
     monkeypatch.setattr(editing, "SMALL", [word for word in editing.SMALL if word != "data=iris"])
     editing.edit(monkeypatch, regression_scores, '"r2": r2}', '"r2": r2, "worst": error.abs().amax(dim=-1)}')
-    with pytest.raises(Refusal, match="monitor must be one of"):
+    with pytest.raises(UserError, match="monitor must be one of"):
         check(make_config(*words))
     monkeypatch.setitem(SCORES["regression"], "worst", "min")
-    with pytest.raises(Refusal, match="try: monitor=val/worst"):
+    with pytest.raises(UserError, match="try: monitor=val/worst"):
         check(make_config(*words, "monitor=val/wors"))
-    with pytest.raises(Refusal, match="mode must be min for monitor=val/worst"):
+    with pytest.raises(UserError, match="mode must be min for monitor=val/worst"):
         check(make_config(*words, "mode=max"))
     plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
     assert difference(plain, fast) == ""

@@ -12,7 +12,7 @@ from torch import nn
 
 from mlplab.data import bundled
 from mlplab.data.dataset import Dataset
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 QUICK = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
 
@@ -58,8 +58,8 @@ def broken_source() -> Dataset:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (broken_source, r"without an error, however: FileNotFoundError: .*missing.csv \(test_building.py, line \d+\)"),
-        (lambda: None, "must return a mlplab.data.dataset.Dataset, however: .* returned NoneType"),
+        (broken_source, r"without an error, but FileNotFoundError: .*missing.csv \(test_building.py, line \d+\)"),
+        (lambda: None, "must return a mlplab.data.dataset.Dataset, but .* returned NoneType"),
         (lambda: Dataset("d", np.full((9, 2), np.nan), np.arange(9.0)), "every feature must be a finite number"),
         (lambda: Dataset("d", np.zeros((9, 2)), np.array(["a"] * 9)), "targets must be a NumPy array of numbers"),
         (lambda: Dataset("d", np.zeros((9, 2)), np.zeros(9)), "the target must vary"),
@@ -68,13 +68,13 @@ def broken_source() -> Dataset:
 def test_a_source_with_a_mistake_is_told_with_its_reason(
     train_run: Any, own_data: Any, tmp_path: Any, source: Any, message: str
 ) -> None:
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         train_run(*own_data(source))
     assert list((tmp_path / "run_0").iterdir()) == []
 
 
 def test_a_task_that_is_not_that_of_the_data_is_refused(train_run: Any) -> None:
-    with pytest.raises(Refusal, match=r"data\.task must fit the data: classification, however: data\.task=regression"):
+    with pytest.raises(UserError, match=r"data\.task must fit the data: classification, got regression"):
         train_run(*QUICK, "data.task=regression")
 
 
@@ -90,7 +90,7 @@ def test_a_task_that_is_not_that_of_the_data_is_refused(train_run: Any) -> None:
 def test_outputs_of_another_shape_are_refused(
     train_run: Any, own_model: Any, tmp_path: Any, answer: Any, given: str
 ) -> None:
-    with pytest.raises(Refusal, match=given):
+    with pytest.raises(UserError, match=given):
         train_run(*own_model(answer))
     assert list((tmp_path / "run_0").iterdir()) == []
 
@@ -102,14 +102,14 @@ def test_a_model_that_cannot_be_built_is_told_with_its_reason(train_run: Any, mo
         raise RuntimeError("planted")
 
     monkeypatch.setattr(mlplab.models, "broken", broken, raising=False)
-    with pytest.raises(Refusal, match=r"RuntimeError: planted \(test_building.py, line \d+\)"):
+    with pytest.raises(UserError, match=r"RuntimeError: planted \(test_building.py, line \d+\)"):
         train_run(*QUICK, "~model", "+model={_target_:mlplab.models.broken}")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer=nesterov", "optimizer.momentum=0"], "SGD must be given options that it takes, however: Nesterov"),
+        (["optimizer=nesterov", "optimizer.momentum=0"], "SGD must be given options that it takes, got Nesterov"),
         (["optimizer.betas=[0,0]"], "Adam must be given options that it takes"),
         (["optimizer._partial_=false"], "must leave its parameters to be given later"),
         (["trainer.val_check_interval=41"], "must not exceed the 40 batches of an epoch"),
@@ -123,7 +123,7 @@ def test_what_can_only_be_known_with_the_parts_is_refused_before_the_run(
 ) -> None:
     if torch.cuda.is_available() and "precision" in overrides[0]:
         pytest.skip("there is a GPU")
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         train_run(*QUICK, *overrides)
     assert list((tmp_path / "run_0").iterdir()) == []
 
@@ -137,7 +137,7 @@ def test_plateau_waits_for_the_epochs_that_are_validated(train_run: Any) -> None
 def test_a_folder_with_other_files_is_not_taken_for_a_run(train_run: Any, tmp_path: Any) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(Refusal, match="holds other files"):
+    with pytest.raises(UserError, match="holds other files"):
         train_run(*QUICK, directory=tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -149,7 +149,7 @@ def test_a_log_that_hydra_has_opened_is_no_run_and_one_with_lines_is(train_run: 
     assert train_run(*QUICK, directory=tmp_path / "mine").status["state"] == "finished"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "train.log").write_text("somebody's\n")
-    with pytest.raises(Refusal, match="holds other files"):
+    with pytest.raises(UserError, match="holds other files"):
         train_run(*QUICK, directory=tmp_path / "other")
 
 
@@ -159,7 +159,10 @@ def test_an_option_of_the_optimizer_that_is_left_open_is_not_taken_for_its_defau
 
 
 def test_what_is_no_callback_is_refused_before_anything_is_written(train_run: Any, tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         train_run("+callbacks.x={_target_:os.getcwd}", directory=tmp_path / "run")
-    assert (refusal.value.must, refusal.value.given) == ("callbacks.x must build a Callback", "os.getcwd built str")
+    assert (refusal.value.requirement, refusal.value.actual) == (
+        "callbacks.x must build a Callback",
+        "os.getcwd built str",
+    )
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -2,13 +2,13 @@ import pickle
 
 import pytest
 
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import RunFailed, RunStopped, UserError
 
 
 def test_a_refusal_says_what_must_hold_what_was_given_and_what_to_try() -> None:
-    refusal = Refusal("optimizer.lr must be a positive number", "optimizer.lr=-1", "optimizer.lr=0.001")
-    assert str(refusal) == "optimizer.lr must be a positive number, however: optimizer.lr=-1; try: optimizer.lr=0.001"
-    assert (refusal.must, refusal.given, refusal.remedy) == (
+    refusal = UserError("optimizer.lr must be a positive number", "optimizer.lr=-1", "optimizer.lr=0.001")
+    assert str(refusal) == "optimizer.lr must be a positive number, got -1; try optimizer.lr=0.001"
+    assert (refusal.requirement, refusal.actual, refusal.hint) == (
         "optimizer.lr must be a positive number",
         "optimizer.lr=-1",
         "optimizer.lr=0.001",
@@ -16,15 +16,15 @@ def test_a_refusal_says_what_must_hold_what_was_given_and_what_to_try() -> None:
 
 
 def test_a_refusal_is_caught_as_a_value_error() -> None:
-    with pytest.raises(ValueError, match="a must b, however: c; try: d"):
-        raise Refusal("a must b", "c", "d")
+    with pytest.raises(ValueError, match="a must b, got c; try d"):
+        raise UserError("a must b", "c", "d")
 
 
 def test_a_refusal_survives_pickling_with_all_its_parts() -> None:
-    refusal = pickle.loads(pickle.dumps(Refusal("a must b", "c", "d")))
-    assert type(refusal) is Refusal
-    assert (refusal.must, refusal.given, refusal.remedy) == ("a must b", "c", "d")
-    assert str(refusal) == "a must b, however: c; try: d"
+    refusal = pickle.loads(pickle.dumps(UserError("a must b", "c", "d")))
+    assert type(refusal) is UserError
+    assert (refusal.requirement, refusal.actual, refusal.hint) == ("a must b", "c", "d")
+    assert str(refusal) == "a must b, got c; try d"
 
 
 def test_a_failed_run_is_not_a_refusal_of_the_configuration() -> None:

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mlplab import instantiation
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.instantiation import accepted_options, instantiate
 
 THIS = "mlplab.randomness.batch_order"
@@ -18,14 +18,14 @@ def test_what_is_named_is_built_with_its_options_and_arguments() -> None:
 
 
 def test_an_error_of_the_code_is_told_with_its_place() -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         instantiate("data", {"_target_": THIS, "n_rows": -5, "seed": 0, "epoch": 0})
-    assert refusal.value.must == f"data must be built by {THIS} without an error"
-    assert "randomness.py, line" in refusal.value.given
+    assert refusal.value.requirement == f"data must be built by {THIS} without an error"
+    assert "randomness.py, line" in refusal.value.actual
 
 
 def test_a_refusal_of_the_code_comes_through_as_it_is() -> None:
-    with pytest.raises(Refusal, match="in_features must be a positive integer"):
+    with pytest.raises(UserError, match="in_features must be a positive integer"):
         instantiate("model", {"_target_": "mlplab.models.MLP", "in_features": 0, "out_features": 1})
 
 
@@ -34,14 +34,14 @@ def test_options_that_are_taken_are_named() -> None:
 
 
 def test_an_option_that_is_not_taken_is_refused_with_those_that_are() -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         accepted_options("data", {"_target_": THIS, "sead": 0})
-    assert (refusal.value.given, refusal.value.remedy) == ("data.sead=0", "n_rows, seed, epoch")
+    assert (refusal.value.actual, refusal.value.hint) == ("data.sead=0", "n_rows, seed, epoch")
 
 
 @pytest.mark.parametrize(("target", "must"), [(None, "must name what it builds"), ("no.such.thing", "importable")])
 def test_what_cannot_be_found_is_refused(target: str | None, must: str) -> None:
-    with pytest.raises(Refusal, match=must):
+    with pytest.raises(UserError, match=must):
         accepted_options("model", {"_target_": target})
 
 
@@ -92,9 +92,9 @@ def test_a_mistake_in_own_code_is_told_as_hydra_tells_it(
     told = []
     for own in ("no code ", instantiation.OWN):
         monkeypatch.setattr(instantiation, "OWN", own)
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(UserError) as refusal:
             instantiate("data", OmegaConf.create({"_target_": THIS, **options}))
-        told.append((refusal.value.must, refusal.value.given.partition(" (")[0]))
+        told.append((refusal.value.requirement, refusal.value.actual.partition(" (")[0]))
     assert told[0] == told[1]
 
 
@@ -108,7 +108,7 @@ def test_a_list_that_is_handed_over_is_the_called_ones_own(monkeypatch: pytest.M
 def test_what_own_code_has_imported_is_left_to_hydra(tmp_path: Path) -> None:
     """Which does not call what could do anything at all."""
     node = {"_target_": "mlplab.runs.files.os.system", "command": f"touch {tmp_path}/called"}
-    with pytest.raises(Refusal, match=r"os\.system"):
+    with pytest.raises(UserError, match=r"os\.system"):
         instantiate("data", node)
     assert not (tmp_path / "called").exists()
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from launching import run_program
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.training import train
 
 QUICK = ("trainer.max_epochs=2", "callbacks=minimal", "logger=none", "data=table")
@@ -140,15 +140,15 @@ def test_other_precisions_take_levels_as_they_are(train_run: Any, tmp_path: Path
 def test_half_precision_is_refused_where_it_would_mix_levels_up(train_run: Any, tmp_path: Path) -> None:
     rows = [[f"level {n % 300}", n % 7 + 0.5] for n in range(900)]
     path = write(tmp_path / "a.csv", ["level", "y"], rows)
-    with pytest.raises(Refusal, match="256 categories"):
+    with pytest.raises(UserError, match="256 categories"):
         train_run(*words(path, "y", "trainer.precision=bf16-true"))
 
 
 def test_a_value_to_go_by_that_the_task_lacks_is_refused_once_the_task_is_known(train_run: Any, tmp_path: Path) -> None:
     path = houses(tmp_path / "a.csv")
-    with pytest.raises(Refusal, match="monitor must be one of"):
+    with pytest.raises(UserError, match="monitor must be one of"):
         train_run(*words(path, "price (€)", "monitor=val/accuracy", "mode=max"))
-    with pytest.raises(Refusal, match="loss must fit a regression task"):
+    with pytest.raises(UserError, match="loss must fit a regression task"):
         train_run(*words(path, "price (€)", "loss=cross_entropy"))
 
 
@@ -165,7 +165,7 @@ def lines(*text: str) -> Damage:
         (lines("a,b", "1,2", "3"), (), "1 row differs, the first in line 3 with 1"),
         (lines("a,b"), (), "must hold rows below its header"),
         (lines("a,a", "1,2"), (), "'a' names columns 1 and 2"),
-        (lines("a,c", "1,2", "3,4"), (), "data.target=b; try: data.target="),
+        (lines("a,c", "1,2", "3,4"), (), "data.target=b; try data.target="),
         (lines("a,b", *["1,x"] * 9), (), "at least two classes"),
         (lines("a,b", *[f"{n},{n / 7}" for n in range(60)], "x,1"), (), "the first is 'x' in row 61"),
         (lines("a,b", *[f"{n},{n / 7}" for n in range(60)]), ("data.task=classification",), "data.task=regression"),
@@ -178,7 +178,7 @@ def test_a_bad_file_is_refused_in_one_line(
 ) -> None:
     damage(tmp_path / "bad.csv")
     config = make_config(*QUICK, f"data.path={tmp_path}/bad.csv", "data.target=b", *more, f"paths.run={tmp_path}/run")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         train(config)
     assert said in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1

@@ -13,7 +13,7 @@ from torch import nn
 
 from mlplab import training
 from mlplab.building import build_data
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import RunFailed, UserError
 from mlplab.runs.checkpoint import load_predictor
 
 QUICK = ["trainer.max_epochs=2", "callbacks=minimal", "logger=none"]
@@ -277,10 +277,10 @@ def test_an_error_in_training_is_in_the_status_and_the_log(train_run: Any, monke
     [
         (["+model.width=3"], "model must be given options that mlplab.models.MLP takes"),
         (["+optimizer.momentun=3"], "optimizer must be given options that torch.optim.Adam takes"),
-        (["+trainer.max_epoch=3"], r"trainer.max_epoch=3; try: trainer.max_epochs"),
+        (["+trainer.max_epoch=3"], r"trainer.max_epoch=3; try trainer.max_epochs"),
         (["+data.path=x"], "data must be given options"),
         (["model._target_=mlplab.models.Nothing"], "model._target_ must be importable"),
-        (["loss=binary_cross_entropy"], "must have two classes, however: the data have 10"),
+        (["loss=binary_cross_entropy"], "must have two classes, but the data have 10"),
         (["loss=cross_entropy", "loss.class_weights=[1,2]"], "one number for each of the 10 classes"),
         (["trainer=gpu"], "must find a GPU"),
         (["+loss.delta=1"], "loss=cross_entropy must be given one of class_weights, label_smoothing"),
@@ -295,7 +295,7 @@ def test_refusals_that_need_more_than_the_configuration_claim_no_directory(
 ) -> None:
     if overrides == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         train_run(*QUICK, *overrides)
     assert list((tmp_path / "run_0").iterdir()) == []
 
@@ -303,7 +303,7 @@ def test_refusals_that_need_more_than_the_configuration_claim_no_directory(
 def test_a_second_run_in_the_same_directory_is_refused(train_run: Any) -> None:
     run = train_run(*QUICK)
     before = (run.directory / "status.json").read_bytes()
-    with pytest.raises(Refusal, match="a run's directory must be its own"):
+    with pytest.raises(UserError, match="a run's directory must be its own"):
         train_run(*QUICK, directory=run.directory)
     assert (run.directory / "status.json").read_bytes() == before
 
@@ -328,6 +328,6 @@ def test_a_network_of_ones_own_trains_and_is_not_rebuilt_from_its_name(
     model = "model={_target_:mlplab.models.Wide,width:20}"
     run = train_run(*QUICK, "~model", f"+{model}")
     checkpoint = run.directory / "checkpoints" / "best.ckpt"
-    with pytest.raises(Refusal, match="network of another class"):
+    with pytest.raises(UserError, match="network of another class"):
         load_predictor(checkpoint)
     assert load_predictor(checkpoint, model=Wide(64, 10, 20)).task.n_classes == 10

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarking.contestants import CONTESTANTS
 from benchmarking.many import MANY
 from benchmarking.workloads import WORKLOADS
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.runs.files import write_bytes
 
 TITLES = {name: title for name, (title, _) in {**CONTESTANTS, **MANY}.items()}
@@ -83,7 +83,7 @@ def figures_of(path: Path) -> dict[str, dict[str, Any]]:
     """What a page has been made of: workload → `measured`, in words, and `figures`; nothing where there is no page.
 
     Raises:
-        Refusal: the file is not one that a benchmark wrote.
+        UserError: the file is not one that a benchmark wrote.
     """
     kept = path.with_suffix(".json")
     if not kept.exists():
@@ -94,7 +94,7 @@ def figures_of(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, AttributeError, RecursionError):
         is_known = False
     if not is_known:
-        raise Refusal(
+        raise UserError(
             "the file beside a page must hold its figures",
             f"{printable(str(kept))} is not what a benchmark wrote",
             "page=another.md",

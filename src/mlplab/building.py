@@ -22,7 +22,7 @@ from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import Refusal, RunStopped
+from mlplab.errors import RunStopped, UserError
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
 from mlplab.models.inputs import WithInputs, build_inputs
@@ -58,14 +58,14 @@ def require_device(config: DictConfig) -> None:
     """Refuses a GPU that is not available, before any data is read.
 
     Raises:
-        Refusal: PyTorch finds no GPU, or float16 is asked for without one.
+        UserError: PyTorch finds no GPU, or float16 is asked for without one.
     """
     accelerator = config.trainer.accelerator
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        raise Refusal(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
+        raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
     precision = str(config.trainer.precision)
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
-        raise Refusal(
+        raise UserError(
             "float16 precision must run on a GPU",
             f"trainer.precision={precision}",
             "trainer.precision=bf16-mixed",
@@ -92,13 +92,13 @@ def build_data(config: DictConfig) -> DataModule:
     def read() -> Source:
         dataset = instantiate("data", source)
         if not (isinstance(dataset, Dataset) or hasattr(dataset, "inputs")):
-            raise Refusal(
+            raise UserError(
                 "data._target_ must return a mlplab.data.dataset.Dataset",
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
         if task not in ("auto", dataset.kind):
-            raise Refusal(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
+            raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
 
     data = DataModule(read, seed=config.seed, **options)
@@ -167,7 +167,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     callbacks = [instantiate("callbacks", node) for node in nodes.values()]
     for (name, node), callback in zip(nodes.items(), callbacks, strict=True):
         if not isinstance(callback, Callback):
-            raise Refusal(
+            raise UserError(
                 f"callbacks.{name} must build a Callback",
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
@@ -188,17 +188,17 @@ def build_loggers(config: DictConfig) -> list[Logger]:
     """Builds the loggers of conf/logger.
 
     Raises:
-        Refusal: one of them needs a package that is not installed.
+        UserError: one of them needs a package that is not installed.
     """
     try:
         nodes = (config.get("logger") or {}).values()
         return [instantiate("logger", node) for node in nodes if node]
-    except Refusal as error:
+    except UserError as error:
         cause = error.__cause__ or error
         if not isinstance(cause, ModuleNotFoundError):
             raise
         names = ", ".join(config.logger)
-        raise Refusal(
+        raise UserError(
             f"logger={names} must have its package installed",
             str(cause).splitlines()[0],
             f'pip install -c constraints.txt -e ".[{names}]"',
@@ -215,7 +215,7 @@ def build_trainer(
     use_threads(config, data, learner)
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
-        raise Refusal(
+        raise UserError(
             f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
             f"trainer.val_check_interval={interval}",
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
@@ -243,11 +243,11 @@ def build_trainer(
     return trainer
 
 
-def misfit(must: str, error: Exception, flags: Iterable[str]) -> Refusal:
+def misfit(must: str, error: Exception, flags: Iterable[str]) -> UserError:
     """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
     reason = " ".join(str(error).split())
     named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
-    return Refusal(must, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
+    return UserError(must, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
     """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
     accepted_options("optimizer", config.optimizer)
     if not config.optimizer.get("_partial_"):
-        raise Refusal(
+        raise UserError(
             "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
         )
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
@@ -287,11 +287,11 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
 
     Raises:
-        Refusal: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
+        UserError: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
     """
     target = model_config["_target_"]
     if not isinstance(model, nn.Module):
-        raise Refusal("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
+        raise UserError("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
     rows = data.part("train")[0][:2]
     model.eval()
     try:
@@ -305,7 +305,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
         model.train()
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if shape != (len(rows), n_outputs):
-        raise Refusal(
+        raise UserError(
             f"the network's outputs must have shape (B, {n_outputs})",
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
@@ -316,11 +316,11 @@ def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) ->
     """Refuses more categories in a column than 16-bit precision can tell apart.
 
     Raises:
-        Refusal: a column has more than `LEVELS_IN_16_BITS`.
+        UserError: a column has more than `LEVELS_IN_16_BITS`.
     """
     most = max((encoding or {}).get("n_levels", [0]))
     if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
-        raise Refusal(
+        raise UserError(
             f"a column with more than {LEVELS_IN_16_BITS} categories must be trained in 32-bit or mixed precision",
             f"trainer.precision={precision} with a column of {most} categories",
             f"trainer.precision={precision.replace('true', 'mixed')}",

@@ -8,25 +8,32 @@ HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode's categories of characters that are no letters, signs or blanks: control, direction, private, line."""
 
 
-class Refusal(ValueError):
+class UserError(ValueError):
     """A mistake in what the user asked for: shown as one message with a remedy, without a traceback.
 
     Args:
-        must: what must hold, as a whole clause ("optimizer.lr must be a positive number").
-        given: what was given instead ("optimizer.lr=-1").
-        remedy: what to type or do ("optimizer.lr=0.001").
+        requirement: what must hold, as a whole clause ("optimizer.lr must be a positive number").
+        actual: what was given ("optimizer.lr=-1"), or what was found, as a clause ("there is no houses.csv").
+        hint: what to type or do ("optimizer.lr=0.001").
     """
 
-    def __init__(self, must: str, given: str, remedy: str) -> None:
+    def __init__(self, requirement: str, actual: str, hint: str) -> None:
         # All three stay in `args`, so that the error survives pickling on its way out of a worker process.
-        super().__init__(must, given, remedy)
-        self.must, self.given, self.remedy = must, given, remedy
+        super().__init__(requirement, actual, hint)
+        self.requirement, self.actual, self.hint = requirement, actual, hint
 
     def __str__(self) -> str:
-        return f"{self.must}, however: {self.given}; try: {self.remedy}"
+        name, is_given, value = self.actual.partition("=")
+        if is_given and self.requirement.startswith(f"{name} must"):
+            found = f"got {value}"
+        elif (is_given and " " not in name) or " " not in self.actual:
+            found = f"got {self.actual}"
+        else:
+            found = f"but {self.actual}"
+        return f"{self.requirement}, {found}; try {self.hint}"
 
 
-class NoRoom(Refusal):
+class NoRoom(UserError):
     """Too little free disk space, noticed before anything is written."""
 
 
@@ -40,7 +47,7 @@ def printable(text: object) -> str:
     )
 
 
-def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refusal:
+def not_writable(what: str, place: object, error: OSError, remedy: str) -> UserError:
     """Makes the refusal for something that could not be written.
 
     Args:
@@ -52,7 +59,7 @@ def not_writable(what: str, place: object, error: OSError, remedy: str) -> Refus
     given = f"{place}: {error.strerror or error}"
     if is_disk_full(error):
         return NoRoom(f"{what} must fit on the disk", given, "freeing some, then the same command")
-    return Refusal(f"{what} must be writable", given, remedy)
+    return UserError(f"{what} must be writable", given, remedy)
 
 
 def counted(number: int, noun: str) -> str:
@@ -118,7 +125,7 @@ class RunStopped(BaseException):
     """
 
     def __init__(self, message: str, status: int) -> None:
-        # Both stay in `args`, for the same reason as a Refusal's.
+        # Both stay in `args`, for the same reason as a UserError's.
         super().__init__(message, status)
         self.message, self.status = message, status
 

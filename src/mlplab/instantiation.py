@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlplab.errors import Refusal, RunStopped, described
+from mlplab.errors import RunStopped, UserError, described
 
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
 """Packages whose code is called directly, without Hydra, if all options are plain values."""
@@ -23,7 +23,7 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
     """Builds the object whose `_target_` a part of the configuration names.
 
     Raises:
-        Refusal: it could not be built; says which error arose in which file and line.
+        UserError: it could not be built; says which error arose in which file and line.
     """
     options = _options_of_own(node, arguments)
     try:
@@ -38,10 +38,10 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
         if options is None and isinstance(failure, Exception) and not isinstance(failure, InstantiationException):
             raise
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
-        if isinstance(cause, Refusal):
+        if isinstance(cause, UserError):
             raise cause from None
         place = traceback.extract_tb(cause.__traceback__)[-1]
-        raise Refusal(
+        raise UserError(
             f"{group} must be built by {node.get('_target_')} without an error",
             f"{described(cause)} ({Path(place.filename).name}, line {place.lineno})",
             "HYDRA_FULL_ERROR=1 for the traceback",
@@ -86,11 +86,11 @@ def accepted_options(group: str, node: Any) -> list[str]:
     """Returns the option names that the `_target_` accepts, and checks the given options against them.
 
     Raises:
-        Refusal: the target cannot be imported, or does not accept an option; lists those that it does.
+        UserError: the target cannot be imported, or does not accept an option; lists those that it does.
     """
     target = node.get("_target_")
     if target is None:
-        raise Refusal(
+        raise UserError(
             f"{group} must name what it builds",
             f"conf/{group} without _target_",
             f"_target_: package.{group}",
@@ -98,7 +98,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
     try:
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
     except Exception as error:
-        raise Refusal(
+        raise UserError(
             f"{group}._target_ must be importable",
             f"{target}: {error.__cause__ or error}",
             "the full dotted name",
@@ -107,7 +107,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
         return []
     unknown = [str(name) for name in node if not str(name).startswith("_") and name not in parameters]
     if unknown:
-        raise Refusal(
+        raise UserError(
             f"{group} must be given options that {target} takes",
             f"{group}.{unknown[0]}={node[unknown[0]]}",
             ", ".join(parameters),

@@ -58,7 +58,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         resume: continues the run in `paths.run` from its newest checkpoint.
 
     Raises:
-        Refusal: the configuration cannot be run.
+        UserError: the configuration cannot be run.
         RunFailed: the run diverged (`Diverged`), or memory or disk space ran out.
         RunStopped: a signal stopped the run; its state is saved.
     """

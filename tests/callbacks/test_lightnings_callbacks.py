@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from mlplab import training
 from mlplab.cli.resume import resumed_config
-from mlplab.errors import Diverged, Refusal, RunStopped
+from mlplab.errors import Diverged, RunStopped, UserError
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.trained import load_run
 
@@ -156,13 +156,13 @@ def test_a_run_that_goes_on_ends_like_one_that_was_not_stopped(train_run: Any, g
 
 @pytest.mark.parametrize("name", sorted(NOT_RESUMED))
 def test_what_cannot_go_on_says_so(go_on: Any, name: str) -> None:
-    with pytest.raises(Refusal, match="callbacks of a run that goes on must have all their state in checkpoints"):
+    with pytest.raises(UserError, match="callbacks of a run that goes on must have all their state in checkpoints"):
         go_on(*words(name))
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_path: Path, name: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(UserError) as caught:
         train_run(*words(name), directory=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "run").iterdir())
@@ -171,16 +171,16 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (words("RichProgressBar")[:-1], "ProgressLine and RichProgressBar; try: ~callbacks.progress besides"),
+        (words("RichProgressBar")[:-1], "ProgressLine and RichProgressBar; try ~callbacks.progress besides"),
         *(
-            ([*words(name), "logger=none"], f"{name} must have a logger, however: logger=none; try: logger=csv")
+            ([*words(name), "logger=none"], f"{name} must have a logger, got logger=none; try logger=csv")
             for name in ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
         ),
         ([*words("ModelCheckpoint", ""), "logger=none"], "ModelCheckpoint must have a dirpath of its own"),
         *(
             (
                 [*words("ModelPruning", options), f"+callbacks.average={{_target_: {LIGHTNINGS}{averaging}}}"],
-                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try: one of",
+                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try one of",
             )
             for averaging, options in (
                 ("WeightAveraging", WORKING["ModelPruning"]),
@@ -190,7 +190,7 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
     ],
 )
 def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: list[str], message: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(UserError) as caught:
         train_run(*overrides)
     assert message in str(caught.value)
 
@@ -198,7 +198,7 @@ def test_what_cannot_work_beside_the_rest_is_refused(train_run: Any, overrides: 
 def test_averaging_that_measures_batch_normalisation_anew_does_not_go_on(go_on: Any, train_run: Any) -> None:
     overrides = [*words("StochasticWeightAveraging"), "model.normalization=batch"]
     assert train_run(*overrides).result["epochs"] == 5  # the last one measures
-    with pytest.raises(Refusal, match="with batch normalisation does not; try: a new run"):
+    with pytest.raises(UserError, match="with batch normalisation does not; try a new run"):
         go_on(*overrides)
     go_on(*words("WeightAveraging"), "model.normalization=batch")  # which the message names
 
@@ -339,7 +339,7 @@ def test_masks_that_an_earlier_release_did_not_store_are_told(train_run: Any, ma
     content = torch.load(last, weights_only=True)
     del content["resume"]["pruned"]
     torch.save(content, last)
-    with pytest.raises(Refusal, match="this checkpoint of an earlier release has none; try: a new run"):
+    with pytest.raises(UserError, match="this checkpoint of an earlier release has none; try a new run"):
         training.train(make_config(*words("ModelPruning"), f"paths.run={run}"), resume=True)
 
 

@@ -67,8 +67,8 @@ def test_a_run_whose_reader_has_seen_enough_ends_as_any(root: Path, tmp_path: Pa
     [
         (">&-", 0, ""),
         ("| head -1", 0, ""),
-        (">/dev/full", 1, "report.py: the output of a script must be writable, however: standard output: No space left "
-         "on device; try: another file for it\n"),
+        (">/dev/full", 1, "report.py: the output of a script must be writable, but standard output: No space left "
+         "on device; try another file for it\n"),
     ],
 )  # fmt: skip
 def test_a_script_says_what_became_of_its_output(

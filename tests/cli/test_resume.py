@@ -18,7 +18,7 @@ from launching import Done, run_program
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.cli.resume import resumed_config, resumes, set_hydra_config
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.lock import Lock
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -56,8 +56,8 @@ def resumed(directory: Path, *words: str) -> DictConfig:
     return config
 
 
-def refusal(directory: Path, *words: str) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal(directory: Path, *words: str) -> UserError:
+    with pytest.raises(UserError) as caught:
         resumed_config([f"resume={directory}", *words], CONF)
     assert "\n" not in str(caught.value)
     return caught.value
@@ -172,31 +172,31 @@ def test_what_decides_what_is_learned_is_refused_with_the_difference(
 ) -> None:
     directory = begun()
     refused = refusal(directory, word)
-    assert refused.must == "a resumed run must keep the options that affect what it learns"
-    assert difference in refused.given
-    assert refused.remedy == f"resume={directory} alone, or a new run"
+    assert refused.requirement == "a resumed run must keep the options that affect what it learns"
+    assert difference in refused.actual
+    assert refused.hint == f"resume={directory} alone, or a new run"
 
 
 def test_all_differences_are_told_at_once(begun: Callable[..., Path]) -> None:
     refused = refusal(begun(), "seed=1", "logger=csv", "optimizer.lr=0.1", "trainer.max_epochs=9")
-    assert refused.given == "seed=1 instead of 0, optimizer.lr=0.1 instead of 0.001"
+    assert refused.actual == "seed=1 instead of 0, optimizer.lr=0.1 instead of 0.001"
 
 
 @pytest.mark.parametrize("word", ["seed=1,2", "~callbacks.figures", "~optimizer", "hydra.run.dir=x", "seed=range(3)"])
 def test_a_word_that_is_no_plain_value_is_refused(begun: Callable[..., Path], word: str) -> None:
-    assert refusal(begun(), word).must == "a resumed run must be given options with one plain value each"
+    assert refusal(begun(), word).requirement == "a resumed run must be given options with one plain value each"
 
 
 @pytest.mark.parametrize("word", ["experiment=adult", "debug=one_batch"])
 def test_an_experiment_is_that_of_a_new_run(begun: Callable[..., Path], word: str) -> None:
     refused = refusal(begun(), word)
-    assert word in refused.given
-    assert refused.remedy == "a new run"
+    assert word in refused.actual
+    assert refused.hint == "a new run"
 
 
 def test_the_files_of_a_run_cannot_be_left_behind(begun: Callable[..., Path], tmp_path: Path) -> None:
     directory = begun()
-    assert f"paths.run={tmp_path} instead of {directory}" in refusal(directory, f"paths.run={tmp_path}").given
+    assert f"paths.run={tmp_path} instead of {directory}" in refusal(directory, f"paths.run={tmp_path}").actual
     assert resumed(directory, f"paths.run={directory}").paths.run == str(directory)
 
 
@@ -213,8 +213,8 @@ def test_the_files_of_a_run_cannot_be_left_behind(begun: Callable[..., Path], tm
 )
 def test_a_name_with_a_mistake_gets_the_nearest(begun: Callable[..., Path], word: str, remedy: str) -> None:
     refused = refusal(begun(), word)
-    assert refused.must == "names on the command line must exist in the configuration of the run"
-    assert (refused.given, refused.remedy) == (word, remedy)
+    assert refused.requirement == "names on the command line must exist in the configuration of the run"
+    assert (refused.actual, refused.hint) == (word, remedy)
 
 
 def test_a_choice_that_is_not_there_is_hydras_to_refuse(begun: Callable[..., Path]) -> None:
@@ -230,9 +230,9 @@ def test_a_choice_that_is_not_there_is_hydras_to_refuse(begun: Callable[..., Pat
 )
 def test_the_number_of_epochs_does_not_shrink(begun: Callable[..., Path], before: str, after: str) -> None:
     refused = refusal(begun(f"trainer.max_epochs={before}"), f"trainer.max_epochs={after}")
-    assert refused.must == "trainer.max_epochs must not be smaller when a run resumes"
-    assert refused.given == f"trainer.max_epochs={after} instead of {before}"
-    assert refused.remedy == f"trainer.max_epochs={before}"
+    assert refused.requirement == "trainer.max_epochs must not be smaller when a run resumes"
+    assert refused.actual == f"trainer.max_epochs={after} instead of {before}"
+    assert refused.hint == f"trainer.max_epochs={before}"
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "warmup_cosine"])
@@ -241,8 +241,8 @@ def test_a_schedule_that_is_laid_out_over_them_keeps_their_number(
     begun: Callable[..., Path], schedule: str, epochs: str
 ) -> None:
     refused = refusal(begun(f"scheduler={schedule}"), f"trainer.max_epochs={epochs}")
-    assert refused.must == f"the number of epochs must not change, as scheduler={schedule} depends on it"
-    assert refused.given == f"trainer.max_epochs={epochs} instead of 5"
+    assert refused.requirement == f"the number of epochs must not change, as scheduler={schedule} depends on it"
+    assert refused.actual == f"trainer.max_epochs={epochs} instead of 5"
 
 
 @pytest.mark.parametrize("schedule", ["none", "step", "exponential", "plateau"])
@@ -278,8 +278,8 @@ def test_a_run_that_ran_out_of_time_goes_on(begun: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("reason", ["converged", "step limit"])
 def test_a_run_that_ended_otherwise_is_not_helped_by_more_epochs(begun: Callable[..., Path], reason: str) -> None:
     refused = refusal(begun(state="finished", reason=reason), "trainer.max_epochs=9")
-    assert refused.must == "a finished run must have ended by its epoch limit to be given more epochs"
-    assert refused.given == f"it ended: {reason}"
+    assert refused.requirement == "a finished run must have ended by its epoch limit to be given more epochs"
+    assert refused.actual == f"it ended: {reason}"
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
@@ -294,25 +294,25 @@ def test_nothing_a_file_and_a_folder_without_a_run_are_refused(tmp_path: Path) -
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     for name in ("nothing", "file", "folder"):
-        assert refusal(tmp_path / name).must == "resume must be the directory of a run"
+        assert refusal(tmp_path / name).requirement == "resume must be the directory of a run"
 
 
 def test_a_name_of_a_run_with_a_mistake_gets_the_nearest(begun: Callable[..., Path]) -> None:
     directory = begun()
-    assert refusal(directory.with_name("nane")).remedy == f"resume={directory}"
+    assert refusal(directory.with_name("nane")).hint == f"resume={directory}"
 
 
 def test_a_run_without_a_status_is_refused(begun: Callable[..., Path]) -> None:
     directory = begun()
     (directory / "status.json").unlink()
-    assert refusal(directory).must == "the directory of a run must have its status.json"
+    assert refusal(directory).requirement == "the directory of a run must have its status.json"
 
 
 def test_a_run_that_another_process_has_is_refused(begun: Callable[..., Path]) -> None:
     directory = begun()
     lock = Lock(directory / ".lock")
     lock.acquire()
-    assert f"in use by process {os.getpid()} on" in refusal(directory).given
+    assert f"in use by process {os.getpid()} on" in refusal(directory).actual
     lock.release()
     resumed(directory)
 
@@ -320,32 +320,34 @@ def test_a_run_that_another_process_has_is_refused(begun: Callable[..., Path]) -
 @pytest.mark.parametrize("flag", ["-m", "--multirun", "--cfg"])
 def test_flags_do_not_go_with_it(begun: Callable[..., Path], flag: str) -> None:
     refused = refusal(begun(), flag)
-    assert refused.must == "resume= must be used without flags"
-    assert refused.given == f"resume=… with {flag}"
+    assert refused.requirement == "resume= must be used without flags"
+    assert refused.actual == f"resume=… with {flag}"
 
 
 def test_of_a_name_that_is_given_twice_neither_is_dropped(begun: Callable[..., Path]) -> None:
     directory = begun()
-    assert refusal(directory, f"resume={directory}").must == "resume must be given once"
-    assert refusal(directory, "trainer.threads=1", "trainer.threads=2").must == "trainer.threads must be given once"
+    assert refusal(directory, f"resume={directory}").requirement == "resume must be given once"
+    assert (
+        refusal(directory, "trainer.threads=1", "trainer.threads=2").requirement == "trainer.threads must be given once"
+    )
 
 
 @pytest.mark.parametrize("value", ["maybe", "1", "null", "[true]"])
 def test_trust_is_true_or_false(begun: Callable[..., Path], value: str) -> None:
-    assert refusal(begun(), f"trust={value}").must == "trust must be true or false"
+    assert refusal(begun(), f"trust={value}").requirement == "trust must be true or false"
 
 
 def test_code_of_somebody_else_is_run_with_trust_alone(
     begun: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = begun("model._target_=os.system")
-    assert "model._target_='os.system'" in refusal(directory).given
+    assert "model._target_='os.system'" in refusal(directory).actual
     assert resumed(directory, "trust=true").model._target_ == "os.system"
     assert "will be executed" in capsys.readouterr().out
 
 
 def test_code_cannot_be_brought_in_by_the_command_line_either(begun: Callable[..., Path]) -> None:
-    assert "model._target_=os.system instead of" in refusal(begun(), "model._target_=os.system").given
+    assert "model._target_=os.system instead of" in refusal(begun(), "model._target_=os.system").actual
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_of_hydras_file_only_plain_choices_are_taken(begun: Callable[..., Path],
 def test_a_damaged_file_of_hydra_is_refused(begun: Callable[..., Path], content: str) -> None:
     directory = begun()
     (directory / ".hydra" / "hydra.yaml").write_text(content)
-    assert str(directory / ".hydra" / "hydra.yaml") in refusal(directory).given
+    assert str(directory / ".hydra" / "hydra.yaml") in refusal(directory).actual
 
 
 def test_a_process_that_lightning_starts_passes_over_what_lightning_adds(
@@ -447,7 +449,7 @@ def test_averaging_that_is_laid_out_over_the_epochs_keeps_their_number(
 ) -> None:
     directory = begun(swa(options), state="finished", reason="epoch limit")
     refused = refusal(directory, "trainer.max_epochs=9", "trust=true")
-    assert refused.must == "the number of epochs must not change, as callbacks.swa depends on it"
+    assert refused.requirement == "the number of epochs must not change, as callbacks.swa depends on it"
     assert resumed_config([f"resume={directory}", "trust=true"], CONF) is None
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlplab.cli.script import EXIT_INTERRUPTED, EXIT_REFUSED, JSON, Option, Result, parse_options, run_script
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -24,8 +24,8 @@ OPTIONS = {
 }
 
 
-def refusal_of(*typed: str) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refusal_of(*typed: str) -> UserError:
+    with pytest.raises(UserError) as refusal:
         parse_options(typed, OPTIONS)
     return refusal.value
 
@@ -63,7 +63,7 @@ def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_home_directory_of_nobody_is_refused() -> None:
-    assert refusal_of("run=~no_such_user/runs").given == "run=~no_such_user/runs: no such user"
+    assert refusal_of("run=~no_such_user/runs").actual == "run=~no_such_user/runs: no such user"
 
 
 @pytest.mark.parametrize(
@@ -82,23 +82,23 @@ def test_the_home_directory_of_nobody_is_refused() -> None:
 )
 def test_an_unknown_word_is_refused_with_the_nearest(typed: str, remedy: str) -> None:
     refusal = refusal_of("run=a", typed)
-    assert refusal.must == "options must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
-    assert (refusal.given, refusal.remedy) == (typed, remedy)
+    assert refusal.requirement == "options must be run=…, data.path=…, format=…, rows=…, proba=…, id=…"
+    assert (refusal.actual, refusal.hint) == (typed, remedy)
 
 
 def test_a_word_that_is_there_twice_is_refused_also_with_the_same_value() -> None:
     for typed in (["id=a", "id=a"], ["id=a", "run=b", "id=c"]):
-        assert refusal_of(*typed).must == "id must be given once"
+        assert refusal_of(*typed).requirement == "id must be given once"
 
 
 def test_a_word_that_is_needed_and_not_there_is_refused() -> None:
-    assert refusal_of("id=a").remedy == "run=logs/runs/NAME"
-    assert refusal_of().given == "no run=…"
+    assert refusal_of("id=a").hint == "run=logs/runs/NAME"
+    assert refusal_of().actual == "no run=…"
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "on", " true"])
 def test_a_switch_is_true_or_false(value: str) -> None:
-    assert refusal_of("run=a", f"proba={value}").must == "proba must be true or false"
+    assert refusal_of("run=a", f"proba={value}").requirement == "proba must be true or false"
 
 
 def test_a_switch_can_be_typed_off() -> None:
@@ -109,18 +109,18 @@ def test_a_switch_can_be_typed_off() -> None:
     ("value", "nearest"), [("onx", "onnx"), ("torch", "torch_export"), ("", "onnx"), ("zzz", "onnx"), ("ONNX", "onnx")]
 )
 def test_a_choice_is_one_of_its_choices(value: str, nearest: str) -> None:
-    assert refusal_of("run=a", f"format={value}").remedy == f"format={nearest}"
+    assert refusal_of("run=a", f"format={value}").hint == f"format={nearest}"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "", "²", "1e3"])
 def test_a_count_is_a_positive_integer(value: str) -> None:
     refusal = refusal_of("run=a", f"rows={value}")
-    assert (refusal.must, refusal.remedy) == ("rows must be a positive integer", "rows=100")
+    assert (refusal.requirement, refusal.hint) == ("rows must be a positive integer", "rows=100")
 
 
 @pytest.mark.parametrize("name", ["run", "data.path", "id"])
 def test_a_word_without_a_value_is_refused(name: str) -> None:
-    assert refusal_of(*{"run=a", f"{name}="} - ({"run=a"} if name == "run" else set())).given == f"{name}="
+    assert refusal_of(*{"run=a", f"{name}="} - ({"run=a"} if name == "run" else set())).actual == f"{name}="
 
 
 @given(st.lists(st.one_of(st.sampled_from([f"{name}=" for name in OPTIONS]), st.text()).flatmap(
@@ -129,7 +129,7 @@ def test_a_word_without_a_value_is_refused(name: str) -> None:
 def test_whatever_is_typed_is_read_or_refused(typed: list[str]) -> None:
     try:
         settings = parse_options(typed, OPTIONS)
-    except Refusal:
+    except UserError:
         return
     assert settings.keys() == OPTIONS.keys()
 
@@ -180,16 +180,16 @@ def test_a_mistake_on_the_command_line_is_one_line_and_2_and_nothing_is_run(
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors.startswith("do.py: options must be run=…")
-    assert errors.endswith("however: rnu=a; try: run=a\n")
+    assert errors.endswith("got rnu=a; try run=a\n")
     assert errors.count("\n") == 1
 
 
 def test_a_refusal_is_one_line_and_2(run: Callable[..., int], capsys: Any) -> None:
     def refuse(settings: dict[str, Any]) -> None:
-        raise Refusal("it must be this", "that", "this")
+        raise UserError("it must be this", "that", "this")
 
     assert run(refuse, "run=a") == 2
-    assert capsys.readouterr() == ("", "do.py: it must be this, however: that; try: this\n")
+    assert capsys.readouterr() == ("", "do.py: it must be this, got that; try this\n")
 
 
 def test_a_fault_of_our_own_keeps_its_traceback(run: Callable[..., int]) -> None:
@@ -264,12 +264,12 @@ def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
 def test_flags_that_are_none_are_refused(typed: str) -> None:
-    with pytest.raises(Refusal, match=r"options must be run=…, --json, however: .*; try: "):
+    with pytest.raises(UserError, match=r"options must be run=…, --json, but .*; try "):
         parse_options([typed], {"run": Option("path"), **JSON})
 
 
 def test_scripts_that_do_not_answer_have_no_json() -> None:
-    with pytest.raises(Refusal, match="however: --json"):
+    with pytest.raises(UserError, match="got --json"):
         parse_options(["--json"], {"run": Option("path")})
 
 
@@ -288,11 +288,11 @@ def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> N
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/dev/full", "the disk must have free space, however: [Errno 28] No space left on device"),
-        ("/", "a file must not be a folder, however: [Errno 21] Is a directory: '/'; try: the name of a file in it"),
-        ("/nothing/here", "files and their folders must exist, however: [Errno 2]"),
-        ("/dev/null/here", "a folder must not be a file, however: [Errno 20]"),
-        ("/" + "a" * 300, "file names must not be too long for the disk, however: [Errno 36]"),
+        ("/dev/full", "the disk must have free space, but [Errno 28] No space left on device"),
+        ("/", "a file must not be a folder, but [Errno 21] Is a directory: '/'; try the name of a file in it"),
+        ("/nothing/here", "files and their folders must exist, but [Errno 2]"),
+        ("/dev/null/here", "a folder must not be a file, but [Errno 20]"),
+        ("/" + "a" * 300, "file names must not be too long for the disk, but [Errno 36]"),
     ],
 )
 def test_what_cannot_be_written_says_why(

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from mlplab.config.paths import require_file
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
-def refusal_of(path: Path) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refusal_of(path: Path) -> UserError:
+    with pytest.raises(UserError) as refusal:
         require_file(path, "data.path")
     return refusal.value
 
@@ -27,33 +27,33 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest_in_its_folder(tmp_
     (tmp_path / "houses.csv").write_text("x")
     (tmp_path / "houes.csv").mkdir()  # a folder is no file to propose
     refusal = refusal_of(tmp_path / "huoses.csv")
-    assert refusal.given == f"there is no {tmp_path / 'huoses.csv'}"
-    assert refusal.remedy == f"data.path={tmp_path / 'houses.csv'}"
+    assert refusal.actual == f"there is no {tmp_path / 'huoses.csv'}"
+    assert refusal.hint == f"data.path={tmp_path / 'houses.csv'}"
 
 
 @pytest.mark.parametrize("path", ["nothing/like/it.csv", "zzz"])
 def test_where_no_name_is_near_none_is_proposed(tmp_path: Path, path: str) -> None:
     (tmp_path / "houses.csv").write_text("x")
-    assert refusal_of(tmp_path / path).remedy == "the path of a file that does"
+    assert refusal_of(tmp_path / path).hint == "the path of a file that does"
 
 
 def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
-    assert "there is no" in refusal_of(tmp_path / "a.csv").given
+    assert "there is no" in refusal_of(tmp_path / "a.csv").actual
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path).given == f"{tmp_path} is a folder"
+    assert refusal_of(tmp_path).actual == f"{tmp_path} is a folder"
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    assert refusal_of(tmp_path / "a.csv").given == f"{tmp_path / 'a.csv'} is empty"
+    assert refusal_of(tmp_path / "a.csv").actual == f"{tmp_path / 'a.csv'} is empty"
 
 
 def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x")
-    assert "there is no" in refusal_of(tmp_path / "a.csv" / "b.csv").given
+    assert "there is no" in refusal_of(tmp_path / "a.csv" / "b.csv").actual
 
 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,9 +64,9 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "open", refuse)
     refusal = refusal_of(tmp_path / "a.csv")
-    assert refusal.must == "data.path must be readable"
-    assert refusal.given.endswith("Permission denied")
+    assert refusal.requirement == "data.path must be readable"
+    assert refusal.actual.endswith("Permission denied")
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path / ("a" * 300)).given.endswith("File name too long")
+    assert refusal_of(tmp_path / ("a" * 300)).actual.endswith("File name too long")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mlplab.data.bundled import BUNDLED, bundled
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 # Rows by class as the data sets' descriptions have them.
 CLASSES = {
@@ -68,11 +68,11 @@ def test_the_same_name_gives_the_same_data(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mnist", "", "files", "linnerud"])
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         bundled(name)
-    assert all(known in refusal.value.must for known in BUNDLED)
-    assert refusal.value.given == f"data.name={name!r}"
-    assert refusal.value.remedy == "data=digits"
+    assert all(known in refusal.value.requirement for known in BUNDLED)
+    assert refusal.value.actual == f"data.name={name!r}"
+    assert refusal.value.hint == "data=digits"
 
 
 def test_digits_are_those_of_scikit_learn() -> None:

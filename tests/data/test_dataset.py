@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlplab.data.dataset import Dataset
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 FEATURES = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 
@@ -25,15 +25,15 @@ def test_class_names_make_it_a_classification() -> None:
 def test_arrays_that_do_not_fit_each_other_are_refused_with_their_shapes(
     features: tuple[int, ...], targets: tuple[int, ...]
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         Dataset("toy", np.zeros(features), np.zeros(targets))
-    assert refusal.value.must == "toy: features must have shape (N, F) and targets (N,)"
-    assert refusal.value.given == f"{features} and {targets}"
+    assert refusal.value.requirement == "toy: features must have shape (N, F) and targets (N,)"
+    assert refusal.value.actual == f"{features} and {targets}"
 
 
 @pytest.mark.parametrize("class_names", [(), ("a", "b")])
 def test_a_data_set_without_rows_is_refused(class_names: tuple[str, ...]) -> None:
-    with pytest.raises(Refusal, match="toy: there must be at least one row"):
+    with pytest.raises(UserError, match="toy: there must be at least one row"):
         Dataset("toy", np.zeros((0, 2)), np.zeros(0, dtype=np.int64), class_names=class_names)
 
 
@@ -42,24 +42,24 @@ def test_a_data_set_without_rows_is_refused(class_names: tuple[str, ...]) -> Non
 def test_a_feature_that_is_not_finite_is_refused_with_its_row(value: float, row: int) -> None:
     features = FEATURES.copy()
     features[row, 1] = value
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         classes(np.array([0, 1, 1]), features=features)
-    assert refusal.value.must == "toy: every feature must be a finite number"
-    assert f"row {row} " in refusal.value.given
+    assert refusal.value.requirement == "toy: every feature must be a finite number"
+    assert f"row {row} " in refusal.value.actual
 
 
 @pytest.mark.parametrize("targets", [["a", "b", "b"], np.array(["a", "b", "b"]), np.array([False, True, True]), None])
 def test_targets_that_are_no_array_of_numbers_are_refused(targets: Any) -> None:
-    with pytest.raises(Refusal, match="targets must be a NumPy array of numbers"):
+    with pytest.raises(UserError, match="targets must be a NumPy array of numbers"):
         classes(targets)
 
 
 def test_one_class_and_names_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(Refusal, match="at least two classes"):
+    with pytest.raises(UserError, match="at least two classes"):
         Dataset("toy", FEATURES, np.array([0, 0, 0]), class_names=("only",))
-    with pytest.raises(Refusal, match="a name for each or for none"):
+    with pytest.raises(UserError, match="a name for each or for none"):
         Dataset("toy", FEATURES, np.arange(3.0), feature_names=("one",) * 9)
-    with pytest.raises(Refusal, match="at least one feature"):
+    with pytest.raises(UserError, match="at least one feature"):
         Dataset("toy", np.zeros((3, 0)), np.arange(3.0))
 
 
@@ -68,15 +68,15 @@ def test_one_class_and_names_that_do_not_fit_are_refused() -> None:
     [np.array([0, 1, 2]), np.array([0, -1, 1]), np.array([0.0, 1.0, 1.0])],
 )
 def test_targets_that_are_no_class_indices_are_refused(targets: Any) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         classes(targets)
-    assert refusal.value.must == "toy: targets must be class indices below 2"
-    assert refusal.value.given == f"{targets.dtype} from {targets.min()} to {targets.max()}"
+    assert refusal.value.requirement == "toy: targets must be class indices below 2"
+    assert refusal.value.actual == f"{targets.dtype} from {targets.min()} to {targets.max()}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_target_of_a_regression_that_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(Refusal, match="every target must be a finite number"):
+    with pytest.raises(UserError, match="every target must be a finite number"):
         classes(np.array([1.0, value, 2.0]), class_names=())
 
 

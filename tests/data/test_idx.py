@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlplab.building import build_data
 from mlplab.data.idx import BLOCK_BYTES, FILES, MAX_EXPANSION, idx_images, read_idx
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 MNIST = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
 
@@ -56,10 +56,10 @@ def read(file: Path, content: bytes) -> Array:
     return read_idx(file)
 
 
-def refusal(file: Path, content: bytes) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal(file: Path, content: bytes) -> UserError:
+    with pytest.raises(UserError) as caught:
         read(file, content)
-    assert str(file) in caught.value.must
+    assert str(file) in caught.value.requirement
     return caught.value
 
 
@@ -121,8 +121,8 @@ def test_as_many_dimensions_as_numpy_has_are_read(file: Path, form: Any, n_dimen
 @pytest.mark.parametrize("n_dimensions", [0, 65, 255])
 def test_no_dimensions_and_too_many_are_refused(file: Path, form: Any, n_dimensions: int) -> None:
     refused = refusal(file, form(header(*[1] * n_dimensions) + b"\7"))
-    assert refused.must == f"{file} must have from 1 to 64 dimensions"
-    assert refused.given == f"its header says {n_dimensions}"
+    assert refused.requirement == f"{file} must have from 1 to 64 dimensions"
+    assert refused.actual == f"its header says {n_dimensions}"
 
 
 @both
@@ -139,9 +139,9 @@ def test_no_dimensions_and_too_many_are_refused(file: Path, form: Any, n_dimensi
 )
 def test_another_beginning_is_refused(file: Path, form: Any, content: bytes, given: str) -> None:
     refused = refusal(file, form(content))
-    assert refused.must.startswith(f"{file} must be an idx file, which begins with")
-    assert refused.given == given
-    assert refused.remedy == "the file as it was published, unpacked or as gzip"
+    assert refused.requirement.startswith(f"{file} must be an idx file, which begins with")
+    assert refused.actual == given
+    assert refused.hint == "the file as it was published, unpacked or as gzip"
 
 
 @both
@@ -155,24 +155,24 @@ def test_another_beginning_is_refused(file: Path, form: Any, content: bytes, giv
 )
 def test_values_of_another_type_are_refused(file: Path, form: Any, kind: int, given: str) -> None:
     refused = refusal(file, form(header(4, kind=kind) + bytes(4)))
-    assert refused.must == f"{file} must hold unsigned bytes, type 0x08"
-    assert refused.given == given
+    assert refused.requirement == f"{file} must hold unsigned bytes, type 0x08"
+    assert refused.actual == given
 
 
 @both
 @pytest.mark.parametrize("n_bytes", [4, 7, 11])
 def test_a_header_that_ends_too_early_is_refused(file: Path, form: Any, n_bytes: int) -> None:
     refused = refusal(file, form(header(1, 2)[:n_bytes]))
-    assert refused.must == f"{file} must hold the sizes of its 2 dimensions"
-    assert refused.given == f"it ends after {n_bytes} bytes"
+    assert refused.requirement == f"{file} must hold the sizes of its 2 dimensions"
+    assert refused.actual == f"it ends after {n_bytes} bytes"
 
 
 @both
 @pytest.mark.parametrize("shape", [(0,), (0, 28, 28), (0, 2**32 - 1, 2**32 - 1)])
 def test_a_file_without_values_is_refused(file: Path, form: Any, shape: tuple[int, ...]) -> None:
     refused = refusal(file, form(header(*shape)))
-    assert refused.must == f"{file} must hold at least one value"
-    assert refused.given == "its size is " + " x ".join(map(str, shape))
+    assert refused.requirement == f"{file} must hold at least one value"
+    assert refused.actual == "its size is " + " x ".join(map(str, shape))
 
 
 @both
@@ -183,10 +183,10 @@ def test_fewer_and_more_bytes_than_the_header_promises_are_refused(
     file: Path, form: Any, n_bytes: int, given: str
 ) -> None:
     refused = refusal(file, form(header(2, 3) + bytes(n_bytes)))
-    assert refused.must == f"{file} must hold the 6 bytes of values that its header promises"
+    assert refused.requirement == f"{file} must hold the 6 bytes of values that its header promises"
     # How many there are too many is not worth unpacking them.
-    assert refused.given == (given or ("it holds more" if form is zipped else f"it holds {n_bytes}"))
-    assert refused.remedy == FRESH
+    assert refused.actual == (given or ("it holds more" if form is zipped else f"it holds {n_bytes}"))
+    assert refused.hint == FRESH
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_fewer_and_more_bytes_than_the_header_promises_are_refused(
 def test_damaged_gzip_is_refused(file: Path, damage: Callable[[bytes], bytes]) -> None:
     content = zipped(packed(np.random.default_rng(0).integers(0, 256, (5, 7, 7), np.uint8)))
     refused = refusal(file, damage(content))
-    assert refused.must == f"{file} must be an intact gzip file"
-    assert refused.given.startswith("unpacking it failed (")
-    assert refused.remedy == FRESH
+    assert refused.requirement == f"{file} must be an intact gzip file"
+    assert refused.actual.startswith("unpacking it failed (")
+    assert refused.hint == FRESH
 
 
 @pytest.mark.parametrize("path", ["absent", "."])
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(Refusal, match="must be a file that can be read"):
+    with pytest.raises(UserError, match="must be a file that can be read"):
         read_idx(tmp_path / path)
 
 
@@ -228,7 +228,7 @@ CONTENTS = st.builds(lambda start, rest: start + rest, HEADERS | st.just(b""), s
 def require_equal_or_refused(file: Path, content: bytes) -> None:
     try:
         array = read(file, content)
-    except Refusal:
+    except UserError:
         return
     assert packed(array) == (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
 
@@ -249,7 +249,7 @@ def test_a_file_that_was_cut_off_changed_or_added_to_is_read_as_it_is_or_refused
     position = data.draw(st.integers(0, len(content) - 1))
     change = data.draw(st.sampled_from(["cut", "flip", "add"]))
     if change == "cut":
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             read(file, bytes(content[:position]))
         return
     if change == "flip":
@@ -278,16 +278,16 @@ def test_gzip_that_unpacks_to_something_else_than_promised_takes_no_memory(file:
 def test_a_promise_beyond_what_gzip_can_hold_is_refused_without_unpacking(file: Path) -> None:
     content = zipped(header(2**20, 2**20) + bytes(1 << 20))
     refused = refusal(file, content[:-20])  # is damaged at its end, which is not reached
-    assert refused.must == f"{file} must hold the {2**40} bytes of values that its header promises"
+    assert refused.requirement == f"{file} must hold the {2**40} bytes of values that its header promises"
     size = len(content) - 20
-    assert refused.given == f"a gzip file of {size} bytes unpacks to {1032 * size} at the most"
+    assert refused.actual == f"a gzip file of {size} bytes unpacks to {1032 * size} at the most"
 
 
 @pytest.mark.parametrize("n_bytes", [200 << 10, 1 << 24])
 def test_gzip_is_not_unpacked_beyond_the_promise(file: Path, n_bytes: int) -> None:
     content = zipped(header(2, 3) + bytes(n_bytes))
     # Whoever unpacks all of it comes to the damage.
-    assert refusal(file, content[:-20]).given == "it holds more"
+    assert refusal(file, content[:-20]).actual == "it holds more"
 
 
 def test_reading_takes_little_more_memory_than_the_array_has(file: Path) -> None:
@@ -323,8 +323,8 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def refused_folder(folder: Path | str | None) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refused_folder(folder: Path | str | None) -> UserError:
+    with pytest.raises(UserError) as caught:
         idx_images(None if folder is None else str(folder))
     return caught.value
 
@@ -398,30 +398,30 @@ def test_the_home_directory_is_found(write: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("directory", "given"), [(None, "data.directory=null"), ("", "data.directory=''")])
 def test_no_directory_is_refused_with_what_to_type(directory: str | None, given: str) -> None:
     refused = refused_folder(directory)
-    assert refused.must == "data.directory must be the folder with the four idx files"
-    assert (refused.given, refused.remedy) == (given, "data.directory=path/to/mnist")
+    assert refused.requirement == "data.directory must be the folder with the four idx files"
+    assert (refused.actual, refused.hint) == (given, "data.directory=path/to/mnist")
 
 
 def test_a_directory_that_does_not_exist_is_refused_with_the_nearest_that_does(tmp_path: Path) -> None:
     refused = refused_folder(tmp_path / "mnist")
-    assert refused.given == f"there is no {tmp_path / 'mnist'}"
-    assert refused.remedy == "data.directory=path/to/mnist"
+    assert refused.actual == f"there is no {tmp_path / 'mnist'}"
+    assert refused.hint == "data.directory=path/to/mnist"
     (tmp_path / "mnist_fashion").touch()
-    assert refused_folder(tmp_path / "mnist").remedy == "data.directory=path/to/mnist"
+    assert refused_folder(tmp_path / "mnist").hint == "data.directory=path/to/mnist"
     (tmp_path / "mnist_digits").mkdir()
-    assert refused_folder(tmp_path / "mnist").remedy == f"data.directory={tmp_path / 'mnist_digits'}"
+    assert refused_folder(tmp_path / "mnist").hint == f"data.directory={tmp_path / 'mnist_digits'}"
 
 
 @pytest.mark.parametrize("directory", ["~nobody-of-that-name/mnist", "a\0b", "x" * 5000, "/dev/null/mnist"])
 def test_a_directory_that_cannot_be_is_refused(directory: str) -> None:
-    assert refused_folder(directory).must == "data.directory must be a folder that exists"
+    assert refused_folder(directory).requirement == "data.directory must be a folder that exists"
 
 
 def test_a_file_in_place_of_the_directory_is_refused_with_its_folder(write: Any) -> None:
     folder = write()
     path = folder / FILES["train", "images"]
     refused = refused_folder(path)
-    assert (refused.given, refused.remedy) == (f"{path} is a file", f"data.directory={folder}")
+    assert (refused.actual, refused.hint) == (f"{path} is a file", f"data.directory={folder}")
 
 
 @pytest.mark.parametrize("name", FILES.values())
@@ -429,30 +429,30 @@ def test_a_missing_file_is_refused_by_name(write: Any, name: str) -> None:
     folder = write()
     (folder / name).unlink()
     refused = refused_folder(folder)
-    assert refused.must == f"{folder} must hold the file {name}, with or without .gz"
-    assert refused.given == f"there is none, nor {name.replace('-idx', '.idx')}"
+    assert refused.requirement == f"{folder} must hold the file {name}, with or without .gz"
+    assert refused.actual == f"there is none, nor {name.replace('-idx', '.idx')}"
     # The other three are close, and not meant.
-    assert refused.remedy == "data.directory=path/to/mnist"
+    assert refused.hint == "data.directory=path/to/mnist"
 
 
 def test_a_missing_file_is_refused_with_the_nearest_name(write: Any) -> None:
     folder, name = write(), FILES["train", "labels"]
     (folder / name).rename(folder / "train-label-idx1-ubyte.gz")
-    assert refused_folder(folder).remedy == f"renaming train-label-idx1-ubyte.gz to {name}, if that is the file"
+    assert refused_folder(folder).hint == f"renaming train-label-idx1-ubyte.gz to {name}, if that is the file"
     (folder / "train-label-idx1-ubyte.gz").rename(folder / f"emnist-letters-{name}")
-    assert refused_folder(folder).remedy == f"renaming emnist-letters-{name} to {name}, if that is the file"
+    assert refused_folder(folder).hint == f"renaming emnist-letters-{name} to {name}, if that is the file"
 
 
 @both
 def test_images_and_labels_under_each_others_names_are_refused(write: Any, form: Any) -> None:
     folder = write(form, train_labels=IMAGES)
     refused = refused_folder(folder)
-    assert refused.must == f"{folder / FILES['train', 'labels']} must have 1 dimension, labels"
-    assert refused.given == "its size is 7 x 2 x 3"
+    assert refused.requirement == f"{folder / FILES['train', 'labels']} must have 1 dimension, labels"
+    assert refused.actual == "its size is 7 x 2 x 3"
     refused = refused_folder(write(form, test_images=TEST_LABELS))
-    assert refused.must == f"{folder / FILES['test', 'images']} must have 3 dimensions, images, rows, columns"
-    assert refused.given == "its size is 4"
-    assert refused.remedy == "the file of the images under that name"
+    assert refused.requirement == f"{folder / FILES['test', 'images']} must have 3 dimensions, images, rows, columns"
+    assert refused.actual == "its size is 4"
+    assert refused.hint == "the file of the images under that name"
 
 
 @pytest.mark.parametrize(("part", "n_images"), [("train", 7), ("test", 4)])
@@ -461,24 +461,24 @@ def test_as_many_labels_as_images_are_required(write: Any, part: str, n_images: 
     folder = write(**{f"{part}_labels": [0] * n_labels})
     refused = refused_folder(folder)
     labels, images = folder / FILES[part, "labels"], FILES[part, "images"]
-    assert refused.must == f"{labels} must have one label for each image of {images}"
-    assert refused.given == f"there are {n_labels} labels and {n_images} images"
+    assert refused.requirement == f"{labels} must have one label for each image of {images}"
+    assert refused.actual == f"there are {n_labels} labels and {n_images} images"
 
 
 def test_images_of_two_sizes_are_refused_also_where_they_have_as_many_pixels(write: Any) -> None:
     folder = write(test_images=TEST_IMAGES.reshape(4, 3, 2))
     refused = refused_folder(folder)
-    assert refused.must.startswith(f"{folder / FILES['test', 'images']} must have images of the size")
-    assert refused.must.endswith("2 x 3")
-    assert refused.given == "they are 3 x 2"
+    assert refused.requirement.startswith(f"{folder / FILES['test', 'images']} must have images of the size")
+    assert refused.requirement.endswith("2 x 3")
+    assert refused.actual == "they are 3 x 2"
 
 
 @pytest.mark.parametrize("label", [3, 5, 255])
 def test_a_test_label_that_no_training_image_has_is_refused(write: Any, label: int) -> None:
     folder = write(test_labels=[0, 4, label, 2])
     refused = refused_folder(folder)
-    assert refused.must.startswith(f"{folder / FILES['test', 'labels']} must only have labels")
-    assert refused.given == f"no training image has label {label}"
+    assert refused.requirement.startswith(f"{folder / FILES['test', 'labels']} must only have labels")
+    assert refused.actual == f"no training image has label {label}"
 
 
 @both
@@ -486,7 +486,7 @@ def test_a_damaged_file_among_the_four_is_named(write: Any, form: Any) -> None:
     folder = write(form)
     path = folder / FILES["test", "labels"]
     path.write_bytes(path.read_bytes()[:-1])
-    assert str(path) in refused_folder(folder).must
+    assert str(path) in refused_folder(folder).requirement
 
 
 def test_the_configuration_reads_and_splits_them(write: Any, make_config: Any) -> None:
@@ -504,7 +504,7 @@ def test_the_configuration_reads_and_splits_them(write: Any, make_config: Any) -
 
 
 def test_the_configuration_without_a_directory_is_refused(make_config: Any) -> None:
-    with pytest.raises(Refusal, match=r"try: data\.directory=path/to/mnist"):
+    with pytest.raises(UserError, match=r"try: data\.directory=path/to/mnist"):
         build_data(make_config("data=mnist")).read()
 
 

@@ -10,7 +10,7 @@ from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.data.preprocessing import Standardize
 from mlplab.data.split import split_rows
 from mlplab.data.synthetic import synthetic
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models.inputs import build_inputs
 from mlplab.randomness import batch_order
 
@@ -211,10 +211,10 @@ def test_validation_test_and_prediction_keep_the_order_of_the_rows() -> None:
 
 def test_a_target_that_never_varies_is_refused() -> None:
     dataset = Dataset("flat", np.random.default_rng(0).normal(size=(50, 2)), np.full(50, 3.5))
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         module(lambda: dataset)
-    assert refusal.value.must == "flat: the target must vary"
-    assert refusal.value.given == "it is 3.5 in every training row"
+    assert refusal.value.requirement == "flat: the target must vary"
+    assert refusal.value.actual == "it is 3.5 in every training row"
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e6 / 3])
@@ -222,7 +222,7 @@ def test_a_target_that_never_varies_is_refused() -> None:
 def test_a_constant_target_is_refused_also_where_its_mean_is_rounded(value: float, n_rows: int) -> None:
     # The mean of 34 thirds is not a third: the deviation is then about 1e-17 and not 0.
     dataset = Dataset("flat", np.random.default_rng(0).normal(size=(n_rows, 2)), np.full(n_rows, value))
-    with pytest.raises(Refusal, match="the target must vary"):
+    with pytest.raises(UserError, match="the target must vary"):
         module(lambda: dataset)
 
 
@@ -236,9 +236,9 @@ def test_a_constant_feature_is_zero_everywhere() -> None:
 
 def test_what_cannot_be_split_is_refused_and_leaves_nothing_half_done() -> None:
     data = DataModule(lambda: Dataset("few", np.zeros((3, 1)), np.arange(3.0)))
-    with pytest.raises(Refusal, match="must each have two rows"):
+    with pytest.raises(UserError, match="must each have two rows"):
         data.setup()
-    with pytest.raises(Refusal, match="must each have two rows"):
+    with pytest.raises(UserError, match="must each have two rows"):
         data.setup()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlplab.data.bundled import bundled
 from mlplab.data.dataset import Dataset
 from mlplab.data.split import Split, SplitRules, split_rows
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 FRACTIONS = st.floats(0.01, 0.6)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -47,7 +47,7 @@ def test_every_row_is_in_exactly_one_part_of_the_size_that_was_asked_for_or_the_
 ) -> None:
     n_val, n_test = round(validation * n_rows), round(test * n_rows)
     if min(n_val, n_test, n_rows - n_val - n_test) < 2:
-        with pytest.raises(Refusal, match="must each have two rows"):
+        with pytest.raises(UserError, match="must each have two rows"):
             split(numbers(n_rows), validation, test, seed)
         return
     train, val, test_rows = parts(split(numbers(n_rows), validation, test, seed))
@@ -70,7 +70,7 @@ def test_every_part_has_every_class_in_its_share_or_the_split_is_refused(
     dataset = classes(*counts, order=order)
     try:
         result = split(dataset, validation, test, seed)
-    except Refusal:
+    except UserError:
         # Generous data are never refused: each class has a row and a half to spare in each part.
         shares = (validation, test, 1 - validation - test)
         assert min(shares) * min(counts) < 1.5 + 2 * 0.5
@@ -117,49 +117,49 @@ def test_a_split_of_a_regression_is_random_and_not_by_the_order_of_the_rows() ->
 
 @pytest.mark.parametrize(("n_rows", "given"), [(1, "1, 0 and 0 of 1"), (3, "3, 0 and 0 of 3")])
 def test_too_few_rows_are_refused_with_the_parts_they_would_make(n_rows: int, given: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(numbers(n_rows))
-    assert refusal.value.must == "the training, validation and test part must each have two rows"
-    assert given in refusal.value.given
-    assert "data.validation_fraction" in refusal.value.remedy
+    assert refusal.value.requirement == "the training, validation and test part must each have two rows"
+    assert given in refusal.value.actual
+    assert "data.validation_fraction" in refusal.value.hint
 
 
 def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:
-    with pytest.raises(Refusal, match="0, 50 and 50 of 100 rows"):
+    with pytest.raises(UserError, match="0, 50 and 50 of 100 rows"):
         split(numbers(100), 0.5, 0.5)
-    with pytest.raises(Refusal, match="-20, 60 and 60 of 100 rows"):
+    with pytest.raises(UserError, match="-20, 60 and 60 of 100 rows"):
         split(numbers(100), 0.6, 0.6)
 
 
 @pytest.mark.parametrize("rare", [0, 1, 2])
 def test_a_class_of_fewer_than_three_rows_is_refused_by_name(rare: int) -> None:
     dataset: Any = classes(50, rare, 50)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(dataset)
-    assert "at least 3 rows" in refusal.value.must
-    assert refusal.value.given == f"class 'class 1' has {rare}"
+    assert "at least 3 rows" in refusal.value.requirement
+    assert refusal.value.actual == f"class 'class 1' has {rare}"
 
 
 def test_a_part_smaller_than_the_number_of_classes_is_refused() -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(classes(*[5] * 10), 0.15, 0.15)
-    assert "each of the 10 classes" in refusal.value.must
-    assert "8 rows" in refusal.value.given
+    assert "each of the 10 classes" in refusal.value.requirement
+    assert "8 rows" in refusal.value.actual
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_class_whose_share_of_a_part_is_less_than_a_row_is_refused_by_name(seed: int) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(classes(97, 3), seed=seed)
-    assert "enough rows to have one in each part" in refusal.value.must
-    assert refusal.value.given == "class 'class 1' has 3 of 100"
+    assert "enough rows to have one in each part" in refusal.value.requirement
+    assert refusal.value.actual == "class 'class 1' has 3 of 100"
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_class_of_which_the_test_part_leaves_one_row_is_refused_by_name(seed: int) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(classes(3, 9), 0.17, 0.6, seed=seed)
-    assert refusal.value.given == "class 'class 0' has 3 of 12"
+    assert refusal.value.actual == "class 'class 0' has 3 of 12"
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine", "iris", "diabetes"])
@@ -203,16 +203,16 @@ def test_the_rest_of_a_given_test_part_keeps_the_shares_of_its_own_classes() -> 
 def test_of_the_classes_beside_a_given_part_the_rare_one_is_named() -> None:
     # Class 0 is in the given part alone, and is none of those that are too rare.
     dataset = replace(classes(1, 1, 1), features=np.zeros((30, 1)), targets=np.array([0] * 10 + [1] * 19 + [2]))
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         split(ruled(dataset, parts=["test"] * 10 + [""] * 20))
-    assert refusal.value.must == "every class must have at least 2 rows, one for each part"
-    assert refusal.value.given == "class 'class 2' has 1"
+    assert refusal.value.requirement == "every class must have at least 2 rows, one for each part"
+    assert refusal.value.actual == "class 'class 2' has 1"
 
 
 def test_a_given_part_that_leaves_no_rows_for_another_is_refused() -> None:
-    with pytest.raises(Refusal, match="must each have two rows, however: 1 and 0 of 1 rows"):
+    with pytest.raises(UserError, match="must each have two rows, but 1 and 0 of 1 rows"):
         split(ruled(numbers(10), parts=["test"] * 9 + [""]))
-    with pytest.raises(Refusal, match="must each have two rows, however: 8, 1 and 1 of 10 rows"):
+    with pytest.raises(UserError, match="must each have two rows, but 8, 1 and 1 of 10 rows"):
         split(ruled(numbers(10), parts=["train"] * 8 + ["val", "test"]))
 
 
@@ -229,12 +229,12 @@ def test_no_group_is_in_two_parts(groups: list[int], n_classes: int, validation:
     groups = groups[: len(dataset.targets)]
     dataset = ruled(dataset, groups=groups)
     if len(set(groups)) < 3:
-        with pytest.raises(Refusal, match="at least 3 groups"):
+        with pytest.raises(UserError, match="at least 3 groups"):
             split(dataset, validation, test, seed)
         return
     try:
         result = split(dataset, validation, test, seed)
-    except Refusal:  # a part is a group of a single row
+    except UserError:  # a part is a group of a single row
         assert min(groups.count(name) for name in groups) == 1
         assert n_classes < 2
         return
@@ -269,7 +269,7 @@ def test_groups_may_be_as_few_as_the_parts_and_no_fewer() -> None:
     # The two groups that come nearest to the test part's 16 rows would leave none for training.
     result = split(ruled(numbers(30), groups=np.repeat([5, 7, 9], 10)), 0.3, 0.55)
     assert sorted(len(rows) for rows in parts(result)) == [10, 10, 10]
-    with pytest.raises(Refusal, match=r"at least 3 groups, one for each part, however: data\.group_column has 2"):
+    with pytest.raises(UserError, match=r"at least 3 groups, one for each part, but data\.group_column has 2"):
         split(ruled(numbers(30), groups=np.repeat([5, 7], 15)))
 
 
@@ -279,7 +279,7 @@ def test_beside_a_given_test_part_whole_groups_are_drawn() -> None:
     assert result.test.tolist() == list(range(80, 100))
     assert len(result.val) == 20
     assert not set(groups[result.val]) & set(groups[result.train])
-    with pytest.raises(Refusal, match="at least 2 groups"):
+    with pytest.raises(UserError, match="at least 2 groups"):
         split(ruled(numbers(30), groups=[0] * 20 + [1] * 10, parts=[""] * 20 + ["test"] * 10))
 
 
@@ -295,9 +295,9 @@ def test_what_is_later_is_in_the_later_part_and_equal_times_are_together(
     dataset = ruled(classes(len(times) - 1, 1), times=times)  # of classes, a part may be a single row
     n_distinct = len(set(times))
     if n_distinct < 3:
-        with pytest.raises(Refusal, match="at least 3 different times, one for each part") as refusal:
+        with pytest.raises(UserError, match="at least 3 different times, one for each part") as refusal:
             split(dataset, validation, test)
-        assert refusal.value.given == f"it has {n_distinct}"
+        assert refusal.value.actual == f"it has {n_distinct}"
         return
     result = split(dataset, validation, test)
     assert sorted(chain(*parts(result))) == list(range(len(times)))

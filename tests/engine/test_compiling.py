@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models import MLP
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -62,5 +62,5 @@ def test_where_it_cannot_work_one_line_says_so(monkeypatch: pytest.MonkeyPatch) 
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend=no_compiler))
     model = MLP(in_features=3, out_features=2, hidden_dims=[4])
-    with pytest.raises(Refusal, match=r"model.compile=true must find a C\+\+ compiler.*no compiler here"):
+    with pytest.raises(UserError, match=r"model.compile=true must find a C\+\+ compiler.*no compiler here"):
         compile_network(model, torch.randn(8, 3))

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRa
 from mlplab.data.module import DataModule
 from mlplab.engine.epoch_loop import FastEpochLoop
 from mlplab.engine.hooks import STEP_HOOKS
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.learner import Learner
 
 GRID = {
@@ -226,12 +226,12 @@ def test_an_optimizer_step_that_forgets_the_closure_is_told_so(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.setattr(Learner, "optimizer_step", lambda self, epoch, batch_idx, optimizer, closure: None)
-    with pytest.raises((Refusal, MisconfigurationException), match="closure"):
+    with pytest.raises((UserError, MisconfigurationException), match="closure"):
         train_run(*QUICK, f"engine={engine}")
 
 
 @pytest.mark.parametrize("engine", ["fast", "plain"])
 def test_a_step_without_a_loss_is_told_so(train_run: Any, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     monkeypatch.setattr(Learner, "training_step", lambda self, batch, batch_idx: {"losses": torch.zeros(())})
-    with pytest.raises((Refusal, MisconfigurationException), match="'loss' key needs to be present"):
+    with pytest.raises((UserError, MisconfigurationException), match="'loss' key needs to be present"):
         train_run(*QUICK, f"engine={engine}")

@@ -12,7 +12,7 @@ from torch import nn
 
 from mlplab import training
 from mlplab.engine.surroundings import MODULES, has_genuine_step, why_replaced
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.learner import Learner
 from mlplab.models import initialization
 from mlplab.models.mlp import HiddenLayer
@@ -154,7 +154,7 @@ def test_targets_that_are_no_classes_are_refused_in_the_same_words(
 
     monkeypatch.setattr(Batches, "__iter__", later)
     for engine in ENGINES:
-        with pytest.raises(Refusal, match="class indices as targets, not one-hot rows"):
+        with pytest.raises(UserError, match="class indices as targets, not one-hot rows"):
             train_run(*SMALL, f"engine={engine}")
 
 

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from mlplab.data import module as data_module
 from mlplab.data.module import DataModule
 from mlplab.engine.validation_loop import HOOKS, FastValidationLoop
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.learner import Learner
 from mlplab.models import MLP
 
@@ -317,5 +317,5 @@ def test_a_value_that_is_logged_in_two_ways_is_refused_as_ever(train_run: Any, m
         self.log("value", torch.tensor(1.0), reduce_fx="max")
 
     monkeypatch.setattr(Learner, "on_validation_epoch_start", twice)
-    with pytest.raises(Refusal, match="twice"):
+    with pytest.raises(UserError, match="twice"):
         train_run(*QUICK)

@@ -188,7 +188,7 @@ def test_outputs_that_cannot_be_written(folder: Path, redirected: str) -> None:
             bad.append(f"{command}: {done.returncode}: {said.strip().splitlines()[-1:]}")
         elif is_full and not is_mistake and redirected == ">/dev/full":
             (line,) = done.stderr.splitlines()
-            assert line.endswith("standard output: No space left on device; try: another file for it")
+            assert line.endswith("standard output: No space left on device; try another file for it")
     print(f"\n{redirected}: {len(commands)} commands tried, {len(bad)} not as they should be")
     assert not bad, "\n".join(bad)
 

@@ -12,7 +12,7 @@ from inference.small_runs import train_run
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 
@@ -92,7 +92,7 @@ def test_no_control_character_reaches_the_terminal_or_the_log(
 )
 def test_what_a_terminal_would_act_upon_is_shown_as_its_code(given: str, shown: str) -> None:
     assert printable(given) == shown
-    assert printable(Refusal("x must hold", given, "y")) == f"x must hold, however: {shown}; try: y"
+    assert printable(UserError("x must hold", given, "y")) == f"x must hold, got {shown}; try y"
 
 
 def cells(path: Path) -> list[str]:

@@ -21,7 +21,7 @@ from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
 from mlplab.data.module import DataModule
 from mlplab.data.table import reading
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference import evaluating, rows
 from mlplab.inference.evaluating import Evaluation, evaluate, write_evaluation
 from mlplab.inference.rows import SOURCES
@@ -47,8 +47,8 @@ def regression(folder: Path) -> TrainedRun:
     return load_run(save_run(folder / "values", options, hidden_dims=[]))
 
 
-def refusal_of(run: TrainedRun, path: Path | None = None) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refusal_of(run: TrainedRun, path: Path | None = None) -> UserError:
+    with pytest.raises(UserError) as refusal:
         evaluate(run, path)
     assert len(str(refusal.value).splitlines()) == 1
     return refusal.value
@@ -193,7 +193,7 @@ def test_a_file_in_which_all_targets_are_missing_is_refused(
 ) -> None:
     path = changed(folder, tmp_path / "none.csv", column, lambda n, cell: "")
     refusal = refusal_of(request.getfixturevalue(name), path)
-    assert (refusal.must, refusal.given) == ("there must be rows with a target", "none.csv has none")
+    assert (refusal.requirement, refusal.actual) == ("there must be rows with a target", "none.csv has none")
 
 
 def test_labels_that_are_nearly_classes_are_taken_for_them_and_counted(
@@ -214,8 +214,8 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_in_the_file(
     path = changed(folder, tmp_path / "odd.csv", "kind", lambda n, cell: "mediun" if n == 50 else cell)
     monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(run, path)
-    assert refusal.given == "'mediun' in 1 row, the first is row 51, counted in rows 49 to 56"
-    assert "'medium'" in refusal.remedy
+    assert refusal.actual == "'mediun' in 1 row, the first is row 51, counted in rows 49 to 56"
+    assert "'medium'" in refusal.hint
 
 
 def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_training(
@@ -224,13 +224,13 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     path = changed(folder, tmp_path / "odd.csv", "price", lambda n, cell: "much" if n == 50 else cell)
     monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(regression, path)
-    assert "'much' in row 51" in refusal.given
-    assert "data." not in refusal.remedy
+    assert "'much' in row 51" in refusal.actual
+    assert "data." not in refusal.hint
 
 
 def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     pl.read_csv(folder / "other.csv", infer_schema=False).drop("kind").write_csv(tmp_path / "new.csv")
-    assert "column of the target, 'kind'" in refusal_of(run, tmp_path / "new.csv").must
+    assert "column of the target, 'kind'" in refusal_of(run, tmp_path / "new.csv").requirement
 
 
 def test_a_class_that_no_row_has_is_told_of(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
@@ -256,8 +256,8 @@ def test_data_of_ones_own_are_refused_without_a_file_and_evaluated_with_one(fold
     change_card(directory, ("data", "source"), "my.data.houses")
     run = load_run(directory)
     refusal = refusal_of(run)
-    assert "trained on my.data.houses" in refusal.given
-    assert "data.path=" in refusal.remedy
+    assert "trained on my.data.houses" in refusal.actual
+    assert "data.path=" in refusal.hint
     assert evaluate(run, folder / "other.csv").n_rows == 60
 
 
@@ -307,7 +307,7 @@ def test_nothing_is_written_into_what_is_there(run: TrainedRun, tmp_path: Path, 
         out.mkdir()
     else:
         out.write_text("precious")
-    with pytest.raises(Refusal, match="out must be"):
+    with pytest.raises(UserError, match="out must be"):
         write_evaluation(evaluate(run), run, out / "deeper" if kind == "in a file" else out)
     assert out.read_text() == "precious" if out.is_file() else list(out.iterdir()) == []
 

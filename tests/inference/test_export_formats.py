@@ -15,7 +15,7 @@ import torch
 from inference.small_runs import houses, save_run, table_options, write_houses, write_images
 from safetensors.torch import load_file, save_file
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference.export_formats import load_safetensors, require_onnx
 from mlplab.inference.exporting import export
 from mlplab.inference.predicting import predict_file
@@ -225,10 +225,10 @@ def test_a_single_row_to_check_with_does_not_fix_the_number_of_rows(
 def test_missing_packages_are_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     require_onnx()
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         require_onnx()
-    assert refusal.value.remedy == 'pip install -c constraints.txt -e ".[onnx]"'
-    assert package in refusal.value.given
+    assert refusal.value.hint == 'pip install -c constraints.txt -e ".[onnx]"'
+    assert package in refusal.value.actual
 
 
 # Tensors and a card.
@@ -271,9 +271,9 @@ def test_a_damaged_file_is_refused(tensors: Path, how: str) -> None:
         save_file(load_file(tensors), tensors)
     else:
         tensors.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "text": b"hello" * 100}[how])
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_safetensors(tensors)
-    assert str(tensors) in refusal.value.given
+    assert str(tensors) in refusal.value.actual
 
 
 @pytest.mark.parametrize(
@@ -305,6 +305,6 @@ def test_a_card_that_does_not_fit_is_refused_and_nothing_in_it_is_followed(
         part[place[-1]] = value
     text = value if isinstance(value, str) and not place else json.dumps(card if place else value)
     save_file(load_file(tensors), tensors, {"card": text})
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         load_safetensors(tensors)
     assert called == []

@@ -8,7 +8,7 @@ import torch
 from inference.small_runs import change_card, files_of_at_most, houses, save_run, table_options, write_houses
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference import exporting
 from mlplab.inference.export_formats import FORMATS, Run
 from mlplab.inference.exporting import CHECKED_ROWS, TOLERANCE, Export, export
@@ -34,10 +34,10 @@ def made(run: TrainedRun, out: Path | None, file_format: str = "safetensors", **
     return export(run, file_format, out, **{"rows_of": None, "overwrite": False, **options})
 
 
-def refusal_of(run: TrainedRun, out: Path | None, file_format: str = "safetensors", **options: Any) -> Refusal:
+def refusal_of(run: TrainedRun, out: Path | None, file_format: str = "safetensors", **options: Any) -> UserError:
     folder = out.parent if out is not None else run.directory
     before = contents(folder)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         made(run, out, file_format, **options)
     assert contents(folder) == before
     assert len(str(refusal.value).splitlines()) == 1
@@ -93,7 +93,7 @@ def test_a_check_that_fails_leaves_no_file(
 
     monkeypatch.setitem(FORMATS, file_format, (ending, write, read))
     refusal = refusal_of(run, tmp_path / f"model{ending}", file_format)
-    assert refusal.must == f"outputs of the {file_format} file must equal the model's"
+    assert refusal.requirement == f"outputs of the {file_format} file must equal the model's"
 
 
 def test_a_check_that_fails_leaves_the_old_file(
@@ -109,7 +109,7 @@ def test_a_model_or_a_card_that_is_there_stays_unless_it_may_be_replaced(
     run: TrainedRun, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_text("precious")
-    assert "overwrite=true" in refusal_of(run, tmp_path / "model.safetensors").remedy
+    assert "overwrite=true" in refusal_of(run, tmp_path / "model.safetensors").hint
     made(run, tmp_path / "model.safetensors", overwrite=True)
     assert "precious" not in (tmp_path / "model.safetensors.json").read_text()
 
@@ -122,7 +122,7 @@ def test_a_card_that_cannot_be_written_leaves_no_model_without_one(
         raise error
 
     monkeypatch.setattr(exporting, "write_json", fail)
-    with pytest.raises(Refusal if isinstance(error, OSError) else type(error)):
+    with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
         made(run, tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -147,9 +147,9 @@ def test_a_place_that_cannot_be_written_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         made(run, Path(name), file_format)
-    assert refusal.value.remedy.removeprefix("out=") == remedy
+    assert refusal.value.hint.removeprefix("out=") == remedy
 
 
 def test_without_its_packages_onnx_is_refused_before_any_row_is_read(
@@ -157,7 +157,7 @@ def test_without_its_packages_onnx_is_refused_before_any_row_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refusal = refusal_of(run, tmp_path / "model.onnx", "onnx", rows_of=tmp_path / "missing.csv")
-    assert refusal.remedy.startswith("pip install")
+    assert refusal.hint.startswith("pip install")
 
 
 @pytest.mark.parametrize("how", ["gone", "own"])
@@ -173,8 +173,8 @@ def test_without_rows_to_check_with_it_is_refused_and_with_a_file_of_rows_it_is_
         change_card(directory, ("data", "source"), "my.data.houses")
     run = load_run(directory)
     refusal = refusal_of(run, tmp_path / "out" / "model.safetensors")
-    assert refusal.must.startswith("an export must be checked on real rows")
-    assert refusal.remedy == "data.path=rows.csv"
+    assert refusal.requirement.startswith("an export must be checked on real rows")
+    assert refusal.hint == "data.path=rows.csv"
     assert made(run, tmp_path / "out" / "model.safetensors", rows_of=folder / "new.csv").n_rows == CHECKED_ROWS
 
 
@@ -189,5 +189,5 @@ def test_nothing_that_the_exporters_say_is_printed(run: TrainedRun, tmp_path: Pa
 def test_a_full_disk_is_told(run: TrainedRun, tmp_path: Path, file_format: str) -> None:
     with files_of_at_most(100):
         refusal = refusal_of(run, tmp_path / f"model{FORMATS[file_format][0]}", file_format)
-    assert refusal.given.endswith("File too large")
+    assert refusal.actual.endswith("File too large")
     assert list(tmp_path.iterdir()) == []

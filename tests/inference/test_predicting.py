@@ -12,7 +12,7 @@ from inference.small_runs import FEATURES, files_of_at_most, houses, save_run, t
 
 from mlplab.data.module import DataModule
 from mlplab.data.table import reading
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference import predicting
 from mlplab.inference.predicting import predict_file, require_writable, write_once
 from mlplab.inference.rows import SOURCES
@@ -54,9 +54,9 @@ def predicted(run: TrainedRun, path: Path, out: Path, **options: Any) -> pl.Data
     return pl.read_csv(out, separator="\t" if out.suffix == ".tsv" else ",", infer_schema_length=None)
 
 
-def refusal_of(run: TrainedRun, path: Path, out: Path, **options: Any) -> Refusal:
+def refusal_of(run: TrainedRun, path: Path, out: Path, **options: Any) -> UserError:
     before = {file: file.read_bytes() for file in out.parent.iterdir() if file.is_file()} if out.parent.is_dir() else {}
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         predicted(run, path, out, **options)
     after = {file: file.read_bytes() for file in out.parent.iterdir() if file.is_file()} if out.parent.is_dir() else {}
     assert before == after  # nothing written, nothing left over, nothing changed
@@ -238,7 +238,7 @@ def test_a_file_that_is_there_stays_unless_it_may_be_replaced(
 ) -> None:
     out = tmp_path / f"out{ending}"
     out.write_text("precious")
-    assert "overwrite=true" in refusal_of(run, folder / "new.csv", out).remedy
+    assert "overwrite=true" in refusal_of(run, folder / "new.csv", out).hint
     assert len(predicted(run, folder / "new.csv", out, overwrite=True)) == 30
 
 
@@ -252,7 +252,7 @@ def test_a_file_that_comes_while_the_rows_are_predicted_stays(
         return predict(*given)
 
     monkeypatch.setattr(predicting, "predict", slowly)
-    with pytest.raises(Refusal, match="must be a new file"):
+    with pytest.raises(UserError, match="must be a new file"):
         predicted(run, folder / "new.csv", out)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.csv": "precious"}
 
@@ -269,7 +269,7 @@ def test_a_cell_in_the_last_row_that_cannot_be_read_leaves_no_file_or_the_old_on
         out.write_text("old")
     monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(run, path, out, overwrite=overwrite)
-    assert "'oops' in row 30" in refusal.given
+    assert "'oops' in row 30" in refusal.actual
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), RuntimeError("no")])
@@ -299,7 +299,9 @@ def test_the_input_is_never_written_over(run: TrainedRun, folder: Path, tmp_path
     os.link(path, tmp_path / "hard.csv")
     for name in ("new.csv", "link.csv", "hard.csv"):
         for overwrite in (False, True):
-            assert "another file than data.path" in refusal_of(run, path, tmp_path / name, overwrite=overwrite).must
+            assert (
+                "another file than data.path" in refusal_of(run, path, tmp_path / name, overwrite=overwrite).requirement
+            )
 
 
 @pytest.mark.parametrize(
@@ -318,14 +320,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_row_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         require_writable(Path(name), False, [".csv", ".tsv"])
-    assert refusal.value.remedy.removeprefix("out=") == remedy
+    assert refusal.value.hint.removeprefix("out=") == remedy
 
 
 def test_a_link_to_nowhere_is_not_followed(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out.csv").symlink_to(tmp_path / "elsewhere.csv")
-    with pytest.raises(Refusal, match="must be a new file"):
+    with pytest.raises(UserError, match="must be a new file"):
         predicted(run, folder / "new.csv", tmp_path / "out.csv")
     assert not (tmp_path / "elsewhere.csv").exists()
 
@@ -333,9 +335,9 @@ def test_a_link_to_nowhere_is_not_followed(run: TrainedRun, folder: Path, tmp_pa
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
 def test_a_full_disk_is_told(run: TrainedRun, folder: Path, tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"out{ending}"
-    with files_of_at_most(20), pytest.raises(Refusal) as refusal:
+    with files_of_at_most(20), pytest.raises(UserError) as refusal:
         predicted(run, folder / "new.csv", out)
-    assert "File too large" in refusal.value.given  # polars adds the system's number
+    assert "File too large" in refusal.value.actual  # polars adds the system's number
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,10 +346,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         write_once(tmp_path / "out.csv", fill, False)
-    assert refusal.value.must == "out must fit on the disk"
-    assert refusal.value.given == f"{tmp_path / 'out.csv'}: No space left on device"
+    assert refusal.value.requirement == "out must fit on the disk"
+    assert refusal.value.actual == f"{tmp_path / 'out.csv'}: No space left on device"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -360,13 +362,13 @@ def test_what_an_interrupted_command_has_left_of_the_file_is_taken_away(tmp_path
 
 def test_a_regression_has_no_probabilities(regression: TrainedRun, folder: Path, tmp_path: Path) -> None:
     refusal = refusal_of(regression, folder / "new.csv", tmp_path / "out.csv", probabilities=True)
-    assert refusal.remedy == "proba=false"
+    assert refusal.hint == "proba=false"
 
 
 def test_an_identifier_that_is_not_there_is_refused_with_the_nearest(
     run: TrainedRun, folder: Path, tmp_path: Path
 ) -> None:
-    assert refusal_of(run, folder / "new.csv", tmp_path / "out.csv", id_column="rwo").remedy == "id=row"
+    assert refusal_of(run, folder / "new.csv", tmp_path / "out.csv", id_column="rwo").hint == "id=row"
 
 
 @pytest.mark.parametrize(("name", "probabilities"), [("prediction", False), ("probability_small", True)])
@@ -375,10 +377,10 @@ def test_an_identifier_with_the_name_of_an_output_is_refused(
 ) -> None:
     pl.read_csv(folder / "new.csv", infer_schema=False).rename({"row": name}).write_csv(tmp_path / "new.csv")
     options = {"id_column": name, "probabilities": probabilities}
-    assert refusal_of(run, tmp_path / "new.csv", tmp_path / "out.csv", **options).given == f"id={name}"
+    assert refusal_of(run, tmp_path / "new.csv", tmp_path / "out.csv", **options).actual == f"id={name}"
 
 
 def test_an_identifier_that_is_no_cell_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     frame = pl.read_csv(folder / "new.csv", infer_schema=False).select(*FEATURES, row=pl.Series([[1]] * 30))
     frame.write_parquet(tmp_path / "new.parquet")
-    assert "List" in refusal_of(run, tmp_path / "new.parquet", tmp_path / "out.csv", id_column="row").given
+    assert "List" in refusal_of(run, tmp_path / "new.parquet", tmp_path / "out.csv", id_column="row").actual

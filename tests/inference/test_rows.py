@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mlplab.data.module import DataModule
 from mlplab.data.table import reading
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference import rows
 from mlplab.inference.rows import SOURCES, RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun, load_run
@@ -60,8 +60,8 @@ def notes(run: TrainedRun, path: Path) -> list[str]:
     return reader.notes
 
 
-def refusal_of(run: TrainedRun, path: Path) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refusal_of(run: TrainedRun, path: Path) -> UserError:
+    with pytest.raises(UserError) as refusal:
         notes(run, path)
     return refusal.value
 
@@ -160,8 +160,8 @@ def test_what_training_did_not_have_is_counted_once_each(run: TrainedRun, tmp_pa
 def test_a_missing_column_is_refused_with_the_nearest(run: TrainedRun, tmp_path: Path) -> None:
     new(tmp_path / "new.csv").write_text("lenght,gap,town,when,flag\n1,1,town A,2024-01-01 00:00,no\n")
     refusal = refusal_of(run, tmp_path / "new.csv")
-    assert refusal.given == "new.csv lacks 2 of 6: 'length', 'colour'"
-    assert refusal.remedy == "renaming 'lenght'"
+    assert refusal.actual == "new.csv lacks 2 of 6: 'length', 'colour'"
+    assert refusal.hint == "renaming 'lenght'"
 
 
 @pytest.mark.parametrize("column", ["length", "when"])
@@ -171,12 +171,12 @@ def test_rows_in_messages_are_those_of_the_whole_file(
     cells = pl.read_csv(new(tmp_path / "new.csv"), infer_schema=False)[column].to_list()
     path = new(tmp_path / "new.csv", **{column: [*cells[:27], "oops", *cells[28:]]})
     monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
-    assert "the first is 'oops' in row 28" in refusal_of(run, path).given
+    assert "the first is 'oops' in row 28" in refusal_of(run, path).actual
 
 
 def test_an_infinite_number_is_refused_with_its_row(run: TrainedRun, tmp_path: Path) -> None:
     path = new(tmp_path / "new.csv", length=["1"] * 28 + ["inf", "2"])
-    assert "is inf in row 29" in refusal_of(run, path).given
+    assert "is inf in row 29" in refusal_of(run, path).actual
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_no_refusal_proposes_a_setting_that_only_training_takes(run: TrainedRun,
     path = tmp_path / "new.csv"
     path.write_text(content)
     refusal = refusal_of(run, path)
-    assert "data." not in refusal.remedy.replace("data.path", "")
+    assert "data." not in refusal.hint.replace("data.path", "")
     assert len(str(refusal).splitlines()) == 1
 
 
@@ -214,16 +214,16 @@ def test_what_is_no_table_is_refused(run: TrainedRun, tmp_path: Path, how: str) 
         path.mkdir()
     elif how != "missing":
         path.write_bytes(b"" if how == "empty" else b"PK\x03\x04" + bytes(50))
-    assert str(path) in refusal_of(run, path).given
+    assert str(path) in refusal_of(run, path).actual
 
 
 def test_a_further_column_must_be_there(run: TrainedRun, tmp_path: Path) -> None:
     path = new(tmp_path / "new.csv")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         next(RowReader(run).blocks(path, {"id": "lenth"}))
-    assert refusal.value.must == "data.path must have the column of the id, 'lenth'"
-    assert refusal.value.remedy == "id=length"
-    with pytest.raises(Refusal, match="column of the target, 'kind'"):
+    assert refusal.value.requirement == "data.path must have the column of the id, 'lenth'"
+    assert refusal.value.hint == "id=length"
+    with pytest.raises(UserError, match="column of the target, 'kind'"):
         next(RowReader(run).blocks(path, {"target": "kind"}))
 
 
@@ -270,8 +270,8 @@ def test_features_of_arrays_must_all_be_there(
     (tmp_path / "new.csv").write_text("\n".join([",".join(names), *lines]))
     monkeypatch.setattr(reading, "BLOCK_ROWS", 4)
     refusal = refusal_of(diabetes, tmp_path / "new.csv")
-    assert repr(names[1]) in refusal.must
-    assert refusal.given.endswith("first in row 7, counted in rows 5 to 8")
+    assert repr(names[1]) in refusal.requirement
+    assert refusal.actual.endswith("first in row 7, counted in rows 5 to 8")
 
 
 def test_pixels_are_bytes(pixels: TrainedRun, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_pixels_are_bytes(pixels: TrainedRun, tmp_path: Path) -> None:
 def test_what_is_no_byte_is_no_pixel(pixels: TrainedRun, tmp_path: Path, value: str) -> None:
     names = pixels.task.feature_names
     (tmp_path / "new.csv").write_text(f"{','.join(names)}\n{','.join(['0'] * 19)},{value}\n")
-    assert refusal_of(pixels, tmp_path / "new.csv").must == "pixels must be whole numbers from 0 to 255"
+    assert refusal_of(pixels, tmp_path / "new.csv").requirement == "pixels must be whole numbers from 0 to 255"
 
 
 # The data that the run was trained on.
@@ -326,8 +326,8 @@ def own_run(tmp_path: Path) -> Callable[..., TrainedRun]:
     return make
 
 
-def refused_rows(run: TrainedRun) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refused_rows(run: TrainedRun) -> UserError:
+    with pytest.raises(UserError) as refusal:
         list(rows_of_training(run, "test"))
     return refusal.value
 
@@ -337,7 +337,7 @@ def test_a_file_that_has_changed_since_is_refused(own_run: Callable[..., Trained
     assert list(rows_of_training(run, "test"))
     path = tmp_path / "houses.csv"
     path.write_text(path.read_text().replace("medium", "small", 1))
-    assert refused_rows(run).given == "houses.csv has changed"
+    assert refused_rows(run).actual == "houses.csv has changed"
 
 
 def test_a_file_that_is_gone_is_refused_and_no_other_is_proposed_in_its_place(
@@ -346,8 +346,8 @@ def test_a_file_that_is_gone_is_refused_and_no_other_is_proposed_in_its_place(
     run = own_run()
     (tmp_path / "houses.csv").rename(tmp_path / "houses2.csv")
     refusal = refused_rows(run)
-    assert str(tmp_path / "houses.csv") in refusal.given
-    assert "houses2.csv" not in refusal.remedy
+    assert str(tmp_path / "houses.csv") in refusal.actual
+    assert "houses2.csv" not in refusal.hint
 
 
 @pytest.mark.parametrize(
@@ -364,8 +364,8 @@ def test_no_source_outside_the_table_is_imported_or_called(
     called: list[object] = []
     monkeypatch.setattr(os, "system", called.append)
     refusal = refused_rows(own_run(("data", "source"), source))
-    assert refusal.must == "data that are read again must come from a source that mlplab brings"
-    assert "data.path=rows.csv" in refusal.remedy
+    assert refusal.requirement == "data that are read again must come from a source that mlplab brings"
+    assert "data.path=rows.csv" in refusal.hint
     assert not touched.exists()
     assert called == []
 
@@ -408,11 +408,11 @@ def test_a_card_whose_data_are_not_described_is_refused(
 def test_a_card_that_does_not_say_how_to_read_is_refused(
     own_run: Callable[..., TrainedRun], place: tuple[str, ...], value: Any
 ) -> None:
-    with pytest.raises(Refusal, match="card must describe its run"):
+    with pytest.raises(UserError, match="card must describe its run"):
         RowReader(own_run(place, value))
 
 
 def test_a_card_without_its_target_is_refused_where_the_target_is_read(own_run: Callable[..., TrainedRun]) -> None:
     reader = RowReader(own_run(("data", "reading", "target"), {"_target_": "os.system"}))
-    with pytest.raises(Refusal, match="card must describe its run"):
+    with pytest.raises(UserError, match="card must describe its run"):
         reader.target()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from inference.small_runs import change_card, save_run, table_options, write_houses
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference.trained import load_run
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -56,21 +56,21 @@ def test_a_checkpoint_that_stands_alone_has_its_folder_for_a_directory(run: Path
 
 
 def test_a_path_that_is_not_there_is_refused_with_the_nearest(run: Path) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_run(run.parent / "frist")
-    assert refusal.value.given == f"there is no {run.parent / 'frist'}"
-    assert refusal.value.remedy == f"run={run}"
+    assert refusal.value.actual == f"there is no {run.parent / 'frist'}"
+    assert refusal.value.hint == f"run={run}"
 
 
 def test_a_path_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_run(tmp_path / "nowhere" / "run")
-    assert refusal.value.remedy == "run=logs/runs/NAME"
+    assert refusal.value.hint == "run=logs/runs/NAME"
 
 
 def test_a_directory_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(Refusal, match=r"has no checkpoints/best\.ckpt"):
+    with pytest.raises(UserError, match=r"has no checkpoints/best\.ckpt"):
         load_run(tmp_path)
 
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_was_cut_off_is_refused(run: Path, share: float) -> No
     path = run / "checkpoints" / "best.ckpt"
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(Refusal, match="a checkpoint must be"):
+    with pytest.raises(UserError, match="a checkpoint must be"):
         load_run(run)
 
 
@@ -93,7 +93,7 @@ def test_a_weight_whose_bits_have_flipped_is_found_out(run: Path) -> None:
     # PyTorch itself sees nothing: it reads another weight.
     other = torch.load(path, weights_only=True)["state_dict"]["model.network.output.weight"]
     assert not torch.equal(other, weight)
-    with pytest.raises(Refusal, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         load_run(run)
 
 
@@ -101,25 +101,25 @@ def test_a_weight_whose_bits_have_flipped_is_found_out(run: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "best.ckpt"
     path.write_bytes(content)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_run(path)
-    assert str(path) in refusal.value.given
+    assert str(path) in refusal.value.actual
     assert len(str(refusal.value).splitlines()) == 1
 
 
 def test_a_zip_file_of_other_things_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(Refusal, match="whole and hold plain data"):
+    with pytest.raises(UserError, match="whole and hold plain data"):
         load_run(tmp_path / "a.ckpt")
 
 
 def test_a_network_of_ones_own_is_refused_with_the_way_to_load_it(run: Path) -> None:
     change_card(run, ("model",), {"name": "own", "architecture": {"_target_": "my.Network"}})
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_run(run)
-    assert "network of another class" in refusal.value.given
-    assert "load_predictor(path, model=…)" in refusal.value.remedy
+    assert "network of another class" in refusal.value.actual
+    assert "load_predictor(path, model=…)" in refusal.value.hint
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ def test_no_dotted_name_in_a_card_is_followed(
     called = []
     monkeypatch.setattr(os, "system", called.append)
     change_card(run, place, value)
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(UserError):
         load_run(run)
     assert called == []
 
 
 @pytest.mark.parametrize("error", [KeyError("a"), TypeError("a"), AttributeError("a"), ValueError("a")])
 def test_what_a_card_lacks_is_told_with_the_checkpoint(error: Exception) -> None:
-    with pytest.raises(Refusal) as refusal, explain_bad_card(Path("a/best.ckpt")):
+    with pytest.raises(UserError) as refusal, explain_bad_card(Path("a/best.ckpt")):
         raise error
-    assert refusal.value.given == f"a/best.ckpt: {error!r}"
+    assert refusal.value.actual == f"a/best.ckpt: {error!r}"
 
 
 def test_a_refusal_while_a_card_is_followed_stays_itself() -> None:
-    with pytest.raises(Refusal, match="must be this"), explain_bad_card(Path("a")):
-        raise Refusal("must be this", "that", "this")
+    with pytest.raises(UserError, match="must be this"), explain_bad_card(Path("a")):
+        raise UserError("must be this", "that", "this")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models.inputs import INPUTS, CategoryInputs, PixelInputs, WithInputs, build_inputs
 
 
@@ -123,7 +123,7 @@ def test_rows_do_not_depend_on_each_other() -> None:
 def test_columns_that_do_not_fit_each_other_are_refused(
     n_features: int, n_levels: list[int], embedding_dims: list[int]
 ) -> None:
-    with pytest.raises(Refusal, match="must have a number of categories and an embedding width"):
+    with pytest.raises(UserError, match="must have a number of categories and an embedding width"):
         CategoryInputs(n_features=n_features, n_levels=n_levels, embedding_dims=embedding_dims)
 
 
@@ -151,10 +151,10 @@ def test_a_layer_is_built_from_plain_values_which_stay_as_they_are(encoding: dic
 
 @pytest.mark.parametrize("name", ["os.system", "torch.nn.Linear", "mlplab.models.inputs.PixelInputs", "", None])
 def test_no_name_outside_the_table_is_followed(name: str | None) -> None:
-    with pytest.raises(Refusal, match="must be one of pixels, categories"):
+    with pytest.raises(UserError, match="must be one of pixels, categories"):
         build_inputs({"name": name, "mean": 0.0, "std": 1.0}, 4)
 
 
 def test_a_layer_without_a_name_is_refused() -> None:
-    with pytest.raises(Refusal, match="must be one of pixels, categories"):
+    with pytest.raises(UserError, match="must be one of pixels, categories"):
         build_inputs({"_target_": "os.system"}, 4)

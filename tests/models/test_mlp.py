@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models import MLP, MODELS
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.mlp import NORMALIZATIONS, BatchNorm
@@ -283,19 +283,19 @@ def test_the_mlp_can_be_named_by_a_checkpoint() -> None:
 @pytest.mark.parametrize("width", [0, -1, 2.0, "8", True, None, math.nan])
 @pytest.mark.parametrize("place", ["in_features", "out_features", "hidden_dims"])
 def test_a_width_that_is_no_positive_integer_is_refused(place: str, width: Any) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         network(**{place: [4, width] if place == "hidden_dims" else width})
-    assert "positive integer" in refusal.value.must
-    assert refusal.value.given == f"{place}={[4, width] if place == 'hidden_dims' else width!r}"
+    assert "positive integer" in refusal.value.requirement
+    assert refusal.value.actual == f"{place}={[4, width] if place == 'hidden_dims' else width!r}"
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
 def test_a_dropout_share_outside_the_interval_is_refused(name: str, share: float) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         network(**{name: share})
-    assert refusal.value.must == f"{name} must be a number in [0, 1)"
-    assert refusal.value.given == f"{name}={share}"
+    assert refusal.value.requirement == f"{name} must be a number in [0, 1)"
+    assert refusal.value.actual == f"{name}={share}"
 
 
 @pytest.mark.parametrize(
@@ -308,8 +308,8 @@ def test_a_dropout_share_outside_the_interval_is_refused(name: str, share: float
     ],
 )
 def test_an_unknown_name_is_refused_with_the_names_that_exist(option: str, names: Any) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         network(**{option: "batsch"})
-    assert refusal.value.must.startswith(f"{option} must be one of")
-    assert all(name in refusal.value.must for name in names)
-    assert refusal.value.given == f"{option}='batsch'"
+    assert refusal.value.requirement.startswith(f"{option} must be one of")
+    assert all(name in refusal.value.requirement for name in names)
+    assert refusal.value.actual == f"{option}='batsch'"

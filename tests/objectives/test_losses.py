@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 
 LOG_2 = math.log(2)
@@ -67,10 +67,10 @@ def test_huber_has_the_corner_at_one_unless_told_otherwise() -> None:
 def test_shapes_that_would_be_broadcast_are_refused(
     loss: Callable[..., Tensor], outputs: tuple[int, ...], targets: tuple[int, ...]
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         loss(torch.zeros(outputs), torch.zeros(targets))
-    assert refusal.value.must == "outputs and targets must have the same shape"
-    assert refusal.value.given == f"{outputs} and {targets}"
+    assert refusal.value.requirement == "outputs and targets must have the same shape"
+    assert refusal.value.actual == f"{outputs} and {targets}"
 
 
 def test_cross_entropy_of_equal_logits_is_the_logarithm_of_their_number() -> None:
@@ -157,11 +157,11 @@ def test_class_weights_of_one_change_nothing(smoothing: float) -> None:
 def test_cross_entropy_refuses_other_shapes_than_logits_and_indices(
     outputs: tuple[int, ...], targets: tuple[int, ...]
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         cross_entropy(torch.zeros(outputs), torch.zeros(targets, dtype=torch.int64))
-    assert refusal.value.must == "outputs must have shape (B, C) and targets (B,)"
-    assert refusal.value.given == f"{outputs} and {targets}"
-    assert "one-hot" in refusal.value.remedy
+    assert refusal.value.requirement == "outputs must have shape (B, C) and targets (B,)"
+    assert refusal.value.actual == f"{outputs} and {targets}"
+    assert "one-hot" in refusal.value.hint
 
 
 def test_binary_cross_entropy_by_hand() -> None:
@@ -209,9 +209,9 @@ def test_binary_class_weights_by_hand() -> None:
 def test_binary_cross_entropy_refuses_other_shapes_than_one_logit_and_indices(
     outputs: tuple[int, ...], targets: tuple[int, ...]
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         binary_cross_entropy(torch.zeros(outputs), torch.zeros(targets, dtype=torch.int64))
-    assert refusal.value.must == "outputs must have shape (B, 1) and targets (B,)"
+    assert refusal.value.requirement == "outputs must have shape (B, 1) and targets (B,)"
 
 
 @pytest.mark.parametrize(

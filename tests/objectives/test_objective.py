@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import (
     LOSSES,
@@ -43,10 +43,10 @@ def test_balanced_weights_give_every_class_the_same_pull() -> None:
 
 
 def test_balanced_weights_without_a_row_of_some_class_are_refused_rather_than_infinite() -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_objective("cross_entropy", THREE, class_weights="balanced", class_counts=[3, 0, 4])
-    assert "every class" in refusal.value.must
-    assert refusal.value.given == "class 1 has none"
+    assert "every class" in refusal.value.requirement
+    assert refusal.value.actual == "class 1 has none"
 
 
 def test_auto_is_cross_entropy_for_classes_and_mse_for_numbers() -> None:
@@ -74,19 +74,19 @@ def test_each_loss_is_found_by_its_name(name: str, task: Task, function: Any) ->
     [("mse", THREE), ("cross_entropy", REGRESSION), ("binary_cross_entropy", REGRESSION), ("hinge", TWO)],
 )
 def test_a_loss_that_does_not_fit_the_task_is_refused_with_those_that_do(name: str, task: Task) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_objective(name, task)
-    assert task.kind in refusal.value.must
-    assert refusal.value.given == f"loss={name}"
-    assert all(f"loss={fitting}" in refusal.value.remedy for fitting in LOSSES[task.kind])
+    assert task.kind in refusal.value.requirement
+    assert refusal.value.actual == f"loss={name}"
+    assert all(f"loss={fitting}" in refusal.value.hint for fitting in LOSSES[task.kind])
 
 
 def test_binary_cross_entropy_of_three_classes_is_refused() -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_objective("binary_cross_entropy", THREE)
-    assert "two classes" in refusal.value.must
-    assert refusal.value.given == "the data have 3"
-    assert refusal.value.remedy == "loss=cross_entropy"
+    assert "two classes" in refusal.value.requirement
+    assert refusal.value.actual == "the data have 3"
+    assert refusal.value.hint == "loss=cross_entropy"
 
 
 def test_options_reach_the_loss() -> None:
@@ -108,10 +108,10 @@ def test_class_weights_reach_the_loss_whether_balanced_or_given() -> None:
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], []])
 def test_weights_that_do_not_fit_the_classes_are_refused(weights: list[float]) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_objective("auto", THREE, class_weights=weights)
-    assert "each of the 3 classes" in refusal.value.must
-    assert refusal.value.given == f"{len(weights)} were given"
+    assert "each of the 3 classes" in refusal.value.requirement
+    assert refusal.value.actual == f"{len(weights)} were given"
 
 
 def test_class_weights_follow_the_module_and_stay_out_of_its_state() -> None:

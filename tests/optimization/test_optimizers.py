@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models import MLP
 from mlplab.optimization.muon import MuonAdamW
 from mlplab.optimization.optimizers import build_optimizer
@@ -103,9 +103,9 @@ def test_frozen_parameters_are_not_handed_to_the_optimizer() -> None:
 @pytest.mark.parametrize("factory", [partial(SGD, lr=0.1, weight_decay=0.1), partial(LBFGS), partial(MuonAdamW)])
 @pytest.mark.parametrize("model", [nn.ReLU(), nn.Linear(2, 2).requires_grad_(False)])
 def test_a_model_without_trainable_parameters_is_refused(factory: Any, model: nn.Module) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_optimizer(factory, model)
-    assert refusal.value.must == "the model must have a trainable parameter"
+    assert refusal.value.requirement == "the model must have a trainable parameter"
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,11 @@ def test_a_model_without_trainable_parameters_is_refused(factory: Any, model: nn
 def test_options_that_the_optimizer_does_not_take_are_refused_with_its_name_and_reason(
     factory: Any, reason: str
 ) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_optimizer(factory, network())
-    assert refusal.value.must.startswith(factory.func.__name__)
-    assert reason in refusal.value.given
-    assert "conf/optimizer" in refusal.value.remedy
+    assert refusal.value.requirement.startswith(factory.func.__name__)
+    assert reason in refusal.value.actual
+    assert "conf/optimizer" in refusal.value.hint
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.optimization.schedules import SCHEDULES, build_schedule, planned_steps
 
 
@@ -152,10 +152,10 @@ def test_schedules_move_by_epoch_or_by_step_and_those_by_step_must_know_the_end(
         assert built is not None
         assert (built["interval"], built["name"]) == (interval, "lr")
         return
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         build_schedule(name, optimizer, total_steps=None, monitor="m", mode="min", **options)
-    assert f"scheduler={name} must know where the run ends" in refusal.value.must
-    assert "max_epochs" in refusal.value.remedy
+    assert f"scheduler={name} must know where the run ends" in refusal.value.requirement
+    assert "max_epochs" in refusal.value.hint
 
 
 def test_the_schedules_here_are_all_that_there_are() -> None:

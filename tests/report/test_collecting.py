@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report.making import COMPARISON, comparison, grid, job, write_sweep
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.report.analysis import analyse
 from mlplab.report.collecting import gather
 
@@ -72,10 +72,10 @@ def test_what_is_no_sweep_is_refused_with_what_was_meant(
     write_sweep(tmp_path / "sweeps" / "lr", [job(0, {"lr": 1})])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text("{}")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         gather(Path(path))
-    assert given in refused.value.given
-    assert remedy in refused.value.remedy
+    assert given in refused.value.actual
+    assert remedy in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_no_sweep_is_refused_with_what_was_meant(
 def test_a_damaged_sweep_file_is_refused(tmp_path: Path, content: str) -> None:
     write_sweep(tmp_path, [])
     (tmp_path / "sweep.json").write_text(content)
-    with pytest.raises(Refusal, match=r"sweep\.json"):
+    with pytest.raises(UserError, match=r"sweep\.json"):
         gather(tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_whatever_stands_in_the_sweeps_file_is_told_or_refused(
 ) -> None:
     jobs = [job(n, {**values, "seed": n}, 0.1 + n) for n in range(3)]
     write_sweep(tmp_path, jobs, **asked)
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(UserError):
         assert len(analyse(tmp_path).sweep.runs) == 3
 
 

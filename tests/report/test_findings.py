@@ -144,7 +144,7 @@ def test_where_nearly_all_are_best_says_how_long_to_train(tmp_path: Path, best: 
 
 
 def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
-    jobs = [job(n, {"a": n}, state="failed", reason="OSError: full; try: freeing some") for n in range(2)]
+    jobs = [job(n, {"a": n}, state="failed", reason="OSError: full; try freeing some") for n in range(2)]
     jobs += [job(2, {"a": 2}, state="failed", reason=""), job(3, {"a": 3}, None), job(4, {"a": 4}, 0.1)]
     found = findings(tmp_path, jobs)
     assert found["failed"].sentence == "3 of 5 runs failed."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Standardize
-from mlplab.errors import Refusal, RunFailed
+from mlplab.errors import RunFailed, UserError
 from mlplab.models import MLP
 from mlplab.objectives.objective import build_objective
 from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, Predictor, load_predictor, model_card, read_checkpoint
@@ -132,9 +132,9 @@ def test_a_subclass_of_a_known_network_is_not_taken_for_it() -> None:
 def test_a_network_of_ones_own_must_be_given_and_then_works(tmp_path: Path) -> None:
     model = Own()
     path = save(checkpoint(model), tmp_path / "best.ckpt")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_predictor(path)
-    assert "model=" in refusal.value.remedy
+    assert "model=" in refusal.value.hint
     predictor = load_predictor(path, model=Own())
     expected = Predictor(model, Standardize.fit(FEATURES), CLASSES)(FEATURES)
     assert torch.equal(predictor(FEATURES), expected)
@@ -144,7 +144,7 @@ def test_a_network_of_ones_own_must_be_given_and_then_works(tmp_path: Path) -> N
 def test_no_name_outside_the_table_is_followed(tmp_path: Path, name: str) -> None:
     content = checkpoint(trained())
     content["mlplab"]["model"]["name"] = name
-    with pytest.raises(Refusal, match="must be one of mlp"):
+    with pytest.raises(UserError, match="must be one of mlp"):
         load_predictor(save(content, tmp_path / "best.ckpt"))
 
 
@@ -152,7 +152,7 @@ def test_a_target_in_the_architecture_is_not_followed(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     content = checkpoint(trained())
     content["mlplab"]["model"]["architecture"] = {"_target_": "os.system", "command": f"touch '{touched}'"}
-    with pytest.raises(Refusal, match="card must describe its network"):
+    with pytest.raises(UserError, match="card must describe its network"):
         load_predictor(save(content, tmp_path / "best.ckpt"))
     assert not touched.exists()
 
@@ -170,9 +170,9 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_runs_nothing(tmp_path:
         torch.save({"state_dict": Payload(touched)}, path, _use_new_zipfile_serialization=how == "torch.save")
     readers = (read_checkpoint, load_predictor, AtomicCheckpointIO().load_checkpoint)
     for read in readers:
-        with pytest.raises(Refusal, match="must be whole and hold plain data only"):
+        with pytest.raises(UserError, match="must be whole and hold plain data only"):
             read(path)  # type: ignore[operator]
-    with pytest.raises(Refusal, match="must be whole and hold plain data only"):
+    with pytest.raises(UserError, match="must be whole and hold plain data only"):
         AtomicCheckpointIO().load_checkpoint(path, weights_only=False)
     assert not touched.exists()
 
@@ -183,7 +183,7 @@ def test_the_payload_of_these_tests_does_run_where_nothing_guards_against_it(tmp
 
 
 def test_a_whole_module_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="plain data only"):
+    with pytest.raises(UserError, match="plain data only"):
         read_checkpoint(save({"model": Own()}, tmp_path / "a.ckpt"))
 
 
@@ -191,9 +191,9 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(content)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         read_checkpoint(path)
-    assert str(path) in refusal.value.given
+    assert str(path) in refusal.value.actual
     assert len(str(refusal.value).splitlines()) == 1
 
 
@@ -201,29 +201,29 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
 def test_a_checkpoint_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> None:
     path = save(checkpoint(trained()), tmp_path / "a.ckpt")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(Refusal, match="must be whole"):
+    with pytest.raises(UserError, match="must be whole"):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("name", ["missing.ckpt", "."])
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         read_checkpoint(tmp_path / name)
-    assert refusal.value.must == "a checkpoint must exist"
-    assert str(tmp_path / name) in refusal.value.given
+    assert refusal.value.requirement == "a checkpoint must exist"
+    assert str(tmp_path / name) in refusal.value.actual
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), "text"])
 def test_a_file_that_holds_no_dict_is_refused_with_what_it_holds(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         read_checkpoint(save(content, tmp_path / "a.ckpt"))
-    assert refusal.value.must == "a checkpoint must hold a dict"
-    assert type(content).__name__ in refusal.value.given
+    assert refusal.value.requirement == "a checkpoint must hold a dict"
+    assert type(content).__name__ in refusal.value.actual
 
 
 @pytest.mark.parametrize("card", [None, {}, {"format": FORMAT + 1}, {"format": 0}, "1"])
 def test_a_checkpoint_without_a_card_of_this_format_is_refused(tmp_path: Path, card: Any) -> None:
-    with pytest.raises(Refusal, match=f"card of format {FORMAT}"):
+    with pytest.raises(UserError, match=f"card of format {FORMAT}"):
         load_predictor(save(checkpoint(trained(), mlplab=card), tmp_path / "a.ckpt"))
 
 
@@ -269,10 +269,10 @@ def test_a_checkpoint_whose_parts_do_not_fit_each_other_is_refused(
     content = checkpoint(trained())
     damage(content)
     path = save(content, tmp_path / "a.ckpt")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         load_predictor(path)
-    assert refusal.value.must == "a checkpoint's card must describe its network"
-    assert str(path) in refusal.value.given
+    assert refusal.value.requirement == "a checkpoint's card must describe its network"
+    assert str(path) in refusal.value.actual
 
 
 def test_a_checkpoint_is_written_with_its_directory_and_comes_back(tmp_path: Path) -> None:
@@ -309,6 +309,6 @@ def test_a_checkpoint_that_cannot_be_pickled_leaves_the_old_one(tmp_path: Path) 
     path = tmp_path / "last.ckpt"
     plugin = AtomicCheckpointIO()
     plugin.save_checkpoint({"epoch": 1}, path)
-    with pytest.raises(RunFailed, match=r"must hold plain data only, however: checkpoint\['epoch'\] is function"):
+    with pytest.raises(RunFailed, match=r"must hold plain data only, but checkpoint\['epoch'\] is function"):
         plugin.save_checkpoint({"epoch": lambda: 2}, path)
     assert plugin.load_checkpoint(path) == {"epoch": 1}

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory, read_status
 from mlplab.runs.files import flushed_together, write_atomically
@@ -66,7 +66,7 @@ def test_a_killed_run_that_has_more_than_a_beginning_is_kept(tmp_path: Path, nam
     (tmp_path / "status.json").write_text('{"state": "running"}')
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(Refusal, match="holds another run"):
+    with pytest.raises(UserError, match="holds another run"):
         RunDirectory(tmp_path).claim()
     assert (tmp_path / name).read_text() == "mine"
 
@@ -74,10 +74,10 @@ def test_a_killed_run_that_has_more_than_a_beginning_is_kept(tmp_path: Path, nam
 def test_a_directory_that_is_claimed_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     claimed(tmp_path).end("finished", "epoch limit")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         RunDirectory(tmp_path).claim()
-    assert refusal.value.must == "a run's directory must be its own"
-    assert str(tmp_path) in refusal.value.given
+    assert refusal.value.requirement == "a run's directory must be its own"
+    assert str(tmp_path) in refusal.value.actual
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -86,32 +86,32 @@ def test_a_status_alone_is_a_claim_while_its_owner_lives(tmp_path: Path) -> None
     lock = Lock(tmp_path / ".lock")
     lock.acquire()
     (tmp_path / "status.json").touch()
-    with pytest.raises(Refusal, match="in use by process"):
+    with pytest.raises(UserError, match="in use by process"):
         RunDirectory(tmp_path).claim()
     lock.release()
 
 
 def test_the_same_object_cannot_claim_twice(tmp_path: Path) -> None:
     directory = claimed(tmp_path)
-    with pytest.raises(Refusal, match=f"in use by process {os.getpid()} on"):
+    with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
         directory.claim()
     directory.end("finished", "epoch limit")
-    with pytest.raises(Refusal, match="must be its own"):
+    with pytest.raises(UserError, match="must be its own"):
         directory.claim()
 
 
 def test_a_path_below_a_file_is_refused_as_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         RunDirectory(tmp_path / "file" / "run").claim()
-    assert refusal.value.must == "the run's directory must be writable"
-    assert refusal.value.remedy == "paths.logs=SOMEWHERE_ELSE"
+    assert refusal.value.requirement == "the run's directory must be writable"
+    assert refusal.value.hint == "paths.logs=SOMEWHERE_ELSE"
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_path_that_is_a_file_is_refused_and_the_file_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         RunDirectory(tmp_path / "file").claim()
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -123,7 +123,7 @@ def test_of_fifty_threads_exactly_one_gets_the_directory(tmp_path: Path) -> None
         start.wait()
         try:
             claimed(tmp_path / "run")
-        except Refusal:
+        except UserError:
             return False
         return True
 
@@ -135,7 +135,7 @@ def test_of_fifty_threads_exactly_one_gets_the_directory(tmp_path: Path) -> None
 CLAIM = """
 import sys
 from pathlib import Path
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.directory import RunDirectory
 directory = RunDirectory(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -143,7 +143,7 @@ sys.stdin.readline()
 try:
     directory.claim()
     print("claimed")
-except Refusal:
+except UserError:
     print("refused")
 """
 
@@ -277,17 +277,17 @@ def fill(folder: Path) -> None:
 
 def test_a_disk_without_room_is_refused_and_left_empty(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1m")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         RunDirectory(disk / "run").claim(room=2_000_000)
-    assert refusal.value.must == "the disk must have room for the run's checkpoints"
-    assert refusal.value.given == f"{disk / 'run'} has 1.0 MB free, and they need about 2.0 MB"
+    assert refusal.value.requirement == "the disk must have room for the run's checkpoints"
+    assert refusal.value.actual == f"{disk / 'run'} has 1.0 MB free, and they need about 2.0 MB"
     assert list((disk / "run").iterdir()) == []
 
 
 def test_a_run_that_goes_on_needs_room_too(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1m")
     claimed(disk / "run").end("stopped", "Ctrl-C")
-    with pytest.raises(Refusal, match=r"1\.0 MB free, and they need about 2\.0 MB"):
+    with pytest.raises(UserError, match=r"1\.0 MB free, and they need about 2\.0 MB"):
         RunDirectory(disk / "run").reopen(room=2_000_000)
     assert status(disk / "run")["state"] == "stopped"
     RunDirectory(disk / "run").reopen()  # by the next process, or by this one: it is free
@@ -316,20 +316,20 @@ def test_a_shorter_end_than_beginning_is_whole_json_on_a_full_disk(mount: Callab
 
 def test_a_folder_for_logs_that_is_read_only_is_refused(mount: Callable[[str], Path]) -> None:
     logs = mount("size=1m,ro")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         RunDirectory(logs / "runs" / "name").claim()
-    assert refusal.value.must == "the run's directory must be writable"
-    assert refusal.value.given == f"{logs / 'runs' / 'name'}: Read-only file system"
-    assert refusal.value.remedy == "paths.logs=SOMEWHERE_ELSE"
+    assert refusal.value.requirement == "the run's directory must be writable"
+    assert refusal.value.actual == f"{logs / 'runs' / 'name'}: Read-only file system"
+    assert refusal.value.hint == "paths.logs=SOMEWHERE_ELSE"
 
 
 def test_a_run_in_a_folder_that_became_read_only_cannot_go_on(mount: Callable[[str], Path]) -> None:
     logs = mount("size=1m")
     claimed(logs / "run").end("stopped", "Ctrl-C")
     subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
-    with pytest.raises(Refusal, match="Read-only file system"):
+    with pytest.raises(UserError, match="Read-only file system"):
         RunDirectory(logs / "run").reopen()
-    with pytest.raises(Refusal, match="must be its own"):
+    with pytest.raises(UserError, match="must be its own"):
         RunDirectory(logs / "run").claim()
 
 
@@ -337,7 +337,7 @@ def test_a_run_in_a_folder_that_became_read_only_cannot_go_on(mount: Callable[[s
 def test_a_folder_without_permission_to_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(Refusal, match="Permission denied"):
+        with pytest.raises(UserError, match="Permission denied"):
             RunDirectory(tmp_path / "run").claim()
     finally:
         tmp_path.chmod(0o700)
@@ -350,7 +350,7 @@ def test_a_claim_that_fails_leaves_the_directory_free(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "write_json", refuse)
-    with pytest.raises(Refusal, match="No space left on device"):
+    with pytest.raises(UserError, match="No space left on device"):
         directory.claim()
     assert list((tmp_path / "run").iterdir()) == []
     monkeypatch.undo()
@@ -364,7 +364,7 @@ def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkey
         claimed(path).end("finished", "epoch limit")
 
     monkeypatch.setattr(module, "require_room", come_between)
-    with pytest.raises(Refusal, match="must be its own"):
+    with pytest.raises(UserError, match="must be its own"):
         RunDirectory(tmp_path).claim()
     assert status(tmp_path)["state"] == "finished"
     assert (tmp_path / ".lock").read_text() == ""
@@ -374,7 +374,7 @@ def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkey
 def test_a_run_that_is_on_cannot_be_claimed_or_gone_on_with(tmp_path: Path) -> None:
     claimed(tmp_path)
     for refused in (RunDirectory(tmp_path).claim, RunDirectory(tmp_path).reopen):
-        with pytest.raises(Refusal, match=f"in use by process {os.getpid()} on"):
+        with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
             refused()
 
 
@@ -436,14 +436,14 @@ def test_a_run_whose_process_was_killed_says_who_had_it(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_status_that_no_run_writes_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "status.json").write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         read_status(tmp_path)
-    assert refusal.value.must == "the directory of a run must have its status.json"
+    assert refusal.value.requirement == "the directory of a run must have its status.json"
     assert "\n" not in str(refusal.value)
 
 
 def test_a_directory_without_a_status_is_refused_and_an_empty_one_is_a_run_that_died_at_once(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="No such file"):
+    with pytest.raises(UserError, match="No such file"):
         read_status(tmp_path)
     (tmp_path / "status.json").touch()
     assert read_status(tmp_path) == {"state": "running"}
@@ -496,7 +496,7 @@ def test_a_directory_is_given_back_when_its_end_is_on_the_disk(tmp_path: Path) -
     with flushed_together():
         directory.end("finished", "converged")
         assert read_status(tmp_path / "run")["state"] == "running"
-        with pytest.raises(Refusal, match="one process at a time"):
+        with pytest.raises(UserError, match="one process at a time"):
             RunDirectory(tmp_path / "run").reopen()
     assert read_status(tmp_path / "run")["state"] == "finished"
     RunDirectory(tmp_path / "run").reopen()

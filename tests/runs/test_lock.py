@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs import lock as module
 from mlplab.runs.lock import Lock, require_free
 
@@ -30,15 +30,15 @@ if sys.stdin.readline() == "release\\n":
 RACE = """
 import sys
 from pathlib import Path
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.lock import Lock
 print("ready", flush=True)
 sys.stdin.readline()
 try:
     Lock(Path(sys.argv[1])).acquire()
     print("goes on", flush=True)
-except Refusal as refusal:
-    print(refusal.given, flush=True)
+except UserError as refusal:
+    print(refusal.actual, flush=True)
 sys.stdin.readline()
 """
 
@@ -104,17 +104,17 @@ def test_a_second_process_is_refused_with_the_first_ones_number_and_host(
     first = start(HOLD, tmp_path / "lock")
     assert first.says() == "None"
     for refused in (Lock(tmp_path / "lock").acquire, lambda: require_free(tmp_path / "lock")):
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(UserError) as refusal:
             refused()
-        assert refusal.value.must == "a run's directory must be used by one process at a time"
-        assert refusal.value.given == f"{tmp_path} is in use by process {first.pid} on {socket.gethostname()}"
+        assert refusal.value.requirement == "a run's directory must be used by one process at a time"
+        assert refusal.value.actual == f"{tmp_path} is in use by process {first.pid} on {socket.gethostname()}"
 
 
 def test_a_refusal_leaves_the_lock_with_its_owner(tmp_path: Path, start: Callable[[str, Path], Process]) -> None:
     first = start(HOLD, tmp_path / "lock")
     first.says()
     for _ in range(2):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             Lock(tmp_path / "lock").acquire()
     assert json.loads((tmp_path / "lock").read_text())["process"] == first.pid
 
@@ -191,9 +191,9 @@ def test_no_descriptor_is_left_open(tmp_path: Path, start: Callable[[str, Path],
     start(HOLD, tmp_path / "lock").says()
     n_open = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else None
     for _ in range(5):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             Lock(tmp_path / "lock").acquire()
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             require_free(tmp_path / "lock")
     if n_open is not None:
         assert len(os.listdir("/proc/self/fd")) == n_open
@@ -220,7 +220,7 @@ def test_without_locks_a_process_that_lives_is_respected(tmp_path: Path, start: 
     first = start(HOLD, tmp_path / "lock")
     first.says()
     for refused in (Lock(tmp_path / "lock").acquire, lambda: require_free(tmp_path / "lock")):
-        with pytest.raises(Refusal, match=f"in use by process {first.pid} on"):
+        with pytest.raises(UserError, match=f"in use by process {first.pid} on"):
             refused()
 
 
@@ -240,7 +240,7 @@ def test_without_locks_a_process_that_has_died_is_followed(tmp_path: Path) -> No
 @pytest.mark.usefixtures("without_flock")
 def test_without_locks_a_process_of_another_machine_cannot_be_looked_for(tmp_path: Path) -> None:
     held_by(tmp_path / "lock", process=dead_process(), host="elsewhere")
-    with pytest.raises(Refusal, match="on elsewhere"):
+    with pytest.raises(UserError, match="on elsewhere"):
         Lock(tmp_path / "lock").acquire()
 
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from report.making import GRID_SPACE, grid, write_sweep
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
 from mlplab.report.collecting import gather
 from mlplab.runs import files
@@ -83,9 +83,9 @@ def test_what_a_run_would_write_to_is_looked_at_first(
     path.unlink(missing_ok=True)
     plant(path, outside)
     for begin in (lambda: require_ordinary(run), RunDirectory(run).reopen, lambda: require_run(run, "resume")):
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(UserError) as refusal:
             begin()
-        assert str(path) in refusal.value.given or name.startswith(".hydra")
+        assert str(path) in refusal.value.actual or name.startswith(".hydra")
     assert (outside / "file").read_text() == SECRET
     assert os.listdir(outside) == ["file"]
 
@@ -96,7 +96,7 @@ def test_so_is_a_lock_or_a_log_that_waits_for_a_new_run(
 ) -> None:
     (tmp_path / "new").mkdir()
     plant(tmp_path / "new" / ".lock", outside)
-    with pytest.raises(Refusal, match="only ordinary files and folders"):
+    with pytest.raises(UserError, match="only ordinary files and folders"):
         RunDirectory(tmp_path / "new").claim()
     assert (outside / "file").read_text() == SECRET
 
@@ -109,7 +109,7 @@ def test_a_link_within_the_run_is_its_own(run: Path) -> None:
 
 def test_a_name_is_told_without_its_control_characters(run: Path) -> None:
     (run / "a\x1b[2J\n").symlink_to("/")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         require_ordinary(run)
     assert str(refusal.value).isprintable()
 
@@ -126,10 +126,10 @@ def test_nothing_is_read_through_a_link_or_from_a_pipe(
     assert read_json(folder / "result.json") == read_manifest(folder) == {}
     assert read_history(folder) == []
     for read in (read_status, lambda path: read_config(path, path, trust=True)):
-        with pytest.raises(Refusal, match=r"it is (a link|no ordinary file)"):
+        with pytest.raises(UserError, match=r"it is (a link|no ordinary file)"):
             read(folder)
     if plant is not link_to_nothing:
-        with pytest.raises(Refusal, match=r"it is (a link|no ordinary file)"):
+        with pytest.raises(UserError, match=r"it is (a link|no ordinary file)"):
             read_ledger(folder)
 
 
@@ -139,7 +139,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         file.truncate(files.LARGEST + 1)
     with pytest.raises(OSError, match="it has more than 64,000,000 bytes"):
         read_ordinary(path)
-    with pytest.raises(Refusal, match="it has more than"):
+    with pytest.raises(UserError, match="it has more than"):
         read_status(tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     sweep = write_sweep(tmp_path / "sweep", grid(1), space=GRID_SPACE)
     shutil.rmtree(sweep / name, ignore_errors=True)
     plant(sweep / name, outside)
-    with pytest.raises(Refusal, match="only ordinary files and folders"):
+    with pytest.raises(UserError, match="only ordinary files and folders"):
         gather(sweep)
 
 
@@ -164,7 +164,7 @@ def test_the_name_of_a_job_is_a_plain_one(tmp_path: Path, name: str) -> None:
         "jobs": [{"number": 0, "directory": name, "values": {}, "overrides": []}],
     }  # fmt: skip
     (tmp_path / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(Refusal, match=r"must go on from its own sweep\.json") as refusal:
+    with pytest.raises(UserError, match=r"must go on from its own sweep\.json") as refusal:
         read_ledger(tmp_path).require_sound()  # type: ignore[union-attr]
     assert str(refusal.value).isprintable()
 
@@ -173,7 +173,7 @@ def test_what_is_cleared_away_of_a_job_is_its_own(run: Path, outside: Path) -> N
     (outside / "config.yaml").write_text("a: 1\n")
     shutil.rmtree(run / ".hydra")
     (run / ".hydra").symlink_to(outside)  # and no manifest.json: it did not come so far
-    with pytest.raises(Refusal, match="only ordinary files and folders"):
+    with pytest.raises(UserError, match="only ordinary files and folders"):
         begun_before(run, OmegaConf.create())
     assert (outside / "config.yaml").exists()
 
@@ -188,5 +188,5 @@ def test_what_is_made_of_a_run_stays_in_it(tmp_path: Path, outside: Path) -> Non
     assert run.own_folder("exports") == tmp_path / "logs" / "exports"
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "exports").symlink_to(outside)
-    with pytest.raises(Refusal, match="only ordinary files and folders"):
+    with pytest.raises(UserError, match="only ordinary files and folders"):
         run.own_folder("exports")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from inference.small_runs import train_run, write_houses
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.resuming import newest_checkpoint
 from mlplab.training import train
 
@@ -67,7 +67,7 @@ def test_where_it_was_killed_between_two_names_the_one_before_is_there(checkpoin
 def test_where_all_are_damaged_nothing_is_thrown_away(checkpoints: Path) -> None:
     for name in ("last", "previous"):
         cut(checkpoints / f"{name}.ckpt")
-    with pytest.raises(Refusal, match=r"must have an intact checkpoint to resume, however: .*last.ckpt.*previous.ckpt"):
+    with pytest.raises(UserError, match=r"must have an intact checkpoint to resume, but .*last.ckpt.*previous.ckpt"):
         newest_checkpoint(checkpoints)
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
@@ -79,7 +79,7 @@ def test_where_none_was_written_there_is_none(tmp_path: Path) -> None:
 def test_a_checkpoint_of_the_best_state_alone_is_not_gone_on_from(checkpoints: Path) -> None:
     shutil.copy(checkpoints / "best.ckpt", checkpoints / "last.ckpt")
     (checkpoints / "previous.ckpt").unlink()
-    with pytest.raises(Refusal, match="lacks the state to resume"):
+    with pytest.raises(UserError, match="lacks the state to resume"):
         newest_checkpoint(checkpoints)
 
 
@@ -91,7 +91,7 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, make_config:
     config = make_config(
         *words, "trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={tmp_path}/run"
     )
-    with pytest.raises(Refusal, match=r"must resume with the data that it began with, however: .* has changed"):
+    with pytest.raises(UserError, match=r"must resume with the data that it began with, but .* has changed"):
         train(config, resume=True)
 
 

@@ -13,7 +13,7 @@ import pytest
 from launching import SMALL, launch
 
 from mlplab.cli.resume import resumed_config
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs import trust
 from mlplab.runs.trust import NoKey, key_file, sign_changed_run, sign_run, why_run_is_not_own
 from mlplab.runs.untrusted_config import read_config
@@ -51,8 +51,8 @@ def why(run: Path) -> str | None:
     """Says why a run is not trusted, as read_config has decided it; None where it is."""
     try:
         read_config(run, CONF, trust=False)
-    except Refusal as refusal:
-        return refusal.given.partition("callbacks.mine._target_='somebody.Callback', and ")[2]
+    except UserError as refusal:
+        return refusal.actual.partition("callbacks.mine._target_='somebody.Callback', and ")[2]
     return None
 
 
@@ -157,7 +157,7 @@ def test_a_copy_is_not_trusted_however_it_is_made(run: Path, copied: Callable[[P
 def test_links_to_the_files_of_a_run_are_not_read(run: Path) -> None:
     copy = run.with_name("copy")
     _with_links_to_the_files(run, copy)
-    with pytest.raises(Refusal, match=r"config\.yaml: it is a link"):
+    with pytest.raises(UserError, match=r"config\.yaml: it is a link"):
         read_config(copy, CONF, trust=False)
     assert why_run_is_not_own(copy / ".hydra") == "it is a copy of what you have begun"
 

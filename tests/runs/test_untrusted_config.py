@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.instantiation import accepted_options
 from mlplab.runs import untrusted_config as module
 from mlplab.runs.untrusted_config import LARGEST, MOST_VALUES, read_config, require_run
@@ -61,8 +61,8 @@ def own(saved: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(saved)
 
 
-def refusal_of(directory: Path) -> Refusal:
-    with pytest.raises(Refusal) as refusal:
+def refusal_of(directory: Path) -> UserError:
+    with pytest.raises(UserError) as refusal:
         read_config(directory, CONF, trust=False)
     message = str(refusal.value)
     assert "\n" not in message
@@ -160,7 +160,7 @@ def test_code_that_conf_does_not_name_is_refused_wherever_it_stands(
     own: dict[str, Any], received: Callable[[str], Path], plant: Callable[[dict[str, Any], Any], None]
 ) -> None:
     plant(own, EVIL)
-    assert refusal_of(received(yaml.safe_dump(own))).remedy.startswith("trust=true")
+    assert refusal_of(received(yaml.safe_dump(own))).hint.startswith("trust=true")
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,15 @@ def test_a_container_instead_of_a_name_is_code_that_nothing_builds(
 ) -> None:
     own["model"]["_target_"] = [EVIL]
     config = read_config(received(yaml.dump(own)), CONF, trust=False)
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         accepted_options("model", config.model)
 
 
 def test_code_that_conf_names_in_another_place_is_refused(own: dict[str, Any], received: Callable[[str], Path]) -> None:
     own["model"]["_target_"] = own["data"]["_target_"]
     refusal = refusal_of(received(yaml.dump(own)))
-    assert refusal.must == "the configuration of a run must name only code that conf/ names in the same place"
-    assert "model._target_='mlplab.data.bundled.bundled', and it was not signed" in refusal.given
+    assert refusal.requirement == "the configuration of a run must name only code that conf/ names in the same place"
+    assert "model._target_='mlplab.data.bundled.bundled', and it was not signed" in refusal.actual
 
 
 def test_code_that_conf_named_in_an_earlier_version_is_read_by_its_present_name(
@@ -202,7 +202,7 @@ def test_code_that_conf_named_in_an_earlier_version_is_read_by_its_present_name(
         config = read_config(received(yaml.dump(own)), CONF, trust=trust)
         assert config.callbacks.early_stopping._target_ == present
     own["model"]["_target_"] = former
-    assert "model._target_" in refusal_of(received(yaml.dump(own))).given
+    assert "model._target_" in refusal_of(received(yaml.dump(own))).actual
 
 
 def test_code_is_accepted_with_trust(own: dict[str, Any], received: Callable[[str], Path]) -> None:
@@ -225,7 +225,7 @@ def test_objects_of_yaml_are_refused_with_trust_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     directory = received(f"seed: 0\nmodel: {tag}\n")
-    with pytest.raises(Refusal, match="could not determine a constructor"):
+    with pytest.raises(UserError, match="could not determine a constructor"):
         read_config(directory, CONF, trust=trust)
     assert not (tmp_path / "planted").exists()
 
@@ -312,7 +312,7 @@ def test_other_places_to_write_to_are_refused(
     else:
         planted(*place)(own, value)
     refusal = refusal_of(received(yaml.dump(own)))
-    assert refusal.must == "the configuration of a run must write only where conf/ says"
+    assert refusal.requirement == "the configuration of a run must write only where conf/ says"
 
 
 def test_bytes_are_no_way_around(own: dict[str, Any], received: Callable[[str], Path]) -> None:
@@ -381,7 +381,7 @@ def test_paths_of_any_kind_are_replaced_or_refused(
     directory = received(yaml.dump(own))
     try:
         config = read_config(directory, CONF, trust=False)
-    except Refusal:
+    except UserError:
         return
     assert (config.paths.logs, config.paths.run) == (str(directory.parents[1]), str(directory))
 
@@ -411,7 +411,7 @@ def read_or_refused(directory: Path) -> DictConfig | None:
     """The configuration; None where it was refused, as a mistake must be."""
     try:
         return read_config(directory, CONF, trust=False)
-    except Refusal as refusal:
+    except UserError as refusal:
         message = str(refusal)
     assert "\n" not in message
     return None
@@ -478,11 +478,11 @@ def test_the_directory_of_a_run_is_given_back_absolute(
 
 def test_a_name_with_a_mistake_gets_the_nearest(received: Callable[[str], Path]) -> None:
     directory = received("seed: 0")
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         require_run(directory.with_name("nmae"), "resume")
-    assert refusal.value.must == "resume must be the directory of a run"
-    assert refusal.value.given == f"there is no {directory.with_name('nmae')}"
-    assert refusal.value.remedy == f"resume={directory}"
+    assert refusal.value.requirement == "resume must be the directory of a run"
+    assert refusal.value.actual == f"there is no {directory.with_name('nmae')}"
+    assert refusal.value.hint == f"resume={directory}"
 
 
 def test_a_file_a_folder_that_is_no_run_and_a_run_that_never_began_are_refused(tmp_path: Path) -> None:
@@ -496,14 +496,14 @@ def test_a_file_a_folder_that_is_no_run_and_a_run_that_never_began_are_refused(t
         "refused": f"{tmp_path / 'refused'} has no .hydra/config.yaml, as the run failed before it began",
         "no/such/folder": f"there is no {tmp_path / 'no/such/folder'}",
     }.items():
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(UserError) as refusal:
             require_run(tmp_path / name, "run")
-        assert (refusal.value.must, refusal.value.given) == ("run must be the directory of a run", what)
+        assert (refusal.value.requirement, refusal.value.actual) == ("run must be the directory of a run", what)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 def test_a_configuration_that_is_no_ordinary_file_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     os.mkfifo(tmp_path / ".hydra" / "config.yaml")
-    with pytest.raises(Refusal, match=r"has no \.hydra/config\.yaml"):
+    with pytest.raises(UserError, match=r"has no \.hydra/config\.yaml"):
         require_run(tmp_path, "run")

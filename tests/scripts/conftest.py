@@ -83,7 +83,7 @@ def mistake(script: Callable[..., SimpleNamespace]) -> Callable[..., str]:
         assert done.status == 2
         assert done.output == ""
         (line,) = done.errors.splitlines()
-        assert re.fullmatch(rf"{name}\.py: .+, however: .+; try: .+", line)
+        assert re.fullmatch(rf"{name}\.py: .+, (got|but) .+; try .+", line)
         return str(line)
 
     return run

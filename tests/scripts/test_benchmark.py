@@ -17,7 +17,7 @@ def benchmark(script: Any, monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("workloads=[S,Q]", "workloads must be of S, S128, M, L, T, K, however: workloads=[S,Q]; try: workloads=["),
+        ("workloads=[S,Q]", "workloads must be of S, S128, M, L, T, K, got [S,Q]; try workloads=["),
         ("workloads=[]", "workloads must name at least one"),
         ("contestants=[templat]", "try: contestants=[template]"),
         ("rounds=0", "rounds must be a positive integer"),

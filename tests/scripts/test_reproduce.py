@@ -52,7 +52,7 @@ def test_what_differs_is_told_with_what_was_not_the_same(copy: Path, script: Scr
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
 def test_a_run_must_have_finished(copy: Path, mistake: Callable[..., str], state: str) -> None:
     (copy / "status.json").write_text(json.dumps({"state": state}))
-    assert f"run must have finished, however: its status is {state}" in mistake("reproduce", f"run={copy}")
+    assert f"run must have finished, but its status is {state}" in mistake("reproduce", f"run={copy}")
 
 
 def test_a_second_run_needs_a_directory_of_its_own(copy: Path, script: Script) -> None:

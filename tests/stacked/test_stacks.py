@@ -160,7 +160,7 @@ def test_jobs_whose_folders_hold_other_files_are_told_in_one_line_and_nothing_of
     done = stacked(["seed=range(0,4)", "trainer.max_epochs=1"], tmp_path)
     assert done.status == 1
     (alone,) = (line for line in done.stdout.splitlines() if line.startswith("alone"))
-    assert "2 jobs, a run's directory must be its own, however: its directory holds other files" in alone
+    assert "2 jobs, a run's directory must be its own, but its directory holds other files" in alone
     assert "2 of 4 jobs have not finished" in done.stdout
     assert [path.name for run in jobs_in(tmp_path)[:2] for path in run.iterdir()] == ["mine.txt"] * 2
 
@@ -208,7 +208,7 @@ def test_a_file_holds_one_member_and_no_more(tmp_path: Path) -> None:
 
 def test_more_members_than_files_can_be_opened_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
-    from mlplab.errors import Refusal
+    from mlplab.errors import UserError
     from mlplab.stacked import launching
 
     given: list[tuple[int, int]] = []
@@ -218,8 +218,8 @@ def test_more_members_than_files_can_be_opened_are_refused(monkeypatch: pytest.M
     assert given == []
     launching._allow_open_files(3 * 1000)
     assert given == [(3300, 4096)]
-    with pytest.raises(Refusal, match=r"2,000 members need 6300, and the system allows 4096; try: .*members=1265"):
+    with pytest.raises(UserError, match=r"2,000 members need 6300, and the system allows 4096; try .*members=1265"):
         launching._allow_open_files(3 * 2000)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, 64))
-    with pytest.raises(Refusal, match=r"8 members need 324, and the system allows 64; try: hydra/launcher=basic"):
+    with pytest.raises(UserError, match=r"8 members need 324, and the system allows 64; try hydra/launcher=basic"):
         launching._allow_open_files(3 * 8)

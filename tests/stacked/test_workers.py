@@ -15,7 +15,7 @@ from comparing import difference
 from launching import Done, Signal, launch
 from stacked.conftest import SMALL, STACKED, jobs_in, stacked
 
-from mlplab.errors import Refusal, RunFailed, RunStopped
+from mlplab.errors import RunFailed, RunStopped, UserError
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
 
 pytestmark = pytest.mark.skipif(not HAS_FORKS, reason="stacks are trained by one process here")
@@ -59,7 +59,7 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
-        (Refusal("a must", "given", "remedy"), Refusal, "a must, however: given; try: remedy"),
+        (UserError("a must", "given", "remedy"), UserError, "a must, got given; try remedy"),
         (RunStopped("stopped by Ctrl-C", 130), RunStopped, "stopped by Ctrl-C"),
         (KeyError("lost"), RunFailed, "a stack could not be trained: KeyError: 'lost'"),
     ],
@@ -190,7 +190,7 @@ def test_a_number_of_processes_that_is_none_is_refused(tmp_path: Path) -> None:
     for given in ("0", "many"):
         refused = stacked(["seed=0,1", f"hydra.launcher.processes={given}"], tmp_path)
         assert (refused.status, refused.stderr.count("\n")) == (2, 1)
-        assert f"must be auto or a number of processes, however: hydra.launcher.processes={given}" in refused.stderr
+        assert f"must be auto or a number of processes, got hydra.launcher.processes={given}" in refused.stderr
 
 
 def test_forks_are_for_linux() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from launching import SMALL, run_program
 
-ROOM = "a sweep must fit on the disk, however: OSError: [Errno 28] No space left on device"
+ROOM = "a sweep must fit on the disk, but OSError: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.errors import Refusal, RunStopped
+from mlplab.errors import RunStopped, UserError
 from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING, JobOfSweep, begun_before, objective_of_finished
 
@@ -44,7 +44,7 @@ def test_nothing_there_begins(tmp_path: Path) -> None:
 def test_another_configuration_is_refused(tmp_path: Path) -> None:
     other = OmegaConf.merge(CONFIG, {"seed": 1})
     assert isinstance(other, DictConfig)
-    with pytest.raises(Refusal, match="job: seed=1 instead of 0"):
+    with pytest.raises(UserError, match="job: seed=1 instead of 0"):
         begun_before(begun(tmp_path / "job"), other)
 
 
@@ -79,7 +79,7 @@ def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name:
     (job / name).write_text("")
     (job / lost).unlink()
     before = sorted(job.rglob("*"))
-    with pytest.raises(Refusal, match=r"must have its manifest\.json and .*to let it begin again"):
+    with pytest.raises(UserError, match=r"must have its manifest\.json and .*to let it begin again"):
         begun_before(job, CONFIG)
     assert sorted(job.rglob("*")) == before
 

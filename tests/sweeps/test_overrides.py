@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Swept, params_of, parse, plain, product, split, swept, word_of
 
 NUMBERS = st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False))
@@ -89,7 +89,7 @@ def test_an_interval_has_two_ends() -> None:
     ],
 )
 def test_what_cannot_be_swept_is_refused(word: str, says: str) -> None:
-    with pytest.raises(Refusal, match=says):
+    with pytest.raises(UserError, match=says):
         one(word)
 
 
@@ -121,7 +121,7 @@ def test_spaces_of_the_configuration_are_words(params: Any, words: list[str]) ->
 
 @pytest.mark.parametrize("params", ["seed=0,1", 3, ["seed"], {"seed": {"low": 0}}])
 def test_params_that_map_nothing_are_refused(params: Any) -> None:
-    with pytest.raises(Refusal, match=r"hydra\.sweeper\.params must map names to what they take"):
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.params must map names to what they take"):
         params_of(params, "hydra.sweeper.params")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.place import require_one_place
 
 
@@ -16,7 +16,7 @@ def sweep(directory: str, **values: Any) -> DictConfig:
 
 @pytest.mark.parametrize("name", ["sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir"])
 def test_what_decides_on_the_place_is_not_swept(name: str) -> None:
-    with pytest.raises(Refusal, match=f"{name} must be the same for all jobs of a sweep"):
+    with pytest.raises(UserError, match=f"{name} must be the same for all jobs of a sweep"):
         require_one_place(sweep("logs"), [], ["seed", name])
 
 
@@ -34,7 +34,7 @@ def test_what_decides_on_the_place_is_not_swept(name: str) -> None:
 )
 def test_the_directory_does_not_depend_on_what_is_swept(directory: str, swept: str) -> None:
     config = sweep(directory, sweep={"name": "of_${seed}"})
-    with pytest.raises(Refusal, match=r"hydra\.sweep\.dir must be the same for all jobs") as refused:
+    with pytest.raises(UserError, match=r"hydra\.sweep\.dir must be the same for all jobs") as refused:
         require_one_place(config, [], [swept])
     assert "depends on" in str(refused.value)
 
@@ -51,5 +51,5 @@ def test_names_that_go_round_in_a_circle_are_no_matter() -> None:
 
 
 def test_each_job_has_a_folder_of_its_own() -> None:
-    with pytest.raises(Refusal, match=r"paths\.run must be left to the jobs of a sweep"):
+    with pytest.raises(UserError, match=r"paths\.run must be left to the jobs of a sweep"):
         require_one_place(sweep("logs"), ["paths.run=here"], ["seed"])

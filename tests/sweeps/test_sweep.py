@@ -195,9 +195,9 @@ def test_another_configuration_under_the_same_name_is_refused_and_nothing_touche
     said = launch([*WORDS, *words], copy)
     assert said.status == 2
     (line,) = said.stderr.splitlines()
-    assert line.startswith(f"train.py: a sweep that goes on must keep what it was begun with, however: {NAMES[0]}: ")
+    assert line.startswith(f"train.py: a sweep that goes on must keep what it was begun with, got {NAMES[0]}: ")
     assert says in line
-    assert line.endswith("; try: another sweep.name")
+    assert line.endswith("; try another sweep.name")
     assert everything(copy) == before
 
 
@@ -300,7 +300,7 @@ def test_a_name_that_a_file_has_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweeps" / "study").write_text("mine")
     said = launch(WORDS, tmp_path)
     assert said.status == 2
-    assert "a sweep must have a folder, however: sweeps/study is a file" in said.stderr
+    assert "a sweep must have a folder, but sweeps/study is a file" in said.stderr
     assert (tmp_path / "sweeps" / "study").read_text() == "mine"
 
 
@@ -357,7 +357,7 @@ def test_damaged_jobs_are_told_and_the_others_run(copy: Path) -> None:
     (study / NAMES[3]).write_text("a file")
     said = launch(WORDS, copy)
     assert said.status == 2
-    assert f"a job must have a folder, however: sweeps/study/{NAMES[3]} is a file" in said.stderr
+    assert f"a job must have a folder, but sweeps/study/{NAMES[3]} is a file" in said.stderr
 
 
 def test_words_of_a_received_ledger_are_not_run(copy: Path) -> None:

@@ -54,4 +54,4 @@ def test_plain_words_of_a_sweep_are_accepted(word: str) -> None:
 def test_words_of_a_sweep_that_name_code_folders_or_servers_are_refused(word: str) -> None:
     refusal = first_unknown_word(["seed=1", word], Path("sweep.json"), CONF)
     assert refusal is not None
-    assert (refusal.given, refusal.remedy[:10]) == (f"{printable(word)} in sweep.json", "trust=true")
+    assert (refusal.actual, refusal.hint[:10]) == (f"{printable(word)} in sweep.json", "trust=true")

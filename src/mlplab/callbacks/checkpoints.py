@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.checkpoint import explain_full_disk
 from mlplab.runs.files import flushed_together
 
@@ -84,7 +84,7 @@ class Checkpoints(Checkpoint):
         for other in trainer.checkpoint_callbacks:
             directory = getattr(other, "dirpath", None)  # ModelCheckpoint has set its default by now
             if directory is not None and Path(directory).resolve() == self.directory.resolve():
-                raise Refusal(
+                raise UserError(
                     f"{type(other).__name__} must have a dirpath of its own",
                     f"{directory}, which holds the checkpoints of the run",
                     "dirpath: '${paths.run}/mine' in its configuration",
@@ -227,7 +227,7 @@ class Checkpoints(Checkpoint):
         saved = checkpoint["resume"]
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if "pruned" not in saved and any(isinstance(callback, ModelPruning) for callback in callbacks):
-            raise Refusal(
+            raise UserError(
                 "a run with ModelPruning must have its masks in the checkpoint to resume",
                 "this checkpoint of an earlier release has none",
                 "a new run",

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 NEVER: dict[type[Callback], tuple[str, str, str]] = {
     BatchSizeFinder: (
@@ -55,7 +55,7 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
     """Checks the callbacks of a run before it begins.
 
     Raises:
-        Refusal: a callback does not work in a run, or not together with another one.
+        UserError: a callback does not work in a run, or not together with another one.
     """
     for callback in callbacks:
         name = type(callback).__name__
@@ -63,12 +63,12 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
         if type(callback) is BaseFinetuning:  # abstract
             kind = BackboneFinetuning
         if kind is not None:
-            raise Refusal(*(text.format(name=name) for text in NEVER[kind]))
+            raise UserError(*(text.format(name=name) for text in NEVER[kind]))
         if isinstance(callback, WITH_LOGGER) and not loggers:
-            raise Refusal(f"{name} must have a logger", "logger=none", "logger=csv")
+            raise UserError(f"{name} must have a logger", "logger=none", "logger=csv")
     bars = [type(callback).__name__ for callback in callbacks if isinstance(callback, ProgressBar)]
     if len(bars) > 1:
-        raise Refusal("a run must have one progress bar", " and ".join(bars), "~callbacks.progress besides")
+        raise UserError("a run must have one progress bar", " and ".join(bars), "~callbacks.progress besides")
     _require_averages_of_what_is_pruned(callbacks)
 
 
@@ -79,14 +79,14 @@ def _require_averages_of_what_is_pruned(callbacks: Sequence[Callback]) -> None:
     pairs buffers by their order, and masks are buffers.
 
     Raises:
-        Refusal: such callbacks are combined.
+        UserError: such callbacks are combined.
     """
     for pruning in (callback for callback in callbacks if isinstance(callback, ModelPruning)):
         prunes_all = set(pruning._parameter_names) == set(ModelPruning.PARAMETER_NAMES)
         kinds = WeightAveraging if prunes_all else (WeightAveraging, StochasticWeightAveraging)
         averaging = next((type(callback).__name__ for callback in callbacks if isinstance(callback, kinds)), None)
         if averaging is not None:
-            raise Refusal(
+            raise UserError(
                 "weights that are averaged must keep their names and their order",
                 f"{averaging} together with ModelPruning, which splits and reorders them",
                 "one of the two, or StochasticWeightAveraging and ModelPruning with parameter_names: [weight, bias]",
@@ -97,7 +97,7 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
     """Checks the callbacks of a run that resumes from a checkpoint.
 
     Raises:
-        Refusal: a callback cannot restore its exact state from a checkpoint.
+        UserError: a callback cannot restore its exact state from a checkpoint.
     """
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
     for callback in callbacks:
@@ -109,4 +109,4 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
             remedy = "a new run, with lightning.pytorch.callbacks.WeightAveraging, which can resume"
         else:
             continue
-        raise Refusal("callbacks of a run that goes on must have all their state in checkpoints", reason, remedy)
+        raise UserError("callbacks of a run that goes on must have all their state in checkpoints", reason, remedy)

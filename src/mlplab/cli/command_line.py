@@ -28,7 +28,7 @@ from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
-from mlplab.errors import NoRoom, Refusal, RunFailed, RunStopped, described, is_disk_full, printable
+from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.signals import on_termination
 from mlplab.sweeps import failed_jobs
@@ -76,7 +76,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         return _report(stopped, stopped.status)
     except KeyboardInterrupt:
         return _report("interrupted", EXIT_INTERRUPTED)
-    except (Refusal, RunFailed) as error:
+    except (UserError, RunFailed) as error:
         if wants_traceback:
             raise
         return _report(error, _status(error))
@@ -95,10 +95,10 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             return _report(NoRoom("the disk must have free space", str(error), remedy), EXIT_FAILED)
         if wants_traceback or _job_has_begun:
             raise
-        return _report(Refusal("paths.logs must be a writable folder", str(error), "paths.logs=logs"), EXIT_REFUSED)
+        return _report(UserError("paths.logs must be a writable folder", str(error), "paths.logs=logs"), EXIT_REFUSED)
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
-        mistake = Refusal("what is asked for must be written", f"standard output: {reason}", "another file for it")
+        mistake = UserError("what is asked for must be written", f"standard output: {reason}", "another file for it")
         return _report(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0
 
@@ -127,17 +127,19 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
             return _train(train, config, directory)
         except OmegaConfBaseException as error:  # an interpolation of a missing value
             reason = " ".join(str(error).split())
-            raise Refusal("every value of the configuration must resolve", reason, "python train.py --help") from error
+            raise UserError(
+                "every value of the configuration must resolve", reason, "python train.py --help"
+            ) from error
     except (RunStopped, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's code may raise anything, or call sys.exit
-        is_told = isinstance(error, Refusal | RunFailed)
+        is_told = isinstance(error, UserError | RunFailed)
         message = str(error) if is_told else _what_failed(error, directory)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()
             if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one
-                raise RunStopped(f"{message.partition('; try: ')[0]}; free some room", EXIT_FAILED) from error
+                raise RunStopped(f"{message.partition('; try ')[0]}; free some room", EXIT_FAILED) from error
             _note_failure(directory, message)  # the sweep's table shows it
             return math.nan
         has_log = (directory / "train.log").is_file()
@@ -183,7 +185,7 @@ def _note_failure(directory: Path, message: str) -> None:
     try:
         run.claim()
         run.end("failed", message)
-    except (Refusal, OSError) as error:
+    except (UserError, OSError) as error:
         _report(error, EXIT_FAILED)
 
 
@@ -195,7 +197,7 @@ def _wants_traceback() -> bool:
 
 
 def _status(error: BaseException) -> int:
-    return EXIT_REFUSED if isinstance(error, Refusal) else EXIT_FAILED
+    return EXIT_REFUSED if isinstance(error, UserError) else EXIT_FAILED
 
 
 def _report(message: object, status: int) -> int:
@@ -212,11 +214,11 @@ def _remove_if_empty(directory: Path) -> None:
             folder.rmdir()
 
 
-def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
+def explain(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:
     """Turns a failure to compose the configuration into a message that names the nearest valid choice."""
     if isinstance(error, OverrideParseException):
         key, equals, value = str(error.override).partition("=")
-        return Refusal(
+        return UserError(
             "the command line must consist of GROUP=CHOICE and key=value",
             f"{error.override!r} does not parse",
             f"'{key}={_quoted(value)}'" if equals else "optimizer=adam",
@@ -228,7 +230,7 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> Refusal:
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
-        return known or Refusal("the configuration must compose", reason, "python train.py --help")
+        return known or UserError("the configuration must compose", reason, "python train.py --help")
 
 
 def _quoted(value: str) -> str:
@@ -243,7 +245,7 @@ def _parsed(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 
 
-def _sweep_without_flag(overrides: Sequence[Override]) -> Refusal | None:
+def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         return None
     for override in overrides:
@@ -252,7 +254,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> Refusal | None:
             remedy = f"python train.py -m {given}"
             if override.key_or_group.endswith(("dims", "betas", "applies_to", "class_weights")):
                 remedy = f"{override.key_or_group}=[{given.partition('=')[2]}]"
-            return Refusal("a single run must be given one value for each name; several need -m", given, remedy)
+            return UserError("a single run must be given one value for each name; several need -m", given, remedy)
     return None
 
 
@@ -267,7 +269,7 @@ def _values(override: Override) -> list[Any]:
     return [override.value()]
 
 
-def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
+def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
     for override in overrides:
         group = override.key_or_group
         choices = _group_choices(group) if group else []
@@ -276,17 +278,19 @@ def _unknown_choice(overrides: Sequence[Override]) -> Refusal | None:
                 continue
             if f"{group}={value}" in OF_EXTRAS and str(value) not in choices:
                 extra = OF_EXTRAS[f"{group}={value}"]
-                return Refusal(
+                return UserError(
                     f"{group}={value} must have its package installed", "there is none",
                     f'pip install -c constraints.txt -e ".[{extra}]"',
                 )  # fmt: skip
             if not isinstance(value, list) and str(value) not in choices:
                 example = nearest_name(str(value), choices) or choices[0]
-                return Refusal(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}")
+                return UserError(
+                    f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={example}"
+                )
     return None
 
 
-def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
+def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _group_choices(o.key_or_group) and _values(o)]
     keys = _keys_with(groups)
     for override in overrides:
@@ -297,25 +301,25 @@ def _unknown_key(overrides: Sequence[Override]) -> Refusal | None:
                 return unknown
         if override.is_add() and key in keys:
             plain = override.input_line[1:] if override.input_line else key
-            return Refusal("+ must only be used for names that are not in the configuration", f"+{plain}", plain)
+            return UserError("+ must only be used for names that are not in the configuration", f"+{plain}", plain)
         if key in keys or override.is_add() or override.is_force_add() or key.startswith("hydra"):
             continue
         given = override.input_line or key
         value = given.partition("=")[2]
         flag = key.removeprefix("trainer.")
         if flag in CHOSEN_ELSEWHERE and flag != key:
-            return Refusal(f"{key} must be chosen by another option", given, CHOSEN_ELSEWHERE[flag])
+            return UserError(f"{key} must be chosen by another option", given, CHOSEN_ELSEWHERE[flag])
         remedy = _other_choice_with(key, value)
         if remedy is None and flag in TRAINER_FLAGS and flag != key:
             remedy = f"+{given}"
         if remedy is None:
             near = nearest_key(key, keys)
             remedy = f"{near}={value}" if near else "python train.py --help, which lists them all"
-        return Refusal("names on the command line must exist in the configuration", given, remedy)
+        return UserError("names on the command line must exist in the configuration", given, remedy)
     return None
 
 
-def _unknown_setting_of_a_sweep(override: Override, groups: list[str]) -> Refusal | None:
+def _unknown_setting_of_a_sweep(override: Override, groups: list[str]) -> UserError | None:
     _, part, name = override.key_or_group.split(".")[:3]
     known = _settings_of(part, groups)
     if name in known:
@@ -327,8 +331,8 @@ def _unknown_setting_of_a_sweep(override: Override, groups: list[str]) -> Refusa
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     remedy = f"hydra.{part}.{near}{setting}" if near else f"hydra/{part}={(others or choices)[-1]} {given}"
     if known:
-        return Refusal(f"an option of the {part} must be one of {', '.join(known)}", given, remedy)
-    return Refusal(f"the {part} must be one that has options", given, remedy)
+        return UserError(f"an option of the {part} must be one of {', '.join(known)}", given, remedy)
+    return UserError(f"the {part} must be one that has options", given, remedy)
 
 
 def _settings_of(part: str, groups: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mlplab.cli.resume import set_hydra_config
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
-from mlplab.errors import Refusal, RunFailed, described
+from mlplab.errors import RunFailed, UserError, described
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.files import read_ordinary
 from mlplab.runs.manifest import differences, read_manifest
@@ -64,7 +64,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         again: directory of the second run; None makes one beside the first.
 
     Raises:
-        Refusal: a result is missing, or the configuration can no longer be run.
+        UserError: a result is missing, or the configuration can no longer be run.
         RunFailed: the second run failed.
     """
     from mlplab.training import train  # it imports what is in this folder
@@ -75,7 +75,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
     OmegaConf.update(config, "paths.run", str(again), force_add=True)
     try:
         train(config)
-    except (Refusal, RunFailed):
+    except (UserError, RunFailed):
         raise
     except Exception as error:  # of the user's code
         where = f"its traceback is in {shortest(again / 'train.log')}"
@@ -120,7 +120,7 @@ def _read_result(directory: Path) -> dict[str, Any]:
     try:
         result = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal("a finished run must have its result.json", f"{path}: {error}", "another run") from None
+        raise UserError("a finished run must have its result.json", f"{path}: {error}", "another run") from None
     return result if isinstance(result, dict) else {}
 
 

@@ -19,7 +19,7 @@ from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
 from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, told
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.directory import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
@@ -58,11 +58,11 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         conf: the project's.
 
     Raises:
-        Refusal: there is no such run, another process runs it, or what it learns would change.
+        UserError: there is no such run, another process runs it, or what it learns would change.
     """
     flags = [word for word in words if word.startswith("-")]
     if flags:
-        raise Refusal("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
+        raise UserError("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
     if "LOCAL_RANK" in os.environ:  # Lightning passes hydra.run.dir to the processes that it starts
         words = [word for word in words if not word.startswith("hydra.")]
     with initialize_config_dir(str(conf), version_base="1.3"):
@@ -71,12 +71,12 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         for override in overrides:
             key = override.key_or_group
             if key in given:
-                raise Refusal(f"{key} must be given once", f"{key}=… is there twice", str(override.input_line))
+                raise UserError(f"{key} must be given once", f"{key}=… is there twice", str(override.input_line))
             given[key] = override
         directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
-            raise Refusal("trust must be true or false", f"trust={trust}", "trust=false")
+            raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
         if "LOCAL_RANK" not in os.environ:
             require_free(directory / LOCK)
         config = read_config(directory, conf, trust=trust)
@@ -96,12 +96,12 @@ def _change(config: DictConfig, override: Override) -> None:
     """Applies an override to the stored configuration of a run."""
     key, word = override.key_or_group, override.input_line or override.key_or_group
     if override.is_delete() or override.is_sweep_override() or key.startswith("hydra"):
-        raise Refusal("a resumed run must be given options with one plain value each", word, "a new run")
+        raise UserError("a resumed run must be given options with one plain value each", word, "a new run")
     value = override.value()
     if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
         composed = compose("config", [f"{key}={value}"])
         if composed.get(key) is None:  # an experiment, which changes other groups
-            raise Refusal("a resumed run must be given options with one plain value each", word, "a new run")
+            raise UserError("a resumed run must be given options with one plain value each", word, "a new run")
         value = composed[key]
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
@@ -109,7 +109,7 @@ def _change(config: DictConfig, override: Override) -> None:
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
             remedy = f"{near}={shown(value)}" if near else "resume=… alone"
-            raise Refusal("names on the command line must exist in the configuration of the run", word, remedy)
+            raise UserError("names on the command line must exist in the configuration of the run", word, remedy)
     with open_dict(config):
         OmegaConf.update(config, key, value, merge=False, force_add=True)
 
@@ -118,12 +118,12 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     """Checks that the overrides do not change what is learned.
 
     Raises:
-        Refusal: lists the changes.
+        UserError: lists the changes.
     """
     changed = changes(before, after, (*FREE, "paths.logs", "trust", "resume"))
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
-        raise Refusal(
+        raise UserError(
             "a resumed run must keep the options that affect what it learns",
             told(changed),
             f"resume={directory} alone, or a new run",
@@ -132,19 +132,19 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
         return
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
-        raise Refusal(
+        raise UserError(
             "trainer.max_epochs must not be smaller when a run resumes",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}",
         )
     for name in _averaging_by_epochs(after):
-        raise Refusal(
+        raise UserError(
             f"the number of epochs must not change, as {name} depends on it",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
     if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
-        raise Refusal(
+        raise UserError(
             f"the number of epochs must not change, as scheduler={after['scheduler.name']} depends on it",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
@@ -166,13 +166,13 @@ def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bo
     """Returns whether a finished run has been given more epochs or time.
 
     Raises:
-        Refusal: it has been given more epochs, but ended for another reason than their limit.
+        UserError: it has been given more epochs, but ended for another reason than their limit.
     """
     old, new = before["trainer"].get("max_epochs"), config.trainer.max_epochs
     if old == new:
         return status.get("reason") == "time limit"
     if status.get("reason") != "epoch limit":
-        raise Refusal(
+        raise UserError(
             "a finished run must have ended by its epoch limit to be given more epochs",
             f"it ended: {status.get('reason')}",
             "a new run, with another callbacks.early_stopping.patience for example",

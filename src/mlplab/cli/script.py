@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.dialect import QUOTES
-from mlplab.errors import Refusal, RunFailed, RunStopped, printable
+from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
 
@@ -47,31 +47,31 @@ class Option:
         """Converts the typed text to a value.
 
         Raises:
-            Refusal: the text is no value of this kind.
+            UserError: the text is no value of this kind.
         """
         if self.choices:
             if text not in self.choices:
                 near = nearest_name(text, self.choices) or self.choices[0]
-                raise Refusal(f"{name} must be one of {', '.join(self.choices)}", f"{name}={text}", f"{name}={near}")
+                raise UserError(f"{name} must be one of {', '.join(self.choices)}", f"{name}={text}", f"{name}={near}")
             return text
         if self.kind == "switch":
             if text not in ("true", "false"):
-                raise Refusal(f"{name} must be true or false", f"{name}={text}", f"{name}=true")
+                raise UserError(f"{name} must be true or false", f"{name}={text}", f"{name}=true")
             return text == "true"
         if self.kind in ("count", "number"):
             least = 1 if self.kind == "count" else 0
             if not text.isdecimal() or int(text) < least:
                 what = "a positive integer" if least else "an integer of 0 or more"
-                raise Refusal(f"{name} must be {what}", f"{name}={text}", f"{name}={self.example}")
+                raise UserError(f"{name} must be {what}", f"{name}={text}", f"{name}={self.example}")
             return int(text)
         if not text:
-            raise Refusal(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
+            raise UserError(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
         if self.kind != "path":
             return text
         try:
             return Path(text).expanduser()
         except RuntimeError:
-            raise Refusal(
+            raise UserError(
                 f"{name} must name an existing user after ~", f"{name}={text}: no such user", f"{name}={self.example}"
             ) from None
 
@@ -116,7 +116,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     """Parses the options; returns name → value, with defaults for those not given.
 
     Raises:
-        Refusal: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
+        UserError: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
     """
     settings = {name: option.default for name, option in options.items()}
     seen = set()
@@ -130,20 +130,20 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
         name, equals, value = text.partition("=")
         if not equals or name not in options or name in flags:
             if not options:
-                raise Refusal("the script must be called without options", text, "the script alone, or --help")
+                raise UserError("the script must be called without options", text, "the script alone, or --help")
             near = nearest_name(name, list(options)) or next(iter(options))
-            raise Refusal(
+            raise UserError(
                 f"options must be {', '.join(k if k in flags else f'{k}=…' for k in options)}",
                 text,
                 near if near in flags else f"{near}={value or options[near].example}",
             )
         if name in seen:
-            raise Refusal(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
+            raise UserError(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
         seen.add(name)
         settings[name] = options[name].read(name, value)
     for name, option in options.items():
         if option.is_required and name not in seen:
-            raise Refusal(f"{name} must be given", f"no {name}=…", f"{name}={option.example}")
+            raise UserError(f"{name} must be given", f"no {name}=…", f"{name}={option.example}")
     return settings
 
 
@@ -192,7 +192,7 @@ def run_script(
             return _status_of_output(name, result or 0)
         print(as_json(dict(result.content)) if is_json else result.text)
         return _status_of_output(name, result.status)
-    except (Refusal, OSError) as error:
+    except (UserError, OSError) as error:
         mistake = _told(error) if isinstance(error, OSError) else error
         print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
@@ -219,10 +219,10 @@ MISTAKES = {
 """Error number of the system → requirement, what to try."""
 
 
-def _told(error: OSError) -> Refusal:
+def _told(error: OSError) -> UserError:
     """Converts an error of the file system to a refusal."""
     must, remedy = MISTAKES.get(error.errno or 0, ("files must exist and be readable and writable", "another path"))
-    return Refusal(must, str(error), remedy)
+    return UserError(must, str(error), remedy)
 
 
 def _status_of_output(name: str, status: int) -> int:
@@ -230,7 +230,7 @@ def _status_of_output(name: str, status: int) -> int:
     reason = why_unwritten()
     if reason is None:
         return status
-    mistake = Refusal("the output of a script must be writable", f"standard output: {reason}", "another file for it")
+    mistake = UserError("the output of a script must be writable", f"standard output: {reason}", "another file for it")
     print(f"{name}: {mistake}", file=sys.stderr, flush=True)
     return EXIT_FAILED
 

@@ -12,7 +12,7 @@ from mlplab.config.paths import require_file
 from mlplab.config.resolvers import as_told
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.rules import Rule
 
@@ -39,14 +39,14 @@ def check_job_of_sweep(config: DictConfig) -> None:
     """What `check` checks, and what only a sweep's job must keep.
 
     Raises:
-        Refusal: as `check`.
+        UserError: as `check`.
     """
     check(config)
     for key in ("trainer.devices", "trainer.num_nodes"):
         number = _select(config, key, 1)
         if number not in (1, "1", "auto"):
             # Further processes are started with the command line of this one, so each would sweep again.
-            raise Refusal(
+            raise UserError(
                 "a sweep's jobs must each run in one process",
                 f"-m with {key}={shown(number)}",
                 "one run at a time, without -m",
@@ -57,14 +57,14 @@ def check(config: DictConfig) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
 
     Raises:
-        Refusal: for the first value that breaks its rule, or the first two that do not go together.
+        UserError: for the first value that breaks its rule, or the first two that do not go together.
     """
     for group, example in REQUIRED.items():
         if config.get(group) is None:
-            raise Refusal(f"{group} must be chosen", f"{group}=null, or ~{group}", f"{group}={example}")
+            raise UserError(f"{group} must be chosen", f"{group}=null, or ~{group}", f"{group}={example}")
     for group in ("experiment", "debug"):
         if config.get(group) is not None:
-            raise Refusal(
+            raise UserError(
                 f"a file of conf/{group} must begin with the line `# @package _global_`",
                 f"one whose values land under `{group}`, where nothing reads them",
                 "adding that line",
@@ -85,7 +85,7 @@ def check_sweep(config: DictConfig) -> None:
     """Refuses what a sweep itself is told and cannot be carried out.
 
     Raises:
-        Refusal: for the first value that breaks its rule.
+        UserError: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
     target = _select(config, "sweep.target")
@@ -100,7 +100,7 @@ def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
         if value is not absent and not rule.holds(value):
             told = reduce(lambda node, name: node[name], key.split("."), as_told(config))
             near = nearest(value, rule) if told == value else rule.example
-            raise Refusal(f"{key} must be {rule.must}", f"{key}={shown(told)}", f"{key}={near}")
+            raise UserError(f"{key} must be {rule.must}", f"{key}={shown(told)}", f"{key}={near}")
 
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:
@@ -120,7 +120,7 @@ def _loss_fits_task(config: DictConfig) -> None:
     if loss is None or loss == "auto" or task not in LOSSES or loss in LOSSES[task]:
         return
     fitting = LOSSES[task]
-    raise Refusal(
+    raise UserError(
         f"the loss must fit the task, which is {task} on this data: one of {', '.join(fitting)}",
         f"loss={loss}",
         f"loss={nearest_name(str(loss), fitting) or fitting[0]}",
@@ -130,7 +130,7 @@ def _loss_fits_task(config: DictConfig) -> None:
 def _engine_is_known(config: DictConfig) -> None:
     for key, value in (config.get("engine") or {}).items():
         if key != "name":
-            raise Refusal("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
+            raise UserError("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -140,10 +140,10 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
     ):
         node = config.get(group) or {}
         if not isinstance(node, DictConfig | Mapping):
-            raise Refusal(f"{group} must be one of conf/{group}", f"{group}={shown(node)}", f"{group}=null")
+            raise UserError(f"{group} must be one of conf/{group}", f"{group}={shown(node)}", f"{group}=null")
         for name, part in node.items():
             if part is not None and not (isinstance(part, DictConfig) and part.get("_target_")):
-                raise Refusal(
+                raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(as_told(config)[group][name])}",
                     f"{group}.{name}={{_target_: {example}}}",
@@ -159,22 +159,22 @@ def require_trainer_flag(flag: str, given: str) -> None:
     """Refuses flags that Lightning's Trainer does not have, and those that a run sets itself.
 
     Raises:
-        Refusal: with the nearest name, or where it is chosen.
+        UserError: with the nearest name, or where it is chosen.
     """
     if flag in choices.CHOSEN_ELSEWHERE:
-        raise Refusal(f"what trainer.{flag} says must be chosen elsewhere", given, choices.CHOSEN_ELSEWHERE[flag])
+        raise UserError(f"what trainer.{flag} says must be chosen elsewhere", given, choices.CHOSEN_ELSEWHERE[flag])
     if flag not in (*choices.TRAINER_FLAGS, "threads"):
         known = [name for name in choices.TRAINER_FLAGS if name not in choices.CHOSEN_ELSEWHERE]
         near = nearest_name(flag, known)
         remedy = f"trainer.{near}" if near else "leaving it out; Lightning's documentation of its Trainer has them all"
-        raise Refusal("trainer must be given flags of Lightning's Trainer", given, remedy)
+        raise UserError("trainer must be given flags of Lightning's Trainer", given, remedy)
 
 
 def _regularization_is_known(config: DictConfig) -> None:
     known = ("l1", "l2", "applies_to")
     for key, value in config.regularization.items():
         if key not in known:
-            raise Refusal(
+            raise UserError(
                 f"regularization must be given {', '.join(known)}", f"regularization.{key}={value}", "model.dropout=0.5"
             )
 
@@ -187,7 +187,7 @@ def require_monitor(monitor: str, mode: str, task: str | None) -> None:
     """Refuses a monitor that the task does not have.
 
     Raises:
-        Refusal: there is no such value, or `mode` is not its direction.
+        UserError: there is no such value, or `mode` is not its direction.
     """
     require_metric("monitor", monitor, mode, task)
 
@@ -202,16 +202,16 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
         task: what is learned.
 
     Raises:
-        Refusal: there is no such value, or `mode` is not its direction.
+        UserError: there is no such value, or `mode` is not its direction.
     """
     known = SCORES.get(str(task)) or {**SCORES["regression"], **SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if metric not in names:
         close = nearest_name(str(metric), list(names)) or "val/loss"
-        raise Refusal(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
+        raise UserError(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
     if mode != names[metric]:
         good = "small" if names[metric] == "min" else "large"
-        raise Refusal(
+        raise UserError(
             f"mode must be {names[metric]} for {key}={metric}, which is good when {good}",
             f"mode={mode}",
             f"{key}={metric} mode={names[metric]}",
@@ -226,13 +226,13 @@ def _table_is_there(config: DictConfig) -> None:
         if given is not None:
             require_file(Path(given).expanduser(), f"data.{key}")
     if _select(config, "data.path") == _select(config, "data.test_path"):
-        raise Refusal("data.test_path must be another file", "it is data.path", "data.test_path=null")
+        raise UserError("data.test_path must be another file", "it is data.path", "data.test_path=null")
 
 
 def _parts_leave_training_rows(config: DictConfig) -> None:
     fractions = [_select(config, f"data.{part}_fraction") for part in ("validation", "test")]
     if None not in fractions and sum(fractions) >= 1:
-        raise Refusal(
+        raise UserError(
             "data.validation_fraction and data.test_fraction must leave rows for training",
             f"they add up to {sum(fractions):g}",
             "data.validation_fraction=0.15 data.test_fraction=0.15",
@@ -241,7 +241,7 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
 
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
-        raise Refusal(
+        raise UserError(
             "model.normalization=batch must have at least two rows in a batch",
             "data.batch_size=1",
             "model.normalization=layer, or data.batch_size=32",
@@ -253,7 +253,7 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
         return
     for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
         if _select(config, key, neutral) not in (neutral, 0):
-            raise Refusal(
+            raise UserError(
                 "optimizer=lbfgs must have the plain gradient of one batch",
                 f"{key}={_select(config, key)}",
                 f"{key}={shown(neutral)}, or optimizer=adam",
@@ -263,7 +263,7 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
 def _epochs_have_an_order(config: DictConfig) -> None:
     least, most = _select(config, "trainer.min_epochs"), _select(config, "trainer.max_epochs")
     if least is not None and most not in (None, -1) and least > most:
-        raise Refusal(
+        raise UserError(
             "trainer.min_epochs must not exceed trainer.max_epochs",
             f"trainer.min_epochs={least} trainer.max_epochs={most}",
             f"trainer.max_epochs={least}",
@@ -279,7 +279,7 @@ def _processes_can_share(config: DictConfig) -> None:
         and _select(config, "model.normalization") == "batch"
         and not _select(config, "trainer.sync_batchnorm")
     ):
-        raise Refusal(
+        raise UserError(
             "batch normalisation over several processes must share its statistics",
             "model.normalization=batch without trainer.sync_batchnorm",
             "model.normalization=layer, or on GPUs +trainer.sync_batchnorm=true",
@@ -288,7 +288,7 @@ def _processes_can_share(config: DictConfig) -> None:
 
 def _plateau_is_validated(config: DictConfig) -> None:
     if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
-        raise Refusal("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
+        raise UserError("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
 
 
 def _schedule_knows_the_end(config: DictConfig) -> None:
@@ -296,13 +296,13 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
     max_epochs, max_steps = _select(config, "trainer.max_epochs"), _select(config, "trainer.max_steps", -1)
     if max_epochs in (-1, None) and max_steps == -1:
         if name in choices.SCHEDULES_THAT_NEED_AN_END:
-            raise Refusal(
+            raise UserError(
                 f"scheduler={name} must know where the run ends",
                 "trainer.max_epochs=-1 without trainer.max_steps",
                 "trainer.max_epochs=100",
             )
         if _select(config, "callbacks.early_stopping") is None and _select(config, "trainer.max_time") is None:
-            raise Refusal(
+            raise UserError(
                 "a run must have an end", "no limit of epochs, steps or time, and no early stopping",
                 "trainer.max_epochs=100",
             )  # fmt: skip
@@ -314,7 +314,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
         return
     low, high = _select(config, f"{name}.low"), _select(config, f"{name}.high")
     if low >= high:
-        raise Refusal(
+        raise UserError(
             f"{name}.low must be below {name}.high", f"{name}.low={shown(low)} {name}.high={shown(high)}",
             f"{name}.low={high / 1e8:g}",
         )  # fmt: skip
@@ -325,7 +325,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     ):
         value = _select(config, key, neutral)
         if value not in (neutral, "auto", "1"):
-            raise Refusal(
+            raise UserError(
                 "a range test must have the learning rate to itself, and one step per batch",
                 f"{choice}={shown(value)}", f"{choice}={neutral}",
             )  # fmt: skip

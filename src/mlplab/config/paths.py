@@ -5,31 +5,31 @@ import shlex
 from pathlib import Path
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def require_file(path: Path, key: str) -> None:
     """Refuses what is no file with something in it.
 
     Raises:
-        Refusal: with the nearest name in its folder.
+        UserError: with the nearest name in its folder.
     """
     try:
         if path.is_dir():
-            raise Refusal(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+            raise UserError(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
             near = nearest_name(path.stem, [Path(name).stem for name in names])
             likely = next((name for name in names if Path(name).stem == near), None)
             remedy = f"{key}={folder / likely}" if likely else "the path of a file that does"
-            raise Refusal(f"{key} must be a file that exists", f"there is no {path}", remedy)
+            raise UserError(f"{key} must be a file that exists", f"there is no {path}", remedy)
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise Refusal(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
+        raise UserError(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
     if not start:
-        raise Refusal(f"{key} must hold something", f"{path} is empty", "another file")
+        raise UserError(f"{key} must hold something", f"{path} is empty", "another file")
 
 
 def find_run(path: Path) -> tuple[Path, Path]:
@@ -39,7 +39,7 @@ def find_run(path: Path) -> tuple[Path, Path]:
         path: of a run's directory, or of a checkpoint.
 
     Raises:
-        Refusal: there is none; with the nearest name.
+        UserError: there is none; with the nearest name.
     """
     if path.is_file():
         folder = path.absolute().parent
@@ -49,7 +49,7 @@ def find_run(path: Path) -> tuple[Path, Path]:
         checkpoint = path / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
             return path, checkpoint
-    raise Refusal(
+    raise UserError(
         "run must be the directory of a run with a checkpoint",
         f"{path} has no checkpoints/best.ckpt",
         "another run, such as one of logs/runs/*",
@@ -64,7 +64,7 @@ def require_folder_of_run(path: Path, key: str) -> None:
         key: the name it was given for, in messages.
 
     Raises:
-        Refusal: with the nearest name beside it.
+        UserError: with the nearest name beside it.
     """
     if path.is_dir():
         return
@@ -73,7 +73,7 @@ def require_folder_of_run(path: Path, key: str) -> None:
     near = nearest_name(path.name, names)
     given = f"{path} is a file" if path.is_file() else f"there is no {path}"
     remedy = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
-    raise Refusal(f"{key} must be the directory of a run", given, remedy)
+    raise UserError(f"{key} must be the directory of a run", given, remedy)
 
 
 def shortest(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mlplab.data.dataset import Dataset
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 
@@ -24,10 +24,10 @@ def bundled(name: str) -> Dataset:
     | diabetes | 442 | 10, as measured | disease progression after a year |
 
     Raises:
-        Refusal: the name is unknown.
+        UserError: the name is unknown.
     """
     if name not in BUNDLED:
-        raise Refusal(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
+        raise UserError(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
     dataset = _read(name)
     return replace(dataset, features=dataset.features.copy(), targets=dataset.targets.copy())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.data.split import Rows, Split, SplitRules
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,35 @@ class Dataset:
         """Checks shapes, dtypes and values.
 
         Raises:
-            Refusal: the shapes do not match, a value is not finite, or a target is no class index.
+            UserError: the shapes do not match, a value is not finite, or a target is no class index.
         """
         for role, array in (("features", self.features), ("targets", self.targets)):
             if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
                 kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-                raise Refusal(
+                raise UserError(
                     f"{self.name}: {role} must be a NumPy array of numbers",
                     f"{kind}",
                     "np.asarray(…), with classes numbered from 0",
                 )
         if self.features.ndim != 2 or self.targets.ndim != 1 or len(self.features) != len(self.targets):
-            raise Refusal(
+            raise UserError(
                 f"{self.name}: features must have shape (N, F) and targets (N,)",
                 f"{self.features.shape} and {self.targets.shape}",
                 "one target for each row of features",
             )
         if len(self.targets) == 0:
-            raise Refusal(f"{self.name}: there must be at least one row", "there is none", "another source")
+            raise UserError(f"{self.name}: there must be at least one row", "there is none", "another source")
         if self.features.shape[1] == 0 or len(self.feature_names) not in (0, self.features.shape[1]):
-            raise Refusal(
+            raise UserError(
                 f"{self.name}: there must be at least one feature, and a name for each or for none",
                 f"{self.features.shape[1]} features and {len(self.feature_names)} names",
                 "feature_names=()",
             )
         if len(self.class_names) == 1:
-            raise Refusal(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
+            raise UserError(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
-            raise Refusal(
+            raise UserError(
                 f"{self.name}: every feature must be a finite number",
                 f"row {row} has one that is not",
                 "imputing it, or leaving the row out",
@@ -77,13 +77,13 @@ class Dataset:
         if self.class_names:
             fits = np.issubdtype(self.targets.dtype, np.integer)
             if not fits or self.targets.min() < 0 or self.targets.max() >= len(self.class_names):
-                raise Refusal(
+                raise UserError(
                     f"{self.name}: targets must be class indices below {len(self.class_names)}",
                     f"{self.targets.dtype} from {self.targets.min()} to {self.targets.max()}",
                     "numbering the classes from 0",
                 )
         elif not np.isfinite(self.targets.astype(np.float64)).all():
-            raise Refusal(f"{self.name}: every target must be a finite number", "one is not", "leaving the row out")
+            raise UserError(f"{self.name}: every target must be a finite number", "one is not", "leaving the row out")
 
     @property
     def kind(self) -> str:

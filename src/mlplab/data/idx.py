@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.split import SplitRules
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 GZIP_START = b"\x1f\x8b"
 
@@ -68,21 +68,21 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
         name: of the data set. The target is called "digit" for "mnist", else "label".
 
     Raises:
-        Refusal: a file is missing or damaged, or the four do not belong together.
+        UserError: a file is missing or damaged, or the four do not belong together.
     """
     paths = _find(_folder(directory))
     arrays = {key: _read(path, key[1]) for key, path in paths.items()}
     for part in ("train", "test"):
         n_images, n_labels = len(arrays[part, "images"]), len(arrays[part, "labels"])
         if n_images != n_labels:
-            raise Refusal(
+            raise UserError(
                 f"{paths[part, 'labels']} must have one label for each image of {paths[part, 'images'].name}",
                 f"there are {n_labels} labels and {n_images} images",
                 "two files of one data set",
             )
     sizes = {part: arrays[part, "images"].shape[1:] for part in ("train", "test")}
     if sizes["train"] != sizes["test"]:
-        raise Refusal(
+        raise UserError(
             f"{paths['test', 'images']} must have images of the size of the training images, {_times(sizes['train'])}",
             f"they are {_times(sizes['test'])}",
             "files of one data set",
@@ -90,7 +90,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
     train_labels, test_labels = arrays["train", "labels"], arrays["test", "labels"]
     unknown = np.setdiff1d(test_labels, train_labels)
     if unknown.size:
-        raise Refusal(
+        raise UserError(
             f"{paths['test', 'labels']} must only have labels that occur in {paths['train', 'labels'].name}",
             f"no training image has label {unknown[0]}",
             "files of one data set",
@@ -118,7 +118,7 @@ def read_idx(path: Path) -> Bytes:
         uint8, of the shape in the header, writable.
 
     Raises:
-        Refusal: the file is damaged, truncated, too long or unreadable, or is no idx file of unsigned bytes.
+        UserError: the file is damaged, truncated, too long or unreadable, or is no idx file of unsigned bytes.
     """
     try:
         with path.open("rb") as file:
@@ -127,12 +127,12 @@ def read_idx(path: Path) -> Bytes:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 return _read_stream(unpacked, path, os.fstat(file.fileno()).st_size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Refusal(
+        raise UserError(
             f"{path} must be an intact gzip file", f"unpacking it failed ({error})", "a fresh copy of the file"
         ) from None
     except OSError as error:
         remedy = f"chmod u+r {path}" if isinstance(error, PermissionError) else "another file"
-        raise Refusal(f"{path} must be a file that can be read", error.strerror or str(error), remedy) from None
+        raise UserError(f"{path} must be a file that can be read", error.strerror or str(error), remedy) from None
 
 
 def _read_stream(stream: BufferedIOBase, path: Path, file_size: int) -> Bytes:
@@ -146,7 +146,7 @@ def _read_stream(stream: BufferedIOBase, path: Path, file_size: int) -> Bytes:
     while filled < n_bytes and (n_read := stream.readinto(values[filled : filled + BLOCK_BYTES].data)):
         filled += n_read
     if filled < n_bytes:
-        raise Refusal(f"{path} must not change while it is read", "it became shorter", "the same command again")
+        raise UserError(f"{path} must not change while it is read", "it became shorter", "the same command again")
     return values.reshape(shape)
 
 
@@ -154,7 +154,7 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
     """Reads the dimensions, each at least 1; leaves the stream at the first value."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise Refusal(
+        raise UserError(
             f"{path} must be an idx file, which begins with two zero bytes, a type and a number of dimensions",
             f"it begins with {magic.hex(' ')}" if magic else "it is empty",
             "the file as it was published, unpacked or as gzip",
@@ -162,25 +162,25 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
     kind, n_dimensions = magic[2:]
     if kind != UNSIGNED_BYTES:
         known = f", which stands for {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ", which is not defined"
-        raise Refusal(
+        raise UserError(
             f"{path} must hold unsigned bytes, type 0x08", f"its type is 0x{kind:02X}{known}", "a file of grey values"
         )
     if not 1 <= n_dimensions <= MAX_DIMENSIONS:
-        raise Refusal(
+        raise UserError(
             f"{path} must have from 1 to {MAX_DIMENSIONS} dimensions",
             f"its header says {n_dimensions}",
             "a fresh copy of the file",
         )
     dimensions = stream.read(4 * n_dimensions)
     if len(dimensions) < 4 * n_dimensions:
-        raise Refusal(
+        raise UserError(
             f"{path} must hold the sizes of its {n_dimensions} dimensions",
             f"it ends after {len(magic) + len(dimensions)} bytes",
             "a fresh copy of the file",
         )
     shape = tuple(int(size) for size in np.frombuffer(dimensions, ">u4"))
     if 0 in shape:
-        raise Refusal(f"{path} must hold at least one value", f"its size is {_times(shape)}", "another file")
+        raise UserError(f"{path} must hold at least one value", f"its size is {_times(shape)}", "another file")
     return shape
 
 
@@ -198,7 +198,7 @@ def _require_bytes(stream: BufferedIOBase, path: Path, n_promised: int, file_siz
             n_found += len(block)
         found = f"it holds {'more' if n_found > n_promised else n_found}"
     if n_found != n_promised:
-        raise Refusal(
+        raise UserError(
             f"{path} must hold the {n_promised} bytes of values that its header promises",
             found,
             "a fresh copy of the file",
@@ -210,7 +210,7 @@ def _read(path: Path, content: str) -> Bytes:
     array = read_idx(path)
     axes = {"images": ("images", "rows", "columns"), "labels": ("labels",)}[content]
     if array.ndim != len(axes):
-        raise Refusal(
+        raise UserError(
             f"{path} must have {len(axes)} dimension{'s' * (len(axes) > 1)}, {', '.join(axes)}",
             f"its size is {_times(array.shape)}",
             f"the file of the {content} under that name",
@@ -221,7 +221,7 @@ def _read(path: Path, content: str) -> Bytes:
 def _folder(directory: str | None) -> Path:
     """Returns the given folder, or refuses it if it does not exist."""
     if directory is None or directory == "":
-        raise Refusal(
+        raise UserError(
             "data.directory must be the folder with the four idx files",
             "data.directory=null" if directory is None else "data.directory=''",
             "data.directory=path/to/mnist",
@@ -229,11 +229,11 @@ def _folder(directory: str | None) -> Path:
     # Unlike Path.expanduser, this leaves the name of a user who does not exist as it is.
     folder = Path(os.path.expanduser(str(directory)))
     if os.path.isfile(folder):
-        raise Refusal("data.directory must be a folder", f"{folder} is a file", f"data.directory={folder.parent}")
+        raise UserError("data.directory must be a folder", f"{folder} is a file", f"data.directory={folder.parent}")
     if not os.path.isdir(folder):
         beside = [name for name in _names(folder.parent) if os.path.isdir(folder.parent / name)]
         near = nearest_name(folder.name, beside)
-        raise Refusal(
+        raise UserError(
             "data.directory must be a folder that exists",
             f"there is no {folder}",
             f"data.directory={folder.parent / near if near else 'path/to/mnist'}",
@@ -253,7 +253,7 @@ def _find(folder: Path) -> dict[tuple[str, str], Path]:
             # The other three files have similar names, but must not be suggested.
             others = [name for name in _names(folder) if name not in taken and os.path.isfile(folder / name)]
             near = nearest_name(plain, others)
-            raise Refusal(
+            raise UserError(
                 f"{folder} must hold the file {plain}, with or without .gz",
                 f"there is none, nor {dotted}",
                 f"renaming {near} to {plain}, if that is the file" if near else "data.directory=path/to/mnist",

@@ -12,7 +12,7 @@ from mlplab.data.batches import Batches
 from mlplab.data.preprocessing import Preprocessing
 from mlplab.data.split import Rows, Split, Splittable, split_rows
 from mlplab.data.threads import for_each
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.randomness import batch_order
 from mlplab.task import Task
 
@@ -100,7 +100,7 @@ class DataModule(pl.LightningDataModule):
         """Reads, splits and transforms the data set on the first call.
 
         Raises:
-            Refusal: the data cannot be split or learned from.
+            UserError: the data cannot be split or learned from.
         """
         if self._parts:
             return
@@ -127,7 +127,7 @@ class DataModule(pl.LightningDataModule):
         """Reads the data set, and splits its rows.
 
         Raises:
-            Refusal: it cannot be read or split.
+            UserError: it cannot be read or split.
         """
         dataset = self.source()
         split = split_rows(
@@ -146,7 +146,7 @@ class DataModule(pl.LightningDataModule):
         values = dataset.targets.astype(np.float64)
         mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
         if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
-            raise Refusal(
+            raise UserError(
                 f"{dataset.name}: the target must vary",
                 f"it is {mean:g} in every training row",
                 "another target",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.data.stratified import draw
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Rows = npt.NDArray[np.int64]
 
@@ -57,7 +57,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     for validation.
 
     Raises:
-        Refusal: a part would be empty, or a class has too few rows to be in each part.
+        UserError: a part would be empty, or a class has too few rows to be in each part.
     """
     rules, n_rows = dataset.split_rules, len(dataset.targets)
     part_of = np.zeros(n_rows, np.int8)  # position in PARTS; rows that are not drawn stay in the training part
@@ -95,7 +95,7 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
     least = 1 if dataset.class_names else 2  # r2 needs two targets
     if min(sizes.values()) < least:
         counts = [str(sizes[part]) for part in PARTS if part in sizes]
-        raise Refusal(
+        raise UserError(
             f"the training, validation and test part must each have {'a row' if least == 1 else 'two rows'}",
             f"{', '.join(counts[:-1])} and {counts[-1]} of {n_rows} rows",
             "data.validation_fraction=0.15 data.test_fraction=0.15, on more rows",
@@ -127,7 +127,7 @@ def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, 
     order = np.argsort(times, kind="stable")
     begins = np.unique(times[order], return_index=True)[1]
     if len(begins) < len(sizes) + 1:
-        raise Refusal(
+        raise UserError(
             f"data.time_column must have at least {len(sizes) + 1} different times, one for each part",
             f"it has {len(begins)}",
             "another data.time_column",
@@ -152,7 +152,7 @@ def _whole_groups(
     names, members = np.unique(groups, return_inverse=True)
     counts = np.bincount(members)
     if len(names) < len(sizes) + 1:
-        raise Refusal(
+        raise UserError(
             f"there must be at least {len(sizes) + 1} groups, one for each part",
             f"data.group_column has {len(names)}",
             "another data.group_column",
@@ -181,10 +181,10 @@ def _whole_groups(
     return {part: np.flatnonzero(np.isin(members, chosen)) for part, chosen in best[1].items()}
 
 
-def _too_rare(class_names: tuple[str, ...], labels: npt.NDArray[np.generic]) -> Refusal:
+def _too_rare(class_names: tuple[str, ...], labels: npt.NDArray[np.generic]) -> UserError:
     classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
     rarest = int(counts.argmin())
-    return Refusal(
+    return UserError(
         "every class must have enough rows to have one in each part",
         f"class {class_names[classes[rarest]]!r} has {counts[rarest]} of {counts.sum()}",
         "larger data.validation_fraction and data.test_fraction, leaving that class out, or more rows",
@@ -199,14 +199,14 @@ def _require_rows_of_each_class(
     classes = np.flatnonzero(counts) if dataset.split_rules.parts is not None else np.arange(len(counts))
     rarest, n_parts = int(classes[counts[classes].argmin()]), len(sizes) + 1
     if counts[rarest] < n_parts:
-        raise Refusal(
+        raise UserError(
             f"every class must have at least {n_parts} rows, one for each part",
             f"class {dataset.class_names[rarest]!r} has {counts[rarest]}",
             "leaving that class out, or more rows",
         )
     smallest_part = min(*sizes.values(), n_rows - sum(sizes.values()))
     if smallest_part < len(classes):
-        raise Refusal(
+        raise UserError(
             f"every part must have room for each of the {len(classes)} classes",
             f"the smallest part has {smallest_part} rows",
             "larger data.validation_fraction and data.test_fraction, or more rows",

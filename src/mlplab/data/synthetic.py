@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.data.dataset import Dataset
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 MOST_SAMPLES = 10_000_000
 
@@ -78,10 +78,10 @@ def synthetic(name: str, n_samples: int, noise: float, seed: int) -> Dataset:
     """Makes one of `SYNTHETIC`.
 
     Raises:
-        Refusal: the number of rows is not between 1 and `MOST_SAMPLES`.
+        UserError: the number of rows is not between 1 and `MOST_SAMPLES`.
     """
     if not 1 <= n_samples <= MOST_SAMPLES:
-        raise Refusal(f"data.n_samples must be from 1 to {MOST_SAMPLES}", f"data.n_samples={n_samples}", "1000")
+        raise UserError(f"data.n_samples must be from 1 to {MOST_SAMPLES}", f"data.n_samples={n_samples}", "1000")
     return SYNTHETIC[name](n_samples, noise, seed)
 
 

@@ -5,7 +5,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def compile_network(model: nn.Module, rows: Tensor) -> float:
@@ -17,7 +17,7 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
             now whether they can be; a GPU's are made with the first step there.
 
     Raises:
-        Refusal: there is no compiler for it here, or the network cannot be compiled.
+        UserError: there is no compiler for it here, or the network cannot be compiled.
     """
     began = time.perf_counter()
     model.compile()
@@ -30,7 +30,7 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
     except Exception as error:
         cause = getattr(error, "inner_exception", error)
         message = str(cause).strip() or type(cause).__name__
-        raise Refusal(
+        raise UserError(
             "model.compile=true must find a C++ compiler, and a network that torch.compile takes",
             message.splitlines()[0],
             "model.compile=false",

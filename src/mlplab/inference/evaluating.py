@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal, not_writable
+from mlplab.errors import UserError, not_writable
 from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.rows import RowReader, rows_of_training
@@ -51,7 +51,7 @@ def evaluate(
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
-        Refusal: the rows cannot be read, or none has a target.
+        UserError: the rows cannot be read, or none has a target.
     """
     reader = RowReader(run, written)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
@@ -94,7 +94,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
             predicted.append(made)
             known.append(true)
     if not predicted:
-        raise Refusal("there must be rows with a target", f"{name} has none", "another file")
+        raise UserError("there must be rows with a target", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
     return Evaluation(
@@ -130,13 +130,13 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     """Writes metrics.json and the figure into a new directory, and returns the figure's path.
 
     Raises:
-        Refusal: the directory is there already, or cannot be made; if anything fails, it is gone again.
+        UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
     name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise Refusal("out must be a new directory", f"{directory} is there already", "another name") from None
+        raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
     except OSError as error:
         raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     picture = directory / f"{name}.png"

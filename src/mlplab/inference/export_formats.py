@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference.export_card import describe_inputs
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import FORMAT, Predictor, predictor_of
@@ -23,7 +23,7 @@ def require_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise Refusal(
+        raise UserError(
             "format=onnx must have its packages installed",
             str(error),
             'pip install -c constraints.txt -e ".[onnx]"',
@@ -97,7 +97,7 @@ def load_safetensors(path: Path) -> Predictor:
     """The predictor that `export` wrote as safetensors: tensors, and a card of plain values.
 
     Raises:
-        Refusal: the file is damaged, or holds another thing.
+        UserError: the file is damaged, or holds another thing.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -106,9 +106,9 @@ def load_safetensors(path: Path) -> Predictor:
             plain = json.loads((file.metadata() or {})["card"])
             card = _unflattened(plain, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
-        raise Refusal("an exported model must be whole", f"{path}: {error!r}", "exporting it again") from None
+        raise UserError("an exported model must be whole", f"{path}: {error!r}", "exporting it again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise Refusal(f"an exported model must have a card of format {FORMAT}", f"{path}", "exporting it again")
+        raise UserError(f"an exported model must have a card of format {FORMAT}", f"{path}", "exporting it again")
     return predictor_of(path, card)
 
 

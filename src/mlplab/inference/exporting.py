@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mlplab.errors import Refusal, not_writable
+from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, outputs_of, require_onnx
 from mlplab.inference.predicting import require_writable, write_once
@@ -56,7 +56,7 @@ def export(
         written: how `rows_of` is written, as in `RowReader`.
 
     Raises:
-        Refusal: it cannot be written, the rows to check with cannot be read, or the check fails; then no file is
+        UserError: it cannot be written, the rows to check with cannot be read, or the check fails; then no file is
             left.
     """
     ending, write, read = FORMATS[file_format]
@@ -67,9 +67,9 @@ def export(
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
     if card.is_dir():
-        raise Refusal("the card must be a file", f"{card} is a folder", "another name")
+        raise UserError("the card must be a file", f"{card} is a folder", "another name")
     if card.exists() and not overwrite:
-        raise Refusal("the card must be a new file", f"{card} is there already", "another name, or overwrite=true")
+        raise UserError("the card must be a new file", f"{card} is there already", "another name, or overwrite=true")
     if file_format == "onnx":
         require_onnx()
     rows = _some_rows(run, rows_of, written)
@@ -106,9 +106,9 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
         return tuple(tensor[:CHECKED_ROWS] for tensor in block.inputs)
     try:
         inputs, _ = next(rows_of_training(run, "test"))
-    except Refusal as refusal:
-        raise Refusal(
-            f"an export must be checked on real rows: {refusal.must}", refusal.given, "data.path=rows.csv"
+    except UserError as refusal:
+        raise UserError(
+            f"an export must be checked on real rows: {refusal.requirement}", refusal.actual, "data.path=rows.csv"
         ) from None
     return tuple(tensor[:CHECKED_ROWS] for tensor in inputs)
 
@@ -123,7 +123,7 @@ def _require_equal(found: Tensor, expected: Tensor, run: TrainedRun, file_format
         given = f"{tuple(found.shape)} for {tuple(expected.shape)}"
         if found.shape == expected.shape:
             given = f"they differ by up to {_difference(found, expected, run):.2g}"
-        raise Refusal(f"outputs of the {file_format} file must equal the model's", given, "another format")
+        raise UserError(f"outputs of the {file_format} file must equal the model's", given, "another format")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal, not_writable
+from mlplab.errors import UserError, not_writable
 from mlplab.inference.rows import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import Predictor
@@ -56,13 +56,13 @@ def predict_file(
     `written` says how `path` is written, as in `RowReader`.
 
     Raises:
-        Refusal: a file cannot be read or written, or is there already.
+        UserError: a file cannot be read or written, or is there already.
     """
     if out.exists() and path.exists() and out.samefile(path):
-        raise Refusal("out must be another file than data.path", f"both are {out}", "another name")
+        raise UserError("out must be another file than data.path", f"both are {out}", "another name")
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
-        raise Refusal("proba=true must have classes", "the run is a regression", "proba=false")
+        raise UserError("proba=true must have classes", "the run is a regression", "proba=false")
     reader = RowReader(run, written)
     count = n_formulas = 0
 
@@ -121,11 +121,11 @@ def predict(predictor: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:
 
 def _identifiers(cells: pl.Series, others: list[str]) -> pl.Series:
     if cells.name in others:
-        raise Refusal(
+        raise UserError(
             "id must name a column that predictions do not have", f"id={cells.name}", "renaming it in data.path"
         )
     if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object, pl.Duration):
-        raise Refusal("id must name a column of text, numbers or dates", f"it holds {cells.dtype}", "another column")
+        raise UserError("id must name a column of text, numbers or dates", f"it holds {cells.dtype}", "another column")
     return cells
 
 
@@ -152,14 +152,14 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
         stem: of a name to propose.
 
     Raises:
-        Refusal: its ending is none of `endings`, its folder is missing, or it is there already.
+        UserError: its ending is none of `endings`, its folder is missing, or it is there already.
     """
     if out.is_dir():
-        raise Refusal("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
+        raise UserError("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
     if out.suffix not in endings:
-        raise Refusal(f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0])}")
+        raise UserError(f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0])}")
     if not out.parent.is_dir():
-        raise Refusal("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
+        raise UserError("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
     if out.exists() and not overwrite:
         raise _there_already(out)
 
@@ -175,5 +175,5 @@ def write_once(out: Path, write: object, overwrite: bool) -> None:
         raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
 
 
-def _there_already(out: Path) -> Refusal:
-    return Refusal("out must be a new file", f"{out} is there already", "another name, or overwrite=true")
+def _there_already(out: Path) -> UserError:
+    return UserError("out must be a new file", f"{out} is there already", "another name, or overwrite=true")

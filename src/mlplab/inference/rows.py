@@ -29,7 +29,7 @@ from mlplab.data.table.requirements import require_columns
 from mlplab.data.table.source import table
 from mlplab.data.table.target import Target, target_values
 from mlplab.data.table.values import values
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -98,7 +98,7 @@ class RowReader:
             also: what a further column is for → its name.
 
         Raises:
-            Refusal: the file cannot be read, lacks a column, or has a cell that is not of the column's kind.
+            UserError: the file cannot be read, lacks a column, or has a cell that is not of the column's kind.
         """
         require_file(path, "data.path")
         if is_parquet(path):
@@ -124,7 +124,7 @@ class RowReader:
             yield Block(inputs, frame, first_row)
             first_row += len(frame)
         if first_row == 1:
-            raise Refusal("data.path must hold rows", f"{path} has none", "another file")
+            raise UserError("data.path must hold rows", f"{path} has none", "another file")
         self.notes += [
             f"{count:,} {'row has' if count == 1 else 'rows have'} {what}" for what, count in self._surprises.items()
         ]
@@ -139,7 +139,7 @@ class RowReader:
         for series in typed:
             if series.null_count():
                 row = int(series.is_null().arg_true()[0]) + first_row
-                raise Refusal(
+                raise UserError(
                     f"column {series.name!r} must have a number in every row, as in training",
                     f"{series.null_count()} {'is' if series.null_count() == 1 else 'are'} missing, first in row {row}",
                     "filling them in",
@@ -147,7 +147,7 @@ class RowReader:
         numbers = typed.to_numpy()
         if isinstance(self._preprocessing, ScalePixels):
             if numbers.min() < 0 or numbers.max() > 255 or (numbers % 1 != 0).any():
-                raise Refusal("pixels must be whole numbers from 0 to 255", "others are in the file", "another file")
+                raise UserError("pixels must be whole numbers from 0 to 255", "others are in the file", "another file")
             return (torch.from_numpy(numbers.astype(np.uint8)),)
         return (torch.from_numpy(np.ascontiguousarray(numbers)),)
 
@@ -185,10 +185,10 @@ def _remedies_for_a_run() -> Iterator[None]:
     """Within it, no refusal proposes a setting of training: how columns are read is fixed by then."""
     try:
         yield
-    except Refusal as refusal:
-        if "data." not in refusal.remedy or "data.path" in refusal.remedy:
+    except UserError as refusal:
+        if "data." not in refusal.hint or "data.path" in refusal.hint:
             raise
-        raise Refusal(refusal.must, refusal.given, "mending the file") from None
+        raise UserError(refusal.requirement, refusal.actual, "mending the file") from None
 
 
 @contextmanager
@@ -196,11 +196,11 @@ def _counted_in(first_row: int, n_rows: int) -> Iterator[None]:
     """Within it, a refusal says which rows it has counted in, where they may not be all of the file."""
     try:
         yield
-    except Refusal as refusal:
+    except UserError as refusal:
         if first_row == 1 and n_rows < BLOCK_ROWS:
             raise
-        given = f"{refusal.given}, counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
-        raise Refusal(refusal.must, given, refusal.remedy) from None
+        given = f"{refusal.actual}, counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
+        raise UserError(refusal.requirement, given, refusal.hint) from None
 
 
 def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:
@@ -209,20 +209,20 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
     near = nearest_name(name, frame.columns)
     shown = ", ".join(frame.columns[:8]) + (", …" if len(frame.columns) > 8 else "")
     remedy = "a file that has it" if purpose != "id" else f"id={near if near is not None else frame.columns[0]}"
-    raise Refusal(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", remedy)
+    raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", remedy)
 
 
 def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]:
     """Inputs and targets of one part of the data that the run was trained on, read again and split again.
 
     Raises:
-        Refusal: the data are gone, have changed, or come from code of one's own.
+        UserError: the data are gone, have changed, or come from code of one's own.
     """
     with explain_bad_card(run.checkpoint):
         data: Mapping[str, Any] = run.card["data"]
         source, expected = str(data.get("source")), data["fingerprint"]
     if source not in SOURCES:
-        raise Refusal(
+        raise UserError(
             "data that are read again must come from a source that mlplab brings",
             f"the run was trained on {source}",
             "data.path=rows.csv with the columns of that data",
@@ -233,15 +233,15 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     try:
         with explain_bad_card(run.checkpoint):
             dataset, split = module.read()
-    except Refusal as refusal:
+    except UserError as refusal:
         # Whatever was proposed, such as another file of a like name, would be other rows.
-        raise Refusal(
-            f"the data that the run was trained on must be there as they were: {refusal.must}",
-            refusal.given,
+        raise UserError(
+            f"the data that the run was trained on must be there as they were: {refusal.requirement}",
+            refusal.actual,
             "putting them back, or data.path=… to take other rows",
         ) from None
     if dataset.fingerprint != expected:
-        raise Refusal(
+        raise UserError(
             "the data that the run was trained on must be as they were",
             f"{dataset.name} has changed",
             "the file of then, or data.path=… to take other rows",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.paths import find_run
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.checkpoint import Predictor, predictor_of, read_card
 from mlplab.task import Task
 
@@ -35,11 +35,11 @@ class TrainedRun:
         """Returns the folder in the run's directory where what is made of it is written.
 
         Raises:
-            Refusal: it is a link that leads elsewhere.
+            UserError: it is a link that leads elsewhere.
         """
         folder = self.directory / name
         if not folder.resolve().is_relative_to(self.directory.resolve()):
-            raise Refusal(
+            raise UserError(
                 "a run must contain only ordinary files and folders", f"{folder} leads to {folder.resolve()}",
                 "out=SOMEWHERE_ELSE",
             )  # fmt: skip
@@ -53,7 +53,7 @@ def load_run(path: Path) -> TrainedRun:
         path: of a run's directory, or of a checkpoint.
 
     Raises:
-        Refusal: there is none, or it cannot be rebuilt from its checkpoint alone.
+        UserError: there is none, or it cannot be rebuilt from its checkpoint alone.
     """
     directory, checkpoint = find_run(path)
     card = read_card(checkpoint)

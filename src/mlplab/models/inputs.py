@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 class PixelInputs(nn.Module):
@@ -47,7 +47,7 @@ class CategoryInputs(nn.Module):
     def __init__(self, *, n_features: int, n_levels: Sequence[int], embedding_dims: Sequence[int]) -> None:
         super().__init__()
         if len(n_levels) != len(embedding_dims) or len(n_levels) > n_features:
-            raise Refusal(
+            raise UserError(
                 "every categorical column must have a number of categories and an embedding width",
                 f"{len(n_levels)} and {len(embedding_dims)} of them for {n_features} features",
                 "one of each for each column",
@@ -97,10 +97,10 @@ def build_inputs(encoding: Mapping[str, Any], n_features: int) -> InputLayer:
     """Builds the input layer that `Preprocessing.input_encoding` describes.
 
     Raises:
-        Refusal: the name is not in `INPUTS`.
+        UserError: the name is not in `INPUTS`.
     """
     options = dict(encoding)
     name = options.pop("name", None)
     if name not in INPUTS:
-        raise Refusal(f"an input layer must be one of {', '.join(INPUTS)}", f"{name!r}", "another checkpoint")
+        raise UserError(f"an input layer must be one of {', '.join(INPUTS)}", f"{name!r}", "another checkpoint")
     return INPUTS[name](n_features=n_features, **options)

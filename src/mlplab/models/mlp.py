@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import initialize
 from mlplab.models.options import OPTIONS
@@ -86,7 +86,7 @@ class MLP(nn.Module):
         residual: adds a hidden layer's input to its output where both have the same width (He et al. 2016).
 
     Raises:
-        Refusal: an argument breaks its rule in `OPTIONS`.
+        UserError: an argument breaks its rule in `OPTIONS`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class MLP(nn.Module):
         for name, value in self.architecture.items():
             if name in OPTIONS and not OPTIONS[name].rule.holds(value):
                 rule = OPTIONS[name].rule
-                raise Refusal(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
+                raise UserError(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
         initialize(
             layers,

@@ -7,12 +7,12 @@ would silently broadcast, (B,) against (B, 1) giving (B, B), are refused.
 from torch import Tensor
 from torch.nn import functional
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
     if outputs.shape != targets.shape:
-        raise Refusal(
+        raise UserError(
             "outputs and targets must have the same shape",
             f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
             "targets.reshape(outputs.shape), if that is what is meant",
@@ -23,7 +23,7 @@ def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = N
     fits = outputs.ndim == 2 and targets.ndim == 1 and len(outputs) == len(targets)
     if not fits or (n_outputs is not None and outputs.shape[1] != n_outputs):
         width = "C" if n_outputs is None else n_outputs
-        raise Refusal(
+        raise UserError(
             f"outputs must have shape (B, {width}) and targets (B,)",
             f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
             "class indices as targets, not one-hot rows",

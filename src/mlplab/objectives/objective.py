@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives import losses
 from mlplab.objectives.losses import binary_cross_entropy
 from mlplab.objectives.options import LOSSES
@@ -60,15 +60,15 @@ def build_objective(
         **options: of the loss (label_smoothing, delta).
 
     Raises:
-        Refusal: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
+        UserError: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
     """
     fitting = LOSSES[task.kind]
     if name == "auto":
         name = fitting[0]
     if name not in fitting:
-        raise Refusal(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
+        raise UserError(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
     if name == "binary_cross_entropy" and task.n_classes != 2:
-        raise Refusal(
+        raise UserError(
             "loss=binary_cross_entropy must have two classes",
             f"the data have {task.n_classes}",
             "loss=cross_entropy",
@@ -79,7 +79,7 @@ def build_objective(
     for option, value in given.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"
-            raise Refusal(f"loss={name} must be given {takes}", f"loss.{option}={value}", f"loss={name} alone")
+            raise UserError(f"loss={name} must be given {takes}", f"loss.{option}={value}", f"loss={name} alone")
     return Objective(function, class_weights=_weights(class_weights, task, class_counts), options=options)
 
 
@@ -88,14 +88,14 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
         return None
     if class_weights == "balanced":
         if 0 in class_counts:
-            raise Refusal(
+            raise UserError(
                 "loss.class_weights=balanced must have a training row of every class",
                 f"class {list(class_counts).index(0)} has none",
                 "one number for each class",
             )
         return balanced_class_weights(class_counts)
     if len(class_weights) != task.n_classes:
-        raise Refusal(
+        raise UserError(
             f"loss.class_weights must have one number for each of the {task.n_classes} classes",
             f"{len(class_weights)} were given",
             "loss.class_weights=balanced",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.optimization.parameter_groups import parameter_groups
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -21,7 +21,7 @@ def build_optimizer(
     Weight decay applies to the kinds of `applies_to` only (see `mlplab.optimization.parameter_groups`).
 
     Raises:
-        Refusal: the model has no trainable parameter, or the optimizer rejects an option.
+        UserError: the model has no trainable parameter, or the optimizer rejects an option.
     """
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
     accepted = inspect.signature(rule).parameters
@@ -31,7 +31,7 @@ def build_optimizer(
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
-        raise Refusal("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
+        raise UserError("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
@@ -39,6 +39,6 @@ def build_optimizer(
         return factory(groups)
     except (TypeError, ValueError) as error:
         name = getattr(rule, "__name__", str(rule))
-        raise Refusal(
+        raise UserError(
             f"{name} must be given options that it takes", str(error), "the values of its file in conf/optimizer"
         ) from error

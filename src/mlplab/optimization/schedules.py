@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,22 @@ def require_known_options(name: str, **options: Any) -> None:
     """Checks the name and the options of a schedule.
 
     Raises:
-        Refusal: the name is unknown, an option is not accepted, or a required one is missing.
+        UserError: the name is unknown, an option is not accepted, or a required one is missing.
     """
     for option in REQUIRED_OPTIONS.get(name, ()):
         if option not in options:
-            raise Refusal(f"scheduler={name} must be given {option}", f"scheduler.name={name}", f"scheduler={name}")
+            raise UserError(f"scheduler={name} must be given {option}", f"scheduler.name={name}", f"scheduler={name}")
     known = () if name == "none" else SCHEDULES[name].options if name in SCHEDULES else None
     if known is None:
-        raise Refusal(f"scheduler must be one of none, {', '.join(SCHEDULES)}", f"scheduler={name}", "scheduler=cosine")
+        raise UserError(
+            f"scheduler must be one of none, {', '.join(SCHEDULES)}", f"scheduler={name}", "scheduler=cosine"
+        )
     for option, value in options.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"
-            raise Refusal(f"scheduler={name} must be given {takes}", f"scheduler.{option}={value}", "scheduler=cosine")
+            raise UserError(
+                f"scheduler={name} must be given {takes}", f"scheduler.{option}={value}", "scheduler=cosine"
+            )
 
 
 def planned_steps(
@@ -164,13 +168,13 @@ def build_schedule(
         **options: of the schedule, as in conf/scheduler.
 
     Raises:
-        Refusal: the schedule needs a limit of epochs or steps, and the run has none.
+        UserError: the schedule needs a limit of epochs or steps, and the run has none.
     """
     if name == "none":
         return None
     schedule = SCHEDULES[name]
     if schedule.needs_end and total_steps is None:
-        raise Refusal(
+        raise UserError(
             f"scheduler={name} must know where the run ends",
             "trainer.max_epochs=-1 and trainer.max_steps=-1",
             "trainer.max_epochs=100",

@@ -54,7 +54,7 @@ def analyse(directory: Path) -> Analysis:
     """Reads a sweep and draws its conclusions.
 
     Raises:
-        Refusal: there is no sweep in the directory.
+        UserError: there is no sweep in the directory.
     """
     sweep = gather(directory)
     settings = settings_of(sweep)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.report.finished_runs import Curve, Gathered, Objective, Run, Target, arms_asked, as_mapping, as_number, same
 from mlplab.report.seeds import with_seeds
 from mlplab.runs.files import require_ordinary
@@ -26,7 +26,7 @@ def gather(directory: Path) -> Gathered:
     """The sweep in a directory.
 
     Raises:
-        Refusal: there is none, or its sweep.json is damaged.
+        UserError: there is none, or its sweep.json is damaged.
     """
     ledger = _ledger(directory)
     asked = ledger.asked
@@ -49,14 +49,14 @@ def gather(directory: Path) -> Gathered:
 
 def _ledger(directory: Path) -> Ledger:
     if not (directory / FILE).is_file():
-        raise Refusal("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+        raise UserError("a report is made of a sweep's directory", *_where_sweeps_are(directory))
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
     try:
         ledger = read_ledger(directory)
-    except Refusal as refusal:
+    except UserError as refusal:
         remedy = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
-        raise Refusal("a report must find the sweep's jobs in its sweep.json", refusal.given, remedy) from None
+        raise UserError("a report must find the sweep's jobs in its sweep.json", refusal.actual, remedy) from None
     assert ledger is not None
     return ledger
 

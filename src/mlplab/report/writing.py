@@ -19,7 +19,7 @@ def write_report(analysis: Analysis, root: Path) -> dict[str, Path]:
         root: the project, whose conf/ the page compares with.
 
     Raises:
-        Refusal: the sweep's directory cannot be written to.
+        UserError: the sweep's directory cannot be written to.
     """
     directory = analysis.sweep.directory
     pictures = draw(analysis)

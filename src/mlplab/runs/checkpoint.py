@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import DiskFull, Refusal, RunFailed, is_disk_full
+from mlplab.errors import DiskFull, RunFailed, UserError, is_disk_full
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
@@ -79,8 +79,8 @@ def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterato
             reason = "the disk is full"
         kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
         raise kind(
-            f"a checkpoint must fit on the disk, however: {path} could not be written ({reason}), with "
-            f"{in_megabytes(free)} free; the one before it is unchanged; try: freeing some, then "
+            f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
+            f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some, then "
             f"resume={path.parent.parent}"
         ) from error
 
@@ -100,7 +100,7 @@ def _require_plain(content: Any, place: str = "checkpoint") -> None:
             _require_plain(value, place)
     elif type(content) not in PLAIN and not isinstance(content, Tensor):
         raise RunFailed(
-            f"a checkpoint must hold plain data only, however: {place} is {type(content).__name__}; try: a "
+            f"a checkpoint must hold plain data only, but {place} is {type(content).__name__}; try a "
             "state_dict() of tensors, numbers, strings, lists and dicts"
         )
 
@@ -109,19 +109,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Reads tensors, numbers, strings, lists and dicts; nothing in the file is executed.
 
     Raises:
-        Refusal: the file does not exist, is damaged, or holds anything else.
+        UserError: the file does not exist, is damaged, or holds anything else.
     """
     if not path.is_file():
-        raise Refusal("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
+        raise UserError("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
     _require_whole(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise Refusal(
+        raise UserError(
             "a checkpoint must be whole and hold plain data only", f"{path}: {_why_unread(error)}", "another checkpoint"
         ) from None
     if not isinstance(content, dict):
-        raise Refusal("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
+        raise UserError("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
     _require_stored(content, path)
     return content
 
@@ -154,16 +154,16 @@ def _require_whole(checkpoint: Path) -> None:
             if sum(entry.file_size for entry in entries) > size:
                 raise _not_whole(checkpoint, "its entries claim more bytes than it has")
             damaged = archive.testzip()
-    except Refusal:
+    except UserError:
         raise
     except Exception as error:  # a damaged archive may raise anything
         damaged = " ".join(str(error).split()) or type(error).__name__
     if damaged is not None:
-        raise Refusal("a checkpoint must be intact", f"{checkpoint} is damaged: {damaged}", "another one")
+        raise UserError("a checkpoint must be intact", f"{checkpoint} is damaged: {damaged}", "another one")
 
 
-def _not_whole(checkpoint: Path, reason: str) -> Refusal:
-    return Refusal(
+def _not_whole(checkpoint: Path, reason: str) -> UserError:
+    return UserError(
         "a checkpoint must be whole and hold plain data only", f"{checkpoint}: {reason}", "another checkpoint"
     )
 
@@ -253,7 +253,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
         model: an untrained network of the same architecture; needed only if it is not one of `MODELS`.
 
     Raises:
-        Refusal: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
+        UserError: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
     """
     return predictor_of(path, read_card(path), model)
 
@@ -262,12 +262,12 @@ def read_card(path: Path) -> dict[str, Any]:
     """Reads the card of a checkpoint, and the network's weights under "weights".
 
     Raises:
-        Refusal: the file is no checkpoint of this project.
+        UserError: the file is no checkpoint of this project.
     """
     checkpoint = read_checkpoint(path)
     card = checkpoint.get("mlplab")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise Refusal(
+        raise UserError(
             f"a checkpoint must have a card of format {FORMAT}",
             f"{path} has none",
             "a checkpoint of this project",
@@ -279,13 +279,13 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     """Builds the predictor that a card describes; `path` is for messages.
 
     Raises:
-        Refusal: the parts do not match, or `model` must be given.
+        UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
         if model is None:
             name = card["model"]["name"]
             if name not in MODELS:
-                raise Refusal(
+                raise UserError(
                     f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                     f"{path} holds a network of another class",
                     "load_predictor(path, model=…) with the network built by its own code",
@@ -313,10 +313,10 @@ def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
     """Turns errors from an incomplete or wrong card into a refusal."""
     try:
         yield
-    except Refusal:
+    except UserError:
         raise
     except Exception as error:  # a card made by somebody else may raise anything
-        raise Refusal(
+        raise UserError(
             f"a checkpoint's card must describe its {what}", f"{checkpoint}: {error!r}", "another checkpoint"
         ) from None
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import NoRoom, Refusal, not_writable
+from mlplab.errors import NoRoom, UserError, not_writable
 from mlplab.runs.files import (
     flush,
     flushed_together,
@@ -54,7 +54,7 @@ class RunDirectory:
             room: bytes that must be free on the disk.
 
         Raises:
-            Refusal: the directory is in use, holds links or is not writable, or the disk is full.
+            UserError: the directory is in use, holds links or is not writable, or the disk is full.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,9 @@ class RunDirectory:
             self.release()
             has_run = (self.path / "status.json").exists()
             given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
-            raise Refusal("a run's directory must be its own", f"{self.path} {given}", "another name for it") from None
+            raise UserError(
+                "a run's directory must be its own", f"{self.path} {given}", "another name for it"
+            ) from None
         except OSError as error:
             if self._lock.is_held:  # this process has made everything in it
                 self.release()
@@ -92,7 +94,7 @@ class RunDirectory:
         """Locks the directory of an existing run, to resume it.
 
         Raises:
-            Refusal: another process uses it, or it is not writable.
+            UserError: another process uses it, or it is not writable.
         """
         require_ordinary(self.path)
         try:
@@ -106,7 +108,7 @@ class RunDirectory:
         except OSError as error:
             self.release()
             raise _not_writable(self.path, error) from None
-        except Refusal:
+        except UserError:
             self.release()
             raise
         if last is not None:
@@ -194,7 +196,7 @@ def never_began(directory: Path) -> bool:
     try:
         if read_status(directory)["state"] != "running":
             return False
-    except Refusal:
+    except UserError:
         return False
     has_both = (directory / "manifest.json").exists() and (directory / ".hydra" / "config.yaml").exists()
     known = {"status.json", "data.json", "train.log", "manifest.json", "csv", "tensorboard", "checkpoints", "figures"}
@@ -215,7 +217,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     """Reads and checks the status.json of a run, as data.
 
     Raises:
-        Refusal: the file is missing, or a run has not written it.
+        UserError: the file is missing, or a run has not written it.
     """
     path = directory / "status.json"
     try:
@@ -232,7 +234,7 @@ def read_status(directory: Path) -> dict[str, Any]:
         if path.is_file() and path.stat().st_size == 0:  # the process died between creating and writing it
             return {"state": "running"}
         reason = getattr(error, "strerror", None) or str(error)
-        raise Refusal(
+        raise UserError(
             "the directory of a run must have its status.json", f"{path}: {reason}", "the directory of another run"
         ) from None
     return status  # type: ignore[no-any-return]
@@ -263,7 +265,7 @@ def _is_of_nobody(entry: Path) -> bool:
     return entry.name.startswith(".") or (entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size)
 
 
-def _not_writable(path: Path, error: OSError) -> Refusal:
+def _not_writable(path: Path, error: OSError) -> UserError:
     return not_writable("the run's directory", path, error, "paths.logs=SOMEWHERE_ELSE")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.runs.lock import lock_file
 
 LARGEST = 64_000_000
@@ -47,7 +47,7 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
         deep: whether to check subfolders too.
 
     Raises:
-        Refusal: names the first such entry.
+        UserError: names the first such entry.
     """
     whole = directory.resolve()
     waiting = [directory]
@@ -69,7 +69,7 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
                 continue
             else:
                 what = "no ordinary file"
-            raise Refusal(
+            raise UserError(
                 "a run or a sweep must contain only ordinary files and folders", printable(f"{path} is {what}"),
                 f"rm {shlex.quote(printable(path))}",
             )  # fmt: skip

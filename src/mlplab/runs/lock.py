@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 try:
     import fcntl
@@ -35,7 +35,7 @@ class Lock:
         """Takes the lock; returns the previous holder if it died without releasing it.
 
         Raises:
-            Refusal: another process holds the lock.
+            UserError: another process holds the lock.
             OSError: the file cannot be created.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -69,7 +69,7 @@ def require_free(path: Path) -> None:
     """Checks that no other process holds a lock, without taking it.
 
     Raises:
-        Refusal: names the process that holds it, and its host.
+        UserError: names the process that holds it, and its host.
     """
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -123,9 +123,9 @@ def _refusal(
     directory: Path,
     holder: dict[str, Any] | None,
     must: str = "a run's directory must be used by one process at a time",
-) -> Refusal:
+) -> UserError:
     who = f"process {holder.get('process')} on {holder.get('host')}" if holder else "another process"
-    return Refusal(
+    return UserError(
         must,
         f"{directory} is in use by {who}",
         "waiting until it has ended, or another directory",

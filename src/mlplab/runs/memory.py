@@ -24,8 +24,8 @@ def explain_out_of_memory(data: DataModule) -> Iterator[None]:
             raise
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise RunFailed(
-            f"a batch must fit into memory, however: data.batch_size={data.batch_size} ran out of it "
-            f"({reason.strip()}); try: data.batch_size={_smaller(data)}, or a smaller model"
+            f"a batch must fit into memory, but data.batch_size={data.batch_size} ran out of it "
+            f"({reason.strip()}); try data.batch_size={_smaller(data)}, or a smaller model"
         ) from error
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
 from mlplab.data.module import DataModule
-from mlplab.errors import DiskFull, Diverged, Refusal, RunFailed, RunStopped, described, is_disk_full
+from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_bytes, write_json
 from mlplab.runs.manifest import describe_environment, differences, read_manifest
@@ -82,7 +82,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
             with contextlib.suppress(OSError):  # otherwise the run counts as killed, which can resume too
                 directory.end("stopped", str(full))
             raise full from error.__cause__ if full is error else error
-        if isinstance(error, RunFailed | Refusal):
+        if isinstance(error, RunFailed | UserError):
             log.error(str(error), exc_info=error.__cause__)
             directory.end("failed", str(error), **({"infeasible": True} if isinstance(error, Diverged) else {}))
             raise
@@ -112,7 +112,7 @@ def _raised(error: BaseException) -> str:
 
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
-        f"a run must fit on the disk, however: {described(error)}; the last checkpoint remains; try: freeing "
+        f"a run must fit on the disk, but {described(error)}; the last checkpoint remains; try freeing "
         f"some, then resume={directory.path}"
     )
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.runs.checkpoint import read_checkpoint
@@ -48,7 +48,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         directory: of the checkpoints.
 
     Raises:
-        Refusal: there are checkpoints, but none is intact.
+        UserError: there are checkpoints, but none is intact.
     """
     damaged: list[str] = []
     for path in (directory / f"{name}.ckpt" for name in NAMES):
@@ -57,8 +57,8 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         try:
             content = read_checkpoint(path)
             _require_resumable(content, path)
-        except Refusal as refusal:
-            damaged.append(refusal.given)
+        except UserError as refusal:
+            damaged.append(refusal.actual)
             continue
         for name in NAMES[: NAMES.index(path.stem)]:
             newer = directory / f"{name}.ckpt"
@@ -66,7 +66,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
                 newer.replace(newer.with_name(f"{newer.name}.damaged"))
         return Saved(path, content, tuple(damaged))
     if damaged:
-        raise Refusal(
+        raise UserError(
             "a run must have an intact checkpoint to resume",
             "; ".join(damaged),
             f"rm {directory}/*.ckpt, to start it from the beginning",
@@ -78,7 +78,7 @@ def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
     saved = content.get("resume")
     parts = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "mlplab")
     if not isinstance(saved, Mapping) or any(part not in content for part in parts):
-        raise Refusal("a run must resume from its own last.ckpt", f"{path} lacks the state to resume", "another run")
+        raise UserError("a run must resume from its own last.ckpt", f"{path} lacks the state to resume", "another run")
 
 
 def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
@@ -97,13 +97,15 @@ def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers
         The checkpoint; None if the run begins anew because none had been written.
 
     Raises:
-        Refusal: the data have changed, or no checkpoint is intact.
+        UserError: the data have changed, or no checkpoint is intact.
     """
     saved = newest_checkpoint(directory.checkpoints)
     if saved is not None:
         then = saved.content["mlplab"].get("data", {}).get("fingerprint")
         if then != data.fingerprint:
-            raise Refusal("a run must resume with the data that it began with", f"{data.name} has changed", "a new run")
+            raise UserError(
+                "a run must resume with the data that it began with", f"{data.name} has changed", "a new run"
+            )
     said = [f"skipped a damaged checkpoint: {problem}" for problem in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
         said.append(f"{directory.taken_over} died while it used the directory")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.files import put_in_place, write_atomically
 
 log = logging.getLogger("mlplab")
@@ -36,7 +36,7 @@ class NoKey(Exception):
     """The user has no key, or not a secret one; the message says why."""
 
 
-def require_trust(path: Path, refusal: Refusal | None, why_not_own: Callable[[], str | None], *, trust: bool) -> None:
+def require_trust(path: Path, refusal: UserError | None, why_not_own: Callable[[], str | None], *, trust: bool) -> None:
     """Refuses to execute what a file of a run or a sweep names, unless the user trusts it or has signed it.
 
     Args:
@@ -46,14 +46,14 @@ def require_trust(path: Path, refusal: Refusal | None, why_not_own: Callable[[],
         trust: whether the user has given trust=true.
 
     Raises:
-        Refusal: `refusal`, with the reason of `why_not_own`.
+        UserError: `refusal`, with the reason of `why_not_own`.
     """
     if refusal is None:
         return
     if not trust:
         reason = why_not_own()
         if reason is not None:
-            raise Refusal(refusal.must, f"{refusal.given}, and {reason}", refusal.remedy) from None
+            raise UserError(refusal.requirement, f"{refusal.actual}, and {reason}", refusal.hint) from None
     why = "you trust it" if trust else "you have begun it here, and it is unchanged"
     print(f"trust   code that {path} names will be executed: {why}")
 

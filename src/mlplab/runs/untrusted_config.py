@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.differing import RENAMED
 from mlplab.config.paths import require_folder_of_run
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.trust import LARGEST, require_trust, why_run_is_not_own
 
@@ -41,14 +41,14 @@ def require_run(path: Path, key: str) -> Path:
         key: the option it was given for, in messages.
 
     Raises:
-        Refusal: there is no run, with the nearest name; or the directory contains links or pipes.
+        UserError: there is no run, with the nearest name; or the directory contains links or pipes.
     """
     require_folder_of_run(path, key)
     if not (path / ".hydra" / "config.yaml").is_file():
         given = f"{path} has no .hydra/config.yaml"
         if (path / "status.json").is_file():
             given += ", as the run failed before it began"
-        raise Refusal(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
+        raise UserError(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
     require_ordinary(path)
     return path.absolute()
 
@@ -65,7 +65,7 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
         trust: accepts any code.
 
     Raises:
-        Refusal: the file is no configuration, or is unsafe.
+        UserError: the file is no configuration, or is unsafe.
     """
     path = directory / ".hydra" / "config.yaml"
     content = _read(path)
@@ -85,7 +85,7 @@ def read_yaml(path: Path) -> DictConfig:
     """Reads a YAML file that somebody else may have made, without resolving anything in it.
 
     Raises:
-        Refusal: it holds no mapping, or too many values.
+        UserError: it holds no mapping, or too many values.
     """
     return _parsed(_read(path), path)
 
@@ -112,9 +112,9 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
     return config
 
 
-def _unusable(path: Path, error: Exception) -> Refusal:
+def _unusable(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return Refusal("a run must have a configuration", f"{path}: {reason}", "another run")
+    return UserError("a run must have a configuration", f"{path}: {reason}", "another run")
 
 
 def _with_present_names(config: DictConfig) -> DictConfig:
@@ -131,7 +131,7 @@ def _with_present_names(config: DictConfig) -> DictConfig:
     return renamed
 
 
-def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
+def _first_unknown(plain: Any, path: Path, conf: Path) -> UserError | None:
     """Returns the refusal of the first value that would be executed, written to or read; None if all are safe."""
     known = _texts_of(conf)
     for place, value in _walk(plain):
@@ -146,7 +146,7 @@ def _first_unknown(plain: Any, path: Path, conf: Path) -> Refusal | None:
         else:
             continue
         given = f"{path}: {printable('.'.join(place))}={value!r}"
-        return Refusal(f"the configuration of a run must {must}", given, f"trust=true, if you know what {what}")
+        return UserError(f"the configuration of a run must {must}", given, f"trust=true, if you know what {what}")
     return None
 
 

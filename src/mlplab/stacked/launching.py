@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mlplab.engine.startup import quick_imports
-from mlplab.errors import Refusal, RunStopped, counted
+from mlplab.errors import RunStopped, UserError, counted
 from mlplab.processors import available_cores
 from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
@@ -173,7 +173,7 @@ class StackedJobs:
 
 def _require_positive(name: str, what: str, value: object, example: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise Refusal(
+        raise UserError(
             f"hydra.launcher.{name} must be {what}", f"hydra.launcher.{name}={value}",
             f"hydra.launcher.{name}={example}",
         )  # fmt: skip
@@ -190,7 +190,7 @@ def _allow_open_files(n_files: int) -> None:
     """Lets this process open so many files beside those of others.
 
     Raises:
-        Refusal: the system allows fewer.
+        UserError: the system allows fewer.
     """
     if resource is None:
         return
@@ -200,7 +200,7 @@ def _allow_open_files(n_files: int) -> None:
         return
     if needed > hard != resource.RLIM_INFINITY:
         most = (hard - FILES_OF_OTHERS) // FILES
-        raise Refusal(
+        raise UserError(
             "a stack must be able to open the files of all its members",
             f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
             f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",

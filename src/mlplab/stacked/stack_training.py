@@ -41,7 +41,7 @@ class DataCache:
         """Returns the data of a job, read and split.
 
         Raises:
-            Refusal: the data cannot be read or split.
+            UserError: the data cannot be read or split.
         """
         config = job.config
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
@@ -58,7 +58,7 @@ def build_member(job: Job, cache: DataCache) -> Member:
     """Builds the parts of a job's run, without writing anything.
 
     Raises:
-        Refusal: the job cannot be run.
+        UserError: the job cannot be run.
     """
     with job.in_hand():
         config = job.config
@@ -79,7 +79,7 @@ def claim(member: Member) -> None:
     """Claims the member's directory, and finds the checkpoint that it resumes from, if any.
 
     Raises:
-        Refusal: the directory holds something else, or another process uses it.
+        UserError: the directory holds something else, or another process uses it.
     """
     directory, job = member.directory, member.job
     directory.path.mkdir(parents=True, exist_ok=True)

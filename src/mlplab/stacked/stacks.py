@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from torch.optim import Optimizer
 
 from mlplab.building import use_threads
-from mlplab.errors import Refusal, RunStopped, counted, described, is_disk_full
+from mlplab.errors import RunStopped, UserError, counted, described, is_disk_full
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
@@ -83,7 +83,7 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
 
 def _why(error: BaseException, job: Job) -> str:
     """Describes a job's error without its directory, so that equal errors of many jobs are reported once."""
-    told = " ".join(str(error).split()) if isinstance(error, Refusal) else described(error)
+    told = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
     return told.replace(str(job.directory), "its directory")
 
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from mlplab.errors import DiskFull, Refusal, RunFailed, RunStopped, described, is_disk_full
+from mlplab.errors import DiskFull, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.processors import available_cores
 from mlplab.sweeps.job import become_worker, with_a_job
 
@@ -128,7 +128,7 @@ def _send(connection: Connection, content: object) -> None:
 def _answer(work: Work, unit: int, say: Say) -> _Answer:
     try:
         return _Answer(value=work(unit, say))
-    except (Refusal, RunStopped) as told:
+    except (UserError, RunStopped) as told:
         return _Answer(raised=told)
     except BaseException as error:  # which may hold what cannot be sent
         if is_disk_full(error):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlplab.config.differing import changes, told
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 FREE = ("paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress")
 """What may differ between launches of one sweep: where it lies, and how many cores it takes."""
@@ -21,12 +21,12 @@ def require_same(then: Any, now: Any, what: str, free: tuple[str, ...] = FREE) -
         free: what may differ, with all that is below it.
 
     Raises:
-        Refusal: with each value that differs.
+        UserError: with each value that differs.
     """
     changed = changes(then, now, free)
     if changed:
         more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
-        raise Refusal(
+        raise UserError(
             "a sweep that goes on must keep what it was begun with",
             f"{what}: {told(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
             "another sweep.name",

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal, counted
+from mlplab.errors import UserError, counted
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.overrides import params_of, parse, plain, split, swept, word_of
@@ -46,23 +46,23 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         settings: of conf/hydra/sweeper/comparison.yaml.
 
     Raises:
-        Refusal: it cannot be run, or was begun in another way.
+        UserError: it cannot be run, or was begun in another way.
         RunStopped: by a signal; it goes on with the same command.
     """
     if settings["trials"] is None:
-        raise Refusal(
+        raise UserError(
             "hydra.sweeper.trials must be a positive integer", "hydra.sweeper.trials=null", "hydra.sweeper.trials=16"
         )
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     asked = read_asked({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
     constants, typed = sweep.composer.read_words(arguments, [])
     if typed:
-        raise Refusal(
+        raise UserError(
             "a comparison must have in its arms what it compares", f"{typed[0].name} has several values",
             f"one value of it, or hydra/sweeper=grid {typed[0].name}=…",
         )  # fmt: skip
     if "seed" in {override.key_or_group for override in parse(constants, sweep.loader)}:
-        raise Refusal(
+        raise UserError(
             "a comparison must have its seeds in hydra.sweeper.tuning_seeds and hydra.sweeper.seeds", "seed is given",
             "hydra.sweeper.tuning_seeds=[3]",
         )  # fmt: skip
@@ -70,7 +70,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
     tuning_seeds, seeds = _seeds(settings, "tuning_seeds"), _seeds(settings, "seeds")
     both = sorted(set(tuning_seeds) & set(seeds))
     if both:
-        raise Refusal(
+        raise UserError(
             "what is chosen on some seeds must be judged on others",
             f"hydra.sweeper.seeds and tuning_seeds both have {both[0]}",
             f"hydra.sweeper.tuning_seeds=[{max(seeds) + 1}]",
@@ -93,20 +93,20 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
 def _arms(sweep: Sweep, settings: Mapping[str, Any], constants: Sequence[str]) -> list[Arm]:
     described = settings["arms"]
     if not isinstance(described, Mapping) or not described:
-        raise Refusal(
+        raise UserError(
             "a comparison must have arms", f"hydra.sweeper.arms={shown(described)}", "experiment=compare_optimizers"
         )
     only = settings["only"]
     if only is not None and not (isinstance(only, list) and only):
         first = next(iter(described))
-        raise Refusal(
+        raise UserError(
             "hydra.sweeper.only must be a list of arms, or null", f"hydra.sweeper.only={shown(only)}",
             f"hydra.sweeper.only=[{first}]",
         )  # fmt: skip
     for name in only or []:
         if name not in described:
             near = nearest_name(str(name), list(described)) or next(iter(described))
-            raise Refusal(
+            raise UserError(
                 f"hydra.sweeper.only must name arms of {', '.join(described)}", shown(name),
                 f"hydra.sweeper.only=[{near}]",
             )  # fmt: skip
@@ -117,7 +117,7 @@ def _arms(sweep: Sweep, settings: Mapping[str, Any], constants: Sequence[str]) -
             arms.append(_arm(sweep, str(name), params, constants))
             own = {*arms[-1].values, *arms[-1].space.names} & given
             if own:
-                raise Refusal(
+                raise UserError(
                     "what the arms of a comparison choose must not be given beside them",
                     f"{min(own)} is given, and is part of the arm {name}", f"leaving out {min(own)}",
                 )  # fmt: skip
@@ -140,7 +140,7 @@ def _seeds(settings: Mapping[str, Any], name: str) -> list[int]:
     seeds = settings[name]
     is_list = isinstance(seeds, list) and bool(seeds)
     if not is_list or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise Refusal(
+        raise UserError(
             f"hydra.sweeper.{name} must be a list of seeds", f"hydra.sweeper.{name}={shown(seeds)}",
             f"hydra.sweeper.{name}=[100,101,102]",
         )  # fmt: skip

@@ -46,7 +46,7 @@ class Composer:
         """Tries every value, and the ends of every interval, with the first values of the other names.
 
         Raises:
-            Refusal: for the first that cannot be run.
+            UserError: for the first that cannot be run.
         """
         first = [dimension.ends[0] for dimension in dimensions]
         one = without_hydra(self.compose([*constants, *first]))
@@ -68,7 +68,7 @@ class Composer:
         """Refuses a job before any is run.
 
         Raises:
-            Refusal: its configuration cannot be run.
+            UserError: its configuration cannot be run.
         """
         check_job_of_sweep(without_hydra(self.compose(words)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.ledger import canonical
 from mlplab.sweeps.overrides import Swept, params_of, product
 from mlplab.sweeps.rerun import rerun_best
@@ -19,13 +19,13 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         params: name → values, of the configuration.
 
     Raises:
-        Refusal: a job cannot be run, or the sweep was begun with another configuration.
+        UserError: a job cannot be run, or the sweep was begun with another configuration.
         RunStopped: by a signal.
     """
     constants, dimensions = sweep.composer.read_words(arguments, params_of(params, "hydra.sweeper.params"))
     for dimension in dimensions:
         if dimension.interval is not None:
-            raise Refusal(
+            raise UserError(
                 "a grid must have values that can be counted",
                 f"{dimension.name}=interval({dimension.interval[0]},{dimension.interval[1]})",
                 f"hydra/sweeper=optuna, or {dimension.name}={dimension.interval[0]},{dimension.interval[1]}",

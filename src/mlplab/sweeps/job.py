@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.cli.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import Refusal, RunStopped
+from mlplab.errors import RunStopped, UserError
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import is_alive
 from mlplab.runs.signals import HANDLED
@@ -160,7 +160,7 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     What is left of a job that was refused before it began is cleared away.
 
     Raises:
-        Refusal: it was begun with another configuration, or its directory holds links.
+        UserError: it was begun with another configuration, or its directory holds links.
     """
     has_status = (directory / "status.json").exists()
     if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):
@@ -186,7 +186,7 @@ def _clear(directory: Path) -> None:
     """Takes away what a job writes before its manifest.
 
     Raises:
-        Refusal: there is more, of a job that had one.
+        UserError: there is more, of a job that had one.
     """
     status = directory / "status.json"
     # Loggers are there before the directory is claimed, and while its status is empty nothing has been learned.
@@ -194,7 +194,7 @@ def _clear(directory: Path) -> None:
     later = [directory / name for name in ("result.json", "history.jsonl", *(OF_LOGGERS if has_begun else ()))]
     more = [path for path in [*later, *directory.glob("checkpoints/*.ckpt")] if path.exists()]
     if more:
-        raise Refusal(
+        raise UserError(
             "a job that goes on must have its manifest.json and .hydra/config.yaml",
             f"{shortest(directory)} has {more[0].name} and not both of them",
             f"rm -r {shortest(directory)}, to let it begin again",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, digest, signature_of, why_not_own
 
@@ -103,7 +103,7 @@ class Ledger:
         """Refuses jobs that no sweep can have had: a report passes over them, a sweep that goes on must not.
 
         Raises:
-            Refusal: for the first of them.
+            UserError: for the first of them.
         """
         for entry in self.entries:
             if not (
@@ -114,7 +114,7 @@ class Ledger:
                 and type(entry.values.get("seed", 0)) is int
                 and (entry.stage == "search" or "seed" in entry.values)
             ):
-                raise Refusal(
+                raise UserError(
                     "a sweep must go on from its own sweep.json",
                     f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is none",
                     "another sweep.name",
@@ -149,7 +149,7 @@ def read_ledger(directory: Path) -> Ledger | None:
     """What is known of a sweep; None where it has not begun.
 
     Raises:
-        Refusal: its file is not what a sweep writes.
+        UserError: its file is not what a sweep writes.
     """
     path = directory / FILE
     if not path.exists():
@@ -159,7 +159,9 @@ def read_ledger(directory: Path) -> Ledger | None:
         entries, constants, configs = _parts(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Refusal("a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name") from None
+        raise UserError(
+            "a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name"
+        ) from None
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, constants, configs, content)
     texts = ledger.texts()

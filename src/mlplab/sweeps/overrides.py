@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import (
     Transformer,
 )
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 OF_THE_SWEEP = ("sweep.retry_failed", "sweep.rerun")
 """What says how a sweep is run, and is no part of its jobs."""
@@ -70,16 +70,16 @@ def params_of(params: Mapping[str, Any] | None, where: str) -> list[str]:
     """`name: space` of the configuration as words of the command line.
 
     Raises:
-        Refusal: it is no mapping of names to spaces.
+        UserError: it is no mapping of names to spaces.
     """
     if params is None:
         return []
     if not isinstance(params, Mapping):
-        raise Refusal(f"{where} must map names to what they take", f"{where}={params}", f"{where}={{seed: '0,1,2'}}")
+        raise UserError(f"{where} must map names to what they take", f"{where}={params}", f"{where}={{seed: '0,1,2'}}")
     words = []
     for name, space in params.items():
         if isinstance(space, Mapping):
-            raise Refusal(f"{where} must map names to what they take", f"{where}.{name}={space}", f"{name}: 0,1,2")
+            raise UserError(f"{where} must map names to what they take", f"{where}.{name}={space}", f"{name}: 0,1,2")
         text = str(space).lower() if isinstance(space, bool) else "null" if space is None else str(space)
         words.append(f"{name}={text}")
     return words
@@ -102,7 +102,7 @@ def swept(override: Override) -> Swept:
     """What an override sweeps over; one that has a single value sweeps over that.
 
     Raises:
-        Refusal: it cannot be swept over.
+        UserError: it cannot be swept over.
     """
     key, name = override.get_key_element(), override.key_or_group
     value = override.value()
@@ -111,7 +111,7 @@ def swept(override: Override) -> Swept:
     if isinstance(value, ChoiceSweep | RangeSweep | Glob):
         texts = tuple(override.sweep_string_iterator())
         if not texts:
-            raise Refusal(
+            raise UserError(
                 "a sweep must go over some values", f"{override.input_line or name} has none", f"{name}='range(0,3)'"
             )
         tags = set(getattr(value, "tags", ()))
@@ -124,14 +124,14 @@ def swept(override: Override) -> Swept:
 def _interval(name: str, key: str, interval: IntervalSweep) -> Swept:
     low, high = interval.start, interval.end
     if low is None or high is None or not low < high:
-        raise Refusal(
+        raise UserError(
             "an interval must go from a smaller to a larger number", f"{name}=interval({low},{high})",
             f"{name}=interval({high},{low})",
         )  # fmt: skip
     _require_tags(name, interval.tags)
     is_log = "log" in interval.tags
     if is_log and low <= 0:
-        raise Refusal(
+        raise UserError(
             "an interval on a logarithmic scale must begin above 0", f"{name}=tag(log,interval({low},{high}))",
             f"{name}=tag(log,interval({high / 1000:g},{high:g}))",
         )  # fmt: skip
@@ -142,7 +142,7 @@ def _interval(name: str, key: str, interval: IntervalSweep) -> Swept:
 def _require_tags(name: str, tags: set[str]) -> None:
     unknown = sorted(tags - {"log"})
     if unknown:
-        raise Refusal(
+        raise UserError(
             "the tag of a space must be log", f"{name}=tag({unknown[0]},…)",
             f"{name}='tag(log,interval(0.001,0.1))'",
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")
 """What decides on it."""
@@ -27,20 +27,22 @@ def require_one_place(config: DictConfig, constants: Sequence[str], swept: Colle
         swept: the names whose values differ between them.
 
     Raises:
-        Refusal: they would.
+        UserError: they would.
     """
     for name in swept:
         if name in PLACES:
-            raise Refusal(f"{name} must be the same for all jobs of a sweep", "several values are given", f"{name}=one")
+            raise UserError(
+                f"{name} must be the same for all jobs of a sweep", "several values are given", f"{name}=one"
+            )
     for word in constants:
         if word.startswith("paths.run="):
-            raise Refusal("paths.run must be left to the jobs of a sweep, each its own", word, "sweep.name=… alone")
+            raise UserError("paths.run must be left to the jobs of a sweep, each its own", word, "sweep.name=… alone")
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     directory = values["hydra"]["sweep"]["dir"]
     for name in _named_in(directory, values):
         own = [one for one in swept if f"{name}.".startswith(f"{one.replace('/', '.')}.")]
         if own or name.removeprefix("hydra.") in {f"job.{part}" for part in OF_A_JOB}:
-            raise Refusal(
+            raise UserError(
                 "hydra.sweep.dir must be the same for all jobs of a sweep",
                 f"hydra.sweep.dir={directory} depends on {own[0] if own else name}",
                 "hydra.sweep.dir without it: each job has a folder in it",

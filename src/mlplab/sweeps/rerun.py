@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mlplab.errors import Refusal, counted
+from mlplab.errors import UserError, counted
 from mlplab.sweeps.ledger import SEEDS, Entry, key_of
 from mlplab.sweeps.states import read_result
 from mlplab.sweeps.sweep import Sweep
@@ -18,20 +18,20 @@ def rerun_best(sweep: Sweep, shared: Sequence[str]) -> None:
         shared: words of all jobs.
 
     Raises:
-        Refusal: nothing has come to anything yet, or there is more than one objective.
+        UserError: nothing has come to anything yet, or there is more than one objective.
         RunStopped: by a signal.
     """
     n_seeds = sweep.config.sweep.rerun
     if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise Refusal("sweep.rerun must be a positive number of seeds", f"sweep.rerun={n_seeds}", "sweep.rerun=10")
+        raise UserError("sweep.rerun must be a positive number of seeds", f"sweep.rerun={n_seeds}", "sweep.rerun=10")
     if len(sweep.ledger.asked.get("search", {}).get("objectives", [])) > 1:
-        raise Refusal(
+        raise UserError(
             "a sweep must have one objective to have a best", "this search has several, and a front of best ones",
             "seed='range(1,11)' with the values of one of them",
         )  # fmt: skip
     best = best_settings(sweep)
     if not best:
-        raise Refusal(
+        raise UserError(
             "a sweep must have a finished run to have a best", f"{sweep.told} has none", "letting it finish one"
         )  # fmt: skip
     seeds = _seeds(sweep, n_seeds)
@@ -86,7 +86,7 @@ def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int], shared: Sequence[s
     """Returns the jobs of a setting on other seeds; where the split's seed was swept too, on other splits.
 
     Raises:
-        Refusal: the setting comes from a sweep.json of somebody else, and names code.
+        UserError: the setting comes from a sweep.json of somebody else, and names code.
     """
     sweep.require_trusted(best.overrides)
     names = ["seed", *(name for name in SEEDS[1:] if name in best.values)]

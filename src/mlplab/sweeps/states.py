@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.runs.files import read_ordinary
 from mlplab.runs.lock import require_free
 
@@ -54,7 +54,7 @@ def read_state(directory: Path) -> State:
         return State("stopped", status)
     try:
         require_free(directory / ".lock")
-    except Refusal:
+    except UserError:
         return State("running", status)
     return State("cut off", status)
 

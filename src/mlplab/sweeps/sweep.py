@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name
-from mlplab.errors import DiskFull, NoRoom, Refusal, RunFailed, RunStopped, counted, described, is_disk_full
+from mlplab.errors import DiskFull, NoRoom, RunFailed, RunStopped, UserError, counted, described, is_disk_full
 from mlplab.runs.files import remove_temporary_files, require_ordinary
 from mlplab.runs.lock import Lock
 from mlplab.runs.trust import require_trust
@@ -78,12 +78,12 @@ class Sweep:
             names: what is to be swept.
 
         Raises:
-            Refusal: another process has it, or the sweep was begun with another configuration.
+            UserError: another process has it, or the sweep was begun with another configuration.
             RunFailed: its files could not be written; they are as they were.
         """
         require_one_place(self.config, constants, names)
         if self.directory.exists() and not self.directory.is_dir():
-            raise Refusal("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
+            raise UserError("a sweep must have a folder", f"{self.told} is a file", "another sweep.name")
         try:
             with self._locked(constants, names) as shared:
                 yield shared
@@ -92,10 +92,10 @@ class Sweep:
             if not is_full and not (isinstance(error, OSError) and self._is_saved):
                 raise
             must, remedy = ("fit on the disk", "freeing some") if is_full else ("write its files", "mending that")
-            told = f"a sweep must {must}, however: {described(error)}; {LEDGER} is whole, and what its jobs had saved"
+            told = f"a sweep must {must}, but {described(error)}; {LEDGER} is whole, and what its jobs had saved"
             if isinstance(error, DiskFull | NoRoom):  # of its jobs
-                told = str(error).partition("; try: ")[0]
-            raise RunFailed(f"{told}; try: {remedy}, then the same command, which goes on with the sweep") from error
+                told = str(error).partition("; try ")[0]
+            raise RunFailed(f"{told}; try {remedy}, then the same command, which goes on with the sweep") from error
 
     @contextmanager
     def _locked(self, constants: Sequence[str], names: Sequence[str]) -> Iterator[list[str]]:
@@ -253,7 +253,7 @@ class Sweep:
         They are not run, but composed: a choice could name any file, a value any variable of the environment.
 
         Raises:
-            Refusal: for the first that is more than a plain value.
+            UserError: for the first that is more than a plain value.
         """
         if self.ledger.why_not_own is not None:
             self.require_trusted(words)
@@ -262,7 +262,7 @@ class Sweep:
         """Refuses to run a job by words that come from sweep.json, where they name code and are not the user's own.
 
         Raises:
-            Refusal: with the first of them.
+            UserError: with the first of them.
         """
         path, conf = self.directory / LEDGER, Path(OmegaConf.create({"root": "${project_root:}"}).root) / "conf"
         why = self.ledger.why_not_own
@@ -281,7 +281,7 @@ class Sweep:
         for entry in entries:
             path = self.directory / entry.directory
             if path.exists() and not path.is_dir():
-                raise Refusal("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
+                raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         busy = [entry.directory for entry in entries if states[entry.number].name == "running"]
         if busy:
             print(f"running elsewhere, and left to it: {', '.join(busy)}")
@@ -322,7 +322,7 @@ class Sweep:
             names = ", ".join(entry.directory for entry in died[:3])
             raise RunFailed(
                 f"the process of {counted(len(died), 'job')} was killed {MOST_DEATHS} times ({names}); all is saved "
-                "that was reached; try: the same command, which goes on, with more memory or fewer jobs at once"
+                "that was reached; try the same command, which goes on, with more memory or fewer jobs at once"
             )
 
     def _launch(self, entries: Sequence[Entry], shared: Sequence[str], progress: Progress) -> None:
@@ -373,7 +373,7 @@ def jobs_at_once(launcher: Any) -> int:
     if not isinstance(n_jobs, int):
         return 1
     if n_jobs == 0:
-        raise Refusal(
+        raise UserError(
             "hydra.launcher.n_jobs must be a number of jobs, or -1 for one on each core", "hydra.launcher.n_jobs=0",
             "hydra.launcher.n_jobs=2",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from hydra.errors import HydraException
 from yaml import YAMLError
 
-from mlplab.errors import Refusal, printable
+from mlplab.errors import UserError, printable
 from mlplab.sweeps.overrides import params_of
 from mlplab.sweeps.search.conditions import split_conditions
 
@@ -36,7 +36,7 @@ PLACES = ("resume", "trust", "paths", "hydra", "default_root_dir")
 _KEY = re.compile(r"[A-Za-z]\w*([./][A-Za-z]\w*)*", re.ASCII)
 
 
-def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> Refusal | None:
+def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> UserError | None:
     """Returns a refusal of the first word that gives more than a choice of conf/ or a plain value.
 
     Args:
@@ -46,7 +46,7 @@ def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> Refusal 
     """
     for word in dict.fromkeys(words):
         if word not in FLAGS and not _is_plain(word, conf):
-            return Refusal(
+            return UserError(
                 "a sweep from elsewhere must give choices of conf/ and plain values alone",
                 f"{printable(word)} in {path}", "trust=true, if you know what it does: it would be executed",
             )  # fmt: skip
@@ -88,7 +88,7 @@ def _is_setting_of_a_sweeper(names: list[str], value: Any, conf: Path) -> bool:
     spaces = value.values() if names[0] == "arms" and isinstance(value, dict) else [value]
     try:  # as the sweeper will: the texts are words of their own
         words = [word for space in spaces for word in params_of(split_conditions(space, None)[0], "params")]
-    except (Refusal, YAMLError):
+    except (UserError, YAMLError):
         return False
     return all(_is_plain(word, conf) for word in words)
 

@@ -199,12 +199,12 @@ def test_text_as_moments(text: str, date_format: str, moment: datetime | None) -
 def test_what_cannot_be_read_is_told_with_its_row_and_what_to_type() -> None:
     text = pl.Series("a b", ["1", "x y", None, "-", "x y"])
     refusal = unreadable(text, as_numbers(text, ".", ""), "a number", "a b", first_row=11)
-    assert refusal.must == "every cell of column 'a b' must be a number"
-    assert refusal.given == "3 of 5 cells are not, the first is 'x y' in row 12"
-    assert refusal.remedy == (
+    assert refusal.requirement == "every cell of column 'a b' must be a number"
+    assert refusal.actual == "3 of 5 cells are not, the first is 'x y' in row 12"
+    assert refusal.hint == (
         """'data.missing_values=["x y","-"]' if they mean that there is no value, or 'data.categorical=["a b"]'"""
     )
-    one = unreadable(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").given
+    one = unreadable(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").actual
     assert one == "1 of 2 cells is not, the first is 'x y' in row 2"
 
 

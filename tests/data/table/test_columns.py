@@ -5,7 +5,7 @@ import pytest
 
 from mlplab.data.table.columns import DATE_FORMATS, Column, understand
 from mlplab.data.table.values import values
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def column(cells: Any, name: str = "c", **options: Any) -> Column:
@@ -90,9 +90,9 @@ def test_categorical_is_said(cells: list[Any]) -> None:
 
 def test_numeric_is_said_and_refused_where_cells_are_none() -> None:
     assert column(["1", "2"] * 9, said="numeric").kind == "numeric"
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         column(["a", "1", "b"], said="numeric")
-    assert refusal.value.given == "2 of 3 cells are not, the first is 'a' in row 1"
+    assert refusal.value.actual == "2 of 3 cells are not, the first is 'a' in row 1"
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_what_was_assumed_of_numbers_is_noted() -> None:
 def test_a_few_cells_that_are_no_numbers_are_refused(n_bad: int) -> None:
     cells = [str(number) for number in range(100)]
     cells[40 : 40 + n_bad] = ["?!"] * n_bad
-    with pytest.raises(Refusal, match="every cell of column 'c' must be a number") as refusal:
+    with pytest.raises(UserError, match="every cell of column 'c' must be a number") as refusal:
         column(cells)
-    assert f"{n_bad} of 100 cells" in refusal.value.given
-    assert "'?!' in row 41" in refusal.value.given
-    assert 'data.missing_values=["?!"]' in refusal.value.remedy
-    assert "data.categorical=[c]" in refusal.value.remedy
+    assert f"{n_bad} of 100 cells" in refusal.value.actual
+    assert "'?!' in row 41" in refusal.value.actual
+    assert 'data.missing_values=["?!"]' in refusal.value.hint
+    assert "data.categorical=[c]" in refusal.value.hint
     assert column(cells, said="categorical").kind == "categorical"
 
 
@@ -200,9 +200,9 @@ def test_a_date_format_that_fits_nothing_changes_nothing(date_format: str) -> No
 
 def test_a_few_cells_that_are_no_dates_are_refused() -> None:
     cells = [f"2020-01-{number % 28 + 1:02}" for number in range(99)] + ["soon"]
-    with pytest.raises(Refusal, match="every cell of column 'c' must be a date of the form %Y-%m-%d") as refusal:
+    with pytest.raises(UserError, match="every cell of column 'c' must be a date of the form %Y-%m-%d") as refusal:
         column(cells)
-    assert refusal.value.given == "1 of 100 cells is not, the first is 'soon' in row 100"
+    assert refusal.value.actual == "1 of 100 cells is not, the first is 'soon' in row 100"
 
 
 def test_a_few_days_above_12_are_no_mistakes() -> None:
@@ -212,7 +212,7 @@ def test_a_few_days_above_12_are_no_mistakes() -> None:
 
 @pytest.mark.parametrize("cells", [pl.Series([None, None]), pl.Series([None, None], dtype=pl.String)])
 def test_a_column_without_any_value_is_refused(cells: pl.Series) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         column(cells, "a b")
     assert refusal.value.args == (
         "column 'a b' must have a value in some row",
@@ -290,6 +290,6 @@ def test_a_few_words_among_dates_are_mistakes_wherever_they_stand() -> None:
     dates = [f"2024-01-{day:02}" for day in range(1, 31)] * 4
     for place in (1, 115):
         cells = [*dates[:place], "soon", *dates[place:]]
-        with pytest.raises(Refusal, match="must be a date of the form %Y-%m-%d") as refusal:
+        with pytest.raises(UserError, match="must be a date of the form %Y-%m-%d") as refusal:
             column(cells)
-        assert refusal.value.given == f"1 of 121 cells is not, the first is 'soon' in row {place + 1}"
+        assert refusal.value.actual == f"1 of 121 cells is not, the first is 'soon' in row {place + 1}"

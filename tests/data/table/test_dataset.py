@@ -13,7 +13,7 @@ from mlplab.data.split import Split
 from mlplab.data.table.columns import Column
 from mlplab.data.table.dataset import TableDataset, TableOptions
 from mlplab.data.table.target import Target
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 KINDS = {pl.Float64: "numeric", pl.String: "categorical", pl.Datetime("us"): "datetime"}
 
@@ -197,9 +197,7 @@ def test_columns_with_another_role_and_those_that_are_no_features_are_left_out()
 
 
 def test_where_nothing_varies_that_is_refused() -> None:
-    with pytest.raises(
-        Refusal, match=r"toy\.csv must have a feature that varies in the training part, however: none of"
-    ):
+    with pytest.raises(UserError, match=r"toy\.csv must have a feature that varies in the training part, but none of"):
         toy({"a": [1.0, 1.0, 2.0], "b": ["x", "x", "y"]}).fit(np.arange(2))
 
 

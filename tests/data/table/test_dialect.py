@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.data.table.dialect import DELIMITERS, Dialect, detect_dialect
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 ROWS = [["height", "name", "n"], ["1.5", "Ada", "3"], ["2.25", "Bob", "4"], ["0.5", "Cy", "5"]]
 
@@ -38,7 +38,7 @@ def test_a_delimiter_is_said_by_its_name_or_by_itself(said: str) -> None:
 @pytest.mark.parametrize("said", ["", "||", "\n", "\r", '"', "é", "semicolons"])
 def test_what_cannot_divide_cells_is_refused(said: str) -> None:
     with pytest.raises(
-        Refusal, match=r"data\.delimiter must be auto, tab, semicolon, bar, comma, blank, or a"
+        UserError, match=r"data\.delimiter must be auto, tab, semicolon, bar, comma, blank, or a"
     ) as refusal:
         detect_dialect(lines("a,b\n1,2\n"), delimiter=said)
     assert "\n" not in str(refusal.value)

@@ -8,7 +8,7 @@ import pytest
 
 from mlplab.data.table import encoding
 from mlplab.data.table.encoding import decoded, find_encoding, is_gzip, open_unpacked, read_sample
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 TEXT = "größe,名前\n1,😀\n"
@@ -73,7 +73,7 @@ def test_a_sample_of_exactly_the_file_is_whole(write: Write, monkeypatch: pytest
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", b"a,b\n1,\x002\n"])
 def test_bytes_that_are_no_text_are_refused(write: Write, content: bytes) -> None:
-    with pytest.raises(Refusal, match=r"must be text or Parquet, however: .* holds bytes that are no text"):
+    with pytest.raises(UserError, match=r"must be text or Parquet, but .* holds bytes that are no text"):
         read_sample(write(content))
 
 
@@ -81,15 +81,15 @@ def test_an_excel_file_is_refused_with_what_to_do(write: Write, tmp_path: Path) 
     with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
         book.writestr("xl/workbook.xml", "<workbook/>")
     for path in (tmp_path / "book.xlsx", write(gzip.compress((tmp_path / "book.xlsx").read_bytes()))):
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(UserError) as refusal:
             read_sample(path)
-        assert "is a zip archive, as Excel's .xlsx is" in refusal.value.given
-        assert refusal.value.remedy == "saving the sheet as CSV"
+        assert "is a zip archive, as Excel's .xlsx is" in refusal.value.actual
+        assert refusal.value.hint == "saving the sheet as CSV"
 
 
 def test_who_says_the_encoding_may_mean_utf_16_without_its_mark(write: Write) -> None:
     path = write(TEXT, encoding="utf-16-le")
-    with pytest.raises(Refusal, match="no text"):
+    with pytest.raises(UserError, match="no text"):
         read_sample(path)
     sample, _ = read_sample(path, encoding="utf-16-le")
     assert decoded(path, sample, "utf-16-le", is_whole=True) == TEXT
@@ -100,7 +100,7 @@ def test_a_truncated_gzip_is_refused(write: Write, cut: int) -> None:
     packed = gzip.compress("".join(f"{number},{number**2}\n" for number in range(1000)).encode())
     path = write(packed[:-cut])
     assert is_gzip(path)
-    with pytest.raises(Refusal, match="must be a table that can be read") as refusal:
+    with pytest.raises(UserError, match="must be a table that can be read") as refusal:
         read_sample(path)
     assert "\n" not in str(refusal.value)
 
@@ -110,7 +110,7 @@ def test_a_gzip_that_is_damaged_beyond_the_sample_is_refused(write: Write) -> No
     packed[-5] ^= 255
     path = write(bytes(packed))
     sample, _ = read_sample(path)
-    with pytest.raises(Refusal, match="must be a table that can be read"):
+    with pytest.raises(UserError, match="must be a table that can be read"):
         find_encoding(path, sample)
 
 
@@ -125,9 +125,9 @@ def test_gzip_is_known_by_its_bytes_and_not_by_its_name(write: Write) -> None:
 @pytest.mark.parametrize("said", ["hex", "rot13", "base64", "undefined", "klingon", "utf-8", "ascii"])
 def test_an_encoding_that_the_file_does_not_have_is_refused(write: Write, said: str) -> None:
     path = write(b"gr\xf6\xdfe,x\n")
-    with pytest.raises(Refusal, match=r"data\.encoding must be the file's own, however: table\.csv is no ") as refusal:
+    with pytest.raises(UserError, match=r"data\.encoding must be the file's own, but table\.csv is no ") as refusal:
         decoded(path, path.read_bytes(), said, is_whole=True)
-    assert "data.encoding=auto" in refusal.value.remedy
+    assert "data.encoding=auto" in refusal.value.hint
     assert "\n" not in str(refusal.value)
 
 
@@ -141,5 +141,5 @@ def test_a_byte_order_mark_is_no_text_whatever_encoding_is_said(write: Write, wr
 
 def test_text_that_ends_within_a_character_is_refused(write: Write) -> None:
     path = write(TEXT.encode("utf-16") + b"a")
-    with pytest.raises(Refusal, match=r"is no utf-16: .*truncated"):
+    with pytest.raises(UserError, match=r"is no utf-16: .*truncated"):
         decoded(path, path.read_bytes(), "utf-16", is_whole=True)

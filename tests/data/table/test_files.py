@@ -7,7 +7,7 @@ import pytest
 
 from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.files import SAMPLE_LINES, TextFile, TextOptions, text_file
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 
@@ -58,7 +58,7 @@ def test_an_encoding_that_is_said_is_not_noted(write: Write) -> None:
 
 def test_a_file_that_breaks_off_within_a_character_is_refused(write: Write) -> None:
     path = write(("a,b\n" + "1,2\n" * 100_000).encode("utf-16") + b"x")
-    with pytest.raises(Refusal, match=r"must be a table that can be read, however: .*truncated"):
+    with pytest.raises(UserError, match=r"must be a table that can be read, but .*truncated"):
         opened(path)
 
 
@@ -112,10 +112,10 @@ def test_without_a_header_columns_are_numbered_and_that_is_noted_unless_it_was_s
 )
 def test_a_column_without_a_name_is_refused(write: Write, header: str, given: str) -> None:
     n_columns = header.count(",") + 1
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         opened(write(f"{header}\n" + ",".join(["1"] * n_columns) + "\n"), known_names=["a"])
-    assert (refusal.value.must, refusal.value.given) == ("every column must have a name", given)
-    assert "data.header=false" in refusal.value.remedy
+    assert (refusal.value.requirement, refusal.value.actual) == ("every column must have a name", given)
+    assert "data.header=false" in refusal.value.hint
 
 
 @pytest.mark.parametrize(
@@ -127,24 +127,24 @@ def test_a_column_without_a_name_is_refused(write: Write, header: str, given: st
 )
 def test_a_name_that_is_there_twice_is_refused(write: Write, header: str, given: str) -> None:
     n_columns = header.count(",") + 1
-    with pytest.raises(Refusal, match="every column must have a name of its own") as refusal:
+    with pytest.raises(UserError, match="every column must have a name of its own") as refusal:
         opened(write(f"{header}\n" + ",".join(["1"] * n_columns) + "\n"))
-    assert refusal.value.given == given
+    assert refusal.value.actual == given
 
 
 @pytest.mark.parametrize("content", ["\n", " \n\t\n", "\r\n\r\n", "\ufeff\n"])
 def test_a_file_of_blank_lines_is_refused(write: Write, content: str) -> None:
-    with pytest.raises(Refusal, match=r"must hold a table, however: .* has no line with anything in it"):
+    with pytest.raises(UserError, match=r"must hold a table, but .* has no line with anything in it"):
         opened(write(content))
 
 
 def test_more_lines_skipped_than_there_are_is_refused(write: Write) -> None:
-    with pytest.raises(Refusal, match="no line with anything in it"):
+    with pytest.raises(UserError, match="no line with anything in it"):
         opened(write("a,b\n1,2\n"), skip_lines=2)
 
 
 def test_a_first_line_without_an_end_is_refused(write: Write) -> None:
-    with pytest.raises(Refusal, match="a first line without an end"):
+    with pytest.raises(UserError, match="a first line without an end"):
         opened(write('"a,b\n' + f"{'1' * 1000},2\n" * 200))
 
 

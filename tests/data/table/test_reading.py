@@ -18,7 +18,7 @@ from mlplab.data.table import reading
 from mlplab.data.table.cells import marker_spellings
 from mlplab.data.table.files import TextOptions, text_file
 from mlplab.data.table.reading import Reading, fingerprint, is_parquet, parquet_blocks, read_table, text_blocks
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 
@@ -180,41 +180,41 @@ def test_a_decimal_comma_is_likelier_where_something_else_divides(write: Write) 
 def test_rows_of_more_or_fewer_cells_are_refused_with_their_line(write: Write, text: str, given: str) -> None:
     options = {"skip_lines": int(text.startswith("note"))}
     path = write(text)
-    with pytest.raises(Refusal, match=r"every row of table\.csv must have 2 cells, as its first line has") as refusal:
+    with pytest.raises(UserError, match=r"every row of table\.csv must have 2 cells, as its first line has") as refusal:
         read(path, **options)
-    assert refusal.value.given == given
-    assert refusal.value.remedy == "mending the file"
-    with pytest.raises(Refusal) as of_blocks, text_file(path, TextOptions(**options)) as file:
+    assert refusal.value.actual == given
+    assert refusal.value.hint == "mending the file"
+    with pytest.raises(UserError) as of_blocks, text_file(path, TextOptions(**options)) as file:
         list(text_blocks(path, file))
     assert of_blocks.value.args == refusal.value.args
 
 
 def test_where_all_rows_differ_the_delimiter_is_doubted(write: Write) -> None:
-    with pytest.raises(Refusal, match="3 rows differ") as refusal:
+    with pytest.raises(UserError, match="3 rows differ") as refusal:
         read(write("a\n1,5\n2,5\n3,5\n"), delimiter="comma")
-    assert "data.delimiter=…" in refusal.value.remedy
+    assert "data.delimiter=…" in refusal.value.hint
 
 
 @pytest.mark.parametrize("text", ["a,b\n", "a,b", "\na,b\n\n \n", 'a,"b\nc"\n'])
 def test_a_header_alone_is_refused(write: Write, text: str) -> None:
-    with pytest.raises(Refusal, match="must hold rows below its header"):
+    with pytest.raises(UserError, match="must hold rows below its header"):
         read(write(text))
 
 
 def test_an_empty_file_a_folder_and_none_are_refused(write: Write) -> None:
     path = write("")
-    with pytest.raises(Refusal, match=r"data\.path must hold something, however: .* is empty"):
+    with pytest.raises(UserError, match=r"data\.path must hold something, but .* is empty"):
         read(path)
-    with pytest.raises(Refusal, match=r"data\.path must be a file, however: .* is a folder"):
+    with pytest.raises(UserError, match=r"data\.path must be a file, but .* is a folder"):
         read(path.parent)
-    with pytest.raises(Refusal, match=r"must be a file that exists.*try: data\.test_path=.*table\.csv"):
+    with pytest.raises(UserError, match=r"must be a file that exists.*try: data\.test_path=.*table\.csv"):
         read_table(path.parent / "tabel.csv", Reading(), key="data.test_path")
 
 
 def test_a_parquet_file_without_rows_is_refused(write: Write) -> None:
     out = BytesIO()
     pl.DataFrame({"a": pl.Series([], dtype=pl.Int64)}).write_parquet(out)
-    with pytest.raises(Refusal, match=r"data\.test_path must hold rows"):
+    with pytest.raises(UserError, match=r"data\.test_path must hold rows"):
         read_table(write(out.getvalue()), Reading(), key="data.test_path")
 
 
@@ -235,7 +235,7 @@ def test_damaged_parquet_is_refused_whatever_polars_makes_of_it(write: Write) ->
         for attempt in (lambda path=path: read(path), lambda path=path: list(parquet_blocks(path))):
             try:
                 attempt()
-            except Refusal as refusal:
+            except UserError as refusal:
                 n_refused += str(refusal).count("\n") == 0
     assert n_refused > 120
 
@@ -246,24 +246,24 @@ def test_a_panic_of_polars_is_a_refusal(write: Write, monkeypatch: pytest.Monkey
 
     path = write("a,b\n1,2\n")
     monkeypatch.setattr(pl, "read_csv", panic)
-    with pytest.raises(Refusal, match="not yet implemented at line 3"):
+    with pytest.raises(UserError, match="not yet implemented at line 3"):
         read(path)
-    with pytest.raises(Refusal, match="not yet implemented"), text_file(path, TextOptions()) as file:
+    with pytest.raises(UserError, match="not yet implemented"), text_file(path, TextOptions()) as file:
         list(text_blocks(path, file))
     monkeypatch.setattr(pl, "read_parquet", panic)
     monkeypatch.setattr(pl, "scan_parquet", panic)
     damaged = write(b"PAR1 and no more")
     for attempt in (lambda: read(damaged), lambda: list(parquet_blocks(damaged))):
-        with pytest.raises(Refusal, match="not yet implemented"):
+        with pytest.raises(UserError, match="not yet implemented"):
             attempt()
 
 
 def test_bytes_that_are_not_in_the_encoding_that_was_said_are_refused_however_far_down(write: Write) -> None:
     path = write(b"a,b\n" + b"1,2\n" * 100_000 + b"\xe4,2\n")
     assert read(path)["a"][-1] == "ä"
-    with pytest.raises(Refusal, match="must be a table that can be read"):
+    with pytest.raises(UserError, match="must be a table that can be read"):
         read(path, encoding="utf-8")
-    with pytest.raises(Refusal, match=r"utf-?8"), text_file(path, TextOptions(encoding="utf-8")) as file:
+    with pytest.raises(UserError, match=r"utf-?8"), text_file(path, TextOptions(encoding="utf-8")) as file:
         list(text_blocks(path, file))
 
 

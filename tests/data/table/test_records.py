@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.files import TextFile
 from mlplab.data.table.records import Record, plain_dialect, read_records
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 
@@ -116,10 +116,10 @@ def test_without_quotes_a_quote_is_a_character(write: Write) -> None:
 def test_a_quote_that_is_not_closed_is_refused_with_its_line(
     write: Write, text: str, dialect: Dialect, line: int
 ) -> None:
-    with pytest.raises(Refusal, match=r"every quote in table\.csv must be closed") as refusal:
+    with pytest.raises(UserError, match=r"every quote in table\.csv must be closed") as refusal:
         records(write(text), dialect)
-    assert refusal.value.given == f"one that opens in line {line} is not"
-    assert "data.quote=none" in refusal.value.remedy
+    assert refusal.value.actual == f"one that opens in line {line} is not"
+    assert "data.quote=none" in refusal.value.hint
 
 
 def test_blanks_around_a_quote_that_goes_over_several_lines_do_no_harm(write: Write) -> None:
@@ -131,17 +131,17 @@ def test_blanks_around_a_quote_that_goes_over_several_lines_do_no_harm(write: Wr
 
 
 def test_a_cell_beyond_all_bounds_is_refused_with_its_line(write: Write) -> None:
-    with pytest.raises(Refusal, match=r"larger than field limit \(131072\), in line 2"):
+    with pytest.raises(UserError, match=r"larger than field limit \(131072\), in line 2"):
         records(write('a,b\n"' + "x" * 200_000 + '\n",2\n'))
 
 
 def test_a_line_end_of_old_macs_far_into_a_file_is_refused(write: Write) -> None:
-    with pytest.raises(Refusal, match=r"new-line character seen in unquoted field.*, in line 2"):
+    with pytest.raises(UserError, match=r"new-line character seen in unquoted field.*, in line 2"):
         records(write('a,b\n"1",2\r"3",4\n'))
 
 
 def test_bytes_that_are_no_utf_8_are_refused(write: Write) -> None:
-    with pytest.raises(Refusal, match="must be a table that can be read"):
+    with pytest.raises(UserError, match="must be a table that can be read"):
         records(write(b'a,b\n"\xff,1\n'))
 
 

@@ -24,7 +24,7 @@ from mlplab.data.table.files import TextOptions, text_file
 from mlplab.data.table.reading import Reading, read_table, text_blocks
 from mlplab.data.table.source import table
 from mlplab.data.table.values import values
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 
@@ -117,9 +117,9 @@ def test_what_is_said_of_columns_is_done(write: Write) -> None:
 def test_a_column_that_is_dropped_need_not_make_sense(write: Write) -> None:
     path = str(write(lines("bad,empty,x,y", *rows(30, "{n},,{x},{c}"), "oops,,1,a")))
     assert table(path, "y", drop=["bad", "empty"]).values.columns == ["x"]
-    with pytest.raises(Refusal, match="'bad'"):
+    with pytest.raises(UserError, match="'bad'"):
         table(path, "y", drop=["empty"])
-    with pytest.raises(Refusal, match=r"every column must have a value in some row.*'empty'"):
+    with pytest.raises(UserError, match=r"every column must have a value in some row.*'empty'"):
         table(path, "y", drop=["bad"])
 
 
@@ -194,7 +194,7 @@ def test_files_without_names_go_together_by_position(write: Write) -> None:
 
 def test_rows_without_a_target_are_refused_or_left_out_and_counted(write: Write) -> None:
     path = str(write(lines("x,y", *rows(20), "7,", "8,NA")))
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         table(path, "y")
     assert refusal.value.args == (
         "every row of table.csv must have a target in column 'y'",
@@ -208,13 +208,13 @@ def test_rows_without_a_target_are_refused_or_left_out_and_counted(write: Write)
 
 def test_rows_are_numbered_as_in_the_file_though_some_are_left_out(write: Write) -> None:
     path = str(write(lines("x,g,y", "1,g1,", *rows(20, "{x},g{n},{c}"), "1e39,g,a")))
-    with pytest.raises(Refusal, match=r"the first is 1e\+39 in row 22"):
+    with pytest.raises(UserError, match=r"the first is 1e\+39 in row 22"):
         table(path, "y", drop_missing_target=True)
     path = str(write(lines("x,g,y", "1,,", *rows(20, "{x},g{n},{c}"), "1,,a")))
-    with pytest.raises(Refusal, match="'g' has none in 1 of 22, the first is row 22"):
+    with pytest.raises(UserError, match="'g' has none in 1 of 22, the first is row 22"):
         table(path, "y", drop_missing_target=True, group_column="g")
     path = str(write(lines("x,p,y", "1,so,", *rows(10, "{x},train,{c}"), *rows(10, "{x},test,{c}"), "1,so,a")))
-    with pytest.raises(Refusal, match="1 of 22 rows say something else, the first is 'so' in row 22"):
+    with pytest.raises(UserError, match="1 of 22 rows say something else, the first is 'so' in row 22"):
         table(path, "y", drop_missing_target=True, split_column="p")
 
 
@@ -265,9 +265,7 @@ def test_numbers_that_name_the_rows_may_be_the_times(write: Write) -> None:
 
 def test_words_are_no_times(write: Write) -> None:
     path = str(write(lines("when,x,y", *rows(30, "{c},{x},{c}"))))
-    with pytest.raises(
-        Refusal, match=r"data\.time_column must hold dates or numbers, however: 'when' holds categorical"
-    ):
+    with pytest.raises(UserError, match=r"data\.time_column must hold dates or numbers, but 'when' holds categorical"):
         table(path, "y", time_column="when")
 
 
@@ -285,31 +283,31 @@ def test_groups_stay_together(write: Write) -> None:
 NUMBERS = [f"{n},{n / 7}" for n in range(60)]
 
 BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
-    "empty": ("", {}, r"data\.path must hold something, however: .*table\.csv is empty; try: another file"),
+    "empty": ("", {}, r"data\.path must hold something, but .*table\.csv is empty; try another file"),
     "header only": ("a,b\n", {}, "data.path must hold rows below its header"),
     "a blank name": (
         lines("a,,b", *rows(9, "{x},1,{n}")),
         {},
-        "must have a name, however: 1 of 3 in table.csv .* column 2",
+        "must have a name, but 1 of 3 in table.csv .* column 2",
     ),
     "a name twice": (lines("a,b,a", *rows(9, "{x},{n},1")), {}, "a name of its own, .*'a' names columns 1 and 3"),
-    "no such target": (lines("a,bb", *NUMBERS), {}, "data.target=b; try: data.target=bb$"),
+    "no such target": (lines("a,bb", *NUMBERS), {}, "data.target=b; try data.target=bb$"),
     "a target with gaps": (
         lines("a,b", *NUMBERS, "7,"),
         {},
-        "1 of 61 has none, the first is row 61; try: data.drop_missing",
+        "1 of 61 has none, the first is row 61; try data.drop_missing",
     ),
     "an infinite target": (lines("a,b", *NUMBERS, "7,inf"), {}, "in column 'b' must be finite, .*inf in row 61"),
     "a constant target": (
         lines("a,b", *rows(9, "{n},3.5")),
         {},
-        "the target 'b' must vary, however: every row has 3.5",
+        "the target 'b' must vary, but every row has 3.5",
     ),
-    "a single class": (lines("a,b", *rows(9, "{n},so")), {}, "at least two classes, however: every row has 'so'"),
+    "a single class": (lines("a,b", *rows(9, "{n},so")), {}, "at least two classes, but every row has 'so'"),
     "numbers as classes": (
         lines("a,b", *NUMBERS),
         {"task": "classification"},
-        r"must be text, .*0\.142857 in row 2; try: data\.task=regression",
+        r"must be text, .*0\.142857 in row 2; try data\.task=regression",
     ),
     "text as numbers": (
         lines("a,b", *rows(20, "{x},{c}")),
@@ -319,7 +317,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a few unreadable cells": (
         lines("a,b", *NUMBERS, "oh,7", "no,8"),
         {},
-        r"column 'a' must be a number, however: 2 of 62 .*'oh' in row 61; try: "
+        r"column 'a' must be a number, but 2 of 62 .*'oh' in row 61; try "
         r"data\.missing_values=\[oh,no\] if they mean that there is no value, or data\.categorical=\[a\]",
     ),
     "a number beyond 32 bits": (
@@ -330,7 +328,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "an infinite cell": (
         lines("a,b", *NUMBERS, "-inf,7"),
         {},
-        r"column 'a' must be finite, .*-inf in row 61; try: data\.miss",
+        r"column 'a' must be finite, .*-inf in row 61; try data\.miss",
     ),
     "all missing": (
         lines("a,c,b", *rows(9, "NA,{n},{x}")),
@@ -340,7 +338,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "two header lines": (
         lines("a,b", "cm,kg", *NUMBERS),
         {},
-        "stand in one line, .*'cm' in row 1 of 'a'; try: deleting one",
+        "stand in one line, .*'cm' in row 1 of 'a'; try deleting one",
     ),
     "two header lines with commas": (
         lines("a;c;b", "cm;m;kg", *rows(20, "{n},5;{n};{n},25")),
@@ -356,20 +354,20 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a quote that is open": (
         lines("a,b", *NUMBERS, '"7,8'),
         {},
-        "must be closed, however: one that opens in line 62 is not",
+        "must be closed, but one that opens in line 62 is not",
     ),
     "a binary file": (b"\x7fELF\x02\x01\x01\x00\x00\x00", {}, "holds bytes that are no text"),
-    "an Excel file": (b"PK\x03\x04\x14\x00\x06\x00", {}, "is a zip archive, .*; try: saving the sheet as CSV"),
+    "an Excel file": (b"PK\x03\x04\x14\x00\x06\x00", {}, "is a zip archive, .*; try saving the sheet as CSV"),
     "a truncated gzip": (
         gzip.compress(lines("a,b", *NUMBERS).encode())[:-9],
         {},
-        "can be read, however: .*end-of-stream",
+        "can be read, but .*end-of-stream",
     ),
     "truncated Parquet": (b"PAR1\x15\x04\x15\x00", {}, "must be a table that can be read"),
     "another encoding": (
         lines("ä,b", *NUMBERS).encode("latin-1"),
         {"encoding": "utf-8"},
-        "is no utf-8: .*; try: data.enc",
+        "is no utf-8: .*; try data.enc",
     ),
     "parts in other words": (
         lines("p,a,b", *rows(9, "{c},{x},{n}")),
@@ -404,19 +402,19 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
 def test_what_cannot_be_read_or_learned_is_refused_in_one_line(write: Write, case: str) -> None:
     content, options, message = BAD[case]
     module = DataModule(lambda: table(str(write(content)), "b", **options))
-    with pytest.raises(Refusal, match=message) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         module.setup()
     assert "\n" not in str(refusal.value)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"data\.path must be a file, however: .* is a folder"):
+    with pytest.raises(UserError, match=r"data\.path must be a file, but .* is a folder"):
         table(str(tmp_path), "b")
 
 
 def test_a_group_in_both_files_is_refused(write: Write) -> None:
     path, other = write(lines("g,x,y", *rows(20, "{n},{x},{c}"))), write(lines("g,x,y", "7.0,1,a", "70,2,b"))
-    with pytest.raises(Refusal, match="no group must be in two parts, however: 1 group is, such as '7'"):
+    with pytest.raises(UserError, match="no group must be in two parts, but 1 group is, such as '7'"):
         table(str(path), "y", test_path=str(other), group_column="g")
 
 
@@ -426,7 +424,7 @@ def test_a_group_in_both_files_is_refused(write: Write) -> None:
         ("x,y\n", r"data\.path must hold rows below its header"),
         (
             "z,y\n1,a\n",
-            "data.test_path must have every column that the model takes, however: other.csv lacks 1 of 2: 'x'",
+            "data.test_path must have every column that the model takes, but other.csv lacks 1 of 2: 'x'",
         ),
         (
             "x,y\n1,a\n2,c\n",
@@ -434,7 +432,7 @@ def test_a_group_in_both_files_is_refused(write: Write) -> None:
         ),
         (
             "x,y\n1,a\noh,b\n",
-            "every cell of column 'x' must be a number, however: 1 of 2 cells is not, .*'oh' in row 2",
+            "every cell of column 'x' must be a number, but 1 of 2 cells is not, .*'oh' in row 2",
         ),
         ("x,y\n1,a\n2,\n", "every row of other.csv must have a target"),
         ("x,y\n1,a\n2\n", "every row of other.csv must have 2 cells"),
@@ -442,13 +440,13 @@ def test_a_group_in_both_files_is_refused(write: Write) -> None:
 )
 def test_a_test_file_that_does_not_fit_is_refused(write: Write, content: str, message: str) -> None:
     path, other = write(lines("x,y", *rows(20))), write(content, "other.csv")
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         table(str(path), "y", test_path=str(other))
 
 
 def test_a_test_file_that_is_not_there_is_refused_by_its_own_key(write: Write) -> None:
     path = write(lines("x,y", *rows(20)))
-    with pytest.raises(Refusal, match=r"data\.test_path must be a file that exists"):
+    with pytest.raises(UserError, match=r"data\.test_path must be a file that exists"):
         table(str(path), "y", test_path=f"{path}.gz")
 
 
@@ -620,7 +618,7 @@ def test_prediction_reads_the_values_that_training_read(
     categorical = [chosen[0]] if said else []
     refusal = refusal_of(lambda: table(str(path), "y", categorical=categorical))
     if refusal is not None:
-        assert re.search("must have a value in some row|must be a number", refusal.must)
+        assert re.search("must have a value in some row|must be a number", refusal.requirement)
         return
     # A test file with the same rows, and the blocks that prediction reads.
     dataset = table(str(path), "y", categorical=categorical, test_path=str(write(text)))
@@ -667,10 +665,10 @@ OPTIONS = st.fixed_dictionaries(
 TEXT_OPTIONS = ("header", "delimiter", "quote", "encoding", "skip_lines")
 
 
-def refusal_of(action: Callable[[], object]) -> Refusal | None:
+def refusal_of(action: Callable[[], object]) -> UserError | None:
     try:
         action()
-    except Refusal as refusal:
+    except UserError as refusal:
         return refusal
     return None
 
@@ -809,7 +807,7 @@ def test_said_decimal_commas_are_kept_to_in_columns_of_points_too(tmp_path: Path
 def test_stray_quotes_that_swallow_lines_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["a,colour,b,y", *(f'{n},"red,5,yes' for n in range(60))]), encoding="utf-8")
-    with pytest.raises(Refusal, match=r"one that opens in line 2 is not; try: mending that line, or data.quote=none"):
+    with pytest.raises(UserError, match=r"one that opens in line 2 is not; try mending that line, or data.quote=none"):
         table(str(path), "y")
-    with pytest.raises(Refusal, match="at least two classes"):
+    with pytest.raises(UserError, match="at least two classes"):
         table(str(path), "y", quote="none")

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mlplab.data.table.split_rules import complete, split_rules
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def rules(*files: dict[str, list[Any]]) -> Any:
@@ -33,9 +33,7 @@ def test_without_a_validation_part_it_is_drawn_from_training() -> None:
     ("cells", "part"), [(["train", "val"], "test"), (["val", "test"], "train"), (["test"], "train")]
 )
 def test_a_part_without_rows_is_refused(cells: list[str], part: str) -> None:
-    with pytest.raises(
-        Refusal, match=rf"data\.split_column must give a row to the {part} part, however: it gives none"
-    ):
+    with pytest.raises(UserError, match=rf"data\.split_column must give a row to the {part} part, but it gives none"):
         rules({"split_column": cells})
 
 
@@ -43,13 +41,13 @@ def test_a_part_without_rows_is_refused(cells: list[str], part: str) -> None:
 def test_other_words_are_refused_with_their_row(cells: list[Any]) -> None:
     series = pl.Series("part", cells)
     wanted = np.array([cell is not None for cell in cells])
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         complete(series, "split_column", (), wanted)
-    assert refusal.value.must == "data.split_column must say train, validation or test"
+    assert refusal.value.requirement == "data.split_column must say train, validation or test"
     first = next(row for row, cell in enumerate(cells) if cell != "train")
     n_other = 3 - cells.count("train")
     assert (
-        refusal.value.given
+        refusal.value.actual
         == f"{n_other} of 4 rows say something else, the first is {cells[first]!r} in row {first + 1}"
     )
 
@@ -62,10 +60,10 @@ def test_rows_that_do_not_matter_may_say_anything() -> None:
 @pytest.mark.parametrize("key", ["split_column", "group_column", "time_column"])
 def test_a_row_without_a_value_is_refused(key: str) -> None:
     series = pl.Series("when", ["train", "test", "NA", "-", ""])
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         complete(series, key, ("-",))
-    assert refusal.value.must == f"data.{key} must have a value in every row"
-    assert refusal.value.given == "'when' has none in 3 of 5, the first is row 3"
+    assert refusal.value.requirement == f"data.{key} must have a value in every row"
+    assert refusal.value.actual == "'when' has none in 3 of 5, the first is row 3"
 
 
 def test_a_test_file_is_the_test_part() -> None:
@@ -74,7 +72,7 @@ def test_a_test_file_is_the_test_part() -> None:
 
 
 def test_a_test_file_and_a_column_of_parts_are_refused() -> None:
-    with pytest.raises(Refusal, match="the split must be given once"):
+    with pytest.raises(UserError, match="the split must be given once"):
         rules({"split_column": ["train", "test"]}, {"split_column": ["test"]})
 
 
@@ -87,16 +85,16 @@ def test_groups_are_numbered_whatever_they_are_called() -> None:
 
 @pytest.mark.parametrize("cells", [(["a", "b"], ["b", "c"]), ([1, 2], [2.0, 3.0]), ([1, 2], ["2", "x"])])
 def test_a_group_in_both_files_is_refused(cells: tuple[list[Any], list[Any]]) -> None:
-    with pytest.raises(Refusal, match="no group must be in two parts") as refusal:
+    with pytest.raises(UserError, match="no group must be in two parts") as refusal:
         rules({"group_column": cells[0]}, {"group_column": cells[1]})
-    assert refusal.value.given in ("1 group is, such as 'b'", "1 group is, such as '2'")
+    assert refusal.value.actual in ("1 group is, such as 'b'", "1 group is, such as '2'")
     assert rules({"group_column": ["a", "b"]}, {"group_column": ["c"]}).groups.tolist() == [0, 1, 2]
 
 
 def test_a_group_in_two_named_parts_is_refused() -> None:
     parts = ["train", "train", "val", "test", "test"]
     assert rules({"split_column": parts, "group_column": [1, 1, 2, 3, 3]}).groups.tolist() == [0, 0, 1, 2, 2]
-    with pytest.raises(Refusal, match="no group must be in two parts, however: 2 groups are, such as '1'"):
+    with pytest.raises(UserError, match="no group must be in two parts, but 2 groups are, such as '1'"):
         rules({"split_column": parts, "group_column": [1, 2, 1, 2, 3]})
     # Of train and val, which is still to be drawn, a group may be in both: it will be in one.
     assert rules({"split_column": ["train", "train", "test"], "group_column": [1, 1, 2]}).groups.tolist() == [0, 0, 1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlplab.data.table.cells import present
 from mlplab.data.table.columns import Column
 from mlplab.data.table.target import Target, target_values, understand_target
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def target(cells: Any, task: str = "auto", name: str = "y", **options: Any) -> Target:
@@ -135,18 +135,18 @@ def test_how_a_number_is_written_is_found_out() -> None:
     ],
 )
 def test_what_cannot_be_learned_is_refused(cells: Any, task: str, must: str, given: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         target(cells, task)
-    assert (refusal.value.must, refusal.value.given) == (must, given)
+    assert (refusal.value.requirement, refusal.value.actual) == (must, given)
 
 
 @pytest.mark.parametrize("task", ["auto", "regression"])
 def test_a_few_mistakes_among_numbers_do_not_make_them_classes(task: str) -> None:
     cells = [str(number % 30) for number in range(120)] + ["n. a.", None]
-    with pytest.raises(Refusal, match="every cell of column 'y' must be a number") as refusal:
+    with pytest.raises(UserError, match="every cell of column 'y' must be a number") as refusal:
         target(cells, task)
-    assert refusal.value.given == "1 of 122 cells is not, the first is 'n. a.' in row 121"
-    assert refusal.value.remedy == (
+    assert refusal.value.actual == "1 of 122 cells is not, the first is 'n. a.' in row 121"
+    assert refusal.value.hint == (
         """'data.missing_values=["n. a."]' data.drop_missing_target=true if there is no target in such rows, or """
         "data.task=classification"
     )
@@ -194,18 +194,18 @@ def test_truth_values_as_labels_may_be_written_in_any_capitals(cells: list[Any])
 def test_where_classes_differ_by_spelling_alone_it_is_taken_as_it_is() -> None:
     learned = Target(Column("y", "categorical"), ("A", "a"))
     assert target_values(pl.Series("y", ["a", "A"]), learned, ())[0].tolist() == [1, 0]
-    with pytest.raises(Refusal, match=r"'a\.' in 1 row"):
+    with pytest.raises(UserError, match=r"'a\.' in 1 row"):
         target_values(pl.Series("y", ["a", "a."]), learned, ())
 
 
 def test_a_label_that_is_no_class_is_refused_with_its_row_and_the_nearest() -> None:
     learned = Target(Column("y", "categorical"), ("setosa", "virginica"))
     cells = pl.Series("y", ["setosa", "setossa", None, "setossa"])
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         target_values(cells, learned, (), first_row=11)
-    assert refusal.value.must == "every label in column 'y' must be one of the 2 classes that are learned"
-    assert refusal.value.given == "'setossa' in 2 rows, the first is row 12"
-    assert refusal.value.remedy == "'setosa', or leaving those rows out"
+    assert refusal.value.requirement == "every label in column 'y' must be one of the 2 classes that are learned"
+    assert refusal.value.actual == "'setossa' in 2 rows, the first is row 12"
+    assert refusal.value.hint == "'setosa', or leaving those rows out"
 
 
 @settings(max_examples=examples(100))
@@ -213,7 +213,7 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_and_the_nearest() -> N
 def test_what_is_understood_can_be_read_again(cells: list[str]) -> None:
     try:
         found = target(cells)
-    except Refusal:
+    except UserError:
         return
     read, notes = target_values(pl.Series("y", cells), found, ())
     missing = present(pl.Series("y", cells), (), ()).is_null().to_numpy()

@@ -13,7 +13,7 @@ from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.files import TextFile
 from mlplab.data.table.records import read_records
 from mlplab.data.table.text_scan import Scan, scan_text
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 Write = Callable[..., Path]
 
@@ -127,7 +127,7 @@ def test_a_scan_says_what_a_closer_look_says(write: Write, text: str, quote: str
         scan = scanned(path, dialect, names)
     try:
         records = list(read_records(path, TextFile(path, dialect, names)))
-    except Refusal:
+    except UserError:
         assert scan is None
         return
     if scan is not None:

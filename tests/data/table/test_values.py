@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlplab.data.table.columns import Column
 from mlplab.data.table.values import LARGEST_FLOAT32, MOMENT_PARTS, as_levels, moment_part, numbered_levels, values
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 def of(cells: Any, column: Column, missing: tuple[str, ...] = ()) -> list[Any]:
@@ -50,9 +50,9 @@ def test_numbers(cells: Any, column: Column, expected: list[float | None]) -> No
     ],
 )
 def test_a_cell_that_is_no_number_is_refused_with_its_row(cells: list[str], given: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         values(pl.Series("c", cells), NUMERIC, (), first_row=11)
-    assert refusal.value.given == given
+    assert refusal.value.actual == given
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_a_cell_that_is_no_number_is_refused_with_its_row(cells: list[str], give
     ],
 )
 def test_what_does_not_fit_into_32_bits_is_refused_with_its_row(cells: list[Any], must: str, given: str) -> None:
-    with pytest.raises(Refusal, match="every number of column 'a b' must") as refusal:
+    with pytest.raises(UserError, match="every number of column 'a b' must") as refusal:
         values(pl.Series(cells), Column("a b", "numeric"), ())
-    assert must in refusal.value.must
-    assert refusal.value.given == given
-    assert 'data.drop=["a b"]' in refusal.value.remedy
+    assert must in refusal.value.requirement
+    assert refusal.value.actual == given
+    assert 'data.drop=["a b"]' in refusal.value.hint
 
 
 def test_the_largest_numbers_of_32_bits_are_taken() -> None:
@@ -80,7 +80,7 @@ def test_the_largest_numbers_of_32_bits_are_taken() -> None:
 def test_a_decimal_point_beside_decimal_commas_is_taken_only_where_it_cannot_set_off_thousands() -> None:
     column = Column("c", "numeric", ",")
     assert of(["1.5", "2.25", "0.125"], column) == [1.5, 2.25, 0.125]
-    with pytest.raises(Refusal, match=r"2 of 2 cells are not, the first is '1\.500'"):
+    with pytest.raises(UserError, match=r"2 of 2 cells are not, the first is '1\.500'"):
         of(["1.500", "2.25"], column)
 
 
@@ -106,9 +106,9 @@ def test_infinities_may_be_declared_missing_as_the_message_says() -> None:
     ],
 )
 def test_types_that_cannot_be_values_are_refused(cells: list[Any], kind: str) -> None:
-    with pytest.raises(Refusal, match="it holds") as refusal:
+    with pytest.raises(UserError, match="it holds") as refusal:
         of(cells, Column("a b", kind))
-    assert refusal.value.remedy == """'data.drop=["a b"]'"""
+    assert refusal.value.hint == """'data.drop=["a b"]'"""
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_moments(cells: Any, date_format: str, expected: datetime) -> None:
 
 
 def test_a_date_of_another_form_is_refused_with_its_row() -> None:
-    with pytest.raises(Refusal, match="must be a date of the form %d/%m/%Y, however: 1 of 2") as refusal:
+    with pytest.raises(UserError, match="must be a date of the form %d/%m/%Y, but 1 of 2") as refusal:
         of(["29/02/2020", "2020-02-29"], Column("c", "datetime", date_format="%d/%m/%Y"))
-    assert "'2020-02-29' in row 2" in refusal.value.given
+    assert "'2020-02-29' in row 2" in refusal.value.actual
 
 
 def test_the_parts_of_a_moment() -> None:

@@ -8,7 +8,7 @@ from side_by_side import N_FEATURES, batch, distance, perceptrons
 from torch import Tensor, nn
 
 from mlplab.engine.kernels import ACTIVATION_KERNELS
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.randomness import seed_generators
@@ -265,10 +265,10 @@ def differing() -> list[Callable[[], list[nn.Module]]]:
 
 @pytest.mark.parametrize("build", differing())
 def test_networks_of_several_architectures_are_refused(build: Callable[[], list[nn.Module]]) -> None:
-    with pytest.raises(Refusal, match="one architecture"):
+    with pytest.raises(UserError, match="one architecture"):
         StackedNetwork(build())
 
 
 def test_a_network_that_cannot_be_stacked_is_refused_with_the_reason() -> None:
-    with pytest.raises(Refusal, match="does not say stackable"):
+    with pytest.raises(UserError, match="does not say stackable"):
         StackedNetwork([nn.Linear(6, 4)])

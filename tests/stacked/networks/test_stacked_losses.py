@@ -7,7 +7,7 @@ import torch
 from side_by_side import perceptrons
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.penalties import l1_l2_penalty
@@ -118,7 +118,7 @@ def test_a_nan_stays_with_its_member(name: str) -> None:
 )
 def test_losses_that_differ_in_more_than_numbers_are_refused(others: list[Objective]) -> None:
     assert loss_shape(others[0]) != loss_shape(Objective(cross_entropy))
-    with pytest.raises(Refusal, match="one loss function"):
+    with pytest.raises(UserError, match="one loss function"):
         StackedObjective([Objective(cross_entropy), *others])
 
 
@@ -130,12 +130,12 @@ def test_another_delta_makes_another_kind_and_another_smoothing_does_not() -> No
 @pytest.mark.parametrize("shape", [(3, 6), (2, 7), (3,)])
 def test_targets_of_other_rows_are_refused(shape: tuple[int, ...]) -> None:
     objective = StackedObjective(CASES["cross-entropy"])
-    with pytest.raises(Refusal, match="same rows"):
+    with pytest.raises(UserError, match="same rows"):
         objective(torch.zeros(3, 7, 4), torch.zeros(shape, dtype=torch.int64))
 
 
 def test_targets_that_would_be_spread_out_are_refused() -> None:
-    with pytest.raises(Refusal, match="same shape"):
+    with pytest.raises(UserError, match="same shape"):
         StackedObjective(CASES["mse"])(torch.zeros(3, 7, 1), torch.zeros(3, 7))
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, NAdam, Optimizer, RMSprop
 from torch.optim.lr_scheduler import ExponentialLR
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.stacked.eligibility import optimizer_shape, why_no_stacked_optimizer
 
@@ -236,7 +236,7 @@ def test_a_parameter_without_gradient_takes_no_step() -> None:
 def test_what_cannot_be_stacked_is_refused_with_the_reason(rule: Any, words: str) -> None:
     optimizer = build_optimizer(rule, perceptrons()[0])
     assert words in str(why_no_stacked_optimizer(optimizer))
-    with pytest.raises(Refusal, match=words):
+    with pytest.raises(UserError, match=words):
         Stack(perceptrons(2), lambda k: rule)
 
 
@@ -260,7 +260,7 @@ def test_an_optimizer_with_hooks_is_refused() -> None:
 def test_what_differs_in_more_than_numbers_is_of_another_shape(pair: tuple[Any, Any]) -> None:
     first, second = (build_optimizer(rule, network) for rule, network in zip(pair, perceptrons(2), strict=True))
     assert optimizer_shape(first) != optimizer_shape(second)
-    with pytest.raises(Refusal, match="one kind"):
+    with pytest.raises(UserError, match="one kind"):
         Stack(perceptrons(2), lambda k: pair[k])
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Swept
 from mlplab.sweeps.search.budget import Budget, budget_of
 from mlplab.sweeps.search.conditions import split_conditions
@@ -42,7 +42,7 @@ CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
     ],
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         read_asked({**SETTINGS, **changed}, "val/loss", "min")
 
 
@@ -54,7 +54,7 @@ def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: s
     ],
 )
 def test_samplers_that_are_none_are_refused(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         build_sampler(name, 0, options, space_of([CHOICE], {}))
 
 
@@ -97,5 +97,5 @@ def test_conditions_stand_behind_a_space_or_beside_it() -> None:
     [({"a": "1,2 when b"}, None), ({"a": "1,2 when =3"}, None), (None, 3), (None, {"a": "b=1"}), (None, {"a": {}})],
 )
 def test_conditions_that_cannot_be_read_are_refused(params: Any, when: Any) -> None:
-    with pytest.raises(Refusal, match="of which name and which value"):
+    with pytest.raises(UserError, match="of which name and which value"):
         split_conditions(params, when)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Swept, parse, swept
 from mlplab.sweeps.search.space import distribution, grid_of, space_of
 
@@ -103,7 +103,7 @@ def test_every_value_and_every_end_is_tried_where_it_is_drawn() -> None:
     ],
 )
 def test_a_condition_that_cannot_hold_is_refused(conditions: Any, message: str) -> None:
-    with pytest.raises(Refusal, match=message):
+    with pytest.raises(UserError, match=message):
         space_of([OPTIMIZER, MOMENTUM, NESTEROV], conditions)
 
 
@@ -121,7 +121,7 @@ def test_points_are_counted_where_they_can_be(dimensions: Any, conditions: Any, 
 
 
 def test_a_grid_over_an_interval_is_refused() -> None:
-    with pytest.raises(Refusal, match="values that can be counted"):
+    with pytest.raises(UserError, match="values that can be counted"):
         grid_of(space_of([MOMENTUM], {}))
 
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Swept
 from mlplab.sweeps.search.samplers import build_sampler
 from mlplab.sweeps.search.space import Space, space_of
@@ -139,7 +139,7 @@ def test_what_was_proposed_and_not_told_comes_first_after_a_crash(tmp_path: Path
 def test_a_journal_that_another_search_has_written_is_refused(tmp_path: Path) -> None:
     search = opened(tmp_path, "random")
     carried_out(search, "random", search.ask(2))
-    with pytest.raises(Refusal, match="trial 0 of study had"):
+    with pytest.raises(UserError, match="trial 0 of study had"):
         Search(
             open_journal(tmp_path / JOURNAL),
             "study",
@@ -186,7 +186,7 @@ def test_half_a_line_and_a_lock_of_a_process_that_died_are_mended(tmp_path: Path
 
 def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("this is no journal\nnor this\n")
-    with pytest.raises(Refusal, match="its own journal"):
+    with pytest.raises(UserError, match="its own journal"):
         opened(tmp_path, "tpe")
 
 

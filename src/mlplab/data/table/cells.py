@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 FEW_WORDS = 500
 """Different cells among the first `LOOKED_AT`, up to which text is taken word by word instead of cell by cell."""
@@ -164,13 +164,13 @@ def as_moments(text: pl.Series, date_format: str) -> pl.Series:
     return moments.set((moments.dt.year() < 1000).fill_null(False), None)
 
 
-def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> Refusal:
+def unreadable(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> UserError:
     """The refusal of cells that could not be read: how many, and the first with its row."""
     bad = (read.is_null() & text.is_not_null()).arg_true()
     row = int(bad[0])
     cells = f"{len(bad)} of {len(text)} cells {'is' if len(bad) == 1 else 'are'} not"
     several = text.gather(bad).unique(maintain_order=True).head(3).to_list()
-    return Refusal(
+    return UserError(
         f"every cell of column {name!r} must be {what}",
         f"{cells}, the first is {text[row]!r} in row {first_row + row}",
         f"{listed('data.missing_values', several)} if {'it means' if len(several) == 1 else 'they mean'} that there "

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.data.table.cells import Words, affixes, as_moments, as_numbers, listed, unreadable
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 BOOLEAN_WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 
@@ -98,12 +98,12 @@ def understand(
         kept: for the result.
 
     Raises:
-        Refusal: it has no value, or is a column of numbers with a few cells that are none.
+        UserError: it has no value, or is a column of numbers with a few cells that are none.
     """
     name, dtype = str(series.name), series.dtype
     n_present = len(series) - series.null_count()
     if n_present == 0:
-        raise Refusal(
+        raise UserError(
             f"column {name!r} must have a value in some row",
             f"all {len(series)} are missing",
             listed("data.drop", [name]),

@@ -24,7 +24,7 @@ from mlplab.data.table.target import Target
 from mlplab.data.table.values import MOMENT_PARTS
 from mlplab.data.table.warnings import find_warnings
 from mlplab.data.threads import for_each
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TableDataset:
         """Medians, means, levels: all from these rows alone.
 
         Raises:
-            Refusal: no column varies in them.
+            UserError: no column varies in them.
         """
         features = [column for column in self.columns if column.is_feature and column.name not in self.roles]
         numeric: list[_Fitted] = []
@@ -104,7 +104,7 @@ class TableDataset:
                 indicated.append(len(numeric))
             numeric += fitted
         if not numeric and not categorical:
-            raise Refusal(
+            raise UserError(
                 f"{self.name} must have a feature that varies in the training part",
                 f"none of its {len(self.columns)} columns beside the target does",
                 "another file, or data.categorical=[…] for columns that were taken for text",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """In the order of trust: a file that is even under two of them is more likely to hold commas within its cells."""
@@ -92,7 +92,7 @@ def detect_dialect(
         usual_header: what to take where nothing decides whether there is a header.
 
     Raises:
-        Refusal: what is said cannot divide cells.
+        UserError: what is said cannot divide cells.
     """
     lines = [line for line in lines[skip_lines:] if line.strip()]
     quote = _quote(lines) if quote == "auto" else QUOTES.get(quote, quote)
@@ -100,7 +100,7 @@ def detect_dialect(
         delimiter, _ = _delimiter(lines, quote)
     delimiter = DELIMITERS.get(delimiter, delimiter)
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in ("\r", "\n", quote):
-        raise Refusal(
+        raise UserError(
             f"data.delimiter must be auto, {', '.join(DELIMITERS)}, or a character that is no quote",
             f"data.delimiter={delimiter!r}",
             "data.delimiter=auto",

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 SAMPLE_BYTES = 1 << 18
 """Of the beginning of a file, from which its dialect is detected, …"""
@@ -39,7 +39,7 @@ def read_sample(path: Path, *, encoding: str = "auto") -> tuple[bytes, bool]:
     """The first bytes, and whether they are all.
 
     Raises:
-        Refusal: they are no text.
+        UserError: they are no text.
     """
     try:
         with open_unpacked(path) as file:
@@ -54,27 +54,27 @@ def read_sample(path: Path, *, encoding: str = "auto") -> tuple[bytes, bool]:
 
 def _require_text(path: Path, sample: bytes, encoding: str) -> None:
     if sample.startswith(b"PK\x03\x04"):
-        raise Refusal(
+        raise UserError(
             "data.path must be text or Parquet",
             f"{path} is a zip archive, as Excel's .xlsx is",
             "saving the sheet as CSV",
         )
     # Who says the encoding may mean UTF-16 without its mark.
     if encoding == "auto" and b"\x00" in sample and not sample.startswith(tuple(MARKED)):
-        raise Refusal("data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file")
+        raise UserError("data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file")
 
 
 def decoded(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
     """A sample as text, without a byte-order mark.
 
     Raises:
-        Refusal: it is not in that encoding, or there is no such encoding of text.
+        UserError: it is not in that encoding, or there is no such encoding of text.
     """
     try:
         io.TextIOWrapper(io.BytesIO(), encoding)  # refuses a codec that is no encoding of text, such as hex
         return codecs.getincrementaldecoder(encoding)().decode(sample, final=is_whole).removeprefix("\ufeff")
     except (LookupError, UnicodeError) as error:
-        raise Refusal(
+        raise UserError(
             "data.encoding must be the file's own",
             f"{path.name} is no {encoding}: {error}",
             "data.encoding=auto, or mending the file",
@@ -85,7 +85,7 @@ def find_encoding(path: Path, sample: bytes, otherwise: str = "latin-1") -> str:
     """By its byte-order mark; without one UTF-8 if every byte of the file allows it, else `otherwise`.
 
     Raises:
-        Refusal: the file cannot be unpacked.
+        UserError: the file cannot be unpacked.
     """
     for mark, encoding in MARKED.items():
         if sample.startswith(mark):
@@ -104,7 +104,7 @@ def find_encoding(path: Path, sample: bytes, otherwise: str = "latin-1") -> str:
     return "utf-8-sig" if sample.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
-def unreadable_file(path: Path, error: Exception) -> Refusal:
+def unreadable_file(path: Path, error: Exception) -> UserError:
     """The refusal of a file that a library could not read, with its reason."""
     reason = " ".join(str(error).split())[:200]
-    return Refusal("data.path must be a table that can be read", f"{path}: {reason}", "another file, or mending it")
+    return UserError("data.path must be a table that can be read", f"{path}: {reason}", "another file, or mending it")

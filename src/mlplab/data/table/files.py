@@ -20,7 +20,7 @@ from mlplab.data.table.encoding import (
     read_sample,
     unreadable_file,
 )
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 SAMPLE_LINES = 500
 
@@ -61,7 +61,7 @@ def text_file(
     """A text file made readable: unpacked, and in UTF-8. Only what is not so already is copied.
 
     Raises:
-        Refusal: it is no text, or its header does not name every column once.
+        UserError: it is no text, or its header does not name every column once.
     """
     notes = []
     sample, is_whole = read_sample(path, encoding=options.encoding)
@@ -86,7 +86,7 @@ def text_file(
     if not records:
         is_blank = not any(line.strip() for line in lines[dialect.skip_lines :])
         what = "no line with anything in it" if is_blank else "a first line without an end"
-        raise Refusal("data.path must hold a table", f"{path} has {what}", "another file, or data.quote=none")
+        raise UserError("data.path must hold a table", f"{path} has {what}", "another file, or data.quote=none")
     names = _names(records[0], dialect, path)
     if not dialect.has_header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
@@ -113,14 +113,14 @@ def _names(cells: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, ...
     """The names of the columns, without blanks around them and with a blank for a line break within.
 
     Raises:
-        Refusal: one is blank, or there twice.
+        UserError: one is blank, or there twice.
     """
     if not dialect.has_header:
         return tuple(f"column_{number}" for number in range(1, len(cells) + 1))
     names = tuple(re.sub(r"\s*[\r\n]\s*", " ", cell.strip()) for cell in cells)
     blank = [number for number, name in enumerate(names, 1) if not name]
     if blank:
-        raise Refusal(
+        raise UserError(
             "every column must have a name",
             f"{len(blank)} of {len(names)} in {path.name} {'has' if len(blank) == 1 else 'have'} none, "
             f"the first is column {blank[0]}",
@@ -129,7 +129,7 @@ def _names(cells: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, ...
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         places = [str(number) for number, name in enumerate(names, 1) if name == repeated[0]]
-        raise Refusal(
+        raise UserError(
             "every column must have a name of its own",
             f"{len(repeated)} {'name is' if len(repeated) == 1 else 'names are'} there more than once in {path.name}: "
             f"{repeated[0]!r} names columns {' and '.join(places)}",

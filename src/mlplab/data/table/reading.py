@@ -18,7 +18,7 @@ from mlplab.data.table.encoding import unreadable_file
 from mlplab.data.table.files import TextFile, TextOptions, text_file
 from mlplab.data.table.records import Record, plain_dialect, read_records
 from mlplab.data.table.text_scan import scan_text
-from mlplab.errors import Refusal, counted
+from mlplab.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def read_table(
     """The whole file, typed where polars is sure of the type.
 
     Raises:
-        Refusal: it cannot be read.
+        UserError: it cannot be read.
     """
     require_file(path, key)
     if is_parquet(path):
         frame = read_parquet(path)
         if len(frame) == 0 or not frame.columns:
-            raise Refusal(f"{key} must hold rows", f"{path} has none", "another file")
+            raise UserError(f"{key} must hold rows", f"{path} has none", "another file")
         return RawTable(frame)
     with text_file(path, reading.text, known_names=known_names, usual_header=usual_header) as file:
         # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
@@ -127,7 +127,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """The whole file.
 
     Raises:
-        Refusal: it is damaged.
+        UserError: it is damaged.
     """
     try:
         return pl.read_parquet(path, glob=False).rechunk()
@@ -139,7 +139,7 @@ def parquet_blocks(path: Path) -> Iterator[pl.DataFrame]:
     """The rows in blocks of at most `BLOCK_ROWS`.
 
     Raises:
-        Refusal: it is damaged.
+        UserError: it is damaged.
     """
     try:
         scan = pl.scan_parquet(path, glob=False)
@@ -160,11 +160,11 @@ def read_text(path: Path, file: TextFile, *, as_text: Sequence[str], missing: Se
         missing: cells that mean that there is no value.
 
     Raises:
-        Refusal: rows differ in their number of cells, or there is no row.
+        UserError: rows differ in their number of cells, or there is no row.
     """
     shape = require_even_rows(path, file, missing)
     if shape.n_rows == 0:
-        raise Refusal("data.path must hold rows below its header", f"{path} has none", "another file")
+        raise UserError("data.path must hold rows below its header", f"{path} has none", "another file")
     with _plain_copy(path, file, shape) as plain:
         # Guessing from the first rows takes a tenth of the time, and the types seldom change further down. Where
         # polars guesses a type that a cell does not have, the columns find out for themselves what they hold.
@@ -196,7 +196,7 @@ def text_blocks(path: Path, file: TextFile) -> Iterator[pl.DataFrame]:
     """The table in blocks of at most `BLOCK_ROWS` rows, every cell as it is written, empty ones null.
 
     Raises:
-        Refusal: rows differ in their number of cells.
+        UserError: rows differ in their number of cells.
     """
     require_even_rows(path, file)
     plain = replace(file, dialect=plain_dialect(file.dialect))
@@ -230,7 +230,7 @@ def require_even_rows(path: Path, file: TextFile, spellings: Sequence[str] = ())
         spellings: cells to search for.
 
     Raises:
-        Refusal: a row has more or fewer cells than there are columns; with how many do, and the first.
+        UserError: a row has more or fewer cells than there are columns; with how many do, and the first.
     """
     scan = scan_text(file, spellings)
     if scan is not None:
@@ -252,7 +252,7 @@ def require_even_rows(path: Path, file: TextFile, spellings: Sequence[str] = ())
             remedy = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
         elif n_columns == 1 and first_ragged.line > 1 and n_ragged > 0.5 * n_records:
             remedy = f"data.skip_lines={first_ragged.line - 1}, if the lines before are no part of the table"
-        raise Refusal(
+        raise UserError(
             f"every row of {path.name} must have {counted(n_columns, 'cell')}, as its first line has",
             f"{n_ragged} {rows}, the first in line {first_ragged.line} with {first_ragged.n_cells}",
             remedy,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mlplab.data.table.dialect import Dialect
 from mlplab.data.table.encoding import unreadable_file
 from mlplab.data.table.files import TextFile
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 class Record(NamedTuple):
@@ -45,7 +45,7 @@ def read_records(path: Path, file: TextFile) -> Iterator[Record]:
         file: to read.
 
     Raises:
-        Refusal: a quote is not closed, or a line is no UTF-8.
+        UserError: a quote is not closed, or a line is no UTF-8.
     """
     dialect, target = file.dialect, plain_dialect(file.dialect)
     delimiter, quote, target_delimiter = (
@@ -101,7 +101,7 @@ def _cells(path: Path, number: int, lines: list[bytes], source: Iterator[bytes],
     """The cells of the record that begins with a line; those that it takes from the source are added to `lines`.
 
     Raises:
-        Refusal: it does not end.
+        UserError: it does not end.
     """
     is_open = False
 
@@ -118,7 +118,7 @@ def _cells(path: Path, number: int, lines: list[bytes], source: Iterator[bytes],
     except UnicodeDecodeError as error:
         raise unreadable_file(path, error) from None
     except csv.Error as error:
-        raise Refusal(
+        raise UserError(
             f"every line of {path.name} must hold cells that can be told apart",
             f"{error}, in line {number}",
             "mending that line, or data.quote=none if a quote is not closed",
@@ -129,8 +129,8 @@ def _cells(path: Path, number: int, lines: list[bytes], source: Iterator[bytes],
     return cells
 
 
-def _unclosed(path: Path, number: int) -> Refusal:
-    return Refusal(
+def _unclosed(path: Path, number: int) -> UserError:
+    return UserError(
         f"every quote in {path.name} must be closed",
         f"one that opens in line {number} is not",
         "mending that line, or data.quote=none",

@@ -8,7 +8,7 @@ import polars as pl
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.cells import as_numbers, listed, present, quoted, typed
-from mlplab.errors import Refusal, counted
+from mlplab.errors import UserError, counted
 
 FIRST_ROWS = 100
 """Rows of a file that are looked at before all of them are."""
@@ -23,7 +23,7 @@ def require_named_columns(
     lists = {**said, "keep_values": keeping}
     wanted = [("target", target), *special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
     if len(names) < 2:
-        raise Refusal(
+        raise UserError(
             "there must be a column beside the target",
             f"the file has only one, {names[0]!r}",
             "data.delimiter=… with the character that stands between cells",
@@ -35,23 +35,23 @@ def require_named_columns(
             form = {"drop": "[{}]", "numeric": "[{}]", "categorical": "[{}]", "keep_values": "{{{}: [NA]}}"}.get(
                 key, "{}"
             )
-            raise Refusal(
+            raise UserError(
                 f"data.{key} must name a column of the file: {shown}",
                 f"data.{key}={form.format(quoted(name))}",
                 typed(f"data.{key}={form.format(quoted(near))}"),
             )
     for key, name in wanted[1:]:
         if name == target and key != "keep_values":
-            raise Refusal(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
+            raise UserError(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
     for name in said["numeric"]:
         if name in said["categorical"]:
-            raise Refusal(
+            raise UserError(
                 "a column must be numeric or categorical",
                 f"{name!r} is named as both",
                 listed("data.numeric", [name]),
             )
     if "group_column" in special and "time_column" in special:
-        raise Refusal(
+        raise UserError(
             "the split must go by groups or by time",
             f"data.group_column={quoted(special['group_column'])} data.time_column={quoted(special['time_column'])}",
             "one of them",
@@ -62,7 +62,7 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     """Refuses a file that lacks a column; notes for people about those that it has beside.
 
     Raises:
-        Refusal: with the missing names, and the nearest to the first that is there.
+        UserError: with the missing names, and the nearest to the first that is there.
     """
     wanted, there = set(needed), set(frame.columns)
     missing = [name for name in needed if name not in there]
@@ -70,7 +70,7 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     if missing:
         near = nearest_name(missing[0], extra)
         names = ", ".join(repr(name) for name in missing[:5]) + (", …" if len(missing) > 5 else "")
-        raise Refusal(
+        raise UserError(
             f"{key} must have every column that the model takes",
             f"{path.name} lacks {len(missing)} of {len(needed)}: {names}",
             f"renaming {near!r}" if near else "a file with the columns of the training file",
@@ -99,7 +99,7 @@ def require_one_header(frame: pl.DataFrame, missing_values: Sequence[str]) -> No
                 second.append((str(series.name), str(cells[0])))
     if second and len(second) >= 0.5 * (len(frame.columns) - (len(text) - len(second))) and len(second) > 1:
         name, cell = second[0]
-        raise Refusal(
+        raise UserError(
             "the names of the columns must stand in one line",
             f"{len(second)} columns hold numbers below a second line of text, such as {cell!r} in row 1 of {name!r}",
             "deleting one of the two lines, or data.skip_lines=1 if the second holds the names",
@@ -116,7 +116,7 @@ def require_values(frame: pl.DataFrame, names: Sequence[str], cells: Callable[[p
     empty = [name for name in names if is_empty(name)]
     if empty:
         shown = ", ".join(repr(name) for name in empty[:5]) + (", …" if len(empty) > 5 else "")
-        raise Refusal(
+        raise UserError(
             "every column must have a value in some row",
             f"all {counted(len(frame), 'row')} of {counted(len(empty), 'column')} are missing: {shown}",
             listed("data.drop", empty),

@@ -20,7 +20,7 @@ from mlplab.data.table.split_rules import complete, split_rules
 from mlplab.data.table.target import Target, target_values, understand_target
 from mlplab.data.table.values import numbered_levels, values
 from mlplab.data.threads import for_each, in_background
-from mlplab.errors import Refusal, counted
+from mlplab.errors import UserError, counted
 
 
 def table(
@@ -55,7 +55,7 @@ def table(
     The arguments are the values of conf/data/table.yaml, where each is explained.
 
     Raises:
-        Refusal: the file cannot be read or does not fit what is said of it; with the column, how many cells, and
+        UserError: the file cannot be read or does not fit what is said of it; with the column, how many cells, and
             the first row.
     """
     paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
@@ -125,7 +125,7 @@ def table(
         understood = target_as(",") if target in grouped else understood
     time = next((column for column in columns if column.name == special.get("time_column")), None)
     if time is not None and time.kind not in ("datetime", "numeric", "identifier"):
-        raise Refusal(
+        raise UserError(
             "data.time_column must hold dates or numbers",
             f"{time.name!r} holds {time.kind} cells",
             "data.date_format=… with the form that they are written in, such as '%d/%m/%y'",
@@ -136,7 +136,7 @@ def table(
         time = replace(time, kind="numeric")
     features = [column for column in columns if column.is_feature]
     if not any(column.name not in roles for column in features):
-        raise Refusal(
+        raise UserError(
             f"{paths[0].name} must have a feature beside the target",
             f"none of {counted(len(columns), 'other column')} is one",
             "data.categorical=[…] for columns that were taken for text, or fewer in data.drop",
@@ -149,7 +149,7 @@ def table(
             paths[1], alike, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
         )
         if target not in other.frame.columns:
-            raise Refusal(
+            raise UserError(
                 f"data.test_path must have the target, column {target!r}",
                 f"{paths[1].name} lacks it",
                 "data.test_path=null, and scripts/predict.py for rows without a target",
@@ -207,13 +207,13 @@ def _file_rows(
 ) -> FileRows:
     try:
         targets, notes = target_values(frame[target.name], target, reading.missing_values)
-    except Refusal as refusal:
-        raise Refusal(f"{path.name}: {refusal.must}", refusal.given, refusal.remedy) from None
+    except UserError as refusal:
+        raise UserError(f"{path.name}: {refusal.requirement}", refusal.actual, refusal.hint) from None
     is_missing = targets.astype(np.int64) < 0 if target.class_names else np.isnan(targets.astype(np.float64))
     n_missing = int(is_missing.sum())
     if n_missing and not drop_missing_target:
         row = int(np.flatnonzero(is_missing)[0]) + 1
-        raise Refusal(
+        raise UserError(
             f"every row of {path.name} must have a target in column {target.name!r}",
             f"{n_missing:,} of {len(targets):,} {'has' if n_missing == 1 else 'have'} none, the first is row {row}",
             "data.drop_missing_target=true, which leaves them out",

@@ -9,7 +9,7 @@ import polars as pl
 from mlplab.data.split import SplitRules
 from mlplab.data.table.cells import present
 from mlplab.data.table.values import as_levels
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 PART_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -33,7 +33,7 @@ def complete(
     rows = np.ones(len(cells), np.bool_) if wanted is None else wanted
     missing = np.flatnonzero(cells.is_null().to_numpy() & rows)
     if len(missing):
-        raise Refusal(
+        raise UserError(
             f"data.{key} must have a value in every row",
             f"{cells.name!r} has none in {len(missing):,} of {len(cells):,}, the first is row {missing[0] + 1}",
             "another column, or leaving those rows out",
@@ -42,7 +42,7 @@ def complete(
         spelled = as_levels(cells).str.to_lowercase()
         unknown = np.flatnonzero(~spelled.is_in(list(PART_NAMES)).fill_null(True).to_numpy() & rows)
         if len(unknown):
-            raise Refusal(
+            raise UserError(
                 "data.split_column must say train, validation or test",
                 f"{len(unknown):,} of {len(cells):,} rows say something else, the first is {cells[int(unknown[0])]!r} "
                 f"in row {unknown[0] + 1}",
@@ -60,7 +60,7 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
         sizes: rows of each file.
 
     Raises:
-        Refusal: what is said does not make a split.
+        UserError: what is said does not make a split.
     """
     special = {
         key: pl.concat([as_levels(special[key]) for special in special_of_files])
@@ -72,7 +72,7 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
         parts = _named_parts(special["split_column"])
     if len(sizes) > 1:
         if parts is not None:
-            raise Refusal(
+            raise UserError(
                 "the split must be given once", "data.split_column and data.test_path", "leaving one of them out"
             )
         parts = np.repeat(["", "test"], sizes)
@@ -91,7 +91,7 @@ def _require_whole_groups(names: pl.Series, parts: npt.NDArray[np.str_]) -> None
     n_parts = pl.DataFrame({"name": names, "part": parts}).group_by("name", maintain_order=True).n_unique()
     shared = n_parts.filter(pl.col("part") > 1)["name"]
     if len(shared):
-        raise Refusal(
+        raise UserError(
             "no group must be in two parts",
             f"{len(shared)} {'group is' if len(shared) == 1 else 'groups are'}, such as {shared[0]!r}",
             "leaving such groups out of one part, or data.group_column=null",
@@ -102,7 +102,7 @@ def _named_parts(names: pl.Series) -> npt.NDArray[np.str_]:
     parts = names.str.to_lowercase().replace_strict(PART_NAMES, return_dtype=pl.String).to_numpy().astype("<U5")
     for part in ("train", "test"):
         if not (parts == part).any():
-            raise Refusal(f"data.split_column must give a row to the {part} part", "it gives none", "another column")
+            raise UserError(f"data.split_column must give a row to the {part} part", "it gives none", "another column")
     if not (parts == "val").any():
         parts[parts == "train"] = ""  # from which the validation part is drawn
     return parts

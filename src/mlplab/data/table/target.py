@@ -12,7 +12,7 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.cells import as_numbers, present
 from mlplab.data.table.columns import Column, numeric_text, understand
 from mlplab.data.table.values import values
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 FEW_CLASSES = 20
 """Whole numbers are classes if there are at most this many of them, with `ROWS_PER_CLASS` rows each, …"""
@@ -63,17 +63,19 @@ def understand_target(
         kept: missing markers that are levels here.
 
     Raises:
-        Refusal: the column cannot be what `task` says, or there is nothing to learn in it.
+        UserError: the column cannot be what `task` says, or there is nothing to learn in it.
     """
     name = str(cells.name)
     known = cells.drop_nulls()
     if len(known) == 0:
-        raise Refusal(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
+        raise UserError(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
     column = Column(name, "categorical", kept=kept)
     numbers = _numbers(cells, decimal, prefers_comma)
     if numbers is None:
         if cells.dtype.is_temporal() or cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object):
-            raise Refusal(f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target")
+            raise UserError(
+                f"the target {name!r} must hold numbers or classes", f"{cells.dtype}", "another data.target"
+            )
         if task != "classification" and cells.dtype == pl.String:
             _require_no_mistakes(cells, decimal, prefers_comma)
         if task == "regression":
@@ -83,7 +85,7 @@ def understand_target(
     if not bool(given.is_finite().all()):
         row = int((~given.is_finite()).fill_null(False).arg_true()[0])
         count = int((~given.is_finite()).sum())
-        raise Refusal(
+        raise UserError(
             f"every target in column {name!r} must be finite",
             f"{count} of {len(given)} {'is' if count == 1 else 'are'} not, the first is {given[row]} in row {row + 1}",
             "data.missing_values=[inf,-inf] data.drop_missing_target=true",
@@ -91,13 +93,13 @@ def understand_target(
     is_whole = bool((given % 1 == 0).all())
     if task == "classification" and not is_whole:
         row = int((given % 1 != 0).fill_null(False).arg_true()[0])
-        raise Refusal(
+        raise UserError(
             f"classes in column {name!r} must be text, truth values or whole numbers",
             f"{given[row]:g} in row {row + 1}",
             "data.task=regression",
         )
     if given.min() == given.max():
-        raise Refusal(
+        raise UserError(
             f"the target {name!r} must vary", f"every row has {given.drop_nulls()[0]:g}", "another data.target"
         )
     n_distinct = given.drop_nulls().n_unique() if is_whole else len(known)
@@ -124,16 +126,16 @@ def _numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> tuple[Colum
     return Column(str(cells.name), "numeric"), cells.cast(pl.Float64)
 
 
-def _text_for_numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> Refusal:
+def _text_for_numbers(cells: pl.Series, decimal: str, prefers_comma: bool) -> UserError:
     if cells.dtype != pl.String:
-        return Refusal(
+        return UserError(
             f"the target of a regression, {cells.name!r}, must hold numbers", f"{cells.dtype}", "data.task=auto"
         )
     try:
         understand(cells, said="numeric", decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
-    except Refusal as refusal:
-        return Refusal(
-            f"the target of a regression, {cells.name!r}, must hold numbers", refusal.given, "data.task=auto"
+    except UserError as refusal:
+        return UserError(
+            f"the target of a regression, {cells.name!r}, must hold numbers", refusal.actual, "data.task=auto"
         )
     raise AssertionError
 
@@ -142,11 +144,11 @@ def _require_no_mistakes(cells: pl.Series, decimal: str, prefers_comma: bool) ->
     """Refuses numbers with a few cells that are none, which would pass for so many classes."""
     try:
         understand(cells, said=None, decimal=decimal, prefers_comma=prefers_comma, date_format=None, kept=())
-    except Refusal as refusal:
-        markers = refusal.remedy.partition(" if ")[0]
-        raise Refusal(
-            refusal.must,
-            refusal.given,
+    except UserError as refusal:
+        markers = refusal.hint.partition(" if ")[0]
+        raise UserError(
+            refusal.requirement,
+            refusal.actual,
             f"{markers} data.drop_missing_target=true if there is no target in such rows, or data.task=classification",
         ) from None
 
@@ -155,14 +157,14 @@ def _classes(cells: pl.Series, column: Column, reason: str) -> Target:
     labels = values(cells, column, []).drop_nulls().unique().to_list()
     names = sorted(labels, key=_in_order)
     if len(names) == 1:
-        raise Refusal(
+        raise UserError(
             f"the target {column.name!r} must have at least two classes",
             f"every row has {names[0]!r}",
             "another data.target",
         )
     n_rows = len(cells) - cells.null_count()
     if len(names) == n_rows or len(names) > 0.5 * n_rows:
-        raise Refusal(
+        raise UserError(
             f"the classes in column {column.name!r} must each have several rows",
             f"there are {len(names)} different labels in {n_rows} rows",
             "another data.target",
@@ -187,7 +189,7 @@ def target_values(
     end; that is counted in the notes.
 
     Raises:
-        Refusal: a label is no class, or a value no finite number.
+        UserError: a label is no class, or a value no finite number.
     """
     cells = present(cells, target.column.kept, missing_values)
     if not target.class_names:
@@ -204,7 +206,7 @@ def target_values(
         if name is None:
             row, count = int(places.arg_true()[0]), int(places.sum())
             near = nearest_name(label, names)
-            raise Refusal(
+            raise UserError(
                 f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
                 f"{label!r} in {count} {'row' if count == 1 else 'rows'}, the first is row {first_row + row}",
                 f"{near!r}, or leaving those rows out" if near else "leaving those rows out",

@@ -6,7 +6,7 @@ import polars as pl
 
 from mlplab.data.table.cells import as_moments, as_numbers, listed, present, unreadable
 from mlplab.data.table.columns import DATE_FORMATS, Column
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
 LARGEST_EXACT_WHOLE = 2.0**53
@@ -31,7 +31,7 @@ def values(series: pl.Series, column: Column, missing_values: Sequence[str], fir
         first_row: the number of the first of these rows, for messages.
 
     Raises:
-        Refusal: a cell cannot be read as the column's kind, or is no finite number of 32 bits.
+        UserError: a cell cannot be read as the column's kind, or is no finite number of 32 bits.
     """
     series = present(series, column.kept, missing_values)
     if column.kind == "numeric":
@@ -57,7 +57,7 @@ def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], f
     if series.dtype == pl.Duration:
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype.is_nested() or series.dtype.is_temporal():
-        raise Refusal(
+        raise UserError(
             f"column {column.name!r} must hold numbers",
             f"it holds {series.dtype}",
             listed("data.drop", [column.name]),
@@ -77,7 +77,7 @@ def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
     infinite = numbers.is_infinite().arg_true()
     if len(infinite):
         row = int(infinite[0])
-        raise Refusal(
+        raise UserError(
             f"every number of column {name!r} must be finite",
             f"{len(infinite)} of {len(numbers)} {'is' if len(infinite) == 1 else 'are'} not, the first is "
             f"{numbers[row]} in row {first_row + row}",
@@ -85,7 +85,7 @@ def _finite(numbers: pl.Series, name: str, first_row: int) -> pl.Series:
         )
     large = (numbers.abs() > LARGEST_FLOAT32).arg_true()
     row = int(large[0])
-    raise Refusal(
+    raise UserError(
         f"every number of column {name!r} must fit into 32 bits, below 3.4e38",
         f"{len(large)} of {len(numbers)} {'does' if len(large) == 1 else 'do'} not, the first is {numbers[row]:g} "
         f"in row {first_row + row}",
@@ -109,7 +109,7 @@ def _moments(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         moments = as_moments(series, formats[0])
         raise unreadable(series, moments, f"a date of the form {formats[0]}", column.name, first_row)
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
-        raise Refusal(
+        raise UserError(
             f"column {column.name!r} must hold dates", f"it holds {series.dtype}", listed("data.drop", [column.name])
         )
     moments = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
@@ -124,7 +124,7 @@ def as_levels(series: pl.Series) -> pl.Series:
         is_whole = (series % 1 == 0) & (series.abs() < LARGEST_EXACT_WHOLE)
         return series.cast(pl.Int64, strict=False).cast(pl.String).zip_with(is_whole, series.cast(pl.String))
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
-        raise Refusal(
+        raise UserError(
             f"column {series.name!r} must hold text",
             f"it holds {series.dtype}",
             listed("data.drop", [str(series.name)]),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 LossesAndBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 """The losses (K,), and what takes their gradient (K,) to that of the outputs (K, B, C). Autograd can follow, too."""
@@ -53,7 +53,7 @@ def cross_entropies(
 def squared_errors(outputs: Tensor, targets: Tensor) -> LossesAndBackward:
     """`losses.mse` of each member. (K, B, T), (K, B, T) -> (K,)."""
     if outputs.shape != targets.shape:
-        raise Refusal(
+        raise UserError(
             "outputs and targets must have the same shape",
             f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
             "targets.reshape(outputs.shape), if that is what is meant",

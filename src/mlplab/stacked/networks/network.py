@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
@@ -36,7 +36,7 @@ class StackedNetwork(nn.Module):
         networks: of one architecture. Only initial weights and shares of dropout may differ.
 
     Raises:
-        Refusal: they cannot be stacked, see `why_no_stacked_network`, or differ in architecture.
+        UserError: they cannot be stacked, see `why_no_stacked_network`, or differ in architecture.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -44,9 +44,9 @@ class StackedNetwork(nn.Module):
         for network in networks:
             reason = why_no_stacked_network(network)
             if reason is not None:
-                raise Refusal("a stacked network must be one that can be stacked", reason, "to train it alone")
+                raise UserError("a stacked network must be one that can be stacked", reason, "to train it alone")
         if len({network_shape(network) for network in networks}) != 1:
-            raise Refusal(
+            raise UserError(
                 "stacked networks must have one architecture", f"{len(networks)} that differ", "a stack for each"
             )
         self.networks = list(networks)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.engine.recognition import LOSSES
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.objectives.losses import cross_entropy, mse
 from mlplab.objectives.objective import Objective
 from mlplab.stacked.eligibility import loss_shape
@@ -27,13 +27,13 @@ class StackedObjective(nn.Module):
         objectives: the members' own; only the label smoothing and the values of class weights may differ.
 
     Raises:
-        Refusal: they differ in more.
+        UserError: they differ in more.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         super().__init__()
         if len({loss_shape(objective) for objective in objectives}) != 1:
-            raise Refusal("stacked members must have one loss function", "several", "a stack for each")
+            raise UserError("stacked members must have one loss function", "several", "a stack for each")
         self.function = objectives[0].function
         self._arrange(objectives)
 
@@ -77,7 +77,7 @@ class StackedObjective(nn.Module):
 
     def _require_members(self, outputs: Tensor, targets: Tensor) -> None:
         if outputs.shape[:2] != targets.shape[:2] or len(outputs) != len(self.objectives):
-            raise Refusal(
+            raise UserError(
                 f"outputs and targets must have {len(self.objectives)} members and the same rows",
                 f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
                 "features and targets of the same members",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.stacked.eligibility import optimizer_shape, why_no_stacked_optimizer
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.updates.clipping import clip_norms, clip_values
@@ -32,16 +32,16 @@ class StackedOptimizer(Optimizer):
         networks: the members.
 
     Raises:
-        Refusal: an optimizer has no stacked form, or they differ in more than numbers.
+        UserError: an optimizer has no stacked form, or they differ in more than numbers.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], network: StackedNetwork, networks: Sequence[nn.Module]) -> None:
         for optimizer in optimizers:
             reason = why_no_stacked_optimizer(optimizer)
             if reason is not None:
-                raise Refusal("a stacked optimizer must be one that can be stacked", reason, "to train it alone")
+                raise UserError("a stacked optimizer must be one that can be stacked", reason, "to train it alone")
         if len({optimizer_shape(optimizer) for optimizer in optimizers}) != 1:
-            raise Refusal("stacked optimizers must be of one kind", "several", "a stack for each")
+            raise UserError("stacked optimizers must be of one kind", "several", "a stack for each")
         self.optimizers = list(optimizers)
         self.rule = RULES[type(optimizers[0])]
         self.clip_norm: list[float | None] = [None] * len(optimizers)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlplab.config.rules import shown
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ def budget_of(trials: Any, epochs: Any, minutes: Any) -> Budget:
     """The budget that the configuration gives.
 
     Raises:
-        Refusal: a limit is no positive number, or there is none.
+        UserError: a limit is no positive number, or there is none.
     """
     for name, value, kind in (("trials", trials, int), ("epochs", epochs, int), ("minutes", minutes, (int, float))):
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
             what = "a positive integer" if kind is int else "a positive number"
-            raise Refusal(
+            raise UserError(
                 f"hydra.sweeper.{name} must be {what} or null", f"hydra.sweeper.{name}={shown(value)}",
                 f"hydra.sweeper.{name}=20",
             )  # fmt: skip
     if trials is None and epochs is None and minutes is None:
-        raise Refusal(
+        raise UserError(
             "a search must have a budget", "trials, epochs and minutes are all null", "hydra.sweeper.trials=20"
         )  # fmt: skip
     return Budget(trials, epochs, None if minutes is None else float(minutes))

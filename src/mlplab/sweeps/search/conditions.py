@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlplab.config.rules import shown
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 
 WHEN = " when "
 
@@ -20,7 +20,7 @@ def split_conditions(params: Any, when: Any) -> tuple[Any, dict[str, dict[str, l
         The space without conditions, and name → {other name: values}.
 
     Raises:
-        Refusal: a condition cannot be read.
+        UserError: a condition cannot be read.
     """
     conditions: dict[str, dict[str, list[Any]]] = {}
     plain: Any = params
@@ -55,8 +55,8 @@ def _read(name: str, text: str) -> dict[str, list[Any]]:
     return condition
 
 
-def _refusal(given: str) -> Refusal:
-    return Refusal(
+def _refusal(given: str) -> UserError:
+    return UserError(
         "a condition must say of which name and which value", given,
         "hydra.sweeper.when={optimizer.momentum:{optimizer:[momentum,nesterov]}}",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlplab.config.checks import require_metric
 from mlplab.config.rules import shown
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.search.study import Outcome
 from mlplab.sweeps.states import read_json, read_result, read_state
 
@@ -33,17 +33,17 @@ def objectives_of(asked: Any, monitor: str, mode: str) -> tuple[Objective, ...]:
     """The objectives that the configuration asks for, the monitor where it does not.
 
     Raises:
-        Refusal: they are no validation metrics with `min` or `max`.
+        UserError: they are no validation metrics with `min` or `max`.
     """
     if asked is None:
         return (Objective(monitor, mode),)
     example = "hydra.sweeper.objectives={val/loss:min,parameters:min}"
     must = f"hydra.sweeper.objectives must map val/… or one of {', '.join(OF_RUNS)} to min or max"
     if not isinstance(asked, Mapping) or not asked:
-        raise Refusal(must, f"hydra.sweeper.objectives={shown(asked)}", example)
+        raise UserError(must, f"hydra.sweeper.objectives={shown(asked)}", example)
     for metric, direction in asked.items():
         if direction not in ("min", "max") or not (str(metric).startswith("val/") or metric in OF_RUNS):
-            raise Refusal(must, f"{metric}: {direction}", example)
+            raise UserError(must, f"{metric}: {direction}", example)
     for metric, direction in asked.items():
         if metric not in OF_RUNS:
             require_metric("objective", str(metric), str(direction), None)

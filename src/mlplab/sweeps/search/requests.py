@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.rules import shown
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.search.budget import Budget, budget_of
 from mlplab.sweeps.search.outcomes import Objective, objectives_of
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
@@ -45,7 +45,7 @@ class Asked:
         """A new sampler.
 
         Raises:
-            Refusal: there is none of this name, or it has no such option.
+            UserError: there is none of this name, or it has no such option.
         """
         return build_sampler(self.sampler, self.seed, self.sampler_options, space)
 
@@ -82,10 +82,10 @@ def read_asked(settings: Mapping[str, Any], monitor: str, mode: str) -> Asked:
         mode: `min` or `max`.
 
     Raises:
-        Refusal: one of them cannot be, or Optuna is not installed.
+        UserError: one of them cannot be, or Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise Refusal(
+        raise UserError(
             "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
         )
     asked = Asked(
@@ -107,7 +107,7 @@ def read_asked(settings: Mapping[str, Any], monitor: str, mode: str) -> Asked:
 def _require_prunable(asked: Asked, monitor: str) -> None:
     metrics = [objective.metric for objective in asked.objectives]
     if metrics != [monitor]:
-        raise Refusal(
+        raise UserError(
             "a search that ends trials early must have the monitor as its only objective",
             f"hydra.sweeper.pruner={asked.pruner}, objectives {', '.join(metrics)}",
             "hydra.sweeper.pruner=none",
@@ -117,7 +117,7 @@ def _require_prunable(asked: Asked, monitor: str) -> None:
 def _integer(settings: Mapping[str, Any], name: str, least: int) -> int | None:
     value = settings[name]
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise Refusal(
+        raise UserError(
             f"hydra.sweeper.{name} must be an integer of {least} or more, or null",
             f"hydra.sweeper.{name}={shown(value)}", f"hydra.sweeper.{name}={least}",
         )  # fmt: skip
@@ -127,7 +127,7 @@ def _integer(settings: Mapping[str, Any], name: str, least: int) -> int | None:
 def _options(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = settings[name]
     if value is not None and not isinstance(value, Mapping):
-        raise Refusal(
+        raise UserError(
             f"hydra.sweeper.{name} must map names to values", f"hydra.sweeper.{name}={shown(value)}",
             f"hydra.sweeper.{name}={{n_startup_trials:5}}",
         )  # fmt: skip

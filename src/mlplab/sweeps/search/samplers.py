@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.search.space import Space, grid_of
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
         space: what is searched over; a grid lists its values.
 
     Raises:
-        Refusal: there is no such sampler, or it has no such option.
+        UserError: there is no such sampler, or it has no such option.
     """
     import optuna
 
     _require(name, SAMPLERS, "hydra.sweeper.sampler")
     if name == "grid":
         if space.conditions:
-            raise Refusal(
+            raise UserError(
                 "sampler=grid must have a space without conditions", f"when: {next(iter(space.conditions))}",
                 "hydra.sweeper.sampler=random",
             )  # fmt: skip
@@ -74,7 +74,7 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
         options: further arguments of Optuna's class.
 
     Raises:
-        Refusal: there is no such pruner, or it has no such option.
+        UserError: there is no such pruner, or it has no such option.
     """
     import optuna
 
@@ -86,7 +86,7 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
 def _require(name: str, known: Mapping[str, str], what: str) -> None:
     if name not in known:
         near = nearest_name(name, list(known)) or next(iter(known))
-        raise Refusal(f"{what} must be one of {', '.join(known)}", f"{what}={name}", f"{what}={near}")
+        raise UserError(f"{what} must be one of {', '.join(known)}", f"{what}={name}", f"{what}={near}")
 
 
 def _built(kind: Any, options: dict[str, Any], what: str) -> Any:
@@ -100,4 +100,6 @@ def _built(kind: Any, options: dict[str, Any], what: str) -> Any:
             return kind(**options)
         except (TypeError, ValueError, AssertionError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise Refusal(f"{what} must be arguments of optuna's {kind.__name__}", reason, "leaving them out") from None
+            raise UserError(
+                f"{what} must be arguments of optuna's {kind.__name__}", reason, "leaving them out"
+            ) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.ledger import canonical
 from mlplab.sweeps.overrides import Swept
 
@@ -122,7 +122,7 @@ def space_of(dimensions: Sequence[Swept], conditions: Conditions) -> Space:
     """The names in an order in which they can be drawn.
 
     Raises:
-        Refusal: a condition is about a name, or a value, that the search does not draw, or goes round in a circle.
+        UserError: a condition is about a name, or a value, that the search does not draw, or goes round in a circle.
     """
     by_name = {dimension.name: dimension for dimension in dimensions}
     for name, condition in conditions.items():
@@ -133,7 +133,7 @@ def space_of(dimensions: Sequence[Swept], conditions: Conditions) -> Space:
         waiting = [name for name in by_name if name not in ordered]
         ready = [name for name in waiting if ordered.keys() >= conditions.get(name, {}).keys()]
         if not ready:
-            raise Refusal("conditions must not go round in a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
+            raise UserError("conditions must not go round in a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
         ordered[ready[0]] = by_name[ready[0]]
     return Space(tuple(ordered.values()), {n: dict(c) for n, c in conditions.items() if n in by_name})
 
@@ -141,10 +141,10 @@ def space_of(dimensions: Sequence[Swept], conditions: Conditions) -> Space:
 def _require_known(by_name: Mapping[str, Swept], name: str, parent: str, allowed: Iterable[Any]) -> None:
     if name not in by_name:
         near = nearest_name(name, list(by_name)) or next(iter(by_name), "optimizer.lr")
-        raise Refusal("a condition must be on a name that is searched over", f"when: {name}", f"when: {near}")
+        raise UserError("a condition must be on a name that is searched over", f"when: {name}", f"when: {near}")
     dimension = by_name.get(parent)
     if dimension is None or not dimension.values:
-        raise Refusal(
+        raise UserError(
             "a condition must ask for values of a name that is searched over as a choice",
             f"{name} when {parent}={shown(next(iter(allowed), None))}",
             f"{parent}=a,b beside it",
@@ -152,7 +152,7 @@ def _require_known(by_name: Mapping[str, Swept], name: str, parent: str, allowed
     known = [canonical(value) for value in dimension.values]
     for value in allowed:
         if canonical(value) not in known:
-            raise Refusal(
+            raise UserError(
                 f"a condition must ask for values that {parent} takes, {', '.join(map(shown, dimension.values))}",
                 f"{name} when {parent}={shown(value)}",
                 f"{name} when {parent}={shown(dimension.values[0])}",
@@ -189,12 +189,12 @@ def grid_of(space: Space) -> dict[str, list[Any]]:
     """The values of each name, for a search that tries all combinations.
 
     Raises:
-        Refusal: an interval has no values that can be counted.
+        UserError: an interval has no values that can be counted.
     """
     for dimension in space.dimensions:
         if dimension.interval is not None:
             low, high = dimension.interval
-            raise Refusal(
+            raise UserError(
                 "sampler=grid must have values that can be counted",
                 f"{dimension.name}=interval({low},{high})",
                 f"{dimension.name}={low},{high}, or hydra.sweeper.sampler=qmc",

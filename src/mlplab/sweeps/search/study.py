@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlplab.errors import Refusal
+from mlplab.errors import UserError
 from mlplab.sweeps.search.space import Space
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Search:
     def _require_same_proposal(self, frozen: "FrozenTrial") -> None:
         trial, _ = self._proposed()
         if trial.number != frozen.number or trial.params != frozen.params:
-            raise Refusal(
+            raise UserError(
                 "a search must go on with the Optuna, and the journal, that it was begun with",
                 f"trial {frozen.number} of {self.name} had {frozen.params}, and {trial.params} would be proposed now",
                 "another sweep.name",
@@ -201,7 +201,7 @@ def open_journal(path: Path) -> "JournalStorage":
     """The storage of a sweep's studies, for one of its processes.
 
     Raises:
-        Refusal: the file is damaged.
+        UserError: the file is damaged.
     """
     import optuna
 
@@ -213,7 +213,7 @@ def open_journal(path: Path) -> "JournalStorage":
         return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
     except Exception as error:  # whatever the journal's reader stumbles on
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Refusal("a search must go on from its own journal", f"{path}: {reason}", "another sweep.name") from None
+        raise UserError("a search must go on from its own journal", f"{path}: {reason}", "another sweep.name") from None
 
 
 def mend_journal(path: Path) -> None:

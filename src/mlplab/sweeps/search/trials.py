@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlplab.errors import Refusal, RunFailed, counted
+from mlplab.errors import RunFailed, UserError, counted
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.overrides import params_of
@@ -141,7 +141,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         settings: of conf/hydra/sweeper/optuna.yaml.
 
     Raises:
-        Refusal: it cannot be run, or was begun in another way.
+        UserError: it cannot be run, or was begun in another way.
         RunFailed: no trial came to anything.
         RunStopped: by a signal; it goes on with the same command.
     """
@@ -152,7 +152,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         constants = [*constants, PRUNING]
     space = space_of(*sweep.composer.settled(constants, dimensions, when))
     if not space.dimensions:
-        raise Refusal(
+        raise UserError(
             "a search must have something to search over", "every name has one value",
             "optimizer.lr='tag(log,interval(1e-4,1e-1))'",
         )  # fmt: skip
