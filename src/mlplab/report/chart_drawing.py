@@ -102,15 +102,15 @@ def _set_axis(axes: "Axes", axis: ChartAxis, on: Literal["x", "y"]) -> None:
             axes.tick_params(axis="x", rotation=60 if len(texts) > 8 else 30)
         return
     axes.set(**{f"{on}scale": "log" if axis.is_log else "linear"})
-    if axis.low is not None and axis.high is not None:
+    if np.isfinite(axis.high):
         axes.set(**{f"{on}lim": (axis.low, axis.high)})
-    if axis.is_log and axis.low and axis.high:
+    if axis.is_log:
         decades = np.log10(axis.high / axis.low)
         ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
         ticks.set_minor_locator(NullLocator())
         ticks.set_minor_formatter(NullFormatter())
     else:
-        ticks.set_major_locator(MaxNLocator(6, integer=axis.unit == "integer"))
+        ticks.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=axis.unit == "integer"))
     form = (lambda value, _: f"{value:.0%}") if axis.unit == "percent" else (lambda value, _: number(value))
     ticks.set_major_formatter(FuncFormatter(form))
 
@@ -121,8 +121,7 @@ def _column(axis: ChartAxis, layer: Layer, name: str) -> Any:
     if axis.categories:
         place = {category: index for index, category in enumerate(axis.categories)}
         return np.array([place[value] for value in values], dtype=np.float64) + layer.offset
-    low, high = (-np.inf, np.inf) if axis.low is None or axis.high is None else (axis.low, axis.high)
-    return np.clip(np.array(values, dtype=np.float64), low, high)
+    return np.clip(np.array(values, dtype=np.float64), axis.low, axis.high)
 
 
 def _points(axes: "Axes", chart: Chart, layer: Layer) -> None:
@@ -174,11 +173,11 @@ def _cells(axes: "Axes", chart: Chart, layer: Layer) -> None:
     columns, rows = (_column(axis, layer, name).astype(int) for axis, name in ((chart.x, "x"), (chart.y, "y")))
     for column, row, cell in zip(columns, rows, layer.rows, strict=True):
         shades[row, column] = cell["shade"]
-        red, green, blue, _ = colormaps["viridis"](1 - float(cell["shade"]))
+        red, green, blue, _ = colormaps["viridis"](float(cell["shade"]))
         colour = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "#ffffff"
         axes.text(column, row, cell["text"], ha="center", va="center", fontsize=size, color=colour)
     # "nearest" puts the middle of a cell at its coordinate.
-    axes.pcolormesh(np.ma.masked_invalid(1 - shades), cmap="viridis", vmin=0, vmax=1, shading="nearest")
+    axes.pcolormesh(np.ma.masked_invalid(shades), cmap="viridis", vmin=0, vmax=1, shading="nearest")
 
 
 MARKS: dict[str, "Callable[[Axes, Chart, Layer], None]"] = {

@@ -10,7 +10,6 @@ from typing import Any
 
 from mlplab.config.rules import shown
 from mlplab.errors import printable
-from mlplab.report.arm_results import ArmResult
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
 from mlplab.report.paired_tests import PairedTest
 from mlplab.report.ranked_settings import FAILED, Setting, label, names_of, pareto_front
@@ -180,7 +179,9 @@ def _target_columns(
     columns = [Column("reached", hits, "num", group, "runs that reached the target")]
     for unit in units:
         title = f"median {unit} to the target; a miss counts as infinite"
-        columns.append(Column(f"{unit} to target", partial(median, unit=unit), "num", group, title))
+        columns.append(
+            Column(unit if len(units) > 1 else f"{unit} to target", partial(median, unit=unit), "num", group, title)
+        )
     return columns
 
 
@@ -218,14 +219,16 @@ def arms_table(analysis: SweepAnalysis) -> Table:
     rows = [(a, setting, setting is a.tuned) for a in analysis.arms for setting in (a.tuned, a.default) if setting]
     objective = analysis.sweep.objective
 
-    def tuned_only(row: tuple[ArmResult, Setting, bool], text: str) -> Cell:
-        return Cell(text if row[2] else "–")
-
     columns = [
         Column("arm", lambda row: Cell(row[0].name), "strong", "validation"),
         Column("which", lambda row: Cell("tuned" if row[2] else "default"), "", "validation"),
-        Column("setting", lambda row: tuned_only(row, label(row[1], analysis.names)), "", "validation"),
-        Column("trials", lambda row: tuned_only(row, str(row[0].n_trials)), "num", "validation"),
+        Column(
+            "setting",
+            lambda row: Cell(label(row[1], analysis.names) if row[2] else "–", style="value"),
+            "",
+            "validation",
+        ),
+        Column("trials", lambda row: Cell(str(row[0].n_trials) if row[2] else "–"), "num", "validation"),
         Column(objective.metric, lambda row: _spread(row[1].validation), "num strong", "validation"),
         Column("runs", lambda row: _count(len(row[1].finished), len(row[1].runs)), "num", "validation"),
         *_target_columns(analysis, lambda row: row[1], ("seconds", "steps", "epochs"), "validation"),
