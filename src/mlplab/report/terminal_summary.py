@@ -15,6 +15,7 @@ from mlplab.report.provenance import headline
 from mlplab.report.ranked_settings import TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_records import SHOWN_STATES
 
 ROWS = 10
 MOST_OBJECTIVES = 2
@@ -27,7 +28,7 @@ STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 def as_text(analysis: SweepAnalysis) -> str:
     """Formats the findings and the head of the leaderboard; without colours if standard output is no terminal."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
-    counts = Counter("diverged" if run.state == "infeasible" else run.state for run in analysis.sweep.runs)
+    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     findings = RichTable.grid(padding=(0, 1, 0, 0))
     for finding in analysis.findings:
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
