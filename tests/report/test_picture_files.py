@@ -25,7 +25,7 @@ def test_a_grid_gets_its_pictures(told_grid: SweepAnalysis, drawn: Drawn) -> Non
     assert names(drawn(told_grid)) == {
         "comparison": [],
         "parameters": ["effects", "by_optimizer.lr", "by_optimizer", "pair_optimizer.lr_optimizer"],
-        "curves": ["best_runs", "median_val/loss", "median_train/loss", "best_epoch"],
+        "curves": ["curves_val/loss", "best_epoch"],
     }
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from mlplab.report.charts import FAULT, INK, MUTED, SERIES, Chart, ChartAxis, Layer, Row, rows_of, value_axis
-from mlplab.report.formatting import goal, number, value_text
-from mlplab.report.learning_curves import best_places, median_rows, thinned
+from mlplab.report.formatting import goal, number
+from mlplab.report.learning_curves import best_places, median_rows
 from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.ranked_settings import Setting, contenders, label, pareto_front, table_of
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import Curve, RunRecord
+from mlplab.report.sweep_records import RunRecord
 
 MOST_PARAMETERS = 24
 """Charts of single parameters; those with the largest effect are drawn."""
@@ -21,7 +21,7 @@ MOST_PAIRS, LEAST_SHARE = 4, 0.02
 
 MOST_CURVES = 5
 
-PARTS = {"val": "validation", "train": "training"}
+PARTS = {"val": "Validation", "train": "Training"}
 
 
 def charts_of(analysis: SweepAnalysis) -> dict[str, list[Chart]]:
@@ -60,13 +60,9 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
 
 
 def _curves(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    best, metric = contenders(analysis.settings), analysis.sweep.objective.metric
-    yield best_runs_chart(analysis, best)
-    # With one seed each, medians would be the curves of the best runs once more.
-    if any(len(setting.finished) > 1 for setting in best):
-        metrics = [metric] if metric.startswith("val/") else []
-        for name in dict.fromkeys([*metrics, "val/loss", "train/loss"]):
-            yield medians_chart(analysis, name, best)
+    metric = analysis.sweep.objective.metric
+    for name in dict.fromkeys([metric, "val/loss"] if metric.startswith("val/") else ["val/loss"]):
+        yield curves_chart(analysis, name)
     yield best_epoch_chart(analysis.sweep.runs)
 
 
@@ -191,59 +187,33 @@ def front_chart(analysis: SweepAnalysis) -> Chart | None:
     return Chart("front", "Two objectives", caption, axes[0], axes[1], tuple(layers))
 
 
-def best_runs_chart(analysis: SweepAnalysis, settings: Sequence[Setting]) -> Chart | None:
-    """Shows validation and training loss of the best settings' best runs; None if none has a history."""
-    objective = analysis.sweep.objective
-    metric = objective.metric if objective.metric.startswith("val/") else "val/loss"
-    best = [
-        (min(runs, key=lambda run: objective.sign * run.measured[objective.metric]), label(setting, analysis.names))
-        for setting in settings
-        if (runs := [run for run in setting.finished if objective.metric in run.measured])
-    ]
-    best.sort(key=lambda pair: (objective.sign * pair[0].measured[objective.metric], pair[0].entry.number))
-    drawn = [(run, name) for run, name in best if metric in run.curves][:MOST_CURVES]
-    if not drawn:
+def curves_chart(analysis: SweepAnalysis, metric: str) -> Chart | None:
+    """Shows a metric by epoch for the best settings, as medians over seeds with quartiles; None without histories.
+
+    A validation loss has the training loss beside it, so that overfitting can be seen.
+    """
+    metrics = (metric, "train/loss") if metric == "val/loss" else (metric,)
+    settings = [s for s in contenders(analysis.settings) if any(metric in run.curves for run in s.finished)]
+    layers: list[Layer] = []
+    for colour, setting in zip(SERIES, settings[:MOST_CURVES], strict=False):
+        for name in metrics:
+            curves = [run.curves[name] for run in setting.finished if name in run.curves]
+            rows = median_rows(curves)
+            if len(curves) > 1:
+                layers.append(Layer("band", rows, colour))
+            text = f"{label(setting, analysis.names)[:44]} ({len(curves)})" if name == metric else None
+            layers.append(Layer("line", rows, colour, text, is_dashed=name != metric))
+    values = np.array([row[name] for layer in layers for row in layer.rows for name in ("low", "y", "high")])
+    if not len(values):
         return None
-    with_training = metric == "val/loss"
-    layers, values = [], []
-    for colour, (run, name) in zip(SERIES, drawn, strict=False):
-        text = f"{name[:44]}, seed {value_text(run.entry.values.get('seed', '–'))}"
-        layers.append(Layer("line", _curve_rows(run.curves[metric]), colour, text))
-        values.append(run.curves[metric].values)
-        if with_training and "train/loss" in run.curves:
-            layers.append(Layer("line", _curve_rows(run.curves["train/loss"]), colour, is_dashed=True))
-            values.append(run.curves["train/loss"].values)
-    y = value_axis("loss" if with_training else metric, np.concatenate(values), objective.sign, is_whole=True)
-    what = "Solid validation, dashed training" if with_training else metric
-    caption = f"{what}, of the {len(drawn)} best runs.{y.note()}"
-    return Chart("best_runs", "The best runs", caption, ChartAxis("epoch", unit="integer"), y, tuple(layers))
-
-
-def _curve_rows(curve: Curve) -> list[Row]:
-    kept = thinned(len(curve.epochs))
-    return rows_of(curve.epochs[kept], curve.values[kept])
-
-
-def medians_chart(analysis: SweepAnalysis, metric: str, settings: Sequence[Setting]) -> Chart | None:
-    """Shows a metric's median over seeds by epoch, with the quartiles as a band, for the best settings."""
-    drawn: list[tuple[list[Row], str]] = []
-    for setting in settings:
-        curves = [run.curves[metric] for run in setting.finished if metric in run.curves]
-        if len(drawn) < MOST_CURVES and (rows := median_rows(curves)):
-            drawn.append((rows, f"{label(setting, analysis.names)[:44]} ({len(curves)})"))
-    if not drawn:
-        return None
-    layers = []
-    for colour, (rows, name) in zip(SERIES, drawn, strict=False):
-        layers += [Layer("band", rows, colour), Layer("line", rows, colour, name)]
     sign = 1 if metric.endswith("loss") else analysis.sweep.objective.sign
-    values = np.array([row[name] for rows, _ in drawn for row in rows for name in ("low", "y", "high")])
-    y = value_axis(metric, values, sign, is_whole=True)
-    caption = "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them came."
+    y = value_axis(metric if len(metrics) == 1 else "loss", values, sign, is_whole=True)
+    caption = "Solid validation, dashed training. " if len(metrics) > 1 else ""
+    caption += "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them came."
     part, _, name = metric.partition("/")
+    title = "Validation and training loss" if len(metrics) > 1 else f"{PARTS.get(part, part)} {name}"
     x = ChartAxis("epoch", unit="integer")
-    title = f"Median {PARTS.get(part, part)} {name}"
-    return Chart(f"median_{metric}", title, caption + y.note(), x, y, tuple(layers))
+    return Chart(f"curves_{metric}", title, caption + y.note(), x, y, tuple(layers))
 
 
 def best_epoch_chart(runs: Sequence[RunRecord]) -> Chart | None:
