@@ -12,7 +12,7 @@ from mlplab.report.findings import Finding
 from mlplab.report.formatting import listed, machine_text, number, share, value_text
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
-from mlplab.report.ranked_settings import Setting, label, names_of, of_stage, short_names
+from mlplab.report.ranked_settings import Setting, of_stage
 from mlplab.report.sweep_records import SweepRecord, arms_asked, as_mapping, distinct
 
 EDGE = 0.05
@@ -118,12 +118,11 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     risen = {run.entry.number: rise for run in finished if (rise := overfitting(run)) is not None}
     if len(risen) < max(2, SOME * len(finished)):
         return None
-    names = short_names(names_of(settings))
     worst = []
     for setting in settings:
         rises = [risen[run.entry.number] for run in setting.runs if run.entry.number in risen]
         if 2 * len(rises) > len(setting.runs):
-            worst.append((statistics.median(rises), label(setting, names)))
+            worst.append((statistics.median(rises), setting.label))
     examples = listed([f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)])
     return Finding(
         "overfitting",

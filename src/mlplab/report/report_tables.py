@@ -11,7 +11,7 @@ from typing import Any
 from mlplab.config.rules import shown
 from mlplab.errors import printable
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
-from mlplab.report.ranked_settings import FAILED, Setting, label, names_of, pareto_front
+from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
@@ -86,7 +86,7 @@ def _spread(spread: Spread) -> Cell:
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
-    name = Column("setting", lambda setting: Cell(label(setting, analysis.names)))
+    name = Column("setting", lambda setting: Cell(setting.label))
     failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
     return Table("", [_rank(), name, *_objectives(analysis)[:most_objectives], _runs(), failed], settings)
 
@@ -181,7 +181,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of paired tests."""
 
     def name(setting: Setting) -> Cell:
-        return Cell(label(setting, analysis.names), style="value")
+        return Cell(setting.label, style="value")
 
     def p(value: float) -> Cell:
         return Cell(p_text(value), value)

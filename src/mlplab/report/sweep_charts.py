@@ -9,7 +9,7 @@ from mlplab.report.charts import FAULT, INK, MUTED, SERIES, Chart, ChartAxis, La
 from mlplab.report.formatting import goal, number
 from mlplab.report.learning_curves import best_places, median_rows
 from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.ranked_settings import Setting, contenders, label, pareto_front, table_of
+from mlplab.report.ranked_settings import Setting, contenders, pareto_front, table_of
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import RunRecord
 
@@ -201,7 +201,7 @@ def curves_chart(analysis: SweepAnalysis, metric: str) -> Chart | None:
             rows = median_rows(curves)
             if len(curves) > 1:
                 layers.append(Layer("band", rows, colour))
-            text = f"{label(setting, analysis.names)[:44]} ({len(curves)})" if name == metric else None
+            text = f"{setting.label[:44]} ({len(curves)})" if name == metric else None
             layers.append(Layer("line", rows, colour, text, is_dashed=name != metric))
     values = np.array([row[name] for layer in layers for row in layer.rows for name in ("low", "y", "high")])
     if not len(values):
@@ -255,7 +255,7 @@ def target_chart(analysis: SweepAnalysis) -> Chart | None:
     assert target is not None
     sides = [(arm.name, arm.tuned) for arm in analysis.arms if arm.tuned is not None]
     if not analysis.arms:
-        sides = [(label(s, analysis.names), s) for s in contenders(analysis.settings)[:MOST_CURVES]]
+        sides = [(s.label, s) for s in contenders(analysis.settings)[:MOST_CURVES]]
     timed = [(name, time) for name, side in sides[: len(SERIES)] if (time := side.time_to(target)) is not None]
     finite = [value for _, time in timed for value in time.seconds if np.isfinite(value)]
     if not finite:
