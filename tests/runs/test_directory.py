@@ -17,8 +17,9 @@ import pytest
 
 from mlplab.errors import UserError
 from mlplab.runs import directory as module
-from mlplab.runs.directory import RunDirectory, read_status
+from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_atomically
+from mlplab.runs.layout import read_status
 from mlplab.runs.lock import Lock
 
 
@@ -76,7 +77,7 @@ def test_a_directory_that_is_claimed_is_refused_and_left_as_it_is(tmp_path: Path
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(UserError) as refusal:
         RunDirectory(tmp_path).claim()
-    assert refusal.value.requirement == "a run's directory must be its own"
+    assert refusal.value.requirement == "a run must have a directory of its own"
     assert str(tmp_path) in refusal.value.actual
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -96,7 +97,7 @@ def test_the_same_object_cannot_claim_twice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"in use by process {os.getpid()} on"):
         directory.claim()
     directory.end("finished", "epoch limit")
-    with pytest.raises(UserError, match="must be its own"):
+    with pytest.raises(UserError, match="must have a directory of its own"):
         directory.claim()
 
 
@@ -329,7 +330,7 @@ def test_a_run_in_a_folder_that_became_read_only_cannot_go_on(mount: Callable[[s
     subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
     with pytest.raises(UserError, match="Read-only file system"):
         RunDirectory(logs / "run").reopen()
-    with pytest.raises(UserError, match="must be its own"):
+    with pytest.raises(UserError, match="must have a directory of its own"):
         RunDirectory(logs / "run").claim()
 
 
@@ -364,7 +365,7 @@ def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkey
         claimed(path).end("finished", "epoch limit")
 
     monkeypatch.setattr(module, "require_room", come_between)
-    with pytest.raises(UserError, match="must be its own"):
+    with pytest.raises(UserError, match="must have a directory of its own"):
         RunDirectory(tmp_path).claim()
     assert status(tmp_path)["state"] == "finished"
     assert (tmp_path / ".lock").read_text() == ""
