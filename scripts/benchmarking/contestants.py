@@ -87,13 +87,18 @@ def _template(settings: dict[str, Any], *overrides: str) -> Train:
     return train
 
 
-def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: bool = False) -> Train:
+def _loop(
+    settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: bool = False, validates: bool = False
+) -> Train:
     import torch
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, TensorDataset
 
     features, targets = (torch.from_numpy(arrays[f"train_{name}"]) for name in ("features", "targets"))
-    size = settings["batch_size"]
+    size, n_held_out = settings["batch_size"], settings["n_validation_rows"]
+    held_out, held_out_targets = (
+        torch.from_numpy(arrays[f"test_{name}"])[:n_held_out] for name in ("features", "targets")
+    )
     if in_memory:
 
         def batches() -> Any:
@@ -121,6 +126,9 @@ def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: b
                 loss.backward()
                 optimizer.step()
                 steps += 1
+            if validates:
+                with torch.no_grad():
+                    cross_entropy(network(held_out), held_out_targets).item()
         seconds = time.perf_counter() - began
         with torch.no_grad():
             predicted = network(torch.from_numpy(arrays["test_features"])).argmax(1).numpy()
@@ -137,6 +145,11 @@ def best_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
 def best_loop_mixup(settings: dict[str, Any], arrays: Arrays) -> Train:
     """The same loop with the step of `template_own_step`, which is what that one is to be compared with."""
     return _loop(settings, arrays, in_memory=True, mixes=True)
+
+
+def best_loop_validating(settings: dict[str, Any], arrays: Arrays) -> Train:
+    """The same loop with the loss of as many rows as the template validates with, after every epoch."""
+    return _loop(settings, arrays, in_memory=True, validates=True)
 
 
 def explicit_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
@@ -237,6 +250,7 @@ CONTESTANTS: dict[str, tuple[str, Callable[[dict[str, Any], Arrays], Train]]] = 
     "template_own_step": ("this template, own step (mixup)", template_own_step),
     "best_loop": ("best hand-written loop", best_loop),
     "best_loop_mixup": ("best hand-written loop, mixup", best_loop_mixup),
+    "best_loop_validating": ("best hand-written loop, validation loss", best_loop_validating),
     "explicit_loop": ("loop with a DataLoader", explicit_loop),
     "usual_style": ("Lightning in the usual style", usual_style),
     "scikit_learn": ("scikit-learn", scikit_learn),

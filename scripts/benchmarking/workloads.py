@@ -82,6 +82,7 @@ def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
         "lr": config.optimizer.lr,
         "threads": threads,
         "n_rows": len(data.part("train")[1]),
+        "n_validation_rows": len(data.part("val")[1]),
         "steps_per_epoch": len(data.train_dataloader()),
         "networks": workload.networks,
         "trained": workload.networks if workload.networks <= MOST_TRAINED else MOST_TRAINED // 4,
