@@ -34,7 +34,7 @@ def template_plain(settings: dict[str, Any], arrays: Arrays) -> Train:
 
 
 def mixup(network: Any, loss: Any, features: Any, targets: Any) -> Any:
-    """Computes the loss of means of two rows each (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", alpha = 1)."""
+    """Computes the loss of means of two rows each (Zhang et al. 2018, "mixup", with alpha = 1)."""
     import torch
 
     share, other = torch.rand(()), torch.randperm(len(targets))
@@ -148,7 +148,7 @@ def best_loop_mixup(settings: dict[str, Any], arrays: Arrays) -> Train:
 
 
 def best_loop_validating(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """Trains by the same loop, and computes the loss of as many rows as the template validates with after each epoch."""
+    """Trains by the same loop, with the loss of as many validation rows as the template has after each epoch."""
     return _loop(settings, arrays, in_memory=True, validates=True)
 
 
