@@ -17,6 +17,7 @@ from mlplab.errors import Diverged, RunStopped
 from mlplab.learner import Learner
 from mlplab.loggers.hyperparameters import log_final_metrics
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
 
@@ -53,7 +54,7 @@ def evaluate_best(
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
         test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
     result = _result(config, trainer, ended, validation_metrics, test_metrics)
-    directory.write("result.json", result)
+    write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
     return result

@@ -453,35 +453,6 @@ def test_a_directory_without_a_status_is_refused_and_an_empty_one_is_a_run_that_
 # --- what reaches the disk, and when -----------------------------------------------------------------------
 
 
-def flushed_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of what is flushed to the disk from now on, without the random part of temporary ones."""
-    names: list[str] = []
-    fsync = os.fsync
-
-    def note(descriptor: int) -> None:
-        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.removeprefix(".")[:11])
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    return names
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not tell the files of descriptors")
-def test_the_end_of_a_run_takes_its_result_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = RunDirectory(tmp_path / "run")
-    names = flushed_names(monkeypatch)
-    directory.claim()
-    assert names == []  # nothing has been done that could be lost
-    directory.flush()
-    assert names == ["status.json"]
-    names.clear()
-    directory.write("result.json", {"objective": 1.0})
-    directory.end("finished", "converged")
-    assert sorted(names[:2]) == ["result.json", "status.json"]
-    assert names[2:] == ["run"]
-    assert read_status(tmp_path / "run")["state"] == "finished"
-
-
 def test_what_is_noted_is_written_with_the_next_change(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     directory.claim()

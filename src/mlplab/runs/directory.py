@@ -11,8 +11,6 @@ from typing import Any
 
 from mlplab.errors import NoRoom, UserError, not_writable
 from mlplab.runs.files import (
-    flush,
-    flushed_together,
     once_flushed,
     remove_temporary_files,
     require_ordinary,
@@ -52,7 +50,6 @@ class RunDirectory:
         self.taken_over: str | None = None
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
-        self._unflushed: list[Path] = []
         self._lock = Lock(self.path / LOCK)
 
     def claim(self, room: int = 0) -> None:
@@ -81,7 +78,8 @@ class RunDirectory:
             self.figures.mkdir(exist_ok=True)
             began = timestamp()
             self.note(state="running", process=os.getpid(), started=began, epoch=0, step=0, reason=None, updated=began)
-            self.write(STATUS, self._status)
+            # Not flushed: a crash of the machine loses nothing yet, and a stack claims many directories at once.
+            write_json(self.path / STATUS, self._status, flushed=False)
         except FileExistsError:
             self.release()
             has_run = (self.path / STATUS).exists()
@@ -137,17 +135,6 @@ class RunDirectory:
         """Changes entries of status.json; the next `update` writes them."""
         self._status.update(changes)
 
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file without flushing it to the disk; the next `flush` does."""
-        write_json(self.path / name, content, flushed=False)
-        self._unflushed.append(self.path / name)
-
-    def flush(self) -> None:
-        """Flushes the files of `write` to the disk; within `flushed_together`, at its end."""
-        for path in self._unflushed:
-            flush(path)
-        self._unflushed = []
-
     def add_seconds(self, name: str, seconds: float) -> None:
         """Adds to the seconds of a phase of the run; the next `update` writes them."""
         known: dict[str, float] = self._status.setdefault("seconds", {})
@@ -169,9 +156,7 @@ class RunDirectory:
         """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory."""
         self.end_phase()
         try:
-            with flushed_together():
-                self.flush()
-                self.update(state=state, reason=reason, ended=timestamp(), **also)
+            self.update(state=state, reason=reason, ended=timestamp(), **also)
         except OSError:
             # A full disk has no room for a new file, but the old one can be overwritten.
             _write_in_place(self.path / STATUS, json.dumps(self._status, indent=2).encode())

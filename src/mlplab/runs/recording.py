@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.resolvers import project_root
 from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
@@ -20,10 +21,6 @@ from mlplab.runs.manifest import describe_environment, differences
 from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")
-
-
-_PROJECT = OmegaConf.create({"root": "${project_root:}"})
-"""Created once, as every job of a sweep uses it, but resolved each time, as tests change the folder."""
 
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 """Names of the Python loggers whose messages go to train.log."""
@@ -125,7 +122,6 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     """
     folder = (directory.path / CONFIG).parent
     folder.mkdir(exist_ok=True)
-    directory.flush()
     if HydraConfig.initialized():  # not in a notebook or a test
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
         write_bytes(folder / "hydra.yaml", as_yaml({"hydra": hydra}).encode())
@@ -166,7 +162,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
 def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
-    return {**describe_environment(Path(_PROJECT.root)), "engine": engine, "stacked": directory.is_stacked}
+    return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
 
 
 def _signed(text: bytes, directory: Path) -> bytes:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
-from mlplab.config.resolvers import job_name
+from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, RunStopped, UserError, counted, described, is_disk_full
 from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
@@ -263,7 +263,7 @@ class Sweep:
         Raises:
             UserError: with the first of them.
         """
-        path, conf = self.directory / LEDGER, Path(OmegaConf.create({"root": "${project_root:}"}).root) / "conf"
+        path, conf = self.directory / LEDGER, project_root() / "conf"
         why = self.ledger.why_not_own
         require_trust(path, first_unknown_word(words, path, conf), lambda: why, trust=bool(self.config.trust))
 
