@@ -55,7 +55,7 @@ CALLBACKS = {
     *(
         f"mlplab.callbacks.{name}"
         for name in (
-            "Checkpoints", "Divergence", "Figures", "GradientNorms", "Histograms", "ProgressLine",
+            "Checkpoints", "NonFiniteGuard", "Figures", "GradientNorms", "Histograms", "ProgressLine",
             "Pruning", "TrainingCurves",
         )
     ),
@@ -125,7 +125,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
             if isinstance(node, dict) and node.get("_target_") not in known:
                 return f"{group}.{name}"
     targets = [str(node.get("_target_")) for node in (values.get("callbacks") or {}).values() if node]
-    for needed in ("Checkpoints", "Divergence", "TrainingCurves"):
+    for needed in ("Checkpoints", "NonFiniteGuard", "TrainingCurves"):
         if not any(target.endswith(f".{needed}") for target in targets):
             return f"callbacks without {needed}"
     return None

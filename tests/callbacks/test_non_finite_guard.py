@@ -10,7 +10,7 @@ import torch
 from both_engines import ENGINES
 from torch import Tensor
 
-from mlplab.callbacks import Divergence
+from mlplab.callbacks import NonFiniteGuard
 from mlplab.errors import Diverged, RunFailed
 from mlplab.learner import Learner
 
@@ -47,14 +47,14 @@ def test_the_update_is_stopped_and_the_message_says_where(
     train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_gradient: bool
 ) -> None:
     seen: dict[str, Tensor] = {}
-    exception = Divergence.on_exception
+    exception = NonFiniteGuard.on_exception
 
     def remember(self: Any, trainer: Any, pl_module: Any, error: BaseException) -> None:
         seen.update({f"model.{n}": p.detach().clone() for n, p in pl_module.model.named_parameters()})
         exception(self, trainer, pl_module, error)
 
     expected = weights(train_run(*QUICK, "trainer.max_steps=5").directory)
-    monkeypatch.setattr(Divergence, "on_exception", remember)
+    monkeypatch.setattr(NonFiniteGuard, "on_exception", remember)
     plant(monkeypatch, {6}, in_gradient=in_gradient)
     loss = r"[0-9.]+" if in_gradient else "nan"
     with pytest.raises(Diverged, match=rf"loss {loss} and gradient norm nan in epoch 2, step 6; try a smaller opt"):
@@ -135,7 +135,7 @@ def test_looking_changes_no_bit(dtype: torch.dtype) -> None:
     numbers = np.concatenate([generator.standard_normal(1000), [0.0, -0.0, 1e-45, -1e-40, 3e38, 1e-300]])
     gradients = [torch.from_numpy(numbers).to(dtype), torch.zeros(0, dtype=dtype), torch.ones((), dtype=dtype)]
     before = [gradient.clone() for gradient in gradients]
-    divergence = Divergence("val/loss")
+    divergence = NonFiniteGuard("val/loss")
     whole = {torch.float32: torch.int32, torch.float64: torch.int64, torch.bfloat16: torch.int16}[dtype]
     assert divergence._are_finite(gradients)
     for gradient, copy in zip(gradients, before, strict=True):

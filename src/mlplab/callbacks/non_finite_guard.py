@@ -1,4 +1,4 @@
-"""Prevents updates with a loss or gradient that is not finite."""
+"""Prevents updates with a loss or a gradient that is not finite."""
 
 import logging
 import math
@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import LBFGS, Optimizer
 
@@ -21,7 +21,7 @@ MOST_SKIPPED = 100
 """Updates in a row that may be skipped. Beyond it the weights give NaN for any batch, and never recover."""
 
 
-class Divergence(Callback):
+class NonFiniteGuard(Callback):
     """Checks the loss and the gradient before every update, and makes none that is not finite.
 
     On a GPU every step waits for the result of the check.
@@ -39,19 +39,17 @@ class Divergence(Callback):
         self.monitor, self.action = monitor, action
         self.skipped = 0
         self._in_a_row = 0
-        self._looked_at_step = -1
-        self._loss: Tensor | None = None
-        self._flags: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._parameters: list[nn.Parameter] = []
-        self._has_scaler = self._is_line_search = self._is_shared = False
+        self._checked_step = -1
+        self._has_scaler = self._is_shared = False
+        self._loss = self._found = torch.zeros(1)
+        self._one = torch.ones(1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # In float16 gradients overflow now and then, and the gradient scaler skips such updates itself.
         self._has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-        self._is_line_search = any(isinstance(optimizer, LBFGS) for optimizer in trainer.optimizers)
         # Processes have different losses, but the same gradient, which alone lets all of them decide alike.
         self._is_shared = trainer.world_size > 1
-        self._parameters = [p for o in trainer.optimizers for group in o.param_groups for p in group["params"]]
+        self._found, self._one = self._found.to(pl_module.device), self._one.to(pl_module.device)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         self._loss = loss
@@ -61,16 +59,20 @@ class Divergence(Callback):
     ) -> None:
         if self._has_scaler:
             return
-        if self._is_line_search:
+        if isinstance(optimizer, LBFGS):
             # A line search may try points with infinite loss. Only its first point, the current weights, is checked.
-            if self._looked_at_step == trainer.global_step:
+            if self._checked_step == trainer.global_step:
                 return
-            self._looked_at_step = trainer.global_step
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if self._are_finite(gradients) and (self._is_shared or self._loss_is_finite()):
+            self._checked_step = trainer.global_step
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self._are_finite(gradients) and (self._is_shared or math.isfinite(self._loss.item())):
             self._in_a_row = 0
             return
-        what = self._describe(trainer, gradients)
+        loss = self._loss.item() * trainer.accumulate_grad_batches
+        what = (
+            f"loss {loss:g} and gradient norm {get_total_norm(gradients).item():g} in epoch "
+            f"{trainer.current_epoch + 1}, step {trainer.global_step + 1}"
+        )
         if self.action == "skip" and self._in_a_row < MOST_SKIPPED:
             self._in_a_row += 1
             self.skipped += 1
@@ -82,30 +84,13 @@ class Divergence(Callback):
 
     def _are_finite(self, gradients: list[Tensor]) -> bool:
         """Checks all gradients in one pass, as a gradient scaler does."""
-        if not gradients:
+        # Private to PyTorch, but used by `GradScaler`, here with the scale 1. It takes a third of the time of
+        # `get_total_norm`, which makes a tensor for each gradient.
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        if not self._found.item():
             return True
-        device = gradients[0].device
-        if device not in self._flags:
-            self._flags[device] = (torch.zeros(1, device=device), torch.ones(1, device=device))
-        found, one = self._flags[device]
-        # Private to PyTorch, but used by `GradScaler`: one pass over all gradients, here scaled by 1. It takes a third
-        # of the time of `get_total_norm`, which makes a tensor for each gradient.
-        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, one)
-        if not found.item():
-            return True
-        found.zero_()
+        self._found.zero_()
         return False
-
-    def _loss_is_finite(self) -> bool:
-        return self._loss is None or math.isfinite(self._loss.item())
-
-    def _describe(self, trainer: pl.Trainer, gradients: list[Tensor]) -> str:
-        loss = math.nan if self._loss is None else self._loss.item() * trainer.accumulate_grad_batches
-        norm = get_total_norm(gradients).item()
-        return (
-            f"loss {loss:g} and gradient norm {norm:g} in epoch {trainer.current_epoch + 1}, "
-            f"step {trainer.global_step + 1}"
-        )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # After a finite but far too large update the weights are finite, and the validation value is not.
