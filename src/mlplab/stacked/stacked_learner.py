@@ -16,7 +16,7 @@ from mlplab.randomness import derive_seed
 from mlplab.stacked.member import Member
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
-from mlplab.stacked.updates.optimizer import StackedOptimizer
+from mlplab.stacked.networks.stacked_optimizer import StackedOptimizer
 
 Batch = tuple[Tensor, Tensor]
 

@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import UserError
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
-from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 from mlplab.stacked.networks.gradients import Backward, pass_through
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.own_modules import StackedModule
@@ -33,22 +31,11 @@ class StackedNetwork(nn.Module):
     member alone draws them. (A user's own module draws from what follows from all seeds; equal in distribution.)
 
     Args:
-        networks: of one architecture. Only initial weights and shares of dropout may differ.
-
-    Raises:
-        UserError: they cannot be stacked, see `why_no_stacked_network`, or differ in architecture.
+        networks: of one `network_shape` of `mlplab.stacked.eligibility`.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
-        for network in networks:
-            reason = why_no_stacked_network(network)
-            if reason is not None:
-                raise UserError("a stacked network must be one that can be stacked", reason, "to train it alone")
-        if len({network_shape(network) for network in networks}) != 1:
-            raise UserError(
-                "stacked networks must have one architecture", f"{len(networks)} that differ", "a stack for each"
-            )
         self.networks = list(networks)
         self.seeds: Sequence[int] | None = None
         self.stack = _Branch()

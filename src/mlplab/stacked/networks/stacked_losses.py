@@ -14,7 +14,6 @@ from mlplab.engine.recognition import LOSSES
 from mlplab.errors import UserError
 from mlplab.objectives.losses import cross_entropy, mse
 from mlplab.objectives.objective import Objective
-from mlplab.stacked.eligibility import loss_shape
 from mlplab.stacked.networks.loss_gradients import LossesAndBackward, cross_entropies, squared_errors
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.tensors import per_member
@@ -24,16 +23,11 @@ class StackedObjective(nn.Module):
     """The mean losses of K batches: outputs (K, B, C or T), targets (K, B) or (K, B, T) -> (K,).
 
     Args:
-        objectives: the members' own; only the label smoothing and the values of class weights may differ.
-
-    Raises:
-        UserError: they differ in more.
+        objectives: the members' own, of one `loss_shape` of `mlplab.stacked.eligibility`.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         super().__init__()
-        if len({loss_shape(objective) for objective in objectives}) != 1:
-            raise UserError("stacked members must have one loss function", "several", "a stack for each")
         self.function = objectives[0].function
         self._arrange(objectives)
 
