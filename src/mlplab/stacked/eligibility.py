@@ -22,10 +22,10 @@ from mlplab.models.options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.stacked_optimizer import STACKABLE
-from mlplab.stacked.networks.tensors import named_tensors
+from mlplab.stacked.networks.stacked_tensors import named_tensors
 
 if TYPE_CHECKING:
-    from mlplab.stacked.member import Member
+    from mlplab.stacked.members.member import Member
 
 # --- the configuration -----------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from mlplab.errors import RunStopped, UserError, counted, described, is_disk_ful
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
-from mlplab.stacked.member import Member
+from mlplab.stacked.members.member import Member
+from mlplab.stacked.members.stack_training import DataCache, build_member, claim, train_stack
 from mlplab.stacked.networks.stacked_optimizer import RATES
 from mlplab.stacked.same_step import why_another_step, why_other_code
-from mlplab.stacked.stack_training import DataCache, build_member, claim, train_stack
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 
 Alone = dict[str, list[Job]]

@@ -12,8 +12,7 @@ from mlplab.models.activations import ACTIVATIONS
 from mlplab.randomness import seed_generators
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.networks.workspace import Workspace
+from mlplab.stacked.networks.stacked_tensors import Workspace, named_tensors
 
 SHAPES: dict[str, dict[str, Any]] = {
     "linear": {"hidden_dims": []},

@@ -7,7 +7,6 @@ import torch
 from side_by_side import perceptrons
 from torch import Tensor
 
-from mlplab.errors import UserError
 from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber, mae, mse
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.penalties import l1_l2_penalty
@@ -126,18 +125,6 @@ def test_another_delta_makes_another_kind_and_another_smoothing_does_not() -> No
     assert loss_shape(CASES["smoothed"][0]) == loss_shape(CASES["smoothed"][1])
 
 
-@pytest.mark.parametrize("shape", [(3, 6), (2, 7), (3,)])
-def test_targets_of_other_rows_are_refused(shape: tuple[int, ...]) -> None:
-    objective = StackedObjective(CASES["cross-entropy"])
-    with pytest.raises(UserError, match="same rows"):
-        objective(torch.zeros(3, 7, 4), torch.zeros(shape, dtype=torch.int64))
-
-
-def test_targets_that_would_be_spread_out_are_refused() -> None:
-    with pytest.raises(UserError, match="same shape"):
-        StackedObjective(CASES["mse"])(torch.zeros(3, 7, 1), torch.zeros(3, 7))
-
-
 PENALTIES = [(0.0, 0.0), (0.1, 0.0), (0.02, 0.3)]
 
 
@@ -153,12 +140,10 @@ def test_penalties_are_those_of_each_member_alone() -> None:
             stack.tensors[name].grad = torch.ones_like(stack.tensors[name])
         stack.tensors[names[-1]].grad = None
         penalty.add_gradients(stack)
-        values = penalty.values(stack)
         for row, member in enumerate(members):
             l1, l2 = PENALTIES[member]
             own = [networks[member].get_parameter(name) for name in names]
             value = l1_l2_penalty(own, l1=l1, l2=l2)
-            assert float(values[row]) == pytest.approx(float(value.detach()), rel=1e-12)
             if not value.requires_grad:
                 continue
             for name, gradient in zip(names, torch.autograd.grad(value, own), strict=True):
@@ -178,4 +163,3 @@ def test_no_penalty_adds_nothing() -> None:
     penalty = StackedPenalty([0.0] * 3, [0.0] * 3, ["output.weight"])
     penalty.add_gradients(stack)
     assert stack.tensors["output.weight"].grad is None
-    assert penalty.values(stack).tolist() == [0.0, 0.0, 0.0]

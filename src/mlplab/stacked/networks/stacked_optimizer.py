@@ -13,7 +13,7 @@ from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Opti
 
 from mlplab.engine.fused_adam import FUSED
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.networks.tensors import per_member
+from mlplab.stacked.networks.stacked_tensors import per_member
 
 Group = dict[str, Any]
 
