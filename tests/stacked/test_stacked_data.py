@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from mlplab.data.bundled import bundled
 from mlplab.data.module import DataModule
-from mlplab.stacked.data import StackedData
+from mlplab.stacked.members.stacked_data import StackedData
 
 
 def members(size: int | str, splits: tuple[int, ...] = (0, 0, 0)) -> list[DataModule]:

@@ -12,10 +12,10 @@ from mlplab.engine.fused_step import Backward, HasFusedStep, Outputs, Step
 from mlplab.objectives.scores import classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds
 from mlplab.randomness import derive_seed
-from mlplab.stacked.member import Member
+from mlplab.stacked.members.member import Member
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
-from mlplab.stacked.updates.optimizer import StackedOptimizer
+from mlplab.stacked.networks.stacked_optimizer import StackedOptimizer
 
 Batch = tuple[Tensor, Tensor]
 
@@ -25,9 +25,6 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
 
     Legend: K members, B batch, N rows, F features, C outputs. A batch is (features (K, B, F), targets (K, B) or
     (K, B, T)); where all members see the same rows, the K is left out.
-
-    Args:
-        members: those who are in it.
 
     Attributes:
         losses: of the last step, without penalties (K,).
@@ -77,8 +74,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         return losses.sum()
 
     def on_after_backward(self) -> None:
-        if not self.penalty.is_none:
-            self.penalty.add_gradients(self.model)
+        self.penalty.add_gradients(self.model)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         super().optimizer_step(*arguments, **options)
@@ -91,7 +87,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self._is_shared = batch[0].ndim == 2
 
     def _losses_of(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The loss of each member (K,); of rows that all share, too."""
+        """Computes the loss of each member (K,), also on rows that all share."""
         return self.objective(outputs, self._targets_of_all(batch))  # type: ignore[no-any-return]
 
     def _targets_of_all(self, batch: Batch) -> Tensor:
@@ -108,7 +104,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self.validated = {"val/loss": loss, **{f"val/{name}": value for name, value in scores.items()}}
 
     def _scores(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The scores of each member, from its outputs (K, N, C)."""
+        """Computes the scores of each member, from outputs (K, N, C)."""
         if self.task.kind == "classification":
             if outputs.shape[-1] == 1:
                 second = torch.sigmoid(outputs)
@@ -128,11 +124,11 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         return self.optimizer
 
     def write_optimizer(self, member: Member) -> None:
-        """Brings a member's own optimizer to the state that it would have alone."""
+        """Updates the state of a member's own optimizer to what it would be alone."""
         self.optimizer.write_to_members([self.members.index(member)])
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with the members of these rows; the others own their memory now."""
+        """Keeps the members of these rows. The others get memory of their own."""
         self.optimizer.select(rows)
         self.model.select(rows)
         self.objective.select(rows)

@@ -1,7 +1,8 @@
-"""A member of a stack: an ordinary run in all but that its network is trained together with others."""
+"""A member of a stack: an ordinary run, but that its network is trained together with others."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,20 +18,68 @@ from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.resuming import Saved
-from mlplab.stacked.member_trainer import MemberTrainerView
 from mlplab.stacked.stacked_job import Job
+
+
+class MemberTrainerView:
+    """Stands in for the Trainer when a member's callbacks are called.
+
+    Metrics, loggers, optimizer and `should_stop` are the member's. All other attributes are those of the Trainer.
+
+    Args:
+        trainer: of the stack.
+        callbacks, loggers, data: the member's.
+        checkpoint: returns the checkpoint of the member, from which it can resume alone.
+        evaluate: returns the metrics of the member's network on the part `val` or `test`.
+    """
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        *,
+        callbacks: Sequence[Callback],
+        loggers: Sequence[Logger],
+        data: DataModule,
+        checkpoint: Callable[[], dict[str, Any]],
+        evaluate: Callable[[str], list[dict[str, float]]],
+    ) -> None:
+        self._all = trainer
+        self._checkpoint, self._evaluate = checkpoint, evaluate
+        self.callbacks, self.loggers, self.datamodule = callbacks, loggers, data
+        self.optimizers: list[Optimizer] = []
+        self.callback_metrics: dict[str, Tensor] = {}
+        self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
+        self.should_stop = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._all, name)
+
+    def leave(self) -> None:
+        """Fixes epoch and step of the member when it leaves the stack; does nothing the second time."""
+        if "global_step" not in vars(self):
+            self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
+
+    def save_checkpoint(self, path: Any) -> None:
+        """Writes the checkpoint of the member."""
+        self._all.strategy.save_checkpoint(self._checkpoint(), path)
+
+    def validate(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+        return self._evaluate("val")
+
+    def test(self, *arguments: Any, **options: Any) -> list[dict[str, float]]:
+        return self._evaluate("test")
 
 
 class Member:
     """One job with its own learner, optimizer, schedule, callbacks, loggers and directory.
 
-    The learner's parameters lie in the memory of the stack, which trains them; everything else is as in a run of its
-    own, and its callbacks are called as they are there, with a `MemberTrainerView` in the place of the Trainer.
+    The learner's parameters lie in the memory of the stack, which trains them. Everything else is as in an ordinary
+    run; callbacks get a `MemberTrainerView` in the place of the Trainer.
 
     Attributes:
-        saved: what it goes on from, where it does.
+        saved: the checkpoint that it resumes from, if any.
         clip_at, clip_by: the limit of its gradient, if it has one, by `norm` or by `value`.
-        optimizer, scheduler: made by `configure`.
+        optimizer, scheduler: built by `configure`.
     """
 
     def __init__(
@@ -60,15 +109,15 @@ class Member:
         self._hooks: dict[str, list[Any]] = {}
 
     def callback(self, kind: type[Any]) -> Any:
-        """Its callback of a kind; None where it has none."""
+        """Returns its callback of a kind; None if it has none."""
         return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
 
     def join(self, trainer: pl.Trainer, write_optimizer: Callable[["Member"], None]) -> None:
-        """Becomes one of those that a Trainer trains.
+        """Joins the networks that a Trainer trains.
 
         Args:
             trainer: of the stack.
-            write_optimizer: brings a member's optimizer to the state that it would have alone.
+            write_optimizer: updates the state of a member's optimizer from that of the stack.
         """
         self._write_optimizer = write_optimizer
         self.trainer = MemberTrainerView(
@@ -76,23 +125,20 @@ class Member:
             evaluate=self.evaluate,
         )  # fmt: skip
         self.learner.trainer = self.trainer  # type: ignore[assignment]
-        # `log` is for the module that a Trainer has; what a member logs goes to its own metrics.
+        # Lightning's `log` writes to the metrics of the Trainer, which are those of the stack.
         vars(self.learner).update(log=self._log, log_dict=self._log_all)
 
     def configure(self) -> None:
-        """Makes its optimizer and schedule."""
+        """Builds its optimizer and schedule."""
         made: Any = self.learner.configure_optimizers()
         self.optimizer = made["optimizer"] if isinstance(made, dict) else made
         self.trainer.optimizers = [self.optimizer]
         if isinstance(made, dict):
             self._schedule = made["lr_scheduler"]
             self.scheduler = self._schedule["scheduler"]
-            vars(self.optimizer)["_opt_called"] = (
-                True  # it is the stack that makes the updates, which PyTorch looks for
-            )
 
-    def go_on(self) -> None:
-        """Takes up what its checkpoint holds; the loops are the stack's."""
+    def resume(self) -> None:
+        """Loads its checkpoint, if it has one. The state of the loops is loaded by the stack's Trainer."""
         if self.saved is None:
             return
         content: Any = self.saved.content
@@ -111,7 +157,7 @@ class Member:
                 callback.load_state_dict(state)
 
     def call(self, hook: str, *arguments: Any, **options: Any) -> None:
-        """Calls a hook of those of its callbacks that have it."""
+        """Calls a hook of those of its callbacks that override it."""
         hooks = self._hooks.get(hook)
         if hooks is None:
             hooks = self._hooks[hook] = [
@@ -140,17 +186,17 @@ class Member:
         self._all_moves += 1
 
     def take_metrics(self, metrics: dict[str, Tensor], step: int) -> None:
-        """Keeps what was measured, and gives it to the loggers."""
+        """Stores metrics, and gives them to the loggers."""
         self.trainer.callback_metrics.update(metrics)
         self.write({name: float(value) for name, value in metrics.items()}, step)
 
     def write(self, values: dict[str, float], step: int) -> None:
-        """Gives the loggers some values, as the Trainer does."""
+        """Gives values to the loggers, as the Trainer does."""
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.trainer.current_epoch}, step=step)
 
     def checkpoint(self) -> dict[str, Any]:
-        """What `Trainer.save_checkpoint` would write of the run alone."""
+        """Returns what `Trainer.save_checkpoint` would write of the run alone."""
         trainer = self.trainer
         self._write_optimizer(self)
         scheduler = trainer.fit_loop.epoch_loop.scheduler_progress
@@ -176,7 +222,7 @@ class Member:
         return content
 
     def evaluate(self, part: str) -> list[dict[str, float]]:
-        """The metrics of its network on the validation part (`val`) or the `test` part, as the Trainer gives them."""
+        """Returns metrics of its network on the validation part (`val`) or the `test` part, as the Trainer does."""
         learner, trainer = self.learner, self.trainer
         step, loader = ("test_step", "test_dataloader") if part == "test" else ("validation_step", "val_dataloader")
         self._logged: dict[str, Tensor] = {}
@@ -204,7 +250,7 @@ class Member:
 
     @contextmanager
     def logging_epoch(self, step: int) -> Iterator[None]:
-        """Within it, its callbacks log what they have of an epoch that ends."""
+        """Gives the loggers what its callbacks log within this context, at the end of an epoch."""
         self._logged = {}
         yield
         if self._logged:
@@ -212,7 +258,7 @@ class Member:
 
 
 def _owned(content: Any) -> Any:
-    """Tensors in memory of their own: a row of the stack would be written with all the others."""
+    """Copies tensors: a row of the stack would be written with all the others."""
     if isinstance(content, Tensor):
         return content.detach().clone()
     if isinstance(content, Mapping):

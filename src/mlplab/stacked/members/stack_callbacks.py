@@ -12,18 +12,16 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.callbacks import TrainingCurves
 from mlplab.engine.resumable_loops import loop_of, withdraw_overtaken_stop
 from mlplab.errors import Diverged, RunFailed
 from mlplab.loggers.tensorboard import save_together
 from mlplab.runs.files import flushed_together
-from mlplab.stacked.data import StackedData
-from mlplab.stacked.member import Member
-from mlplab.stacked.stacked_learner import StackedLearner
+from mlplab.stacked.members.member import Member
+from mlplab.stacked.members.stacked_data import StackedData
+from mlplab.stacked.members.stacked_learner import StackedLearner
 
 Ended = Callable[[Member, Exception | None], None]
 """Called with a member that has left the stack, and the error that ended it, if any."""
-
 
 SECONDS_UNSEEN = 10.0
 """Seconds that curves are buffered; writing them often would take longer than training."""
@@ -33,11 +31,55 @@ class StackIsEmpty(Exception):
     """All members have left before the training was over."""
 
 
+class _StepBuffer:
+    """Collects values of each step for all members at once, and passes them to the members' callbacks later.
+
+    Calling each callback of each member in every step would take longer than the step.
+    """
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self._losses: list[Tensor] = []
+        self._n_rows: list[int] = []
+        self._logged: list[tuple[int, int, list[float]]] = []
+        self._norms: list[tuple[int, list[Tensor]]] = []
+
+    def add_norms(self, step: int, gradients: Sequence[Tensor]) -> None:
+        """Adds the norm of each parameter's gradient of each member."""
+        self._norms.append((step, [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]))
+
+    def add_losses(self, losses: Tensor, n_rows: int, logged_step: int | None) -> None:
+        """Adds the losses of a batch (K,), and marks them and `rates` as those of a logged step, if it is one."""
+        self._losses.append(losses)
+        self._n_rows.append(n_rows)
+        if logged_step is not None:
+            self._logged.append((logged_step, len(self._losses) - 1, self.rates))
+
+    def flush(self, members: Sequence[Member]) -> None:
+        """Passes the values on."""
+        columns = torch.stack(self._losses, dim=1) if self._losses else None
+        for row, member in enumerate(members):
+            if columns is not None:
+                curves, losses = member.curves, list(columns[row].unbind())
+                curves.losses += losses
+                curves.rows += self._n_rows
+                curves.pending += [(step, losses[index], rates[row]) for step, index, rates in self._logged]
+                if self._logged:
+                    curves.last_step = self._logged[-1][0]
+            if member.norms is not None:
+                member.norms.pending += [(step, [norm[row] for norm in norms]) for step, norms in self._norms]
+        self._clear()
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps those members, once `flush` was called."""
+        self.rates = [self.rates[row] for row in rows] if self.rates else []
+
+
 class StackCallbacks(Callback):
     """Calls the members' callbacks, and removes members that stop early, diverge or fail, and all at the end.
-
-    The work of callbacks in every step is done here for all members at once, and handed to them at the end of the
-    epoch: calling each callback of each member would take longer than the step.
 
     Args:
         learner: of the stack.
@@ -47,15 +89,10 @@ class StackCallbacks(Callback):
 
     def __init__(self, learner: StackedLearner, data: StackedData, ended: Ended) -> None:
         self.learner, self.data, self.ended = learner, data, ended
-        self._losses: list[Tensor] = []
-        self._rows: list[int] = []
-        self._logged: list[tuple[int, int, list[float]]] = []
-        self._norms: list[tuple[int, list[Tensor]]] = []
-        self._rates: list[float] = []
+        self._buffer = _StepBuffer()
         self._diverged: dict[Member, Exception] = {}
         self._found, self._one = torch.zeros(1), torch.ones(1)
-        self._last_look = time.monotonic()
-        self._last_seen = time.monotonic()
+        self._last_look = self._last_seen = time.monotonic()
         self._is_at_end = False
 
     @property
@@ -73,8 +110,7 @@ class StackCallbacks(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for member in self.members:
             member.call("on_fit_start")
-            member.go_on()
-        self.learner.optimizer.read_from_members()
+            member.resume()
         setattr(self.learner.optimizer, f"clip_{self.members[0].clip_by}", [member.clip_at for member in self.members])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -86,24 +122,24 @@ class StackCallbacks(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._is_logged(trainer):
-            self._rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
+        if self._is_logged(trainer, trainer.global_step + 1):
+            self._buffer.rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for p in self.learner.model.tensors.values() if p.grad is not None]
+        # One call says whether any number of all gradients is not finite.
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item() or not isfinite(self.learner.losses.sum().item()):
             self._found.zero_()
             self._find_diverging(gradients)
-        if self._is_logged(trainer) and any(member.norms for member in self.members):
-            norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]
-            self._norms.append((trainer.global_step + 1, norms))
+        if self._is_logged(trainer, trainer.global_step + 1) and any(member.norms for member in self.members):
+            self._buffer.add_norms(trainer.global_step + 1, gradients)
 
-    def _is_logged(self, trainer: pl.Trainer) -> bool:
-        """Returns whether loss and gradients of the next update are logged."""
-        return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+    def _is_logged(self, trainer: pl.Trainer, step: int) -> bool:
+        """Returns whether loss and gradients of an update are logged."""
+        return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
     def _find_diverging(self, gradients: Sequence[Tensor]) -> None:
         """Finds members that diverge. They leave after the step, as its gradients need all rows until then."""
@@ -129,25 +165,10 @@ class StackCallbacks(Callback):
     ) -> None:
         diverged, self._diverged = self._diverged, {}
         self._remove(diverged)
-        losses = self.learner.losses
-        self._losses.append(losses)
-        self._rows.append(batch[0].shape[-2])
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._logged.append((trainer.global_step, len(self._losses) - 1, self._rates))
-
-    def _hand_over(self) -> None:
-        """Passes the buffered values to the members' callbacks."""
-        if self._losses:
-            columns = torch.stack(self._losses, dim=1)
-            for row, member in enumerate(self.members):
-                losses = list(columns[row].unbind())
-                logged = [(step, losses[index], rates[row]) for step, index, rates in self._logged]
-                _extend(member.curves, losses, self._rows, logged)
-        for step, norms in self._norms:
-            for row, member in enumerate(self.members):
-                if member.norms is not None:
-                    member.norms.pending.append((step, [norm[row] for norm in norms]))
-        self._losses, self._rows, self._logged, self._norms = [], [], [], []
+        step = trainer.global_step
+        self._buffer.add_losses(
+            self.learner.losses, batch[0].shape[-2], step if self._is_logged(trainer, step) else None
+        )
 
     # Every validation, every epoch
 
@@ -163,21 +184,20 @@ class StackCallbacks(Callback):
         self._call("on_validation_end")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._hand_over()
+        self._buffer.flush(self.members)
         step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
-
-        can_be_seen = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
+        are_due = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
 
         def end_epoch(member: Member) -> None:
             with member.logging_epoch(step):
                 member.call("on_train_epoch_end")
             member.move_schedule("epoch")
-            for logger in member.loggers if can_be_seen else ():
+            for logger in member.loggers if are_due else ():
                 logger.save()
 
-        with flushed_together():  # the states that are due
+        with flushed_together():  # the checkpoints that are due
             self._for_each(end_epoch)
-        if can_be_seen:
+        if are_due:
             self._last_seen = time.monotonic()
 
     def _save_together(self, members: Sequence[Member] | None = None) -> None:
@@ -216,11 +236,11 @@ class StackCallbacks(Callback):
         self._last_look = now
         # All members together, so that after a crash they resume from one step, in one stack.
         if stopping or any(member.checkpoints.is_due(member.trainer) for member in self.members):
-            self._hand_over()
-            self._save_together(self.members)
+            self._buffer.flush(self.members)
             self._write_checkpoints(self.members)
 
     def _write_checkpoints(self, members: Sequence[Member]) -> None:
+        self._save_together(members)
         with flushed_together():
             self._remove(self._errors(lambda member: member.checkpoints.write(member.trainer, member.learner), members))
 
@@ -229,7 +249,6 @@ class StackCallbacks(Callback):
             withdraw_overtaken_stop(member.trainer)  # type: ignore[arg-type]
         if loop_of(trainer)._can_stop_early:
             leaving = [member for member in self.members if member.trainer.should_stop]
-            self._save_together(leaving)
             self._write_checkpoints(leaving)
             self._end([member for member in leaving if member in self.members])
 
@@ -248,13 +267,13 @@ class StackCallbacks(Callback):
         """Removes members from the stack; the others continue unaffected."""
         if not leaving:
             return
-        self._hand_over()
+        self._buffer.flush(self.members)
         rows = [row for row, member in enumerate(self.members) if member not in leaving]
         for member in leaving:
             member.trainer.leave()
         self.data.select(rows)
         self.learner.select(rows)
-        self._rates = [self._rates[row] for row in rows] if self._rates else []
+        self._buffer.select(rows)
         with flushed_together():
             for member, error in leaving.items():
                 if error is not None:
@@ -263,14 +282,3 @@ class StackCallbacks(Callback):
                 self.ended(member, error)
         if not rows and not self._is_at_end:
             raise StackIsEmpty
-
-
-def _extend(
-    curves: TrainingCurves, losses: list[Tensor], rows: list[int], logged: list[tuple[int, Tensor, float]]
-) -> None:
-    """Adds the steps that were recorded for all members at once to a member's curves."""
-    curves.losses += losses
-    curves.rows += rows
-    curves.pending += logged
-    if logged:
-        curves.last_step = logged[-1][0]

@@ -22,11 +22,11 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
-from mlplab.stacked.data import StackedData
-from mlplab.stacked.member import Member
-from mlplab.stacked.stack_callbacks import StackCallbacks, StackIsEmpty
+from mlplab.stacked.members.member import Member
+from mlplab.stacked.members.stack_callbacks import StackCallbacks, StackIsEmpty
+from mlplab.stacked.members.stacked_data import StackedData
+from mlplab.stacked.members.stacked_learner import StackedLearner
 from mlplab.stacked.stacked_job import Job
-from mlplab.stacked.stacked_learner import StackedLearner
 from mlplab.sweeps.job import begun_before
 from mlplab.training import prepare_run_files, quiet, room_of
 

@@ -1,4 +1,4 @@
-"""The mini-batches of a stack: of each member those that it would see alone."""
+"""The mini-batches of a stack: each member gets those that it would see alone."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,14 +10,14 @@ from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.randomness import batch_order
 
 READ = 3
-"""Batches that are read at the same time at most: the Trainer fetches the next one while it has one in hand."""
+"""Batches in use at the same time at most: the Trainer fetches the next one while it works on one."""
 
 EVALUATION_ROWS = 1 << 15
 """Rows per batch in validation, over all members."""
 
 
 class StackedData(pl.LightningDataModule):
-    """The data of several members, which are held once for all that split them alike.
+    """The data of several members, held once for all that split them alike.
 
     Args:
         members: the data of each, of the same sizes.
@@ -38,11 +38,11 @@ class StackedData(pl.LightningDataModule):
         return StackedParts(self)
 
     def epoch(self) -> int:
-        """The one that begins."""
+        """Returns the epoch that begins."""
         return self.trainer.current_epoch if self.trainer is not None else 0
 
     def of_parts(self, name: str) -> tuple[list[tuple[Tensor, Tensor]], list[int]]:
-        """The distinct parts of that name, and which of them each member has."""
+        """Returns the distinct parts of that name, and which of them each member has."""
         parts: dict[int, tuple[Tensor, Tensor]] = {}
         of_member = []
         for data in self.members:
@@ -52,7 +52,7 @@ class StackedData(pl.LightningDataModule):
         return list(parts.values()), of_member
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these members, also within an epoch."""
+        """Keeps these members, also within an epoch."""
         self.members = [self.members[row] for row in rows]
         if self._batches is not None:
             self._batches.select(rows)
@@ -61,10 +61,10 @@ class StackedData(pl.LightningDataModule):
 class StackedBatches:
     """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole part, where one batch has it all.
 
-    The features of a batch lie in memory that the third one after it is written to: keep a copy.
+    The third batch after this one overwrites the memory of its features: keep a copy.
 
     Attributes:
-        first_batch: where the next epoch begins; the one after it begins at 0 again.
+        first_batch: index of the batch where the next epoch begins; the epoch after it begins at 0 again.
     """
 
     def __init__(self, data: StackedData, batch_size: int) -> None:
@@ -73,7 +73,7 @@ class StackedBatches:
         self.n_rows = len(parts[0][1])
         self._order = torch.empty(0, dtype=torch.int64)
         self._lent: dict[torch.Size, list[Tensor]] = {}
-        # Several splits of the same rows stand one below the other, and are told apart by where they begin.
+        # Several splits of the same rows stand one below the other; the indices of a member begin at its own split.
         self._features, self._targets = (
             parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
         )
@@ -108,23 +108,23 @@ class StackedBatches:
         return features, self._targets.index_select(0, flat).view(*rows.shape, *self._targets.shape[1:])
 
     def _memory(self, shape: torch.Size) -> Tensor:
-        """For the features of a batch (K, B, F): that which has been lent for the longest time.
+        """Returns memory for the features of a batch (K, B, F): that of the oldest batch.
 
-        Memory of this size comes from the system empty each time, and takes longer to fill than to compute with.
+        New memory of this size takes longer to get than the batch to compute.
         """
         lent = self._lent.setdefault(shape, [])
         lent.append(lent.pop(0) if len(lent) == READ else self._features.new_empty((*shape, self._features.shape[1])))
         return lent[-1]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these members."""
+        """Keeps these members."""
         self._lent = {}
         if len(self._order):
             self._order = self._order[list(rows)]
 
 
 class StackedParts:
-    """The validation parts in their order: (features (B, F), targets), or (K, B, F) where members split differently."""
+    """Yields the validation parts in order: features (B, F), or (K, B, F) if members split differently, and targets."""
 
     def __init__(self, data: StackedData) -> None:
         self.data = data

@@ -9,7 +9,7 @@ from side_by_side import Factory, Stack, distance, perceptrons, require_same_sta
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 
 from mlplab.optimization.optimizers import build_optimizer
-from mlplab.stacked.updates.update_rules import RULES
+from mlplab.stacked.networks.stacked_optimizer import STACKABLE
 
 # What differs from member to member (0, 1, 2) is there for each rule; decay of 0 puts all parameters into one group.
 FACTORIES: dict[str, Factory] = {
@@ -66,7 +66,7 @@ def require_equal(rule: str, shape: str, dtype: torch.dtype, n_steps: int, withi
 
 def test_no_rule_is_forgotten() -> None:
     kinds = {type(build_optimizer(factory(0), perceptrons()[0])) for factory in FACTORIES.values()}
-    assert kinds == set(RULES)
+    assert kinds == set(STACKABLE)
 
 
 @pytest.mark.parametrize("rule", ["nesterov", "adamw"])
