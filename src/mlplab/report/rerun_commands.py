@@ -1,5 +1,6 @@
-"""Commands that run a setting again."""
+"""The commands that run a setting again."""
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -8,17 +9,17 @@ from mlplab.report.ranked_settings import Setting
 from mlplab.sweeps.ledger import SEEDS
 
 ELSEWHERE = "PATH/TO/"
-"""Stands for a folder of the machine that a sweep was run on."""
+"""Replaces folders of the machine that ran a sweep."""
 
 _BEGINNING = re.compile(r"(?:~[^/]*|[A-Za-z]:)?[/\\].*[/\\]")
 _WITHIN = re.compile(r"(?<=[\[,{:'\"])(?:~|[A-Za-z]:)?[/\\](?:[^'\",\[\]{}/\\]+[/\\])+")
 
 OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|callbacks\.search_pruning)([./@=]|$)")
-"""Words about where and how a sweep was run."""
+"""Overrides about where and how a sweep was run."""
 
 
 def portable(word: str) -> str:
-    """A word without the folders of one machine: `data.path=PATH/TO/table.csv`."""
+    """Removes the folders of one machine from an override: `data.path=PATH/TO/table.csv`."""
     name, equals, value = word.partition("=")
     if not equals:
         name, value = "", word
@@ -31,33 +32,31 @@ def _absolute(value: str) -> str:
 
 
 def portable_command(command: str) -> str:
-    """A command without the folders of one machine."""
+    """Removes the folders of one machine from a command."""
     try:
         words = shlex.split(command)
-    except ValueError:  # it was not written by a shell's rules
+    except ValueError:  # quotes that do not match
         return portable(command)
     return shlex.join(portable(word) for word in words)
 
 
 def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
-    """What to type to run a setting again, with all its seeds: one command where Hydra's grid can say it.
+    """Returns the commands that run a setting again with all its seeds: one if Hydra's grid can express them.
 
     Args:
         setting: with its runs.
-        constants: words that all jobs of its sweep share.
+        constants: overrides that all jobs of its sweep share.
     """
     shared = [portable(word) for word in constants if not OF_THE_SWEEP.match(word)]
     is_recipe = any(word.lstrip("+").startswith("experiment=") for word in shared)
     overrides = [[portable(word) for word in run.entry.overrides] for run in setting.runs]
     if len(overrides) == 1:
-        # A recipe can be a sweep by itself.
+        # An experiment can be a sweep by itself.
         return [_command([*shared, *overrides[0], *(["hydra.mode=RUN"] if is_recipe else [])])]
     seeds = {name: list(dict.fromkeys(_seeds(overrides, name))) for name in SEEDS}
     swept = {name: values for name, values in seeds.items() if values}
-    n_combined = 1
-    for values in swept.values():
-        n_combined *= len(values)
-    if not swept or n_combined != len(overrides):
+    # Hydra's grid runs every combination, so pairs of seeds that are no product need a command each.
+    if not swept or math.prod(map(len, swept.values())) != len(overrides):
         return [_command([*shared, *words]) for words in overrides]
     alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
     rest = [word for word in overrides[0] if _name(word) not in SEEDS]

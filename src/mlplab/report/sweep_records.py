@@ -1,7 +1,8 @@
-"""What a sweep has left, in plain values."""
+"""A sweep and its runs as plain values, read once and then passed around."""
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +18,13 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric of a run as it trained; all arrays are (N,), for N measurements.
+    """A metric of a run during training; all arrays are (N,), for N measurements.
 
     Attributes:
         epochs: from 1.
         steps: updates done.
         seconds: of training.
-        values: NaN where it was no number.
+        values: NaN where the metric was not finite.
     """
 
     epochs: Values
@@ -33,19 +34,19 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A job of a sweep and what has become of it.
+class RunRecord:
+    """A job of a sweep and its outcome.
 
     Attributes:
-        entry: what it was asked.
-        state: as `sweeps.states` has it, or `damaged` where it finished and its result cannot be read.
+        entry: its line in sweep.json.
+        state: as in `sweeps.states`, or `damaged` if it finished and its result cannot be read.
         reason: why it ended.
-        measured: finite validation metrics at its best epoch; its parameters, seconds of training and epochs.
+        measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
         test: finite metrics of the test part.
-        best_epoch: None where nothing was validated.
+        best_epoch: None if nothing was validated.
         epochs: trained.
-        curves: metric → as it trained.
-        manifest: what it was made of.
+        curves: metric → curve.
+        manifest: the parts of manifest.json that a report shows.
     """
 
     entry: Entry
@@ -60,7 +61,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Criterion:
     """A metric with the direction that is better: `min` or `max`."""
 
     metric: str
@@ -68,45 +69,45 @@ class Objective:
 
     @property
     def sign(self) -> int:
-        """What a value is multiplied by, so that smaller is better."""
+        """Returns the factor by which values are multiplied so that smaller is better."""
         return -1 if self.mode == "max" else 1
 
 
 @dataclass(frozen=True)
-class Target(Objective):
-    """A value that runs are to reach."""
+class Target(Criterion):
+    """A value of a metric that runs should reach."""
 
     value: float = 0.0
 
     def is_reached(self, values: Values) -> npt.NDArray[np.bool_]:
-        """Where it is; (N,) -> (N,). NaN reaches nothing."""
+        """Marks the values that reach the target; NaN never does. (N,) -> (N,)."""
         return np.asarray(self.sign * values <= self.sign * self.value)
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """A sweep as it stands.
+class SweepRecord:
+    """A sweep in its present state.
 
     Attributes:
         directory: of the sweep.
         asked: what sweep.json holds beside the jobs.
-        constants: words that all its jobs share.
-        configs: configurations of some jobs, by their numbers.
-        objectives: what is compared; the first one ranks.
-        target: None where none is given.
-        space: name → what it takes.
-        runs: in the order of their numbers.
-        n_unreadable: jobs in sweep.json that are none.
+        constants: overrides that all its jobs share.
+        configs: configurations of some jobs, by job number.
+        objectives: what settings are compared by; the first one ranks.
+        target: None if the sweep has none.
+        space: name → values or range of a swept parameter.
+        runs: by job number.
+        n_unreadable: entries of sweep.json that describe no job.
     """
 
     directory: Path
     asked: Mapping[str, Any]
     constants: list[str]
     configs: Mapping[str, Any]
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Criterion, ...]
     target: Target | None
     space: Mapping[str, Mapping[str, Any]]
-    runs: list[Run]
+    runs: list[RunRecord]
     n_unreadable: int = 0
 
     @property
@@ -114,32 +115,53 @@ class Gathered:
         return self.directory.resolve().name
 
     @property
-    def objective(self) -> Objective:
+    def objective(self) -> Criterion:
         return self.objectives[0]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the seeds of a setting."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Returns the standard deviation with n - 1 in its denominator; None for fewer than two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
 def as_number(value: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """Returns a finite number as float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         number = float(value)
-    except OverflowError:
+    except OverflowError:  # JSON has integers of any length
         return None
     return number if math.isfinite(number) else None
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
-    """A JSON object; an empty one for anything else."""
+    """Returns a JSON object; an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
+def as_list(value: Any) -> list[Any]:
+    """Returns a JSON array; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
 def arms_asked(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Arm of a comparison → what was asked for it."""
+    """Returns arm → its part of sweep.json; empty unless the sweep is a comparison."""
     arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
     return {name: as_mapping(arm) for name, arm in arms.items()}
 
 
-def same(values: Iterable[Any]) -> list[Any]:
-    """Distinct values, in the order in which they first come."""
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Returns distinct values in the order of their first occurrence."""
     return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())

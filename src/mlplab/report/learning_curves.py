@@ -1,4 +1,4 @@
-"""What the curves of runs tell: medians over seeds, where the best came, and when a target was reached."""
+"""Conclusions from learning curves: medians over seeds, best epochs, overfitting, and the time to a target."""
 
 import math
 import statistics
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.report.finished_runs import Curve, Run, Target
+from mlplab.report.sweep_records import Curve, RunRecord, Target
 
 Values = npt.NDArray[np.float64]
 
 MOST_POINTS = 200
-"""Of a drawn curve."""
+"""Points of a drawn curve."""
 
 LEAST_RISE = 0.05
-"""By which share of its fall, and of its least, a validation loss must have risen again to count as overfitting."""
+"""Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting."""
 
 LEAST_EPOCHS = 3
-"""A run shorter than this has no course to speak of."""
+"""Shorter runs are left out of findings about the course of training."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Curves over seeds; all arrays are (N,).
+    """Median and quartiles of curves over seeds; all arrays are (N,).
 
     Attributes:
-        epochs: as far as at least half of the runs have got.
+        epochs: as far as at least half of the runs have come.
         low: lower quartile.
         middle: median.
         high: upper quartile.
-        n: curves.
+        n: number of curves.
     """
 
     epochs: Values
@@ -42,9 +42,9 @@ class Band:
 
 
 def band(curves: Sequence[Curve]) -> Band | None:
-    """Median and quartiles of curves by epoch; None without curves.
+    """Computes median and quartiles of curves by epoch; None without curves.
 
-    Of several measurements within an epoch the last one counts.
+    If there are several measurements within an epoch, the last one counts.
     """
     if not curves:
         return None
@@ -61,12 +61,12 @@ def band(curves: Sequence[Curve]) -> Band | None:
 
 
 def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
-    """Places of at most `most` of n points, evenly spaced, with the first and the last."""
+    """Returns the indices of at most `most` of n points, evenly spaced, including the first and the last."""
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
 
 
-def best_places(runs: Sequence[Run]) -> Values:
-    """Where in each run its best state came, from 0 (at once) to 1 (with its last epoch); (N,)."""
+def best_places(runs: Sequence[RunRecord]) -> Values:
+    """Returns where in each run its best epoch was, from 0 (the start) to 1 (the last epoch); (N,)."""
     places = [
         run.best_epoch / run.epochs
         for run in runs
@@ -75,10 +75,10 @@ def best_places(runs: Sequence[Run]) -> Values:
     return np.clip(np.array(places, dtype=np.float64), 0, 1)
 
 
-def overfitting(run: Run) -> float | None:
-    """How many times its least the validation loss of a run was at its end.
+def overfitting(run: RunRecord) -> float | None:
+    """Returns the ratio of a run's final validation loss to its minimum; None if the run did not overfit.
 
-    None where it had not risen by a 20th of its fall and of its least, or the training loss did not fall on.
+    It did if the validation loss rose by a 20th of its fall and of its minimum while the training loss fell on.
     """
     validation, training = run.curves.get("val/loss"), run.curves.get("train/loss")
     if validation is None or training is None:
@@ -90,29 +90,29 @@ def overfitting(run: Run) -> float | None:
     best = int(values.argmin())
     least = float(values[best])
     enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
-    # The end is the middle of the last three, as a single one may be high by chance.
+    # The end is the median of the last three values, because a single one may be high by chance.
     risen = float(np.median(values[max(best, len(values) - 3) :])) - least
-    before, after = _at(training, epochs[best]), _at(training, epochs[-1])
+    before, after = _value_at(training, epochs[best]), _value_at(training, epochs[-1])
     if not 0 < enough <= risen or not after < before:
         return None
     return (least + risen) / least if least > 0 else math.inf
 
 
-def _at(curve: Curve, epoch: float) -> float:
-    """The last value up to an epoch; NaN where there is none."""
+def _value_at(curve: Curve, epoch: float) -> float:
+    """Returns the last value up to an epoch; NaN if there is none."""
     place = int(np.searchsorted(curve.epochs, epoch, side="right")) - 1
     return float(curve.values[place]) if place >= 0 else math.nan
 
 
 @dataclass(frozen=True)
-class Reaching:
-    """What runs took to reach a target; a run that missed it counts as infinite.
+class TimeToTarget:
+    """How long runs took to reach a target; a run that missed it counts as infinite.
 
     Attributes:
         n: runs.
-        hits: those that reached it.
+        hits: runs that reached it.
         seconds: of training, one for each run, in the order of the runs.
-        median: seconds, steps and epochs, each its median over all runs: infinite where half of them missed.
+        median: of `seconds`, `steps` and `epochs` over all runs; infinite if half of them missed.
     """
 
     n: int
@@ -121,24 +121,23 @@ class Reaching:
     median: dict[str, float]
 
 
-def reaching(runs: Sequence[Run], target: Target) -> Reaching | None:
-    """When runs that have ended first reached a target; None without runs.
+def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | None:
+    """Measures when runs that have ended first reached a target; None without such runs.
 
     A run that failed or diverged has missed it, unless it had reached it before.
     """
     ended = [run for run in runs if run.state in ("finished", "pruned", "infeasible", "failed")]
     if not ended:
         return None
-    took = [_took(run.curves.get(target.metric), target) for run in ended]
-    seconds, steps, epochs = zip(*took, strict=True)
-    median = {
-        name: statistics.median(part) for name, part in (("seconds", seconds), ("steps", steps), ("epochs", epochs))
-    }
-    return Reaching(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
+    times = [_time(run.curves.get(target.metric), target) for run in ended]
+    by_unit = dict(zip(("seconds", "steps", "epochs"), zip(*times, strict=True), strict=True))
+    median = {unit: statistics.median(values) for unit, values in by_unit.items()}
+    seconds = by_unit["seconds"]
+    return TimeToTarget(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
 
 
-def _took(curve: Curve | None, target: Target) -> tuple[float, float, float]:
-    """Seconds, steps and epochs."""
+def _time(curve: Curve | None, target: Target) -> tuple[float, float, float]:
+    """Returns seconds, steps and epochs."""
     is_reached = target.is_reached(curve.values) if curve is not None else np.zeros(0, dtype=bool)
     if curve is None or not is_reached.any():
         return math.inf, math.inf, math.inf
