@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from mlplab.runs.history_file import read_history
 
 from mlplab.cli.script import Option, run_script
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs.files import write_atomically
+from mlplab.runs.layout import read_history
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Option] = {}
