@@ -180,7 +180,7 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
         *(
             (
                 [*words("ModelPruning", options), f"+callbacks.average={{_target_: {LIGHTNINGS}{averaging}}}"],
-                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try one of the two",
+                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try one of",
             )
             for averaging, options in (
                 ("WeightAveraging", WORKING["ModelPruning"]),

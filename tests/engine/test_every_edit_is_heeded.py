@@ -140,7 +140,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "MeanLoss.compute": (
         MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
-    "Learner.training_step": (Learner.training_step, '"loss": loss + penalty', f'"loss": loss * {TINY} + penalty', []),
+    "Learner.training_step": (Learner.training_step, "(loss + penalty, ", f"(loss * {TINY} + penalty, ", []),
     "Learner.validation_step": (
         Learner.validation_step, 'self._evaluate("val", batch)',
         'self._evaluate("val", (batch[0] + 0.1 * (self.current_epoch > 0), batch[1]))', [],
