@@ -18,6 +18,7 @@ from mlplab.errors import Diverged, RunStopped
 from mlplab.learner import Learner
 from mlplab.loggers.hyperparameters import log_final_metrics
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
 
@@ -67,7 +68,7 @@ def evaluate_best(
         "validation": validation_metrics,
         "test": test_metrics,
     }
-    directory.write("result.json", result)
+    write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
     return result

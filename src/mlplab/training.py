@@ -35,7 +35,7 @@ from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import recording_run, write_manifest
-from mlplab.runs.resuming import Saved, go_on, newest_checkpoint
+from mlplab.runs.resuming import Saved, newest_checkpoint, prepare_to_resume
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
 
 log = logging.getLogger("mlplab")
@@ -110,7 +110,7 @@ def prepare_run_files(
     resume: bool,
 ) -> Saved | None:
     """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
-    saved = go_on(config, directory, data, loggers) if resume else None
+    saved = prepare_to_resume(config, directory, data, loggers) if resume else None
     n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
     text = None if resume else write_manifest(directory, config, data, n_parameters)
     if data.description is not None:

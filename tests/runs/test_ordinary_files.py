@@ -14,10 +14,9 @@ from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
 from mlplab.report.collecting import gather
 from mlplab.runs import files
-from mlplab.runs.directory import RunDirectory, read_status
+from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_ordinary, require_ordinary
-from mlplab.runs.history_file import read_history
-from mlplab.runs.manifest import read_manifest
+from mlplab.runs.layout import read_history, read_manifest, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger

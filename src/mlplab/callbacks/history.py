@@ -11,9 +11,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from mlplab.runs.files import write_atomically
-from mlplab.runs.history_file import FILE, read_history
+from mlplab.runs.layout import HISTORY, read_history
 
-__all__ = ["FILE", "History", "read_history"]
+__all__ = ["HISTORY", "History", "read_history"]
 
 EVERY_SECONDS = 1.0
 """Seconds that lines may be buffered: writing each at once takes as long as making it."""
@@ -31,7 +31,7 @@ class History(Callback):
     """
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE
+        self.path = directory / HISTORY
         self._lines = 0
         self._seconds = 0.0
         self._since: float | None = None

@@ -11,10 +11,10 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.report.finished_runs import Curve, Gathered, Objective, Run, Target, arms_asked, as_mapping, as_number, same
 from mlplab.report.seeds import with_seeds
-from mlplab.runs.files import require_ordinary
-from mlplab.runs.history_file import read_history
+from mlplab.runs.files import read_json, require_ordinary
+from mlplab.runs.layout import read_history
 from mlplab.sweeps.ledger import FILE, Entry, Ledger, read_ledger
-from mlplab.sweeps.states import read_json, read_result, read_state
+from mlplab.sweeps.states import read_result, read_state
 
 STAGES = ("search", "rerun", "default")
 

@@ -11,7 +11,7 @@ import yaml
 
 from mlplab.report.finished_runs import as_mapping
 from mlplab.runs.files import read_ordinary
-from mlplab.runs.trust import LARGEST
+from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.ledger import SEEDS, Entry, Ledger
 
 
