@@ -119,6 +119,28 @@ def test_the_sweep_and_what_is_done_with_it_work(start: Start, tmp_path: Path) -
     assert (sweep / "report.html").is_file()
 
 
+IN_DOCS = {
+    line
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    if page.name != "change-anything.md"  # its commands need what it adds
+    for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for line in re.split(r"\n(?! )", re.sub(r"\\\n\s*", "", block).partition("  #")[0])
+}
+
+
+@pytest.mark.parametrize(
+    "command", sorted(line for line in IN_DOCS if line.startswith("python train.py") and " -m " not in line)
+)
+def test_every_training_command_of_the_docs_composes(start: Start, tmp_path: Path, command: str) -> None:
+    words = shlex.split(command.partition("  #")[0])[2:]
+    assert "optimizer:" in start(tmp_path, ["train.py", *words, "--cfg", "job"])
+
+
+@pytest.mark.parametrize("command", sorted(line for line in IN_DOCS if line.startswith("python scripts/")))
+def test_every_script_that_the_docs_name_exists(command: str) -> None:
+    assert (ROOT / command.split()[1]).is_file()
+
+
 @pytest.mark.parametrize("command", MAKES)
 def test_every_make_target_exists(command: str) -> None:
     done = subprocess.run([*command.split(), "--dry-run"], capture_output=True, text=True, cwd=ROOT, check=False)
