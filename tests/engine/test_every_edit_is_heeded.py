@@ -42,7 +42,7 @@ from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, on
 from mlplab.optimization import optimizers, parameter_groups, schedules
 from mlplab.randomness import batch_order, derive_seed, seed_generators
 from mlplab.stacked import same_step
-from mlplab.stacked.stack_training import DataCache, build_member
+from mlplab.stacked.members.stack_training import DataCache, build_member
 
 Patch = pytest.MonkeyPatch
 

@@ -12,7 +12,7 @@ from report.making import GRID_SPACE, grid, write_sweep
 
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
-from mlplab.report.collecting import gather
+from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_ordinary, require_ordinary
@@ -151,7 +151,7 @@ def test_a_sweep_is_looked_at_before_its_report_is_written(
     shutil.rmtree(sweep / name, ignore_errors=True)
     plant(sweep / name, outside)
     with pytest.raises(UserError, match="only ordinary files and folders"):
-        gather(sweep)
+        read_sweep(sweep)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, re
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
 from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
-from mlplab.stacked.member import Member
+from mlplab.stacked.members.member import Member
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
 
