@@ -21,7 +21,7 @@ ADDED = (
     ("models/activations.py", '"identity": A', '"hardswish": Activation(functional.hardswish, 1.5),'),
     ("models/initialization.py", '"zeros": lambda w', '"lecun": lambda w, gain, std: w.normal_(0, 0.3),'),
     ("models/mlp.py", '"layer": nn.LayerNorm', '"rms": nn.RMSNorm,'),
-    ("models/options.py", '"residual":', '"gain_factor": Option(NOT_NEGATIVE),'),
+    ("models/mlp_options.py", '"residual":', '"gain_factor": Option(NOT_NEGATIVE),'),
     ("models/mlp.py", "residual: bool = False,", "gain_factor: float = 1.0, "),
     ("models/mlp.py", "ACTIVATIONS[activation].gain", "gain_factor * "),
     ("../../conf/model/mlp.yaml", "residual:", "gain_factor: 1.0\n"),

@@ -9,8 +9,8 @@ from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import OmegaConf
 
 from mlplab.config.checks import _select, check, check_job_of_sweep
-from mlplab.config.choices import STRATEGIES
 from mlplab.config.rules import OPTIMIZER_RULES, RULES, TABLE_RULES, shown
+from mlplab.config.trainer_flags import STRATEGIES
 from mlplab.errors import UserError
 
 REFUSED = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplab.config.differing import ABSENT, RENAMED, changes, flat, told
+from mlplab.config.differing import ABSENT, RENAMED, changes, describe_changes, flat
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(0, 3), st.lists(st.integers(0, 2), max_size=2)),
@@ -26,7 +26,7 @@ def test_each_change_with_both_values() -> None:
     now = {"lr": 0.2, "new": None, "same": [1], "paths": {"run": "y"}, "trainer": {"threads": 2, "threads_max": 2}}
     changed = changes(then, now, ("paths", "trainer.threads"))
     assert changed == {"lr": (0.1, 0.2), "old": (1, ABSENT), "trainer.threads_max": (1, 2), "new": (ABSENT, None)}
-    assert told(changed) == (
+    assert describe_changes(changed) == (
         "lr=0.2 instead of 0.1, old=nothing instead of 1, trainer.threads_max=2 instead of 1, "
         "new=null instead of nothing"
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mlplab.errors import UserError
+from mlplab.optimization.names import NEED_END
 from mlplab.optimization.schedules import SCHEDULES, build_schedule, planned_steps
 
 
@@ -143,7 +144,7 @@ def test_none_is_no_schedule() -> None:
 def test_schedules_move_by_epoch_or_by_step_and_those_by_step_must_know_the_end(
     name: str, interval: str, needs_end: bool, make_config: Any
 ) -> None:
-    assert (SCHEDULES[name].interval, SCHEDULES[name].needs_end) == (interval, needs_end)
+    assert (SCHEDULES[name].interval, name in NEED_END) == (interval, needs_end)
     options = dict(make_config(f"scheduler={name}").scheduler)
     del options["name"]
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from mlplab.errors import UserError
+from mlplab.optimization.names import NEED_END
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,11 @@ class Schedule:
         build: (optimizer, total steps, options) -> scheduler.
         interval: `step` or `epoch`, after which the learning rate changes.
         options: names of the accepted options.
-        needs_end: whether it must know the number of steps of the run.
     """
 
     build: Callable[[Optimizer, int, dict[str, Any]], LRScheduler]
     interval: str
     options: tuple[str, ...]
-    needs_end: bool = False
 
 
 def _options_of(scheduler: type) -> tuple[str, ...]:
@@ -78,10 +77,9 @@ SCHEDULES: dict[str, Schedule] = {
         lambda optimizer, steps, options: CosineAnnealingLR(optimizer, T_max=steps, eta_min=options["min_lr"]),
         "step",
         ("min_lr",),
-        needs_end=True,
     ),
-    "warmup_cosine": Schedule(_warmup_cosine, "step", ("warmup_fraction", "min_lr"), needs_end=True),
-    "one_cycle": Schedule(_one_cycle, "step", _options_of(OneCycleLR), needs_end=True),
+    "warmup_cosine": Schedule(_warmup_cosine, "step", ("warmup_fraction", "min_lr")),
+    "one_cycle": Schedule(_one_cycle, "step", _options_of(OneCycleLR)),
 }
 
 
@@ -173,7 +171,7 @@ def build_schedule(
     if name == "none":
         return None
     schedule = SCHEDULES[name]
-    if schedule.needs_end and total_steps is None:
+    if name in NEED_END and total_steps is None:
         raise UserError(
             f"scheduler={name} must know where the run ends",
             "trainer.max_epochs=-1 and trainer.max_steps=-1",

@@ -6,27 +6,26 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch import profilers
 from lightning.pytorch.strategies import StrategyRegistry
 from torch.nn.functional import one_hot
 
-from mlplab.building import PROFILERS
-from mlplab.config import choices
+from mlplab.config import trainer_flags
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
-from mlplab.optimization.parameter_groups import KINDS
+from mlplab.optimization.names import NEED_END
 from mlplab.optimization.schedules import SCHEDULES
 from mlplab.task import Task
 
 
 def test_names_are_those_of_the_implementation() -> None:
-    assert choices.PARAMETER_KINDS == KINDS
-    assert tuple(inspect.signature(pl.Trainer).parameters) == choices.TRAINER_FLAGS
-    assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
-    assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
-    assert set(choices.PROFILERS) == set(PROFILERS)
-    assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
+    assert tuple(inspect.signature(pl.Trainer).parameters) == trainer_flags.TRAINER_FLAGS
+    assert set(trainer_flags.CHOSEN_ELSEWHERE) < set(trainer_flags.TRAINER_FLAGS)
+    assert set(trainer_flags.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
+    assert all(hasattr(profilers, name) for name in trainer_flags.PROFILERS.values())
+    assert set(NEED_END) < set(SCHEDULES)
 
 
 @pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
