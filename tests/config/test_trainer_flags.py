@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from torch.nn.functional import one_hot
 
 from mlplab.config import trainer_flags
+from mlplab.config.checks import check
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.source import table
 from mlplab.objectives.options import LOSSES, SCORES
@@ -46,9 +47,9 @@ def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(ro
 
 def test_every_value_of_the_optimizers_has_a_rule(make_config, root: Path) -> None:  # type: ignore[no-untyped-def]
     for path in (root / "conf/optimizer").glob("*.yaml"):
-        options = {
-            str(name) for name in make_config(f"optimizer={path.stem}").optimizer if not str(name).startswith("_")
-        }
+        config = make_config(f"optimizer={path.stem}")
+        check(config)
+        options = {str(name) for name in config.optimizer if not str(name).startswith("_")}
         assert options <= set(OPTIMIZER_RULES), path.stem
 
 
