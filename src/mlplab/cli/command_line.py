@@ -25,9 +25,9 @@ from yaml import YAMLError
 from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
-from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.config.resolvers import register_resolvers
 from mlplab.config.suggestions import nearest_key, nearest_name
+from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full, printable
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.signals import on_termination

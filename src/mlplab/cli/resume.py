@@ -15,11 +15,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
-from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, told
+from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
+from mlplab.optimization.names import NEED_END
 from mlplab.runs.layout import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
@@ -125,7 +125,7 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     if changed:
         raise UserError(
             "a resumed run must keep the options that affect what it learns",
-            told(changed),
+            describe_changes(changed),
             f"resume={directory} alone, or a new run",
         )
     if new is old:
@@ -143,7 +143,7 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
             f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
         )
-    if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
+    if after.get("scheduler.name") in NEED_END:
         raise UserError(
             f"the number of epochs must not change, as scheduler={after['scheduler.name']} depends on it",
             f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",

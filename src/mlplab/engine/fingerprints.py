@@ -6,7 +6,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS: dict[str, str] = {
     "mlplab.building.build_data": "1df1bdfd4843ddbe",
-    "mlplab.building.build_trainer": "dbca75badd423d8b",
+    "mlplab.building.build_trainer": "c4450097a8c9e78f",
     "mlplab.callbacks.checkpoints.Checkpoints.__init__": "df788c2b0b362db4",
     "mlplab.callbacks.checkpoints.Checkpoints._on_safe_point": "6cb4c65fd2bf0f71",
     "mlplab.callbacks.checkpoints.Checkpoints.consider": "57a0cf577cfc9f5e",

@@ -18,7 +18,7 @@ from mlplab.engine.recognition import method_on_instance
 from mlplab.engine.surroundings import has_genuine_step
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
-from mlplab.models.options import OPTIONS as MLP_OPTIONS
+from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.stacked_optimizer import STACKABLE

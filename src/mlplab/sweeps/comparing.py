@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlplab.config.differing import changes, told
+from mlplab.config.differing import changes, describe_changes
 from mlplab.errors import UserError
 
 FREE = ("paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress")
@@ -28,6 +28,6 @@ def require_same(then: Any, now: Any, what: str, free: tuple[str, ...] = FREE) -
         more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
         raise UserError(
             "a sweep that goes on must keep what it was begun with",
-            f"{what}: {told(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
+            f"{what}: {describe_changes(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
             "another sweep.name",
         )
