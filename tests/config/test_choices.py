@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from mlplab.building import PROFILERS
 from mlplab.config import choices
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
-from mlplab.data.table.source import table
+from mlplab.data.table.table_source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.parameter_groups import KINDS

@@ -32,7 +32,7 @@ REQUIRED = {
 """What no run can do without, with an example."""
 
 
-TABLE = "mlplab.data.table.source.table"
+TABLE = "mlplab.data.table.table_source.table"
 
 
 def check_job_of_sweep(config: DictConfig) -> None:

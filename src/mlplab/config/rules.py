@@ -6,7 +6,7 @@ from typing import Any
 
 from mlplab.config import choices
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.dialect import DELIMITERS, QUOTES
+from mlplab.data.table.text_layout import DELIMITERS, QUOTES
 from mlplab.models.options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.rules import (

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mlplab.data.table.target_column import is_missing, rows_have
 from mlplab.errors import UserError, not_writable
 from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
-from mlplab.inference.rows import RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
@@ -64,17 +65,15 @@ def evaluate(
 
 
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
-    target = reader.target()
     n_missing = 0
-    for block in reader.blocks(path, {"target": target.name}):
-        targets = reader.targets(block, target)
-        known = targets.astype(np.int64) >= 0 if target.class_names else ~np.isnan(targets.astype(np.float64))
+    for block in reader.blocks(path, {"target": reader.target.name}):
+        targets = reader.targets(block)
+        known = ~is_missing(targets, reader.target)
         n_missing += int((~known).sum())
         if known.any():
             yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
     if n_missing:
-        rows = "row has no target and is" if n_missing == 1 else "rows have no target and are"
-        reader.notes.append(f"{n_missing:,} {rows} left out")
+        reader.notes.append(f"{rows_have(n_missing, 'no target')}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:

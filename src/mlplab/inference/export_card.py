@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from mlplab.data.table.cells import MISSING
-from mlplab.data.table.inputs import NumericInput
-from mlplab.data.table.preprocessing import TablePreprocessing
-from mlplab.data.table.values import FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.column_values import FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.strings import MISSING
+from mlplab.data.table.table_preprocessing import NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun
 
 SPELLED = {"true": TRUE_WORDS, "false": FALSE_WORDS}
@@ -100,9 +99,9 @@ def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
             "columns": [
                 {
                     "column": one.name,
-                    "levels": {level: number for number, level in enumerate(one.levels, 1)},
+                    "levels": {level: number for number, level in enumerate(one.categories, 1)},
                     **({"spelled": SPELLED} if one.column.kind == "boolean" else {}),
-                    "missing": one.n_levels if one.has_missing else 0,
+                    "missing": one.n_categories if one.has_missing else 0,
                     "unknown": 0,
                 }
                 for one in inputs.categorical

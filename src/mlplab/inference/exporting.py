@@ -15,7 +15,7 @@ from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, outputs_of, require_onnx
 from mlplab.inference.predicting import require_writable, write_once
-from mlplab.inference.rows import RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import remove_temporary_files, write_json
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
-from mlplab.inference.rows import RowReader
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import Predictor
 from mlplab.runs.files import remove_temporary_files, write_atomically
@@ -71,8 +71,8 @@ def predict_file(
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
             columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
             if id_column is not None:
-                columns.insert(0, _identifiers(block.cells[id_column], [column.name for column in columns]))
-            count += len(block.cells)
+                columns.insert(0, _identifiers(block.frame[id_column], [column.name for column in columns]))
+            count += len(block.frame)
             frame = pl.DataFrame(columns)
             if out.suffix in SEPARATORS and not formulas:
                 frame, changed = _without_formulas(frame)
