@@ -1,4 +1,4 @@
-"""Metrics and figures of a trained run on rows with known targets."""
+"""Evaluates a trained run on rows with known targets: metrics and a figure."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ class Evaluation:
     """The result of a run on some rows.
 
     Attributes:
-        name: which rows they are.
+        name: of the rows.
         metrics: loss and scores, in the target's own unit.
-        n_rows: how many rows they are means over.
+        n_rows: number of these rows.
         predicted: probabilities (N, C), or values (N,).
         targets: class indices (N,), or values (N,).
         notes: what was noticed in reading them, for people.
@@ -111,7 +111,7 @@ def _objective(run: TrainedRun) -> Objective:
 
 
 def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
-    """The scores as numbers, and what must be known to read them."""
+    """Computes the scores, and notes what one must know to read them."""
     notes, left_out = [], set()
     if run.task.kind == "regression" and len(targets) < 2:
         notes.append("r2 is left out, for there is one row only")
@@ -155,7 +155,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
 
 
 def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
-    """As the network was taught them."""
+    """Returns the targets as the network learned them."""
     task = run.task
     if task.kind == "classification":
         return torch.from_numpy(targets.astype(np.int64))
