@@ -13,7 +13,7 @@ gc.disable()
 
 MODULES = [
     "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.loading", "mlplab.stacked.launching",
-    "mlplab.sweeps.progress", "mlplab.sweeps.sweep", "mlplab.data.bundled", "mlplab.data.table.source",
+    "mlplab.sweeps.progress", "mlplab.sweeps.sweep", "mlplab.data.bundled", "mlplab.data.table.table_source",
     "mlplab.inference.evaluating", "mlplab.cli.resume", "torch.utils.tensorboard",
     "tensorboard.summary.writer", "tensorboard.plugins.hparams.metadata", "matplotlib.backends.backend_agg",
     "sklearn.datasets", "joblib", "rich.live", "rich.table",
