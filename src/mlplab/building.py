@@ -174,7 +174,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
             )
     for callback in callbacks:
         if isinstance(callback, Pruning):
-            from mlplab.sweeps.search.reporting import trial_of
+            from mlplab.sweeps.search.study import trial_of
 
             callback.find_trial = trial_of
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -29,7 +29,7 @@ def gather(directory: Path) -> Gathered:
         UserError: there is none, or its sweep.json is damaged.
     """
     ledger = _ledger(directory)
-    asked = ledger.asked
+    asked = ledger.metadata
     objectives = _objectives(asked)
     target = _target(asked.get("target"))
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
@@ -37,7 +37,7 @@ def gather(directory: Path) -> Gathered:
     return Gathered(
         directory,
         asked,
-        [word for word in _listed(ledger.constants) if isinstance(word, str)],
+        [word for word in _listed(ledger.shared) if isinstance(word, str)],
         as_mapping(ledger.configs),
         objectives,
         target,

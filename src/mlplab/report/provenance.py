@@ -13,7 +13,7 @@ from mlplab.report.finished_runs import Gathered, as_mapping, as_number, same
 from mlplab.report.formatting import goal, number
 from mlplab.report.ranked_settings import value_text
 from mlplab.sweeps.ledger import SEEDS
-from mlplab.sweeps.progress import duration
+from mlplab.sweeps.sweep_progress import duration
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
 """Keys of no account for what was learned."""

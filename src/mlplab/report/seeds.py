@@ -49,7 +49,7 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 def _seed(ledger: Ledger, config: Mapping[str, Any], name: str) -> int | None:
     """A seed as a job was composed with it, or as the jobs share it."""
-    words = [word.lstrip("+").partition("=") for word in ledger.constants]
+    words = [word.lstrip("+").partition("=") for word in ledger.shared]
     group, _, last = name.rpartition(".")
     composed = (as_mapping(config.get(group)) if group else config).get(last)
     for value in (composed, *(value for key, _, value in words if key == name)):

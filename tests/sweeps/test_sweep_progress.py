@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.progress import SHOWN, Progress, duration
+from mlplab.sweeps.sweep_progress import SHOWN, Progress, duration
 
 LONG = "a_name_that_is_much_too_long_for_a_table_of_eighty_columns_and_goes_on_and_on"
 

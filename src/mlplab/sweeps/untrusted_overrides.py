@@ -1,4 +1,4 @@
-"""The words of a sweep that somebody else may have sent: choices of conf/ and plain values, or refused."""
+"""Checks the overrides of a sweep that somebody else may have sent: choices of conf/ and plain values alone."""
 
 import functools
 import re
@@ -13,8 +13,10 @@ from hydra.errors import HydraException
 from yaml import YAMLError
 
 from mlplab.errors import UserError, printable
-from mlplab.sweeps.overrides import params_of
-from mlplab.sweeps.search.conditions import split_conditions
+from mlplab.runs.trust import require_trust
+from mlplab.sweeps.ledger import FILE, Ledger
+from mlplab.sweeps.overrides import params_as_overrides
+from mlplab.sweeps.search.space import split_conditions
 
 FLAGS = ("-m", "--multirun")
 
@@ -22,43 +24,59 @@ OF_HYDRA = {
     "hydra/launcher": ("basic", "joblib", "stacked"),
     "hydra/sweeper": ("grid", "optuna", "comparison"),
 }
-"""Groups of Hydra of which a received sweep may choose. Their files lie in plug-ins, and not in conf/ alone."""
+"""Choices of Hydra's groups that a received sweep may make. Their files lie in plug-ins, and not in conf/ alone."""
 
 OF_LAUNCHERS = ("members", "processes", "n_jobs")
-"""Settings of launchers that it may give; others name folders and commands of a cluster."""
+"""Options of launchers that it may set; others name folders and commands of a cluster."""
 
 WRITING = ("callbacks", "logger")
-"""Groups whose texts say where files go, and to which servers."""
+"""Groups whose texts say where files are written, and to which servers they are sent."""
 
 PLACES = ("resume", "trust", "paths", "hydra", "default_root_dir")
-"""Names that decide what is executed, or where files are written."""
+"""Options that decide what is executed, or where files are written."""
 
 _KEY = re.compile(r"[A-Za-z]\w*([./][A-Za-z]\w*)*", re.ASCII)
 
 
-def first_unknown_word(words: Iterable[str], path: Path, conf: Path) -> UserError | None:
-    """Returns a refusal of the first word that gives more than a choice of conf/ or a plain value.
+def require_trusted_overrides(ledger: Ledger, overrides: Iterable[str], conf: Path, *, trust: bool) -> None:
+    """Refuses overrides of a received sweep.json that are more than choices of conf/ and plain values.
 
     Args:
-        words: that a file of a sweep holds, of its command or its jobs.
-        path: of that file, for messages.
-        conf: one's own conf/, whose files may be chosen.
+        ledger: of the sweep.
+        overrides: of its command, or of its jobs.
+        conf: the user's own conf/, whose files may be chosen.
+        trust: whether the user has given trust=true.
+
+    Raises:
+        UserError: with the first of them.
     """
-    for word in dict.fromkeys(words):
-        if word not in FLAGS and not _is_plain(word, conf):
+    path = ledger.directory / FILE
+    require_trust(path, first_untrusted_override(overrides, path, conf), lambda: ledger.why_not_own, trust=trust)
+
+
+def first_untrusted_override(overrides: Iterable[str], path: Path, conf: Path) -> UserError | None:
+    """Returns a refusal of the first override that is more than a choice of conf/ or a plain value.
+
+    Args:
+        overrides: that a file of a sweep holds.
+        path: of that file, for messages.
+        conf: the user's own conf/.
+    """
+    for override in dict.fromkeys(overrides):
+        if override not in FLAGS and not _is_plain(override, conf):
             return UserError(
                 "a sweep from elsewhere must give choices of conf/ and plain values alone",
-                f"{printable(word)} in {path}", "trust=true, if you know what it does: it would be executed",
+                f"{printable(override)} in {path}", "trust=true, if you know what it does: it would be executed",
             )  # fmt: skip
     return None
 
 
-def _is_plain(word: str, conf: Path) -> bool:
+def _is_plain(text: str, conf: Path) -> bool:
     # Nothing is resolved: a `$` could read the environment, or put together what is refused as a whole.
-    if word.startswith("-") or "$" in word or printable(word) != word:
+    if text.startswith("-") or "$" in text or printable(text) != text:
         return False
     try:
-        override: Override = OverridesParser.create().parse_override(word)  # as Hydra itself will read it
+        override: Override = OverridesParser.create().parse_override(text)  # as Hydra itself will read it
         value = override.value()
     except (HydraException, ValueError, RecursionError):
         return False
@@ -74,23 +92,23 @@ def _is_plain(word: str, conf: Path) -> bool:
     if key.startswith("hydra.launcher."):
         return key.split(".")[2:] in [[name] for name in OF_LAUNCHERS] and (value == "auto" or _is_number(value))
     if key.startswith("hydra.sweeper."):
-        return _is_setting_of_a_sweeper(key.split(".")[2:], value, conf)
+        return _is_sweeper_setting(key.split(".")[2:], value, conf)
     return _is_value(key, value, conf)
 
 
-def _is_setting_of_a_sweeper(names: list[str], value: Any, conf: Path) -> bool:
-    if names[0] not in _settings_of_sweepers(conf):
+def _is_sweeper_setting(names: list[str], value: Any, conf: Path) -> bool:
+    if names[0] not in _sweeper_settings(conf):
         return False
     if names[0] not in ("params", "arms"):
         return _is_plain_value(value)
     for name in reversed(names[1:]):  # hydra.sweeper.arms.sgd.optimizer=sgd
         value = {name: value}
     spaces = value.values() if names[0] == "arms" and isinstance(value, dict) else [value]
-    try:  # as the sweeper will: the texts are words of their own
-        words = [word for space in spaces for word in params_of(split_conditions(space, None)[0], "params")]
+    try:  # as the sweeper will: each text is an override
+        texts = [text for space in spaces for text in params_as_overrides(split_conditions(space, None)[0], "params")]
     except (UserError, YAMLError):
         return False
-    return all(_is_plain(word, conf) for word in words)
+    return all(_is_plain(text, conf) for text in texts)
 
 
 def _is_value(key: str, value: Any, conf: Path) -> bool:
@@ -141,8 +159,8 @@ def _text(value: Any) -> str:
 
 
 @functools.cache
-def _settings_of_sweepers(conf: Path) -> frozenset[str]:
-    """The names that conf/ has for settings of its sweepers, without those of Hydra's own."""
+def _sweeper_settings(conf: Path) -> frozenset[str]:
+    """Reads from conf/ which settings its sweepers have, without those of Hydra itself."""
     names: set[str] = set()
     for path in (conf / "hydra" / "sweeper").glob("*.yaml"):
         names |= set(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
