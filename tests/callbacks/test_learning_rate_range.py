@@ -128,8 +128,8 @@ def test_where_nothing_can_be_suggested_it_says_what_to_change(train_run: Callab
         ([f"{OF}.n_steps=19"], f"{OF}.n_steps must be an integer from 20"),
         ([f"{OF}.n_steps=1e9"], f"{OF}.n_steps must be an integer from 20"),
         (["scheduler=cosine"], "scheduler=cosine; try scheduler=none"),
-        (["trainer.accumulate_grad_batches=2"], "try: trainer.accumulate_grad_batches=1"),
-        (["trainer.devices=2", "trainer.accelerator=cpu"], "try: trainer.devices=1"),
+        (["trainer.accumulate_grad_batches=2"], "try trainer.accumulate_grad_batches=1"),
+        (["trainer.devices=2", "trainer.accelerator=cpu"], "try trainer.devices=1"),
     ],
 )
 def test_what_cannot_be_tested_is_refused(make_config: Callable[..., DictConfig], words: list[str], says: str) -> None:

@@ -144,7 +144,7 @@ def test_mistakes_are_one_line(made: Path, mistake: Mistake, words: list[str], p
 
 
 def test_the_nearest_sweep_is_named(made: Path, mistake: Mistake) -> None:
-    assert mistake("report", str(made / "lr_studi")).endswith(f"try: {made / 'lr_study'}")
+    assert mistake("report", str(made / "lr_studi")).endswith(f"try {made / 'lr_study'}")
 
 
 def test_a_damaged_sweep_is_one_line(sweep: Path, mistake: Mistake) -> None:

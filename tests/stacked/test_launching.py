@@ -176,7 +176,7 @@ def result_of(job: Path) -> Any:
     ("error", "reason"),
     [
         (OSError("no room in /x/0"), "OSError: no room in its directory"),
-        (UserError("a run", "/x/0", "another"), "a run, but its directory; try another"),
+        (UserError("a run", "/x/0", "another"), "a run, got its directory; try another"),
     ],
 )
 def test_a_member_that_cannot_begin_is_told_of_and_left_to_the_ordinary_way(
