@@ -71,7 +71,8 @@ class SweepProgress:
             self._thread.join()
             self._look()
         finally:  # a second Ctrl-C must not leave the terminal without its cursor
-            self._bar.stop()
+            if self._bar.console.is_terminal:
+                self._bar.stop()
 
     def _watch(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
