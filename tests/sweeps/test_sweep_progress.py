@@ -55,27 +55,6 @@ def test_when_piped_each_job_that_ends_is_a_plain_line(tmp_path: Path, capsys: p
     assert re.fullmatch(r"\[2/3\] .*; about \d+ s left", lines[1])
 
 
-def test_jobs_that_run_count_by_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those of a stack end one after the other when all of them have been trained."""
-    jobs = entries(9)
-    locks = []
-    for job in jobs[1:]:
-        write(tmp_path / job.directory, {"state": "running", "epoch": 0})
-        locks.append(Lock(tmp_path / job.directory / ".lock", "one process"))
-        locks[-1].acquire()
-    with watching(tmp_path, jobs) as progress:
-        progress._began -= 90
-        for job in jobs[1:]:
-            write(tmp_path / job.directory, {"state": "running", "epoch": 7})
-        for job in jobs[:2]:
-            finish(tmp_path / job.directory, 0.5)  # after 7 epochs
-    for lock in locks:
-        lock.release()
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("about 0 s left")
-    assert second.endswith("about 0 s left")
-
-
 def test_a_job_that_ended_in_an_earlier_launch_is_told_when_it_ends_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,5 @@
 """Shows how far a sweep is: a line for each job that ends, and on a terminal a bar below them."""
 
-import math
 import sys
 import threading
 import time
@@ -36,7 +35,6 @@ class SweepProgress:
         self._entries: dict[int, Entry] = {}
         self._states: dict[int, State] = {}
         self._left: set[int] = set()
-        self._epochs: list[int] = []  # of the jobs that have ended
         self._best: tuple[float, str] | None = None
         self._began = 0.0
         self._stop = threading.Event()
@@ -90,38 +88,30 @@ class SweepProgress:
             stamp = self._stamp(number)
             if stamp != self._stamps[number]:
                 self._stamps[number] = stamp
-                state = self._states[number] = read_state(self.directory / self._entries[number].directory)
-                if state.has_ended:
+                self._states[number] = read_state(self.directory / self._entries[number].directory)
+                if self._states[number].has_ended:
                     ended.append(number)
-                    self._note_result(number)
-        for number in ended:  # after all have been read, so that the time left is right in each line
-            self._left.discard(number)
+        self._left.difference_update(ended)  # first: jobs of a stack end together, and each line tells the time left
+        for number in ended:
             # A line that is redirected is not folded, as other programs may read it.
             self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
-            done = len(self._states) - len(self._left) + sum(map(self._share, self._left))
             n_jobs = None if self.n_to_come is None else len(self._states) + self.n_to_come
-            self._bar.update(self._task, total=n_jobs, completed=done, description=self._summary(), refresh=True)
-
-    def _note_result(self, number: int) -> None:
-        directory = self._entries[number].directory
-        result = read_result(self.directory / directory)
-        value, epochs = result.get("objective"), result.get("epochs")
-        if isinstance(epochs, int) and epochs > 0:
-            self._epochs.append(epochs)
-        if not isinstance(value, int | float) or math.isnan(value):
-            return
-        if self._best is None or self._sign * value < self._sign * self._best[0]:
-            self._best = (value, directory)
+            n_ended = len(self._states) - len(self._left)
+            self._bar.update(self._task, total=n_jobs, completed=n_ended, description=self._summary(), refresh=True)
 
     def _line(self, number: int) -> str:
         state, directory = self._states[number], self._entries[number].directory
+        value = read_result(self.directory / directory).get("objective")
         if state.name in ("failed", "infeasible"):
             outcome = printable(state.reason.partition("; try")[0])
         else:
-            value = read_result(self.directory / directory).get("objective")
             seconds = sum(v for v in state.status.get("seconds", {}).values() if isinstance(v, int | float))
-            outcome = ("" if value is None else f"{self.monitor} {value:.4g}, ") + f"{seconds:.1f} s"
+            outcome = f"{seconds:.1f} s"
+        if isinstance(value, int | float) and state.name not in ("failed", "infeasible"):
+            outcome = f"{self.monitor} {value:.4g}, {outcome}"
+            if self._best is None or self._sign * value < self._sign * self._best[0]:
+                self._best = (value, directory)
         return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
 
     def _summary(self) -> str:
@@ -138,23 +128,11 @@ class SweepProgress:
         return f"[{n_ended:>{len(n_jobs)}}/{n_jobs}]"
 
     def _time_left(self) -> str:
-        """Estimates the time left from the jobs that have ended, and the share of epochs of those that run."""
+        """Estimates the time left from the jobs that have ended."""
         n_ended, n_left = len(self._states) - len(self._left), len(self._left) + (self.n_to_come or 0)
         if not n_left or not n_ended or self.n_to_come is None:
             return ""
-        begun = sum(map(self._share, self._left))
-        seconds = (time.monotonic() - self._began) / (n_ended + begun) * (n_left - begun)
-        return f"; about {duration(seconds)} left"
-
-    def _share(self, number: int) -> float:
-        """Estimates how much of a job is done, if it takes as many epochs as others did."""
-        state = self._states[number]
-        if state.has_ended:  # its line comes after those of other jobs
-            return 1.0
-        epoch = state.status.get("epoch")
-        if state.name != "running" or not isinstance(epoch, int) or not self._epochs:
-            return 0.0
-        return min(1.0, epoch * len(self._epochs) / sum(self._epochs))
+        return f"; about {duration((time.monotonic() - self._began) / n_ended * n_left)} left"
 
 
 def duration(seconds: float) -> str:

@@ -2,20 +2,20 @@
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from yaml import YAMLError
 
 from mlplab.errors import UserError, printable
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.ledger import FILE, Ledger
-from mlplab.sweeps.overrides import params_as_overrides
+from mlplab.sweeps.overrides import params_as_overrides, plain_value
 from mlplab.sweeps.search.space import split_conditions
 
 FLAGS = ("-m", "--multirun")
@@ -77,7 +77,7 @@ def _is_plain(text: str, conf: Path) -> bool:
         return False
     try:
         override: Override = OverridesParser.create().parse_override(text)  # as Hydra itself will read it
-        value = override.value()
+        value = _expanded(override.value())
     except (HydraException, ValueError, RecursionError):
         return False
     key = override.key_or_group
@@ -122,40 +122,37 @@ def _is_value(key: str, value: Any, conf: Path) -> bool:
     return _is_plain_value(value)
 
 
-def _are_choices(value: Any, is_choice: Any) -> bool:
+def _expanded(value: Any) -> Any:
+    """Converts a parsed value to plain Python, a sweep to the list of its values."""
+    if isinstance(value, ChoiceSweep):
+        return [_expanded(one) for one in value.list]
+    if isinstance(value, RangeSweep | IntervalSweep):
+        return 0  # as good as any of its numbers
+    return None if isinstance(value, Glob) else plain_value(value)  # a glob selects from the choices that there are
+
+
+def _are_choices(value: Any, is_choice: Callable[[str], bool]) -> bool:
     """Returns whether a group is given names of its files, or none of them."""
-    if isinstance(value, Glob):  # of the names that there are
-        return True
-    values = value.list if isinstance(value, ChoiceSweep) else value if isinstance(value, list) else [value]
     return all(
-        one is None
-        or (isinstance(one, str | QuotedString) and re.fullmatch(r"\w+", _text(one)) is not None
-            and is_choice(_text(one)))
-        for one in values
-    )  # fmt: skip
+        one is None or (isinstance(one, str) and re.fullmatch(r"\w+", one) is not None and is_choice(one))
+        for one in (value if isinstance(value, list) else [value])
+    )
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, ChoiceSweep | list):
-        return all(_is_number(one) for one in (value if isinstance(value, list) else value.list))
-    return value is None or isinstance(value, bool | int | float | RangeSweep | IntervalSweep)
+    if isinstance(value, list):
+        return all(map(_is_number, value))
+    return value is None or isinstance(value, bool | int | float)
 
 
 def _is_plain_value(value: Any) -> bool:
     """Returns whether a value holds no name of code, however deep."""
-    if isinstance(value, ChoiceSweep):
-        return all(map(_is_plain_value, value.list))
     if isinstance(value, list):
         return all(map(_is_plain_value, value))
     if isinstance(value, dict):
-        names = [_text(name) for name in value]
-        is_named = all(not name.startswith("_") and name not in PLACES for name in names)
+        is_named = all(not name.startswith("_") and name not in PLACES for name in value)
         return is_named and all(map(_is_plain_value, value.values()))
-    return _is_number(value) or isinstance(value, str | QuotedString | Glob)
-
-
-def _text(value: Any) -> str:
-    return value.text if isinstance(value, QuotedString) else str(value)
+    return _is_number(value) or isinstance(value, str)
 
 
 @functools.cache

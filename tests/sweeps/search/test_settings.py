@@ -28,7 +28,7 @@ CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"trials": None}, "a search must have a budget"),
         ({"seed": -1}, "seed must be an integer of 0 or more"),
         ({"batch": "two"}, "batch must be an integer of 1 or more"),
-        ({"sampler_options": [1]}, "sampler_options must map names"),
+        ({"sampler_options": [1]}, "sampler_options must be a mapping of names"),
         ({"pruner": "medain"}, "try hydra.sweeper.pruner=median"),
         ({"pruner": "median", "pruner_options": {"warmup": 3}}, "arguments of optuna's MedianPruner"),
         ({"pruner": "median", "objectives": {"val/accuracy": "max"}}, "the monitor as its only objective"),

@@ -132,16 +132,13 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
 
 def _budget(settings: Mapping[str, Any]) -> Budget:
     for name, kind, what in (
-        ("trials", int, "integer"),
-        ("epochs", int, "integer"),
-        ("minutes", int | float, "number"),
+        ("trials", int, "a positive integer"),
+        ("epochs", int, "a positive integer"),
+        ("minutes", int | float, "a positive number"),
     ):
         value = settings[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
-            raise UserError(
-                f"hydra.sweeper.{name} must be a positive {what} or null", f"hydra.sweeper.{name}={shown(value)}",
-                f"hydra.sweeper.{name}=20",
-            )  # fmt: skip
+            raise _refused(settings, name, f"{what} or null", "20")
     trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
     if trials is None and epochs is None and minutes is None:
         raise UserError(
@@ -168,18 +165,17 @@ def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ..
 def _integer(settings: Mapping[str, Any], name: str, least: int) -> int | None:
     value = settings[name]
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise UserError(
-            f"hydra.sweeper.{name} must be an integer of {least} or more, or null",
-            f"hydra.sweeper.{name}={shown(value)}", f"hydra.sweeper.{name}={least}",
-        )  # fmt: skip
+        raise _refused(settings, name, f"an integer of {least} or more, or null", str(least))
     return value
 
 
 def _options(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = settings[name]
-    if value is not None and not isinstance(value, Mapping):
-        raise UserError(
-            f"hydra.sweeper.{name} must map names to values", f"hydra.sweeper.{name}={shown(value)}",
-            f"hydra.sweeper.{name}={{n_startup_trials:5}}",
-        )  # fmt: skip
-    return {str(key): option for key, option in (value or {}).items()}
+    value = settings[name] or {}
+    if not isinstance(value, Mapping):
+        raise _refused(settings, name, "a mapping of names to values, or null", "{n_startup_trials:5}")
+    return {str(key): option for key, option in value.items()}
+
+
+def _refused(settings: Mapping[str, Any], name: str, requirement: str, example: str) -> UserError:
+    setting = f"hydra.sweeper.{name}"
+    return UserError(f"{setting} must be {requirement}", f"{setting}={shown(settings[name])}", f"{setting}={example}")

@@ -45,7 +45,8 @@ class Space:
 
     def propose(self, trial: "Trial") -> list[Assignment]:
         """Draws a value for each name by a trial of Optuna."""
-        return self._chosen(lambda dimension: _suggested(trial, dimension))
+        # Its public methods would need the three kinds of distribution told apart once more.
+        return self._chosen(lambda dimension: trial._suggest(dimension.name, distribution(dimension)))
 
     def of_params(self, params: Mapping[str, Any]) -> list[Assignment]:
         """Returns the assignments of an earlier trial, from its parameters."""
@@ -193,18 +194,6 @@ def grid_of(space: Space) -> dict[str, list[Any]]:
                 f"{dimension.name}={low},{high}, or hydra.sweeper.sampler=qmc",
             )
     return {d.name: _choices(d) for d in space.dimensions}
-
-
-def _suggested(trial: "Trial", dimension: Dimension) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    of = distribution(dimension)
-    if isinstance(of, CategoricalDistribution):
-        return trial.suggest_categorical(dimension.name, of.choices)
-    if isinstance(of, IntDistribution):
-        return trial.suggest_int(dimension.name, of.low, of.high, step=of.step, log=of.log)
-    assert isinstance(of, FloatDistribution)
-    return trial.suggest_float(dimension.name, of.low, of.high, step=of.step, log=of.log)
 
 
 def _as_typed(dimension: Dimension, drawn: Any) -> Assignment:
