@@ -163,7 +163,6 @@ def test_a_sweep_is_a_directory_of_ordinary_runs(type_command: Any, tmp_path: Pa
             "config.yaml",
             "hydra.yaml",
             "overrides.yaml",
-            "signature.json",
         }
 
 

@@ -16,7 +16,8 @@ from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
 from mlplab.errors import RunFailed, UserError, described
 from mlplab.runs.checkpoint import read_checkpoint
-from mlplab.runs.manifest import differences, read_manifest
+from mlplab.runs.layout import read_manifest
+from mlplab.runs.manifest import differences
 from mlplab.sweeps.states import read_result
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as global_hooks_module
 
-from mlplab.callbacks import Divergence, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves
+from mlplab.callbacks import GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, TrainingCurves
 from mlplab.engine.fingerprints import FINGERPRINTS
 from mlplab.engine.fused_step import FusedStep
 from mlplab.engine.hooks import STEP_HOOKS, overriding
@@ -40,7 +40,7 @@ from mlplab.objectives.penalties import l1_l2_penalty
 
 LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 
-WATCHERS = (Divergence, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
+WATCHERS = (NonFiniteGuard, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
 """Callbacks of this project with hooks in every step, none of which changes the network."""
 
 LIGHTNINGS_WATCHERS = (

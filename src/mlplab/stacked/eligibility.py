@@ -21,11 +21,11 @@ from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
 from mlplab.models.options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
-from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.updates.update_rules import RULES
+from mlplab.stacked.networks.stacked_optimizer import STACKABLE
+from mlplab.stacked.networks.stacked_tensors import named_tensors
 
 if TYPE_CHECKING:
-    from mlplab.stacked.member import Member
+    from mlplab.stacked.members.member import Member
 
 # --- the configuration -----------------------------------------------------------------------------------------------
 
@@ -55,7 +55,7 @@ CALLBACKS = {
     *(
         f"mlplab.callbacks.{name}"
         for name in (
-            "Checkpoints", "Divergence", "Figures", "GradientNorms", "Histograms", "ProgressLine",
+            "Checkpoints", "NonFiniteGuard", "Figures", "GradientNorms", "Histograms", "ProgressLine",
             "Pruning", "TrainingCurves",
         )
     ),
@@ -125,7 +125,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
             if isinstance(node, dict) and node.get("_target_") not in known:
                 return f"{group}.{name}"
     targets = [str(node.get("_target_")) for node in (values.get("callbacks") or {}).values() if node]
-    for needed in ("Checkpoints", "Divergence", "TrainingCurves"):
+    for needed in ("Checkpoints", "NonFiniteGuard", "TrainingCurves"):
         if not any(target.endswith(f".{needed}") for target in targets):
             return f"callbacks without {needed}"
     return None
@@ -174,7 +174,7 @@ def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
     """Returns the properties beyond the configuration that all members of a stack share."""
     learner, data = member.learner, member.data
     sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
-    return (network_shape(learner.model), loss_shape(learner.objective), optimizer_shape(optimizer), sizes)
+    return (network_shape(learner.model), loss_shape(learner.objective), type(optimizer), sizes)
 
 
 def position_of(member: "Member") -> Hashable:
@@ -202,7 +202,7 @@ ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable")
 
 def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
     """Returns why an optimizer cannot be one member of a `StackedOptimizer`; None if it can."""
-    if type(optimizer) not in RULES:
+    if type(optimizer) not in STACKABLE:
         return f"{type(optimizer).__name__} has no stacked form"
     if not has_genuine_step(type(optimizer)):
         return f"{type(optimizer).__name__}.step was replaced"
@@ -219,16 +219,6 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
     ):
         return "it has hooks, which see one optimizer at a time"
     return None
-
-
-def optimizer_shape(optimizer: Optimizer) -> Hashable:
-    """Returns the properties of an optimizer that all members share: rule, switches, names in its state."""
-    rule = RULES[type(optimizer)]
-    groups = [
-        (tuple(bool(group[flag]) for flag in rule.flags), tuple(rule.moments(group)))
-        for group in optimizer.param_groups
-    ]
-    return type(rule), frozenset(groups)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------

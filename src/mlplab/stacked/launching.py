@@ -109,7 +109,7 @@ class StackedJobs:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
             from mlplab.engine.recognition import first_edited
-            from mlplab.stacked.stack_training import DataCache
+            from mlplab.stacked.members.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])
         if edited is not None:  # a program of one's own, which does with a configuration nobody knows what

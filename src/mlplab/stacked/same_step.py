@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from mlplab import building, result, training
 from mlplab.callbacks import (
     Checkpoints,
-    Divergence,
     Figures,
     GradientNorms,
     Histograms,
     History,
+    NonFiniteGuard,
     ProgressLine,
     Pruning,
     Status,
@@ -37,13 +37,12 @@ from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
-from mlplab.objectives.auroc import one_against_the_rest
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
 from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
-from mlplab.stacked.member import Member
+from mlplab.stacked.members.member import Member
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
 
@@ -57,7 +56,7 @@ NEVER_CALLED = {"forward", "predict_step"}
 """Methods of `Learner` that neither a run alone nor a stack calls in training or evaluation."""
 
 CALLBACKS = (
-    Checkpoints, Divergence, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status,
+    Checkpoints, NonFiniteGuard, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status,
     TrainingCurves,
 )  # fmt: skip
 """Callbacks of this project that a stack supports."""
@@ -77,7 +76,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from functions_of_step()
     yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
-    yield from (classification_scores, regression_scores, one_against_the_rest)
+    yield from (classification_scores, regression_scores)
     yield from (building.build_data, building.build_trainer, training._fit, training.train, result.evaluate_best)
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)

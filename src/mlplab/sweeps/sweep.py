@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
-from mlplab.config.resolvers import job_name
+from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
-from mlplab.runs.files import remove_temporary_files, require_ordinary
+from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.composer import Composer, require_one_location
 from mlplab.sweeps.job import STOPPING
@@ -147,7 +146,7 @@ class Sweep:
         metadata.setdefault("name", self.directory.name)
         metadata["folder"] = str(Path.cwd())
         metadata.setdefault("sweeper", self.sweeper)
-        metadata.setdefault("started", datetime.now(UTC).isoformat(timespec="milliseconds"))
+        metadata.setdefault("started", timestamp())
         program = [Path(sys.argv[0]).name, *sys.argv[1:]]
         metadata.setdefault("commands", []).append(shlex.join(["python", *program]))
         metadata["monitor"], metadata["mode"] = str(self.config.monitor), str(self.config.mode)
@@ -237,8 +236,7 @@ class Sweep:
         Raises:
             UserError: with the first of them.
         """
-        conf = Path(OmegaConf.create({"root": "${project_root:}"}).root) / "conf"
-        require_trusted_overrides(self.ledger, overrides, conf, trust=bool(self.config.trust))
+        require_trusted_overrides(self.ledger, overrides, project_root() / "conf", trust=bool(self.config.trust))
 
     def state(self, entry: Entry) -> State:
         """Reads the state of a job."""
