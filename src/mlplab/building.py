@@ -251,7 +251,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
         if isinstance(callback, Pruning):
-            from mlplab.sweeps.search.reporting import trial_of  # only a search needs it
+            from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of
         if is_job and isinstance(callback, ProgressBar):
