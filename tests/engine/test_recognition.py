@@ -521,7 +521,16 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TRICKS)
+OFTEN = {
+    "frozen, and thawed two epochs later", "a layer with a penalty replaced between epochs",
+    "a forward hook from within an epoch", "another loss from within an epoch",
+    "a frozen copy of the network in the learner",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in TRICKS]
+)
 def test_what_a_callback_changes_is_what_is_learned(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     changes, overrides, reasons = TRICKS[name]
     words = ["data=wine", "model.hidden_dims=[13,6]", "trainer.val_check_interval=2", "trainer.max_epochs=5"]
