@@ -43,7 +43,7 @@ def read_sweep(directory: Path) -> SweepRecord:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
     """
     ledger = _ledger(directory)
-    asked = ledger.asked
+    asked = ledger.metadata
     objectives = _objectives(asked)
     target = _target(asked.get("target"))
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
@@ -51,7 +51,7 @@ def read_sweep(directory: Path) -> SweepRecord:
     return SweepRecord(
         directory,
         asked,
-        [word for word in as_list(ledger.constants) if isinstance(word, str)],
+        [word for word in as_list(ledger.shared) if isinstance(word, str)],
         as_mapping(ledger.configs),
         objectives,
         target,
