@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, Result, run_script
 from mlplab.errors import UserError, printable
-from mlplab.report.collecting import gather
-from mlplab.report.finished_runs import as_number
+from mlplab.report.sweep_reading import read_sweep
+from mlplab.report.sweep_records import as_number
 from mlplab.runs.files import write_atomically
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
@@ -47,7 +47,7 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
     """
     accuracies: dict[str, dict[float, list[float]]] = {name: defaultdict(list) for name in OPTIMIZERS}
     diverged = 0
-    for run in gather(sweep).runs:
+    for run in read_sweep(sweep).runs:
         optimizer, rate = str(run.entry.values.get("optimizer")), as_number(run.entry.values.get("optimizer.lr"))
         if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
             raise UserError(

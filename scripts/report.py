@@ -29,9 +29,9 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.config.paths import shortest
-        from mlplab.report.analysis import analyse
-        from mlplab.report.terminal import as_json, as_text
-        from mlplab.report.writing import write_report
+        from mlplab.report.report_files import write_report
+        from mlplab.report.sweep_analysis import analyse
+        from mlplab.report.terminal_summary import as_json, as_text
 
     analysis = analyse(settings["sweep"])
     written = write_report(analysis, ROOT)

@@ -128,7 +128,7 @@ def test_a_score_is_an_entry_with_its_direction(
     with pytest.raises(UserError, match="monitor must be one of"):
         check(make_config(*words))
     monkeypatch.setitem(SCORES["regression"], "worst", "min")
-    with pytest.raises(UserError, match="try: monitor=val/worst"):
+    with pytest.raises(UserError, match="try monitor=val/worst"):
         check(make_config(*words, "monitor=val/wors"))
     with pytest.raises(UserError, match="mode must be min for monitor=val/worst"):
         check(make_config(*words, "mode=max"))

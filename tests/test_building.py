@@ -109,7 +109,7 @@ def test_a_model_that_cannot_be_built_is_told_with_its_reason(train_run: Any, mo
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer=nesterov", "optimizer.momentum=0"], "SGD must be given options that it takes, got Nesterov"),
+        (["optimizer=nesterov", "optimizer.momentum=0"], "SGD must be given options that it takes, but Nesterov"),
         (["optimizer.betas=[0,0]"], "Adam must be given options that it takes"),
         (["optimizer._partial_=false"], "must leave its parameters to be given later"),
         (["trainer.val_check_interval=41"], "must not exceed the 40 batches of an epoch"),

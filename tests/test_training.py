@@ -53,7 +53,6 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
     names = {str(path.relative_to(run.directory)) for path in run.directory.rglob("*") if path.is_file()}
     expected = {
         ".hydra/config.yaml",
-        ".hydra/signature.json",
         "manifest.json",
         "status.json",
         "result.json",
@@ -303,7 +302,7 @@ def test_refusals_that_need_more_than_the_configuration_claim_no_directory(
 def test_a_second_run_in_the_same_directory_is_refused(train_run: Any) -> None:
     run = train_run(*QUICK)
     before = (run.directory / "status.json").read_bytes()
-    with pytest.raises(UserError, match="a run's directory must be its own"):
+    with pytest.raises(UserError, match="a run must have a directory of its own"):
         train_run(*QUICK, directory=run.directory)
     assert (run.directory / "status.json").read_bytes() == before
 

@@ -1,7 +1,7 @@
-"""Who trains: each takes the settings and arrays of a workload, and gives what trains once.
+"""The contestants: each takes the settings and arrays of a workload, and returns a function that trains once.
 
-What is returned starts its clock by `begin` when the first step is about to be made, and gives seconds, steps and the
-share of test rows that the trained network gets right.
+The function starts its clock by `begin` just before the first step. It returns the seconds, the steps, and the accuracy
+of the trained network on the test part.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ Train = Callable[[Begin], Outcome]
 
 
 def template(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """As `python train.py` runs it: TensorBoard, checkpoints, validation, early stopping, progress."""
+    """Trains as `python train.py` does: TensorBoard, checkpoints, validation, early stopping, progress."""
     return _template(settings)
 
 
 def template_plain(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """As `python train.py engine=plain` runs it."""
+    """Trains as `python train.py engine=plain` does."""
     return _template(settings, "engine=plain")
 
 
 def mixup(network: Any, loss: Any, features: Any, targets: Any) -> Any:
-    """Loss of means of two rows each (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", alpha = 1)."""
+    """Computes the loss of means of two rows each (Zhang et al. 2018, "mixup", with alpha = 1)."""
     import torch
 
     share, other = torch.rand(()), torch.randperm(len(targets))
@@ -43,7 +43,7 @@ def mixup(network: Any, loss: Any, features: Any, targets: Any) -> Any:
 
 
 def template_own_step(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """As `python train.py` runs it after somebody has written a training step of their own: mixup."""
+    """Trains as `python train.py` does once somebody has written a training step of their own: mixup."""
     import torch
 
     from mlplab import building
@@ -87,13 +87,18 @@ def _template(settings: dict[str, Any], *overrides: str) -> Train:
     return train
 
 
-def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: bool = False) -> Train:
+def _loop(
+    settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: bool = False, validates: bool = False
+) -> Train:
     import torch
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, TensorDataset
 
     features, targets = (torch.from_numpy(arrays[f"train_{name}"]) for name in ("features", "targets"))
-    size = settings["batch_size"]
+    size, n_held_out = settings["batch_size"], settings["n_validation_rows"]
+    held_out, held_out_targets = (
+        torch.from_numpy(arrays[f"test_{name}"])[:n_held_out] for name in ("features", "targets")
+    )
     if in_memory:
 
         def batches() -> Any:
@@ -121,6 +126,9 @@ def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: b
                 loss.backward()
                 optimizer.step()
                 steps += 1
+            if validates:
+                with torch.no_grad():
+                    cross_entropy(network(held_out), held_out_targets).item()
         seconds = time.perf_counter() - began
         with torch.no_grad():
             predicted = network(torch.from_numpy(arrays["test_features"])).argmax(1).numpy()
@@ -130,29 +138,34 @@ def _loop(settings: dict[str, Any], arrays: Arrays, *, in_memory: bool, mixes: b
 
 
 def best_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """What a good engineer writes by hand: tensors in memory, index_select, fused Adam, nothing logged."""
+    """Trains as a good engineer does by hand: tensors in memory, index_select, fused Adam, nothing logged."""
     return _loop(settings, arrays, in_memory=True)
 
 
 def best_loop_mixup(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The same loop with the step of `template_own_step`, which is what that one is to be compared with."""
+    """Trains by the same loop with the step of `template_own_step`, to compare that one with."""
     return _loop(settings, arrays, in_memory=True, mixes=True)
 
 
+def best_loop_validating(settings: dict[str, Any], arrays: Arrays) -> Train:
+    """Trains by the same loop, with the loss of as many validation rows as the template has after each epoch."""
+    return _loop(settings, arrays, in_memory=True, validates=True)
+
+
 def explicit_loop(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The loop of the textbooks: a DataLoader, Adam as it comes."""
+    """Trains by the loop of the textbooks: a DataLoader, and Adam with its defaults."""
     return _loop(settings, arrays, in_memory=False)
 
 
 def usual_style(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """Lightning as the common templates use it."""
+    """Trains by Lightning as the common templates use it."""
     from benchmarking.usual_style import fit
 
     return lambda begin: fit(settings, arrays, begin, _network(settings, arrays["train_features"].shape[1]))
 
 
 def scikit_learn(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """MLPClassifier, which has its gradients written out as well."""
+    """Trains scikit-learn's MLPClassifier, whose gradients are written by hand."""
     import warnings
 
     from sklearn.neural_network import MLPClassifier
@@ -173,7 +186,7 @@ def scikit_learn(settings: dict[str, Any], arrays: Arrays) -> Train:
 
 
 def skorch(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """NeuralNetClassifier without validation or printing."""
+    """Trains skorch's NeuralNetClassifier without validation or printing."""
     import torch
     from skorch import NeuralNetClassifier
 
@@ -215,18 +228,18 @@ def _keras(settings: dict[str, Any], arrays: Arrays, *, backend: str, is_compile
 
 
 def keras_torch(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """`model.fit` of Keras 3 on PyTorch."""
+    """Trains by `model.fit` of Keras 3 on PyTorch."""
     return _keras(settings, arrays, backend="torch")
 
 
 def keras_jax(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """`model.fit` of Keras 3 on JAX, compiling included as whoever calls it waits for it."""
+    """Trains by `model.fit` of Keras 3 on JAX. Compiling counts, as whoever calls it waits for it."""
     __import__("jax")
     return _keras(settings, arrays, backend="jax")
 
 
 def keras_jax_compiled(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The same after an epoch that is not counted, so that only training remains."""
+    """Trains by Keras on JAX after an epoch that is not counted, so that compiling is left out."""
     __import__("jax")
     return _keras(settings, arrays, backend="jax", is_compiled_before=True)
 
@@ -237,6 +250,7 @@ CONTESTANTS: dict[str, tuple[str, Callable[[dict[str, Any], Arrays], Train]]] = 
     "template_own_step": ("this template, own step (mixup)", template_own_step),
     "best_loop": ("best hand-written loop", best_loop),
     "best_loop_mixup": ("best hand-written loop, mixup", best_loop_mixup),
+    "best_loop_validating": ("best hand-written loop, validation loss", best_loop_validating),
     "explicit_loop": ("loop with a DataLoader", explicit_loop),
     "usual_style": ("Lightning in the usual style", usual_style),
     "scikit_learn": ("scikit-learn", scikit_learn),

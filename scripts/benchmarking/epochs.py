@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes that is not in its steps: validation, scores, logs, and what is done once in a run.
+"""Measures the time of an epoch outside its steps: validation, scores, logs, and the work done once per run.
 
     python scripts/benchmarking/epochs.py
 
@@ -51,7 +51,7 @@ ROUNDS = 7
 
 
 def clocked(times: dict[str, float]) -> None:
-    """Adds up what the parts take."""
+    """Adds up the seconds of each part."""
     for name, calls in PARTS.items():
         for owner, method in calls:
             original = getattr(owner, method)

@@ -1,4 +1,4 @@
-"""How long a table takes to its first training step, against what polars takes to read the same file.
+"""Measures the time from a table's file to the first training step, against polars reading the same file.
 
     python scripts/benchmarking/first_step.py [rows=1000000] [columns=50] [rounds=5] [--json]
 
@@ -36,7 +36,7 @@ OPTIONS = {
 
 
 def make_files(folder: Path, n_rows: int, n_columns: int) -> list[Path]:
-    """Files with a column `target`: a number, or one of three classes where there is text."""
+    """Writes the files; their column `target` is a number, or one of three classes where there is text."""
     import polars as pl
 
     files = []
@@ -65,7 +65,7 @@ def make_files(folder: Path, n_rows: int, n_columns: int) -> list[Path]:
 
 
 def tell(seconds: float, processor_seconds: float) -> None:
-    """Prints what this process took."""
+    """Prints the time and memory that this process took."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found = {"seconds": seconds, "processor_seconds": processor_seconds, "peak_memory_mb": peak}
     print(json.dumps(found), flush=True)
@@ -106,7 +106,7 @@ def train(path: Path, started: float) -> None:
 
 
 def measured(what: str, path: Path) -> dict[str, float]:
-    """The figures in the last line that a process of its own prints."""
+    """Runs this script in a process of its own and returns the figures in its last line."""
     command = [sys.executable, __file__, what, str(path), str(time.time())]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Who trains many networks, each with a seed and a learning rate of its own: from the first to the last file written.
+"""Ways to train many networks, each with its own seed and learning rate, timed from the first to the last file.
 
 Each takes the settings and arrays of a workload, and gives what trains once, as those of `contestants` do: seconds,
 steps over all networks, and the mean share of test rows that they get right. Those that train one network after the
@@ -21,7 +21,7 @@ from typing import Any
 from benchmarking.contestants import Arrays, Begin, Outcome, Train, best_loop, scikit_learn, skorch
 
 RATES = (0.0003, 0.001, 0.003, 0.01)
-"""Learning rates that the networks of a sweep have in turn."""
+"""Learning rates, assigned to the networks of a sweep in turn."""
 
 
 IMPORTED = (
@@ -29,18 +29,18 @@ IMPORTED = (
     "torch.utils.tensorboard", "tensorboard.summary.writer", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "hydra_plugins.mlplab_sweepers.grid", "rich.live",
 )  # fmt: skip
-"""What a sweep imports, before its clock begins."""
+"""Imports what a sweep needs, before its clock begins."""
 
 
 def words_of(n_networks: int) -> list[str]:
-    """The words of a sweep of so many networks."""
+    """Returns the command-line words of a sweep of so many networks."""
     rates = RATES if n_networks >= len(RATES) else RATES[1:2]
     seeds = n_networks // len(rates)
     return [f"seed={','.join(map(str, range(seeds)))}", f"optimizer.lr={','.join(map(str, rates))}"]
 
 
 def _sweep(settings: dict[str, Any], launcher: list[str], n_networks: int) -> Train:
-    """`python train.py -m …` in a process forked from this one, which has imported what it needs."""
+    """Runs `python train.py -m …` in a process forked from this one, which has imported what it needs."""
     from benchmarking.workloads import ROOT
 
     for name in IMPORTED:
@@ -71,17 +71,17 @@ def _sweep(settings: dict[str, Any], launcher: list[str], n_networks: int) -> Tr
 
 
 def stacked(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """`hydra/launcher=stacked`: all directories, checkpoints, curves and results written."""
+    """Runs the sweep by `hydra/launcher=stacked`, with all directories, checkpoints, curves and results written."""
     return _sweep(settings, ["hydra/launcher=stacked", "trainer.threads=auto"], settings["networks"])
 
 
 def serial(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The same sweep, one job after the other."""
+    """Runs the same sweep, one job after the other."""
     return _sweep(settings, [], settings["trained"])
 
 
 def joblib(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The same sweep in two processes."""
+    """Runs the same sweep in two processes."""
     __import__("hydra_plugins.hydra_joblib_launcher")
     return _sweep(settings, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], settings["trained"])
 
@@ -99,17 +99,17 @@ def _in_turn(settings: dict[str, Any], arrays: Arrays, one: Callable[[dict[str, 
 
 
 def loops(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """The best hand-written loop, one network after the other, nothing written."""
+    """Trains by the best hand-written loop, one network after the other, nothing written."""
     return _in_turn(settings, arrays, best_loop)
 
 
 def scikit_learns(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """MLPClassifier, one after the other, nothing written."""
+    """Trains scikit-learn's MLPClassifier, one after the other, nothing written."""
     return _in_turn(settings, arrays, scikit_learn)
 
 
 def skorches(settings: dict[str, Any], arrays: Arrays) -> Train:
-    """skorch, one after the other, nothing written."""
+    """Trains skorch's classifier, one after the other, nothing written."""
     return _in_turn(settings, arrays, skorch)
 
 

@@ -1,4 +1,4 @@
-"""What a step costs each of K networks that are computed as one, against the best hand-written loop.
+"""Measures the step of K networks that are computed as one, per network, against the best hand-written loop.
 
     python scripts/benchmarking/stacked_steps.py
 
@@ -37,13 +37,13 @@ Step = Callable[[], object]
 
 
 def rows_of(n_members: int) -> tuple[Tensor, Tensor]:
-    """Features (N, F) and targets (N,) that all members draw from."""
+    """Returns the features (N, F) and targets (N,) that all members draw from."""
     generator = torch.Generator().manual_seed(n_members)
     return torch.randn(N_ROWS, 64, generator=generator), torch.randint(0, 10, (N_ROWS,), generator=generator)
 
 
 def best_loop() -> Step:
-    """By hand: one network, autograd, PyTorch's fused Adam."""
+    """Makes the steps by hand: one network, autograd, PyTorch's fused Adam."""
     features, targets = rows_of(1)
     network = MLP(in_features=64, out_features=10)
     optimizer = Adam(network.parameters(), lr=0.001, fused=True)

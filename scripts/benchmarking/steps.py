@@ -1,4 +1,4 @@
-"""What a step is made of: ways to the gradient and to the update of the same small network, in turn in one process.
+"""Measures the parts of a step: several ways to the gradient and to the update of one small network, in turn.
 
     python scripts/benchmarking/steps.py
 
@@ -52,7 +52,7 @@ def fused(learner: Learner) -> Gradient:
 
 
 class OneNode(Function):
-    """The fused step as a single node of autograd's graph."""
+    """Wraps the fused step as a single node of autograd's graph."""
 
     @staticmethod
     def forward(ctx: Any, step: FusedStep, batch: Batch, *parameters: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ WAYS: dict[str, tuple[Callable[[Learner], Gradient], type[Optimizer]]] = {
 
 
 def microseconds(way: Callable[[Learner], Gradient], rule: Any, learner: Learner, batch: Batch) -> float:
-    """Of a step."""
+    """Time of a step in microseconds."""
     optimizer = rule(learner.model.parameters(), lr=0.001, fused=True)
     gradient = way(learner)
     began = time.perf_counter()
@@ -96,7 +96,7 @@ def microseconds(way: Callable[[Learner], Gradient], rule: Any, learner: Learner
 
 
 def learner_of(n_features: int, n_classes: int, **options: Any) -> Learner:
-    """A network with all that a step needs."""
+    """Holds a network with all that a step needs."""
     names = tuple(map(str, range(n_classes)))
     return Learner(
         model=MLP(in_features=n_features, out_features=n_classes, **options),

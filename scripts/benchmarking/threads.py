@@ -1,4 +1,4 @@
-"""How large a step must be for two threads to share it, on an idle machine and on a busy one.
+"""Measures how large a step must be for two threads to pay, on an idle machine and on a busy one.
 
     python scripts/benchmarking/threads.py [seconds]
 
@@ -69,7 +69,7 @@ def microseconds(n_threads: int, seconds: float) -> list[float]:
 
 @contextmanager
 def busy(n_processes: int) -> Iterator[None]:
-    """Keeps so many other processes computing."""
+    """Keeps this many other processes computing."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_processes)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""A process that trains one workload in one way, as often as it is asked to.
+"""The process of one contestant: trains one workload as often as it is asked to.
 
     python scripts/benchmarking/worker.py CONTESTANT FOLDER STARTED
 

@@ -1,4 +1,4 @@
-"""What the contestants train: the data as files, and the settings that all of them share."""
+"""The workloads: data as files, and the settings that all contestants share."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, its data and how long it is trained.
+    """Describes a network, its data and how long it is trained.
 
     Attributes:
         title: for tables.
@@ -49,11 +49,11 @@ WORKLOADS = {
 }
 
 MOST_TRAINED = 32
-"""Networks of a sweep that those train who take one after the other: of more, so many are enough to know the time."""
+"""Networks that are trained of a larger sweep by those who train one after the other: enough to know the time."""
 
 
 def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
-    """Writes what the workers read: settings.json and the arrays, made by the template's own reading of the data."""
+    """Writes settings.json and the arrays for the workers, made by the template's own reading of the data."""
     from mlplab.building import build_data, build_learner
 
     workload = WORKLOADS[name]
@@ -82,6 +82,7 @@ def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
         "lr": config.optimizer.lr,
         "threads": threads,
         "n_rows": len(data.part("train")[1]),
+        "n_validation_rows": len(data.part("val")[1]),
         "steps_per_epoch": len(data.train_dataloader()),
         "networks": workload.networks,
         "trained": workload.networks if workload.networks <= MOST_TRAINED else MOST_TRAINED // 4,
@@ -90,25 +91,25 @@ def prepare(name: str, folder: Path, mnist: Path | None, threads: int) -> None:
 
 
 def composed(overrides: list[str]) -> DictConfig:
-    """The template's configuration."""
+    """Composes the template's configuration."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", overrides=overrides)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What all contestants are told."""
+    """Reads the settings that all contestants share."""
     settings: dict[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     return settings
 
 
 def read_arrays(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """Features and targets of the training and the test part, by name."""
+    """Reads the features and targets of the training and the test part, by name."""
     names = [f"{part}_{what}" for part in ("train", "test") for what in ("features", "targets")]
     return {name: np.load(folder / f"{name}.npy") for name in names}
 
 
 def make_images(folder: Path) -> Path:
-    """70,000 grey images of ten kinds in the four idx files, where there is no MNIST."""
+    """Writes 70,000 grey images of ten kinds as four idx files, for a machine without MNIST."""
     folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     kinds = generator.integers(0, 256, (10, 784)) * (generator.random((10, 784)) < 0.3)
@@ -124,7 +125,7 @@ def make_images(folder: Path) -> Path:
 
 
 def make_table(folder: Path, n_rows: int = 1_000_000) -> Path:
-    """42 numbers, 8 columns of levels, and a label that follows from some of both."""
+    """Writes a table of 42 numeric and 8 categorical columns, and a label that follows from some of both."""
     import polars as pl
 
     generator = np.random.default_rng(0)

@@ -25,7 +25,7 @@ class UserError(ValueError):
     def __str__(self) -> str:
         name, is_given, value = self.actual.partition("=")
         if is_given and self.requirement.startswith(f"{name} must"):
-            found = f"got {value}"
+            found = f"got {value or 'nothing'}"
         elif (is_given and " " not in name) or " " not in self.actual:
             found = f"got {self.actual}"
         else:

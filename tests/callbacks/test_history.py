@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.callbacks import History
-from mlplab.runs.history_file import FILE, read_history
+from mlplab.runs.layout import HISTORY, read_history
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=3"]
 
@@ -97,7 +97,7 @@ def training(directory: Path, lines: int = 0) -> Iterator[History]:
 def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     with training(tmp_path) as history:
         validated(history, {"val/loss": math.nan, "val/rmse": math.inf, "val/r2": -1.5, "train/loss": 2.0})
-    (line,) = (tmp_path / FILE).read_text().splitlines()
+    (line,) = (tmp_path / HISTORY).read_text().splitlines()
     content = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (content["val/loss"], content["val/rmse"], content["val/r2"]) == (None, None, -1.5)
     assert "train/loss" not in content
@@ -119,7 +119,7 @@ def test_a_line_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
     with training(tmp_path) as history:
         validated(history, {"val/loss": 1.0})
     lines = history.state_dict()["lines"]
-    with (tmp_path / FILE).open("a") as file:
+    with (tmp_path / HISTORY).open("a") as file:
         file.write('{"epoch": 2, "st')
     assert len(read_history(tmp_path)) == 1
     with training(tmp_path, lines) as again:
@@ -128,7 +128,7 @@ def test_a_line_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
 
 
 def test_lines_that_a_crash_has_lost_are_not_counted(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"epoch": 1, "seconds": 2.5}\n')
+    (tmp_path / HISTORY).write_text('{"epoch": 1, "seconds": 2.5}\n')
     with training(tmp_path, 5) as history:
         validated(history, {"val/loss": 1.0}, 5)
     assert history.state_dict() == {"lines": 2}
@@ -138,11 +138,11 @@ def test_lines_that_a_crash_has_lost_are_not_counted(tmp_path: Path) -> None:
 @given(st.binary(max_size=60))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
 def test_no_content_makes_a_run_or_its_reader_fail(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / HISTORY).write_bytes(content)
     assert all(isinstance(line, dict) for line in read_history(tmp_path))
     with training(tmp_path, 3) as history:
         validated(history, {"val/loss": 1.0})
-    assert b'"val/loss": 1.0' in (tmp_path / FILE).read_bytes()
+    assert b'"val/loss": 1.0' in (tmp_path / HISTORY).read_bytes()
 
 
 def test_reading_where_there_is_none(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     history.on_train_start(trainer, module)
     validated(history, {"val/loss": 1.0})
     history.on_train_epoch_end(trainer, module)
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / HISTORY).exists()
 
 
 def test_a_checkpoint_finds_in_the_file_all_lines_that_it_counts(

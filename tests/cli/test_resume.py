@@ -404,7 +404,7 @@ def test_a_run_goes_on_from_the_command_line_is_finished_and_refuses_what_is_wro
     for words, substance in {
         ("seed=1",): "seed=1 instead of 0",
         ("-m", "seed=0,1"): "resume=… with -m",
-        ("logger=cvs",): "try: logger=csv",
+        ("logger=cvs",): "try logger=csv",
     }.items():
         done = typed(tmp_path, resume, *words)
         assert (done.status, done.stdout) == (2, "")

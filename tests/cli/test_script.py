@@ -264,7 +264,7 @@ def test_without_it_the_text_is_said(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize("typed", ["--jsn", "--json=true", "json", "-j"])
 def test_flags_that_are_none_are_refused(typed: str) -> None:
-    with pytest.raises(UserError, match=r"options must be run=…, --json, but .*; try "):
+    with pytest.raises(UserError, match=r"options must be run=…, --json, got .*; try "):
         parse_options([typed], {"run": Option("path"), **JSON})
 
 

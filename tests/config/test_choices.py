@@ -16,7 +16,7 @@ from mlplab.data.table.source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.parameter_groups import KINDS
-from mlplab.optimization.schedules import SCHEDULES
+from mlplab.optimization.schedules import BY_EPOCH, BY_STEP
 from mlplab.task import Task
 
 
@@ -26,7 +26,7 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
     assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
     assert set(choices.PROFILERS) == set(PROFILERS)
-    assert set(choices.SCHEDULES_THAT_NEED_AN_END) == {name for name, s in SCHEDULES.items() if s.needs_end}
+    assert set(choices.SCHEDULES_THAT_NEED_AN_END) == set(BY_STEP)
 
 
 @pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
@@ -40,7 +40,7 @@ def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(ki
 
 
 def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(root: Path) -> None:
-    assert {path.stem for path in (root / "conf/scheduler").glob("*.yaml")} == {*SCHEDULES, "none"}
+    assert {path.stem for path in (root / "conf/scheduler").glob("*.yaml")} == {*BY_EPOCH, *BY_STEP, "none"}
     losses = {loss for losses in LOSSES.values() for loss in losses}
     assert {path.stem for path in (root / "conf/loss").glob("*.yaml")} == {*losses, "auto"}
 

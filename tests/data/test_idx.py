@@ -504,7 +504,7 @@ def test_the_configuration_reads_and_splits_them(write: Any, make_config: Any) -
 
 
 def test_the_configuration_without_a_directory_is_refused(make_config: Any) -> None:
-    with pytest.raises(UserError, match=r"try: data\.directory=path/to/mnist"):
+    with pytest.raises(UserError, match=r"try data\.directory=path/to/mnist"):
         build_data(make_config("data=mnist")).read()
 
 

@@ -284,7 +284,7 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "step": (lambda it: setattr(it, "training_step", it.training_step), "Learner.training_step was replaced"),
     "part of the step": (
-        lambda it: setattr(it, "_scaled_to_whole_batch", print), "Learner._scaled_to_whole_batch was replaced",
+        lambda it: setattr(it, "mean_over_processes", print), "Learner.mean_over_processes was replaced",
     ),
     "hook": (lambda it: setattr(it, "on_after_backward", print), "Learner.on_after_backward may change the network"),
     "another learner": (lambda it: setattr(it, "__class__", OtherLearner), "OtherLearner is not the project's own"),
@@ -327,7 +327,7 @@ EDITS: dict[str, tuple[Callable[[pytest.MonkeyPatch], Any], str]] = {
         lambda patch: patch.setattr(Learner, "training_step", lambda self, batch, batch_idx: None), "was edited",
     ),
     "what it calls": (
-        lambda patch: patch.setattr(Learner, "_scaled_to_whole_batch", lambda self, loss, n_rows: 2 * loss),
+        lambda patch: patch.setattr(Learner, "mean_over_processes", lambda self, loss, n_rows: 2 * loss),
         "Learner.training_step was edited",
     ),
     "the penalty that it calls": (

@@ -100,7 +100,7 @@ def _import_all() -> None:
 
     import mlplab.inference.exporting
     import mlplab.inference.predicting
-    import mlplab.report.writing
+    import mlplab.report.report_files
     import mlplab.stacked.members.stack_training
     import mlplab.sweeps.comparison
     import mlplab.training  # noqa: F401

@@ -92,7 +92,7 @@ def test_no_control_character_reaches_the_terminal_or_the_log(
 )
 def test_what_a_terminal_would_act_upon_is_shown_as_its_code(given: str, shown: str) -> None:
     assert printable(given) == shown
-    assert printable(UserError("x must hold", given, "y")) == f"x must hold, got {shown}; try y"
+    assert printable(UserError("x must hold", f"x={given}", "y")) == f"x must hold, got {shown}; try y"
 
 
 def cells(path: Path) -> list[str]:

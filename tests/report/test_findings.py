@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
-from mlplab.report.analysis import analyse
 from mlplab.report.findings import Finding
+from mlplab.report.sweep_analysis import analyse
 
 
 def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:
@@ -105,7 +105,7 @@ def test_ten_seeds_can_tell_arms_apart(tmp_path: Path) -> None:
     assert "on 10 of 10 seeds" in found["paired_test"].evidence
     assert found["target"].sentence == "adam reaches val/accuracy ≥ 0.95 soonest."
     assert "9 of 10 runs" in found["target"].evidence
-    assert found["tuning"].sentence.startswith("Tuning betters sgd by 0.09")
+    assert found["tuning"].sentence.startswith("Tuning improves sgd by 0.09")
 
 
 def test_without_a_target_none_is_chosen(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_unlike_machines_are_told(tmp_path: Path) -> None:
 def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     objectives = [{"metric": "val/loss", "mode": "min"}, {"metric": "parameters", "mode": "min"}]
     found = findings(tmp_path, [job(n, {"a": n}, 0.1 * n) for n in range(3)], search={"objectives": objectives})
-    assert found["pareto"].sentence == "1 setting of 3 cannot be bettered in val/loss and parameters at once."
+    assert found["pareto"].sentence == "1 setting of 3 cannot be improved in val/loss and parameters at once."
 
 
 def test_test_metrics_decide_nothing(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 from report.making import comparison, grid, job, write_sweep
 
-from mlplab.report.collecting import gather
-from mlplab.report.ranked_settings import Setting, contenders, label, settings_of, short_names, value_text
+from mlplab.report.formatting import value_text
+from mlplab.report.ranked_settings import Setting, contenders, label, settings_of, short_names
+from mlplab.report.sweep_reading import read_sweep
 
 
 def settings(directory: Path, jobs: list[dict], **asked: object) -> list[Setting]:
-    return settings_of(gather(write_sweep(directory / "s", jobs, **asked)))
+    return settings_of(read_sweep(write_sweep(directory / "s", jobs, **asked)))
 
 
 def test_runs_that_differ_by_seeds_alone_are_one_setting(tmp_path: Path) -> None:

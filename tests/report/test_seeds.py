@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.collecting import gather
 from mlplab.report.ranked_settings import settings_of
+from mlplab.report.sweep_reading import read_sweep
 
 
 def seeds(directory: Path, jobs: list[dict], **asked: Any) -> list[Any]:
-    return [run.entry.values.get("seed") for run in gather(write_sweep(directory, jobs, **asked)).runs]
+    return [run.entry.values.get("seed") for run in read_sweep(write_sweep(directory, jobs, **asked)).runs]
 
 
 def mixed() -> list[dict]:
@@ -40,17 +40,17 @@ def test_a_seed_is_read_from_the_job(tmp_path: Path, content: str, seed: int | N
     write_sweep(tmp_path, mixed())
     (tmp_path / "0_job" / ".hydra").mkdir()
     (tmp_path / "0_job" / ".hydra" / "config.yaml").write_text(content)
-    assert [run.entry.values.get("seed") for run in gather(tmp_path).runs] == [seed, 3, 4]
+    assert [run.entry.values.get("seed") for run in read_sweep(tmp_path).runs] == [seed, 3, 4]
 
 
 def test_the_seed_of_a_split_is_found_in_its_group(tmp_path: Path) -> None:
     jobs = [job(0, {"lr": 1}), job(1, {"lr": 1, "data.split_seed": 7})]
-    sweep = gather(write_sweep(tmp_path, jobs, configs={"0": {"data": {"split_seed": 7}}}))
+    sweep = read_sweep(write_sweep(tmp_path, jobs, configs={"0": {"data": {"split_seed": 7}}}))
     assert [dict(run.entry.values) for run in sweep.runs] == [{"lr": 1, "data.split_seed": 7}] * 2
 
 
 def test_one_seed_is_not_counted_as_two(tmp_path: Path) -> None:
-    (setting,) = settings_of(gather(write_sweep(tmp_path, mixed(), constants=["seed=3"])))
+    (setting,) = settings_of(read_sweep(write_sweep(tmp_path, mixed(), constants=["seed=3"])))
     assert setting.validation.values == (0.1, 0.3)
 
 

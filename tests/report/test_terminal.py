@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from mlplab.report.analysis import Analysis
 from mlplab.report.formatting import number, p_text, spread_text
-from mlplab.report.ranked_settings import Spread
-from mlplab.report.terminal import as_json, as_text
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_records import Spread
+from mlplab.report.terminal_summary import as_json, as_text
 
 
-def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: Analysis) -> None:
+def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: SweepAnalysis) -> None:
     output = as_text(told_search)
     assert max(len(line) for line in output.splitlines()) <= 80
     assert "\x1b" not in output
@@ -17,13 +17,13 @@ def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: Analys
         assert " ".join(finding.sentence.split()[:6]) in " ".join(output.split())
 
 
-def test_hostile_names_stay_text(told_hostile: Analysis) -> None:
+def test_hostile_names_stay_text(told_hostile: SweepAnalysis) -> None:
     output = as_text(told_hostile)
     assert "\x1b" not in output
     assert "\u202e" not in output
 
 
-def test_json_is_plain_and_whole(told_comparison: Analysis) -> None:
+def test_json_is_plain_and_whole(told_comparison: SweepAnalysis) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
@@ -39,7 +39,7 @@ def test_json_is_plain_and_whole(told_comparison: Analysis) -> None:
     assert content["written"] == {"report": "report.html"}
 
 
-def test_json_of_hostile_names_is_read_back(told_hostile: Analysis) -> None:
+def test_json_of_hostile_names_is_read_back(told_hostile: SweepAnalysis) -> None:
     assert json.loads(as_json(told_hostile, {}))["target"]["metric"] == '"><img src=x onerror=alert(1)>'
 
 

@@ -217,8 +217,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_file_that_holds_no_dict_is_refused_with_what_it_holds(tmp_path: Path, content: Any) -> None:
     with pytest.raises(UserError) as refusal:
         read_checkpoint(save(content, tmp_path / "a.ckpt"))
-    assert refusal.value.requirement == "a checkpoint must hold a dict"
-    assert type(content).__name__ in refusal.value.actual
+    assert f"it holds {type(content).__name__}, and no dict" in refusal.value.actual
 
 
 @pytest.mark.parametrize("card", [None, {}, {"format": FORMAT + 1}, {"format": 0}, "1"])

@@ -19,7 +19,7 @@ def benchmark(script: Any, monkeypatch: pytest.MonkeyPatch, root: Path) -> Any:
     [
         ("workloads=[S,Q]", "workloads must be of S, S128, M, L, T, K, got [S,Q]; try workloads=["),
         ("workloads=[]", "workloads must name at least one"),
-        ("contestants=[templat]", "try: contestants=[template]"),
+        ("contestants=[templat]", "try contestants=[template]"),
         ("rounds=0", "rounds must be a positive integer"),
         ("json=nowhere/figures.json", "files must be written to a folder that exists"),
     ],

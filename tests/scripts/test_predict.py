@@ -82,7 +82,7 @@ def test_help_is_shown(script: Script, words: list[str]) -> None:
         (["out=out.csv"], ["run must be given"]),
         (["run={runs}/classes"], ["out must be given", "out=predictions.csv"]),
         (["run={runs}/classes", "out=out.csv", "out=b.csv"], ["out must be given once"]),
-        (["run={runs}/classes", "out=out.csv", "prob=true"], ["got prob=true; try proba=true"]),
+        (["run={runs}/classes", "out=out.csv", "prob=true"], ["prob=true; try proba=true"]),
         (["run={runs}/classes", "out=out.csv", "proba=yes"], ["proba must be true or false"]),
         (["run={runs}/classes", "out=out.xlsx"], ["must end in .csv or .tsv or .parquet", "out=out.csv"]),
         (["run={runs}/classes", "out="], ["out must be given a value"]),

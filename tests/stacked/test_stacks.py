@@ -160,7 +160,7 @@ def test_jobs_whose_folders_hold_other_files_are_told_in_one_line_and_nothing_of
     done = stacked(["seed=range(0,4)", "trainer.max_epochs=1"], tmp_path)
     assert done.status == 1
     (alone,) = (line for line in done.stdout.splitlines() if line.startswith("alone"))
-    assert "2 jobs, a run's directory must be its own, but its directory holds other files" in alone
+    assert "2 jobs, a run must have a directory of its own, but its directory holds other files" in alone
     assert "2 of 4 jobs have not finished" in done.stdout
     assert [path.name for run in jobs_in(tmp_path)[:2] for path in run.iterdir()] == ["mine.txt"] * 2
 

@@ -103,8 +103,8 @@ def test_too_little_memory_is_told_with_the_size_of_a_batch(run, tmp_path: Path)
     done = run("~model", "+model={_target_: own_code.Hungry}")
     assert done.status == 1
     (line,) = done.stderr.splitlines()
-    assert "a batch must fit into memory, got data.batch_size=32 ran out of it" in line
-    assert "try: data.batch_size=8, or a smaller model" in line
+    assert "a batch must fit into memory, but data.batch_size=32 ran out of it" in line
+    assert "try data.batch_size=8, or a smaller model" in line
     (status,) = (tmp_path / "logs").rglob("status.json")
     assert json.loads(status.read_text())["state"] == "failed"
 

@@ -195,7 +195,7 @@ def test_another_configuration_under_the_same_name_is_refused_and_nothing_touche
     said = launch([*WORDS, *words], copy)
     assert said.status == 2
     (line,) = said.stderr.splitlines()
-    assert line.startswith(f"train.py: a sweep that goes on must keep what it was begun with, got {NAMES[0]}: ")
+    assert line.startswith(f"train.py: a sweep that goes on must keep what it was begun with, but {NAMES[0]}: ")
     assert says in line
     assert line.endswith("; try another sweep.name")
     assert everything(copy) == before

@@ -20,12 +20,13 @@ class ResumableSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from pathlib import Path
 
+        from mlplab.config.resolvers import project_root
         from mlplab.sweeps.job import JobOfSweep
         from mlplab.sweeps.loading import JobLoader
         from mlplab.sweeps.sweep import Sweep
 
         directory = Path(str(config.hydra.sweep.dir)).absolute()
-        root = Path(OmegaConf.create({"root": "${project_root:}"}).root)
+        root = project_root()
         loader = JobLoader(hydra_context.config_loader)
         context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
         launcher = Plugins.instance().instantiate_launcher(

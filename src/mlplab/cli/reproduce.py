@@ -18,7 +18,8 @@ from mlplab.config.resolvers import new_run_name
 from mlplab.errors import RunFailed, UserError, described
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.files import read_ordinary
-from mlplab.runs.manifest import differences, read_manifest
+from mlplab.runs.layout import read_manifest
+from mlplab.runs.manifest import differences
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
 """Parts of last.ckpt to compare; of best.ckpt only the first."""

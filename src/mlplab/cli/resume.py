@@ -20,7 +20,7 @@ from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, tol
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
-from mlplab.runs.directory import LOCK, read_status
+from mlplab.runs.layout import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 

@@ -54,6 +54,11 @@ def register_resolvers(root: Path) -> None:
     _parse_once()
 
 
+def project_root() -> Path:
+    """Returns the project folder that `register_resolvers` was given."""
+    return Path(OmegaConf.create({"root": "${project_root:}"}).root)
+
+
 def _parse_once() -> None:
     """Lets OmegaConf keep what a text with `${…}` is made of: to find out again takes longer than to resolve it.
 

@@ -26,10 +26,8 @@ from mlplab.task import Task
 FORMAT = 1
 """Version of the card. Other versions are refused."""
 
-
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
-
 
 FULL = 1_000_000
 """Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
@@ -113,16 +111,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
-    _require_whole(path)
     try:
+        _require_whole(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}, and no dict")
+        _require_stored(content, path)
+    except Exception as error:  # a damaged file may raise anything
         raise UserError(
             "a checkpoint must be whole and hold plain data only", f"{path}: {_why_unread(error)}", "another checkpoint"
         ) from None
-    if not isinstance(content, dict):
-        raise UserError("a checkpoint must hold a dict", f"{path} holds {type(content).__name__}", "another checkpoint")
-    _require_stored(content, path)
     return content
 
 
@@ -134,43 +132,37 @@ def _why_unread(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _require_whole(checkpoint: Path) -> None:
+def _require_whole(path: Path) -> None:
     """Verifies the checksums in the file, which PyTorch writes but never reads: a flipped bit changes a weight.
 
     PyTorch writes uncompressed entries, so that none can be larger than the file.
+
+    Raises:
+        ValueError: says what is wrong.
     """
-    size = checkpoint.stat().st_size
+    size = path.stat().st_size
     if size > memory():
-        raise _not_whole(
-            checkpoint, f"it has {in_megabytes(size)}, but this machine has {in_megabytes(memory())} of memory"
-        )
-    if not zipfile.is_zipfile(checkpoint):
-        raise _not_whole(checkpoint, "it is no PyTorch checkpoint")
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise _not_whole(checkpoint, "it is compressed, which PyTorch's are not")
-            if sum(entry.file_size for entry in entries) > size:
-                raise _not_whole(checkpoint, "its entries claim more bytes than it has")
-            damaged = archive.testzip()
-    except UserError:
-        raise
-    except Exception as error:  # a damaged archive may raise anything
-        damaged = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"it has {in_megabytes(size)}, but this machine has {in_megabytes(memory())} of memory")
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no PyTorch checkpoint")
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("it is compressed, which PyTorch's are not")
+        if sum(entry.file_size for entry in entries) > size:
+            raise ValueError("its entries claim more bytes than it has")
+        damaged = archive.testzip()
     if damaged is not None:
-        raise UserError("a checkpoint must be intact", f"{checkpoint} is damaged: {damaged}", "another one")
-
-
-def _not_whole(checkpoint: Path, reason: str) -> UserError:
-    return UserError(
-        "a checkpoint must be whole and hold plain data only", f"{checkpoint}: {reason}", "another checkpoint"
-    )
+        raise ValueError(f"it is damaged: {damaged}")
 
 
 def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
-    """Refuses tensors far larger than the file, such as a view of one number as a million times a million."""
-    size = 0
+    """Refuses tensors far larger than the file, such as a view of one number as a million times a million.
+
+    Raises:
+        ValueError: says how large they are.
+    """
+    size, stored = 0, path.stat().st_size
     waiting: list[Any] = [content]
     while waiting:
         value = waiting.pop()
@@ -180,10 +172,8 @@ def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
             waiting += value.values()
         elif isinstance(value, list | tuple | set):
             waiting += value
-    if size > MOST_SHARED * path.stat().st_size:
-        raise _not_whole(
-            path, f"its tensors claim {in_megabytes(size)}, but the file has {in_megabytes(path.stat().st_size)}"
-        )
+    if size > MOST_SHARED * stored:
+        raise ValueError(f"its tensors claim {in_megabytes(size)}, but the file has {in_megabytes(stored)}")
 
 
 def model_card(
@@ -259,20 +249,21 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Reads the card of a checkpoint, and the network's weights under "weights".
+    """Reads the card of a checkpoint, and the network's weights under "weights", by the network's own names.
 
     Raises:
         UserError: the file is no checkpoint of this project.
     """
     checkpoint = read_checkpoint(path)
-    card = checkpoint.get("mlplab")
+    card, state = checkpoint.get("mlplab"), checkpoint.get("state_dict")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(
-            f"a checkpoint must have a card of format {FORMAT}",
-            f"{path} has none",
-            "a checkpoint of this project",
+            f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
         )
-    return {**card, "weights": _weights(checkpoint.get("state_dict"))}
+    prefix = "model."  # of the learner
+    named = state.items() if isinstance(state, Mapping) else ()
+    weights = {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
+    return {**card, "weights": weights}
 
 
 def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = None) -> Predictor:
@@ -282,27 +273,26 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
-        if model is None:
-            name = card["model"]["name"]
-            if name not in MODELS:
-                raise UserError(
-                    f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
-                    f"{path} holds a network of another class",
-                    "load_predictor(path, model=…) with the network built by its own code",
-                )
+        name = card["model"]["name"]
+        if model is None and name not in MODELS:
+            raise UserError(
+                f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
+                f"{path} holds a network of another class",
+                "load_predictor(path, model=…) with the network built by its own code",
+            )
         preprocessing = _preprocessing_of(card["preprocessing"])
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
-        def whole() -> nn.Module:
+        def build() -> nn.Module:
             network = MODELS[name](**card["model"]["architecture"]) if model is None else model
             if encoding is None or isinstance(network, WithInputs):
                 return network
             return WithInputs(build_inputs(encoding, task.n_features), network)
 
         if model is None:
-            _require_shapes(whole, card)
-        network = whole()
+            _require_shapes(build, card)
+        network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
     return predictor.eval()
@@ -333,11 +323,8 @@ def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> 
         expected = {name: weight.shape for name, weight in build().state_dict().items()}
     if expected != shapes:
         name = next(name for name in [*expected, *shapes] if expected.get(name) != shapes.get(name))
-        raise ValueError(f"{name} must have shape {_shape(expected.get(name))}, and has {_shape(shapes.get(name))}")
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "missing" if shape is None else str(tuple(shape))
+        wanted, found = (tuple(of[name]) if name in of else "missing" for of in (expected, shapes))
+        raise ValueError(f"{name} must have shape {wanted}, and has {found}")
 
 
 def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
@@ -348,11 +335,3 @@ def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
         return TablePreprocessing.from_dict(plain)
     kinds: dict[str, type[Preprocessing]] = {"standardize": Standardize, "pixels": ScalePixels}
     return kinds[plain["name"]].from_dict(plain)
-
-
-def _weights(state: Any) -> dict[str, Tensor]:
-    """Returns the weights of the network by its own names, without the learner's prefix."""
-    prefix = "model."
-    if not isinstance(state, Mapping):
-        return {}
-    return {name.removeprefix(prefix): value for name, value in state.items() if str(name).startswith(prefix)}

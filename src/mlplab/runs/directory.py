@@ -1,4 +1,4 @@
-"""The directory of a run: claimed by one run only, with its current state in status.json."""
+"""Claims the directory of a run for one process, and keeps its current state in status.json."""
 
 import contextlib
 import errno
@@ -6,23 +6,29 @@ import json
 import os
 import shutil
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlplab.errors import NoRoom, UserError, not_writable
 from mlplab.runs.files import (
-    flush,
-    flushed_together,
     once_flushed,
-    read_ordinary,
     remove_temporary_files,
     require_ordinary,
+    timestamp,
     write_json,
 )
+from mlplab.runs.layout import (
+    BEFORE_TRAINING,
+    CHECKPOINTS,
+    CONFIG,
+    FIGURES,
+    LOCK,
+    MANIFEST,
+    STATUS,
+    TENSORBOARD,
+    read_status,
+)
 from mlplab.runs.lock import Lock, require_free
-
-LOCK = ".lock"
 
 
 class RunDirectory:
@@ -32,17 +38,18 @@ class RunDirectory:
         path: absolute.
         checkpoints, tensorboard, figures: its folders.
         is_stacked: whether the run is trained in a stack; its manifest says so.
+        taken_over: the process that died while it held the directory.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self.checkpoints = self.path / "checkpoints"
-        self.tensorboard = self.path / "tensorboard"
-        self.figures = self.path / "figures"
+        self.checkpoints = self.path / CHECKPOINTS
+        self.tensorboard = self.path / TENSORBOARD
+        self.figures = self.path / FIGURES
         self.is_stacked = False
+        self.taken_over: str | None = None
         self._status: dict[str, Any] = {}
         self._phase: tuple[str, float] | None = None
-        self._unflushed: list[Path] = []
         self._lock = Lock(self.path / LOCK)
 
     def claim(self, room: int = 0) -> None:
@@ -59,31 +66,29 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             require_ordinary(self.path)
-            if any(not _is_of_nobody(entry) for entry in self.path.iterdir()) and not never_began(self.path):
+            if any(_is_of_a_run(entry) for entry in self.path.iterdir()) and not never_began(self.path):
                 require_free(self._lock.path)
                 raise FileExistsError
             require_room(self.path, room)
             self._lock.acquire()
-            if never_began(self.path):  # and whoever died there holds the lock no more
+            if never_began(self.path):  # asked again: only now can no other process begin there
                 _clear_beginning(self.path)
-            os.close(os.open(self.path / "status.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(self.path / STATUS, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             self.checkpoints.mkdir(exist_ok=True)
             self.figures.mkdir(exist_ok=True)
-            self.note(
-                state="running", process=os.getpid(), started=_now(), epoch=0, step=0, reason=None, updated=_now()
-            )
-            self.write("status.json", self._status)
+            began = timestamp()
+            self.note(state="running", process=os.getpid(), started=began, epoch=0, step=0, reason=None, updated=began)
+            # Not flushed: a crash of the machine loses nothing yet, and a stack claims many directories at once.
+            write_json(self.path / STATUS, self._status, flushed=False)
         except FileExistsError:
             self.release()
-            has_run = (self.path / "status.json").exists()
-            given = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
-            raise UserError(
-                "a run's directory must be its own", f"{self.path} {given}", "another name for it"
-            ) from None
+            has_run = (self.path / STATUS).exists()
+            found = "holds another run" if has_run else "holds other files" if self.path.is_dir() else "is a file"
+            raise UserError("a run must have a directory of its own", f"{self.path} {found}", "another name") from None
         except OSError as error:
             if self._lock.is_held:  # this process has made everything in it
                 self.release()
-                for name in ("status.json", LOCK):
+                for name in (STATUS, LOCK):
                     (self.path / name).unlink(missing_ok=True)
                 for folder in (self.checkpoints, self.figures):
                     with contextlib.suppress(OSError):
@@ -105,21 +110,17 @@ class RunDirectory:
             for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
                 remove_temporary_files(folder)
             self._status = read_status(self.path)
-        except OSError as error:
+        except (OSError, UserError) as error:
             self.release()
+            if isinstance(error, UserError):
+                raise
             raise _not_writable(self.path, error) from None
-        except UserError:
-            self.release()
-            raise
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
-        for word in ("ended", "infeasible", "pruned"):
-            self._status.pop(word, None)
-        resumed = self._status.get("resumed", 0)
-        self.update(state="running", process=os.getpid(), reason=None, resumed=resumed + 1)
-
-    taken_over: str | None = None
-    """The process that died while it held the directory."""
+        for name in ("ended", "infeasible", "pruned"):
+            self._status.pop(name, None)
+        resumed = self._status.get("resumed", 0) + 1
+        self.update(state="running", process=os.getpid(), reason=None, resumed=resumed)
 
     def release(self) -> None:
         """Unlocks the directory for other processes."""
@@ -127,23 +128,12 @@ class RunDirectory:
 
     def update(self, **changes: Any) -> None:
         """Changes entries of status.json, and writes it."""
-        self.note(**changes, updated=_now())
-        write_json(self.path / "status.json", self._status)
+        self.note(**changes, updated=timestamp())
+        write_json(self.path / STATUS, self._status)
 
     def note(self, **changes: Any) -> None:
         """Changes entries of status.json; the next `update` writes them."""
         self._status.update(changes)
-
-    def write(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file without flushing it to the disk; the next `flush` does."""
-        write_json(self.path / name, content, flushed=False)
-        self._unflushed.append(self.path / name)
-
-    def flush(self) -> None:
-        """Flushes the files of `write` to the disk; within `flushed_together`, at its end."""
-        for path in self._unflushed:
-            flush(path)
-        self._unflushed = []
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Adds to the seconds of a phase of the run; the next `update` writes them."""
@@ -156,6 +146,7 @@ class RunDirectory:
         self._phase = (name, time.perf_counter())
 
     def end_phase(self) -> None:
+        """Ends the current phase, if there is one."""
         if self._phase is not None:
             name, began = self._phase
             self.add_seconds(name, time.perf_counter() - began)
@@ -165,12 +156,10 @@ class RunDirectory:
         """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory."""
         self.end_phase()
         try:
-            with flushed_together():
-                self.flush()
-                self.update(state=state, reason=reason, ended=_now(), **also)
+            self.update(state=state, reason=reason, ended=timestamp(), **also)
         except OSError:
             # A full disk has no room for a new file, but the old one can be overwritten.
-            _write_in_place(self.path / "status.json", json.dumps(self._status, indent=2).encode())
+            _write_in_place(self.path / STATUS, json.dumps(self._status, indent=2).encode())
         once_flushed(self.release)
 
 
@@ -198,46 +187,18 @@ def never_began(directory: Path) -> bool:
             return False
     except UserError:
         return False
-    has_both = (directory / "manifest.json").exists() and (directory / ".hydra" / "config.yaml").exists()
-    known = {"status.json", "data.json", "train.log", "manifest.json", "csv", "tensorboard", "checkpoints", "figures"}
+    has_both = (directory / MANIFEST).exists() and (directory / CONFIG).exists()
     names = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
-    return not has_both and names <= known and not any((directory / "checkpoints").glob("*.ckpt"))
+    return not has_both and names <= BEFORE_TRAINING and not any((directory / CHECKPOINTS).glob("*.ckpt"))
 
 
 def _clear_beginning(directory: Path) -> None:
-    """Takes away what a run writes before its manifest, but for the lock, which is this process's own."""
+    """Removes what a run writes before its manifest, except the lock, which is this process's own."""
     for entry in list(directory.iterdir()):
         if entry.name != LOCK and entry.is_dir():
             shutil.rmtree(entry)
         elif entry.name != LOCK and entry.suffix != ".log":  # Hydra may have opened the log of the next run
             entry.unlink()
-
-
-def read_status(directory: Path) -> dict[str, Any]:
-    """Reads and checks the status.json of a run, as data.
-
-    Raises:
-        UserError: the file is missing, or a run has not written it.
-    """
-    path = directory / "status.json"
-    try:
-        status = json.loads(read_ordinary(path))
-        seconds = status.get("seconds", {})
-        if not (
-            isinstance(status.get("state"), str)
-            and isinstance(status.get("resumed", 0), int)
-            and isinstance(seconds, dict)
-            and all(isinstance(value, int | float) for value in seconds.values())
-        ):
-            raise ValueError("its values are not those of a run")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        if path.is_file() and path.stat().st_size == 0:  # the process died between creating and writing it
-            return {"state": "running"}
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            "the directory of a run must have its status.json", f"{path}: {reason}", "the directory of another run"
-        ) from None
-    return status  # type: ignore[no-any-return]
 
 
 def require_room(directory: Path, room: int) -> None:
@@ -260,14 +221,11 @@ def in_megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
-def _is_of_nobody(entry: Path) -> bool:
-    """Returns whether a file may exist before a run claims the directory: hidden, or Hydra's empty log."""
-    return entry.name.startswith(".") or (entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size)
+def _is_of_a_run(entry: Path) -> bool:
+    """Returns whether a file cannot exist before a run claims the directory: neither hidden nor Hydra's empty log."""
+    is_empty_log = entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size
+    return not entry.name.startswith(".") and not is_empty_log
 
 
 def _not_writable(path: Path, error: OSError) -> UserError:
     return not_writable("the run's directory", path, error, "paths.logs=SOMEWHERE_ELSE")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from mlplab.runs.lock import lock_file
 
 LARGEST = 64_000_000
 """Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
+
+
+def timestamp() -> str:
+    """Returns the time in UTC, as the files of runs and sweeps contain it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
@@ -35,6 +42,15 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
     if about.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     return path.read_bytes()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that somebody else may have made; empty if it is missing, unreadable or no object."""
+    try:
+        content = json.loads(read_ordinary(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def require_ordinary(directory: Path, *, deep: bool = True) -> None:
@@ -84,13 +100,13 @@ class _Written:
     replace: bool
     keep: Path | None
 
-    def take_its_place(self) -> None:
+    def rename(self) -> None:
         if self.keep is not None and self.path.exists():
             _keep(self.path, self.keep)
         if self.replace:
             self.temporary.replace(self.path)
         else:
-            put_in_place(self.temporary, self.path)
+            _rename_without_replacing(self.temporary, self.path)
 
 
 @dataclass(frozen=True)
@@ -104,10 +120,9 @@ class _Batch:
     def finish(self) -> None:
         try:
             own = {file.path for file in self.written}  # they do not exist under their final names yet
-            others = [path for path in self.others if path not in own]
-            _flush([*(file.temporary for file in self.written), *others])
+            _flush([*(file.temporary for file in self.written), *(path for path in self.others if path not in own)])
             for file in self.written:
-                file.take_its_place()
+                file.rename()
         except BaseException:
             for file in self.written:
                 file.temporary.unlink(missing_ok=True)
@@ -169,6 +184,7 @@ def write_atomically(
     keep: Path | None = None,
     flushed: bool = True,
     now: bool = False,
+    mode: int = 0o666,
 ) -> None:
     """Lets `write` fill a temporary file beside `path`, flushes it to the disk, and renames it.
 
@@ -182,6 +198,7 @@ def write_atomically(
         keep: new name of the old file. At any time a complete file exists under `path` or `keep`.
         flushed: False skips the flush: the file survives the process, but perhaps not a crash of the machine.
         now: writes at once, even within `flushed_together`, for files that are read or appended to next.
+        mode: permissions of the file, less the user's umask.
 
     Raises:
         FileExistsError: without `replace`, the file exists, or was created meanwhile.
@@ -189,7 +206,7 @@ def write_atomically(
     temporary = _temporary(path)
     try:
         # Not by `tempfile`, which sets mode 0600: files of a run shall have the user's default permissions.
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
             # The system unlocks it when this process ends: an unlocked file is left over from a killed process.
             lock_file(descriptor)
@@ -203,14 +220,14 @@ def write_atomically(
         elif flushed:
             _Batch([written]).finish()
         else:
-            written.take_its_place()
+            written.rename()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
 def _flush(paths: Sequence[Path]) -> None:
-    if len(paths) < 2:
+    if len(paths) < 2:  # without a pool of threads, which takes longer to start
         for path in paths:
             _flush_one(path)
         return
@@ -246,18 +263,15 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
     """
     for leftover in directory.glob(".*.tmp"):
         match = _OWN.fullmatch(leftover.name)
-        if match is not None and name in (None, match[1]):
-            with contextlib.suppress(OSError):
-                _remove_if_left(leftover)
-
-
-def _remove_if_left(temporary: Path) -> None:
-    descriptor = os.open(temporary, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        if lock_file(descriptor) is not False:
-            temporary.unlink()
-    finally:
-        os.close(descriptor)
+        if match is None or name not in (None, match[1]):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if lock_file(descriptor) is not False:
+                    leftover.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _keep(path: Path, keep: Path) -> None:
@@ -272,8 +286,7 @@ def _keep(path: Path, keep: Path) -> None:
         link.unlink(missing_ok=True)  # it stays if both names were one file already, after a kill here
 
 
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Renames a file, but never over another one."""
+def _rename_without_replacing(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -308,6 +321,4 @@ def _finite(value: Any) -> Any:
         return {str(name): _finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

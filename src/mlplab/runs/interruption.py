@@ -38,6 +38,7 @@ class Interruption:
 
     @property
     def name(self) -> str:
+        """Returns the name of the signal for messages."""
         return _name(self.received) if self.received else ""
 
     @property
@@ -63,14 +64,18 @@ class Interruption:
             os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         loop_of(self._trainer).stop_requested = True
 
+    def install(self) -> None:
+        """Handles signals from now on; of several processes on a machine, only the first one does."""
+        for number in HANDLED:
+            _set_handler(number, self.handle if self.leads or is_first_of_node() else signal.SIG_IGN)
+
     @contextmanager
     def finishing_the_step(self, trainer: pl.Trainer) -> Iterator[None]:
         """Makes a signal finish the current step, save, and end the training.
 
-        Of several processes only the first of a machine handles signals, and all stop together. A terminal sends
-        Ctrl-C to each process; if each stopped by itself, the others would wait for it.
+        Several processes stop together. A terminal sends Ctrl-C to each of them; if each stopped by itself, the
+        others would wait for it.
         """
-        answer = self.handle if self.leads or is_first_of_node() else signal.SIG_IGN
         self._trainer = trainer
         try:
             with self._heeded_while_waiting(trainer) as begin:
@@ -78,7 +83,7 @@ class Interruption:
                 def before_run() -> None:
                     begin()
                     # Replaces Lightning's handler for SIGTERM, which breaks off the step and lets other processes wait.
-                    _install(answer)
+                    self.install()
 
                 loop_of(trainer).before_run = before_run
                 yield
@@ -106,9 +111,9 @@ class Interruption:
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
         def watch() -> None:
-            while received := os.read(reader, 1):
+            while received := os.read(reader, 1):  # a byte with the signal's number, written by Python
                 if received[0] in HANDLED and not begun.wait(PATIENCE):
-                    self._end_from_aside(trainer, signal.Signals(received[0]))
+                    self._end_from_thread(trainer, signal.Signals(received[0]))
             os.close(reader)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -119,7 +124,7 @@ class Interruption:
             signal.set_wakeup_fd(before)
             os.close(writer)
 
-    def _end_from_aside(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
+    def _end_from_thread(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
         """Ends the process from a thread, after writing its status and killing its child processes."""
         message = f"stopped by {_name(number)} while it waited for other processes"
         try:
@@ -152,23 +157,18 @@ def stop_on_signal(leads: bool = True, end: Callable[[str], None] = lambda reaso
     """
     interruption = Interruption(leads, end)
     previous = {number: signal.getsignal(number) for number in HANDLED}
-    _install(interruption.handle if leads or is_first_of_node() else signal.SIG_IGN)
+    interruption.install()
     try:
         yield interruption
     finally:
         for number, handler in previous.items():
-            _set(number, handler)
+            _set_handler(number, handler)
 
 
 def _name(number: signal.Signals) -> str:
     return "Ctrl-C" if number is signal.SIGINT else number.name
 
 
-def _install(handler: "signal._HANDLER") -> None:
-    for number in HANDLED:
-        _set(number, handler)
-
-
-def _set(number: int, handler: "signal._HANDLER") -> None:
+def _set_handler(number: int, handler: "signal._HANDLER") -> None:
     with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or a handler that Python did not set
         signal.signal(number, handler)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import socket
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ try:
 except ImportError:  # no such locks on this system: the process named in the file counts as the holder
     fcntl = None  # type: ignore[assignment]
 
+REQUIREMENT = "a run's directory must be used by one process at a time"
+
 
 class Lock:
     """A lock file that one process holds while it lives.
@@ -24,11 +25,11 @@ class Lock:
 
     Args:
         path: of the file.
-        must: the requirement, in the message to other processes.
+        requirement: of the message to other processes.
     """
 
-    def __init__(self, path: Path, must: str = "a run's directory must be used by one process at a time") -> None:
-        self.path, self.must = path, must
+    def __init__(self, path: Path, requirement: str = REQUIREMENT) -> None:
+        self.path, self.requirement = path, requirement
         self._descriptor: int | None = None
 
     def acquire(self) -> dict[str, Any] | None:
@@ -40,11 +41,8 @@ class Lock:
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            holder = _holder(descriptor)
-            if not _taken(descriptor, holder):
-                raise _refusal(self.path.parent, holder, self.must)
-            holder = _holder(descriptor)  # read again: the holder may have released it in between
-            _write(descriptor, {"process": os.getpid(), "host": socket.gethostname(), "since": _now()})
+            holder = _take(descriptor, self.path.parent, self.requirement)
+            _write(descriptor, {"process": os.getpid(), "host": socket.gethostname()})
         except BaseException:
             os.close(descriptor)
             raise
@@ -76,11 +74,9 @@ def require_free(path: Path) -> None:
     except OSError:  # the file is missing or cannot be opened
         return
     try:
-        holder = _holder(descriptor)
-        if not _taken(descriptor, holder):
-            raise _refusal(path.parent, holder)
+        _take(descriptor, path.parent, REQUIREMENT)
     finally:
-        os.close(descriptor)
+        os.close(descriptor)  # which unlocks it
 
 
 def lock_file(descriptor: int) -> bool | None:
@@ -100,12 +96,22 @@ def lock_file(descriptor: int) -> bool | None:
     return True
 
 
-def _taken(descriptor: int, holder: dict[str, Any] | None) -> bool:
-    """Tries to take the lock; returns whether this process has it."""
-    is_locked = lock_file(descriptor)
-    if is_locked is not None:
-        return is_locked
-    return holder is None or (holder.get("host") == socket.gethostname() and not is_alive(holder.get("process")))
+def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] | None:
+    """Locks an open lock file; returns the holder that it names, which is one that died.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+    holder, is_locked = _holder(descriptor), lock_file(descriptor)
+    if is_locked is None:  # a file system without locks
+        is_here = holder is not None and holder.get("host") == socket.gethostname()
+        is_locked = holder is None or (is_here and not is_alive(holder.get("process")))
+    if not is_locked:
+        name = f"process {holder.get('process')} on {holder.get('host')}" if holder else "another process"
+        raise UserError(
+            requirement, f"{directory} is in use by {name}", "waiting until it has ended, or another directory"
+        )
+    return _holder(descriptor)  # read again: the holder may have released it in between
 
 
 def is_alive(process: Any) -> bool:
@@ -117,19 +123,6 @@ def is_alive(process: Any) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _refusal(
-    directory: Path,
-    holder: dict[str, Any] | None,
-    must: str = "a run's directory must be used by one process at a time",
-) -> UserError:
-    who = f"process {holder.get('process')} on {holder.get('host')}" if holder else "another process"
-    return UserError(
-        must,
-        f"{directory} is in use by {who}",
-        "waiting until it has ended, or another directory",
-    )
 
 
 def _holder(descriptor: int) -> dict[str, Any] | None:
@@ -144,7 +137,3 @@ def _write(descriptor: int, content: dict[str, Any] | None) -> None:
     os.ftruncate(descriptor, 0)
     if content is not None:
         os.pwrite(descriptor, json.dumps(content).encode(), 0)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

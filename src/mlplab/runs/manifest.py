@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -18,7 +17,6 @@ from typing import Any
 import torch
 
 from mlplab.runs.commit import describe_commit
-from mlplab.runs.files import read_ordinary
 
 PACKAGES = (
     "mlplab",
@@ -66,17 +64,6 @@ def describe_environment(root: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "as set by GOMP_SPINCOUNT or KMP_BLOCKTIME").lower(),
     }
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """Reads the manifest of a run as data; empty if it is missing or unreadable."""
-    try:
-        manifest = json.loads(read_ordinary(directory / "manifest.json"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("resumed", []), list):
-        return {}
-    return manifest
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

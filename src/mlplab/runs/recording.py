@@ -4,7 +4,6 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.resolvers import project_root
 from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import flushed_together, write_bytes, write_json
-from mlplab.runs.manifest import describe_environment, differences, read_manifest
-from mlplab.runs.trust import sign_changed_run, sign_run
+from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
+from mlplab.runs.layout import CONFIG, LOG, MANIFEST, read_manifest
+from mlplab.runs.manifest import describe_environment, differences
+from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")
-
-
-_PROJECT = OmegaConf.create({"root": "${project_root:}"})
-"""Created once, as every job of a sweep uses it, but resolved each time, as tests change the folder."""
 
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 """Names of the Python loggers whose messages go to train.log."""
@@ -40,7 +37,7 @@ def recording_run(directory: RunDirectory) -> Iterator[None]:
 
 def train_log(directory: Path) -> logging.FileHandler:
     """Opens the train.log of a run as a logging handler."""
-    handler = logging.FileHandler(directory / "train.log", encoding="utf-8", errors="backslashreplace")
+    handler = logging.FileHandler(directory / LOG, encoding="utf-8", errors="backslashreplace")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is reported on the terminal
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
@@ -123,21 +120,17 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
     """
-    asked = directory.path / ".hydra"
-    asked.mkdir(exist_ok=True)
-    directory.flush()
-    texts = {}
+    folder = (directory.path / CONFIG).parent
+    folder.mkdir(exist_ok=True)
     if HydraConfig.initialized():  # not in a notebook or a test
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
-        texts["hydra.yaml"] = as_yaml({"hydra": hydra})
-        texts["overrides.yaml"] = as_yaml(HydraConfig.get().overrides.task)
-    texts["config.yaml"] = as_yaml(config)
-    # config.yaml is written last: a run can resume once it exists, and then has the other files too.
-    sign_run(asked, texts)
-    for name, text in texts.items():
-        _save(text, asked / name)
+        write_bytes(folder / "hydra.yaml", as_yaml({"hydra": hydra}).encode())
+        write_bytes(folder / "overrides.yaml", as_yaml(HydraConfig.get().overrides.task).encode())
+    text = as_yaml(config)
+    # Written after those two: a run can resume once it exists, and then has them as well.
+    write_bytes(directory.path / CONFIG, _signed(text.encode(), directory.path))
     write_json(
-        directory.path / "manifest.json",
+        directory.path / MANIFEST,
         {
             **environment(config, directory),
             "seed": config.seed,
@@ -149,7 +142,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
             "parameters": n_parameters,
         },
     )
-    return texts["config.yaml"]
+    return text
 
 
 def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> list[str]:
@@ -157,19 +150,24 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     manifest = read_manifest(directory.path)
     now = environment(config, directory)
     differing = differences(manifest, now)
-    manifest.setdefault("resumed", []).append({"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "step": step, **now})
-    write_json(directory.path / "manifest.json", manifest)
-    text, asked = as_yaml(config), directory.path / ".hydra"
-    sign_changed_run(asked, text)
-    _save(text, asked / "config.yaml")
+    manifest.setdefault("resumed", []).append({"time": timestamp(), "step": step, **now})
+    write_json(directory.path / MANIFEST, manifest)
+    path, text = directory.path / CONFIG, as_yaml(config).encode()
+    # A received run is not signed: it would name the sender's code without trust=true from now on.
+    is_own = why_text_is_not_own(path.read_bytes(), directory.path) is None
+    write_bytes(path, _signed(text, directory.path) if is_own else text)
     return differing
 
 
 def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
-    return {**describe_environment(Path(_PROJECT.root)), "engine": engine, "stacked": directory.is_stacked}
+    return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
 
 
-def _save(text: str, path: Path) -> None:
-    write_bytes(path, text.encode())
+def _signed(text: bytes, directory: Path) -> bytes:
+    try:
+        return signed_text(text, directory)
+    except NoKey as reason:
+        log.warning(f"not signed: {reason}; code that conf/ does not name will need trust=true to resume")
+        return text

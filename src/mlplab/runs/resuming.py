@@ -57,8 +57,8 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         try:
             content = read_checkpoint(path)
             _require_resumable(content, path)
-        except UserError as refusal:
-            damaged.append(refusal.actual)
+        except UserError as error:
+            damaged.append(error.actual)
             continue
         for name in NAMES[: NAMES.index(path.stem)]:
             newer = directory / f"{name}.ckpt"
@@ -75,9 +75,8 @@ def newest_checkpoint(directory: Path) -> Saved | None:
 
 
 def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
-    saved = content.get("resume")
     parts = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "mlplab")
-    if not isinstance(saved, Mapping) or any(part not in content for part in parts):
+    if not isinstance(content.get("resume"), Mapping) or any(part not in content for part in parts):
         raise UserError("a run must resume from its own last.ckpt", f"{path} lacks the state to resume", "another run")
 
 
@@ -90,7 +89,9 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
             logger.rewind(positions.get(type(logger).__name__), step)
 
 
-def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]) -> Saved | None:
+def prepare_to_resume(
+    config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]
+) -> Saved | None:
     """Prepares a run to resume: finds its checkpoint, rewinds its logs, and warns of changes.
 
     Returns:
@@ -106,21 +107,19 @@ def go_on(config: DictConfig, directory: RunDirectory, data: DataModule, loggers
             raise UserError(
                 "a run must resume with the data that it began with", f"{data.name} has changed", "a new run"
             )
-    said = [f"skipped a damaged checkpoint: {problem}" for problem in (saved.damaged if saved else ())]
+    warnings = [f"skipped a damaged checkpoint: {fault}" for fault in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
-        said.append(f"{directory.taken_over} died while it used the directory")
+        warnings.append(f"{directory.taken_over} died while it used the directory")
     step = int(saved.content["global_step"]) if saved else 0
     differing = add_to_manifest(directory, config, step)
     if differing:
-        said.append(f"results may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
-    for warning in said:
+        warnings.append(f"results may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
+    for warning in warnings:
         log.warning(warning)
         print(f"warning {warning}")
-    where = "the beginning, as no checkpoint had been written" if saved is None else (
-        f"{shortest(saved.path)}, step {saved.content['global_step']}"
-    )  # fmt: skip
-    log.info(f"resumed from {where}")
-    print(f"resume  from {where}")
+    place = f"{shortest(saved.path)}, step {step}" if saved else "the beginning, as no checkpoint had been written"
+    log.info(f"resumed from {place}")
+    print(f"resume  from {place}")
     rewind_logs(loggers, saved)
     if saved is None:
         (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)

@@ -18,7 +18,11 @@ from mlplab.config.differing import RENAMED
 from mlplab.config.paths import require_folder_of_run
 from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_ordinary, require_ordinary
-from mlplab.runs.trust import LARGEST, require_trust, why_run_is_not_own
+from mlplab.runs.layout import CONFIG, STATUS
+from mlplab.runs.trust import require_trust, why_text_is_not_own
+
+LARGEST = 1_000_000
+"""Most bytes of a configuration to read; a run writes about 5,000."""
 
 MOST_VALUES = 20_000
 """Most values of a configuration, after YAML aliases are expanded."""
@@ -44,11 +48,11 @@ def require_run(path: Path, key: str) -> Path:
         UserError: there is no run, with the nearest name; or the directory contains links or pipes.
     """
     require_folder_of_run(path, key)
-    if not (path / ".hydra" / "config.yaml").is_file():
-        given = f"{path} has no .hydra/config.yaml"
-        if (path / "status.json").is_file():
-            given += ", as the run failed before it began"
-        raise UserError(f"{key} must be the directory of a run", given, f"{key}=logs/runs/NAME")
+    if not (path / CONFIG).is_file():
+        reason = ", as the run failed before it began" if (path / STATUS).is_file() else ""
+        raise UserError(
+            f"{key} must be the directory of a run", f"{path} has no {CONFIG}{reason}", f"{key}=logs/runs/NAME"
+        )
     require_ordinary(path)
     return path.absolute()
 
@@ -67,11 +71,11 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     Raises:
         UserError: the file is no configuration, or is unsafe.
     """
-    path = directory / ".hydra" / "config.yaml"
+    path = directory / CONFIG
     content = _read(path)
     config = _with_present_names(_parsed(content, path))
-    refusal = _first_unknown(OmegaConf.to_container(config, resolve=False), path, conf)
-    require_trust(path, refusal, lambda: why_run_is_not_own(path.parent, content), trust=trust)
+    unsafe = _first_unsafe(OmegaConf.to_container(config, resolve=False), path, conf)
+    require_trust(path, unsafe, lambda: why_text_is_not_own(content, directory), trust=trust)
     folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
     try:
         for name, folder in folders.items():
@@ -131,22 +135,23 @@ def _with_present_names(config: DictConfig) -> DictConfig:
     return renamed
 
 
-def _first_unknown(plain: Any, path: Path, conf: Path) -> UserError | None:
-    """Returns the refusal of the first value that would be executed, written to or read; None if all are safe."""
+def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
+    """Returns an error for the first value that would be executed, written to or read; None if all are safe."""
     known = _texts_of(conf)
     for place, value in _walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
         texts = [text for text in (value, *place) if isinstance(text, str)]
         if place[-1] == "_target_" and not is_known:
-            must, what = "name only code that conf/ names in the same place", "it does: it would be executed"
+            requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
-            must, what = "write only where conf/ says", "is written there"
+            requirement, effect = "write only where conf/ says", "is written there"
         elif not all(map(_is_harmless, texts)):
-            must, what = "refer to nothing outside itself", "it reads"
+            requirement, effect = "refer to nothing outside itself", "it reads"
         else:
             continue
-        given = f"{path}: {printable('.'.join(place))}={value!r}"
-        return UserError(f"the configuration of a run must {must}", given, f"trust=true, if you know what {what}")
+        found = f"{path}: {printable('.'.join(place))}={value!r}"
+        hint = f"trust=true, if you know what {effect}"
+        return UserError(f"the configuration of a run must {requirement}", found, hint)
     return None
 
 

@@ -24,7 +24,6 @@ from mlplab.learner import Batch, Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
-from mlplab.objectives.auroc import one_against_the_rest
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
@@ -57,7 +56,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from functions_of_step()
     yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
-    yield from (classification_scores, regression_scores, one_against_the_rest)
+    yield from (classification_scores, regression_scores)
     yield from (building.build_data, building.build_trainer, training._fit, training.train, result.evaluate_best)
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)

@@ -9,7 +9,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mlplab.errors import counted, printable
-from mlplab.sweeps.states import State, read_json, read_state
+from mlplab.runs.files import read_json
+from mlplab.sweeps.states import State, read_state
 
 n_failed = 0
 """Jobs of the sweep of this process that failed; known once it has ended."""

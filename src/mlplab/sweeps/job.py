@@ -23,7 +23,6 @@ from mlplab.errors import RunStopped, UserError
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import is_alive
 from mlplab.runs.signals import HANDLED
-from mlplab.runs.trust import SIGNATURE
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.sweeps.comparing import require_same
 from mlplab.sweeps.states import read_result, read_state
@@ -203,7 +202,7 @@ def _clear(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
     for name in OF_LOGGERS:
         shutil.rmtree(directory / name, ignore_errors=True)
-    for pattern in (".hydra/*.yaml", f".hydra/{SIGNATURE}", ".*.tmp", "*/.*.tmp"):
+    for pattern in (".hydra/*.yaml", ".*.tmp", "*/.*.tmp"):
         for path in directory.glob(pattern):
             path.unlink()
     for name in (".hydra", "checkpoints", "figures"):

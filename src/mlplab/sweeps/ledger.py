@@ -10,7 +10,7 @@ from typing import Any
 
 from mlplab.errors import UserError
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
-from mlplab.runs.trust import NoKey, digest, signature_of, why_not_own
+from mlplab.runs.trust import NoKey, signature_of, why_not_own
 
 FILE = "sweep.json"
 FORMAT = 1
@@ -124,17 +124,13 @@ class Ledger:
         """Writes sweep.json, whole or not at all; signed, unless what was read was not the user's own."""
         jobs = [asdict(entry) for entry in self.entries]
         content = {"format": FORMAT, **self.asked, "constants": self.constants, "configs": self.configs, "jobs": jobs}
+        if self.why_not_own is None:
+            with contextlib.suppress(NoKey):
+                content["signature"] = signature_of(self.executed_text(), self.directory)
+        text = as_json(content) + "\n"
+        write_atomically(self.directory / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
-        def write(temporary: Path) -> None:
-            if self.why_not_own is None:
-                digests = {name: [digest(text)] for name, text in self.texts().items()}
-                with contextlib.suppress(NoKey):
-                    content["signature"] = signature_of(digests, temporary)
-            temporary.write_text(as_json(content) + "\n", encoding="utf-8")
-
-        write_atomically(self.directory / FILE, write)
-
-    def texts(self) -> dict[str, bytes]:
+    def executed_text(self) -> bytes:
         """Returns what a sweep that goes on would execute: the last command, its folder, the words of the jobs."""
         parts = {
             "constants": self.constants,
@@ -142,7 +138,7 @@ class Ledger:
             "folder": self.asked.get("folder"),
             "jobs": [entry.overrides for entry in self.entries],
         }
-        return {name: json.dumps(part).encode() for name, part in parts.items()}
+        return json.dumps(parts, sort_keys=True).encode()
 
 
 def read_ledger(directory: Path) -> Ledger | None:
@@ -164,10 +160,7 @@ def read_ledger(directory: Path) -> Ledger | None:
         ) from None
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, constants, configs, content)
-    texts = ledger.texts()
-    if isinstance(signature, dict) and "constants" not in str(signature.get("digests")):
-        del texts["constants"]  # sweeps of earlier releases have not signed them
-    ledger.why_not_own = why_not_own(signature, texts, path)
+    ledger.why_not_own = why_not_own(signature, ledger.executed_text(), directory)
     return ledger
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import UserError
-from mlplab.runs.files import read_ordinary
+from mlplab.runs.files import read_json, read_ordinary
 from mlplab.runs.lock import require_free
 
 ENDED = ("finished", "pruned", "infeasible", "failed")
@@ -62,12 +62,3 @@ def read_state(directory: Path) -> State:
 def read_result(directory: Path) -> dict[str, Any]:
     """What result.json holds; nothing where there is none."""
     return read_json(directory / "result.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is none, or something else."""
-    try:
-        content = json.loads(read_ordinary(path))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}

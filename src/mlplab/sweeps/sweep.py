@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
 from mlplab.config.paths import shortest
-from mlplab.config.resolvers import job_name
+from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, RunStopped, UserError, counted, described, is_disk_full
-from mlplab.runs.files import remove_temporary_files, require_ordinary
+from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
 from mlplab.runs.trust import require_trust
 from mlplab.sweeps.comparing import require_same
@@ -155,7 +154,7 @@ class Sweep:
         asked.setdefault("name", self.directory.name)
         asked["folder"] = str(Path.cwd())
         asked.setdefault("sweeper", self.sweeper)
-        asked.setdefault("started", datetime.now(UTC).isoformat(timespec="milliseconds"))
+        asked.setdefault("started", timestamp())
         program = [Path(sys.argv[0]).name, *sys.argv[1:]]
         asked.setdefault("commands", []).append(shlex.join(["python", *program]))
         asked["monitor"], asked["mode"] = str(self.config.monitor), str(self.config.mode)
@@ -264,7 +263,7 @@ class Sweep:
         Raises:
             UserError: with the first of them.
         """
-        path, conf = self.directory / LEDGER, Path(OmegaConf.create({"root": "${project_root:}"}).root) / "conf"
+        path, conf = self.directory / LEDGER, project_root() / "conf"
         why = self.ledger.why_not_own
         require_trust(path, first_unknown_word(words, path, conf), lambda: why, trust=bool(self.config.trust))
 

@@ -207,7 +207,7 @@ def test_an_empty_file_a_folder_and_none_are_refused(write: Write) -> None:
         read(path)
     with pytest.raises(UserError, match=r"data\.path must be a file, but .* is a folder"):
         read(path.parent)
-    with pytest.raises(UserError, match=r"must be a file that exists.*try: data\.test_path=.*table\.csv"):
+    with pytest.raises(UserError, match=r"must be a file that exists.*try data\.test_path=.*table\.csv"):
         read_table(path.parent / "tabel.csv", Reading(), key="data.test_path")
 
 

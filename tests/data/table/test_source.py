@@ -291,7 +291,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         "must have a name, but 1 of 3 in table.csv .* column 2",
     ),
     "a name twice": (lines("a,b,a", *rows(9, "{x},{n},1")), {}, "a name of its own, .*'a' names columns 1 and 3"),
-    "no such target": (lines("a,bb", *NUMBERS), {}, "data.target=b; try data.target=bb$"),
+    "no such target": (lines("a,bb", *NUMBERS), {}, ", got b; try data.target=bb$"),
     "a target with gaps": (
         lines("a,b", *NUMBERS, "7,"),
         {},
@@ -345,11 +345,15 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {},
         "stand in one line, .*'cm' in row 1 of 'a'",
     ),
-    "fewer cells": (lines("a,b", *NUMBERS, "7"), {}, "must have 2 cells.*: 1 row differs, the first in line 62 with 1"),
+    "fewer cells": (
+        lines("a,b", *NUMBERS, "7"),
+        {},
+        "must have 2 cells.*, but 1 row differs, the first in line 62 with 1",
+    ),
     "more cells": (
         lines("a,b", *NUMBERS, "7,8,9"),
         {},
-        "must have 2 cells.*: 1 row differs, the first in line 62 with 3",
+        "must have 2 cells.*, but 1 row differs, the first in line 62 with 3",
     ),
     "a quote that is open": (
         lines("a,b", *NUMBERS, '"7,8'),

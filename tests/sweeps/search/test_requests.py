@@ -31,13 +31,13 @@ CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"seed": -1}, "seed must be an integer of 0 or more"),
         ({"batch": "two"}, "batch must be an integer of 1 or more"),
         ({"sampler_options": [1]}, "sampler_options must map names"),
-        ({"pruner": "medain"}, "try: hydra.sweeper.pruner=median"),
+        ({"pruner": "medain"}, "try hydra.sweeper.pruner=median"),
         ({"pruner": "median", "pruner_options": {"warmup": 3}}, "arguments of optuna's MedianPruner"),
         ({"pruner": "median", "objectives": {"val/accuracy": "max"}}, "the monitor as its only objective"),
         ({"objectives": {"test/accuracy": "max"}}, "must map val/"),
         ({"objectives": {"val/loss": "small"}}, "to min or max"),
         ({"objectives": {}}, "must map val/"),
-        ({"objectives": {"val/los": "min"}}, "try: objective=val/loss"),
+        ({"objectives": {"val/los": "min"}}, "try objective=val/loss"),
         ({"objectives": {"val/accuracy": "min"}}, "mode must be max"),
     ],
 )
@@ -49,7 +49,7 @@ def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("tpee", {}, "try: hydra.sweeper.sampler=tpe"),
+        ("tpee", {}, "try hydra.sweeper.sampler=tpe"),
         ("tpe", {"n_startup": 3}, "arguments of optuna's TPESampler"),
     ],
 )

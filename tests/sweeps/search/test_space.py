@@ -95,7 +95,7 @@ def test_every_value_and_every_end_is_tried_where_it_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
-        ({"momentun": {"optimizer": ["sgd"]}}, "try: when: momentum"),
+        ({"momentun": {"optimizer": ["sgd"]}}, "try when: momentum"),
         ({"momentum": {"optimiser": ["sgd"]}}, "searched over as a choice"),
         ({"momentum": {"optimizer": ["lion"]}}, "values that optimizer takes, sgd, momentum, adam"),
         ({"nesterov": {"momentum": [0.5]}}, "searched over as a choice"),

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.callbacks import Checkpoints, Divergence, GradientNorms, TrainingCurves
+from mlplab.callbacks import Checkpoints, GradientNorms, NonFiniteGuard, TrainingCurves
 from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory
@@ -97,7 +97,7 @@ class Member:
         # Checkpoints come last, as the Trainer calls them.
         self.callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
         self.checkpoints = self.callback(Checkpoints)
-        self.divergence = self.callback(Divergence)
+        self.divergence = self.callback(NonFiniteGuard)
         self.curves = self.callback(TrainingCurves)
         self.norms: GradientNorms | None = self.callback(GradientNorms)
         self.clip_at: float | None = job.config.trainer.gradient_clip_val

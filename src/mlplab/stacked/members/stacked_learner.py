@@ -1,11 +1,10 @@
 """The LightningModule of a stack: the steps of `Learner`, for all members at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -77,14 +76,8 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
     def on_after_backward(self) -> None:
         self.penalty.add_gradients(self.model)
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        optimizer.step(closure=optimizer_closure)
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        super().optimizer_step(*arguments, **options)
         for member in self.members:
             member.move_schedule("step")
 

@@ -9,8 +9,9 @@ from typing import Any
 from mlplab.config.checks import require_metric
 from mlplab.config.rules import shown
 from mlplab.errors import UserError
+from mlplab.runs.files import read_json
 from mlplab.sweeps.search.study import Outcome
-from mlplab.sweeps.states import read_json, read_result, read_state
+from mlplab.sweeps.states import read_result, read_state
 
 OF_RUNS = ("parameters", "seconds", "epochs")
 """What a run can be judged by beside its validation metrics: its size and what it took."""
