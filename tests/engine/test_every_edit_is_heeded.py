@@ -149,7 +149,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
     "Learner.training_step": (  # not in the first batch, which is compared with autograd
-        Learner.training_step, '"loss": loss + penalty', '"loss": loss * (1 + 1e-3 * (batch_idx > 0)) + penalty', [],
+        Learner.training_step, "(loss + penalty, ", "(loss * (1 + 1e-3 * (batch_idx > 0)) + penalty, ", [],
     ),
     "Learner.validation_step": (
         Learner.validation_step, 'self._evaluate("val", batch)',

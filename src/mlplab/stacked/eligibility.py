@@ -21,7 +21,7 @@ from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.inputs import WithInputs
 from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
-from mlplab.models.options import OPTIONS as MLP_OPTIONS
+from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.stacked_optimizer import STACKABLE

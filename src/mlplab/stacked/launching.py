@@ -19,7 +19,7 @@ from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 try:
     import resource
