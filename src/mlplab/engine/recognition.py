@@ -32,7 +32,7 @@ LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 INPUTS = (PixelInputs, CategoryInputs)
 """Input layers that kernels and stacks know."""
 
-WATCHERS = (GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, TrainingCurves)
+WATCHERS = (NonFiniteGuard, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
 """Callbacks of this project with hooks in every step, none of which changes the network."""
 
 LIGHTNINGS_WATCHERS = (
