@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from mlplab.errors import RunStopped
+from mlplab.errors import RunStopped, UserError
 from mlplab.runs.lock import Lock
-from mlplab.runs.signals import HANDLED
+from mlplab.runs.signals import HANDLED, TERMINATIONS
 from mlplab.sweeps import launch
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.launch import letting_jobs_finish
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.states import State
+from mlplab.sweeps.sweep import jobs_at_once
 
 
 def job(directory: Path, *, notices: bool) -> None:
@@ -52,7 +53,11 @@ def signalled(number: signal.Signals, sweep: Path, names: list[str]) -> None:
         time.sleep(30)
 
 
-@pytest.mark.parametrize("number", HANDLED, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in TERMINATIONS)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_waits_until_they_have_saved(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,3 +123,15 @@ def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
     assert launched == [[0, 1, 2], *([again] if is_again else [])]
     assert [entry.number for entry in died] == (again if n_deaths == 2 else [])
     assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again
+
+
+def test_jobs_at_once_are_those_that_the_launcher_says() -> None:
+    assert [jobs_at_once(launcher) for launcher in (None, {"n_jobs": 3}, {"members": 64}, {"n_jobs": "?"})] == [
+        1,
+        3,
+        64,
+        1,
+    ]
+    assert jobs_at_once({"n_jobs": -1}) >= 1
+    with pytest.raises(UserError, match=r"hydra\.launcher\.n_jobs must be a number of jobs"):
+        jobs_at_once({"n_jobs": 0})

@@ -66,7 +66,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         return print_error(*end)
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
-        mistake = UserError("what is asked for must be written", f"standard output: {reason}", "another file for it")
+        mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0
 

@@ -47,10 +47,7 @@ class Arm:
 def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Tunes each arm, and runs the best of each and its defaults on other seeds; or goes on with it.
 
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        settings: of conf/hydra/sweeper/comparison.yaml.
+    Its settings are those of conf/hydra/sweeper/comparison.yaml.
 
     Raises:
         UserError: it cannot be run, or was begun with other settings.

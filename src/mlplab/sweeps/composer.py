@@ -34,11 +34,10 @@ class Composer:
         self.sweep, self.loader = sweep, loader
 
     def read_overrides(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Dimension]]:
-        """Splits overrides into those that all jobs share, and what is swept.
+        """Splits the command line's arguments, which take precedence, and the configuration's params.
 
-        Args:
-            arguments: of the command line; they take precedence.
-            params: of the configuration.
+        Returns:
+            The overrides that all jobs share, and what is swept.
         """
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
         return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
@@ -100,11 +99,6 @@ class Composer:
 def require_one_location(config: DictConfig, shared: Sequence[str], swept: Collection[str]) -> None:
     """Refuses a sweep whose jobs would not lie in one directory, in which all look for them.
 
-    Args:
-        config: of the sweep, with its `hydra` part.
-        shared: overrides that its jobs share.
-        swept: the names whose values differ between them.
-
     Raises:
         UserError: as above.
     """
@@ -125,8 +119,8 @@ def require_one_location(config: DictConfig, shared: Sequence[str], swept: Colle
         if own or name.removeprefix("hydra.") in {f"job.{part}" for part in OF_A_JOB}:
             raise UserError(
                 "hydra.sweep.dir must be the same for all jobs of a sweep",
-                f"hydra.sweep.dir={directory} depends on {own[0] if own else name}",
-                "hydra.sweep.dir without it: each job has a folder in it",
+                f"it depends on {own[0] if own else name}, in {directory}",
+                "a folder without it, in which each job has one of its own",
             )
 
 

@@ -14,12 +14,7 @@ from mlplab.sweeps.sweep import Sweep
 
 
 def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any] | None) -> None:
-    """Runs the jobs of a grid that have not been run.
-
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        params: name → values, of the configuration.
+    """Runs the jobs of a grid that have not been run. The configuration adds `params` to the command line's arguments.
 
     Raises:
         UserError: a job cannot be run, or the sweep was begun with another configuration.

@@ -84,12 +84,7 @@ class JobLoader(ConfigLoaderImpl):
         return self._composed[key], [o for o, is_change in zip(parsed, are_changes, strict=True) if is_change]
 
     def load_job(self, sweep: DictConfig, texts: Sequence[str]) -> DictConfig:
-        """Composes the configuration of a job without its `hydra` part, which is half of it.
-
-        Args:
-            sweep: the configuration of the sweep, with its `hydra` part.
-            texts: overrides of the job.
-        """
+        """Composes the configuration of a job from its overrides, without the `hydra` part, which is half of it."""
         try:
             composed, changes = self._cached(sweep.hydra.job.config_name, [*sweep.hydra.overrides.hydra, *texts])
             if composed is not None:
@@ -102,12 +97,7 @@ class JobLoader(ConfigLoaderImpl):
         return without_hydra(self.load_sweep_config(sweep, list(texts)))
 
     def hydra_of_job(self, sweep: DictConfig, texts: Sequence[str]) -> DictConfig:
-        """Composes the `hydra` part of a job's configuration, below the name `hydra`. The next call changes it.
-
-        Args:
-            sweep: the configuration of the sweep, with its `hydra` part.
-            texts: overrides of the job.
-        """
+        """Composes the `hydra` part of a job's configuration, below the name `hydra`. The next call changes it."""
         own = [*sweep.hydra.overrides.hydra, *texts]
         composed, changes = self._cached(sweep.hydra.job.config_name, own)
         if composed is None:

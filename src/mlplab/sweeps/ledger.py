@@ -157,7 +157,7 @@ class Ledger:
             ):
                 raise UserError(
                     "a sweep must go on from its own sweep.json",
-                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is none",
+                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is not one of a sweep",
                     "another sweep.name",
                 )
 
@@ -230,7 +230,7 @@ def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
         if len(set(names)) < len(names):
             raise ValueError("two of its jobs have one number or directory")
     if not set(configs) <= {str(entry.number) for entry in entries}:
-        raise ValueError("it has a configuration of no job")
+        raise ValueError("it has a configuration without a job")
     return entries, shared, configs
 
 
@@ -238,7 +238,7 @@ def _entry(job: Any, position: int) -> Entry:
     try:
         entry = Entry(**job)
     except TypeError:
-        raise ValueError(f"its job at place {position} is none") from None
+        raise ValueError(f"its job at place {position} is not one of a sweep") from None
     name = entry.directory
     if not (
         type(entry.number) is int
@@ -248,7 +248,7 @@ def _entry(job: Any, position: int) -> Entry:
         and isinstance(entry.values, dict)
         and _are_texts(entry.overrides)
     ):
-        raise ValueError(f"its job at place {position} is none")
+        raise ValueError(f"its job at place {position} is not one of a sweep")
     return entry
 
 

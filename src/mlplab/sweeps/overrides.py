@@ -55,12 +55,7 @@ class Dimension:
         return [self.assign(end, str(end)) for end in ends]
 
     def assign(self, value: Any, text: str) -> Assignment:
-        """Gives the name one value.
-
-        Args:
-            value: in plain Python.
-            text: the value as it is typed.
-        """
+        """Gives the name one value, which is typed as `text`."""
         return Assignment(self.name, value, f"{self.key}={text}")
 
     def as_space(self) -> dict[str, Any]:
@@ -122,7 +117,9 @@ def dimension_of(override: Override) -> Dimension:
         texts = tuple(override.sweep_string_iterator())
         if not texts:
             raise UserError(
-                "a sweep must go over some values", f"{override.input_line or name} has none", f"{name}='range(0,3)'"
+                "a sweep must go over some values",
+                f"there are none in {override.input_line or name}",
+                f"{name}='range(0,3)'",
             )
         tags = set(getattr(value, "tags", ()))
         _require_tags(name, tags)

@@ -12,10 +12,7 @@ from mlplab.sweeps.sweep import Sweep
 
 
 def rerun_best(sweep: Sweep) -> None:
-    """Runs the best setting, of each arm of a comparison, until it has been run on as many new seeds as asked for.
-
-    Args:
-        sweep: opened; `sweep.rerun` is the number of seeds.
+    """Runs the best setting, or that of each arm of a comparison, on `sweep.rerun` new seeds.
 
     Raises:
         UserError: no run has finished yet, or there is more than one objective.

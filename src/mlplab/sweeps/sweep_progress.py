@@ -91,8 +91,8 @@ class SweepProgress:
                 self._states[number] = read_state(self.directory / self._entries[number].directory)
                 if self._states[number].has_ended:
                     ended.append(number)
-        self._left.difference_update(ended)  # first: jobs of a stack end together, and each line tells the time left
         for number in ended:
+            self._left.discard(number)
             # A line that is redirected is not folded, as other programs may read it.
             self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
@@ -128,9 +128,10 @@ class SweepProgress:
         return f"[{n_ended:>{len(n_jobs)}}/{n_jobs}]"
 
     def _time_left(self) -> str:
-        """Estimates the time left from the jobs that have ended."""
-        n_ended, n_left = len(self._states) - len(self._left), len(self._left) + (self.n_to_come or 0)
-        if not n_left or not n_ended or self.n_to_come is None:
+        """Estimates the time left from the jobs that have ended, also those of a stack whose lines come next."""
+        n_ended = sum(state.has_ended for state in self._states.values())
+        n_left = len(self._states) - n_ended + (self.n_to_come or 0)
+        if self.n_to_come is None or not n_ended or not (self._left or self.n_to_come):
             return ""
         return f"; about {duration((time.monotonic() - self._began) / n_ended * n_left)} left"
 

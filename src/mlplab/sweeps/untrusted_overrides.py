@@ -55,13 +55,7 @@ def require_trusted_overrides(ledger: Ledger, overrides: Iterable[str], conf: Pa
 
 
 def first_untrusted_override(overrides: Iterable[str], path: Path, conf: Path) -> UserError | None:
-    """Returns a refusal of the first override that is more than a choice of conf/ or a plain value.
-
-    Args:
-        overrides: that a file of a sweep holds.
-        path: of that file, for messages.
-        conf: the user's own conf/.
-    """
+    """Returns a refusal of the first override that is more than a choice of conf/ or a plain value."""
     for override in dict.fromkeys(overrides):
         if override not in FLAGS and not _is_plain(override, conf):
             return UserError(

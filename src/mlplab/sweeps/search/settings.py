@@ -95,12 +95,7 @@ class SearchSettings:
 
 
 def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> SearchSettings:
-    """Checks the settings of a search.
-
-    Args:
-        settings: values of the sweeper's configuration, by name.
-        monitor: the objective, if none are named.
-        mode: `min` or `max`.
+    """Checks the settings of a search. Without objectives, it optimizes `monitor` in `mode`.
 
     Raises:
         UserError: one of them is not allowed, or Optuna is not installed.
@@ -124,7 +119,7 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
     if read.pruner != "none" and metrics != [monitor]:
         raise UserError(
             "a search that ends trials early must have the monitor as its only objective",
-            f"hydra.sweeper.pruner={read.pruner}, objectives {', '.join(metrics)}",
+            f"its objectives are {', '.join(metrics)}, and its pruner is {read.pruner}",
             "hydra.sweeper.pruner=none",
         )
     return read

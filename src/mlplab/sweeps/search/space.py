@@ -1,5 +1,6 @@
 """The space of a search: names with their values, some only where another name has a certain value."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,23 +61,11 @@ class Space:
         return list(chosen.values())
 
     def n_points(self) -> int | None:
-        """Counts the different jobs; returns None where they cannot be counted."""
-        if any(dimension.interval is not None and not dimension.is_int for dimension in self.dimensions):
+        """Counts the different jobs; returns None where there are real intervals or conditions."""
+        if self.conditions or any(one.interval is not None and not one.is_int for one in self.dimensions):
             return None
-        parents = {parent for condition in self.conditions.values() for parent in condition}
-
-        def count(position: int, values: dict[str, Any]) -> int:
-            if position == len(self.dimensions):
-                return 1
-            dimension = self.dimensions[position]
-            if not self.is_drawn(dimension.name, values):
-                return count(position + 1, values)
-            if dimension.name in parents:
-                return sum(count(position + 1, {**values, dimension.name: value}) for value in dimension.values)
-            low, high = dimension.interval or (1, len(set(map(canonical, dimension.values))))
-            return int(high - low + 1) * count(position + 1, values)
-
-        return count(0, {})
+        ends = [one.interval or (1, len(set(map(canonical, one.values)))) for one in self.dimensions]
+        return math.prod(int(high - low + 1) for low, high in ends)
 
     def to_check(self) -> list[list[str]]:
         """Returns overrides of jobs that together try every value, and both ends of every interval."""
@@ -135,20 +124,20 @@ def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
 def _require_known(by_name: Mapping[str, Dimension], name: str, parent: str, allowed: Iterable[Any]) -> None:
     if name not in by_name:
         near = nearest_name(name, list(by_name)) or next(iter(by_name), "optimizer.lr")
-        raise UserError("a condition must be on a name that is searched over", f"when: {name}", f"when: {near}")
+        raise UserError("a condition must be on a name that is searched over", f"{name} is not", f"one on {near}")
     dimension = by_name.get(parent)
     if dimension is None or not dimension.values:
         raise UserError(
             "a condition must ask for values of a name that is searched over as a choice",
-            f"{name} when {parent}={shown(next(iter(allowed), None))}",
-            f"{parent}=a,b beside it",
+            f"{name} depends on {parent}={shown(next(iter(allowed), None))}",
+            f"several values of {parent}, such as {parent}=a,b",
         )
     known = [canonical(value) for value in dimension.values]
     for value in allowed:
         if canonical(value) not in known:
             raise UserError(
                 f"a condition must ask for values that {parent} takes, {', '.join(map(shown, dimension.values))}",
-                f"{name} when {parent}={shown(value)}",
+                f"{name} depends on {parent}={shown(value)}",
                 f"{name} when {parent}={shown(dimension.values[0])}",
             )
 
@@ -257,6 +246,6 @@ def _parse(name: str, text: str) -> dict[str, list[Any]]:
 
 def _unreadable(condition: str) -> UserError:
     return UserError(
-        "a condition must say of which name and which value", condition,
+        "a condition must have the form NAME=VALUE|VALUE", condition,
         "hydra.sweeper.when={optimizer.momentum:{optimizer:[momentum,nesterov]}}",
     )  # fmt: skip

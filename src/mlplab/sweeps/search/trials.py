@@ -124,12 +124,7 @@ class Trials:
 
 
 def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Runs a search, or goes on with it.
-
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        settings: of conf/hydra/sweeper/optuna.yaml.
+    """Runs a search with the settings of conf/hydra/sweeper/optuna.yaml, or goes on with it.
 
     Raises:
         UserError: it cannot be run, or was begun with other settings.
