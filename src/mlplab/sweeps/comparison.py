@@ -35,12 +35,12 @@ class Arm:
 
     @property
     def overrides(self) -> list[str]:
-        """What all of its jobs are given, as on the command line."""
+        """Returns what all of its jobs are given, as on the command line."""
         return [str(one.override) for one in self.fixed]
 
     @property
     def names(self) -> list[str]:
-        """All names that the arm chooses."""
+        """Returns all names that the arm chooses."""
         return [*(one.name for one in self.fixed), *self.space.names]
 
 

@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def assignments(self) -> list[Assignment]:
-        """Each value with its override; None where the configuration has the value without being told."""
+        """Returns each value with its override."""
         by_name = {re.split("[=@]", override.lstrip("+"))[0]: override for override in self.overrides}
         return [Assignment(name, value, by_name.get(name)) for name, value in self.values.items()]
 
@@ -110,7 +110,7 @@ class Ledger:
 
     @property
     def names(self) -> list[str]:
-        """All names that have been swept."""
+        """Returns all names that have been swept."""
         return list(self._names)
 
     def add(self, entry: Entry) -> Entry:

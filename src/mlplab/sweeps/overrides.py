@@ -48,7 +48,7 @@ class Dimension:
 
     @property
     def assignments(self) -> list[Assignment]:
-        """Every value; of an interval both ends."""
+        """Returns an assignment of every value, or of both ends of an interval."""
         if self.interval is None:
             return [self.assign(value, text) for value, text in zip(self.values, self.texts, strict=True)]
         ends = [int(end) if self.is_int else end for end in self.interval]
