@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mlplab.config.choices import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.config.suggestions import nearest_key, nearest_name
+from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}

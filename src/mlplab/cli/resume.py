@@ -15,11 +15,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
-from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, told
+from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
+from mlplab.optimization.names import NEED_END
 from mlplab.runs.layout import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
@@ -125,7 +125,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     if changed:
         raise UserError(
             "a resumed run must keep the options that affect what it learns",
-            told(changed),
+            describe_changes(changed),
             f"resume={directory} alone, or a new run",
         )
     if new is old:
@@ -136,7 +136,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)
     dependent = _averaging_by_epochs(after)
-    if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
+    if after.get("scheduler.name") in NEED_END:
         dependent.append(f"scheduler={after['scheduler.name']}")
     if dependent:
         requirement = f"the number of epochs must not change, as {dependent[0]} depends on it"

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.dialect import QUOTES
+from mlplab.data.table.text_layout import QUOTES
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination

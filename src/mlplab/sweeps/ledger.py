@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlplab.config.differing import changes, told
+from mlplab.config.differing import changes, describe_changes
 from mlplab.errors import UserError
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, signature_of, why_not_own
@@ -289,6 +289,6 @@ def require_same(then: Any, now: Any, what: str, may_differ: tuple[str, ...] = M
         more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
         raise UserError(
             "a sweep that goes on must keep what it was begun with",
-            f"{what}: {told(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
+            f"{what}: {describe_changes(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
             "another sweep.name",
         )
