@@ -21,6 +21,7 @@ from mlplab.sweeps.launch import letting_jobs_finish
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.states import State
 from mlplab.sweeps.sweep import jobs_at_once
+from mlplab.sweeps.sweep_progress import SweepProgress
 
 
 def job(directory: Path, *, notices: bool) -> None:
@@ -104,19 +105,22 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_deaths", [0, 1, 2])
 @pytest.mark.parametrize("n_left", [0, 1])
 def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
-    n_deaths: int, n_left: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    n_deaths: int, n_left: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [Entry(number, f"{number}_x", {}, []) for number in range(3)]
     launched = []
 
-    def launch_once(sweep: Any, left: Any, progress: Any) -> None:
-        launched.append([entry.number for entry in left])
+    def launch_once(jobs: Any, initial_job_idx: int) -> None:
+        launched.append([int(words[-1].partition("=")[2][0]) for words in jobs])
         if len(launched) <= n_deaths:
             raise BrokenProcessPool("killed")
 
-    monkeypatch.setattr(launch, "_launch", launch_once)
-    sweep: Any = SimpleNamespace(state=lambda entry: State("cut off" if entry.number < n_left else "finished"))
-    progress: Any = SimpleNamespace(extend=lambda entries: None)
+    def state(entry: Entry) -> State:
+        return State("cut off" if entry.number < n_left else "finished")
+
+    launcher, ledger = SimpleNamespace(launch=launch_once), SimpleNamespace(shared=["data=wine"])
+    sweep: Any = SimpleNamespace(launcher=launcher, ledger=ledger, directory=tmp_path, state=state)
+    progress: Any = SweepProgress(tmp_path, monitor="val/loss", mode="min")
     died = launch.launch_jobs(sweep, entries, progress)
     again = [0] if n_left else []
     is_again = bool(n_deaths and n_left)

@@ -81,26 +81,21 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
     for n_deaths in range(1, MOST_DEATHS + 1):
         if not left:
             break
+        directories = [entry.directory for entry in left]
+        jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in left]
         try:
-            _launch(sweep, left, progress)
+            with progress, letting_jobs_finish(sweep.directory, directories):
+                sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
+            return []
         except BrokenProcessPool:  # a worker was killed, and took the others with it
             left = [entry for entry in left if not sweep.state(entry).has_ended]
-        else:
-            return []
+        except (RunStopped, KeyboardInterrupt) as stopped:
+            message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
+            status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
+            raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
         if left and n_deaths < MOST_DEATHS:
             print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
     return left
-
-
-def _launch(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> None:
-    jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in entries]
-    try:
-        with progress, letting_jobs_finish(sweep.directory, [entry.directory for entry in entries]):
-            sweep.launcher.launch(jobs, initial_job_idx=entries[0].number)
-    except (RunStopped, KeyboardInterrupt) as stopped:
-        message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
-        status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
-        raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
 
 
 @contextmanager

@@ -101,17 +101,18 @@ class SweepProgress:
             self._bar.update(self._task, total=n_jobs, completed=n_ended, description=self._summary(), refresh=True)
 
     def _line(self, number: int) -> str:
+        """Describes a job that has ended, and remembers the best of them."""
         state, directory = self._states[number], self._entries[number].directory
-        value = read_result(self.directory / directory).get("objective")
         if state.name in ("failed", "infeasible"):
             outcome = printable(state.reason.partition("; try")[0])
         else:
             seconds = sum(v for v in state.status.get("seconds", {}).values() if isinstance(v, int | float))
             outcome = f"{seconds:.1f} s"
-        if isinstance(value, int | float) and state.name not in ("failed", "infeasible"):
-            outcome = f"{self.monitor} {value:.4g}, {outcome}"
-            if self._best is None or self._sign * value < self._sign * self._best[0]:
-                self._best = (value, directory)
+            value = read_result(self.directory / directory).get("objective")
+            if isinstance(value, int | float):
+                outcome = f"{self.monitor} {value:.4g}, {outcome}"
+                if self._best is None or self._sign * value < self._sign * self._best[0]:
+                    self._best = (value, directory)
         return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
 
     def _summary(self) -> str:
