@@ -83,7 +83,7 @@ def params_as_overrides(params: Mapping[str, Any] | None, where: str) -> list[st
         raise UserError(requirement, f"{where}={params}", f"{where}={{seed: '0,1,2'}}")
     overrides = []
     for name, space in (params or {}).items():
-        if isinstance(space, Mapping):
+        if isinstance(space, Mapping):  # as in Hydra's own Optuna sweeper
             raise UserError(requirement, f"{where}.{name}={space}", f"{name}: 0,1,2")
         text = str(space).lower() if isinstance(space, bool) else "null" if space is None else str(space)
         overrides.append(f"{name}={text}")
@@ -124,6 +124,7 @@ def dimension_of(override: Override) -> Dimension:
         tags = set(getattr(value, "tags", ()))
         _require_tags(name, tags)
         values = tuple(map(plain_value, override.sweep_iterator(transformer=Transformer.identity)))
+        # A shuffled range is a choice.
         step = float(value.step) if isinstance(value, RangeSweep) and not value.shuffle else None
         return Dimension(name, key, values, texts, is_log="log" in tags, step=step)
     return Dimension(name, key, (plain_value(value),), (override.get_value_element_as_str(),))
@@ -159,7 +160,7 @@ def _require_tags(name: str, tags: set[str]) -> None:
 def plain_value(value: Any) -> Any:
     """Converts a parsed value to plain Python, as JSON has it."""
     if isinstance(value, QuotedString):
-        return value.text
+        return value.text  # its quotes belong to the command line
     if isinstance(value, list):
         return [plain_value(part) for part in value]
     if isinstance(value, dict):

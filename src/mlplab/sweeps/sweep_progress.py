@@ -48,10 +48,10 @@ class SweepProgress:
         """Adds jobs that are to be launched."""
         self._entries |= {entry.number: entry for entry in entries}
         self._states |= {entry.number: State("waiting") for entry in entries}
-        self._left |= {entry.number for entry in entries}
+        self._left |= {entry.number for entry in entries}  # a job that is retried is left once more
 
     def __enter__(self) -> "SweepProgress":
-        self._began = self._began or time.monotonic()
+        self._began = self._began or time.monotonic()  # a search enters it once for each batch
         self._stop.clear()
         # What an earlier launch has written is not the state of this one.
         self._stamps = {number: self._stamp(number) for number in self._left}
@@ -86,13 +86,13 @@ class SweepProgress:
         ended = []
         for number in sorted(self._left):
             stamp = self._stamp(number)
-            if stamp != self._stamps[number]:
+            if stamp != self._stamps[number]:  # one look at a file's time costs less than reading thousands of files
                 self._stamps[number] = stamp
                 self._states[number] = read_state(self.directory / self._entries[number].directory)
                 if self._states[number].has_ended:
                     ended.append(number)
         for number in ended:
-            self._left.discard(number)
+            self._left.discard(number)  # one by one, so that each line counts on
             # A line that is redirected is not folded, as other programs may read it.
             self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:

@@ -90,6 +90,7 @@ class SearchSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Lists for sweep.json what may not change between launches, and the budget, which may."""
+        # Another launcher may run more trials at once.
         plain = {name: value for name, value in vars(self).items() if name != "batch"}
         return plain | {"objectives": [vars(one) for one in self.objectives], "budget": vars(self.budget)}
 
@@ -100,7 +101,7 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
     Raises:
         UserError: one of them is not allowed, or Optuna is not installed.
     """
-    if importlib.util.find_spec("optuna") is None:
+    if importlib.util.find_spec("optuna") is None:  # not imported, which takes half a second
         raise UserError(
             "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
         )
@@ -114,7 +115,7 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
         pruner_options=_options(settings, "pruner_options"),
         objectives=_objectives(settings["objectives"], monitor, mode),
     )
-    build_pruner(read.pruner, read.pruner_options)
+    build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
     metrics = [objective.metric for objective in read.objectives]
     if read.pruner != "none" and metrics != [monitor]:
         raise UserError(

@@ -81,6 +81,7 @@ class Space:
         for parent, allowed in self.conditions.get(name, {}).items():
             (dimension,) = (dimension for dimension in self.dimensions if dimension.name == parent)
             known = [canonical(value) for value in dimension.values]
+            # A parent may have conditions too.
             positions |= {**self._positions_for(parent), parent: known.index(canonical(allowed[0]))}
         return positions
 
@@ -114,6 +115,7 @@ def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
     ordered: dict[str, Dimension] = {}
     while len(ordered) < len(by_name):
         waiting = [name for name in by_name if name not in ordered]
+        # All that they depend on is ordered.
         ready = [name for name in waiting if ordered.keys() >= conditions.get(name, {}).keys()]
         if not ready:
             raise UserError("conditions must not form a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
@@ -155,17 +157,17 @@ def distribution(dimension: Dimension) -> "BaseDistribution":
         low, high = sorted((dimension.values[0], dimension.values[-1]))
         step = abs(dimension.step)
         if isinstance(low, int) and isinstance(high, int) and step == int(step):
-            is_log = dimension.is_log and step == 1
+            is_log = dimension.is_log and step == 1  # Optuna has no steps on a logarithmic scale
             return IntDistribution(low, high, log=is_log, step=int(step))
         return FloatDistribution(low, high, step=step)
-    return CategoricalDistribution(_choices(dimension))
+    return CategoricalDistribution(_choices(dimension))  # also a choice of numbers: nothing lies between them
 
 
 def _choices(dimension: Dimension) -> list[Any]:
     """Returns the values as Optuna stores them: lists and mappings as text."""
     pairs = zip(dimension.values, dimension.texts, strict=True)
     kept = [value if isinstance(value, bool | int | float | str | None) else text for value, text in pairs]
-    return list({canonical(value): value for value in kept}.values())
+    return list({canonical(value): value for value in kept}.values())  # Optuna refuses a value that is there twice
 
 
 def grid_of(space: Space) -> dict[str, list[Any]]:
@@ -189,7 +191,7 @@ def _as_typed(dimension: Dimension, drawn: Any) -> Assignment:
     """Finds the value that was drawn among those that were typed."""
     values = dimension.values
     if dimension.interval is not None:
-        return dimension.assign(drawn, repr(drawn))
+        return dimension.assign(drawn, repr(drawn))  # reads back to the last bit
     if dimension.step and len(values) > 1:  # a value of a range comes back with a rounding error
         position = min(range(len(values)), key=lambda i: abs(values[i] - drawn))
     else:
@@ -240,7 +242,7 @@ def _parse(name: str, text: str) -> dict[str, list[Any]]:
         parent, equals, values = part.strip().partition("=")
         if not (equals and parent and values):
             raise _unreadable(f"{name}: … when {text}")
-        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]
+        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]  # true, 1 and text as in conf/
     return condition
 
 
