@@ -5,18 +5,16 @@ from typing import Any
 import pytest
 
 from mlplab.errors import UserError
-from mlplab.sweeps.overrides import Swept
-from mlplab.sweeps.search.budget import Budget, budget_of
-from mlplab.sweeps.search.conditions import split_conditions
-from mlplab.sweeps.search.requests import read_asked
+from mlplab.sweeps.overrides import Dimension
 from mlplab.sweeps.search.samplers import build_sampler
-from mlplab.sweeps.search.space import space_of
+from mlplab.sweeps.search.settings import Budget, read_settings
+from mlplab.sweeps.search.space import space_of, split_conditions
 
 SETTINGS: dict[str, Any] = {
     "sampler": "tpe", "sampler_options": None, "seed": 0, "trials": 20, "epochs": None, "minutes": None,
     "batch": None, "pruner": "none", "pruner_options": None, "objectives": None,
 }  # fmt: skip
-CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
+CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"trials": None}, "a search must have a budget"),
         ({"seed": -1}, "seed must be an integer of 0 or more"),
         ({"batch": "two"}, "batch must be an integer of 1 or more"),
-        ({"sampler_options": [1]}, "sampler_options must map names"),
+        ({"sampler_options": [1]}, "sampler_options must be a mapping of names"),
         ({"pruner": "medain"}, "try hydra.sweeper.pruner=median"),
         ({"pruner": "median", "pruner_options": {"warmup": 3}}, "arguments of optuna's MedianPruner"),
         ({"pruner": "median", "objectives": {"val/accuracy": "max"}}, "the monitor as its only objective"),
@@ -43,7 +41,7 @@ CHOICE = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_asked({**SETTINGS, **changed}, "val/loss", "min")
+        read_settings({**SETTINGS, **changed}, "val/loss", "min")
 
 
 @pytest.mark.parametrize(
@@ -64,18 +62,18 @@ def test_options_reach_optunas_class() -> None:
 
 
 def test_a_budget_is_spent_by_the_first_limit_that_is_reached() -> None:
-    budget = budget_of(5, 100, 2)
+    budget = Budget(5, 100, 2)
     assert not budget.is_spent(4, 99, 1.9)
     assert budget.is_spent(5, 0, 0)
     assert budget.is_spent(0, 100, 0)
     assert budget.is_spent(0, 0, 2.0)
     assert (budget.trials_left(3), Budget(epochs=7).trials_left(3)) == (2, None)
-    assert budget.told() == "5 trials, 100 epochs, 2 minutes"
+    assert str(budget) == "5 trials, 100 epochs, 2 minutes"
 
 
 def test_a_grid_ends_when_all_of_it_is_done() -> None:
-    asked = read_asked({**SETTINGS, "sampler": "grid", "trials": None, "epochs": 50}, "val/loss", "min")
-    assert asked.budget_in(space_of([CHOICE], {})) == Budget(2, 50, None)
+    settings = read_settings({**SETTINGS, "sampler": "grid", "trials": None, "epochs": 50}, "val/loss", "min")
+    assert settings.budget_in(space_of([CHOICE], {})) == Budget(2, 50, None)
 
 
 def test_conditions_stand_behind_a_space_or_beside_it() -> None:

@@ -1,8 +1,6 @@
 """Repeats a run, and compares the two to the last bit."""
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +11,21 @@ from tensorboard.util import tensor_util
 from torch import Tensor
 
 from mlplab.cli.resume import set_hydra_config
+from mlplab.cli.script import Result
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import new_run_name
 from mlplab.errors import RunFailed, UserError, described
 from mlplab.runs.checkpoint import read_checkpoint
-from mlplab.runs.files import read_ordinary
 from mlplab.runs.layout import read_manifest
 from mlplab.runs.manifest import differences
+from mlplab.sweeps.states import read_result
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
 """Parts of last.ckpt to compare; of best.ckpt only the first."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The comparison of two runs of one configuration.
-
-    Attributes:
-        again: directory of the second run.
-        n_values: count of compared numbers.
-        differing: results that are not identical, a line each.
-        changed: differences between the environments of the runs, a line each.
-    """
-
-    again: Path
-    n_values: int
-    differing: tuple[str, ...]
-    changed: tuple[str, ...]
-
-    @property
-    def is_identical(self) -> bool:
-        return not self.differing
-
-    def as_text(self) -> str:
-        """Formats the comparison for people."""
-        lines = [f"again   {shortest(self.again)}"]
-        if self.is_identical:
-            lines.append(f"same    to the last bit, in {self.n_values:,} numbers of checkpoints, metrics and curves")
-        else:
-            lines += [f"differs {line}" for line in self.differing]
-        changed = self.changed or ("nothing that the manifest records",)
-        return "\n".join([*lines, *(f"changed {line}" for line in changed)])
-
-
-def reproduce(directory: Path, config: DictConfig, again: Path | None = None) -> Comparison:
-    """Repeats a finished run in another directory, and compares the results.
+def reproduce(directory: Path, config: DictConfig, again: Path | None = None) -> Result:
+    """Repeats a finished run in another directory, and compares the results; status 0 if they are identical.
 
     Args:
         directory: of the run.
@@ -65,7 +33,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
         again: directory of the second run; None makes one beside the first.
 
     Raises:
-        UserError: a result is missing, or the configuration can no longer be run.
+        UserError: a checkpoint is missing, or the configuration can no longer be run.
         RunFailed: the second run failed.
     """
     from mlplab.training import train  # it imports what is in this folder
@@ -81,13 +49,19 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
     except Exception as error:  # of the user's code
         where = f"its traceback is in {shortest(again / 'train.log')}"
         raise RunFailed(f"the second run failed: {described(error)}; {where}") from error
-    found = _results(again)
-    return Comparison(
-        again,
-        sum(value.numel() if isinstance(value, Tensor) else 1 for value in expected.values()),
-        tuple(_differing(expected, found)),
-        tuple(_changed(directory, again)),
-    )
+    n_values = sum(value.numel() if isinstance(value, Tensor) else 1 for value in expected.values())
+    differing, changed = list(_differing(expected, _results(again))), list(_changed(directory, again))
+    same = f"same    to the last bit, in {n_values:,} numbers of checkpoints, metrics and curves"
+    lines = [f"again   {shortest(again)}", *([f"differs {line}" for line in differing] or [same])]
+    lines += [f"changed {line}" for line in changed or ["nothing that the manifest records"]]
+    content = {
+        "again": str(again),
+        "is_identical": not differing,
+        "n_values": n_values,
+        "differing": differing,
+        "changed": changed,
+    }
+    return Result("\n".join(lines), content, 1 if differing else 0)
 
 
 def curves(tensorboard: Path) -> dict[str, list[tuple[int, float]]]:
@@ -111,18 +85,8 @@ def _results(directory: Path) -> dict[str, Any]:
             continue
         checkpoint = read_checkpoint(path)
         results |= _flat({part: checkpoint.get(part) for part in parts}, f"{name}.ckpt ")
-    # Read as data only, as somebody else may have made the directory.
-    results |= _flat(_read_result(directory), "result.json ")
+    results |= _flat(read_result(directory), "result.json ")
     return results | _flat(curves(directory / "tensorboard"), "curve ")
-
-
-def _read_result(directory: Path) -> dict[str, Any]:
-    path = directory / "result.json"
-    try:
-        result = json.loads(read_ordinary(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError("a finished run must have its result.json", f"{path}: {error}", "another run") from None
-    return result if isinstance(result, dict) else {}
 
 
 def _flat(node: Any, name: str) -> dict[str, Any]:

@@ -5,16 +5,21 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mlplab.errors import RunStopped
 from mlplab.runs.lock import Lock
 from mlplab.runs.signals import HANDLED
-from mlplab.sweeps import stopping
+from mlplab.sweeps import launch
 from mlplab.sweeps.job import STOPPING
-from mlplab.sweeps.stopping import letting_jobs_finish
+from mlplab.sweeps.launch import letting_jobs_finish
+from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.states import State
 
 
 def job(directory: Path, *, notices: bool) -> None:
@@ -51,7 +56,7 @@ def signalled(number: signal.Signals, sweep: Path, names: list[str]) -> None:
 def test_a_signal_waits_until_they_have_saved(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "TERMINAL", 0.3)
+    monkeypatch.setattr(launch, "TERMINAL", 0.3)
     before = [signal.getsignal(handled) for handled in HANDLED]
     context = multiprocessing.get_context("forkserver")
     names = ["0_notices", "1_is_told"]
@@ -76,7 +81,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, monkeypatch: pytest.Monke
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(30)
 
-    monkeypatch.setattr(stopping, "_wait", second)
+    monkeypatch.setattr(launch, "_wait", second)
     with pytest.raises(RunStopped, match="ended at once by a second signal"):
         signalled(signal.SIGINT, tmp_path, [])
 
@@ -89,3 +94,27 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
             assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("n_deaths", [0, 1, 2])
+@pytest.mark.parametrize("n_left", [0, 1])
+def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
+    n_deaths: int, n_left: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [Entry(number, f"{number}_x", {}, []) for number in range(3)]
+    launched = []
+
+    def launch_once(sweep: Any, left: Any, progress: Any) -> None:
+        launched.append([entry.number for entry in left])
+        if len(launched) <= n_deaths:
+            raise BrokenProcessPool("killed")
+
+    monkeypatch.setattr(launch, "_launch", launch_once)
+    sweep: Any = SimpleNamespace(state=lambda entry: State("cut off" if entry.number < n_left else "finished"))
+    progress: Any = SimpleNamespace(extend=lambda entries: None)
+    died = launch.launch_jobs(sweep, entries, progress)
+    again = [0] if n_left else []
+    is_again = bool(n_deaths and n_left)
+    assert launched == [[0, 1, 2], *([again] if is_again else [])]
+    assert [entry.number for entry in died] == (again if n_deaths == 2 else [])
+    assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again

@@ -14,8 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.base import Container
 
-from mlplab.sweeps.composing import without_hydra
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader, without_hydra
 
 SHARED = ["trainer.max_epochs=20"]
 

@@ -6,27 +6,27 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch import profilers
 from lightning.pytorch.strategies import StrategyRegistry
 from torch.nn.functional import one_hot
 
-from mlplab.building import PROFILERS
-from mlplab.config import choices
+from mlplab.config import trainer_flags
+from mlplab.config.checks import check
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.table_source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
-from mlplab.optimization.parameter_groups import KINDS
+from mlplab.optimization.names import NEED_END
 from mlplab.optimization.schedules import BY_EPOCH, BY_STEP
 from mlplab.task import Task
 
 
 def test_names_are_those_of_the_implementation() -> None:
-    assert choices.PARAMETER_KINDS == KINDS
-    assert tuple(inspect.signature(pl.Trainer).parameters) == choices.TRAINER_FLAGS
-    assert set(choices.CHOSEN_ELSEWHERE) < set(choices.TRAINER_FLAGS)
-    assert set(choices.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
-    assert set(choices.PROFILERS) == set(PROFILERS)
-    assert set(choices.SCHEDULES_THAT_NEED_AN_END) == set(BY_STEP)
+    assert tuple(inspect.signature(pl.Trainer).parameters) == trainer_flags.TRAINER_FLAGS
+    assert set(trainer_flags.CHOSEN_ELSEWHERE) < set(trainer_flags.TRAINER_FLAGS)
+    assert set(trainer_flags.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
+    assert all(hasattr(profilers, name) for name in trainer_flags.PROFILERS.values())
+    assert set(NEED_END) == set(BY_STEP)
 
 
 @pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
@@ -47,9 +47,9 @@ def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(ro
 
 def test_every_value_of_the_optimizers_has_a_rule(make_config, root: Path) -> None:  # type: ignore[no-untyped-def]
     for path in (root / "conf/optimizer").glob("*.yaml"):
-        options = {
-            str(name) for name in make_config(f"optimizer={path.stem}").optimizer if not str(name).startswith("_")
-        }
+        config = make_config(f"optimizer={path.stem}")
+        check(config)
+        options = {str(name) for name in config.optimizer if not str(name).startswith("_")}
         assert options <= set(OPTIMIZER_RULES), path.stem
 
 

@@ -1,13 +1,4 @@
-"""The names that a configuration can give, without what they name: checking them must not import PyTorch.
-
-A test holds each of these lists against the code that implements it.
-"""
-
-PARAMETER_KINDS = ("weight", "bias", "normalization")
-
-ENGINES = ("fast", "plain")
-
-SCHEDULES_THAT_NEED_AN_END = ("cosine", "warmup_cosine", "one_cycle")
+"""Names what Lightning's Trainer takes, without importing Lightning: a test compares them with its own."""
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)
 
@@ -37,6 +28,5 @@ CHOSEN_ELSEWHERE = {
 }
 """Flags of Lightning's Trainer that a run sets itself → where that is chosen."""
 
-PROFILERS = ("simple", "advanced", "pytorch")
-
-NUMERIC_SCALINGS = ("standardize", "quantile_normal")
+PROFILERS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
+"""Name → class in `lightning.pytorch.profilers`."""

@@ -1,4 +1,4 @@
-"""What a sweep shows: a line for each job that ends, or a table that fits the terminal."""
+"""What a sweep shows: a line for each job that ends, and on a terminal a bar below them."""
 
 import io
 import json
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mlplab.runs.lock import Lock
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.progress import SHOWN, Progress, duration
+from mlplab.sweeps.sweep_progress import SweepProgress, duration
 
 LONG = "a_name_that_is_much_too_long_for_a_table_of_eighty_columns_and_goes_on_and_on"
 
@@ -36,10 +35,16 @@ def finish(directory: Path, objective: float) -> None:
     write(directory, {"state": "finished", "seconds": {"fit": 1.25, "test": 0.25}}, objective)
 
 
+def watching(directory: Path, jobs: list[Entry], mode: str = "min") -> SweepProgress:
+    progress = SweepProgress(directory, monitor="val/loss", mode=mode)
+    progress.extend(jobs)
+    return progress
+
+
 def test_when_piped_each_job_that_ends_is_a_plain_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = entries(4)
     finish(tmp_path / jobs[0].directory, 0.1)  # by an earlier launch
-    with Progress(tmp_path, jobs, jobs[1:], monitor="val/loss", mode="min"):
+    with watching(tmp_path, jobs[1:]):
         finish(tmp_path / jobs[2].directory, 0.25)
         write(tmp_path / jobs[1].directory, {"state": "failed", "infeasible": True, "reason": "diverged; try less\n"})
     lines = capsys.readouterr().out.splitlines()
@@ -50,33 +55,12 @@ def test_when_piped_each_job_that_ends_is_a_plain_line(tmp_path: Path, capsys: p
     assert re.fullmatch(r"\[2/3\] .*; about \d+ s left", lines[1])
 
 
-def test_jobs_that_run_count_by_their_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those of a stack end one after the other when all of them have been trained."""
-    jobs = entries(9)
-    locks = []
-    for job in jobs[1:]:
-        write(tmp_path / job.directory, {"state": "running", "epoch": 0})
-        locks.append(Lock(tmp_path / job.directory / ".lock", "one process"))
-        locks[-1].acquire()
-    with Progress(tmp_path, jobs, jobs, monitor="val/loss", mode="min") as progress:
-        progress._began -= 90
-        for job in jobs[1:]:
-            write(tmp_path / job.directory, {"state": "running", "epoch": 7})
-        for job in jobs[:2]:
-            finish(tmp_path / job.directory, 0.5)  # after 7 epochs
-    for lock in locks:
-        lock.release()
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("about 0 s left")
-    assert second.endswith("about 0 s left")
-
-
 def test_a_job_that_ended_in_an_earlier_launch_is_told_when_it_ends_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (job,) = entries(1)
     write(tmp_path / job.directory, {"state": "failed", "reason": "memory"})
-    with Progress(tmp_path, [job], [job], monitor="val/loss", mode="min") as progress:
+    with watching(tmp_path, [job]) as progress:
         progress._look()
         assert capsys.readouterr().out == ""
         finish(tmp_path / job.directory, 0.5)
@@ -85,18 +69,18 @@ def test_a_job_that_ended_in_an_earlier_launch_is_told_when_it_ends_again(
 
 def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = Entry(0, "0_\x1b[2Jx", {}, [])
-    with Progress(tmp_path, [job], [job], monitor="val/loss", mode="min"):
+    with watching(tmp_path, [job]):
         finish(tmp_path / job.directory, 0.5)
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_the_table_fits_and_shows_what_runs_and_what_ended_last(
+def test_on_a_terminal_a_bar_counts_what_runs_and_tells_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdout", Terminal())
-    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    monkeypatch.setattr("sys.stdout", out)
     jobs = entries(20, LONG)
-    progress = Progress(tmp_path, jobs, jobs, monitor="val/loss", mode="max")
+    progress = watching(tmp_path, jobs, mode="max")
     locks = []
     with progress:
         for job in jobs[:12]:
@@ -107,26 +91,17 @@ def test_the_table_fits_and_shows_what_runs_and_what_ended_last(
             locks.append(Lock(tmp_path / job.directory / ".lock"))
             locks[-1].acquire()
         progress._look()
-        console = Console(width=80, file=io.StringIO())
-        console.print(progress._table())
-        text = console.file.getvalue()  # type: ignore[attr-defined]
+        summary = progress._summary()
         for lock in locks:
             lock.release()
-    lines = text.splitlines()
-    assert all(len(line) <= 80 for line in lines)
-    assert ": 12 done, 2 running, 1 failed, 5 to do; about " in lines[0]
-    rows = [line for line in lines if line.startswith("│")]
-    assert len(rows) == SHOWN
-    assert [row.split("│")[2].strip() for row in rows] == ["finished"] * 5 + ["failed"] + ["running"] * 2
-    assert rows[0].split("│")[3].strip() == "7"
-    assert "best so far: 1.1 of 11_" in " ".join(text.split())
+    assert re.fullmatch(rf"\[13/20\] 2 running, 1 failed; about \d+ s left; best 1\.1 of 11_{LONG}", summary)
+    assert out.getvalue().count("] finished ") == 12
 
 
 def test_the_cursor_comes_back_even_when_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
-    jobs = entries(1)
-    progress = Progress(tmp_path, jobs, jobs, monitor="val/loss", mode="min")
+    progress = watching(tmp_path, entries(1))
     progress.__enter__()
     assert "\x1b[?25l" in out.getvalue()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlplab.errors import printable
-from mlplab.sweeps.untrusted_words import first_unknown_word
+from mlplab.sweeps.untrusted_overrides import first_untrusted_override
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -47,11 +47,11 @@ CODE = [
 
 @pytest.mark.parametrize("word", PLAIN)
 def test_plain_words_of_a_sweep_are_accepted(word: str) -> None:
-    assert first_unknown_word(["seed=1", word], Path("sweep.json"), CONF) is None
+    assert first_untrusted_override(["seed=1", word], Path("sweep.json"), CONF) is None
 
 
 @pytest.mark.parametrize("word", CODE)
 def test_words_of_a_sweep_that_name_code_folders_or_servers_are_refused(word: str) -> None:
-    refusal = first_unknown_word(["seed=1", word], Path("sweep.json"), CONF)
+    refusal = first_untrusted_override(["seed=1", word], Path("sweep.json"), CONF)
     assert refusal is not None
     assert (refusal.actual, refusal.hint[:10]) == (f"{printable(word)} in sweep.json", "trust=true")
