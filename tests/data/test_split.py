@@ -215,7 +215,7 @@ def test_a_given_part_that_leaves_no_rows_for_another_is_refused() -> None:
         split(ruled(numbers(10), parts=["train"] * 8 + ["val", "test"]))
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(20))
 @given(
     groups=st.lists(st.integers(0, 30), min_size=12, max_size=150),
     n_classes=st.integers(0, 3),
