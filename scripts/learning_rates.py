@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, Result, run_script
 from mlplab.errors import UserError, printable
-from mlplab.report.collecting import gather
-from mlplab.report.finished_runs import as_number
+from mlplab.report.sweep_reading import read_sweep
+from mlplab.report.sweep_records import as_number
 from mlplab.runs.files import write_atomically
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
@@ -47,12 +47,18 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
     """
     accuracies: dict[str, dict[float, list[float]]] = {name: defaultdict(list) for name in OPTIMIZERS}
     diverged = 0
-    for run in gather(sweep).runs:
+    for run in read_sweep(sweep).runs:
         optimizer, rate = str(run.entry.values.get("optimizer")), as_number(run.entry.values.get("optimizer.lr"))
-        if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
+        if optimizer not in OPTIMIZERS or rate is None:
             raise UserError(
-                "the picture must be made of a finished sweep over optimizers and their rates",
-                printable(f"{run.entry.directory}, {run.state}"), "python train.py experiment=learning_rates",
+                f"the picture must be made of a sweep over optimizer={','.join(OPTIMIZERS)} and optimizer.lr",
+                printable(f"{run.entry.directory} was given {', '.join(run.entry.values) or 'nothing'}"),
+                "python train.py experiment=learning_rates",
+            )
+        if run.state not in ("finished", "infeasible"):
+            raise UserError(
+                "the picture must be made of a finished sweep", printable(f"{run.entry.directory} is {run.state}"),
+                "the sweep's own command, which goes on",
             )  # fmt: skip
         accuracy = run.test.get("test/accuracy")
         diverged += accuracy is None

@@ -4,6 +4,7 @@ The latter is how the jobs of a sweep are composed; that it gives all that Hydra
 """
 
 import functools
+import os
 import pickle
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(os.environ.get("PROJECT", Path(__file__).resolve().parents[1])) / "conf"
+"""Of the project, or of the copy of it whose programs this process runs."""
 
 
 @functools.cache

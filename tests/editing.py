@@ -17,7 +17,7 @@ from comparing import difference
 from composing import composed
 
 from mlplab.randomness import derive_seed
-from mlplab.stacked.stack_training import DataCache
+from mlplab.stacked.members.stack_training import DataCache
 from mlplab.stacked.stacks import train_jobs
 from mlplab.training import train
 

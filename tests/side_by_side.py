@@ -14,8 +14,8 @@ from mlplab.optimization.optimizers import build_optimizer
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective
-from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.updates.optimizer import StackedOptimizer
+from mlplab.stacked.networks.stacked_optimizer import StackedOptimizer
+from mlplab.stacked.networks.stacked_tensors import named_tensors
 
 N_FEATURES, N_CLASSES, N_ROWS = 6, 4, 9
 

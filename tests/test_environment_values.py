@@ -30,7 +30,7 @@ def test_a_refusal_shows_where_it_comes_from_and_not_what_it_is(tmp_path: Path) 
         done = run_program("train.py", [*words, rate, logs], tmp_path, A_SECRET=f"-{SECRET}")
         assert done.status == 2
         assert SECRET not in done.stdout + done.stderr
-        assert "got ${oc.decode:${oc.env:A_SECRET}}" in done.stderr
+        assert "optimizer.lr must be a positive number, got ${oc.decode:${oc.env:A_SECRET}};" in done.stderr
 
 
 def test_what_is_made_of_it_stays_as_it_stands_and_all_else_is_resolved(make_config, monkeypatch) -> None:  # type: ignore[no-untyped-def]

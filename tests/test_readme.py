@@ -1,17 +1,14 @@
 """What the README tells people to type does what it says."""
 
-import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from composing import composed
+from forked import Start, programs_of
 
 from mlplab.config.checks import check
 
@@ -28,7 +25,6 @@ AFTER = [
 SWEEP = next(line for line in LINES if "sweep.name=lr_study" in line)
 TRAININGS = [line for line in LINES if line.startswith("python train.py") and line not in (SWEEP, *AFTER)]
 MAKES = [line for line in LINES if line.startswith("make ")]
-FILES = {name: text for _, name, text in BLOCKS if name}
 QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 FEW = {
     "experiment=compare_": ["hydra.sweeper.only=[sgd,adam]", "hydra.sweeper.trials=1", "hydra.sweeper.seeds=[7]"],
@@ -39,29 +35,9 @@ FEW = {
 """What a command is given besides, so that its test takes seconds."""
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project with the files that the README adds to it."""
-    folder = tmp_path_factory.mktemp("readme")
-    for name in ("train.py", "conf", "src", "scripts"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(source, folder / name)
-    for name, text in FILES.items():
-        assert not (folder / name).exists()
-        (folder / name).write_text(text, encoding="utf-8")
-    yield folder
-    shutil.rmtree(folder)
-
-
 def test_the_readme_has_what_it_promises() -> None:
     ten = README.partition("## Ten useful commands")[2].partition("```bash\n")[2].partition("```")[0]
     assert len(ten.splitlines()) == 10
-    assert {Path(name).parent.name for name in FILES} == {
-        "models", "model", "data", "optimization", "optimizer", "experiment",
-    }  # fmt: skip
 
 
 def write_houses(path: Path) -> None:
@@ -70,52 +46,9 @@ def write_houses(path: Path) -> None:
     path.write_text("\n".join(["rooms,age,place,median_house_value", *rows]) + "\n", encoding="utf-8")
 
 
-STARTER = """
-import gc, json, os, runpy, sys, traceback
-gc.disable()
-import resume.warmed, mlplab
-assert mlplab.__file__.startswith(os.environ["PROJECT"])
-
-for line in sys.stdin:
-    folder, *sys.argv = json.loads(line)
-    process = os.fork()
-    if process == 0:
-        os.chdir(folder)
-        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        for descriptor in (1, 2):
-            os.dup2(output, descriptor)
-        status = 0
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        except SystemExit as ended:
-            status = ended.code or 0
-        except BaseException:
-            traceback.print_exc()
-            status = 3
-        sys.stdout.flush()
-        os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-"""
-"""Imports what every command imports, once, and is forked for each: a test takes what its command computes."""
-
-Start = Callable[[Path, list[str]], None]
-
-
 @pytest.fixture(scope="module")
-def start(copy: Path) -> Iterator[Start]:
-    """Runs a Python program of the copy in a folder."""
-    environment = {**os.environ, "PROJECT": str(copy), "PYTHONPATH": os.pathsep.join([f"{copy}/src", f"{ROOT}/tests"])}
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as starter:
-
-        def run(folder: Path, program: list[str]) -> None:
-            assert starter.stdin is not None
-            assert starter.stdout is not None
-            starter.stdin.write(json.dumps([str(folder), str(copy / program[0]), *program[1:]]) + "\n")
-            starter.stdin.flush()
-            assert starter.stdout.readline() == "0\n", (folder / "output.txt").read_text()
-
+def start() -> Iterator[Start]:
+    with programs_of(ROOT) as run:
         yield run
 
 
@@ -143,8 +76,8 @@ def test_what_is_done_with_a_run_works_on_that_of_the_command_before(start: Star
         assert (run / "exports" / "model.safetensors").is_file()
 
 
-OFTEN = ("--", "seed=0,1,2", "scheduler=", "stacked", "optuna", "bottleneck", "sine", "sign_descent", "wide_or")
-"""In the commands that the gate runs: the first of each kind, and all that the README's own files are for."""
+OFTEN = ("--", "seed=0,1,2", "scheduler=", "stacked", "optuna")
+"""In the commands that the gate runs: the first of each kind."""
 
 IS_OFTEN = {command: any(word in command for word in OFTEN) for command in TRAININGS}
 
@@ -184,6 +117,28 @@ def test_the_sweep_and_what_is_done_with_it_work(start: Start, tmp_path: Path) -
     sweep = tmp_path / "logs" / "sweeps" / "lr_study"
     assert len(list(sweep.glob("*/result.json"))) == 2 * 2 * 2 + 2
     assert (sweep / "report.html").is_file()
+
+
+IN_DOCS = {
+    line
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    if page.name != "change-anything.md"  # its commands need what it adds
+    for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for line in re.split(r"\n(?! )", re.sub(r"\\\n\s*", "", block).partition("  #")[0])
+}
+
+
+@pytest.mark.parametrize(
+    "command", sorted(line for line in IN_DOCS if line.startswith("python train.py") and " -m " not in line)
+)
+def test_every_training_command_of_the_docs_composes(start: Start, tmp_path: Path, command: str) -> None:
+    words = shlex.split(command.partition("  #")[0])[2:]
+    assert "optimizer:" in start(tmp_path, ["train.py", *words, "--cfg", "job"])
+
+
+@pytest.mark.parametrize("command", sorted(line for line in IN_DOCS if line.startswith("python scripts/")))
+def test_every_script_that_the_docs_name_exists(command: str) -> None:
+    assert (ROOT / command.split()[1]).is_file()
 
 
 @pytest.mark.parametrize("command", MAKES)

@@ -27,7 +27,7 @@ from mlplab.objectives.objective import Objective
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective
-from mlplab.stacked.updates import StackedOptimizer
+from mlplab.stacked.networks.stacked_optimizer import StackedOptimizer
 
 N_ROWS, BATCH = 1437, 32
 ROUNDS, SECONDS = 12, 0.2

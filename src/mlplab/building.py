@@ -26,7 +26,7 @@ from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
-from mlplab.models.inputs import WithInputs, build_inputs
+from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
@@ -49,16 +49,20 @@ PATHS = {"path", "test_path", "directory"}
 DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
 
 
+def _plain(node: Any) -> dict[str, Any]:
+    """Resolves a part of the configuration to plain values."""
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
+
+
 def require_device(config: DictConfig) -> None:
     """Refuses a GPU that is not available, before any data is read.
 
     Raises:
         UserError: PyTorch finds no GPU, or float16 is asked for without one.
     """
-    accelerator = config.trainer.accelerator
+    accelerator, precision = config.trainer.accelerator, str(config.trainer.precision)
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
-    precision = str(config.trainer.precision)
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise UserError(
             "float16 precision must run on a GPU",
@@ -69,17 +73,15 @@ def require_device(config: DictConfig) -> None:
 
 def is_on_gpu(config: DictConfig) -> bool:
     """Returns whether a run trains on a GPU."""
-    accelerator = config.trainer.accelerator
-    if accelerator == "auto":
+    if config.trainer.accelerator == "auto":
         return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
-    return bool(accelerator != "cpu")
+    return bool(config.trainer.accelerator != "cpu")
 
 
 def build_data(config: DictConfig) -> DataModule:
     """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source."""
     options = {name: config.data[name] for name in DATA_OPTIONS}
-    source: dict[str, Any] = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[assignment]
-    source = {name: value for name, value in source.items() if name not in DATA_OPTIONS}
+    source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
     if "task" in accepted_options("data", source):  # only tables can be either classification or regression
         source["task"] = task
@@ -108,14 +110,14 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
-    loss: dict[str, Any] = OmegaConf.to_container(config.loss, resolve=True)  # type: ignore[assignment]
-    objective = build_objective(task=task, class_counts=data.class_counts, **loss)
-    model_config: dict[str, Any] = OmegaConf.to_container(config.model, resolve=True)  # type: ignore[assignment]
+    objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
+    scheduler = _plain(config.scheduler)
+    require_known_options(**scheduler)
+    model_config = _plain(config.model)
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
+    # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
     seed_generators(derive_seed(config.seed, "initialization"))
-    encoding = data.preprocessor.input_encoding()
-    inputs = None if encoding is None else build_inputs(encoding, task.n_features)
-    _require_exact_levels(encoding, str(config.trainer.precision))
+    inputs = _build_inputs(config, data)
     in_features = task.n_features if inputs is None else inputs.out_features
     shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
     accepted_options("model", {**model_config, **shapes})
@@ -125,8 +127,6 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
             model = WithInputs(inputs, model)
         _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
-    scheduler: dict[str, Any] = OmegaConf.to_container(config.scheduler, resolve=True)  # type: ignore[assignment]
-    require_known_options(**scheduler)
     learner = Learner(
         model=model,
         objective=objective,
@@ -153,29 +153,110 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     return learner
 
 
+def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
+    """Builds the input layer of data that are stored compactly; None if the features go to the network as they are.
+
+    Raises:
+        UserError: a column has more categories than 16-bit precision can tell apart.
+    """
+    encoding = data.preprocessor.input_encoding()
+    if encoding is None:
+        return None
+    most, precision = max(encoding.get("n_levels", [0])), str(config.trainer.precision)
+    if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
+        raise UserError(
+            f"a column with more than {LEVELS_IN_16_BITS} categories must be trained in 32-bit or mixed precision",
+            f"trainer.precision={precision} with a column of {most} categories",
+            f"trainer.precision={precision.replace('true', 'mixed')}",
+        )
+    return build_inputs(encoding, data.task.n_features)
+
+
+def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
+    """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
+
+    Raises:
+        UserError: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
+    """
+    target = model_config["_target_"]
+    if not isinstance(model, nn.Module):
+        raise UserError("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
+    rows = data.part("train")[0][:2]
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = model(rows)
+    except (KeyboardInterrupt, RunStopped):
+        raise
+    except BaseException:
+        return  # an error in the network's code: training raises it again, and logs its traceback
+    finally:
+        model.train()
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != (len(rows), n_outputs):
+        raise UserError(
+            f"the network's outputs must have shape (B, {n_outputs})",
+            f"{target} gave {shape} for {len(rows)} rows",
+            "out_features as the width of its last layer",
+        )
+
+
+def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
+    """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
+    accepted_options("optimizer", config.optimizer)
+    if not config.optimizer.get("_partial_"):
+        raise UserError(
+            "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
+        )
+    options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
+    is_sgd = options["_target_"] == "torch.optim.SGD"
+    if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
+        # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
+        options["fused"] = False
+    factory: OptimizerFactory = instantiate("optimizer", options)
+    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
+    return factory
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _a_batch(data: DataModule) -> torch.Tensor:
+    features = data.part("train")[0]
+    return features if data.batch_size == "full" else features[: data.batch_size]
+
+
 def build_callbacks(config: DictConfig) -> list[Callback]:
     """Builds the callbacks of conf/callbacks, in the order of the file.
 
     Progress bars are disabled in the jobs of a sweep, which shows the progress of all its jobs.
     """
-    nodes = {name: node for name, node in (config.get("callbacks") or {}).items() if node}
-    callbacks = [instantiate("callbacks", node) for node in nodes.values()]
-    for (name, node), callback in zip(nodes.items(), callbacks, strict=True):
+    is_job = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    callbacks = []
+    for name, node in (config.get("callbacks") or {}).items():
+        if not node:  # callbacks.NAME=null removes one
+            continue
+        callback = instantiate("callbacks", node)
         if not isinstance(callback, Callback):
             raise UserError(
                 f"callbacks.{name} must build a Callback",
                 f"{node.get('_target_')} built {type(callback).__name__}",
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
-    for callback in callbacks:
         if isinstance(callback, Pruning):
-            from mlplab.sweeps.search.reporting import trial_of
+            from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        for callback in callbacks:
-            if isinstance(callback, ProgressBar):
-                callback.disable()
+        if is_job and isinstance(callback, ProgressBar):
+            callback.disable()
+        callbacks.append(callback)
     return callbacks
 
 
@@ -205,7 +286,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers)
-    flags: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    flags = _plain(config.trainer)
     del flags["threads"]
     use_threads(config, data, learner)
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
@@ -238,97 +319,18 @@ def build_trainer(
     return trainer
 
 
-def misfit(must: str, error: Exception, flags: Iterable[str]) -> UserError:
+def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
     """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
     reason = " ".join(str(error).split())
     named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
-    return UserError(must, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return UserError(requirement, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 
 
 def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies: int = 1) -> None:
     """Sets PyTorch's number of threads from `trainer.threads`, for `copies` such networks trained at once."""
     threads = config.trainer.threads
-    torch.set_num_threads(_sensible_threads(data, network, copies) if threads == "auto" else threads)
-
-
-def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
-    """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
-    accepted_options("optimizer", config.optimizer)
-    if not config.optimizer.get("_partial_"):
-        raise UserError(
-            "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
-        )
-    options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
-    is_sgd = options["_target_"] == "torch.optim.SGD"
-    if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
-        # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
-        options["fused"] = False
-    factory: OptimizerFactory = instantiate("optimizer", options)
-    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
-    return factory
-
-
-def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
-    """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
-
-    Raises:
-        UserError: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
-    """
-    target = model_config["_target_"]
-    if not isinstance(model, nn.Module):
-        raise UserError("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
-    rows = data.part("train")[0][:2]
-    model.eval()
-    try:
-        with torch.no_grad():
-            outputs = model(rows)
-    except (KeyboardInterrupt, RunStopped):
-        raise
-    except BaseException:
-        return  # an error in the network's code: training raises it again, and logs its traceback
-    finally:
-        model.train()
-    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if shape != (len(rows), n_outputs):
-        raise UserError(
-            f"the network's outputs must have shape (B, {n_outputs})",
-            f"{target} gave {shape} for {len(rows)} rows",
-            "out_features as the width of its last layer",
-        )
-
-
-def _require_exact_levels(encoding: Mapping[str, Any] | None, precision: str) -> None:
-    """Refuses more categories in a column than 16-bit precision can tell apart.
-
-    Raises:
-        UserError: a column has more than `LEVELS_IN_16_BITS`.
-    """
-    most = max((encoding or {}).get("n_levels", [0]))
-    if precision in ("bf16-true", "16-true") and most > LEVELS_IN_16_BITS:
-        raise UserError(
-            f"a column with more than {LEVELS_IN_16_BITS} categories must be trained in 32-bit or mixed precision",
-            f"trainer.precision={precision} with a column of {most} categories",
-            f"trainer.precision={precision.replace('true', 'mixed')}",
-        )
-
-
-def _a_batch(data: DataModule) -> torch.Tensor:
-    features = data.part("train")[0]
-    return features if data.batch_size == "full" else features[: data.batch_size]
-
-
-def _sensible_threads(data: DataModule, network: nn.Module, copies: int) -> int:
-    """Returns 1 for a network so small that threads would mostly wait for each other, else all available cores."""
-    rows = copies * len(_a_batch(data))
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    return 1 if rows * weights < SMALL_NETWORK else available_cores()
+    if threads == "auto":  # one for a network so small that threads would mostly wait for each other
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        is_small = copies * len(_a_batch(data)) * weights < SMALL_NETWORK
+        threads = 1 if is_small else available_cores()
+    torch.set_num_threads(threads)

@@ -1,5 +1,6 @@
 """The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,6 +85,25 @@ class Learner(pl.LightningModule):
         """Seeds the generators for one step, so that its dropout masks depend on seed, epoch and batch alone."""
         seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, self.global_rank), self.device)
 
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        features, targets = batch
+        loss = self.objective(self.model(features), targets)
+        penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
+        # Curves show the loss without penalties, so that it compares with that of the validation.
+        return {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
+
+    def mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
+        """Scales the loss of a process so that the mean over processes is the mean over the whole batch.
+
+        Processes have different numbers of rows if the batch does not divide evenly.
+        """
+        if self.trainer.world_size == 1:
+            return loss
+        if n_rows == 0:  # the mean of nothing is NaN; its gradient reaches no weight
+            loss = loss.nan_to_num()
+        rows = torch.tensor(float(n_rows), device=self.device)
+        return loss * n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
+
     def optimizer_step(
         self,
         epoch: int,
@@ -100,29 +120,8 @@ class Learner(pl.LightningModule):
                 return optimizer_closure()
 
         # A skipped update counts as a step, so that schedules and the seeds of steps stay where they were.
-        try:
+        with contextlib.suppress(SkipUpdate):
             optimizer.step(closure=closure)
-        except SkipUpdate:
-            return
-
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        features, targets = batch
-        loss = self._scaled_to_whole_batch(self.objective(self.model(features), targets), len(targets))
-        penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
-        return {"loss": loss + penalty, "data_loss": loss.detach()}
-
-    def _scaled_to_whole_batch(self, loss: Tensor, n_rows: int) -> Tensor:
-        """Scales the loss of a process so that the mean over processes is the mean over the whole batch.
-
-        Processes have different numbers of rows if the batch does not divide evenly.
-        """
-        if self.trainer.world_size == 1:
-            return loss
-        if n_rows == 0:  # the mean of nothing is NaN; its gradient reaches no weight
-            loss = loss.nan_to_num()
-        rows = torch.tensor(float(n_rows), device=self.device)
-        share = n_rows / self.trainer.strategy.reduce(rows, reduce_op="mean")
-        return share * loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)

@@ -8,9 +8,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch.nn.utils import prune
 
-from mlplab.callbacks import Checkpoints, Divergence, LearningRateRange, Pruning
+from mlplab.callbacks import Checkpoints, LearningRateRange, NonFiniteGuard, Pruning
+from mlplab.callbacks.checkpoints import Best
+from mlplab.callbacks.pruned_weights import remove_masks
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, RunStopped
@@ -48,12 +49,25 @@ def evaluate_best(
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
-    has_best = checkpoints is not None and checkpoints.best_weights is not None
-    can_be_evaluated = has_best or not (is_interrupted or ended.startswith("diverged"))
+    # Without a best state the last one is judged, unless it is broken or half trained.
+    can_be_evaluated = _best_of(trainer) is not None or not (is_interrupted or ended.startswith("diverged"))
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
         test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
-    result = _result(config, trainer, ended, validation_metrics, test_metrics)
+    best, guard = _best_of(trainer), _find(trainer, NonFiniteGuard)
+    result = {
+        "objective": validation_metrics.get(config.monitor),
+        "monitor": config.monitor,
+        "mode": config.mode,
+        "ended": ended,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "skipped_steps": guard.skipped if guard is not None else 0,
+        "best_epoch": best.epoch if best is not None else None,
+        "best_step": best.step if best is not None else None,
+        "validation": validation_metrics,
+        "test": test_metrics,
+    }
     write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
@@ -88,6 +102,12 @@ def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
+def _best_of(trainer: pl.Trainer) -> Best | None:
+    """Returns the best state of the run; None if none was kept."""
+    checkpoints = _find(trainer, Checkpoints)
+    return checkpoints.best if checkpoints is not None and checkpoints.best.weights is not None else None
+
+
 def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     """Returns why training ended: "epoch limit", "converged", "diverged: …" and so on."""
     early_stopping = _find(trainer, EarlyStopping)
@@ -117,42 +137,32 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
     A callback may replace the weights at the end of training, as weight averaging does. Such weights are validated
     here, and become the best state if their score is better.
     """
-    checkpoints = _find(trainer, Checkpoints)
-    has_best = checkpoints is not None and checkpoints.best_weights is not None
-    if has_best and not checkpoints.has_other_weights:
-        return dict(checkpoints.best_metrics)
-    loggers = trainer.loggers
-    if has_best:
-        trainer.loggers = []  # the curves already have a point at this step
-    metrics = {}
+    checkpoints, best = _find(trainer, Checkpoints), _best_of(trainer)
+    if best is not None and not checkpoints.has_other_weights:
+        return dict(best.metrics)
+    metrics: dict[str, float] = {}
     if _is_finite(learner) and trainer.enable_validation:
+        loggers = trainer.loggers
+        if best is not None:
+            trainer.loggers = []  # the curves already have a point at this step
         metrics = _evaluated(trainer.validate(learner, data, verbose=False))
-    trainer.loggers = loggers
-    if not has_best:
+        trainer.loggers = loggers
+    if best is None:
         return metrics
     checkpoints.consider(trainer, learner, metrics, trainer.current_epoch)
     checkpoints.write_best(trainer, learner)
-    return dict(checkpoints.best_metrics)
+    return dict(checkpoints.best.metrics)
 
 
 def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
     """Evaluates the test part, once, with the best weights by validation."""
-    checkpoints = _find(trainer, Checkpoints)
-    if checkpoints is not None and checkpoints.best_weights is not None:
-        _remove_masks(learner)
-        learner.load_state_dict(checkpoints.best_weights)
+    best = _best_of(trainer)
+    if best is not None and best.weights is not None:
+        remove_masks(learner)
+        learner.load_state_dict(best.weights)
     elif not _is_finite(learner):
         return {}
     return _evaluated(trainer.test(learner, data, verbose=False))
-
-
-def _remove_masks(learner: Learner) -> None:
-    """Makes pruned weights plain parameters again, so that the best weights can be loaded."""
-    for module in learner.modules():
-        for buffer, _ in list(module.named_buffers(recurse=False)):
-            name = buffer.removesuffix("_mask")
-            if name != buffer and hasattr(module, f"{name}_orig"):
-                prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
 def _evaluated(results: Any) -> dict[str, float]:
@@ -161,27 +171,3 @@ def _evaluated(results: Any) -> dict[str, float]:
 
 def _is_finite(learner: Learner) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in learner.parameters())
-
-
-def _result(
-    config: DictConfig,
-    trainer: pl.Trainer,
-    ended: str,
-    validation_metrics: dict[str, float],
-    test_metrics: dict[str, float],
-) -> dict[str, Any]:
-    checkpoints, divergence = _find(trainer, Checkpoints), _find(trainer, Divergence)
-    has_best = checkpoints is not None and checkpoints.best_epoch is not None
-    return {
-        "objective": validation_metrics.get(config.monitor),
-        "monitor": config.monitor,
-        "mode": config.mode,
-        "ended": ended,
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "skipped_steps": divergence.skipped if divergence is not None else 0,
-        "best_epoch": checkpoints.best_epoch if has_best else None,
-        "best_step": checkpoints.best_step if has_best else None,
-        "validation": validation_metrics,
-        "test": test_metrics,
-    }

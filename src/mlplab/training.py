@@ -74,7 +74,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
-    if not _is_first_process():
+    if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 
@@ -111,10 +111,8 @@ def prepare_run_files(
 ) -> Saved | None:
     """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
     saved = prepare_to_resume(config, directory, data, loggers) if resume else None
-    text = None
-    if not resume:
-        n_parameters = sum(p.numel() for p in learner.model.parameters())
-        text = write_manifest(directory, config, data, n_parameters)
+    n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
+    text = None if resume else write_manifest(directory, config, data, n_parameters)
     if data.description is not None:
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
@@ -146,24 +144,26 @@ def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Save
             test_best(trainer, learner, data)
 
 
-def _is_first_process() -> bool:
-    """Returns whether this is the process that writes files."""
-    return is_first_of_node() and int(os.environ.get("NODE_RANK", "0")) == 0
+SILENCED = (
+    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
+    ".*isinstance.treespec, LeafSpec.*",
+    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
+    ".*overriding `LightningModule.optimizer_.*",
+    # trainer.strategy=ddp with a single process has nothing to synchronise.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
+    ".*Be aware that when using `ckpt_path`.*",
+    "GPU available but not used.*",
+)
+"""Warnings of Lightning that do not apply here, as regular expressions."""
 
 
 def quiet() -> None:
     """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
-    warnings.filterwarnings("ignore", message=".*overriding `LightningModule.optimizer_.*")
-    # trainer.strategy=ddp with a single process has nothing to synchronise.
-    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist=True.*")
-    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
-    warnings.filterwarnings("ignore", message=".*Be aware that when using `ckpt_path`.*")
-    warnings.filterwarnings("ignore", message="GPU available but not used.*")
+    for message in SILENCED:
+        warnings.filterwarnings("ignore", message=message)

@@ -67,7 +67,7 @@ def test_nothing_half_written_is_left(train_run: Any) -> None:
 def test_a_score_that_is_not_a_number_is_never_the_best() -> None:
     for mode in ("min", "max"):
         checkpoints = Checkpoints("nowhere", "val/loss", mode)
-        assert not (float("nan") < checkpoints.best_score if mode == "min" else float("nan") > checkpoints.best_score)
+        assert not (float("nan") < checkpoints.best.score if mode == "min" else float("nan") > checkpoints.best.score)
 
 
 def test_the_card_makes_a_checkpoint_complete(train_run: Any) -> None:

@@ -333,16 +333,6 @@ def test_a_run_of_8_epochs_with_8_more_ends_like_one_of_16(
     assert difference(longer, straight) == ""
 
 
-def test_masks_that_an_earlier_release_did_not_store_are_told(train_run: Any, make_config: Any) -> None:
-    run = train_run(*words("ModelPruning"), "trainer.max_epochs=2").directory
-    last = run / "checkpoints" / "last.ckpt"
-    content = torch.load(last, weights_only=True)
-    del content["resume"]["pruned"]
-    torch.save(content, last)
-    with pytest.raises(UserError, match="this checkpoint of an earlier release has none; try a new run"):
-        training.train(make_config(*words("ModelPruning"), f"paths.run={run}"), resume=True)
-
-
 @pytest.mark.parametrize("name", ["EMAWeightAveraging", "StochasticWeightAveraging"])
 def test_a_run_that_died_after_its_last_step_ends_like_one_that_did_not(
     train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str

@@ -13,11 +13,11 @@ from torch.nn.functional import one_hot
 from mlplab.config import trainer_flags
 from mlplab.config.checks import check
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
-from mlplab.data.table.source import table
+from mlplab.data.table.table_source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores
 from mlplab.optimization.names import NEED_END
-from mlplab.optimization.schedules import SCHEDULES
+from mlplab.optimization.schedules import BY_EPOCH, BY_STEP
 from mlplab.task import Task
 
 
@@ -26,7 +26,7 @@ def test_names_are_those_of_the_implementation() -> None:
     assert set(trainer_flags.CHOSEN_ELSEWHERE) < set(trainer_flags.TRAINER_FLAGS)
     assert set(trainer_flags.STRATEGIES) - {"auto"} < set(StrategyRegistry.available_strategies())
     assert all(hasattr(profilers, name) for name in trainer_flags.PROFILERS.values())
-    assert set(NEED_END) < set(SCHEDULES)
+    assert set(NEED_END) == set(BY_STEP)
 
 
 @pytest.mark.parametrize(("kind", "worse"), [("classification", [1, 1, 0, 0]), ("regression", [4.0, 3.0, 2.0, 1.0])])
@@ -40,7 +40,7 @@ def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(ki
 
 
 def test_every_schedule_and_loss_has_a_file_and_every_file_a_schedule_or_loss(root: Path) -> None:
-    assert {path.stem for path in (root / "conf/scheduler").glob("*.yaml")} == {*SCHEDULES, "none"}
+    assert {path.stem for path in (root / "conf/scheduler").glob("*.yaml")} == {*BY_EPOCH, *BY_STEP, "none"}
     losses = {loss for losses in LOSSES.values() for loss in losses}
     assert {path.stem for path in (root / "conf/loss").glob("*.yaml")} == {*losses, "auto"}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from report.making import COMPARISON, GRID_SPACE, MANY_SPACE, comparison, grid, job, search, write_sweep
 
-from mlplab.report.analysis import Analysis, analyse
-from mlplab.report.figure_style import Picture
-from mlplab.report.picture_files import draw
+from mlplab.report.chart_drawing import Picture
+from mlplab.report.report_files import draw_charts
+from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 
-Drawn = Callable[[Analysis], dict[str, list[Picture]]]
+Drawn = Callable[[SweepAnalysis], dict[str, list[Picture]]]
 
 HOSTILE = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</script><b>", "</style><svg onload=alert(1)>",
@@ -21,13 +21,13 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def told_grid(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+def told_grid(tmp_path_factory: pytest.TempPathFactory) -> SweepAnalysis:
     """Two optimizers, four learning rates, five seeds; one setting diverged."""
     return analyse(write_sweep(tmp_path_factory.mktemp("grid") / "lr_study", grid(), space=GRID_SPACE))
 
 
 @pytest.fixture(scope="session")
-def told_search(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+def told_search(tmp_path_factory: pytest.TempPathFactory) -> SweepAnalysis:
     """Eighty trials over six parameters."""
     asked = {"sampler": "tpe", "seed": 0, "pruner": "median", "budget": {"trials": 80, "epochs": None, "minutes": None}}
     asked["objectives"] = [{"metric": "val/loss", "mode": "min"}, {"metric": "seconds", "mode": "min"}]
@@ -36,13 +36,13 @@ def told_search(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 @pytest.fixture(scope="session")
-def told_comparison(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+def told_comparison(tmp_path_factory: pytest.TempPathFactory) -> SweepAnalysis:
     """Two arms with reruns, defaults and a target."""
     return analyse(write_sweep(tmp_path_factory.mktemp("comparison") / "arms", comparison(), **COMPARISON))
 
 
 @pytest.fixture(scope="session")
-def told_hostile(hostile_sweep: Path) -> Analysis:
+def told_hostile(hostile_sweep: Path) -> SweepAnalysis:
     """What is made of it."""
     return analyse(hostile_sweep)
 
@@ -74,9 +74,9 @@ def drawn() -> Drawn:
     """Draws the pictures of a sweep, once."""
     kept: dict[int, dict[str, list[Picture]]] = {}
 
-    def make(analysis: Analysis) -> dict[str, list[Picture]]:
+    def make(analysis: SweepAnalysis) -> dict[str, list[Picture]]:
         if id(analysis) not in kept:
-            kept[id(analysis)] = draw(analysis)
+            kept[id(analysis)] = draw_charts(analysis)
         return kept[id(analysis)]
 
     return make

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from report.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.errors import UserError
-from mlplab.report.analysis import analyse
-from mlplab.report.collecting import gather
+from mlplab.report.sweep_analysis import analyse
+from mlplab.report.sweep_reading import read_sweep
 
 
 def test_a_run_is_what_its_directory_tells(tmp_path: Path) -> None:
     write_sweep(tmp_path, [job(0, {"lr": 0.1}, 0.2, epochs=4, best_epoch=3, accuracy=[0.1, 0.2, 0.3, 0.2])])
-    (run,) = gather(tmp_path).runs
+    (run,) = read_sweep(tmp_path).runs
     assert (run.state, run.epochs, run.best_epoch) == ("finished", 4, 3)
     assert run.measured == {"val/loss": 0.2, "val/accuracy": 0.3, "parameters": 1000, "seconds": 2.0, "epochs": 4}
     assert run.test == {"test/loss": 0.25, "test/accuracy": 0.9}
@@ -28,7 +28,7 @@ def test_a_run_is_what_its_directory_tells(tmp_path: Path) -> None:
 
 def test_the_curve_of_a_target_is_read_too(tmp_path: Path) -> None:
     jobs = [job(0, {"lr": 0.1}, 0.2, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5])]
-    sweep = gather(write_sweep(tmp_path, jobs, target={"metric": "val/accuracy", "value": 0.3, "mode": "max"}))
+    sweep = read_sweep(write_sweep(tmp_path, jobs, target={"metric": "val/accuracy", "value": 0.3, "mode": "max"}))
     assert sweep.target is not None
     curve = sweep.runs[0].curves["val/accuracy"]
     assert list(sweep.target.is_reached(curve.values)) == [False, False, True, True, True]
@@ -36,7 +36,7 @@ def test_the_curve_of_a_target_is_read_too(tmp_path: Path) -> None:
 
 def test_objectives_of_a_search_count_before_the_monitor(tmp_path: Path) -> None:
     objectives = [{"metric": "val/accuracy", "mode": "max"}, {"metric": "parameters", "mode": "min"}]
-    sweep = gather(write_sweep(tmp_path, [], search={"objectives": objectives}))
+    sweep = read_sweep(write_sweep(tmp_path, [], search={"objectives": objectives}))
     assert [(o.metric, o.mode, o.sign) for o in sweep.objectives] == [
         ("val/accuracy", "max", -1),
         ("parameters", "min", 1),
@@ -46,11 +46,11 @@ def test_objectives_of_a_search_count_before_the_monitor(tmp_path: Path) -> None
 def test_states_are_told_apart(tmp_path: Path) -> None:
     states = ["finished", "pruned", "infeasible", "failed", "stopped", "cut off", "waiting"]
     write_sweep(tmp_path, [job(n, {"lr": n}, state=state) for n, state in enumerate(states)])
-    assert [run.state for run in gather(tmp_path).runs] == states
+    assert [run.state for run in read_sweep(tmp_path).runs] == states
 
 
 def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
-    sweep = gather(write_sweep(tmp_path, comparison(), **COMPARISON))
+    sweep = read_sweep(write_sweep(tmp_path, comparison(), **COMPARISON))
     assert sweep.space["optimizer.lr"]["log"] is True
 
 
@@ -73,7 +73,7 @@ def test_what_is_no_sweep_is_refused_with_what_was_meant(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text("{}")
     with pytest.raises(UserError) as refused:
-        gather(Path(path))
+        read_sweep(Path(path))
     assert given in refused.value.actual
     assert remedy in refused.value.hint
 
@@ -85,7 +85,7 @@ def test_a_damaged_sweep_file_is_refused(tmp_path: Path, content: str) -> None:
     write_sweep(tmp_path, [])
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(UserError, match=r"sweep\.json"):
-        gather(tmp_path)
+        read_sweep(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["status.json", "manifest.json", "result.json", "history.jsonl"])
@@ -112,7 +112,7 @@ def test_entries_that_are_none_are_counted(tmp_path: Path) -> None:
     analysis = analyse(tmp_path)
     assert [run.entry.number for run in analysis.sweep.runs] == [0]
     (damaged,) = [finding for finding in analysis.findings if finding.kind == "damaged"]
-    assert damaged.sentence == "4 jobs cannot be read."
+    assert damaged.sentence == "4 jobs in sweep.json cannot be read."
 
 
 JSON = st.recursive(
@@ -158,4 +158,4 @@ def test_a_result_with_numbers_beyond_all_bounds_has_no_value(tmp_path: Path) ->
         "epochs": 3,
     }
     (tmp_path / "0_job" / "result.json").write_text(json.dumps(result))
-    assert set(gather(tmp_path).runs[0].measured) == {"parameters", "seconds", "epochs"}
+    assert set(read_sweep(tmp_path).runs[0].measured) == {"parameters", "seconds", "epochs"}

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.collecting import gather
-from mlplab.report.commands import commands, portable, portable_command
 from mlplab.report.ranked_settings import settings_of
+from mlplab.report.rerun_commands import commands, portable, portable_command
+from mlplab.report.sweep_reading import read_sweep
 
 
 def told(tmp_path: Path, jobs: list[dict], constants: list[str]) -> list[str]:
-    sweep = gather(write_sweep(tmp_path / "s", jobs, constants=constants))
+    sweep = read_sweep(write_sweep(tmp_path / "s", jobs, constants=constants))
     return commands(settings_of(sweep)[0], sweep.constants)
 
 

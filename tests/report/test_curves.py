@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.collecting import gather
-from mlplab.report.curves import band, best_places, overfitting, reaching, thinned
-from mlplab.report.finished_runs import Curve, Run, Target
+from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned, time_to_target
+from mlplab.report.sweep_reading import read_sweep
+from mlplab.report.sweep_records import Curve, RunRecord, Target
 
 TARGET = Target("val/accuracy", "max", 0.9)
 
@@ -17,33 +17,24 @@ def curve(values: list[float], epochs: list[float] | None = None) -> Curve:
     return Curve(at, 10 * at, at / 2, np.array(values, dtype=float))
 
 
-def runs(directory: Path, *jobs: dict) -> list[Run]:
+def runs(directory: Path, *jobs: dict) -> list[RunRecord]:
     target = {"metric": "val/accuracy", "value": 0.9, "mode": "max"}
-    return gather(write_sweep(directory / "s", jobs, target=target)).runs
+    return read_sweep(write_sweep(directory / "s", jobs, target=target)).runs
 
 
-def test_a_band_holds_median_and_quartiles_as_far_as_half_of_the_curves_got() -> None:
-    found = band([curve([1, 2, 3]), curve([3, 4]), curve([5, 6]), curve([7, 8, 9, 10])])
-    assert found is not None
-    assert list(found.epochs) == [1, 2, 3]
-    assert list(found.middle) == [4, 5, 6]
-    assert list(found.low[:1]) == [2.5]
-    assert list(found.high[:1]) == [5.5]
-    assert found.n == 4
+def test_medians_and_quartiles_reach_as_far_as_half_of_the_curves() -> None:
+    first, second, third = median_rows([curve([1, 2, 3]), curve([3, 4]), curve([5, 6]), curve([7, 8, 9, 10])])
+    assert first == {"x": 1, "low": 2.5, "y": 4, "high": 5.5}
+    assert (second["x"], second["y"], third["x"], third["y"]) == (2, 5, 3, 6)
 
 
 def test_of_two_measurements_in_an_epoch_the_last_counts() -> None:
-    found = band([curve([1, 2, 3], [1, 1, 2])])
-    assert found is not None
-    assert list(found.middle) == [2, 3]
+    assert [row["y"] for row in median_rows([curve([1, 2, 3], [1, 1, 2])])] == [2, 3]
 
 
-def test_numbers_that_are_none_are_left_out_of_a_band() -> None:
-    found = band([curve([1, math.nan]), curve([3, 5])])
-    assert found is not None
-    assert list(found.middle) == [2, 5]
-    assert band([]) is None
-    assert band([curve([math.nan])]) is None
+def test_values_that_are_not_finite_are_left_out_of_a_median() -> None:
+    assert [row["y"] for row in median_rows([curve([1, math.nan]), curve([3, 5])])] == [2, 5]
+    assert median_rows([]) == median_rows([curve([math.nan])]) == []
 
 
 def test_long_curves_are_thinned_between_their_ends() -> None:
@@ -70,9 +61,9 @@ def test_a_validation_loss_that_rises_while_the_training_loss_falls_is_overfitti
 
 
 def test_a_training_loss_that_rises_too_is_another_trouble() -> None:
-    def run(training: list[float]) -> Run:
+    def run(training: list[float]) -> RunRecord:
         curves = {"val/loss": curve([1, 0.5, 0.9, 0.9]), "train/loss": curve(training)}
-        return Run(entry=None, state="finished", curves=curves)  # type: ignore[arg-type]
+        return RunRecord(entry=None, state="finished", curves=curves)  # type: ignore[arg-type]
 
     assert overfitting(run([1.0, 0.8, 0.6, 0.4])) == pytest.approx(1.8)
     assert overfitting(run([1.0, 0.8, 0.9, 1.0])) is None
@@ -80,7 +71,7 @@ def test_a_training_loss_that_rises_too_is_another_trouble() -> None:
 
 def test_a_loss_that_had_reached_zero_rises_without_bound() -> None:
     curves = {"val/loss": curve([1, 0.0, 0.9, 0.9]), "train/loss": curve([3, 2, 1, 0.5])}
-    assert overfitting(Run(entry=None, state="finished", curves=curves)) == math.inf  # type: ignore[arg-type]
+    assert overfitting(RunRecord(entry=None, state="finished", curves=curves)) == math.inf  # type: ignore[arg-type]
 
 
 def test_a_miss_counts_as_infinite(tmp_path: Path) -> None:
@@ -88,11 +79,11 @@ def test_a_miss_counts_as_infinite(tmp_path: Path) -> None:
     found = runs(
         tmp_path, *(job(n, {"seed": n}, epochs=3, accuracy=a, seconds=2.0) for n, a in enumerate((hit, late, never)))
     )
-    reached = reaching(found, TARGET)
+    reached = time_to_target(found, TARGET)
     assert reached is not None
     assert (reached.n, reached.hits, reached.seconds) == (3, 2, (4.0, 6.0, math.inf))
     assert reached.median == {"seconds": 6.0, "steps": 30.0, "epochs": 3.0}
-    reached = reaching(found[1:], TARGET)
+    reached = time_to_target(found[1:], TARGET)
     assert reached is not None
     assert reached.median["seconds"] == math.inf  # half of them missed
 
@@ -102,7 +93,7 @@ def test_runs_that_have_not_ended_are_neither_hits_nor_misses(tmp_path: Path) ->
         tmp_path, job(0, {"seed": 0}, state="waiting"), job(1, {"seed": 1}, state="cut off", epochs=1, accuracy=[0.95]),
         job(2, {"seed": 2}, state="infeasible", epochs=1, accuracy=[0.1]),
     )  # fmt: skip
-    reached = reaching(found, TARGET)
+    reached = time_to_target(found, TARGET)
     assert reached is not None
     assert (reached.n, reached.hits) == (1, 0)
-    assert reaching(found[:1], TARGET) is None
+    assert time_to_target(found[:1], TARGET) is None

@@ -2,9 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from sklearn.tree import DecisionTreeRegressor
 
-from mlplab.report.effects import _of_tree, effects_of
+from mlplab.report.parameter_effects import effects_of
 
 
 def table(sizes: tuple[int, ...]) -> np.ndarray:
@@ -60,24 +59,21 @@ def test_a_forest_finds_what_matters() -> None:
     values = 3 * places[:, 0] + 4 * places[:, 1] * places[:, 2]
     found = effects_of(["a", "b", "c", "noise"], places, values)
     assert found is not None
-    assert found.method == "forest"
+    assert (found.method, found.pairs) == ("forest", {})
     # Variances 9/12, 4/12, 4/12 and, of b and c together, 16/144; of 1.53 in all.
-    assert found.alone == pytest.approx({"a": 0.49, "b": 0.22, "c": 0.22, "noise": 0}, abs=0.05)
-    assert found.pairs["b", "c"] == max(found.pairs.values())
-    assert found.pairs["b", "c"] == pytest.approx(0.073, abs=0.03)
+    assert found.alone == pytest.approx({"a": 0.49, "b": 0.22, "c": 0.22, "noise": 0}, abs=0.06)
+    assert found.rest == pytest.approx(0.073, abs=0.05)
     assert found.explained == pytest.approx(0.97, abs=0.03)
 
 
-def test_a_pair_that_does_nothing_alone_is_hidden_from_a_forest_and_not_from_a_grid() -> None:
-    """A limit of trees, which docs/reports.md tells: they cut where a single parameter helps."""
-    places = np.random.default_rng(0).uniform(-1, 1, (400, 3))
-    found = effects_of(["a", "b", "c"], places, places[:, 0] + 2 * places[:, 1] * places[:, 2])
+def test_a_forest_gives_every_choice_the_same_weight() -> None:
+    """However often a search drew it: the space is what counts."""
+    generator = np.random.default_rng(0)
+    places = np.stack([generator.choice(3, 300, p=[0.8, 0.1, 0.1]), generator.uniform(size=300)], axis=1)
+    found = effects_of(["a", "b"], places.astype(float), (places[:, 0] == 2) + places[:, 1])
     assert found is not None
-    assert found.pairs["b", "c"] < 0.4  # of 57 %
-    cells = table((5, 5, 5)) / 2 - 1
-    found = effects_of(["a", "b", "c"], cells, cells[:, 0] + 2 * cells[:, 1] * cells[:, 2])
-    assert found is not None
-    assert found.pairs["b", "c"] == pytest.approx(2 / 3)
+    # Variances 2/9 and 1/12.
+    assert found.alone == pytest.approx({"a": 0.73, "b": 0.27}, abs=0.06)
 
 
 def test_a_forest_knows_nothing_of_noise() -> None:
@@ -86,24 +82,3 @@ def test_a_forest_knows_nothing_of_noise() -> None:
     assert found is not None
     assert found.explained is not None
     assert found.explained < 0.1
-
-
-def test_a_trees_shares_are_those_of_its_prediction_over_the_space() -> None:
-    """Against means over a fine grid of the box, which know nothing of leaves."""
-    generator = np.random.default_rng(1)
-    places = generator.uniform(-1, 2, (200, 3)).astype(np.float32).astype(float)
-    values = np.sin(3 * places[:, 0]) + places[:, 1] * places[:, 2]
-    tree = DecisionTreeRegressor(max_leaf_nodes=20, random_state=0).fit(places, values)
-    bounds = np.stack([places.min(0), places.max(0)])
-    found = _of_tree(tree.tree_, bounds)
-    assert found is not None
-    alone, pairs = found
-    n = 60
-    axes = [low + (np.arange(n) + 0.5) / n * (high - low) for low, high in bounds.T]
-    cube = tree.predict(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)).reshape(n, n, n)
-    total = cube.var()
-    expected = [cube.mean(axis=tuple({0, 1, 2} - {axis})).var() / total for axis in range(3)]
-    assert list(alone) == pytest.approx(expected, abs=0.02)
-    for (a, b), share in pairs.items():
-        both = cube.mean(axis=({0, 1, 2} - {a, b}).pop()).var() / total - expected[a] - expected[b]
-        assert share == pytest.approx(both, abs=0.02)

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
-from mlplab.report.analysis import analyse
 from mlplab.report.findings import Finding
+from mlplab.report.sweep_analysis import analyse
 
 
 def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:
@@ -105,7 +105,7 @@ def test_ten_seeds_can_tell_arms_apart(tmp_path: Path) -> None:
     assert "on 10 of 10 seeds" in found["paired_test"].evidence
     assert found["target"].sentence == "adam reaches val/accuracy ≥ 0.95 soonest."
     assert "9 of 10 runs" in found["target"].evidence
-    assert found["tuning"].sentence.startswith("Tuning betters sgd by 0.09")
+    assert found["tuning"].sentence.startswith("Tuning improves sgd by 0.09")
 
 
 def test_without_a_target_none_is_chosen(tmp_path: Path) -> None:
@@ -147,17 +147,19 @@ def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
     jobs = [job(n, {"a": n}, state="failed", reason="OSError: full; try freeing some") for n in range(2)]
     jobs += [job(2, {"a": 2}, state="failed", reason=""), job(3, {"a": 3}, None), job(4, {"a": 4}, 0.1)]
     found = findings(tmp_path, jobs)
-    assert found["failed"].sentence == "3 of 5 runs failed."
-    assert found["failed"].evidence.startswith("OSError: full (2 runs); no reason was written (1 run).")
-    assert found["valueless"].sentence == "1 of 5 runs finished without a val/loss."
-    assert found["failed"].level == found["valueless"].level == "fault"
+    assert found["failed"].sentence == "4 of 5 runs failed."
+    assert found["failed"].evidence == (
+        "OSError: full (2 runs); no reason was written (1 run); finished without a val/loss (1 run). "
+        "sweep.retry_failed=true runs those with an error again."
+    )
+    assert found["failed"].level == "fault"
 
 
 def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     write_sweep(tmp_path, [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, 0.2)])
     (tmp_path / "1_job" / "result.json").write_text("{")
     found = {finding.kind: finding for finding in analyse(tmp_path).findings}
-    assert found["damaged"].evidence == "result.json of 1_job."
+    assert found["failed"].evidence == "result.json cannot be read (1 run)."
 
 
 def test_unlike_machines_are_told(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_unlike_machines_are_told(tmp_path: Path) -> None:
 def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     objectives = [{"metric": "val/loss", "mode": "min"}, {"metric": "parameters", "mode": "min"}]
     found = findings(tmp_path, [job(n, {"a": n}, 0.1 * n) for n in range(3)], search={"objectives": objectives})
-    assert found["pareto"].sentence == "1 setting of 3 cannot be bettered in val/loss and parameters at once."
+    assert found["pareto"].sentence == "1 setting of 3 cannot be improved in val/loss and parameters at once."
 
 
 def test_test_metrics_decide_nothing(tmp_path: Path) -> None:

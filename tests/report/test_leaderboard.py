@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.analysis import Analysis, analyse
-from mlplab.report.leaderboard import FORMULA, as_csv, as_rows, metrics_of_test
+from mlplab.report.report_tables import FORMULA, as_csv, metrics_of_test, plain_rows
+from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 
 
 def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(StringIO(text)))
 
 
-def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: Analysis) -> None:
+def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: SweepAnalysis) -> None:
     rows = read(as_csv(told_grid))
     assert len(rows) == 8
     first, *_, last = rows
@@ -26,7 +26,7 @@ def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: Analysis) ->
     assert (last["val/loss mean"], last["infeasible"], last["finished"]) == ("", "5", "0")
 
 
-def test_a_missed_target_is_infinite(told_comparison: Analysis) -> None:
+def test_a_missed_target_is_infinite(told_comparison: SweepAnalysis) -> None:
     rows = read(as_csv(told_comparison))
     assert [row["stage"] for row in rows[:4]] == ["rerun", "rerun", "default", "default"]
     assert (rows[0]["arm"], rows[0]["target hits"]) == ("adam", "9")
@@ -34,11 +34,11 @@ def test_a_missed_target_is_infinite(told_comparison: Analysis) -> None:
     assert rows[4]["median seconds to target"] == "inf"
 
 
-def test_every_objective_has_its_columns(told_search: Analysis) -> None:
+def test_every_objective_has_its_columns(told_search: SweepAnalysis) -> None:
     assert {"val/loss mean", "seconds mean", "optimizer.momentum"} <= read(as_csv(told_search))[0].keys()
 
 
-def test_no_cell_begins_a_formula(told_hostile: Analysis) -> None:
+def test_no_cell_begins_a_formula(told_hostile: SweepAnalysis) -> None:
     for row in csv.reader(StringIO(as_csv(told_hostile))):
         assert row
         for cell in row:
@@ -58,7 +58,9 @@ def test_a_sweep_without_jobs_has_a_heading(tmp_path: Path) -> None:
     assert as_csv(analyse(write_sweep(tmp_path, []))) == "stage,rank\n"
 
 
-def test_the_test_metric_that_goes_with_the_objective_comes_first(told_grid: Analysis) -> None:
+def test_the_test_metric_that_goes_with_the_objective_comes_first(told_grid: SweepAnalysis) -> None:
     assert metrics_of_test(told_grid.settings, "val/loss") == ["test/loss", "test/accuracy"]
     assert metrics_of_test(told_grid.settings, "val/accuracy") == ["test/accuracy", "test/loss"]
-    assert as_rows(told_grid)[0]["test/loss mean"] == pytest.approx((told_grid.settings[0].validation.mean or 0) + 0.05)
+    assert plain_rows(told_grid)[0]["test/loss mean"] == pytest.approx(
+        (told_grid.settings[0].validation.mean or 0) + 0.05
+    )

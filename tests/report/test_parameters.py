@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mlplab.report.parameters import axis_of
+from mlplab.report.parameter_axes import axis_of
 
 
 def test_numbers_that_are_even_by_their_logarithms_lie_on_a_logarithmic_axis() -> None:
@@ -52,9 +52,8 @@ def test_choices_keep_the_order_in_which_they_were_asked() -> None:
 def test_many_numbers_are_gathered_in_equal_stretches_of_the_space() -> None:
     values = [float(v) for v in np.geomspace(2e-5, 0.05, 60)]
     axis = axis_of("lr", values, {"kind": "float", "low": 1e-5, "high": 0.1, "log": True})
-    assert axis.is_bucketed
     assert axis.n_buckets == 8
-    assert axis.space == pytest.approx((-5, -1))
+    assert axis.ends == pytest.approx((-5, -1))
     assert np.diff(axis.edges) == pytest.approx(0.5)
     assert list(axis.buckets(np.array([-5.0, -1.0]))) == [0, 7]
     assert axis.texts[0] == "1e-5–3.2e-5"

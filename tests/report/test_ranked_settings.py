@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 from report.making import comparison, grid, job, write_sweep
 
-from mlplab.report.collecting import gather
-from mlplab.report.ranked_settings import Setting, contenders, label, settings_of, short_names, value_text
+from mlplab.report.formatting import value_text
+from mlplab.report.ranked_settings import Setting, contenders, settings_of, short_names
+from mlplab.report.sweep_reading import read_sweep
 
 
 def settings(directory: Path, jobs: list[dict], **asked: object) -> list[Setting]:
-    return settings_of(gather(write_sweep(directory / "s", jobs, **asked)))
+    return settings_of(read_sweep(write_sweep(directory / "s", jobs, **asked)))
 
 
 def test_runs_that_differ_by_seeds_alone_are_one_setting(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_names_are_short_where_that_is_clear(tmp_path: Path) -> None:
         "model.dropout": "dropout",
     }  # fmt: skip
     found = settings(tmp_path, [job(0, {"optimizer": "adam", "model.dropout": 0.123456}, 0.1)])
-    assert label(found[0], names) == "optimizer=adam, dropout=0.1235"
+    assert found[0].label == "optimizer=adam, dropout=0.1235"
 
 
 def test_values_are_told_in_a_few_letters() -> None:

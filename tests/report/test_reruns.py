@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
-from mlplab.report.analysis import Analysis, analyse
-from mlplab.report.leaderboard import as_rows
-from mlplab.report.page import as_page
 from mlplab.report.provenance import headline
-from mlplab.report.terminal import as_text
+from mlplab.report.report_files import render_page
+from mlplab.report.report_tables import plain_rows
+from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.terminal_summary import as_text
 
 SECTIONS: dict[str, list] = {"comparison": [], "parameters": [], "curves": []}
 
 
-def told(directory: Path, jobs: list[dict], **asked: Any) -> Analysis:
+def told(directory: Path, jobs: list[dict], **asked: Any) -> SweepAnalysis:
     return analyse(write_sweep(directory / "s", jobs, **asked))
 
 
-def sentences(analysis: Analysis, kind: str) -> list[str]:
+def sentences(analysis: SweepAnalysis, kind: str) -> list[str]:
     return [finding.sentence for finding in analysis.findings if finding.kind == kind]
 
 
@@ -37,18 +37,18 @@ def test_a_rerun_leaves_what_was_found_as_it_was(tmp_path: Path, root: Path) -> 
     after = told(tmp_path / "after", [*grid(), *rerun(BEST, 0.12)], space=GRID_SPACE)
     kinds = ("best", "noise", "paired_test", "edge")
     assert [f for f in after.findings if f.kind in kinds] == [f for f in before.findings if f.kind in kinds]
-    assert [row["stage"] for row in as_rows(after)] == ["search"] * 8 + ["rerun"]
+    assert [row["stage"] for row in plain_rows(after)] == ["search"] * 8 + ["rerun"]
     assert headline(after)[0] == "43 runs of 8 settings"
     text = as_text(after)
     assert text.index("optimizer=sgd, lr=1 ") < text.index("The best once more, on other seeds")
-    page = as_page(after, SECTIONS, root)
+    page = render_page(after, SECTIONS, root)
     assert page.index(">The search<") < page.index("The best once more, on other seeds")
 
 
 def test_a_rerun_is_told_beside_what_chose_it(tmp_path: Path) -> None:
     (sentence,) = sentences(told(tmp_path, [*grid(), *rerun(BEST, 0.1)]), "rerun")
     assert sentence == (
-        "On 3 new seeds the best comes to val/loss 0.100 ± 0.010, after 0.0964 ± 0.0050 on those that chose it."
+        "On 3 new seeds the best reaches val/loss 0.100 ± 0.010, after 0.0964 ± 0.0050 on those that chose it."
     )
 
 
@@ -71,7 +71,7 @@ def test_the_rerun_tells_how_much_seeds_differ_where_the_search_had_one(tmp_path
 def test_a_rerun_of_what_is_no_longer_the_best_is_named(tmp_path: Path) -> None:
     jobs = [job(n, {"a": n}, value) for n, value in enumerate([0.2, 0.1])]
     (sentence,) = sentences(told(tmp_path, [*jobs, *rerun({"a": 0}, 0.3)]), "rerun")
-    assert sentence.startswith("On 3 new seeds a=0, no longer the best, comes to")
+    assert sentence.startswith("On 3 new seeds a=0, no longer the best, reaches")
     assert sentence.endswith("That is worse than the best now, a=1, with 0.1.")
 
 
@@ -111,7 +111,7 @@ def test_of_several_objectives_none_is_best(tmp_path: Path, root: Path) -> None:
     kinds = [finding.kind for finding in analysis.findings]
     assert "best" not in kinds
     assert kinds[0] == "pareto"
-    everything = as_page(analysis, SECTIONS, root) + as_text(analysis)
+    everything = render_page(analysis, SECTIONS, root) + as_text(analysis)
     assert "rerun_best" not in everything
     assert "is best" not in everything
     assert "The best once more" not in everything
@@ -135,4 +135,4 @@ def test_one_setting_alone_is_not_called_best(tmp_path: Path) -> None:
     analysis = told(tmp_path, [job(n, {"lr": 0.1, "seed": n}, 0.1 + 0.1 * n) for n in range(3)])
     (finding,) = [finding for finding in analysis.findings if finding.kind == "best"]
     assert finding.sentence == "lr=0.1 reaches val/loss 0.20 ± 0.10 over 3 seeds."
-    assert finding.evidence == "Its runs came to 0.1 to 0.3. There is no other setting to compare it with."
+    assert finding.evidence == "Its runs range from 0.1 to 0.3. There is no other setting to compare it with."

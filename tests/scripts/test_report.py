@@ -12,10 +12,9 @@ import pytest
 from launching import run_program
 from report.making import GRID_SPACE, MANY_SPACE, grid, search, write_sweep
 
-from mlplab.report import picture_files as pictures_of
-from mlplab.report import writing
-from mlplab.report.analysis import analyse
-from mlplab.report.figure_style import Picture
+from mlplab.report import report_files
+from mlplab.report.chart_drawing import Picture
+from mlplab.report.sweep_analysis import analyse
 from mlplab.runs.files import write_atomically
 
 Script = Callable[..., SimpleNamespace]
@@ -34,13 +33,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(made: Path) -> dict[str, list[Picture]]:
     """Those of the sweep, drawn once: to draw them takes most of the time of a report."""
-    return pictures_of.draw(analyse(made / "lr_study"))
+    return report_files.draw_charts(analyse(made / "lr_study"))
 
 
 @pytest.fixture(autouse=True)
 def _drawn_once(monkeypatch: pytest.MonkeyPatch, pictures: dict[str, list[Picture]]) -> None:
     """Of a report within this process; those of other processes draw their own."""
-    monkeypatch.setattr(writing, "draw", lambda analysis: pictures)
+    monkeypatch.setattr(report_files, "draw_charts", lambda analysis: pictures)
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(sweep: Path
     assert len((sweep / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 9
     drawn = {path.name for path in (sweep / "figures").iterdir()}
     stems = {Path(name).stem for name in drawn}
-    assert {"effects", "by_optimizer.lr", "best_runs", "median_val_loss", "best_epoch"} <= stems
+    assert {"effects", "by_optimizer.lr", "curves_val_loss", "best_epoch"} <= stems
     assert drawn == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
     assert not list(sweep.rglob(".*.tmp"))
 
@@ -159,7 +158,7 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(sweep: Path, mistake: Mistake
 
 
 def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = writing.write_bytes
+    write = report_files.write_bytes
     written: list[Path] = []
 
     def interrupted(path: Path, content: bytes) -> None:
@@ -172,7 +171,7 @@ def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, mo
         write(path, content)
         written.append(path)
 
-    monkeypatch.setattr(writing, "write_bytes", interrupted)
+    monkeypatch.setattr(report_files, "write_bytes", interrupted)
     done = script("report", str(sweep))
     assert done.status == 130
     assert done.errors.count("\n") == 1
@@ -192,8 +191,8 @@ def test_nothing_heavy_is_imported(tmp_path: Path, root: Path) -> None:
     """A report starts in a second, not in four."""
     sweep = write_sweep(tmp_path / "few", grid(1)[:2], space=GRID_SPACE)
     code = (
-        "import sys; from pathlib import Path; from mlplab.report.analysis import analyse; "
-        "from mlplab.report.writing import write_report; "
+        "import sys; from pathlib import Path; from mlplab.report.sweep_analysis import analyse; "
+        "from mlplab.report.report_files import write_report; "
         "write_report(analyse(Path(sys.argv[1])), Path(sys.argv[2])); "
         "print(sorted({'torch', 'lightning', 'sklearn', 'optuna', 'scipy', 'pandas'} & set(sys.modules)))"
     )
@@ -219,7 +218,7 @@ def test_of_a_real_sweep_everything_is_found(tmp_path: Path, script: Script) -> 
     assert best["test/accuracy mean"] is not None
     assert best["seconds mean"] > 0
     page = (tmp_path / "sweeps" / "real" / "report.html").read_text(encoding="utf-8")
-    assert "The best runs" in page
+    assert "Validation and training loss" in page
     assert "data.name: iris (conf/: digits)" in page
     words = best["command"].split()[2:]
     assert "data=iris" in words
@@ -246,7 +245,7 @@ Not by `ru_maxrss`, which counts what pytest had when it began the process.
 
 @pytest.mark.slow
 def test_two_thousand_runs_take_less_than_a_minute_and_a_gigabyte(tmp_path: Path, root: Path) -> None:
-    """Run with -s, it gives the figures of docs/reports.md."""
+    """RunRecord with -s, it gives the figures of docs/reports.md."""
     write_sweep(tmp_path / "many", search(2000, epochs=50), space=MANY_SPACE, sweeper="optuna")
     script = [sys.executable, "-c", MEASURED, str(root / "scripts" / "report.py"), str(tmp_path / "many")]
     began = time.monotonic()

@@ -65,7 +65,7 @@ def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
         (["+callbacks.rate={_target_:lightning.pytorch.callbacks.LearningRateMonitor}"], "callbacks.rate"),
         (["logger=wandb"], "logger.wandb"),
         (["~callbacks.checkpoints"], "callbacks without Checkpoints"),
-        (["~callbacks.divergence"], "callbacks without Divergence"),
+        (["~callbacks.divergence"], "callbacks without NonFiniteGuard"),
     ],
 )
 def test_what_is_run_alone(values: Any, words: list[str], reason: str) -> None:

@@ -200,7 +200,11 @@ def test_a_member_that_cannot_begin_is_told_of_and_left_to_the_ordinary_way(
 
 def test_each_member_is_asked_whether_a_stack_knows_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [SimpleNamespace(directory=Path(f"/x/{n}"), config=None) for n in range(3)]
-    monkeypatch.setattr(stacks, "build_member", lambda job, held: SimpleNamespace(job=job))
+    monkeypatch.setattr(
+        stacks,
+        "build_member",
+        lambda job, held: SimpleNamespace(job=job, learner=SimpleNamespace(optimizer_factory=None)),
+    )
     monkeypatch.setattr(stacks, "_optimizer_of", lambda member: None)
     monkeypatch.setattr(stacks, "stack_shape", lambda member, optimizer: "one shape")
     monkeypatch.setattr(stacks, "why_alone_once_built", lambda member, optimizer: None)

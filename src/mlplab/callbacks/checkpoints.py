@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning import __version__
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelPruning, Timer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,6 +26,17 @@ MOST = 0.03
 
 STEPS_BETWEEN_AGREEMENTS = 100
 """Steps between decisions of several processes on whether to write; deciding at every step costs more than a step."""
+
+
+@dataclass
+class Best:
+    """The best state so far; epochs count from 1, as in the table of metrics and the progress line."""
+
+    score: float
+    epoch: int | None = None
+    step: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] | None = None
 
 
 class Checkpoints(Checkpoint):
@@ -58,25 +70,17 @@ class Checkpoints(Checkpoint):
         self.directory = Path(directory)
         self.monitor, self.mode = monitor, mode
         self.every_seconds, self.every_n_epochs = every_seconds, every_n_epochs
-        self.best_score = math.inf if mode == "min" else -math.inf
-        self.best_epoch: int | None = None
-        self.best_step: int | None = None
-        self.best_metrics: dict[str, float] = {}
-        self.best_weights: dict[str, Tensor] | None = None
+        self.best = Best(score=math.inf if mode == "min" else -math.inf)
         self.has_other_weights = False
         self.seconds = 0.0
         self._wait = every_seconds
-        self._is_alone = True
         self._best_is_written = True
         self._last_writing = time.monotonic()
         self._validated: dict[str, Tensor] = {}
         self._at_end: dict[str, Tensor] = {}
-        self._metrics: dict[str, Tensor] = {}
-        self._optimizer_states: list[dict[str, Any]] = []
-        self._pruned: dict[str, dict[str, Any]] = {}
+        self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._is_alone = trainer.world_size == 1
         if stage == "fit":
             loop_of(trainer).on_safe_point = partial(self._on_safe_point, trainer, pl_module)
 
@@ -91,12 +95,13 @@ class Checkpoints(Checkpoint):
                 )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        restore_metrics(trainer, self._metrics)
-        for optimizer, state in zip(trainer.optimizers, self._optimizer_states, strict=False):
-            _restore_types(optimizer, state)
-        self._optimizer_states = []
-        restore_parts(pl_module, trainer.callbacks, self._pruned)  # type: ignore[attr-defined]
-        self._pruned = {}
+        if self._loaded is not None:
+            saved, self._loaded = self._loaded, None
+            restore_metrics(trainer, saved["resume"]["metrics"])
+            for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
+                _restore_types(optimizer, state)
+            # Only now, as the optimizer's state lists the weights in their order before they were split.
+            restore_parts(pl_module, trainer.callbacks, saved["resume"].get("pruned", {}))  # type: ignore[attr-defined]
         self._last_writing = time.monotonic()
 
     def on_validation_batch_start(
@@ -108,29 +113,21 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and trainer.state.fn == "fit":
-            # Counted from 1, as in the table of metrics and the progress line.
             self.consider(trainer, pl_module, trainer.callback_metrics, trainer.current_epoch + 1)
 
     def consider(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, metrics: Mapping[str, Any], epoch: int
     ) -> None:
-        """Keeps a copy of the weights that were validated last, if they have the best score so far.
-
-        Args:
-            trainer: gives the step.
-            pl_module: gives the weights.
-            metrics: of the validation.
-            epoch: counted from 1.
-        """
+        """Keeps a copy of the weights that were validated last, if they have the best score so far."""
         validated, self._validated = self._validated, {}
         if self.monitor not in metrics:
             return
         score = float(metrics[self.monitor])
-        if score < self.best_score if self.mode == "min" else score > self.best_score:
-            self.best_score = score
-            self.best_epoch, self.best_step = epoch, trainer.global_step
-            self.best_metrics = {name: float(v) for name, v in metrics.items() if name.startswith("val/")}
-            self.best_weights = without_masks(validated or _copy_of(pl_module))
+        # A NaN is neither smaller nor larger, and so never the best.
+        if score < self.best.score if self.mode == "min" else score > self.best.score:
+            of_validation = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
+            weights = without_masks(validated or _copy_of(pl_module))
+            self.best = Best(score, epoch, trainer.global_step, of_validation, weights)
             self._best_is_written = False
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
@@ -142,18 +139,15 @@ class Checkpoints(Checkpoint):
     def is_due(self, trainer: pl.Trainer) -> bool:
         """Returns whether it is time to write the files."""
         waited = time.monotonic() - self._last_writing
-        wait = self._wait
-        if waited < wait and not self.every_n_epochs and self._is_alone:  # the quick way out, after nearly every step
-            return False
         loop = loop_of(trainer)
-        is_within_epoch = loop.is_within_epoch
-        due = waited >= (2 * wait if is_within_epoch else wait)
-        if not is_within_epoch and self.every_n_epochs:
-            due = due or loop.n_epochs_done % self.every_n_epochs == 0
-        if self._is_alone:
+        if loop.is_within_epoch:
+            due = waited >= 2 * self._wait
+        else:
+            due = waited >= self._wait or bool(self.every_n_epochs and loop.n_epochs_done % self.every_n_epochs == 0)
+        if trainer.world_size == 1:
             return due
         # All processes must take part in writing, so the clock of the first decides for all.
-        if is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
+        if loop.is_within_epoch and trainer.global_step % STEPS_BETWEEN_AGREEMENTS:
             return False
         return bool(trainer.strategy.broadcast(due))
 
@@ -189,10 +183,10 @@ class Checkpoints(Checkpoint):
         if self._best_is_written:
             return
         content: dict[str, Any] = {
-            "state_dict": self.best_weights,
-            "epoch": self.best_epoch,
-            "global_step": self.best_step,
-            "metrics": self.best_metrics,
+            "state_dict": self.best.weights,
+            "epoch": self.best.epoch,
+            "global_step": self.best.step,
+            "metrics": self.best.metrics,
             "pytorch-lightning_version": __version__,
         }
         pl_module.on_save_checkpoint(content)
@@ -205,14 +199,8 @@ class Checkpoints(Checkpoint):
         # Weights have their usual names, so that every reader finds them; the masks of pruning are stored apart.
         checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
-            "pruned": pruned_parts(pl_module, trainer.callbacks),  # type: ignore[attr-defined]
-            "best": {
-                "score": self.best_score,
-                "epoch": self.best_epoch,
-                "step": self.best_step,
-                "metrics": self.best_metrics,
-                "weights": self.best_weights,
-            },
+            "pruned": pruned_parts(pl_module),
+            "best": dict(vars(self.best)),
             # Early stopping or a plateau schedule may still read them in this epoch.
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
             "should_stop": _must_stop(trainer),
@@ -224,22 +212,13 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        saved = checkpoint["resume"]
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if "pruned" not in saved and any(isinstance(callback, ModelPruning) for callback in callbacks):
-            raise UserError(
-                "a run with ModelPruning must have its masks in the checkpoint to resume",
-                "this checkpoint of an earlier release has none",
-                "a new run",
-            )
-        self._pruned = saved.get("pruned", {})
-        best = saved["best"]
-        self.best_score, self.best_epoch, self.best_step = best["score"], best["epoch"], best["step"]
-        self.best_metrics, self.best_weights = best["metrics"], best["weights"]
-        self._best_is_written = self.best_weights is None  # best.ckpt may be older or newer than this checkpoint
-        self._metrics = saved["metrics"]
-        self._optimizer_states = checkpoint["optimizer_states"]
-        trainer.should_stop = bool(saved["should_stop"])
+        self._loaded = checkpoint
+        states = checkpoint["callbacks"]
+        if "Divergence" in states:  # the name that NonFiniteGuard had in release 0.5
+            states["NonFiniteGuard"] = states.pop("Divergence")
+        self.best = Best(**checkpoint["resume"]["best"])
+        self._best_is_written = self.best.weights is None  # best.ckpt may be older or newer than this checkpoint
+        trainer.should_stop = bool(checkpoint["resume"]["should_stop"])
 
 
 def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
@@ -249,11 +228,11 @@ def _copy_of(pl_module: pl.LightningModule) -> dict[str, Tensor]:
 def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Restores the dtypes of an optimizer's state: PyTorch casts it to that of the parameters on loading."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    names = [name for group in saved["param_groups"] for name in group["params"]]
-    for parameter, name in zip(parameters, names, strict=True):
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for parameter, number in zip(parameters, numbers, strict=True):
         state = optimizer.state.get(parameter, {})
-        for key, value in saved["state"].get(name, {}).items():
-            if isinstance(value, Tensor) and isinstance(state.get(key), Tensor) and value.dtype != state[key].dtype:
+        for key, value in saved["state"].get(number, {}).items():
+            if isinstance(value, Tensor) and value.dtype != state[key].dtype:
                 state[key] = value.to(state[key].device)
 
 

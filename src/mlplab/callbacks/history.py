@@ -5,7 +5,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -35,20 +35,20 @@ class History(Callback):
         self._lines = 0
         self._seconds = 0.0
         self._since: float | None = None
-        self._file: IO[str] | None = None
-        self._held: list[dict[str, Any]] = []
+        self._is_writing = False
+        self._buffered: list[str] = []
         self._last_flush = -math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            self._keep()
+        self._is_writing = trainer.is_global_zero
+        if self._is_writing:
+            self._cut()
             lines = read_history(self.path.parent)
             seconds = lines[-1].get("seconds") if lines else None
             self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
-            self._file = self.path.open("a", encoding="utf-8")
         self._since = time.monotonic()
 
-    def _keep(self) -> None:
+    def _cut(self) -> None:
         """Keeps the lines up to the checkpoint that the run resumes from, so that none comes twice."""
         lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
@@ -62,47 +62,37 @@ class History(Callback):
             self._since = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._file is None or trainer.sanity_checking:
-            return
-        self._write(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("val/")})
-        self._since = time.monotonic()
+        if self._is_writing and not trainer.sanity_checking:
+            self._write(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("val/")})
+            self._since = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._file is None:
-            return
         loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None:
+        if self._is_writing and loss is not None:
             self._write(trainer, {"train/loss": loss})
-        for logger in trainer.loggers:  # this callback runs after those that log
+        for logger in trainer.loggers if self._is_writing else ():  # this callback runs after those that log
             settle = getattr(logger, "settle", None)
             if settle is not None:
                 settle()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
+        self.flush_logs(trainer)
+        self._is_writing = False  # validations after training are no part of the history
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         with contextlib.suppress(OSError):  # the exception may be that the disk is full
-            self._close()
+            self.flush_logs(trainer)
+        self._is_writing = False
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
         """Writes the buffered lines. Also called before a checkpoint, which stores their number."""
-        if self._file is not None:
-            self._hand_over(self._file)
-
-    def _hand_over(self, file: IO[str]) -> None:
-        held, self._held = self._held, []
-        file.write("".join(json.dumps(line) + "\n" for line in held))
-        file.flush()
-
-    def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            with file:
-                self._hand_over(file)
+        lines, self._buffered = self._buffered, []
+        if lines:
+            # Opened each time: a stack of many runs would keep as many files open.
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
 
     def _write(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
-        assert self._file is not None
         now = time.monotonic()
         if self._since is not None:
             self._seconds, self._since = self._seconds + now - self._since, now
@@ -110,11 +100,11 @@ class History(Callback):
         line["seconds"] = round(self._seconds, 4)
         for name, value in metrics.items():
             number = float(value)
-            line[name] = number if math.isfinite(number) else None
-        self._held.append(line)
+            line[name] = number if math.isfinite(number) else None  # JSON has no NaN
+        self._buffered.append(json.dumps(line) + "\n")
         self._lines += 1
         if now - self._last_flush >= EVERY_SECONDS:
-            self._hand_over(self._file)
+            self.flush_logs(trainer)
             self._last_flush = now
 
     def state_dict(self) -> dict[str, Any]:

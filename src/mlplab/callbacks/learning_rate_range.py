@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 
@@ -14,11 +15,13 @@ from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
 from mlplab.figures import as_png, rate_range_figure
 from mlplab.loggers.tensorboard import log_picture
-from mlplab.optimization.rate_range import smoothed, suggestions
 from mlplab.optimization.schedules import planned_steps
 from mlplab.runs.files import write_atomically, write_bytes, write_json
 
+Curve = npt.NDArray[np.float64]
+
 NAME = "learning_rate_range"
+
 EXPLODED = 4.0
 """Multiple of the lowest average loss at which the test ends, if it also exceeds the average of the first steps."""
 
@@ -27,6 +30,15 @@ MEMORY = 0.9
 
 BEGUN = 10
 """Steps before which the test does not end."""
+
+WIDTH = 0.02
+"""Standard deviation of the smoothing, as a share of the curve."""
+
+LEAST_FALL = 0.1
+"""Fall of the loss, relative to that before any update, below which no rate is suggested."""
+
+DESCENT = 0.05
+"""Share of the whole fall at which the descent counts as begun."""
 
 
 class LearningRateRange(Callback):
@@ -51,14 +63,9 @@ class LearningRateRange(Callback):
         self._average, self._first, self._lowest = 0.0, 0.0, math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        steps = planned_steps(
-            batches_per_epoch=int(trainer.num_training_batches),
-            max_epochs=trainer.max_epochs,
-            max_steps=trainer.max_steps,
-            limit_train_batches=1.0,
-            accumulate_grad_batches=1,
-        )
-        self.planned = np.geomspace(self.low, self.high, min(self.n_steps, steps or self.n_steps))
+        n_batches = int(trainer.num_training_batches)
+        limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        self.planned = np.geomspace(self.low, self.high, min(self.n_steps, limit or self.n_steps))
         self._set_rate(trainer)
 
     def _set_rate(self, trainer: pl.Trainer) -> None:
@@ -98,35 +105,68 @@ class LearningRateRange(Callback):
             )
         curve = smoothed(losses)
         found = suggestions(rates, curve, float(losses[0]))
-        command = self._command(found["valley"]) if found else None
-        content = {"rates": rates.tolist(), "losses": losses.tolist(), "smoothed": curve.tolist()}
-        write_json(
-            self.directory / f"{NAME}.json",
-            {"suggestions": found, "command": command, "exploded_at": self.exploded_at, **content},
-        )
-        self._draw(trainer, rates, losses, curve, found)
-        if not found:
-            raise RunFailed(
-                f"no learning rate from {rates[0]:.2g} to {rates[-1]:.2g} made the loss fall; try another "
-                f"callbacks.{NAME}.low, .high or more .n_steps"
-            )
-        told = ", ".join(f"{rate:.2g} ({rule})" for rule, rate in found.items())
-        print(f"rates   {told}\ntry     {command}", flush=True)
-
-    def _draw(self, trainer: pl.Trainer, rates: Any, losses: Any, curve: Any, found: dict[str, float]) -> None:
+        command = _command(found["valley"]) if found else None
+        content: dict[str, Any] = {"suggestions": found, "command": command, "exploded_at": self.exploded_at}
+        content |= {"rates": rates.tolist(), "losses": losses.tolist(), "smoothed": curve.tolist()}
+        write_json(self.directory / f"{NAME}.json", content)
         figure = rate_range_figure(rates, losses, curve, found)
+        png = as_png(figure)
         folder = self.directory / "figures"
         folder.mkdir(exist_ok=True)
-        png = as_png(figure)
         write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
             folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
         )
         log_picture(trainer.loggers, NAME, png, trainer.global_step)
+        if not found:
+            raise RunFailed(
+                f"no learning rate from {rates[0]:.2g} to {rates[-1]:.2g} made the loss fall; try another "
+                f"callbacks.{NAME}.low, .high or more .n_steps"
+            )
+        suggested = ", ".join(f"{rate:.2g} ({rule})" for rule, rate in found.items())
+        print(f"rates   {suggested}\ntry     {command}", flush=True)
 
-    def _command(self, rate: float) -> str:
-        """Returns the command of this run with a fixed learning rate instead of the range test."""
-        mine = ("experiment=", "optimizer.lr=", f"callbacks.{NAME}", "trainer.max_steps=", "trainer.max_epochs=")
-        asked = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-        words = [word for word in asked if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]
-        return shlex.join(["python", "train.py", *words, f"optimizer.lr={rate:.2g}"])
+
+def smoothed(losses: Curve) -> Curve:
+    """Smooths losses by a Gaussian of width `WIDTH`: (N,) -> (N,).
+
+    NOTE[DIFF]: the usual exponential average looks backwards only, which shifts the curve to larger rates.
+    """
+    steps = np.arange(len(losses))
+    weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(WIDTH * len(losses), 1.0)) ** 2)
+    mean: Curve = weights @ losses / weights.sum(axis=1)
+    return mean
+
+
+def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
+    """Suggests learning rates by three rules; empty if no rate made the loss fall.
+
+    valley: the middle of the descent, on the logarithmic scale. NOTE[DIFF]: fastai's `lr_find` takes the middle of the
+        longest falling subsequence, which includes a long flat beginning that falls only slightly.
+    steepest: where the loss falls fastest per factor of the rate (fastai, Lightning).
+    minimum/10: a tenth of the rate with the lowest loss (Howard and Gugger 2020, "Deep Learning for Coders", ch. 5).
+
+    Args:
+        rates: (N,) growing exponentially.
+        losses: (N,) smoothed, at those rates.
+        before: the loss of the first batch, before any update.
+    """
+    lowest = int(losses.argmin())
+    fall = float(losses[0] - losses[lowest])
+    if lowest < 2 or losses[lowest] > before - LEAST_FALL * abs(before):
+        return {}
+    begun = int(np.flatnonzero(losses < losses[0] - DESCENT * fall)[0])
+    slopes = np.gradient(losses[: lowest + 1], np.log(rates[: lowest + 1]))
+    return {
+        "valley": float(np.sqrt(rates[begun] * rates[lowest])),
+        "steepest": float(rates[int(slopes.argmin())]),
+        "minimum/10": float(rates[lowest] / 10),
+    }
+
+
+def _command(rate: float) -> str:
+    """Returns the command of this run with a fixed learning rate instead of the range test."""
+    mine = ("experiment=", "optimizer.lr=", f"callbacks.{NAME}", "trainer.max_steps=", "trainer.max_epochs=")
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    kept = [word for word in overrides if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]
+    return shlex.join(["python", "train.py", *kept, f"optimizer.lr={rate:.2g}"])

@@ -53,7 +53,7 @@ class Pruning(Callback):
 
     def _is_worse(self, value: float) -> bool:
         if not math.isfinite(value):
-            return False  # the Divergence callback deals with it
+            return False  # the NonFiniteGuard callback deals with it
         if self._validations not in self._trial.reported:
             self._trial.report(value, self._validations)
         return bool(self._trial.should_prune())

@@ -58,12 +58,12 @@ class TrainingCurves(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.losses:
-            rows = self.rows
+            total, n_rows = sums_over_rows(torch.stack(self.losses).tolist(), self.rows)
             if trainer.world_size > 1:
-                # Rows of the whole batch, as the losses are scaled so that their mean over processes is the batch's.
-                own = torch.tensor(rows, dtype=torch.float64, device=pl_module.device)
-                rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
-            mean = torch.tensor(mean_over_rows(torch.stack(self.losses).tolist(), rows), device=pl_module.device)
+                own = torch.tensor([total, n_rows], dtype=torch.float64, device=pl_module.device)
+                total, n_rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+            mean = torch.tensor(total / n_rows if n_rows else math.nan, device=pl_module.device)
+            # The mean already covers all processes; sync_dist only silences Lightning's warning.
             pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
         self.flush_logs(trainer)
         self.losses, self.rows = [], []
@@ -89,12 +89,10 @@ class TrainingCurves(Callback):
         self.pending = []
 
 
-def mean_over_rows(losses: Sequence[float], rows: Sequence[float]) -> float:
-    """Averages the losses of batches over rows, without those that are not finite: their updates were skipped."""
+def sums_over_rows(losses: Sequence[float], rows: Sequence[int]) -> tuple[float, float]:
+    """Sums losses and rows of batches, without those that are not finite: their updates were skipped."""
     learned = [(loss, n) for loss, n in zip(losses, rows, strict=True) if math.isfinite(loss)]
-    if not learned:
-        return math.nan
-    return math.fsum(loss * n for loss, n in learned) / math.fsum(n for _, n in learned)
+    return math.fsum(loss * n for loss, n in learned), math.fsum(n for _, n in learned)
 
 
 def data_loss(outputs: Any, batches_per_update: int) -> Tensor | None:

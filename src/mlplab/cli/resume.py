@@ -83,7 +83,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
-    _require_same_lesson(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
+    _require_same_training(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
     set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
     if status["state"] == "finished" and not _can_go_on(config, status, before):
@@ -114,7 +114,7 @@ def _change(config: DictConfig, override: Override) -> None:
         OmegaConf.update(config, key, value, merge=False, force_add=True)
 
 
-def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
+def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
     """Checks that the overrides do not change what is learned.
 
     Raises:
@@ -130,25 +130,17 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
         )
     if new is old:
         return
+    actual = f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}"
+    hint = f"trainer.max_epochs={shown_or_nothing(old)}"
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
-        raise UserError(
-            "trainer.max_epochs must not be smaller when a run resumes",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}",
-        )
-    for name in _averaging_by_epochs(after):
-        raise UserError(
-            f"the number of epochs must not change, as {name} depends on it",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
-        )
+        raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)
+    dependent = _averaging_by_epochs(after)
     if after.get("scheduler.name") in NEED_END:
-        raise UserError(
-            f"the number of epochs must not change, as scheduler={after['scheduler.name']} depends on it",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
-        )
+        dependent.append(f"scheduler={after['scheduler.name']}")
+    if dependent:
+        requirement = f"the number of epochs must not change, as {dependent[0]} depends on it"
+        raise UserError(requirement, actual, f"{hint}, or a new run")
 
 
 def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:

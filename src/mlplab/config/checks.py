@@ -35,7 +35,7 @@ REQUIRED = {
 KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
 """Group → its keys, and what to try instead of another."""
 
-TABLE = "mlplab.data.table.source.table"
+TABLE = "mlplab.data.table.table_source.table"
 
 
 def check_job_of_sweep(config: DictConfig) -> None:

@@ -8,7 +8,9 @@ from mlplab.config.rules import shown
 ABSENT = object()
 
 RENAMED = {
+    "mlplab.callbacks.Divergence": "mlplab.callbacks.NonFiniteGuard",
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
+    "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import PRECISIONS, PROFILERS, STRATEGIES
-from mlplab.data.table.dialect import DELIMITERS, QUOTES
+from mlplab.data.table.text_layout import DELIMITERS, QUOTES
 from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.optimization.names import KINDS

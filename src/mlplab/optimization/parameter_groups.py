@@ -22,20 +22,17 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
     `normalization`: scale and shift of a normalisation layer. `bias`: a parameter of another layer whose name contains
     "bias". `weight`: all the rest. A parameter shared by two layers is listed once, under its first name.
     """
-    owners = {
-        f"{prefix}.{name}" if prefix else name: (module, name)
-        for prefix, module in model.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-    }
     kinds: dict[str, Kind] = {}
-    for full_name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        module, name = owners[full_name]
-        if isinstance(module, NORMALIZATION_LAYERS):
-            kinds[full_name] = "normalization"
-        else:
-            kinds[full_name] = "bias" if "bias" in name else "weight"
+    seen: set[nn.Parameter] = set()
+    for prefix, module in model.named_modules():
+        for full_name, parameter in module.named_parameters(prefix, recurse=False):
+            if parameter in seen or not parameter.requires_grad:
+                continue
+            seen.add(parameter)
+            if isinstance(module, NORMALIZATION_LAYERS):
+                kinds[full_name] = "normalization"
+            else:
+                kinds[full_name] = "bias" if "bias" in full_name.rpartition(".")[2] else "weight"
     return kinds
 
 
@@ -58,19 +55,14 @@ def parameter_groups(
     """
     kinds = parameter_kinds(model)
     named = dict(model.named_parameters())
-    groups: list[dict[str, Any]]
+    # A single group where one is enough: the update of each group costs a tenth of a small network's step.
     if not weight_decay:
-        groups = [{"name": "all", "params": [(name, named[name]) for name in kinds]}]
-        if weight_decay is not None:
-            groups[0]["weight_decay"] = weight_decay
-    else:
-        decayed = [(name, named[name]) for name, kind in kinds.items() if kind in applies_to]
-        spared = [(name, named[name]) for name, kind in kinds.items() if kind not in applies_to]
-        groups = [
-            {"name": "decayed", "params": decayed, "weight_decay": weight_decay},
-            {"name": "spared", "params": spared, "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-    claimed = [name for group in groups for name, _ in group["params"]]
-    assert sorted(claimed) == sorted(kinds), "every parameter must be claimed by exactly one group"
-    return groups
+        group: dict[str, Any] = {"name": "all", "params": [(name, named[name]) for name in kinds]}
+        return [group if weight_decay is None else {**group, "weight_decay": weight_decay}]
+    decayed = [(name, named[name]) for name, kind in kinds.items() if kind in applies_to]
+    spared = [(name, named[name]) for name, kind in kinds.items() if kind not in applies_to]
+    groups = [
+        {"name": "decayed", "params": decayed, "weight_decay": weight_decay},
+        {"name": "spared", "params": spared, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,9 +1,12 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules.
+
+A schedule is a function of the optimizer (and of the planned steps, if it changes the rate at every step) and of its
+options in conf/scheduler. Its signature says which options there are, and which of them must be given.
+"""
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
@@ -19,77 +22,64 @@ from torch.optim.lr_scheduler import (
 )
 
 from mlplab.errors import UserError
-from mlplab.optimization.names import NEED_END
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A kind of learning-rate schedule.
-
-    Attributes:
-        build: (optimizer, total steps, options) -> scheduler.
-        interval: `step` or `epoch`, after which the learning rate changes.
-        options: names of the accepted options.
-    """
-
-    build: Callable[[Optimizer, int, dict[str, Any]], LRScheduler]
-    interval: str
-    options: tuple[str, ...]
+def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float) -> LRScheduler:
+    """Lowers the rate along half a cosine (Loshchilov and Hutter 2017)."""
+    return CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=min_lr)
 
 
-def _options_of(scheduler: type) -> tuple[str, ...]:
-    """Returns the options of a PyTorch scheduler, without those that this module sets itself."""
-    given = {"optimizer", "last_epoch", "mode", "max_lr", "total_steps", "cycle_momentum"}
-    return tuple(name for name in inspect.signature(scheduler).parameters if name not in given)
-
-
-def _warmup_steps(total_steps: int, options: dict[str, Any]) -> int:
-    warmup = round(float(options["warmup_fraction"]) * total_steps)
-    return min(warmup, total_steps - 1)
-
-
-def _warmup_cosine(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) -> LRScheduler:
-    warmup = _warmup_steps(total_steps, options)
-    cosine = CosineAnnealingLR(optimizer, T_max=total_steps - warmup, eta_min=options["min_lr"])
+def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup_fraction: float, min_lr: float) -> LRScheduler:
+    """Raises the rate in a straight line, then lowers it along half a cosine."""
+    warmup = min(round(warmup_fraction * total_steps), total_steps - 1)
+    falling = cosine(optimizer, total_steps - warmup, min_lr=min_lr)
     if warmup == 0:
-        return cosine
-    ramp = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return SequentialLR(optimizer, [ramp, cosine], milestones=[warmup])
+        return falling
+    # The first step already learns, at 1/(warmup + 1) of the rate: a rate of 0 would waste it.
+    rising = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return SequentialLR(optimizer, [rising, falling], milestones=[warmup])
 
 
-def _one_cycle(optimizer: Optimizer, total_steps: int, options: dict[str, Any]) -> LRScheduler:
-    # The optimizer's own lr is the peak; momentum is left as the optimizer has it.
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps + 1, cycle_momentum=False, **options)
+def one_cycle(
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+) -> LRScheduler:
+    """Raises the rate to that of the optimizer, and lowers it to almost nothing (Smith and Topin 2018)."""
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=total_steps + 1,
+        pct_start=pct_start,
+        anneal_strategy=anneal_strategy,  # type: ignore[arg-type]
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        three_phase=three_phase,
+        cycle_momentum=False,  # momentum stays what conf/optimizer says
+    )
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "step": Schedule(lambda optimizer, steps, options: StepLR(optimizer, **options), "epoch", _options_of(StepLR)),
-    "exponential": Schedule(
-        lambda optimizer, steps, options: ExponentialLR(optimizer, **options), "epoch", _options_of(ExponentialLR)
-    ),
-    "plateau": Schedule(
-        lambda optimizer, steps, options: ReduceLROnPlateau(optimizer, **options),
-        "epoch",
-        _options_of(ReduceLROnPlateau),
-    ),
-    "cosine": Schedule(
-        lambda optimizer, steps, options: CosineAnnealingLR(optimizer, T_max=steps, eta_min=options["min_lr"]),
-        "step",
-        ("min_lr",),
-    ),
-    "warmup_cosine": Schedule(_warmup_cosine, "step", ("warmup_fraction", "min_lr")),
-    "one_cycle": Schedule(_one_cycle, "step", _options_of(OneCycleLR)),
+BY_EPOCH: dict[str, Callable[..., LRScheduler]] = {
+    "step": StepLR,
+    "exponential": ExponentialLR,
+    "plateau": ReduceLROnPlateau,
 }
+"""Name → schedule that changes the rate after an epoch: (optimizer, options) -> scheduler."""
 
-
-REQUIRED_OPTIONS = {
-    "step": ("step_size",),
-    "exponential": ("gamma",),
-    "cosine": ("min_lr",),
-    "warmup_cosine": ("warmup_fraction", "min_lr"),
+BY_STEP: dict[str, Callable[..., LRScheduler]] = {
+    "cosine": cosine,
+    "warmup_cosine": warmup_cosine,
+    "one_cycle": one_cycle,
 }
-"""Options that a schedule needs."""
+"""Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
+
+SET_HERE = ("optimizer", "total_steps", "last_epoch", "mode")
+"""Parameters of schedules that are no options in conf/scheduler."""
 
 
 def require_known_options(name: str, **options: Any) -> None:
@@ -98,20 +88,21 @@ def require_known_options(name: str, **options: Any) -> None:
     Raises:
         UserError: the name is unknown, an option is not accepted, or a required one is missing.
     """
-    for option in REQUIRED_OPTIONS.get(name, ()):
-        if option not in options:
-            raise UserError(f"scheduler={name} must be given {option}", f"scheduler.name={name}", f"scheduler={name}")
-    known = () if name == "none" else SCHEDULES[name].options if name in SCHEDULES else None
-    if known is None:
-        raise UserError(
-            f"scheduler must be one of none, {', '.join(SCHEDULES)}", f"scheduler={name}", "scheduler=cosine"
-        )
+    schedules = {**BY_EPOCH, **BY_STEP}
+    if name not in ("none", *schedules):
+        names = ", ".join(["none", *schedules])
+        raise UserError(f"scheduler must be one of {names}", f"scheduler={name}", "scheduler=cosine")
+    parameters = {} if name == "none" else inspect.signature(schedules[name]).parameters
+    known = {option: parameter for option, parameter in parameters.items() if option not in SET_HERE}
     for option, value in options.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"
             raise UserError(
-                f"scheduler={name} must be given {takes}", f"scheduler.{option}={value}", "scheduler=cosine"
+                f"scheduler={name} must be given {takes}", f"scheduler.{option}={value}", f"scheduler={name} alone"
             )
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise UserError(f"scheduler={name} must be given {option}", "there is none", f"scheduler={name} alone")
 
 
 def planned_steps(
@@ -119,8 +110,8 @@ def planned_steps(
     batches_per_epoch: int,
     max_epochs: int | None,
     max_steps: int,
-    limit_train_batches: int | float,
-    accumulate_grad_batches: int | Mapping[int, int],
+    limit_train_batches: int | float = 1.0,
+    accumulate_grad_batches: int | Mapping[int, int] = 1,
 ) -> int | None:
     """Counts the updates of a run that is not stopped early; None if it has no limit.
 
@@ -140,8 +131,8 @@ def planned_steps(
         n_batches = min(batches_per_epoch, limit_train_batches)
     limits = []
     if max_epochs is not None and max_epochs >= 0:
-        given = accumulate_grad_batches
-        factors = {0: given} if isinstance(given, int) else {0: 1, **given}
+        by_epoch = accumulate_grad_batches
+        factors = {0: by_epoch} if isinstance(by_epoch, int) else {0: 1, **by_epoch}
         begins = sorted(begin for begin in factors if begin < max_epochs)
         n_epochs = [end - begin for begin, end in zip(begins, [*begins[1:], max_epochs], strict=False)]
         # The last batches of an epoch make an update even if they are fewer.
@@ -158,7 +149,7 @@ def build_schedule(
     """Builds the `lr_scheduler` entry for Lightning's `configure_optimizers`; None for `none`.
 
     Args:
-        name: of `SCHEDULES`, or `none`.
+        name: of `BY_EPOCH` or `BY_STEP`, or `none`.
         optimizer: its learning rate is the starting value (for one_cycle: the peak).
         total_steps: from `planned_steps`.
         monitor: the value that `plateau` monitors.
@@ -170,14 +161,16 @@ def build_schedule(
     """
     if name == "none":
         return None
-    schedule = SCHEDULES[name]
-    if name in NEED_END and total_steps is None:
+    if name in BY_EPOCH:
+        if name == "plateau":
+            options["mode"] = mode
+        scheduler, interval = BY_EPOCH[name](optimizer, **options), "epoch"
+    elif total_steps is None:
         raise UserError(
             f"scheduler={name} must know where the run ends",
             "trainer.max_epochs=-1 and trainer.max_steps=-1",
             "trainer.max_epochs=100",
         )
-    if name == "plateau":
-        options["mode"] = mode
-    scheduler = schedule.build(optimizer, total_steps or 1, options)
-    return {"scheduler": scheduler, "interval": schedule.interval, "monitor": monitor, "name": "lr"}
+    else:
+        scheduler, interval = BY_STEP[name](optimizer, total_steps, **options), "step"
+    return {"scheduler": scheduler, "interval": interval, "monitor": monitor, "name": "lr"}

@@ -1,1 +1,1 @@
-"""What a sweep has taught: its findings, leaderboard, pictures and page."""
+"""The report of a sweep: findings, leaderboard, charts and page, from its run directories alone."""

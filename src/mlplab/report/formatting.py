@@ -1,53 +1,71 @@
-"""Numbers in words."""
+"""Numbers and values as text: the only place in a report that rounds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mlplab.errors import printable
-from mlplab.report.finished_runs import Target
-from mlplab.report.ranked_settings import Spread
+from mlplab.config.rules import shown
+from mlplab.errors import counted, printable
+from mlplab.report.sweep_records import Spread, Target, as_list, as_mapping, as_number
+
+LONGEST = 60
+"""Characters of a swept value."""
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; a dash for none, ∞ for infinite."""
+def number(value: float | None, digits: int = 4) -> str:
+    """Formats a number with some significant digits; a dash for None, ∞ for infinity."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:.4g}"
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    return text
+    mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else mantissa
+
+
+def value_text(value: Any) -> str:
+    """Formats a swept value as one would type it: numbers with four digits, long values cut."""
+    text = f"{value:.4g}" if isinstance(value, float) else printable(shown(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def spread_text(spread: Spread) -> str:
-    """`0.0551 ± 0.0354`: as many digits as two of the deviation's; the mean alone of one run."""
+    """Formats mean and deviation, rounded to two digits of the deviation: `0.0551 ± 0.0354`; one value as it is."""
     mean, deviation = spread.mean, spread.deviation
     if mean is None or deviation is None or deviation == 0:
         return number(mean) if deviation is None else f"{number(mean)} ± 0"
     decimals = 1 - math.floor(math.log10(deviation))
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
-        return f"{number(mean)} ± {number(float(f'{deviation:.2g}'))}"
+        return f"{number(mean)} ± {number(deviation, 2)}"
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
 
 
+def p_text(p: float) -> str:
+    """Formats a p value with two significant digits."""
+    return "below 0.0001" if p < 0.0001 else number(p, 2)
+
+
 def goal(target: Target) -> str:
-    """`val/accuracy ≥ 0.95`."""
+    """Formats a target: `val/accuracy ≥ 0.95`."""
     return f"{printable(target.metric)} {'≥' if target.mode == 'max' else '≤'} {number(target.value)}"
 
 
 def share(part: int, whole: int) -> str:
-    """`3 of 12`."""
+    """Formats a count of a total: `3 of 12`."""
     return f"{part:,} of {whole:,}"
 
 
 def listed(texts: Sequence[str], most: int = 3) -> str:
-    """`a; b; c; and 2 more`."""
+    """Joins texts and counts those left out: `a; b; c; and 2 more`."""
     more = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
     return "; ".join([*texts[:most], *more])
 
 
-def p_text(p: float) -> str:
-    """A p value with two significant digits."""
-    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
+def machine_text(manifest: Mapping[str, Any]) -> str:
+    """Describes the hardware and threads of a run; empty if its manifest does not tell."""
+    hardware = as_mapping(manifest.get("hardware"))
+    if not hardware:
+        return ""
+    parts = [hardware.get("processor"), f"{hardware.get('cores', '?')} cores", *as_list(hardware.get("gpus"))]
+    threads = as_number(manifest.get("threads"))
+    parts.append(f"{counted(int(threads), 'thread')} for each run" if threads else None)
+    return ", ".join(printable(part) for part in parts if part)

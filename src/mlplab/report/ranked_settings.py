@@ -1,15 +1,19 @@
-"""Settings: runs that differ by their seeds alone, and the order in which the leaderboard has them."""
+"""Settings: runs that differ in their seeds only, and the order in which the leaderboard shows them."""
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mlplab.config.rules import shown
 from mlplab.errors import printable
-from mlplab.report.finished_runs import Gathered, Objective, Run
+from mlplab.report.formatting import value_text
+from mlplab.report.learning_curves import TimeToTarget, time_to_target
+from mlplab.report.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
 from mlplab.sweeps.ledger import SEEDS, key_of
 
 FAILED = ("failed", "infeasible", "damaged")
@@ -19,10 +23,7 @@ TITLES = {
     "rerun": "The best once more, on other seeds",
     "default": "Nothing tuned, on those seeds",
 }
-"""Of the tables, by stage."""
-
-LONGEST = 60
-"""Letters of a swept value."""
+"""Titles of the tables, by stage."""
 
 RULE = (
     "Settings are ranked by the mean over their finished runs. Those with a run that failed, diverged or left no value "
@@ -30,42 +31,31 @@ RULE = (
 )
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Values over seeds.
-
-    Attributes:
-        values: one for each run that has one.
-    """
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float | None:
-        return statistics.fmean(self.values) if self.values else None
-
-    @cached_property
-    def deviation(self) -> float | None:
-        """Standard deviation, n - 1 in its denominator; None of fewer than two."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same values can stand in two stages and arms
 class Setting:
-    """Runs of one stage and arm with the same values but for the seeds.
+    """Runs of one stage and arm with the same values except for the seeds.
 
     Attributes:
-        values: what was swept, without the seeds.
-        runs: in the order of their numbers; of finished ones with the same seeds the first alone.
-        objective: what ranks.
-        rank: within its stage, from 1; 0 before it has one.
+        values: swept values, without the seeds.
+        runs: by job number; of several that finished on the same seeds only the first.
+        objective: the criterion that ranks.
+        names: parameter → short name.
+        rank: within its stage, from 1; 0 before ranking.
     """
 
     values: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    objective: Objective
+    runs: tuple[RunRecord, ...]
+    objective: Criterion
+    names: Mapping[str, str]
     rank: int = 0
-    states: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def label(self) -> str:
+        """Describes the setting by its values: `optimizer=adam, lr=0.01`."""
+        words = [f"{printable(self.names[name])}={value_text(value)}" for name, value in self.values.items()]
+        if self.stage == "default":
+            words = [f"{printable(self.arm)}, default"] if self.arm else ["default", *words]
+        return ", ".join(words) or (printable(self.arm) if self.arm else "the one setting")
 
     @property
     def arm(self) -> str | None:
@@ -76,93 +66,123 @@ class Setting:
         return self.runs[0].entry.stage
 
     @cached_property
-    def finished(self) -> list[Run]:
-        """Those that the means are taken over."""
+    def states(self) -> Counter[str]:
+        return Counter(run.state for run in self.runs)
+
+    @cached_property
+    def finished(self) -> list[RunRecord]:
+        """Lists the runs that means are taken over."""
         return [run for run in self.runs if run.state == "finished"]
 
     @cached_property
     def validation(self) -> Spread:
-        """The objective over the finished runs."""
+        """Returns the objective over the finished runs."""
         return self.spread(self.objective.metric)
 
+    @property
+    def score(self) -> float:
+        """Returns the mean of the objective as it is drawn; NaN if there is none."""
+        return float("nan") if self.validation.mean is None else self.validation.mean
+
     def spread(self, metric: str) -> Spread:
-        """A validation metric over the finished runs that have it."""
+        """Returns a validation metric over the finished runs that have it."""
         return Spread(tuple(run.measured[metric] for run in self.finished if metric in run.measured))
 
     def test(self, metric: str) -> Spread:
-        """A test metric over the finished runs that have it."""
+        """Returns a test metric over the finished runs that have it."""
         return Spread(tuple(run.test[metric] for run in self.finished if metric in run.test))
+
+    def time_to(self, target: Target | None) -> TimeToTarget | None:
+        """Returns how long its runs took to reach a target; None without a target or without a run that ended."""
+        return time_to_target(self.runs, target) if target is not None else None
 
     @property
     def n_valueless(self) -> int:
-        """Finished runs whose objective is no number."""
+        """Counts finished runs whose objective is not finite."""
         return len(self.finished) - len(self.validation.values)
 
     @property
     def n_failed(self) -> int:
-        """Runs that failed, diverged, or ended without a value."""
+        """Counts runs that failed, diverged, or finished without a value."""
         return sum(self.states[state] for state in FAILED) + self.n_valueless
 
     @property
     def n_left(self) -> int:
-        """Runs that have not ended."""
+        """Counts runs that have not ended."""
         return len(self.runs) - sum(self.states[state] for state in ("finished", "pruned", *FAILED))
 
     @cached_property
-    def pruned(self) -> Spread:
-        """The objective of pruned runs, where they were ended."""
-        runs = [run for run in self.runs if run.state == "pruned"]
-        return Spread(
-            tuple(run.measured[self.objective.metric] for run in runs if self.objective.metric in run.measured)
-        )
-
-    def key(self) -> tuple[int, float]:
-        """What `RULE` sorts by."""
-        mean, pruned = self.validation.mean, self.pruned.mean
-        if mean is not None:
-            return (1 if self.n_failed else 0, self.objective.sign * mean)
-        return (3, 0.0) if pruned is None else (2, self.objective.sign * pruned)
-
-    @cached_property
     def by_seeds(self) -> dict[tuple[str, ...], float]:
-        """The objective of each finished run that has it."""
+        """Maps the seeds of each finished run to its objective."""
         metric = self.objective.metric
         return {_seeds(run): run.measured[metric] for run in self.finished if metric in run.measured}
 
+    def sort_key(self) -> tuple[int, float]:
+        """Returns the key of `RULE`."""
+        metric, sign = self.objective.metric, self.objective.sign
+        if self.validation.mean is not None:
+            return (1 if self.n_failed else 0, sign * self.validation.mean)
+        pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
+        return (3, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
-def settings_of(sweep: Gathered) -> list[Setting]:
-    """The settings of a sweep, the best of each stage first: the search before its rerun, but of a comparison last."""
-    groups: dict[Any, list[Run]] = {}
+
+def settings_of(sweep: SweepRecord) -> list[Setting]:
+    """Ranks the settings of each stage; the search comes before its rerun, but after it in a comparison."""
+    groups: dict[Any, list[RunRecord]] = {}
     for run in sweep.runs:
         groups.setdefault((run.entry.stage, run.entry.arm, key_of(_without_seeds(run))), []).append(run)
+    names = short_names(list(dict.fromkeys(name for run in sweep.runs for name in _without_seeds(run))))
     settings = [
-        Setting(_without_seeds(runs[0]), tuple(runs), sweep.objective, states=Counter(run.state for run in runs))
-        for runs in map(_without_repeats, groups.values())
+        Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective, names)
+        for runs in groups.values()
     ]
-    ranked = []
     is_comparison = any(setting.arm is not None for setting in settings)
+    ranked = []
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
-        of_stage = sorted((s for s in settings if s.stage == stage), key=Setting.key)
-        ranked += [
-            Setting(s.values, s.runs, s.objective, rank, s.states) for rank, s in enumerate(of_stage, start=1)
-        ]  # fmt: skip
+        ordered = sorted(of_stage(settings, stage), key=Setting.sort_key)
+        ranked += [replace(setting, rank=rank) for rank, setting in enumerate(ordered, start=1)]
     return ranked
 
 
-def of_stage(settings: Iterable[Setting], *stages: str) -> list[Setting]:
-    """Those of these stages, in their order."""
-    return [setting for setting in settings if setting.stage in stages]
+def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
+    """Selects the settings of a stage."""
+    return [setting for setting in settings if setting.stage == stage]
 
 
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
-    """What a winner is chosen from: all that were searched; of a comparison the best of each arm, run once more."""
+    """Selects what a winner is chosen from: all searched settings; in a comparison the rerun best of each arm."""
     searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
     first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
     return first or other
 
 
-def _without_repeats(runs: Sequence[Run]) -> list[Run]:
-    """A run that finished twice on the same seeds counts once."""
+def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:
+    """Selects the settings that no other one improves on in every objective, in the order of the first one.
+
+    Equal ones are all on the front; settings without a value of some objective are not.
+    """
+    known, table = table_of(settings, objectives)
+    signed = table * [objective.sign for objective in objectives]
+    front: list[int] = []
+    for index in np.lexsort(signed.T[::-1]):  # a setting is dominated by earlier ones only
+        no_worse, better = signed[front] <= signed[index], signed[front] < signed[index]
+        if not (no_worse.all(axis=1) & better.any(axis=1)).any():
+            front.append(int(index))
+    return [known[index] for index in front]
+
+
+def table_of(
+    settings: Sequence[Setting], objectives: Sequence[Criterion]
+) -> tuple[list[Setting], npt.NDArray[np.float64]]:
+    """Returns the settings with a mean of every objective, and those means, (N, objectives)."""
+    rows = [(setting, [setting.spread(o.metric).mean for o in objectives]) for setting in settings]
+    known = [(setting, row) for setting, row in rows if None not in row]
+    means = np.array([row for _, row in known], dtype=np.float64).reshape(len(known), len(objectives))
+    return [setting for setting, _ in known], means
+
+
+def _without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Drops a run that finished on the same seeds as an earlier one."""
     finished: dict[tuple[str, ...], int] = {}
     for run in runs:
         if run.state == "finished":
@@ -170,39 +190,20 @@ def _without_repeats(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.state != "finished" or finished[_seeds(run)] == run.entry.number]
 
 
-def _seeds(run: Run) -> tuple[str, ...]:
+def _seeds(run: RunRecord) -> tuple[str, ...]:
     return tuple(shown(run.entry.values.get(name)) for name in SEEDS)
 
 
-def _without_seeds(run: Run) -> dict[str, Any]:
+def _without_seeds(run: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in run.entry.values.items() if name not in SEEDS}
 
 
 def names_of(settings: Iterable[Setting]) -> list[str]:
-    """What was swept beside the seeds, in the order in which it first comes."""
+    """Returns the names of swept parameters in the order of their first occurrence."""
     return list(dict.fromkeys(name for setting in settings for name in setting.values))
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """`optimizer.lr` → `lr`, where no other name ends so."""
+    """Shortens `optimizer.lr` to `lr` if no other name ends the same way."""
     lasts = Counter(name.rpartition(".")[2] for name in names)
     return {name: name.rpartition(".")[2] if lasts[name.rpartition(".")[2]] == 1 else name for name in names}
-
-
-def label(setting: Setting, names: Mapping[str, str]) -> str:
-    """A setting in a few words: `optimizer=adam, lr=0.01`.
-
-    Args:
-        setting: whichever.
-        names: how each name is shortened.
-    """
-    words = [f"{printable(names.get(name, name))}={value_text(value)}" for name, value in setting.values.items()]
-    if setting.stage == "default":
-        words = [f"{printable(setting.arm)}, default"] if setting.arm else ["default", *words]
-    return ", ".join(words) or (printable(setting.arm) if setting.arm else "the one setting")
-
-
-def value_text(value: Any) -> str:
-    """A swept value for people: as one would type it, numbers with four digits, and not without end."""
-    text = f"{value:.4g}" if isinstance(value, float) else printable(shown(value))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

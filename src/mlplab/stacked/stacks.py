@@ -9,9 +9,10 @@ from mlplab.errors import RunStopped, UserError, counted, described, is_disk_ful
 from mlplab.optimization.optimizers import build_optimizer
 from mlplab.runs.files import flushed_together
 from mlplab.stacked.eligibility import position_of, stack_shape, why_alone_once_built
-from mlplab.stacked.member import Member
+from mlplab.stacked.members.member import Member
+from mlplab.stacked.members.stack_training import DataCache, build_member, claim, train_stack
+from mlplab.stacked.networks.stacked_optimizer import RATES
 from mlplab.stacked.same_step import why_another_step, why_other_code
-from mlplab.stacked.stack_training import DataCache, build_member, claim, train_stack
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of
 
 Alone = dict[str, list[Job]]
@@ -55,7 +56,8 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
         else:
             alone.setdefault(reason, []).append(job)
     for members in stacks.values():
-        _train(members, alone, say)
+        # Members with equal options of the optimizer are updated together where they stand side by side.
+        _train(sorted(members, key=_optimizer_options), alone, say)
     return alone
 
 
@@ -97,3 +99,9 @@ def _optimizer_of(member: Member) -> Optimizer:
     """Builds an optimizer like the member's, to check its class and options."""
     learner = member.learner
     return build_optimizer(learner.optimizer_factory, learner.model, applies_to=learner.applies_to)
+
+
+def _optimizer_options(member: Member) -> str:
+    """Returns the options of a member's optimizer, of which learning rate and decay come last."""
+    options: dict[str, object] = getattr(member.learner.optimizer_factory, "keywords", {})
+    return repr(sorted(options.items(), key=lambda item: (item[0] in RATES, item[0])))

@@ -1,5 +1,4 @@
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,14 +7,12 @@ from side_by_side import N_FEATURES, batch, distance, perceptrons
 from torch import Tensor, nn
 
 from mlplab.engine.kernels import ACTIVATION_KERNELS
-from mlplab.errors import UserError
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.randomness import seed_generators
 from mlplab.stacked.networks.layers import StackedMLP
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.networks.workspace import Workspace
+from mlplab.stacked.networks.stacked_tensors import Workspace, named_tensors
 
 SHAPES: dict[str, dict[str, Any]] = {
     "linear": {"hidden_dims": []},
@@ -249,26 +246,3 @@ def test_dropout_of_somebodys_own_differs_from_member_to_member_and_follows_the_
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
     assert not torch.equal(outputs[0][0], outputs[0][1])
-
-
-def differing() -> list[Callable[[], list[nn.Module]]]:
-    return [
-        lambda: [*perceptrons(1), *perceptrons(1, hidden_dims=[8, 7])],
-        lambda: [*perceptrons(1), *perceptrons(1, activation="tanh")],
-        lambda: [*perceptrons(1), *perceptrons(1, residual=True)],
-        lambda: [*perceptrons(1), *perceptrons(1, normalization="layer")],
-        lambda: [*perceptrons(1), *perceptrons(1, dtype=torch.float32)],
-        lambda: [*own_networks(1), *own_networks(1, share=0.1)],
-        lambda: [*own_networks(1), *perceptrons(1)],
-    ]
-
-
-@pytest.mark.parametrize("build", differing())
-def test_networks_of_several_architectures_are_refused(build: Callable[[], list[nn.Module]]) -> None:
-    with pytest.raises(UserError, match="one architecture"):
-        StackedNetwork(build())
-
-
-def test_a_network_that_cannot_be_stacked_is_refused_with_the_reason() -> None:
-    with pytest.raises(UserError, match="does not say stackable"):
-        StackedNetwork([nn.Linear(6, 4)])

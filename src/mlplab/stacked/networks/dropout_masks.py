@@ -9,18 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from mlplab.stacked.networks.workspace import Workspace
+from mlplab.stacked.networks.stacked_tensors import Workspace
 
 
 class StackedMasks:
-    """Draws the masks of a step: 0 for what falls, 1/(1 − p) for what stays.
+    """Draws the masks of a step: 0 for what is dropped, 1/(1 − p) for what is kept.
 
     PyTorch draws in one thread, and for a small network that takes as long as all else. So the members are shared out
     among as many threads as it computes with, each with generators of its own.
 
     Args:
-        places: in the order of the pass, of each place where something may be dropped: its width, and the share p
-            of each member (K,).
+        places: width, and share p of each member (K,), of each place with dropout, in the order of the pass.
     """
 
     def __init__(self, places: Sequence[tuple[int, Sequence[float]]]) -> None:
@@ -31,15 +30,15 @@ class StackedMasks:
 
     @property
     def draws(self) -> bool:
-        """Whether anything is dropped anywhere."""
+        """Returns whether anything is dropped anywhere."""
         return any(min(kept) < 1 for _, kept in self.places)
 
     def none(self) -> list[Tensor | None]:
-        """Those of a step that drops nothing."""
+        """Returns the masks of a step that drops nothing."""
         return [None] * len(self.places)
 
     def draw(self, seeds: Sequence[int] | None, like: Tensor, memory: Workspace) -> list[Tensor | None]:
-        """For each place the factors (K, B, width), or None where nobody drops anything.
+        """Draws the factors (K, B, width) of each place; None where no member drops anything.
 
         Each member draws from its seed, place by place: the bits that it draws when alone.
 

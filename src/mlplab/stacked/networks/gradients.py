@@ -11,21 +11,21 @@ from torch import Tensor
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.stacked.networks.layers import StackedLayer, StackedLinear, StackedMLP
-from mlplab.stacked.networks.workspace import Workspace
+from mlplab.stacked.networks.stacked_tensors import Workspace
 
 Backward = Callable[[Tensor], None]
-"""Adds what follows from the gradient of the outputs to `.grad` of all weights and biases."""
+"""Adds to `.grad` of all weights and biases, given the gradient of the outputs."""
 
 WayBack = Callable[[Tensor, bool], Tensor]
-"""From the gradient of a layer's outputs to its weights and, where it is wanted, to its inputs."""
+"""Carries the gradient of a layer's outputs to its weights and, if wanted, to its inputs."""
 
 
 def pass_through(
     network: StackedMLP, features: Tensor, masks: Sequence[Tensor | None], memory: Workspace
 ) -> tuple[Tensor, Backward]:
-    """The outputs (K, B, C), and what takes their gradient to `.grad` of all weights and biases.
+    """Returns the outputs (K, B, C), and a function that adds to `.grad` of all weights and biases.
 
-    A gradient lies in memory that the next step writes on again: whoever wants to keep it clones it.
+    A gradient lies in memory that the next step overwrites: clone what is to be kept.
     """
     step = _Step(memory)
     ways_back: list[WayBack] = []
@@ -49,7 +49,7 @@ def pass_through(
 
 
 class _Step:
-    """One pass there and back, and the memory that it has taken."""
+    """One pass forward and back, with the memory that it has taken."""
 
     def __init__(self, memory: Workspace) -> None:
         self.memory = memory
@@ -63,7 +63,7 @@ class _Step:
         return torch.bmm(first, second, out=self.take(*first.shape[:2], second.shape[2]))
 
     def hidden_layer(self, layer: StackedLayer, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, WayBack]:
-        """Its outputs (K, B, H) for inputs (K, B, F), and the way back."""
+        """Computes outputs (K, B, H) from inputs (K, B, F); returns them with the way back."""
         linear = layer.linear
         sums = self.take(*inputs.shape[:2], linear.weight.shape[1])
         torch.baddbmm(linear.bias.unsqueeze(1), inputs, linear.weight.transpose(1, 2), out=sums)
@@ -92,7 +92,7 @@ class _Step:
         return outputs, backward
 
     def add_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
-        """Of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H): the products over the batch, its sum."""
+        """Adds the gradients of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H)."""
         weight = linear.weight
         if weight.grad is None:
             torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)

@@ -1,7 +1,7 @@
-"""K multilayer perceptrons of one shape at once: batched matrix products on stacked weights.
+"""K multilayer perceptrons of one shape at once, and their input layers: batched products on stacked weights.
 
 Legend: K members, B batch, F features, H hidden, C outputs. Every product, sum and mask belongs to one member, so
-that no number of one reaches another, a NaN no more than any.
+that no number of one reaches another, not even a NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlplab.engine.kernels import ACTIVATION_KERNELS, ActivationKernel
+from mlplab.models.inputs import CategoryInputs
 from mlplab.models.mlp import MLP, HiddenLayer
 from mlplab.stacked.networks.dropout_masks import StackedMasks
 
@@ -21,7 +22,7 @@ from mlplab.stacked.networks.dropout_masks import StackedMasks
 class StackedNormalization:
     """Batch or layer normalisation of K members, scale and shift (K, H).
 
-    Batch normalisation has running statistics (K, H), and the steps (K,) in which they were followed.
+    Batch normalisation has running statistics (K, H), and the steps (K,) in which they were updated.
     """
 
     scale: Tensor
@@ -33,7 +34,7 @@ class StackedNormalization:
     momentum: float = 0.0
 
     def __call__(self, sums: Tensor, is_training: bool) -> Tensor:
-        """(K, B, H) -> (K, B, H)."""
+        """Normalizes the sums of each unit of each member. (K, B, H) -> (K, B, H)."""
         if self.running_mean is None or self.running_var is None or self.n_tracked is None:
             normalized = functional.layer_norm(sums, sums.shape[2:], eps=self.eps)
             return torch.addcmul(self.shift.unsqueeze(1), normalized, self.scale.unsqueeze(1))
@@ -64,17 +65,17 @@ class StackedLinear:
 
     @cached_property
     def weight_gradient(self) -> Tensor:
-        """Memory for it, the same at every step."""
+        """Returns memory for the gradient, the same at every step."""
         return torch.empty_like(self.weight)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """(K, B, F) -> (K, B, H)."""
+        """Computes weighted sums. (K, B, F) -> (K, B, H)."""
         return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.transpose(1, 2))
 
 
 @dataclass(frozen=True)
 class StackedLayer:
-    """A hidden layer of all members; what a member may have for itself, its share of dropout, is in the masks."""
+    """A hidden layer of all members. The dropout that each has for itself is in the masks."""
 
     linear: StackedLinear
     normalization: StackedNormalization | None
@@ -107,7 +108,7 @@ class StackedMLP:
         self.masks = StackedMasks(places)
 
     def by_autograd(self, features: Tensor, masks: Sequence[Tensor | None], is_training: bool) -> Tensor:
-        """Outputs (K, B, C) for features (K, B, F) or (B, F)."""
+        """Computes outputs (K, B, C) from features (K, B, F) or (B, F)."""
         inputs = self.first_inputs(features, masks[0])
         for layer, mask in zip(self.layers, masks[1:], strict=True):
             outputs = layer.linear(inputs)
@@ -120,13 +121,13 @@ class StackedMLP:
         return self.output(inputs)
 
     def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
-        """In the memory of the sums where nobody needs them: new memory takes as long to get as they to compute."""
+        """Activates in the memory of the sums where nobody needs them: new memory takes longer to get than to fill."""
         if torch.is_grad_enabled() or layer.kernel.in_place is None:
             return layer.kernel.forward(sums)
         return layer.kernel.in_place[0](sums)
 
     def first_inputs(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """What reaches the first layer: (K, B, F)."""
+        """Returns the inputs of the first layer (K, B, F)."""
         if mask is not None:
             return features * mask
         return features if features.ndim == 3 else features.expand(self.n_members, -1, -1)
@@ -148,3 +149,46 @@ def _stacked_layer(layer: HiddenLayer, name: str, stacked: Mapping[str, Tensor])
     linear = StackedLinear(stacked[f"{name}.linear.weight"], stacked[f"{name}.linear.bias"])
     kernel = ACTIVATION_KERNELS[layer.activation]
     return StackedLayer(linear, normalization, kernel, layer.residual)
+
+
+class StackedPixelInputs:
+    """`PixelInputs` of K members, each with its own statistics: (K, B, F) or (B, F) of uint8 -> (K, B, F)."""
+
+    def __init__(self, stacked: Mapping[str, Tensor]) -> None:
+        self.mean, self.std = (stacked[name].view(-1, 1, 1) for name in ("mean", "std"))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        features = features.to(self.mean.dtype, copy=True)
+        if features.ndim == 2:
+            features = features.repeat(len(self.mean), 1, 1)
+        return features.sub_(self.mean).div_(self.std)
+
+
+class StackedCategoryInputs:
+    """`CategoryInputs` of K members: (K, B, F) -> (K, B, H), or (B, F) -> (B, H) where no vectors are learned."""
+
+    def __init__(self, first: CategoryInputs, stacked: Mapping[str, Tensor]) -> None:
+        self.n_numeric = first.n_numeric
+        # Which column has which categories belongs to the architecture, and is the same for all.
+        self.columns, self.levels = stacked["one_hot_column"][0], stacked["one_hot_level"][0]
+        self.embedded_columns = first.embedded_columns
+        self.vectors = [stacked[f"embeddings.{index}.weight"] for index in range(len(self.embedded_columns))]
+
+    def __call__(self, features: Tensor) -> Tensor:
+        if self.vectors and features.ndim == 2:
+            features = features.expand(len(self.vectors[0]), -1, -1)
+        parts = [features[..., : self.n_numeric]]
+        if len(self.levels):
+            codes = features.index_select(-1, self.columns)
+            parts.append((codes == self.levels).to(features.dtype))
+        for column, vectors in zip(self.embedded_columns, self.vectors, strict=True):
+            parts.append(_look_up(vectors, features[..., column].to(torch.int64)))
+        return torch.cat(parts, dim=-1)
+
+
+def _look_up(vectors: Tensor, codes: Tensor) -> Tensor:
+    """Returns vectors (K, B, width) for codes (K, B) out of (K, levels, width); that of code 0 is and stays 0."""
+    n_members, n_levels, _ = vectors.shape
+    first_rows = torch.arange(0, n_members * n_levels, n_levels, device=codes.device).unsqueeze(1)
+    found = functional.embedding(codes + first_rows, vectors.flatten(0, 1))
+    return found * (codes != 0).unsqueeze(-1)

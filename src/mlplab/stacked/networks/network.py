@@ -6,17 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlplab.errors import UserError
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
-from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 from mlplab.stacked.networks.gradients import Backward, pass_through
-from mlplab.stacked.networks.layers import StackedMLP
+from mlplab.stacked.networks.layers import StackedCategoryInputs, StackedMLP, StackedPixelInputs
 from mlplab.stacked.networks.own_modules import StackedModule
-from mlplab.stacked.networks.stacked_inputs import StackedCategoryInputs, StackedPixelInputs
-from mlplab.stacked.networks.tensors import named_tensors
-from mlplab.stacked.networks.workspace import Workspace
+from mlplab.stacked.networks.stacked_tensors import Workspace, named_tensors
 
 
 class StackedNetwork(nn.Module):
@@ -25,30 +21,18 @@ class StackedNetwork(nn.Module):
     Legend: K members, B batch, F features, C outputs.
 
     The parameters and buffers of the members move into tensors (K, …). From then on each member's own are views of
-    its row: it always shows where it is, computes as ever when it is called by itself, and what is loaded into it
-    is loaded into the stack. (A view keeps the whole tensor alive, and `torch.save` writes it whole: what is to be
-    kept of one member is cloned first.)
+    its row. So a member can be called, saved and loaded by itself at any time. (`torch.save` writes the whole tensor
+    behind a view: clone what is to be kept of one member.)
 
-    Set `seeds` before each step that drops something: one for each member, from which its masks are drawn as the
-    member alone draws them. (A user's own module draws from what follows from all seeds; equal in distribution.)
+    Set `seeds` before each step with dropout: one for each member, from which its masks are drawn as the member alone
+    draws them. A user's own module draws from the first seed for all: equal in distribution.
 
     Args:
-        networks: of one architecture. Only initial weights and shares of dropout may differ.
-
-    Raises:
-        UserError: they cannot be stacked, see `why_no_stacked_network`, or differ in architecture.
+        networks: of one `network_shape` of `mlplab.stacked.eligibility`.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
-        for network in networks:
-            reason = why_no_stacked_network(network)
-            if reason is not None:
-                raise UserError("a stacked network must be one that can be stacked", reason, "to train it alone")
-        if len({network_shape(network) for network in networks}) != 1:
-            raise UserError(
-                "stacked networks must have one architecture", f"{len(networks)} that differ", "a stack for each"
-            )
         self.networks = list(networks)
         self.seeds: Sequence[int] | None = None
         self.stack = _Branch()
@@ -88,7 +72,7 @@ class StackedNetwork(nn.Module):
 
     @property
     def draws(self) -> bool:
-        """Whether a step drops anything, or a user's own module may."""
+        """Returns whether a step drops anything, or a user's own module may."""
         return isinstance(self._body, StackedModule) or self._body.masks.draws
 
     @property
@@ -99,7 +83,7 @@ class StackedNetwork(nn.Module):
         return isinstance(self._body, StackedMLP) and self._body.has_kernels and not (learns_before or is_frozen)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Leaves those members, in that order. The others get memory of their own and stay as they are."""
+        """Keeps those members, in that order. The others get memory of their own and stay as they are."""
         index = torch.tensor(rows, dtype=torch.int64, device=next(iter(self.tensors.values())).device)
         staying = set(rows)
         for row, network in enumerate(self.networks):

@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 class StackedModule:
     """K modules of one class, computed by its own `forward` under `torch.vmap`.
 
-    What is drawn at random (dropout) is drawn for each member apart, but not the bits that it draws when alone.
+    Dropout is drawn for each member apart, but its masks are not those that the member draws alone.
 
     Args:
         networks: the members.
@@ -19,15 +19,15 @@ class StackedModule:
     """
 
     def __init__(self, networks: Sequence[nn.Module], stacked: Mapping[str, Tensor]) -> None:
-        # Its numbers never count, those of the members are put in their place. (Not on the meta device: a parameter
-        # that two layers share would be two there.)
+        # Holds no numbers, as those of the members are put in their place. Not on the meta device: a parameter that
+        # two layers share would be two there.
         self.skeleton = copy.deepcopy(networks[0])
         for tensor in [*self.skeleton.parameters(), *self.skeleton.buffers()]:
             tensor.data = torch.empty_like(tensor)  # not a row of all the members' memory
         self.stacked = dict(stacked)
 
     def __call__(self, features: Tensor, is_training: bool) -> Tensor:
-        """(K, B, F) or (B, F) -> (K, B, C)."""
+        """Calls `forward` of all members. (K, B, F) or (B, F) -> (K, B, C)."""
         if self.skeleton.training != is_training:
             self.skeleton.train(is_training)
         every_member = vmap(self._one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")

@@ -1,9 +1,9 @@
-"""The losses and penalties of K members at once, each what the member's own would be.
+"""The losses and penalties of K members at once, each the number that it would be alone.
 
 Legend: K members, B batch, C outputs, T targets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,48 +11,47 @@ from torch import Tensor, nn
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
 from mlplab.engine.recognition import LOSSES
-from mlplab.errors import UserError
 from mlplab.objectives.losses import cross_entropy, mse
 from mlplab.objectives.objective import Objective
-from mlplab.stacked.eligibility import loss_shape
-from mlplab.stacked.networks.loss_gradients import LossesAndBackward, cross_entropies, squared_errors
 from mlplab.stacked.networks.network import StackedNetwork
-from mlplab.stacked.networks.tensors import per_member
+from mlplab.stacked.networks.stacked_tensors import per_member
+
+LossesAndBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
+"""The losses (K,), and a function from their gradient (K,) to that of the outputs (K, B, C)."""
 
 
 class StackedObjective(nn.Module):
     """The mean losses of K batches: outputs (K, B, C or T), targets (K, B) or (K, B, T) -> (K,).
 
     Args:
-        objectives: the members' own; only the label smoothing and the values of class weights may differ.
-
-    Raises:
-        UserError: they differ in more.
+        objectives: the members' own, of one `loss_shape` of `mlplab.stacked.eligibility`.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         super().__init__()
-        if len({loss_shape(objective) for objective in objectives}) != 1:
-            raise UserError("stacked members must have one loss function", "several", "a stack for each")
         self.function = objectives[0].function
         self._arrange(objectives)
 
+    @property
+    def has_kernels(self) -> bool:
+        """Returns whether the gradient is computed by kernels."""
+        return self.function in (cross_entropy, mse)
+
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        self._require_members(outputs, targets)
         if self.has_kernels:
             return self._with_kernels(outputs, targets)[0]
-        if self.function in LOSSES:  # `torch.vmap` carries their one definition over; somebody's own it may not
+        if self.function in LOSSES:  # `torch.vmap` applies the room's own definition to all members
             return self._batched(outputs, targets)
+        # A user's own loss may branch on values, which `torch.vmap` refuses.
         members = zip(self.objectives, outputs, targets, strict=True)
         return torch.stack([objective(rows, wanted) for objective, rows, wanted in members])
 
     def with_backward(self, outputs: Tensor, targets: Tensor) -> LossesAndBackward:
         """Returns the losses (K,), and a function from their gradient (K,) to that of the outputs (K, B, C).
 
-        Of a loss without a kernel, autograd finds it.
+        Autograd computes the gradient of a loss without a kernel.
         """
         if self.has_kernels:
-            self._require_members(outputs, targets)
             with BELOW_AUTOGRAD():
                 losses, kernel = self._with_kernels(outputs, targets)
 
@@ -70,21 +69,8 @@ class StackedObjective(nn.Module):
 
         return losses.detach(), backward
 
-    @property
-    def has_kernels(self) -> bool:
-        """Returns whether the gradient is computed by kernels."""
-        return self.function in (cross_entropy, mse)
-
-    def _require_members(self, outputs: Tensor, targets: Tensor) -> None:
-        if outputs.shape[:2] != targets.shape[:2] or len(outputs) != len(self.objectives):
-            raise UserError(
-                f"outputs and targets must have {len(self.objectives)} members and the same rows",
-                f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
-                "features and targets of the same members",
-            )
-
     def select(self, rows: Sequence[int]) -> None:
-        """Leaves those members, in that order."""
+        """Keeps those members, in that order."""
         self._arrange([self.objectives[row] for row in rows])
 
     def _arrange(self, objectives: Sequence[Objective]) -> None:
@@ -96,8 +82,8 @@ class StackedObjective(nn.Module):
 
     def _with_kernels(self, outputs: Tensor, targets: Tensor) -> LossesAndBackward:
         if self.function is mse:
-            return squared_errors(outputs, targets)
-        return cross_entropies(outputs, targets, self.class_weights, self.label_smoothing)
+            return _squared_errors(outputs, targets)
+        return _cross_entropies(outputs, targets, self.class_weights, self.label_smoothing)
 
     def _batched(self, outputs: Tensor, targets: Tensor) -> Tensor:
         shared = {name: v for name, v in self.objectives[0].options.items() if name != "label_smoothing"}
@@ -113,46 +99,75 @@ class StackedObjective(nn.Module):
         return torch.vmap(one)(outputs, targets, own)
 
 
+# Written out, as `torch.vmap` over the room's definition takes ten times as long.
+def _cross_entropies(
+    outputs: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: Tensor | None
+) -> LossesAndBackward:
+    """Computes `losses.cross_entropy` of each member. (K, B, C), (K, B), weights (K, C), ε (K,) -> (K,).
+
+    With q the smoothed target and w the weight of a row's class, the loss is the mean of −w Σ q log softmax(z).
+    """
+    n_rows, n_classes = outputs.shape[1:]
+    # Over a last dimension as short as this the kernel takes twenty times as long: (K, C, B).
+    log_probabilities = torch.log_softmax(outputs.transpose(1, 2), 1)
+    places = targets.unsqueeze(1)
+    row_losses = -log_probabilities.gather(1, places).squeeze(1)
+    of_true = of_all = None
+    if label_smoothing is not None:
+        of_true, of_all = (
+            share.to(outputs.dtype).unsqueeze(1) for share in (1 - label_smoothing, label_smoothing / n_classes)
+        )
+        row_losses = of_true * row_losses - of_all * log_probabilities.sum(1)
+    row_weights = None if class_weights is None else class_weights.gather(1, targets)
+    if row_weights is not None:
+        row_losses = row_losses * row_weights
+
+    def backward(gradient: Tensor) -> Tensor:
+        of_rows = (gradient / -n_rows).unsqueeze(1).expand(targets.shape)
+        if row_weights is not None:
+            of_rows = of_rows * row_weights
+        if of_true is None or of_all is None:
+            of_logs = torch.zeros_like(log_probabilities).scatter_(1, places, of_rows.unsqueeze(1))
+        else:
+            of_logs = (of_rows * of_all).unsqueeze(1).repeat(1, n_classes, 1)
+            of_logs.scatter_add_(1, places, (of_rows * of_true).unsqueeze(1))
+        return torch._log_softmax_backward_data(of_logs, log_probabilities, 1, outputs.dtype).transpose(1, 2)
+
+    return row_losses.mean(1), backward
+
+
+def _squared_errors(outputs: Tensor, targets: Tensor) -> LossesAndBackward:
+    """Computes `losses.mse` of each member. (K, B, T), (K, B, T) -> (K,)."""
+    errors = outputs - targets
+    n_values = errors[0].numel()
+    return errors.square().mean((1, 2)), lambda gradient: errors * (gradient * (2 / n_values)).view(-1, 1, 1)
+
+
 class StackedPenalty:
-    """l1·Σ|w| + (l2/2)·Σw² of each member, as `mlplab.objectives.penalties` has it for one.
+    """The gradient of l1·Σ|w| + (l2/2)·Σw² of each member, see `mlplab.objectives.penalties`.
 
     Args:
-        l1: one for each member (K,).
-        l2: one for each member (K,).
-        penalised: the names of the parameters that it falls on, as they are called in each member.
-
-    Attributes:
-        is_none: whether there is nothing to add.
+        l1, l2: one for each member.
+        regularized: the names of the parameters that it applies to.
     """
 
-    def __init__(self, l1: Sequence[float], l2: Sequence[float], penalised: Sequence[str]) -> None:
-        self.l1 = torch.tensor(l1, dtype=torch.float64)
-        self.l2 = torch.tensor(l2, dtype=torch.float64)
-        self.penalised = list(penalised)
-        self.is_none = not (any(l1) or any(l2))
+    def __init__(self, l1: Sequence[float], l2: Sequence[float], regularized: Sequence[str]) -> None:
+        self._terms = [
+            (torch.tensor(factors, dtype=torch.float64), derivative)
+            for factors, derivative in ((l1, torch.sign), (l2, torch.positive))
+            if any(factors)
+        ]
+        self._regularized = list(regularized)
 
     @torch.no_grad()
     def add_gradients(self, network: StackedNetwork) -> None:
         """Adds l1·sign(w) + l2·w to `.grad`."""
-        for name in self.penalised:
-            weight = network.tensors[name]
-            for factors, direction in ((self.l1, torch.sign), (self.l2, torch.positive)):
-                if factors.any():
-                    gradient = direction(weight) * per_member(factors, weight)
-                    weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
-
-    @torch.no_grad()
-    def values(self, network: StackedNetwork) -> Tensor:
-        """What each member's loss grows by: (K,)."""
-        total = torch.zeros(())
-        for name in self.penalised:
-            weights = network.tensors[name].flatten(1)
-            if self.l1.any():
-                total = total + weights.abs().sum(1) * per_member(self.l1, weights[:, 0])
-            if self.l2.any():
-                total = total + weights.square().sum(1) * per_member(0.5 * self.l2, weights[:, 0])
-        return total.expand(len(self.l1))
+        for factors, derivative in self._terms:
+            for name in self._regularized:
+                weight = network.tensors[name]
+                gradient = derivative(weight) * per_member(factors, weight)
+                weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Leaves those members, in that order."""
-        self.l1, self.l2 = self.l1[list(rows)], self.l2[list(rows)]
+        """Keeps those members, in that order."""
+        self._terms = [(factors[list(rows)], derivative) for factors, derivative in self._terms]

@@ -1,0 +1,128 @@
+"""Conclusions from learning curves: medians over seeds, best epochs, overfitting, and the time to a target."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.report.sweep_records import Curve, RunRecord, Target
+
+Values = npt.NDArray[np.float64]
+
+MOST_POINTS = 200
+"""Points of a drawn curve."""
+
+LEAST_RISE = 0.05
+"""Share of its fall, and of its minimum, by which a validation loss must rise again to count as overfitting."""
+
+LEAST_EPOCHS = 3
+"""Shorter runs are left out of findings about the course of training."""
+
+
+def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
+    """Computes median `y` and quartiles `low` and `high` of curves over seeds by epoch `x`.
+
+    They reach as far as at least half of the curves. If there are several measurements within an epoch, the last one
+    counts.
+    """
+    if not curves:
+        return []
+    epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
+    table = np.full((len(curves), len(epochs)), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[np.searchsorted(epochs, curve.epochs)] = curve.values
+    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
+    if not len(enough):
+        return []
+    kept = enough[thinned(len(enough))]
+    low, middle, high = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0)
+    columns = zip(epochs[kept], low, middle, high, strict=True)
+    return [{"x": x, "low": a, "y": b, "high": c} for x, a, b, c in columns]
+
+
+def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
+    """Returns the indices of at most `most` of n points, evenly spaced, including the first and the last."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
+
+
+def best_places(runs: Sequence[RunRecord]) -> Values:
+    """Returns where in each run its best epoch was, from 0 (the start) to 1 (the last epoch); (N,)."""
+    places = [
+        run.best_epoch / run.epochs
+        for run in runs
+        if run.state == "finished" and run.best_epoch is not None and run.epochs >= LEAST_EPOCHS
+    ]
+    return np.clip(np.array(places, dtype=np.float64), 0, 1)
+
+
+def overfitting(run: RunRecord) -> float | None:
+    """Returns the ratio of a run's final validation loss to its minimum; None if the run did not overfit.
+
+    It did if the validation loss rose by a 20th of its fall and of its minimum while the training loss fell on.
+    """
+    validation, training = run.curves.get("val/loss"), run.curves.get("train/loss")
+    if validation is None or training is None:
+        return None
+    finite = np.isfinite(validation.values)
+    epochs, values = validation.epochs[finite], validation.values[finite]
+    if len(values) < LEAST_EPOCHS:
+        return None
+    best = int(values.argmin())
+    least = float(values[best])
+    enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
+    # The end is the median of the last three values, because a single one may be high by chance.
+    risen = float(np.median(values[max(best, len(values) - 3) :])) - least
+    before, after = _value_at(training, epochs[best]), _value_at(training, epochs[-1])
+    if not 0 < enough <= risen or not after < before:
+        return None
+    return (least + risen) / least if least > 0 else math.inf
+
+
+def _value_at(curve: Curve, epoch: float) -> float:
+    """Returns the last value up to an epoch; NaN if there is none."""
+    place = int(np.searchsorted(curve.epochs, epoch, side="right")) - 1
+    return float(curve.values[place]) if place >= 0 else math.nan
+
+
+@dataclass(frozen=True)
+class TimeToTarget:
+    """How long runs took to reach a target; a run that missed it counts as infinite.
+
+    Attributes:
+        n: runs.
+        hits: runs that reached it.
+        seconds: of training, one for each run, in the order of the runs.
+        median: of `seconds`, `steps` and `epochs` over all runs; infinite if half of them missed.
+    """
+
+    n: int
+    hits: int
+    seconds: tuple[float, ...]
+    median: dict[str, float]
+
+
+def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | None:
+    """Measures when runs that have ended first reached a target; None without such runs.
+
+    A run that failed or diverged has missed it, unless it had reached it before.
+    """
+    ended = [run for run in runs if run.state in ("finished", "pruned", "infeasible", "failed")]
+    if not ended:
+        return None
+    times = [_time(run.curves.get(target.metric), target) for run in ended]
+    by_unit = dict(zip(("seconds", "steps", "epochs"), zip(*times, strict=True), strict=True))
+    median = {unit: statistics.median(values) for unit, values in by_unit.items()}
+    seconds = by_unit["seconds"]
+    return TimeToTarget(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)
+
+
+def _time(curve: Curve | None, target: Target) -> tuple[float, float, float]:
+    """Returns seconds, steps and epochs."""
+    is_reached = target.is_reached(curve.values) if curve is not None else np.zeros(0, dtype=bool)
+    if curve is None or not is_reached.any():
+        return math.inf, math.inf, math.inf
+    first = int(is_reached.argmax())
+    return float(curve.seconds[first]), float(curve.steps[first]), float(curve.epochs[first])

@@ -1,0 +1,155 @@
+"""A swept parameter as an axis: a scale of numbers or a list of choices, and the buckets into which values fall."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.report.charts import LARGEST, ChartAxis
+from mlplab.report.formatting import number, value_text
+from mlplab.report.sweep_records import as_list, as_number
+from mlplab.sweeps.ledger import canonical
+
+Values = npt.NDArray[np.float64]
+
+MANY = 12
+"""More distinct numbers than this are grouped in buckets."""
+
+BUCKETS = 8
+LEAST_LOG_RATIO = 30.0
+"""Ratio of the largest to the smallest number below which a logarithmic axis gains little."""
+
+
+@dataclass(frozen=True)
+class ParameterAxis:
+    """Maps a parameter's values to places on an axis.
+
+    Attributes:
+        name: of the parameter.
+        choices: texts of its values, at places 0, 1, 2, …; empty for a scale of numbers.
+        is_log: whether places are decadic logarithms.
+        edges: (K+1,) bounds of its buckets, as places.
+        middles: (K,) where each bucket is drawn, as places.
+        texts: content of each bucket: a choice, a number, or a range.
+        ends: low and high, as places, of the search space or of the numbers of a grid; None for choices.
+    """
+
+    name: str
+    choices: tuple[str, ...]
+    is_log: bool
+    edges: Values
+    middles: Values
+    texts: tuple[str, ...]
+    ends: tuple[float, float] | None
+
+    def places(self, values: Sequence[Any]) -> Values:
+        """Returns the places of values; NaN for values that are not on the axis. (N,) -> (N,)."""
+        if self.choices:
+            index = {choice: float(place) for place, choice in enumerate(self.choices)}
+            return np.array([index.get(value_text(value), math.nan) for value in values], dtype=np.float64)
+        return np.array([self._place(as_number(value)) for value in values], dtype=np.float64)
+
+    def _place(self, value: float | None) -> float:
+        if value is None or (self.is_log and value <= 0):
+            return math.nan
+        return math.log10(value) if self.is_log else value
+
+    def buckets(self, places: Values) -> npt.NDArray[np.int64]:
+        """Returns the bucket of each place; -1 for NaN. (N,) -> (N,)."""
+        inside = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
+        return np.asarray(np.where(np.isnan(places), -1, inside), dtype=np.int64)
+
+    def best_by_bucket(self, places: Values, values: Values, sign: int) -> dict[int, float]:
+        """Returns bucket → its best finite value, in the order of the buckets; of (N,), (N,)."""
+        buckets = self.buckets(places)
+        best: dict[int, float] = {}
+        for bucket in sorted(set(buckets.tolist()) - {-1}):
+            inside = sign * values[(buckets == bucket) & np.isfinite(values)]
+            if len(inside):
+                best[bucket] = float(sign * inside.min())
+        return best
+
+    @property
+    def n_buckets(self) -> int:
+        return len(self.texts)
+
+    def text_at(self, place: float) -> str:
+        """Returns the text of the bucket at a place."""
+        return self.texts[int(self.buckets(np.array([place]))[0])]
+
+    def value(self, place: float) -> Any:
+        """Returns what a chart shows at a place: the text of a choice, else a number."""
+        if self.choices:
+            return self.choices[int(place)]
+        # Beyond these ends 10 to the power of a place overflows.
+        return float(10.0 ** min(max(place, -300.0), 300.0) if self.is_log else place)
+
+    def chart_axis(self) -> ChartAxis:
+        """Returns the axis of a chart that shows this parameter."""
+        if self.ends is None:
+            return ChartAxis(self.name, categories=self.choices)
+        low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends)
+        margin = 0.04 * (high - low)
+        return ChartAxis(self.name, self.value(low - margin), self.value(high + margin), self.is_log)
+
+
+def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> ParameterAxis:
+    """Builds the axis that fits the values of a parameter.
+
+    Args:
+        name: of the parameter.
+        values: of every setting that has it.
+        space: its part of the search space; may be empty.
+    """
+    numbers = [as_number(value) for value in values]
+    found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
+    if len(found) < 3 or None in numbers:
+        return _choices(name, values, space)
+    low, high = ends_of(found, space)
+    is_log = low > 0 and found[0] > 0 and (bool(space.get("log")) or _is_even_in_log(found))
+    if is_log:
+        low, high, middles = math.log10(low), math.log10(high), np.log10(found)
+    else:
+        middles = found
+    if len(found) > MANY:
+        edges = np.linspace(low, high, BUCKETS + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        bounds = [number(float(10.0**edge if is_log else edge), 2) for edge in edges]
+        texts = tuple(f"{a}–{b}" for a, b in pairwise(bounds))
+    else:
+        edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
+        texts = tuple(number(float(value)) for value in found)
+    return ParameterAxis(name, (), is_log, edges, middles, texts, (low, high))
+
+
+def ends_of(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the ends of the search space, extended to sorted values beyond it."""
+    asked = [as_number(value) for value in (*as_list(space.get("values")), space.get("low"), space.get("high"))]
+    known = [value for value in asked if value is not None]
+    return float(min([found[0], *known])), float(max([found[-1], *known]))
+
+
+def _is_even_in_log(found: Values) -> bool:
+    """Checks whether sorted positive numbers span much and are spaced more evenly in their logarithms."""
+    if found[0] <= 0 or found[-1] / found[0] < LEAST_LOG_RATIO:
+        return False
+
+    def unevenness(places: Values) -> float:
+        return abs(float(np.median(places)) - float(places[0] + places[-1]) / 2) / float(places[-1] - places[0])
+
+    return unevenness(np.log10(found)) < unevenness(found)
+
+
+def _choices(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> ParameterAxis:
+    """Builds an axis of the values that settings have, in the order of the search space; numbers by size."""
+    ordered = list({canonical(value): value for value in [*as_list(space.get("values")), *values]}.values())
+    if all(as_number(value) is not None for value in ordered):
+        ordered.sort(key=float)
+    present = {value_text(value) for value in values}
+    texts = tuple(dict.fromkeys(text for text in map(value_text, ordered) if text in present))
+    places = np.arange(len(texts) + 1, dtype=np.float64)
+    return ParameterAxis(name, texts, False, places - 0.5, places[:-1], texts, None)

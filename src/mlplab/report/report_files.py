@@ -1,0 +1,163 @@
+"""Writes report.html, one file that requests nothing from the network, leaderboard.csv and figures/."""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mlplab.errors import not_writable, printable
+from mlplab.report.chart_drawing import Picture, draw, file_name, inline
+from mlplab.report.findings import Finding
+from mlplab.report.provenance import headline, provenance_of
+from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
+from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
+from mlplab.report.rerun_commands import commands
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_charts import charts_of
+from mlplab.report.sweep_records import SHOWN_STATES
+from mlplab.runs.files import remove_temporary_files, write_bytes
+
+STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
+ROWS_SHOWN = 50
+CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
+
+Pictures = Mapping[str, Sequence[Picture]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page; empty parts are left out."""
+
+    name: str
+    title: str
+    note: str = ""
+    findings: Sequence[Finding] = ()
+    command: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    facts: Sequence[tuple[str, str]] = ()
+
+
+def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
+    """Writes the files of a report, each completely or not at all, and returns them by their kind.
+
+    Args:
+        analysis: of the sweep.
+        root: the project, whose conf/ the page compares with.
+
+    Raises:
+        UserError: the sweep's directory is not writable.
+    """
+    directory = analysis.sweep.directory
+    pictures = draw_charts(analysis)
+    page, board, figures = directory / "report.html", directory / "leaderboard.csv", directory / "figures"
+    try:
+        figures.mkdir(exist_ok=True)
+        for folder in (directory, figures):
+            remove_temporary_files(folder)
+        taken: list[str] = []
+        for picture in (picture for section in pictures.values() for picture in section):
+            taken.append(file_name(picture.chart.name, taken))
+            write_bytes(figures / f"{taken[-1]}.svg", picture.svg.encode())
+            write_bytes(figures / f"{taken[-1]}.png", picture.png)
+        write_bytes(board, as_csv(analysis).encode())
+        write_bytes(page, render_page(analysis, pictures, root).encode())
+    except OSError as error:
+        raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
+    return {"report": page, "leaderboard": board, "figures": figures}
+
+
+def draw_charts(analysis: SweepAnalysis) -> dict[str, list[Picture]]:
+    """Draws the charts of each section."""
+    return {section: draw(charts) for section, charts in charts_of(analysis).items()}
+
+
+def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
+    """Renders the page.
+
+    Args:
+        analysis: of the sweep.
+        pictures: section → pictures.
+        root: the project.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def as_text(value: Any) -> Any:
+        """Shows control characters as their codes; escaping the rest is left to Jinja."""
+        return value if isinstance(value, Markup) else "\n".join(map(printable, str(value).split("\n")))
+
+    template, style, script = (
+        files(__package__).joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.html.j2", "page.css", "page.js")
+    )
+    # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
+    environment = Environment(
+        autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["inline"] = lambda picture, prefix: Markup(inline(picture, prefix))
+    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
+    return environment.from_string(template).render(
+        name=analysis.sweep.name,
+        headline=headline(analysis),
+        states=[(state, counts[state]) for state in STATES if counts[state]],
+        sections=_sections(analysis, pictures, root),
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        policy=_policy(script),
+        style=Markup(style),
+        script=Markup(script),
+        rows_shown=ROWS_SHOWN,
+        code_facts=CODE_FACTS,
+    )
+
+
+def _policy(script: str) -> str:
+    """Forbids every request, and every script except the page's own."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[Section]:
+    """Collects the sections of the page that have any content, in their order."""
+    ranked = contenders(analysis.settings)
+    has_best = ranked and ranked[0].validation.mean is not None and len(analysis.sweep.objectives) == 1
+    command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""
+    sections = [Section("learned", "What was learned", findings=analysis.findings, command=command)]
+    settings, reruns = analysis.settings, [setting for setting in analysis.settings if setting.stage != "search"]
+    if analysis.arms:
+        note = (
+            "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for "
+            "that. Times are medians over runs until the target, and a miss counts as infinite."
+        )
+        arms = [leaderboard(analysis, reruns, "Arms, on seeds that were not used for tuning")] if reruns else []
+        sections.append(Section("comparison", "Comparison", note, tables=arms, pictures=pictures["comparison"]))
+        settings = analysis.searched  # the others are in the table of the arms
+    elif pictures["comparison"]:
+        sections.append(Section("comparison", "Target", pictures=pictures["comparison"]))
+    if settings:
+        stages = list(dict.fromkeys(setting.stage for setting in settings))
+        titles = TITLES if len(stages) > 1 else {stages[0]: "Settings"}
+        note = f"Mean ± standard deviation over seeds. {RULE} Test metrics stand beside, and decide nothing."
+        tables = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
+        sections.append(Section("leaderboard", "Leaderboard", note, tables=tables))
+    if analysis.tests:
+        note = (
+            "Each seed pairs two settings. The rank-biserial correlation is the effect size, 1 if the better one wins "
+            "on every seed. With n pairs no p is below 2/2ⁿ: 5 seeds cannot give less than 0.0625. Settings that were "
+            "chosen as the best of many on these very seeds look better than they are; new seeds tell."
+        )
+        sections.append(Section("tests", "Paired tests", note, tables=[tests_table(analysis)]))
+    for name, title in (("parameters", "Each parameter"), ("curves", "Learning curves")):
+        if pictures[name]:
+            sections.append(Section(name, title, pictures=pictures[name]))
+    sections.append(Section("asked", "What was asked", facts=provenance_of(analysis, root)))
+    failures = failures_table(analysis.sweep.runs)
+    if failures.objects:
+        sections.append(Section("failed", "What went wrong", tables=[failures]))
+    return sections

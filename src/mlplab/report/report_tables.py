@@ -1,0 +1,273 @@
+"""The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from itertools import groupby
+from typing import Any
+
+from mlplab.config.rules import shown
+from mlplab.errors import printable
+from mlplab.report.formatting import number, p_text, share, spread_text, value_text
+from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
+from mlplab.report.rerun_commands import commands
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
+
+SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
+
+WHICH = {"rerun": "tuned", "default": "default"}
+
+MOST_TESTS = 2
+"""Test metrics on the page; leaderboard.csv has all."""
+
+LONGEST_REASON = 400
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Characters with which a spreadsheet begins a formula."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The text of a cell, the number that it is sorted by instead, and classes of page.css beside its column's."""
+
+    text: str
+    key: float | None = None
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, how it makes the cell of an object, and how it is shown.
+
+    `style` are classes of page.css, of which `num` aligns to the right; `group` is a heading over several columns,
+    `title` a longer heading.
+    """
+
+    heading: str
+    cell: Callable[[Any], Cell]
+    style: str = ""
+    group: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a row for each object: a setting, a test or a run."""
+
+    title: str
+    columns: list[Column]
+    objects: Sequence[Any]
+
+    @property
+    def rows(self) -> list[list[Cell]]:
+        return [[column.cell(thing) for column in self.columns] for thing in self.objects]
+
+    @property
+    def groups(self) -> list[tuple[str, int, str]]:
+        """Returns heading, width and style of each group of columns; empty if there is only one."""
+        groups = [(name, list(columns)) for name, columns in groupby(self.columns, lambda column: column.group)]
+        return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
+
+
+def _number(value: float | None) -> Cell:
+    return Cell(number(value), value)
+
+
+def _count(part: int, whole: int) -> Cell:
+    return Cell(str(whole) if part == whole else share(part, whole), part)
+
+
+def _spread(spread: Spread) -> Cell:
+    return Cell(spread_text(spread), spread.mean)
+
+
+def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
+    """Makes the leaderboard for a terminal."""
+    name = Column("setting", lambda setting: Cell(setting.label))
+    failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
+    return Table("", [_rank(), name, *_objectives(analysis)[:most_objectives], _runs(), failed], settings)
+
+
+def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
+    """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
+    columns = [_rank()]
+    if analysis.arms:
+        columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
+    if {setting.stage for setting in settings} == set(WHICH):
+        columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
+    columns += [
+        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name) for name in names_of(settings)
+    ]
+    columns += _validation(analysis, settings) + _tests(analysis)
+    columns.append(Column("command", partial(_command, analysis), "command"))
+    return Table(title, columns, settings)
+
+
+def _rank() -> Column:
+    return Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
+
+
+def _value(name: str, setting: Setting) -> Cell:
+    if name not in setting.values:
+        return Cell("–", style="none")
+    value = setting.values[name]
+    # The text has four digits only, so numbers are sorted by the value itself.
+    return Cell(value_text(value), value if isinstance(value, float) else None, "value")
+
+
+def _command(analysis: SweepAnalysis, setting: Setting) -> Cell:
+    return Cell("\n".join(commands(setting, analysis.sweep.constants)), style="command")
+
+
+def _objectives(analysis: SweepAnalysis) -> list[Column]:
+    def cell(metric: str, setting: Setting) -> Cell:
+        return _spread(setting.spread(metric))
+
+    metrics = [objective.metric for objective in analysis.sweep.objectives]
+    return [Column(metric, partial(cell, metric), "num strong", VALIDATION) for metric in metrics]
+
+
+def _runs() -> Column:
+    return Column("runs", lambda s: _count(len(s.finished), len(s.runs)), "num", VALIDATION)
+
+
+def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Column]:
+    sweep, columns = analysis.sweep, _objectives(analysis)
+    if len(sweep.objectives) > 1:
+        front = pareto_front(settings, sweep.objectives)
+        columns.append(Column("front", lambda s: Cell("●", 0) if s in front else Cell("", 1), "mid", VALIDATION))
+    columns.append(_runs())
+    if any(setting.n_failed or len(setting.finished) < len(setting.runs) for setting in settings):
+        columns.append(Column("not finished", _not_finished, "", VALIDATION))
+    if "seconds" not in [objective.metric for objective in sweep.objectives]:
+        title = "of training, mean over finished runs"
+        columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
+    if sweep.target is not None:
+        times = {setting: setting.time_to(sweep.target) for setting in settings}
+
+        def reached(setting: Setting) -> Cell:
+            return _count(time.hits, time.n) if (time := times[setting]) is not None else Cell("–")
+
+        def median(unit: str, setting: Setting) -> Cell:
+            return _number(time.median[unit] if (time := times[setting]) is not None else None)
+
+        columns.append(Column("reached", reached, "num", VALIDATION, "runs that reached the target"))
+        for unit in ("seconds", "epochs"):
+            title = f"median {unit} to the target; a miss counts as infinite"
+            columns.append(Column(f"{unit} to target", partial(median, unit), "num", VALIDATION, title))
+    return columns
+
+
+def _not_finished(setting: Setting) -> Cell:
+    counts = {SHOWN_STATES.get(state, state): n for state, n in setting.states.items() if state != "finished"}
+    counts["without a value"] = setting.n_valueless
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return Cell(text, setting.n_failed, "bad" if setting.n_failed else "")
+
+
+def _tests(analysis: SweepAnalysis) -> list[Column]:
+    def cell(metric: str, setting: Setting) -> Cell:
+        return _spread(setting.test(metric))
+
+    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    styles = ["num test first", *["num test"] * MOST_TESTS]
+    return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
+
+
+def tests_table(analysis: SweepAnalysis) -> Table:
+    """Makes the table of paired tests."""
+
+    def name(setting: Setting) -> Cell:
+        return Cell(setting.label, style="value")
+
+    def p(value: float) -> Cell:
+        return Cell(p_text(value), value)
+
+    columns = [
+        Column("better", lambda test: name(test.first)),
+        Column("other", lambda test: name(test.second)),
+        Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
+        Column("median difference", lambda test: _number(test.result.median), "num"),
+        Column("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}"), "num"),
+        Column("p", lambda test: p(test.result.p), "num"),
+        Column("p after Holm", lambda test: p(test.corrected_p), "num"),
+        Column("least p", lambda test: p(test.result.least_p), "num", title="that so many pairs can give"),
+    ]
+    return Table("Wilcoxon's signed-rank test on paired seeds", columns, analysis.tests)
+
+
+def failures_table(runs: Sequence[RunRecord]) -> Table:
+    """Makes the table of runs that failed or diverged, with their reasons."""
+
+    def reason(run: RunRecord) -> str:
+        return "result.json cannot be read" if run.state == "damaged" else run.reason[:LONGEST_REASON]
+
+    columns = [
+        Column("job", lambda run: Cell(str(run.entry.number)), "num"),
+        Column("directory", lambda run: Cell(run.entry.directory, style="value")),
+        Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
+        Column("why", lambda run: Cell(reason(run), style="reason")),
+    ]
+    return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED])
+
+
+def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:
+    """Lists metrics of the test part, the counterpart of a validation metric first."""
+    found = dict.fromkeys(name for setting in settings for run in setting.finished for name in run.test)
+    first = f"test/{metric.partition('/')[2]}"
+    return sorted(found, key=lambda name: (name != first, name != "test/accuracy"))
+
+
+def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
+    """Returns a row of plain values for each setting: None if not known, infinite if a target was missed."""
+    sweep = analysis.sweep
+    tests = metrics_of_test(analysis.settings, sweep.objective.metric)
+    rows = []
+    for setting in analysis.settings:
+        row: dict[str, Any] = {"stage": setting.stage, "rank": setting.rank}
+        if analysis.arms:
+            row["arm"] = setting.arm
+        row |= {name: setting.values.get(name) for name in analysis.axes}
+        for objective in sweep.objectives:
+            row |= _mean_and_std(objective.metric, setting.spread(objective.metric))
+        row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
+        row |= {state: setting.states[state] for state in ("pruned", "infeasible")}
+        row |= {"failed": setting.n_failed - setting.states["infeasible"], "unfinished": setting.n_left}
+        row["seconds mean"] = setting.spread("seconds").mean
+        if sweep.target is not None:
+            time = setting.time_to(sweep.target)
+            row["target hits"] = time.hits if time else None
+            for unit in ("seconds", "steps", "epochs"):
+                row[f"median {unit} to target"] = time.median[unit] if time else None
+        for metric in tests:
+            row |= _mean_and_std(metric, setting.test(metric))
+        row["command"] = "\n".join(commands(setting, sweep.constants))
+        rows.append(row)
+    return rows
+
+
+def _mean_and_std(metric: str, spread: Spread) -> dict[str, float | None]:
+    return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
+
+
+def as_csv(analysis: SweepAnalysis) -> str:
+    """Formats leaderboard.csv: numbers in full, names such that no spreadsheet takes them for a formula."""
+    rows = plain_rows(analysis)
+    header = list(rows[0]) if rows else ["stage", "rank"]
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([_csv_cell(name) for name in header])
+    writer.writerows([_csv_cell(row[name]) for name in header] for row in rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    text = "\n".join(printable(line) for line in shown(value).split("\n"))
+    return f"'{text}" if text.startswith(FORMULA) else text

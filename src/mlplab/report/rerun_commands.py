@@ -1,0 +1,75 @@
+"""The commands that run a setting again."""
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+
+from mlplab.report.ranked_settings import Setting
+from mlplab.sweeps.ledger import SEEDS
+
+ELSEWHERE = "PATH/TO/"
+"""Replaces folders of the machine that ran a sweep."""
+
+_BEGINNING = re.compile(r"(?:~[^/]*|[A-Za-z]:)?[/\\].*[/\\]")
+_WITHIN = re.compile(r"(?<=[\[,{:'\"])(?:~|[A-Za-z]:)?[/\\](?:[^'\",\[\]{}/\\]+[/\\])+")
+
+OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|callbacks\.search_pruning)([./@=]|$)")
+"""Overrides about where and how a sweep was run."""
+
+
+def portable(word: str) -> str:
+    """Removes the folders of one machine from an override: `data.path=PATH/TO/table.csv`."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        name, value = "", word
+    return f"{name}{equals}{_WITHIN.sub(ELSEWHERE, _absolute(value))}"
+
+
+def _absolute(value: str) -> str:
+    found = _BEGINNING.match(value)
+    return value if found is None else ELSEWHERE + value[found.end() :]
+
+
+def portable_command(command: str) -> str:
+    """Removes the folders of one machine from a command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # quotes that do not match
+        return portable(command)
+    return shlex.join(portable(word) for word in words)
+
+
+def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
+    """Returns the commands that run a setting again with all its seeds: one if Hydra's grid can express them.
+
+    Args:
+        setting: with its runs.
+        constants: overrides that all jobs of its sweep share.
+    """
+    shared = [portable(word) for word in constants if not OF_THE_SWEEP.match(word)]
+    is_recipe = any(word.lstrip("+").startswith("experiment=") for word in shared)
+    overrides = [[portable(word) for word in run.entry.overrides] for run in setting.runs]
+    if len(overrides) == 1:
+        # An experiment can be a sweep by itself.
+        return [_command([*shared, *overrides[0], *(["hydra.mode=RUN"] if is_recipe else [])])]
+    seeds = {name: list(dict.fromkeys(_seeds(overrides, name))) for name in SEEDS}
+    swept = {name: values for name, values in seeds.items() if values}
+    # Hydra's grid runs every combination, so pairs of seeds that are no product need a command each.
+    if not swept or math.prod(map(len, swept.values())) != len(overrides):
+        return [_command([*shared, *words]) for words in overrides]
+    alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
+    rest = [word for word in overrides[0] if _name(word) not in SEEDS]
+    return [_command(["-m", *shared, *rest, *(f"{name}={','.join(v)}" for name, v in swept.items()), *alone])]
+
+
+def _seeds(words: Sequence[Sequence[str]], name: str) -> list[str]:
+    return [word.partition("=")[2] for of_run in words for word in of_run if _name(word) == name]
+
+
+def _name(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]
+
+
+def _command(words: Sequence[str]) -> str:
+    return f"python train.py {shlex.join(words)}".strip()

@@ -1,0 +1,217 @@
+"""Reads a sweep's directory; no content of a job's directory makes it fail."""
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import UserError
+from mlplab.report.sweep_records import (
+    Criterion,
+    Curve,
+    RunRecord,
+    SweepRecord,
+    Target,
+    arms_asked,
+    as_list,
+    as_mapping,
+    as_number,
+    distinct,
+)
+from mlplab.runs.files import read_json, read_ordinary, require_ordinary
+from mlplab.runs.layout import read_history
+from mlplab.runs.untrusted_config import LARGEST
+from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
+from mlplab.sweeps.states import read_result, read_state
+
+STAGES = ("search", "rerun", "default")
+
+SHOWN_OF_MANIFEST = ("hardware", "versions", "git", "threads", "data")
+
+
+def read_sweep(directory: Path) -> SweepRecord:
+    """Reads sweep.json and what its jobs have left so far.
+
+    Raises:
+        UserError: the directory holds no sweep, or its sweep.json is damaged.
+    """
+    ledger = _ledger(directory)
+    asked = ledger.metadata
+    objectives = _objectives(asked)
+    target = _target(asked.get("target"))
+    metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
+    entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
+    return SweepRecord(
+        directory,
+        asked,
+        [word for word in as_list(ledger.shared) if isinstance(word, str)],
+        as_mapping(ledger.configs),
+        objectives,
+        target,
+        _space(asked),
+        [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)],
+        len(ledger.entries) - len(entries),
+    )
+
+
+def _ledger(directory: Path) -> Ledger:
+    if not (directory / FILE).is_file():
+        raise UserError("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+    for folder in (directory, directory / "figures"):
+        require_ordinary(folder, deep=False)
+    try:
+        ledger = read_ledger(directory)
+    except UserError as error:
+        hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
+        raise UserError("a report must find the sweep's jobs in its sweep.json", error.actual, hint) from None
+    assert ledger is not None
+    return ledger
+
+
+def _where_sweeps_are(directory: Path) -> tuple[str, str]:
+    """Says what was given instead of a sweep, and which sweep was probably meant."""
+    if directory.is_file():
+        return f"{directory} is a file", str(directory.parent)
+    if (directory.parent / FILE).is_file():
+        return f"{directory} is one job", str(directory.parent)
+    if (directory / "manifest.json").is_file():
+        return f"{directory} is one run", "python train.py -m, which makes a sweep"
+    within = directory if directory.is_dir() else directory.parent
+    sweeps = sorted((path.parent for path in within.glob(f"*/{FILE}")), key=lambda path: path.stat().st_mtime)
+    near = nearest_name(directory.name, [path.name for path in sweeps])
+    likely = str(within / near) if near else str(sweeps[-1]) if sweeps else "logs/sweeps/NAME"
+    return f"{directory} has no {FILE}" if directory.is_dir() else f"there is no {directory}", likely
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Checks that an entry describes a job; a file system must be able to hold the name of its directory."""
+    try:
+        entry.directory.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in entry.directory and isinstance(entry.arm, str | None) and entry.stage in STAGES
+
+
+def _objectives(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
+    parts = [as_mapping(part) for part in as_list(as_mapping(asked.get("search")).get("objectives"))]
+    objectives = tuple(Criterion(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
+    return objectives or (Criterion(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
+
+
+def _mode(part: Mapping[str, Any]) -> str:
+    return "max" if part.get("mode") == "max" else "min"
+
+
+def _target(asked: Any) -> Target | None:
+    part = as_mapping(asked)
+    value = as_number(part.get("value"))
+    return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
+
+
+def _space(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns name → space; for a comparison the union of its arms' spaces."""
+    arms = arms_asked(asked)
+    spaces = [as_mapping(arm.get("space")) for arm in arms.values()] or [as_mapping(asked.get("space"))]
+    joined: dict[str, Mapping[str, Any]] = {}
+    for name, space in ((name, as_mapping(space)) for part in spaces for name, space in part.items()):
+        joined[name] = _union(joined[name], space) if name in joined else space
+    return joined
+
+
+def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    union = {**other, **one}
+    for end, choose in (("low", min), ("high", max)):
+        known = [number for space in (one, other) if (number := as_number(space.get(end))) is not None]
+        if known:
+            union[end] = choose(known)
+    values = distinct([*as_list(one.get("values")), *as_list(other.get("values"))])
+    return {**union, "values": values} if values else union
+
+
+def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
+    directory = sweep / entry.directory
+    state = read_state(directory)
+    result = read_result(directory)
+    manifest = read_json(directory / "manifest.json")
+    validation = _numbers(result.get("validation"))
+    objective = as_number(result.get("objective"))
+    if objective is not None and isinstance(result.get("monitor"), str):
+        validation.setdefault(result["monitor"], objective)
+    epochs = as_number(result.get("epochs")) or as_number(state.status.get("epoch")) or 0
+    best_epoch = as_number(result.get("best_epoch"))
+    costs = {
+        "parameters": manifest.get("parameters"),
+        "seconds": as_mapping(state.status.get("seconds")).get("fit"),
+        "epochs": result.get("epochs"),
+    }
+    return RunRecord(
+        entry,
+        "damaged" if state.name in ("finished", "pruned") and not result else state.name,
+        state.reason,
+        validation | _numbers(costs),
+        _numbers(result.get("test")),
+        None if best_epoch is None else int(best_epoch),
+        int(epochs),
+        _curves(directory, metrics),
+        {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest},
+    )
+
+
+def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
+    lines = read_history(directory)
+    curves = {}
+    for metric in metrics:
+        names = ("epoch", "step", "seconds", metric)
+        rows = [[_or_nan(line.get(name)) for name in names] for line in lines if metric in line]
+        columns = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
+        # A diverged loss stays as NaN, but a point needs its place in time.
+        has_place = np.isfinite(columns[:3]).all(axis=0)
+        if has_place.any():
+            curves[metric] = Curve(*columns[:, has_place])
+    return curves
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    numbers = {name: as_number(value) for name, value in as_mapping(values).items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _or_nan(value: Any) -> float:
+    number = as_number(value)
+    return math.nan if number is None else number
+
+
+def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """Adds the seed of its configuration to jobs that were given none, where others of their stage were.
+
+    Otherwise a job that ran on the default seed and one that was given the same seed would count as two seeds.
+    """
+    swept: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        swept[entry.stage] |= entry.values.keys() & set(SEEDS)
+    found = []
+    for entry in entries:
+        missing = swept[entry.stage] - entry.values.keys()
+        config = _config(sweep / entry.directory / ".hydra" / "config.yaml") if missing else {}
+        seeds = {name: _value_at(config, name) for name in missing}
+        known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
+        found.append(replace(entry, values={**entry.values, **known}))
+    return found
+
+
+def _value_at(config: Mapping[str, Any], name: str) -> Any:
+    group, _, last = name.rpartition(".")
+    return (as_mapping(config.get(group)) if group else config).get(last)
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
+        return as_mapping(yaml.load(read_ordinary(path, LARGEST), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    return {}

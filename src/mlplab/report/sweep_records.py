@@ -1,0 +1,171 @@
+"""A sweep and its runs as plain values, read once and then passed around."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlplab.sweeps.ledger import Entry
+
+Values = npt.NDArray[np.float64]
+
+
+SHOWN_STATES = {"infeasible": "diverged"}
+"""States that readers know by another name."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of a run during training; all arrays are (N,), for N measurements.
+
+    Attributes:
+        epochs: from 1.
+        steps: updates done.
+        seconds: of training.
+        values: NaN where the metric was not finite.
+    """
+
+    epochs: Values
+    steps: Values
+    seconds: Values
+    values: Values
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A job of a sweep and its outcome.
+
+    Attributes:
+        entry: its line in sweep.json.
+        state: as in `sweeps.states`, or `damaged` if it finished and its result cannot be read.
+        reason: why it ended.
+        measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
+        test: finite metrics of the test part.
+        best_epoch: None if nothing was validated.
+        epochs: trained.
+        curves: metric → curve.
+        manifest: the parts of manifest.json that a report shows.
+    """
+
+    entry: Entry
+    state: str
+    reason: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int | None = None
+    epochs: int = 0
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A metric with the direction that is better: `min` or `max`."""
+
+    metric: str
+    mode: str
+
+    @property
+    def sign(self) -> int:
+        """Returns the factor by which values are multiplied so that smaller is better."""
+        return -1 if self.mode == "max" else 1
+
+
+@dataclass(frozen=True)
+class Target(Criterion):
+    """A value of a metric that runs should reach."""
+
+    value: float = 0.0
+
+    def is_reached(self, values: Values) -> npt.NDArray[np.bool_]:
+        """Marks the values that reach the target; NaN never does. (N,) -> (N,)."""
+        return np.asarray(self.sign * values <= self.sign * self.value)
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep in its present state.
+
+    Attributes:
+        directory: of the sweep.
+        asked: what sweep.json holds beside the jobs.
+        constants: overrides that all its jobs share.
+        configs: configurations of some jobs, by job number.
+        objectives: what settings are compared by; the first one ranks.
+        target: None if the sweep has none.
+        space: name → values or range of a swept parameter.
+        runs: by job number.
+        n_unreadable: entries of sweep.json that describe no job.
+    """
+
+    directory: Path
+    asked: Mapping[str, Any]
+    constants: list[str]
+    configs: Mapping[str, Any]
+    objectives: tuple[Criterion, ...]
+    target: Target | None
+    space: Mapping[str, Mapping[str, Any]]
+    runs: list[RunRecord]
+    n_unreadable: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.directory.resolve().name
+
+    @property
+    def objective(self) -> Criterion:
+        return self.objectives[0]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the seeds of a setting."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Returns the standard deviation with n - 1 in its denominator; None for fewer than two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+def as_number(value: Any) -> float | None:
+    """Returns a finite number as float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has integers of any length
+        return None
+    return number if math.isfinite(number) else None
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Returns a JSON object; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Returns a JSON array; an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def arms_asked(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns arm → its part of sweep.json; empty unless the sweep is a comparison."""
+    arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
+    return {name: as_mapping(arm) for name, arm in arms.items()}
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Returns distinct values in the order of their first occurrence."""
+    return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())

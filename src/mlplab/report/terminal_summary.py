@@ -1,0 +1,92 @@
+"""The report on the terminal, and as JSON."""
+
+import sys
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from mlplab.errors import printable
+from mlplab.report.provenance import headline
+from mlplab.report.ranked_settings import TITLES, contenders, of_stage
+from mlplab.report.report_tables import Table, plain_rows, summary_table
+from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_records import SHOWN_STATES
+
+ROWS = 10
+MOST_OBJECTIVES = 2
+"""Objectives for which 80 columns have room."""
+
+WIDTH = 80
+STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
+
+
+def as_text(analysis: SweepAnalysis) -> str:
+    """Formats the findings and the head of the leaderboard; without colours if standard output is no terminal."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
+    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
+    findings = RichTable.grid(padding=(0, 1, 0, 0))
+    for finding in analysis.findings:
+        findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
+        findings.add_row("", Text(finding.evidence, "dim"))
+    with console.capture() as capture:
+        console.print(Text(printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold"))
+        console.print(", ".join(f"{n:,} {state}" for state, n in counts.most_common()), end="\n\n", markup=False)
+        console.print(findings)
+        ranked = contenders(analysis.settings)
+        if ranked:
+            console.print()
+            console.print(_rich(summary_table(analysis, ranked, MOST_OBJECTIVES)))
+            if len(ranked) > ROWS:
+                console.print(f"… and {len(ranked) - ROWS:,} more in leaderboard.csv")
+        rerun = of_stage(analysis.settings, "rerun")
+        if rerun and not analysis.arms and ranked[0].stage != "rerun":
+            console.print(f"\n{TITLES['rerun']}")
+            console.print(_rich(summary_table(analysis, rerun, MOST_OBJECTIVES)))
+    # A grid of rich fills each line with spaces.
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+
+
+def _rich(table: Table) -> RichTable:
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in table.columns:
+        is_number = column.style.startswith("num")
+        heading = Text(printable(column.heading))
+        # Long settings are wrapped, so that numbers stay whole.
+        shown.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in replace(table, objects=table.objects[:ROWS]).rows:
+        shown.add_row(*(Text(printable(cell.text)) for cell in row))
+    return shown
+
+
+def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
+    """Returns the report as plain values, for programs."""
+    sweep, effects = analysis.sweep, analysis.effects
+    content: dict[str, Any] = {
+        "sweep": sweep.name,
+        "objectives": [asdict(objective) for objective in sweep.objectives],
+        "target": None if sweep.target is None else asdict(sweep.target),
+        "states": dict(Counter(run.state for run in sweep.runs)),
+        "findings": [asdict(finding) for finding in analysis.findings],
+        "leaderboard": plain_rows(analysis),
+    }
+    content["tests"] = [
+        {
+            "first": dict(test.first.values),
+            "second": dict(test.second.values),
+            "arms": [test.first.arm, test.second.arm],
+            **asdict(test.result),
+            "wins": test.wins,
+            "corrected_p": test.corrected_p,
+        }
+        for test in analysis.tests
+    ]
+    content["effects"] = None
+    if effects is not None:
+        pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()]
+        content["effects"] = {**asdict(effects), "pairs": pairs, "rest": effects.rest}
+    return content

@@ -1,0 +1,148 @@
+"""The mini-batches of a stack: each member gets those that it would see alone."""
+
+from collections.abc import Iterator, Sequence
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
+from mlplab.randomness import batch_order
+
+READ = 3
+"""Batches in use at the same time at most: the Trainer fetches the next one while it works on one."""
+
+EVALUATION_ROWS = 1 << 15
+"""Rows per batch in validation, over all members."""
+
+
+class StackedData(pl.LightningDataModule):
+    """The data of several members, held once for all that split them alike.
+
+    Args:
+        members: the data of each, of the same sizes.
+    """
+
+    def __init__(self, members: Sequence[DataModule]) -> None:
+        super().__init__()
+        self.members = list(members)
+        self._batches: StackedBatches | None = None
+
+    def train_dataloader(self) -> "StackedBatches":
+        size = self.members[0].batch_size
+        n_rows = len(self.members[0].part("train")[1])
+        self._batches = StackedBatches(self, n_rows if size == "full" else size)
+        return self._batches
+
+    def val_dataloader(self) -> "StackedParts":
+        return StackedParts(self)
+
+    def epoch(self) -> int:
+        """Returns the epoch that begins."""
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def of_parts(self, name: str) -> tuple[list[tuple[Tensor, Tensor]], list[int]]:
+        """Returns the distinct parts of that name, and which of them each member has."""
+        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        of_member = []
+        for data in self.members:
+            part = data.part(name)  # type: ignore[arg-type]
+            parts.setdefault(id(part[0]), part)
+            of_member.append(list(parts).index(id(part[0])))
+        return list(parts.values()), of_member
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps these members, also within an epoch."""
+        self.members = [self.members[row] for row in rows]
+        if self._batches is not None:
+            self._batches.select(rows)
+
+
+class StackedBatches:
+    """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole part, where one batch has it all.
+
+    The third batch after this one overwrites the memory of its features: keep a copy.
+
+    Attributes:
+        first_batch: index of the batch where the next epoch begins; the epoch after it begins at 0 again.
+    """
+
+    def __init__(self, data: StackedData, batch_size: int) -> None:
+        self.data, self.batch_size, self.first_batch = data, batch_size, 0
+        parts, _ = data.of_parts("train")
+        self.n_rows = len(parts[0][1])
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._lent: dict[torch.Size, list[Tensor]] = {}
+        # Several splits of the same rows stand one below the other; the indices of a member begin at its own split.
+        self._features, self._targets = (
+            parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
+        )
+
+    def __len__(self) -> int:
+        return -(-self.n_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        first, self.first_batch = self.first_batch, 0
+        _, of_member = self.data.of_parts("train")
+        epoch = self.data.epoch()
+        if self.batch_size >= self.n_rows:  # the order within a batch changes nothing but rounding
+            begin = torch.tensor(of_member)[:, None] * self.n_rows
+            self._order = begin + torch.arange(self.n_rows)
+        else:
+            self._order = torch.stack(
+                [
+                    batch_order(self.n_rows, data.seed, epoch) + part * self.n_rows
+                    for data, part in zip(self.data.members, of_member, strict=True)
+                ]
+            )
+        for begin_of_batch in range(first * self.batch_size, self.n_rows, self.batch_size):
+            yield self._batch(begin_of_batch)
+
+    def _batch(self, begin: int) -> tuple[Tensor, Tensor]:
+        rows = self._order[:, begin : begin + self.batch_size]
+        if self.batch_size >= self.n_rows and len(self._targets) == self.n_rows:
+            return self._features, self._targets
+        flat = rows.reshape(-1)
+        features = self._memory(rows.shape)
+        torch.index_select(self._features, 0, flat, out=features.view(len(flat), -1))
+        return features, self._targets.index_select(0, flat).view(*rows.shape, *self._targets.shape[1:])
+
+    def _memory(self, shape: torch.Size) -> Tensor:
+        """Returns memory for the features of a batch (K, B, F): that of the oldest batch.
+
+        New memory of this size takes longer to get than the batch to compute.
+        """
+        lent = self._lent.setdefault(shape, [])
+        lent.append(lent.pop(0) if len(lent) == READ else self._features.new_empty((*shape, self._features.shape[1])))
+        return lent[-1]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps these members."""
+        self._lent = {}
+        if len(self._order):
+            self._order = self._order[list(rows)]
+
+
+class StackedParts:
+    """Yields the validation parts in order: features (B, F), or (K, B, F) if members split differently, and targets."""
+
+    def __init__(self, data: StackedData) -> None:
+        self.data = data
+        self.batch_size = max(1, min(EVALUATION_BATCH_ROWS, EVALUATION_ROWS // len(data.members)))
+        self.n_rows = len(data.members[0].part("val")[1])
+
+    def __len__(self) -> int:
+        return -(-self.n_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        parts, of_member = self.data.of_parts("val")
+        size = self.batch_size
+        for begin in range(0, self.n_rows, size):
+            blocks = [(features[begin : begin + size], targets[begin : begin + size]) for features, targets in parts]
+            if len(blocks) == 1:
+                yield blocks[0]
+            else:
+                yield (
+                    torch.stack([blocks[part][0] for part in of_member]),
+                    torch.stack([blocks[part][1] for part in of_member]),
+                )

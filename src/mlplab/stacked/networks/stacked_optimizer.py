@@ -1,0 +1,297 @@
+"""The optimizers of K members as one: `torch.optim` on rows of the stacked parameters, each row with its own options.
+
+Legend: K members. A stacked parameter, its gradient and its state have the shape (K, …).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+
+from mlplab.engine.fused_adam import FUSED
+from mlplab.stacked.networks.network import StackedNetwork
+from mlplab.stacked.networks.stacked_tensors import per_member
+
+Group = dict[str, Any]
+
+STACKABLE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta)
+"""Optimizers whose update of a number depends on that number's gradients alone, and is proportional to `lr`."""
+
+RATES = ("lr", "weight_decay")
+"""Options that may differ between members that one optimizer of PyTorch updates."""
+
+WORTH_A_CALL = 1 << 18
+"""So many numbers are updated by a call of their own in less time than it takes to multiply them by their rates."""
+
+
+class StackedOptimizer(Optimizer):
+    """Updates the parameters of a `StackedNetwork`.
+
+    The members' own optimizers hold the options, of which a schedule goes on changing the learning rate. Their state is
+    moved here by `read_from_members` and back by `write_to_members`; in between theirs is old.
+
+    Attributes:
+        clip_norm, clip_value: for each member the limit of its gradient's norm, or of its values; None for no limit.
+
+    Args:
+        optimizers: each of a class of `STACKABLE`, over the parameters of its network.
+        network: of these networks.
+        networks: the members.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer], network: StackedNetwork, networks: Sequence[nn.Module]) -> None:
+        self.optimizers = list(optimizers)
+        self.clip_norm: list[float | None] = [None] * len(optimizers)
+        self.clip_value: list[float | None] = [None] * len(optimizers)
+        named = [dict(member.named_parameters()) for member in networks]
+        self._owners = {
+            parameter: [own[name] for own in named]
+            for name, parameter in network.tensors.items()
+            if isinstance(parameter, nn.Parameter) and parameter.requires_grad
+        }
+        self._blocks: list[_Block] = []
+        for optimizer in optimizers:
+            optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules ask for it: this one steps for it
+        super().__init__(list(self._owners), {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Evaluates the closure, clips, and updates every member."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            self.clip()
+            if not all(block.follow_rates() for block in self._blocks):
+                self.write_to_members()
+                self._blocks = []
+            if not self._blocks:
+                self.read_from_members()
+            for block in self._blocks:
+                block.update()
+        return loss
+
+    step.hooked = True  # type: ignore[attr-defined]  # so that PyTorch does not wrap it in calls of hooks: it has none
+
+    def clip(self) -> None:
+        """Clips the gradients of members that have a limit."""
+        for clip, limits in ((clip_norms, self.clip_norm), (clip_values, self.clip_value)):
+            if limits.count(None) < len(limits):
+                gradients = [p.grad for p in self._owners if p.grad is not None]
+                if gradients:
+                    clip(gradients, limits)
+
+    @torch.no_grad()
+    def read_from_members(self) -> None:
+        """Takes the options and the state that the members' optimizers have now, as after `load_state_dict`."""
+        columns = self._columns()
+        members = range(len(self.optimizers))
+        kinds = [self._kind_of(member, columns) for member in members]
+        rates = [[_rates(groups[member]) for _, groups in columns] for member in members]
+        self._blocks = []
+        for first, last in _runs(kinds, 0, len(members)):
+            pieces = _runs(rates, first, last)
+            n_numbers = sum(parameter[0].numel() for parameter in self._owners) * (last - first)
+            is_split = n_numbers >= WORTH_A_CALL * len(pieces)
+            for rows in pieces if is_split else [(first, last)]:
+                own = [(parameters, groups[slice(*rows)]) for parameters, groups in columns]
+                states = {p: self._stacked_state(owners[slice(*rows)], rows[0]) for p, owners in self._owners.items()}
+                self._blocks.append(_Block(type(self.optimizers[0]), slice(*rows), own, states))
+
+    def _columns(self) -> list[tuple[list[nn.Parameter], list[Group]]]:
+        """Returns the parameters that lie in the same groups of all members, with the group of each member."""
+        group_of = [{p: group for group in o.param_groups for p in group["params"]} for o in self.optimizers]
+        columns: dict[tuple[int, ...], tuple[list[nn.Parameter], list[Group]]] = {}
+        for parameter, owners in self._owners.items():
+            groups = [of[owner] for of, owner in zip(group_of, owners, strict=True)]
+            columns.setdefault(tuple(map(id, groups)), ([], groups))[0].append(parameter)
+        return list(columns.values())
+
+    def _kind_of(self, member: int, columns: Sequence[tuple[Any, Sequence[Group]]]) -> Any:
+        """Returns what members must have in common to be updated by one optimizer: options, and numbers of steps."""
+        optimizer = self.optimizers[member]
+        options = [
+            [group[name] for name in optimizer.defaults if name not in RATES]
+            for group in (groups[member] for _, groups in columns)
+        ]
+        states = [optimizer.state.get(owners[member], {}) for owners in self._owners.values()]
+        numbers = [[(n, None if v is None or v.ndim else float(v)) for n, v in state.items()] for state in states]
+        return options, numbers
+
+    def _stacked_state(self, owners: Sequence[Tensor], first: int) -> dict[str, Tensor]:
+        """Returns the state of a parameter's rows; numbers, such as that of steps, are the same in all."""
+        states = [self.optimizers[first + row].state.get(owner, {}) for row, owner in enumerate(owners)]
+        return {
+            name: torch.stack([state[name] for state in states]) if value.ndim else value.clone()
+            for name, value in states[0].items()
+            if value is not None
+        }
+
+    @torch.no_grad()
+    def write_to_members(self, rows: Iterable[int] | None = None) -> None:
+        """Puts copies of their state into the members' optimizers, or into those of some rows."""
+        wanted = None if rows is None else set(rows)
+        for block in self._blocks:
+            members = range(block.rows.start, block.rows.stop)
+            for parameter, state in block.states():
+                for row, member in enumerate(members):
+                    if wanted is None or member in wanted:
+                        self.optimizers[member].state[self._owners[parameter][member]] = {
+                            name: (value[row] if value.ndim else value).clone() for name, value in state.items()
+                        }
+
+    @torch.no_grad()
+    def select(self, rows: Sequence[int]) -> None:
+        """Leaves those members, in that order. Those that go have their state in their own optimizers."""
+        self.write_to_members()
+        self._blocks = []  # read again in the next step, when the network has its new rows
+        self.optimizers = [self.optimizers[row] for row in rows]
+        self.clip_norm = [self.clip_norm[row] for row in rows]
+        self.clip_value = [self.clip_value[row] for row in rows]
+        self._owners = {p: [owners[row] for row in rows] for p, owners in self._owners.items()}
+
+
+class _Block:
+    """Rows that one optimizer of PyTorch updates: members side by side with equal options and numbers of steps.
+
+    Where learning rate or weight decay differ, that optimizer has a rate of 1 and moves no parameters, but directions
+    of their shape. Each member then goes its own rate in its direction.
+
+    Args:
+        kind: the members' class of optimizer.
+        rows: the members.
+        columns: stacked parameters, with the group that they are in of each member.
+        states: of each parameter's rows.
+    """
+
+    def __init__(
+        self,
+        kind: type[Optimizer],
+        rows: slice,
+        columns: Sequence[tuple[list[nn.Parameter], list[Group]]],
+        states: dict[nn.Parameter, dict[str, Tensor]],
+    ) -> None:
+        self.rows, self._columns = rows, columns
+        self._parameters = [parameter for parameters, _ in columns for parameter in parameters]
+        self._rates: list[list[tuple[float, float]]] = [[] for _ in columns]
+        self._has_own_rates = any(len(set(map(_rates, groups))) > 1 for _, groups in columns)
+        self._is_whole = not self._has_own_rates and rows == slice(0, len(self._parameters[0]))
+        first: Group = columns[0][1][0]
+        # PyTorch's own decoupled decay, of 1, empties the directions without one more pass over them.
+        self._are_emptied = "decoupled_weight_decay" in first
+        self._is_decoupled = bool(first.get("decoupled_weight_decay"))
+        as_direction = {"lr": 1.0, "weight_decay": 0.0}
+        if self._are_emptied:
+            as_direction |= {"weight_decay": 1.0, "decoupled_weight_decay": True}
+        self._targets: list[Tensor] = []
+        inner_groups: list[Group] = []
+        for parameters, groups in columns:
+            targets = [self._target(parameter) for parameter in parameters]
+            options = {name: value for name, value in groups[0].items() if name not in ("params", "param_names")}
+            inner_groups.append({**options, **(as_direction if self._has_own_rates else {}), "params": targets})
+            self._targets += targets
+        make: Any = FUSED.get(kind, kind)
+        self._optimizer: Optimizer = make(inner_groups)
+        for parameter, target in zip(self._parameters, self._targets, strict=True):
+            if states[parameter]:
+                self._optimizer.state[target] = states[parameter]
+        self.follow_rates()
+
+    def _target(self, parameter: nn.Parameter) -> Tensor:
+        """Returns the tensor that is updated in the place of a parameter's rows."""
+        if self._is_whole:
+            return parameter
+        rows = parameter.detach()[self.rows]
+        return torch.zeros_like(rows) if self._has_own_rates else rows
+
+    def states(self) -> Iterable[tuple[nn.Parameter, dict[str, Tensor]]]:
+        """Yields the state of each parameter that has one."""
+        for parameter, target in zip(self._parameters, self._targets, strict=True):
+            state = {n: v for n, v in self._optimizer.state.get(target, {}).items() if v is not None}
+            if state:
+                yield parameter, state
+
+    def follow_rates(self) -> bool:
+        """Reads the members' rates as schedules have set them; returns False if they have become unlike in a block."""
+        rates = [list(map(_rates, groups)) for _, groups in self._columns]
+        if rates == self._rates:
+            return True
+        self._rates = rates
+        if not self._has_own_rates:
+            for own, group in zip(rates, self._optimizer.param_groups, strict=True):
+                group["lr"], group["weight_decay"] = own[0]
+            return all(own.count(own[0]) == len(own) for own in rates)
+        self._lrs: list[Tensor] = []
+        self._decays: list[Tensor] = []
+        for (parameters, _), own in zip(self._columns, rates, strict=True):
+            lrs, decays = torch.tensor(own, dtype=torch.float64, device=parameters[0].device).unbind(1)
+            factors = 1 - lrs * decays if self._is_decoupled else decays
+            self._lrs += [per_member(lrs, parameter) for parameter in parameters]
+            self._decays += [per_member(factors, parameter) for parameter in parameters]
+        self._has_decay = any(decay for own in rates for _, decay in own)
+        return True
+
+    def update(self) -> None:
+        """Makes one update of all parameters that have a gradient."""
+        if self._is_whole:
+            self._optimizer.step()
+            return
+        for parameter, target in zip(self._parameters, self._targets, strict=True):
+            target.grad = None if parameter.grad is None else parameter.grad[self.rows]
+        if not self._has_own_rates:
+            self._optimizer.step()
+            return
+        moving = [index for index, target in enumerate(self._targets) if target.grad is not None]
+        parameters = [self._parameters[index].detach()[self.rows] for index in moving]
+        directions = [self._targets[index] for index in moving]
+        if self._has_decay:
+            self._decay(parameters, directions, [self._decays[index] for index in moving])
+        if not self._are_emptied:
+            torch._foreach_zero_(directions)
+        self._optimizer.step()
+        torch._foreach_addcmul_(parameters, directions, [self._lrs[index] for index in moving])
+
+    def _decay(self, parameters: list[Tensor], directions: list[Tensor], factors: list[Tensor]) -> None:
+        if self._is_decoupled:
+            torch._foreach_mul_(parameters, factors)
+            return
+        for direction, parameter, factor in zip(directions, parameters, factors, strict=True):
+            assert direction.grad is not None
+            direction.grad = direction.grad.addcmul(parameter, factor)
+
+
+def _rates(group: Group) -> tuple[float, float]:
+    return group["lr"], group["weight_decay"]
+
+
+def _runs(values: Sequence[Any], first: int, last: int) -> list[tuple[int, int]]:
+    """Returns where each stretch of equal values begins and ends, from the first to before the last."""
+    runs = []
+    for _, members in groupby(range(first, last), key=values.__getitem__):
+        stretch = list(members)
+        runs.append((stretch[0], stretch[-1] + 1))
+    return runs
+
+
+def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
+    """Shrinks the gradient of each member with a limit to that norm, in place, as `torch.nn.utils.clip_grad_norm_`."""
+    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
+    total = torch.linalg.vector_norm(norms, dim=0)
+    is_limited = torch.tensor([limit is not None for limit in limits], device=total.device)
+    most = torch.tensor([limit or 0.0 for limit in limits], dtype=total.dtype, device=total.device)
+    # 1e-6 as PyTorch has it. A member without limit keeps what it has, also where its norm is not finite.
+    shares = torch.where(is_limited, (most / (total + 1e-6)).clamp(max=1.0), 1.0)
+    if (shares != 1).any():
+        for gradient in gradients:
+            gradient.mul_(per_member(shares, gradient))
+
+
+def clip_values(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
+    """Moves each number of a member with a limit into [−limit, limit], as `torch.nn.utils.clip_grad_value_`."""
+    most = torch.tensor([torch.inf if limit is None else limit for limit in limits], dtype=torch.float64)
+    for gradient in gradients:
+        bound = per_member(most.to(gradient.device), gradient)
+        gradient.clamp_(-bound, bound)
