@@ -1,10 +1,8 @@
-"""Draws the picture of the README again, from runs made for it. Takes about a minute.
+"""Draws the picture of the README from runs made for it. Takes about a minute.
 
 python scripts/figures.py
 """
 
-import csv
-import json
 import statistics
 import subprocess
 import sys
@@ -15,7 +13,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, run_script
+from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs.files import write_atomically
+from mlplab.runs.layout import read_history
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Option] = {}
@@ -28,32 +28,23 @@ def run_sweep(logs: Path) -> None:
     """Trains every optimizer with every seed, for the same number of epochs."""
     command = [sys.executable, str(ROOT / "train.py"), "-m", f"optimizer={','.join(OPTIMIZERS)}"]
     command += [f"seed={','.join(str(seed) for seed in range(SEEDS))}", f"trainer.max_epochs={EPOCHS}"]
-    command += [
-        "callbacks=minimal",
-        "~callbacks.early_stopping",
-        "logger=csv",
-        "sweep.name=curves",
-        f"paths.logs={logs}",
-    ]
+    command += ["callbacks=minimal", "~callbacks.early_stopping", "sweep.name=curves", f"paths.logs={logs}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def read_curves(logs: Path, metric: str) -> dict[str, list[list[float]]]:
-    """Optimizer → one curve for each seed → one value for each epoch."""
+    """Returns optimizer → a curve for each seed, with a value for each epoch."""
+    sweep = read_sweep(logs / "sweeps" / "curves")
     curves: dict[str, list[list[float]]] = {name: [] for name in OPTIMIZERS}
-    jobs = sorted(
-        (logs / "sweeps" / "curves").glob("*/result.json"), key=lambda path: int(path.parent.name.partition("_")[0])
-    )
-    for position, path in enumerate(jobs):
-        assert json.loads(path.read_bytes())["epochs"] == EPOCHS
-        with (path.parent / "csv" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            values = [float(row[metric]) for row in csv.DictReader(file) if row[metric]]
-        curves[list(OPTIMIZERS)[position // SEEDS]].append(values)
+    for run in sweep.runs:
+        assert run.epochs == EPOCHS
+        lines = read_history(sweep.directory / run.entry.directory)
+        curves[run.entry.values["optimizer"]].append([line[metric] for line in lines if metric in line])
     return curves
 
 
 def draw(logs: Path, target: Path) -> None:
-    """Validation loss and accuracy by epoch: the median over seeds as a line, the range as a band."""
+    """Draws validation loss and accuracy by epoch: the median over seeds as a line, the range as a band."""
     figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, metric, label in zip(

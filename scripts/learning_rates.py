@@ -49,10 +49,16 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
     diverged = 0
     for run in read_sweep(sweep).runs:
         optimizer, rate = str(run.entry.values.get("optimizer")), as_number(run.entry.values.get("optimizer.lr"))
-        if optimizer not in OPTIMIZERS or rate is None or run.state not in ("finished", "infeasible"):
+        if optimizer not in OPTIMIZERS or rate is None:
             raise UserError(
-                "the picture must be made of a finished sweep over optimizers and their rates",
-                printable(f"{run.entry.directory}, {run.state}"), "python train.py experiment=learning_rates",
+                f"the picture must be made of a sweep over optimizer={','.join(OPTIMIZERS)} and optimizer.lr",
+                printable(f"{run.entry.directory} was given {', '.join(run.entry.values) or 'nothing'}"),
+                "python train.py experiment=learning_rates",
+            )
+        if run.state not in ("finished", "infeasible"):
+            raise UserError(
+                "the picture must be made of a finished sweep", printable(f"{run.entry.directory} is {run.state}"),
+                "the sweep's own command, which goes on",
             )  # fmt: skip
         accuracy = run.test.get("test/accuracy")
         diverged += accuracy is None

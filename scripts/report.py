@@ -10,7 +10,6 @@ directory, and prints the findings. It can be asked at any time, while the sweep
     --json             the findings and the leaderboard as JSON on standard output, and nothing else
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,12 @@ def main(settings: dict[str, Any]) -> Result:
         from mlplab.config.paths import shortest
         from mlplab.report.report_files import write_report
         from mlplab.report.sweep_analysis import analyse
-        from mlplab.report.terminal_summary import as_json, as_text
+        from mlplab.report.terminal_summary import as_content, as_text
 
     analysis = analyse(settings["sweep"])
     written = write_report(analysis, ROOT)
     files = [f"{kind:<12}{shortest(path)}" for kind, path in written.items()]
-    content = json.loads(as_json(analysis, {kind: str(path) for kind, path in written.items()}))
+    content = {**as_content(analysis), "written": {kind: str(path) for kind, path in written.items()}}
     return Result("\n".join([as_text(analysis), *files]), content)
 
 

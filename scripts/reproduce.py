@@ -41,17 +41,9 @@ def main(settings: dict[str, Any]) -> Result:
         raise UserError("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
     config = read_config(directory, ROOT / "conf", trust=settings["trust"])
     with quick_imports():
-        from mlplab.cli.reproduce import reproduce
+        from mlplab.cli.reproduction import reproduce
 
-    comparison = reproduce(directory, config, settings["out"])
-    content = {
-        "again": str(comparison.again),
-        "is_identical": comparison.is_identical,
-        "n_values": comparison.n_values,
-        "differing": list(comparison.differing),
-        "changed": list(comparison.changed),
-    }
-    return Result(comparison.as_text(), content, 0 if comparison.is_identical else 1)
+    return reproduce(directory, config, settings["out"])
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from mlplab.cli.script import Option, run_script
 from mlplab.errors import UserError
-from mlplab.runs.trust import require_trust
-from mlplab.sweeps.ledger import FILE, read_ledger
-from mlplab.sweeps.untrusted_words import first_unknown_word
+from mlplab.sweeps.ledger import read_ledger
+from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "train.py"
@@ -54,17 +53,16 @@ def main(settings: dict[str, Any]) -> int:
         raise UserError(
             "sweep must be a directory whose name Hydra takes as it is", str(directory), "another name for it"
         )
-    words = [word for word in _words(directory, ledger.asked.get("commands")) if not word.startswith(OF_A_RERUN)]
+    words = [word for word in _words(directory, ledger.metadata.get("commands")) if not word.startswith(OF_A_RERUN)]
     trust = settings["trust"]
-    folder, environment = Path(ledger.asked.get("folder") or "."), dict(os.environ)
+    folder, environment = Path(ledger.metadata.get("folder") or "."), dict(os.environ)
     is_received = ledger.why_not_own is not None and not trust
     if is_received:
         words = [word for word in words if not word.startswith(PLACES)]
         folder = Path()
         # Workers are started by `python -m …`, which would find modules in the folder that one is in.
         environment["PYTHONSAFEPATH"] = "1"
-    path = directory / FILE
-    require_trust(path, first_unknown_word(words, path, ROOT / "conf"), lambda: ledger.why_not_own, trust=trust)
+    require_trusted_overrides(ledger, words, ROOT / "conf", trust=trust)
     if is_received:
         words.append(f"paths.logs={_quoted(directory.parents[1])}")
     words += [f"hydra.sweep.dir={_quoted(directory)}", f"sweep.rerun={settings['seeds']}"]

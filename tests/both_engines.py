@@ -10,7 +10,8 @@ import torch
 from comparing import difference
 
 from mlplab import training
-from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, functions_of_watchers
+from mlplab.engine.edits import first_edited
+from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers
 
 ENGINES = ("fast", "plain")
 

@@ -16,7 +16,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 CONF = Path(os.environ.get("PROJECT", Path(__file__).resolve().parents[1])) / "conf"
 """Of the project, or of the copy of it whose programs this process runs."""

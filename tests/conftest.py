@@ -23,7 +23,7 @@ from no_flushing import spare_the_disk
 from omegaconf import DictConfig, open_dict
 
 from mlplab.config.resolvers import register_resolvers
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from launching import run_program
 
-from mlplab.config.resolvers import as_told
+from mlplab.config.resolvers import without_secrets
 
 SECRET = "0.0123456"
 
@@ -36,11 +36,11 @@ def test_a_refusal_shows_where_it_comes_from_and_not_what_it_is(tmp_path: Path) 
 def test_what_is_made_of_it_stays_as_it_stands_and_all_else_is_resolved(make_config, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("A_SECRET", SECRET)
     config = make_config("+token=${oc.env:A_SECRET}", '+address="https://${token}@host"', "+again=${address}")
-    told = as_told(config)
+    told = without_secrets(config)
     assert told["token"] == "${oc.env:A_SECRET}"
     assert told["address"] == "https://${token}@host"
     assert told["again"] == "${address}"
     assert told["callbacks"]["early_stopping"]["monitor"] == "val/loss"
     assert told["model"]["hidden_dims"] == [128, 64]
-    assert as_told(config, ("again", "model")) == {"again": "${address}", "model": told["model"]}
+    assert without_secrets(config, ("again", "model")) == {"again": "${address}", "model": told["model"]}
     assert config.token == SECRET

@@ -163,7 +163,7 @@ def lines(*text: str) -> Damage:
     ("damage", "more", "said"),
     [
         (lines("a,b", "1,2", "3"), (), "1 row differs, the first in line 3 with 1"),
-        (lines("a,b"), (), "must hold rows below its header"),
+        (lines("a,b"), (), "must hold rows"),
         (lines("a,a", "1,2"), (), "'a' names columns 1 and 2"),
         (lines("a,c", "1,2", "3,4"), (), "got b; try data.target="),
         (lines("a,b", *["1,x"] * 9), (), "at least two classes"),
@@ -190,7 +190,7 @@ def test_the_command_tells_it_and_leaves_nothing(tmp_path: Path) -> None:
     bad = [*QUICK, "data.path=bad.csv", "data.target=b", f"paths.logs={tmp_path}/logs"]
     done = run_program("train.py", bad, tmp_path)
     assert done.status == 2
-    assert done.stderr.startswith("train.py: every row of bad.csv must have 2 cells")
+    assert done.stderr.startswith("train.py: every row of bad.csv must have 2 values")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "logs").exists()
 

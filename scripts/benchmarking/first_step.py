@@ -85,7 +85,7 @@ def train(path: Path, started: float) -> None:
     with quick_imports():
         import lightning.pytorch as pl
 
-        importlib.import_module("mlplab.data.table.source")  # which comes with the data otherwise
+        importlib.import_module("mlplab.data.table.table_source")  # which comes with the data otherwise
         from benchmarking.workloads import ROOT, composed
         from mlplab import training
         from mlplab.config.resolvers import register_resolvers

@@ -27,7 +27,7 @@ RATES = (0.0003, 0.001, 0.003, 0.01)
 IMPORTED = (
     "mlplab.training", "mlplab.cli.command_line", "mlplab.sweeps.grid", "mlplab.stacked.stacks",
     "torch.utils.tensorboard", "tensorboard.summary.writer", "matplotlib.figure", "matplotlib.backends.backend_agg",
-    "hydra_plugins.mlplab_sweepers.grid", "rich.live",
+    "hydra_plugins.mlplab_plugins", "rich.live",
 )  # fmt: skip
 """Imports what a sweep needs, before its clock begins."""
 

@@ -1,10 +1,13 @@
 """The figures as a table on the terminal, and as a page with a picture."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ OURS = ("template", "template_plain", "template_own_step", "stacked")
 PACKAGES = ("torch", "lightning", "scikit-learn", "numpy", "skorch", "keras", "jax")
 
 COLUMNS = ("µs per step", "to the best loop", "samples/s", "first step", "command", "memory", "accuracy")
+
+WIDTH = 140
+"""Columns where standard output is no terminal."""
 
 HEAD = """# Measured side by side
 
@@ -52,26 +58,25 @@ joblib have all cores; the others train one network after the other in one threa
 
 
 def print_table(figures: dict[str, dict[str, float]]) -> None:
-    """One workload, a contestant in each line."""
-    print(
-        f"  {'':34}{'µs/step':>9}{'ratio':>7}  {'(range)':14}{'first step':>11}{'command':>9}{'MB':>7}{'accuracy':>10}"
-    )
+    """Prints a workload, with a contestant in each line."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
     for name, row in figures.items():
-        spread = f"({row['ratio_least']:.2f}-{row['ratio_most']:.2f})"
-        print(
-            f"  {TITLES[name]:34}{row['us_per_step']:9.0f}{row['ratio']:7.2f}  {spread:14}"
-            f"{row['first_step_seconds']:9.1f} s{row['command_seconds']:7.1f} s{row['peak_memory_mb']:7.0f}"
-            f"{row['accuracy']:10.3f}",
-            flush=True,
-        )
+        table.add_row(TITLES[name], *_cells(row))
+    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
 
 
 def write_page(
     path: Path, workload: str, figures: dict[str, dict[str, float]], settings: dict[str, Any], seconds: float
 ) -> None:
-    """Puts a workload on the page, and into its picture in figures/ and its figures in a .json beside it.
+    """Adds a workload to the page, to its picture in figures/ and to its figures in a .json beside it.
 
-    What the page has of other workloads stays.
+    Other workloads of the page stay.
     """
     measured = figures_of(path)
     measured[workload] = {"measured": _circumstances(settings, seconds), "figures": figures}
@@ -80,7 +85,7 @@ def write_page(
 
 
 def figures_of(path: Path) -> dict[str, dict[str, Any]]:
-    """What a page has been made of: workload → `measured`, in words, and `figures`; nothing where there is no page.
+    """Reads the figures of a page: workload → `measured`, in words, and `figures`; empty if there is no page.
 
     Raises:
         UserError: the file is not one that a benchmark wrote.
@@ -103,7 +108,7 @@ def figures_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def render(path: Path) -> None:
-    """The page and its picture, from the figures beside it."""
+    """Writes the page and its picture from the figures beside it."""
     kept = figures_of(path)
     measured = {name: kept[name] for name in WORKLOADS if name in kept}
     picture = path.with_suffix(".png").name
@@ -111,7 +116,7 @@ def render(path: Path) -> None:
     for name, part in measured.items():
         text += f"\n## {name}: {WORKLOADS[name].title}\n\n{part['measured']}\n\n"
         text += f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}\n"
-        text += "".join(_line(contestant, row) for contestant, row in part["figures"].items())
+        text += "".join(f"| {TITLES[name]} | {' | '.join(_cells(row))} |\n" for name, row in part["figures"].items())
     (path.parent / "figures").mkdir(exist_ok=True)
     draw(path.parent / "figures" / picture, {name: part["figures"] for name, part in measured.items()})
     write_bytes(path, text.encode())
@@ -121,16 +126,17 @@ def _circumstances(settings: dict[str, Any], seconds: float) -> str:
     from mlplab.runs.manifest import _processor
 
     threads = "one thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
-    versions = ", ".join(f"{name} {version}" for name, version in _versions())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{datetime.datetime.now(datetime.UTC).date()}, {seconds / 60:.0f} minutes, {settings['rounds']} rounds: "
-        f"{_processor()}, {_cores()} cores, {_memory()}, {threads} each; "
-        f"Python {platform.python_version()}, {versions}."
+        f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GB, {threads} each; "
+        f"Python {platform.python_version()}, {_versions()}."
     )
 
 
-def _line(contestant: str, row: dict[str, float]) -> str:
-    cells = (
+def _cells(row: dict[str, float]) -> tuple[str, ...]:
+    """Formats the figures of a contestant, a text for each of `COLUMNS`."""
+    return (
         f"{row['us_per_step']:,.0f}",
         f"{row['ratio']:.2f} ({row['ratio_least']:.2f} to {row['ratio_most']:.2f})",
         f"{row['samples_per_second']:,.0f}",
@@ -139,11 +145,10 @@ def _line(contestant: str, row: dict[str, float]) -> str:
         f"{row['peak_memory_mb']:,.0f} MB",
         f"{row['accuracy']:.3f}",
     )
-    return f"| {TITLES[contestant]} | {' | '.join(cells)} |\n"
 
 
 def draw(path: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
-    """A bar for each contestant in each workload; the template's own are dark."""
+    """Draws a bar for each contestant in each workload; the template's own are blue."""
     from matplotlib.figure import Figure
 
     lines = [
@@ -182,23 +187,9 @@ def _draw_bars(axes: Any, workload: str, rows: dict[str, dict[str, float]]) -> N
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _versions() -> list[tuple[str, str]]:
+def _versions() -> str:
     known = []
     for name in PACKAGES:
-        try:
-            known.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return known
-
-
-def _cores() -> int:
-    import os
-
-    return os.cpu_count() or 1
-
-
-def _memory() -> str:
-    import os
-
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB"
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # an optional contestant
+            known.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(known)

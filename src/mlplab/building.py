@@ -9,15 +9,16 @@ import lightning.pytorch as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch import profilers
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
-from mlplab.config.checks import require_monitor
+from mlplab.config.checks import require_metric
+from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
 from mlplab.engine.attach import attach
@@ -44,12 +45,6 @@ LEVELS_IN_16_BITS = 256
 
 PATHS = {"path", "test_path", "directory"}
 """Options of data sources that name files or folders."""
-
-PROFILERS: dict[str, type[Profiler]] = {
-    "simple": SimpleProfiler,
-    "advanced": AdvancedProfiler,
-    "pytorch": PyTorchProfiler,
-}
 
 DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
 
@@ -114,7 +109,7 @@ def build_data(config: DictConfig) -> DataModule:
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
-    require_monitor(config.monitor, config.mode, task.kind)
+    require_metric("monitor", config.monitor, config.mode, task.kind)
     objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
@@ -256,7 +251,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
                 "a class that extends lightning.pytorch.callbacks.Callback",
             )
         if isinstance(callback, Pruning):
-            from mlplab.sweeps.search.reporting import trial_of  # only a search needs it
+            from mlplab.sweeps.search.study import trial_of  # only a search needs it
 
             callback.find_trial = trial_of
         if is_job and isinstance(callback, ProgressBar):
@@ -303,7 +298,7 @@ def build_trainer(
         )
     if flags.get("profiler") is not None:
         # Without a file, Lightning writes profiles to its log, which `quiet` silences.
-        kind = PROFILERS[flags["profiler"]]
+        kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
     try:
         trainer = pl.Trainer(

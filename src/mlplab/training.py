@@ -24,7 +24,7 @@ from mlplab.building import (
 from mlplab.callbacks import History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
-from mlplab.config.choices import TRAINER_FLAGS
+from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged, printable
 from mlplab.learner import Learner

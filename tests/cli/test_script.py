@@ -62,10 +62,6 @@ def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_options(["run=~/runs"], OPTIONS)["run"] == Path("/home/somebody/runs")
 
 
-def test_the_home_directory_of_nobody_is_refused() -> None:
-    assert refusal_of("run=~no_such_user/runs").actual == "run=~no_such_user/runs: no such user"
-
-
 @pytest.mark.parametrize(
     ("typed", "remedy"),
     [
@@ -75,9 +71,8 @@ def test_the_home_directory_of_nobody_is_refused() -> None:
         ("Run=a", "run=a"),
         ("id", "id=COLUMN"),
         ("--run", "run=logs/runs/NAME"),
-        ("xyz=1", "run=1"),
-        ("", "run=logs/runs/NAME"),
-        ("=", "run=logs/runs/NAME"),
+        ("xyz=1", "leaving it out, or --help"),
+        ("", "leaving it out, or --help"),
     ],
 )
 def test_an_unknown_word_is_refused_with_the_nearest(typed: str, remedy: str) -> None:
@@ -92,11 +87,11 @@ def test_a_word_that_is_there_twice_is_refused_also_with_the_same_value() -> Non
 
 
 def test_a_word_that_is_needed_and_not_there_is_refused() -> None:
-    assert refusal_of("id=a").hint == "run=logs/runs/NAME"
+    assert refusal_of("id=a").hint == refusal_of("xyz=1").hint == "run=logs/runs/NAME"
     assert refusal_of().actual == "no run=…"
 
 
-@pytest.mark.parametrize("value", ["True", "yes", "1", "", "on", " true"])
+@pytest.mark.parametrize("value", ["True", "1", ""])
 def test_a_switch_is_true_or_false(value: str) -> None:
     assert refusal_of("run=a", f"proba={value}").requirement == "proba must be true or false"
 
@@ -112,7 +107,7 @@ def test_a_choice_is_one_of_its_choices(value: str, nearest: str) -> None:
     assert refusal_of("run=a", f"format={value}").hint == f"format={nearest}"
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "", "²", "1e3"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "", "²"])
 def test_a_count_is_a_positive_integer(value: str) -> None:
     refusal = refusal_of("run=a", f"rows={value}")
     assert (refusal.requirement, refusal.hint) == ("rows must be a positive integer", "rows=100")
@@ -273,8 +268,8 @@ def test_scripts_that_do_not_answer_have_no_json() -> None:
         parse_options(["--json"], {"run": Option("path")})
 
 
-@pytest.mark.parametrize("status", [0, 3])
-def test_leaving_does_what_was_registered_and_keeps_the_status(status: int) -> None:
+def test_leaving_does_what_was_registered_and_keeps_the_status() -> None:
+    status = 3
     code = (
         "import atexit, threading, time, torch\nfrom mlplab.cli.script import exit_fast\n"
         "atexit.register(print, 'registered')\n"

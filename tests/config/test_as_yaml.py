@@ -51,7 +51,7 @@ def test_hydras_own_configuration_is_read_as_it_was() -> None:
 
 
 @given(st.dictionaries(TEXTS, VALUES, max_size=5))
-@settings(max_examples=examples(50))
+@settings(max_examples=examples(20))
 def test_any_values_are_read_as_they_were(values: dict[str, Any]) -> None:
     try:
         expected = repr(OmegaConf.to_container(OmegaConf.create(values)))

@@ -3,7 +3,8 @@ from typing import Any
 
 import omegaconf.base
 import pytest
-from hypothesis import given
+from drawn import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -55,6 +56,7 @@ def _resolved(texts: list[str], value: int) -> list[Any]:
     return found
 
 
+@settings(max_examples=examples(15))
 @given(texts=st.lists(st.sampled_from(TEXTS), max_size=12), value=st.integers(0, 3))
 def test_a_text_that_has_been_read_before_means_what_it_says(texts: list[str], value: int) -> None:
     register_resolvers(Path.cwd())

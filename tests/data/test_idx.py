@@ -1,6 +1,5 @@
 import gzip
 import math
-import shutil
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.building import build_data
-from mlplab.data.idx import BLOCK_BYTES, FILES, MAX_EXPANSION, idx_images, read_idx
+from mlplab.data.idx import BLOCK_BYTES, FILES, idx_images, read_idx
 from mlplab.errors import UserError
 
 MNIST = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
@@ -95,16 +94,10 @@ def test_what_was_written_is_read(file: Path, form: Any, shape: list[int], seed:
 
 
 @both
-@pytest.mark.parametrize("n_values", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 7])
+@pytest.mark.parametrize("n_values", [BLOCK_BYTES, 2 * BLOCK_BYTES + 7])
 def test_files_of_several_blocks_are_read_whole(file: Path, form: Any, n_values: int) -> None:
     written = np.random.default_rng(0).integers(0, 4, n_values, np.uint8)
     assert np.array_equal(read(file, form(packed(written))), written)
-
-
-def test_the_bound_of_what_gzip_can_hold_admits_what_it_packs_best(file: Path) -> None:
-    content = zipped(packed(np.zeros(1 << 24, np.uint8)))
-    assert 0.99 * MAX_EXPANSION < (1 << 24) / len(content) < MAX_EXPANSION
-    assert not read(file, content).any()
 
 
 def test_gzip_of_several_members_is_one_file(file: Path) -> None:
@@ -177,15 +170,15 @@ def test_a_file_without_values_is_refused(file: Path, form: Any, shape: tuple[in
 
 @both
 @pytest.mark.parametrize(
-    ("n_bytes", "given"), [(0, "it holds 0"), (1, "it holds 1"), (5, "it holds 5"), (7, ""), (2**21, "")]
+    ("n_bytes", "given"),
+    [(0, "it holds 0"), (1, "it holds 1"), (5, "it holds 5"), (7, "it holds more"), (2**21, "it holds more")],
 )
 def test_fewer_and_more_bytes_than_the_header_promises_are_refused(
     file: Path, form: Any, n_bytes: int, given: str
 ) -> None:
     refused = refusal(file, form(header(2, 3) + bytes(n_bytes)))
     assert refused.requirement == f"{file} must hold the 6 bytes of values that its header promises"
-    # How many there are too many is not worth unpacking them.
-    assert refused.actual == (given or ("it holds more" if form is zipped else f"it holds {n_bytes}"))
+    assert refused.actual == given
     assert refused.hint == FRESH
 
 
@@ -233,14 +226,14 @@ def require_equal_or_refused(file: Path, content: bytes) -> None:
     assert packed(array) == (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(60))
 @given(content=CONTENTS | CONTENTS.map(zipped) | CONTENTS.map(lambda rest: b"\x1f\x8b\x08" + rest))
 def test_any_bytes_are_read_as_they_are_or_refused(file: Path, content: bytes) -> None:
     require_equal_or_refused(file, content)
 
 
 @both
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(60))
 @given(shape=SHAPES, data=st.data())
 def test_a_file_that_was_cut_off_changed_or_added_to_is_read_as_it_is_or_refused(
     file: Path, form: Any, shape: list[int], data: st.DataObject
@@ -269,30 +262,11 @@ def test_a_promise_of_very_many_bytes_takes_no_memory(file: Path, form: Any, sha
     assert peak_bytes(lambda: refusal(file, content)) < 1 << 20
 
 
-@pytest.mark.parametrize("n_promised", [1, (1 << 25) - 1, (1 << 25) + 1])
-def test_gzip_that_unpacks_to_something_else_than_promised_takes_no_memory(file: Path, n_promised: int) -> None:
-    content = zipped(header(n_promised) + bytes(1 << 25))
-    assert peak_bytes(lambda: refusal(file, content)) < 1 << 21
-
-
-def test_a_promise_beyond_what_gzip_can_hold_is_refused_without_unpacking(file: Path) -> None:
-    content = zipped(header(2**20, 2**20) + bytes(1 << 20))
-    refused = refusal(file, content[:-20])  # is damaged at its end, which is not reached
-    assert refused.requirement == f"{file} must hold the {2**40} bytes of values that its header promises"
-    size = len(content) - 20
-    assert refused.actual == f"a gzip file of {size} bytes unpacks to {1032 * size} at the most"
-
-
-@pytest.mark.parametrize("n_bytes", [200 << 10, 1 << 24])
-def test_gzip_is_not_unpacked_beyond_the_promise(file: Path, n_bytes: int) -> None:
-    content = zipped(header(2, 3) + bytes(n_bytes))
-    # Whoever unpacks all of it comes to the damage.
+def test_no_more_is_unpacked_than_one_byte_beyond_the_promise(file: Path) -> None:
+    content = zipped(header(2, 3) + bytes(1 << 24))
+    # Whoever unpacks all of it meets the damage.
     assert refusal(file, content[:-20]).actual == "it holds more"
-
-
-def test_reading_takes_little_more_memory_than_the_array_has(file: Path) -> None:
-    file.write_bytes(zipped(packed(np.zeros(1 << 24, np.uint8))))
-    assert peak_bytes(lambda: read_idx(file)) < (1 << 24) + (1 << 21)
+    assert peak_bytes(lambda: refusal(file, content)) < 1 << 21
 
 
 # The four files.
@@ -364,9 +338,9 @@ def test_another_data_set_has_labels_in_place_of_digits(write: Any) -> None:
     assert (dataset.name, dataset.target_name) == ("fashion", "label")
 
 
-@pytest.mark.parametrize("ending", ["", ".gz"])
-@pytest.mark.parametrize("form", [plain, zipped])
-@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize(
+    ("ending", "form", "dotted"), [(".gz", zipped, False), ("", zipped, True), (".gz", plain, True)]
+)
 def test_every_spelling_is_found_whatever_the_file_is(write: Any, form: Any, ending: str, dotted: bool) -> None:
     folder = write()
     expected = idx_images(str(folder)).fingerprint
@@ -402,17 +376,7 @@ def test_no_directory_is_refused_with_what_to_type(directory: str | None, given:
     assert (refused.actual, refused.hint) == (given, "data.directory=path/to/mnist")
 
 
-def test_a_directory_that_does_not_exist_is_refused_with_the_nearest_that_does(tmp_path: Path) -> None:
-    refused = refused_folder(tmp_path / "mnist")
-    assert refused.actual == f"there is no {tmp_path / 'mnist'}"
-    assert refused.hint == "data.directory=path/to/mnist"
-    (tmp_path / "mnist_fashion").touch()
-    assert refused_folder(tmp_path / "mnist").hint == "data.directory=path/to/mnist"
-    (tmp_path / "mnist_digits").mkdir()
-    assert refused_folder(tmp_path / "mnist").hint == f"data.directory={tmp_path / 'mnist_digits'}"
-
-
-@pytest.mark.parametrize("directory", ["~nobody-of-that-name/mnist", "a\0b", "x" * 5000, "/dev/null/mnist"])
+@pytest.mark.parametrize("directory", ["~nobody-of-that-name/mnist", "a\0b", "x" * 5000, "/dev/null/mnist", "absent"])
 def test_a_directory_that_cannot_be_is_refused(directory: str) -> None:
     assert refused_folder(directory).requirement == "data.directory must be a folder that exists"
 
@@ -431,16 +395,7 @@ def test_a_missing_file_is_refused_by_name(write: Any, name: str) -> None:
     refused = refused_folder(folder)
     assert refused.requirement == f"{folder} must hold the file {name}, with or without .gz"
     assert refused.actual == f"there is none, nor {name.replace('-idx', '.idx')}"
-    # The other three are close, and not meant.
-    assert refused.hint == "data.directory=path/to/mnist"
-
-
-def test_a_missing_file_is_refused_with_the_nearest_name(write: Any) -> None:
-    folder, name = write(), FILES["train", "labels"]
-    (folder / name).rename(folder / "train-label-idx1-ubyte.gz")
-    assert refused_folder(folder).hint == f"renaming train-label-idx1-ubyte.gz to {name}, if that is the file"
-    (folder / "train-label-idx1-ubyte.gz").rename(folder / f"emnist-letters-{name}")
-    assert refused_folder(folder).hint == f"renaming emnist-letters-{name} to {name}, if that is the file"
+    assert refused.hint == f"renaming the file to {name}, or data.directory=path/to/mnist"
 
 
 @both
@@ -456,7 +411,7 @@ def test_images_and_labels_under_each_others_names_are_refused(write: Any, form:
 
 
 @pytest.mark.parametrize(("part", "n_images"), [("train", 7), ("test", 4)])
-@pytest.mark.parametrize("n_labels", [1, 5])
+@pytest.mark.parametrize("n_labels", [5])
 def test_as_many_labels_as_images_are_required(write: Any, part: str, n_images: int, n_labels: int) -> None:
     folder = write(**{f"{part}_labels": [0] * n_labels})
     refused = refused_folder(folder)
@@ -473,7 +428,7 @@ def test_images_of_two_sizes_are_refused_also_where_they_have_as_many_pixels(wri
     assert refused.actual == "they are 3 x 2"
 
 
-@pytest.mark.parametrize("label", [3, 5, 255])
+@pytest.mark.parametrize("label", [3, 255])
 def test_a_test_label_that_no_training_image_has_is_refused(write: Any, label: int) -> None:
     folder = write(test_labels=[0, 4, label, 2])
     refused = refused_folder(folder)
@@ -531,11 +486,3 @@ def test_mnist_is_what_is_known_of_it() -> None:
     # Mean and standard deviation of the pixels for training, of 255.
     assert dataset.features[:60_000].mean() / 255 == pytest.approx(0.1307, abs=5e-5)
     assert dataset.features[:60_000].std() / 255 == pytest.approx(0.3081, abs=5e-5)
-
-
-@needs_mnist
-def test_mnist_unpacked_is_the_same_data(tmp_path: Path) -> None:
-    for name in FILES.values():
-        with gzip.open(MNIST / f"{name}.gz") as source, (tmp_path / name).open("wb") as copy:
-            shutil.copyfileobj(source, copy)
-    assert idx_images(str(tmp_path)).fingerprint == idx_images(str(MNIST)).fingerprint

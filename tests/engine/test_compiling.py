@@ -22,8 +22,9 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "is_traced_only", [True, pytest.param(False, marks=[needs_compiler, pytest.mark.slow])], ids=["traced", "compiled"]
+    "is_traced_only", [True, pytest.param(False, marks=needs_compiler)], ids=["traced", "compiled"]
 )
+@pytest.mark.slow
 def test_a_compiled_run_learns_the_same_and_its_time_is_counted(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, *, is_traced_only: bool
 ) -> None:

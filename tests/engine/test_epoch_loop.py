@@ -63,7 +63,10 @@ class Recorder(Callback):
         self._note("validated", trainer, float(trainer.callback_metrics["val/loss"]))
 
 
-@pytest.mark.parametrize("name", GRID)
+SLOW = {"lbfgs", "part of the batches", "the same few batches"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in GRID])
 def test_hooks_and_the_whole_run_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -129,7 +132,7 @@ def test_batches_come_from_loaders_of_ones_own_as_in_lightnings_loop(
     [
         ([], True),
         (["trainer.precision=64-true"], False),
-        (["trainer.precision=bf16-mixed"], False),
+        pytest.param(["trainer.precision=bf16-mixed"], False, marks=pytest.mark.slow),
         (["trainer.profiler=simple"], False),
         (["engine=plain"], None),
     ],
@@ -164,18 +167,18 @@ def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
     assert len(calls) == run.result["steps"]
 
 
-@pytest.mark.parametrize("name", STEP_HOOKS)
-def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    original = getattr(Learner, name)
+    for name in STEP_HOOKS:
+        original = getattr(Learner, name)
 
-    def overriding(self: Any, *arguments: Any) -> Any:
-        calls.append(name)
-        return original(self, *arguments)
+        def overriding(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(self, *arguments)
 
-    monkeypatch.setattr(Learner, name, overriding)
+        monkeypatch.setattr(Learner, name, overriding)
     run = train_run("trainer.max_epochs=1", *QUICK)
-    assert len(calls) == run.result["steps"]
+    assert calls == [*STEP_HOOKS] * run.result["steps"]
 
 
 class Late(Callback):

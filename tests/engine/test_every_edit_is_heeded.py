@@ -1,6 +1,7 @@
 """Any edit of the code in whose place machinery computes changes what is learned or measured, as with engine=plain.
 
-Each edit is made in this process, and trained with by either engine and in a stack. Most of them show after the first
+Each edit is made in this process. That it is noticed is looked at for all of them; that it is heeded, by training with
+either engine and in a stack, for one of each kind, and for all by `make test-full`. Most of them show after the first
 mini-batch only, or in the last digits: no comparison of numbers at the beginning would find them.
 """
 
@@ -9,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from mlplab import building, result, training
 from mlplab.callbacks import Checkpoints, GradientNorms, History, NonFiniteGuard, TrainingCurves
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine import recognition
+from mlplab.engine import edits, epoch_loop, recognition
 from mlplab.learner import Learner
 from mlplab.models import activations
 from mlplab.models.activations import ACTIVATIONS, Activation
@@ -56,6 +57,13 @@ LATER = "self.trainer.training and self.current_epoch >= 1"
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Any:
+    """A member as it is built for a stack."""
+    job: Any = OneJob(tmp_path / "member", *SMALL)
+    return build_member(job, DataCache())
 
 
 @pytest.fixture(scope="module")
@@ -287,17 +295,45 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     ),
 }  # fmt: skip
 
-SLOW = {"Scores.compute", "Learner.on_test_epoch_end", "classification_scores's helper", "mae", "huber"}
-"""Edits like others, which the gate need not go through each time."""
+OFTEN = {
+    "identity", "HiddenLayer.forward", "MLP.forward", "cross_entropy", "cross_entropy's helper", "l1_l2_penalty",
+    "Learner.training_step", "Learner._evaluate", "Learner.optimizer_step between", "Batches.__iter__",
+    "Divergence.on_before_optimizer_step", "TrainingCurves.on_train_batch_start", "train",
+    # Of what is called for each member:
+    "build_optimizer", "derive_seed",
+    # Of methods that are added:
+    "backward", "clip_gradients", "on_after_backward", "optimizer_zero_grad", "on_train_epoch_start", "log_dict",
+    # Of activations:
+    "gelu",
+    # Of other classes and objects:
+    "a_subclass_of_the_objective", "a_forward_that_is_set_on_a_layer", "a_property_in_the_place_of_an_attribute",
+    "a_step_that_is_set_on_the_optimizer", "a_call_of_all_modules", "a_hook_on_all_optimizers",
+    "a_callback_of_ones_own",
+}  # fmt: skip
+"""One of each kind; `make test-full` trains with all."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MIRRORED]
-)
+def some_slow(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
+
+
+def reason_of(name: str) -> str:
+    function = name.partition("'s ")[0].partition(" ")[0]
+    return f"{function} was edited"
+
+
+def test_each_edit_of_what_is_computed_otherwise_is_noticed(member: Any, monkeypatch: Patch) -> None:
+    for name, (function, old, new, _) in MIRRORED.items():
+        with monkeypatch.context() as patch:
+            edit(patch, function, old, new)
+            assert same_step.why_other_code(member) == reason_of(name)
+    assert same_step.why_other_code(member) is None
+
+
+@pytest.mark.parametrize("name", some_slow(MIRRORED))
 def test_an_edit_of_what_is_computed_otherwise(lab: Lab, monkeypatch: Patch, name: str) -> None:
     function, old, new, words = MIRRORED[name]
-    named = name.partition("'s ")[0].partition(" ")[0]
-    lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=f"{named} was edited")
+    lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=reason_of(name))
 
 
 def test_an_edit_of_the_columns_of_levels(lab: Lab, monkeypatch: Patch, table: list[str]) -> None:
@@ -331,12 +367,7 @@ CALLED: dict[str, tuple[Any, str, str, list[str]]] = {
 }  # fmt: skip
 
 
-def some_slow(names: list[str], often: tuple[str, ...] | None = None) -> list[Any]:
-    """Leaves the rest to `make test-full`."""
-    return [pytest.param(n, marks=() if n in (OFTEN if often is None else often) else pytest.mark.slow) for n in names]
-
-
-@pytest.mark.parametrize("name", some_slow(list(CALLED), often=tuple(CALLED)[::3]))
+@pytest.mark.parametrize("name", some_slow(CALLED))
 def test_an_edit_of_what_is_called_for_each_member(lab: Lab, monkeypatch: Patch, name: str) -> None:
     function, old, new, words = CALLED[name]
     lab.require_heeded(lambda: edit(monkeypatch, function, old, new), *words, alone=None)
@@ -346,17 +377,14 @@ def other_than(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
     return lambda sums: function(sums) * eval(TINY)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in ("relu", "tanh", "gelu") else pytest.mark.slow) for name in ACTIVATIONS],
-)
+@pytest.mark.parametrize("name", some_slow(ACTIVATIONS))
 def test_another_function_under_the_name_of_an_activation(lab: Lab, monkeypatch: Patch, name: str) -> None:
     other = other_than(ACTIVATIONS[name].function)
 
     def make() -> None:
         monkeypatch.setitem(ACTIVATIONS, name, Activation(other, ACTIVATIONS[name].gain))
 
-    lab.require_heeded(make, f"model.activation={name}", alone="the activation <lambda> has no stacked form")
+    lab.require_heeded(make, f"model.activation={name}", alone="the activation <lambda> has no kernel")
 
 
 def test_relu6_in_the_place_of_relu(lab: Lab, monkeypatch: Patch) -> None:
@@ -364,7 +392,7 @@ def test_relu6_in_the_place_of_relu(lab: Lab, monkeypatch: Patch) -> None:
         monkeypatch.setitem(ACTIVATIONS, "relu", Activation(functional.relu6, ACTIVATIONS["relu"].gain))
 
     words = ["optimizer.lr=0.1", "trainer.max_epochs=5"]
-    lab.require_heeded(make, *words, alone="the activation relu6 has no stacked form")
+    lab.require_heeded(make, *words, alone="the activation relu6 has no kernel")
 
 
 HOOKS = sorted(
@@ -395,16 +423,19 @@ def test_all_hooks_of_lightning_are_gone_through() -> None:
     assert "training_step" in IMPLEMENTED
 
 
-# The others are of the same kind, and gone through by `make test-full`.
-OFTEN = {
-    "backward", "clip_gradients", "on_after_backward", "on_train_batch_end", "optimizer_zero_grad", "log_dict",
-    "lr_scheduler_step", "on_train_epoch_start", "on_validation_start", "transfer_batch_to_device",
-    "on_validation_model_zero_grad", "on_before_zero_grad", "on_before_optimizer_step",
-}  # fmt: skip
+ADDABLE = [name for name in HOOKS if name not in {*IMPLEMENTED, *NOT_IN_TRAINING}]
+
+
+def test_each_method_that_is_added_to_the_learner_is_noticed(member: Any, monkeypatch: Patch) -> None:
+    for name in ADDABLE:
+        with monkeypatch.context() as patch:
+            add(patch, Learner, name, ADDED.format(name=name))
+            named = "_log_scores" if name == "log_dict" else name  # of which it is a part
+            assert same_step.why_other_code(member) == f"Learner.{named} was edited"
 
 
 @pytest.mark.filterwarnings("ignore:You have overridden")
-@pytest.mark.parametrize("name", some_slow([name for name in HOOKS if name not in {*IMPLEMENTED, *NOT_IN_TRAINING}]))
+@pytest.mark.parametrize("name", some_slow(ADDABLE))
 def test_a_method_that_is_added_to_the_learner(lab: Lab, monkeypatch: Patch, name: str) -> None:
     words = ["trainer.gradient_clip_val=1", "scheduler=exponential"]
     before = lab.unedited(*words)
@@ -417,7 +448,7 @@ def test_a_method_that_is_added_to_the_learner(lab: Lab, monkeypatch: Patch, nam
     assert lab.stacked(*words)[1] == {f"Learner.{named} was edited": 2}
 
 
-@pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], []])
+@pytest.mark.parametrize("words", [["trainer.gradient_clip_val=0.1"], pytest.param([], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["configure_gradient_clipping", "clip_gradients"])
 def test_clipping_of_ones_own(lab: Lab, monkeypatch: Patch, name: str, words: list[str]) -> None:
     source = f"""def {name}(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
@@ -451,23 +482,20 @@ def test_a_hook_that_is_added_to_a_callback(lab: Lab, monkeypatch: Patch, name: 
     assert lab.stacked()[1] == {f"TrainingCurves.{name} was edited": 2}
 
 
-def test_any_hook_of_any_callback_keeps_a_job_out_of_a_stack(lab: Lab, monkeypatch: Patch) -> None:
-    job: Any = OneJob(lab.folder / "hooks", *SMALL)
-    member = build_member(job, DataCache())
-    assert same_step.why_another_step(member) is None
-    for kind in same_step.CALLBACKS:
-        for name in OF_CALLBACKS:
+def test_a_hook_of_any_callback_keeps_a_job_out_of_a_stack(member: Any, monkeypatch: Patch) -> None:
+    kinds = [kind for kind in same_step.CALLBACKS if kind.__module__.startswith("mlplab.")]
+    for index, kind in enumerate(kinds):
+        for name in OF_CALLBACKS[index :: len(kinds)]:  # each of them once
             if name in vars(kind) or name == "state_key":
                 continue
             with monkeypatch.context() as patch:
                 add(patch, kind, name, WATCHES.format(name=name, pl="pl"))
-                assert same_step.why_another_step(member) == f"{kind.__name__}.{name} was edited"
-    for callback in member.callbacks:
-        for name in OF_CALLBACKS:
-            if name != "state_key":
-                with monkeypatch.context() as patch:
-                    patch.setattr(callback, name, lambda *_, **__: None)
-                    assert same_step.why_another_step(member) == f"{type(callback).__name__}.{name} was edited"
+                assert same_step.why_other_code(member) == f"{kind.__name__}.{name} was edited"
+    for index, callback in enumerate(member.callbacks):
+        name = OF_CALLBACKS[index]
+        with monkeypatch.context() as patch:
+            patch.setattr(callback, name, lambda *_, **__: None)
+            assert same_step.why_other_code(member) == f"{type(callback).__name__}.{name} was edited"
 
 
 # Classes and objects in the place of what is known: what is done to building, words, and why a job is run alone.
@@ -672,6 +700,13 @@ def a_penalty_on_fewer_weights(patch: Patch) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
+def test_another_class_or_object_is_noticed(lab: Lab, monkeypatch: Patch, name: str) -> None:
+    make, words, reason = OTHERS[name]
+    make(monkeypatch)
+    assert lab.stacked(*words, seeds=1)[1] == {reason: 1}
+
+
+@pytest.mark.parametrize("name", some_slow(OTHERS))
 def test_another_class_or_object(lab: Lab, monkeypatch: Patch, name: str) -> None:
     make, words, reason = OTHERS[name]
     lab.require_heeded(lambda: make(monkeypatch), *words, alone=reason)
@@ -691,25 +726,26 @@ def test_the_loss_that_hooks_are_given_has_its_graph(lab: Lab, monkeypatch: Patc
 
 def test_an_edit_of_a_helper_that_comes_later_is_seen(monkeypatch: Patch) -> None:
     function: Any = losses.mse
-    assert recognition.first_edited([function]) is None
+    assert edits.first_edited([function]) is None
     with monkeypatch.context() as patch:
         edit(patch, losses._require_same_shape, "    if outputs", "    outputs.data.mul_(2)\n    if outputs")
-        assert recognition.first_edited([function]) == "mse"
+        assert edits.first_edited([function]) == "mse"
     with monkeypatch.context() as patch:
         patch.setattr(losses, "_require_same_shape", lambda outputs, targets: None)
-        assert recognition.first_edited([function]) == "mse"
+        assert edits.first_edited([function]) == "mse"
     with monkeypatch.context() as patch:
         patch.setattr(losses.functional, "mse_loss", losses.functional.l1_loss)
-        assert recognition.first_edited([function]) == "mse"
-    assert recognition.first_edited([function]) is None
+        assert edits.first_edited([function]) == "mse"
+    assert edits.first_edited([function]) is None
 
 
 @pytest.mark.parametrize("name", ["HiddenLayer.forward", "MLP.forward", "cross_entropy", "Learner.training_step"])
 def test_without_recognition_these_tests_fail(lab: Lab, monkeypatch: Patch, name: str) -> None:
-    for module in (recognition, same_step):
+    for module in (recognition, same_step, epoch_loop):
         monkeypatch.setattr(module, "first_edited", lambda functions: None)
     function, old, new, words = MIRRORED[name]
-    edit(monkeypatch, function, old, new)
+    # Larger, as Adam hardly feels a factor on the loss.
+    edit(monkeypatch, function, old, new.replace(TINY, f"(1 + 2e-4 * ({LATE}))"))
     plain, fast = (lab.alone(*words, f"engine={engine}") for engine in ("plain", "fast"))
     assert difference(plain, fast) != ""
     members, reasons = lab.stacked(*words)
@@ -735,7 +771,7 @@ def test_relu6_in_the_place_of_relu_on_the_command_line(tmp_path: Path) -> None:
         command = [sys.executable, "train.py", *words, word, f"paths.logs={tmp_path / word.partition('=')[2]}"]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
         said[word] = done.stdout
-    assert "the activation relu6 has no stacked form" in said["hydra/launcher=stacked"]
+    assert "the activation relu6 has no kernel" in said["hydra/launcher=stacked"]
     for seed in range(8):
         job = Path("sweeps", "study", f"{seed}_seed-{seed}")
         fast, plain, stacked = (tmp_path / name / job for name in ("fast", "plain", "stacked"))

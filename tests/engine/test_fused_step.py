@@ -11,9 +11,8 @@ from both_engines import ENGINES, require_reasons, require_same_bits, skip_where
 from torch import Tensor, nn
 
 from mlplab.engine import fused_step
-from mlplab.engine.fused_step import FusedStep
+from mlplab.engine.fused_step import FusedStep, matches_autograd
 from mlplab.engine.kernels import ACTIVATION_KERNELS, LOSS_KERNELS, ActivationKernel
-from mlplab.engine.recognition import matches_autograd
 from mlplab.learner import Batch, Learner
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS

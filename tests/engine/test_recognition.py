@@ -21,16 +21,10 @@ from torch.nn.utils import parametrizations, prune
 
 from mlplab import building
 from mlplab.callbacks import GradientNorms, TrainingCurves
+from mlplab.engine.edits import fingerprint, first_edited, owner_and_name
 from mlplab.engine.fingerprints import FINGERPRINTS
-from mlplab.engine.recognition import (
-    ACTIVATION_KERNELS,
-    LOSSES,
-    fingerprint,
-    first_edited,
-    functions_of_step,
-    functions_of_watchers,
-    why_not_fused,
-)
+from mlplab.engine.kernels import ACTIVATION_KERNELS
+from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers, why_not_fused
 from mlplab.learner import Learner
 from mlplab.models import MLP
 from mlplab.models.activations import ACTIVATIONS, Activation, identity
@@ -169,8 +163,8 @@ def test_what_is_replaced_after_the_first_look_is_seen(load: Any, monkeypatch: p
 
 def test_the_recorded_fingerprints_are_of_functions_that_are_there() -> None:
     functions = {*mirrored_functions(), *functions_of_watchers()}
-    names = {f"{function.__module__}.{function.__qualname__}" for function in functions}
-    assert {*names, "train.main"} == FINGERPRINTS.keys()
+    recorded = {(owner, one.split(":")[0]) for owner, digests in FINGERPRINTS.items() for one in digests.split()}
+    assert {*map(owner_and_name, functions), ("train", "main")} == recorded
 
 
 def test_what_is_not_a_recorded_function_is_edited() -> None:
@@ -260,12 +254,12 @@ SITUATIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "a layer's weighted sums are not those of nn.Linear with a bias",
     ),
     "pruned": (lambda it: prune.l1_unstructured(it.model.output, "weight", 0.5), "a layer's weights are not an nn.Par"),
-    "activation": (lambda it: setattr(it.model.hidden[0], "activation", abs), "the activation abs has no fused kernel"),
+    "activation": (lambda it: setattr(it.model.hidden[0], "activation", abs), "the activation abs has no kernel"),
     "unhashable": (
         lambda it: setattr(it.model.hidden[0], "activation", type("A", (), {"__hash__": None, "__name__": "mine"})()),
-        "the activation mine has no fused kernel",
+        "the activation mine has no kernel",
     ),
-    "a layer": (lambda it: it.model.hidden.append(nn.Tanh()), "Tanh has no fused step"),
+    "a layer": (lambda it: it.model.hidden.append(nn.Tanh()), "Tanh is not a layer of MLP"),
     "a list of layers": (
         lambda it: setattr(it.model, "hidden", nn.ModuleList(it.model.hidden)), "MLP.hidden is not an nn.Sequential",
     ),
@@ -403,7 +397,7 @@ def test_another_function_under_the_name_of_an_activation_is_left_to_autograd(
     parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ACTIVATIONS, "relu", Activation(functional.relu6, 2**0.5))
-    assert why_not_fused(*parts()) == "the activation relu6 has no fused kernel"
+    assert why_not_fused(*parts()) == "the activation relu6 has no kernel"
 
 
 @pytest.fixture
@@ -527,7 +521,16 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TRICKS)
+OFTEN = {
+    "frozen, and thawed two epochs later", "a layer with a penalty replaced between epochs",
+    "a forward hook from within an epoch", "another loss from within an epoch",
+    "a frozen copy of the network in the learner",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in TRICKS]
+)
 def test_what_a_callback_changes_is_what_is_learned(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     changes, overrides, reasons = TRICKS[name]
     words = ["data=wine", "model.hidden_dims=[13,6]", "trainer.val_check_interval=2", "trainer.max_epochs=5"]

@@ -13,7 +13,7 @@ from both_engines import ENGINES, require_reasons, require_same_bits
 
 from mlplab.engine.fused_step import FusedStep
 
-QUICK = ["callbacks.figures=null", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "trainer.threads=1"]
+QUICK = ["callbacks.figures=null", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.threads=1"]
 SMALL = "model.hidden_dims=[9,9]"
 BREAST_CANCER = ["data=breast_cancer", "data.batch_size=100", "loss=binary_cross_entropy"]
 
@@ -48,7 +48,7 @@ FUSED = {
         "scheduler=plateau", "scheduler.patience=0", "scheduler.threshold=0.5", "trainer.val_check_interval=2",
     ],
     "the whole part": ["data=diabetes", "data.batch_size=full", "loss=mae", "optimizer=adamax",
-                       "model.activation=softplus", "trainer.max_epochs=6"],
+                       "model.activation=softplus", "trainer.max_epochs=4"],
     "lbfgs": ["data=wine", "data.batch_size=full", "optimizer=lbfgs", "optimizer.max_iter=3", "model.dropout=0.2",
               "model.activation=sigmoid", "regularization.l2=0.01"],
     "a linear model": ["data=diabetes", "model.hidden_dims=[]", "model.input_dropout=0.2", "optimizer=radam",
@@ -109,8 +109,11 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+SLOW = {"balanced classes, clipping by value", "a linear model", "warm-up, a ragged last batch of one row"}
+
+
 @pytest.mark.filterwarnings("ignore:.*in the last batch")
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FUSED])
 def test_the_fused_step_gives_the_bits_of_autograd(run_by_both: Any, name: str) -> None:
     run, n_fused = run_by_both(*FUSED[name])
     require_reasons(run)

@@ -90,13 +90,8 @@ def plain_and_quick(tmp_path: Path, *words: str) -> list[Path]:
     return [next((tmp_path / name).rglob("result.json")).parent for name in ("plain", "quick")]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param([], marks=pytest.mark.slow),
-        pytest.param(["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
 def test_plain_imports_end_with_the_same(tmp_path: Path, words: list[str]) -> None:
     plain, quick = (json.loads((path / "result.json").read_text()) for path in plain_and_quick(tmp_path, *words))
     assert plain == quick
@@ -171,13 +166,14 @@ def test_where_one_has_been_imported_before_nothing_is_replaced(monkeypatch: pyt
 
 
 SIGNALS = [
-    pytest.param("import scipy.signal.windows as w; w.hann(3)", marks=pytest.mark.slow),
+    "import scipy.signal.windows as w; w.hann(3)",
     "from scipy.signal import hamming; assert len(hamming(5)) == 5",
-    pytest.param("from scipy.signal import lfilter", marks=pytest.mark.slow),
-    pytest.param("import scipy.signal", marks=pytest.mark.slow),
+    "from scipy.signal import lfilter",
+    "import scipy.signal",
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", SIGNALS)
 def test_signals_come_to_whoever_wants_them(run: Run, code: str) -> None:
     run(f"{code}\nimport scipy.signal\nassert scipy.signal.hilbert([1.0, 0.0]).shape == (2,)")
@@ -185,21 +181,17 @@ def test_signals_come_to_whoever_wants_them(run: Run, code: str) -> None:
 
 COMPILERS = [
     "import torch._dynamo.config as c; c.cache_size_limit",
-    *(
-        pytest.param(code, marks=pytest.mark.slow)
-        for code in (
-            "import torch._inductor.config as c; c.max_autotune",
-            "import torch._inductor.config as c; c.epilogue_fusion = False; c.epilogue_fusion = True",
-            "from torch._dynamo.utils import counters",
-            "from torch._inductor import config; config.max_autotune",
-            "import torch; torch._dynamo.reset()",
-            "import torch; torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))",
-            "import torch; torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))",
-        )
-    ),
+    "import torch._inductor.config as c; c.max_autotune",
+    "import torch._inductor.config as c; c.epilogue_fusion = False; c.epilogue_fusion = True",
+    "from torch._dynamo.utils import counters",
+    "from torch._inductor import config; config.max_autotune",
+    "import torch; torch._dynamo.reset()",
+    "import torch; torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1))",
+    "import torch; torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),))",
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", COMPILERS)
 def test_the_compiler_comes_once_and_whole_to_whoever_wants_it(run: Run, code: str) -> None:
     once = """
@@ -238,6 +230,7 @@ except ModuleNotFoundError as error:
     assert run(code) == "No module named 'torch._dynamo.nowhere'\n"
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_known_as_such(run: Run) -> None:
     code = """
 import torch
@@ -329,7 +322,9 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow if index % 3 else ()) for index, way in enumerate(WAYS)]
+)
 def test_whatever_is_wanted_of_a_package_it_is_executed_once(way: str, tmp_path: Path) -> None:
     """Its modules import each other, as those of PyTorch's compiler do."""
     for name, text in {

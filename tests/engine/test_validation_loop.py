@@ -89,7 +89,10 @@ def validate_in_both(train_run: Any, monkeypatch: pytest.MonkeyPatch, *overrides
 pytestmark = pytest.mark.filterwarnings("ignore:You called `self.log.'from_epoch_end'")
 
 
-@pytest.mark.parametrize("name", GRID)
+OFTEN = {"default", "some batches", "within the epoch", "a schedule by validation"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in GRID])
 def test_hooks_values_and_state_are_those_of_lightnings_loop(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -113,7 +116,12 @@ def test_the_default_run_is_fast(train_run: Any, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "overrides", [["trainer.precision=64-true"], ["trainer.precision=bf16-mixed"], ["trainer.profiler=simple"]]
+    "overrides",
+    [
+        ["trainer.precision=64-true"],
+        pytest.param(["trainer.precision=bf16-mixed"], marks=pytest.mark.slow),
+        ["trainer.profiler=simple"],
+    ],
 )
 def test_it_steps_aside_where_lightning_has_more_to_do(
     train_run: Any, monkeypatch: pytest.MonkeyPatch, overrides: list[str], capsys: pytest.CaptureFixture[str]
@@ -172,18 +180,18 @@ def test_it_steps_aside_for_batches_that_are_changed_on_their_way(
     assert {"train", "validate"} <= {stage.value for stage in stages}
 
 
-@pytest.mark.parametrize("name", HOOKS)
-def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    original = getattr(Learner, name)
+    for name in HOOKS:
+        original = getattr(Learner, name)
 
-    def overriding(self: Any, *arguments: Any) -> Any:
-        calls.append(name)
-        return original(self, *arguments)
+        def overriding(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(self, *arguments)
 
-    monkeypatch.setattr(Learner, name, overriding)
+        monkeypatch.setattr(Learner, name, overriding)
     train_run(*QUICK)
-    assert calls == [name]
+    assert calls == [*HOOKS]
 
 
 def test_a_part_that_changes_its_mode_in_a_way_of_its_own_is_asked(

@@ -213,7 +213,7 @@ def wide(content: dict[str, Any]) -> None:
 
 
 def deep(content: dict[str, Any]) -> None:
-    content["mlplab"]["model"]["architecture"]["hidden_dims"] = [1] * 1_000_000
+    content["mlplab"]["model"]["architecture"]["hidden_dims"] = [1] * 50_000
 
 
 def many_inputs(content: dict[str, Any]) -> None:

@@ -16,14 +16,14 @@ from composing import composed
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.data.module import DataModule
-from mlplab.inference.rows import SOURCES
+from mlplab.inference.row_reader import SOURCES
 from mlplab.models import MLP
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.runs.checkpoint import model_card
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = "mlplab.data.table.source.table"
+TABLE = "mlplab.data.table.table_source.table"
 TOWNS = [f"town {letter}" for letter in "ABCDEFGHIJKLMN"]
 FEATURES = ("length", "gap", "colour", "town", "when", "flag")
 

@@ -11,11 +11,11 @@ import torch
 from inference.small_runs import FEATURES, files_of_at_most, houses, save_run, table_options, write_houses
 
 from mlplab.data.module import DataModule
-from mlplab.data.table import reading
+from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import predicting
 from mlplab.inference.predicting import predict_file, require_writable, write_once
-from mlplab.inference.rows import SOURCES
+from mlplab.inference.row_reader import SOURCES
 from mlplab.inference.trained import TrainedRun, load_run
 
 Array = npt.NDArray[np.float64]
@@ -187,7 +187,7 @@ def test_blocks_give_the_same_as_the_whole(
 ) -> None:
     options = {"id_column": "row", "probabilities": True, "overwrite": False}
     whole = predict_file(run, folder / "new.csv", tmp_path / f"whole{ending}", **options)  # type: ignore[arg-type]
-    monkeypatch.setattr(reading, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", block_rows)
     monkeypatch.setattr(predicting, "BATCH_ROWS", 4)
     parts = predict_file(run, folder / "new.csv", tmp_path / f"parts{ending}", **options)  # type: ignore[arg-type]
     assert whole == parts
@@ -204,9 +204,9 @@ def test_what_is_odd_is_counted_and_told(run: TrainedRun, folder: Path, tmp_path
     )
     assert made.notes == (
         "new.csv has 3 columns that are not used: kind, binary, price",
-        "1 row has a level of 'colour' that training did not have",
-        "1 row has no value of 'colour', of which training missed none",
+        "1 row has a category of 'colour' that training did not have",
         "1 row has no value of 'length', of which training missed none",
+        "1 row has no value of 'colour', of which training missed none",
     )
 
 
@@ -267,7 +267,7 @@ def test_a_cell_in_the_last_row_that_cannot_be_read_leaves_no_file_or_the_old_on
     cells.with_columns(length=pl.Series([*cells["length"][:-1], "oops"])).write_csv(path)
     if overwrite:
         out.write_text("old")
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(run, path, out, overwrite=overwrite)
     assert "'oops' in row 30" in refusal.actual
 
@@ -285,7 +285,7 @@ def test_an_interruption_in_a_later_block_leaves_nothing(
         return predict(*given)
 
     monkeypatch.setattr(predicting, "predict", interrupted)
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     with pytest.raises(type(error)):
         predicted(run, folder / "new.csv", tmp_path / "out.csv")
     assert calls == [1, 1, 1]  # the temporary file

@@ -1,16 +1,19 @@
 """The event files: where they are, when they are written, and what is in them after a run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from composing import composed
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlplab.loggers import tensorboard
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger, save_together
+from mlplab.training import train
 
 LAYERS = ("hidden.0.linear", "hidden.1.linear", "output")
 
@@ -126,10 +129,12 @@ def test_no_placeholder_metric_is_logged(tmp_path: Path) -> None:
 # --- what a run leaves -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(train_run: Callable[..., Any]) -> SimpleNamespace:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two epochs on 1257 digits in batches of 32: 40 updates each, of which every tenth is logged."""
-    return train_run("trainer.max_epochs=2", "trainer.accelerator=cpu", "optimizer=sgd")  # type: ignore[no-any-return]
+    directory = tmp_path_factory.mktemp("run")
+    train(composed("trainer.max_epochs=2", "trainer.accelerator=cpu", "optimizer=sgd", f"paths.run={directory}"))
+    return SimpleNamespace(directory=directory, result=json.loads((directory / "result.json").read_text()))
 
 
 def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: SimpleNamespace) -> None:

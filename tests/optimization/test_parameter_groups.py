@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mlplab.models import MLP
-from mlplab.optimization.parameter_groups import KINDS, parameter_groups, parameter_kinds, regularized_parameters
+from mlplab.optimization.names import KINDS
+from mlplab.optimization.parameter_groups import parameter_groups, parameter_kinds, regularized_parameters
 
 
 class Foreign(nn.Module):

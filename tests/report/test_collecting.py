@@ -112,7 +112,7 @@ def test_entries_that_are_none_are_counted(tmp_path: Path) -> None:
     analysis = analyse(tmp_path)
     assert [run.entry.number for run in analysis.sweep.runs] == [0]
     (damaged,) = [finding for finding in analysis.findings if finding.kind == "damaged"]
-    assert damaged.sentence == "4 jobs cannot be read."
+    assert damaged.sentence == "4 jobs in sweep.json cannot be read."
 
 
 JSON = st.recursive(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.learning_curves import band, best_places, overfitting, thinned, time_to_target
+from mlplab.report.learning_curves import best_places, median_rows, overfitting, thinned, time_to_target
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.report.sweep_records import Curve, RunRecord, Target
 
@@ -22,28 +22,19 @@ def runs(directory: Path, *jobs: dict) -> list[RunRecord]:
     return read_sweep(write_sweep(directory / "s", jobs, target=target)).runs
 
 
-def test_a_band_holds_median_and_quartiles_as_far_as_half_of_the_curves_got() -> None:
-    found = band([curve([1, 2, 3]), curve([3, 4]), curve([5, 6]), curve([7, 8, 9, 10])])
-    assert found is not None
-    assert list(found.epochs) == [1, 2, 3]
-    assert list(found.middle) == [4, 5, 6]
-    assert list(found.low[:1]) == [2.5]
-    assert list(found.high[:1]) == [5.5]
-    assert found.n == 4
+def test_medians_and_quartiles_reach_as_far_as_half_of_the_curves() -> None:
+    first, second, third = median_rows([curve([1, 2, 3]), curve([3, 4]), curve([5, 6]), curve([7, 8, 9, 10])])
+    assert first == {"x": 1, "low": 2.5, "y": 4, "high": 5.5}
+    assert (second["x"], second["y"], third["x"], third["y"]) == (2, 5, 3, 6)
 
 
 def test_of_two_measurements_in_an_epoch_the_last_counts() -> None:
-    found = band([curve([1, 2, 3], [1, 1, 2])])
-    assert found is not None
-    assert list(found.middle) == [2, 3]
+    assert [row["y"] for row in median_rows([curve([1, 2, 3], [1, 1, 2])])] == [2, 3]
 
 
-def test_numbers_that_are_none_are_left_out_of_a_band() -> None:
-    found = band([curve([1, math.nan]), curve([3, 5])])
-    assert found is not None
-    assert list(found.middle) == [2, 5]
-    assert band([]) is None
-    assert band([curve([math.nan])]) is None
+def test_values_that_are_not_finite_are_left_out_of_a_median() -> None:
+    assert [row["y"] for row in median_rows([curve([1, math.nan]), curve([3, 5])])] == [2, 5]
+    assert median_rows([]) == median_rows([curve([math.nan])]) == []
 
 
 def test_long_curves_are_thinned_between_their_ends() -> None:

@@ -147,17 +147,19 @@ def test_failures_are_told_with_their_reasons(tmp_path: Path) -> None:
     jobs = [job(n, {"a": n}, state="failed", reason="OSError: full; try freeing some") for n in range(2)]
     jobs += [job(2, {"a": 2}, state="failed", reason=""), job(3, {"a": 3}, None), job(4, {"a": 4}, 0.1)]
     found = findings(tmp_path, jobs)
-    assert found["failed"].sentence == "3 of 5 runs failed."
-    assert found["failed"].evidence.startswith("OSError: full (2 runs); no reason was written (1 run).")
-    assert found["valueless"].sentence == "1 of 5 runs finished without a val/loss."
-    assert found["failed"].level == found["valueless"].level == "fault"
+    assert found["failed"].sentence == "4 of 5 runs failed."
+    assert found["failed"].evidence == (
+        "OSError: full (2 runs); no reason was written (1 run); finished without a val/loss (1 run). "
+        "sweep.retry_failed=true runs those with an error again."
+    )
+    assert found["failed"].level == "fault"
 
 
 def test_a_result_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     write_sweep(tmp_path, [job(0, {"a": 0}, 0.1), job(1, {"a": 1}, 0.2)])
     (tmp_path / "1_job" / "result.json").write_text("{")
     found = {finding.kind: finding for finding in analyse(tmp_path).findings}
-    assert found["damaged"].evidence == "result.json of 1_job."
+    assert found["failed"].evidence == "result.json cannot be read (1 run)."
 
 
 def test_unlike_machines_are_told(tmp_path: Path) -> None:

@@ -8,9 +8,13 @@ from report.conftest import Drawn
 from report.making import job, write_sweep
 
 from mlplab.report.chart_drawing import Picture, draw, file_name, short
-from mlplab.report.charts import MOST_MARKS, scale_of
+from mlplab.report.charts import MOST_MARKS, ChartAxis, value_axis
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 from mlplab.report.sweep_charts import parameter_chart
+
+
+def axis_of(values: np.ndarray, sign: int, **options: bool) -> ChartAxis:
+    return value_axis("loss", values, sign, **options)
 
 
 def names(pictures: Mapping[str, Sequence[Picture]]) -> dict[str, list[str]]:
@@ -21,7 +25,7 @@ def test_a_grid_gets_its_pictures(told_grid: SweepAnalysis, drawn: Drawn) -> Non
     assert names(drawn(told_grid)) == {
         "comparison": [],
         "parameters": ["effects", "by_optimizer.lr", "by_optimizer", "pair_optimizer.lr_optimizer"],
-        "curves": ["best_runs", "median_val/loss", "median_train/loss", "best_epoch"],
+        "curves": ["curves_val/loss", "best_epoch"],
     }
 
 
@@ -37,8 +41,8 @@ def test_a_comparison_gets_its_pictures(told_comparison: SweepAnalysis, drawn: D
 
 def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: SweepAnalysis) -> None:
     axis = told_grid.axes["optimizer.lr"]
-    chart = parameter_chart(axis, told_grid.searched, told_grid.scale)
-    sound = parameter_chart(axis, told_grid.searched[:-1], told_grid.scale)
+    chart = parameter_chart(axis, told_grid.searched, told_grid.objective)
+    sound = parameter_chart(axis, told_grid.searched[:-1], told_grid.objective)
     assert "Red crosses: 1 with a run that diverged or failed." in chart.caption
     points, best, crosses = chart.layers
     assert (len(points.rows), len(best.rows)) == (7, 4)
@@ -56,14 +60,14 @@ def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: SweepAnalys
 def test_of_many_points_some_are_drawn(tmp_path: Path) -> None:
     jobs = [job(n, {"a": n / 7}, 0.1 + n, epochs=1) for n in range(1000)]
     analysis = analyse(write_sweep(tmp_path, jobs))
-    chart = parameter_chart(analysis.axes["a"], analysis.searched, analysis.scale)
+    chart = parameter_chart(analysis.axes["a"], analysis.searched, analysis.objective)
     assert len(chart.layers[0].rows) == MOST_MARKS
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_scale_shows_the_best_and_most_of_the_rest(sign: int) -> None:
     values = sign * np.array([*np.linspace(1, 2, 99), 1e6])
-    scale = scale_of(values, sign)
+    scale = axis_of(values, sign)
     assert not scale.is_log
     assert 0.8 < min(abs(scale.low), abs(scale.high)) < 1
     assert 2 < max(abs(scale.low), abs(scale.high)) < 6
@@ -72,12 +76,12 @@ def test_a_scale_shows_the_best_and_most_of_the_rest(sign: int) -> None:
 
 
 def test_positive_values_over_decades_get_a_logarithmic_scale() -> None:
-    scale = scale_of(np.geomspace(0.001, 1000, 50), 1)
+    scale = axis_of(np.geomspace(0.001, 1000, 50), 1)
     assert scale.is_log
     assert scale.low < 0.001
-    assert not scale_of(np.linspace(1, 2, 50), 1).is_log
-    assert not scale_of(np.array([-1.0, 1e-6, 1, 100]), 1).is_log
-    whole = scale_of(np.array([1.0] * 99 + [1e9]), 1, whole=True)
+    assert not axis_of(np.linspace(1, 2, 50), 1).is_log
+    assert not axis_of(np.array([-1.0, 1e-6, 1, 100]), 1).is_log
+    whole = axis_of(np.array([1.0] * 99 + [1e9]), 1, is_whole=True)
     assert whole.is_log
     assert whole.high > 1e9
 
@@ -87,7 +91,7 @@ def test_positive_values_over_decades_get_a_logarithmic_scale() -> None:
     [[], [math.nan], [0.0], [5.0, 5.0], [math.inf, 1.0], [1e-300, 1e300], [-1.7e308, 0.0, 1.7e308], [0.0, 0.0, 1.0]],
 )
 def test_whatever_is_drawn_has_a_scale(values: list[float]) -> None:
-    scale = scale_of(np.array(values), 1)
+    scale = axis_of(np.array(values), 1)
     assert math.isfinite(scale.low)
     assert math.isfinite(scale.high)
     assert scale.low < scale.high

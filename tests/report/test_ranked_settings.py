@@ -5,7 +5,7 @@ import pytest
 from report.making import comparison, grid, job, write_sweep
 
 from mlplab.report.formatting import value_text
-from mlplab.report.ranked_settings import Setting, contenders, label, settings_of, short_names
+from mlplab.report.ranked_settings import Setting, contenders, settings_of, short_names
 from mlplab.report.sweep_reading import read_sweep
 
 
@@ -74,7 +74,7 @@ def test_names_are_short_where_that_is_clear(tmp_path: Path) -> None:
         "model.dropout": "dropout",
     }  # fmt: skip
     found = settings(tmp_path, [job(0, {"optimizer": "adam", "model.dropout": 0.123456}, 0.1)])
-    assert label(found[0], names) == "optimizer=adam, dropout=0.1235"
+    assert found[0].label == "optimizer=adam, dropout=0.1235"
 
 
 def test_values_are_told_in_a_few_letters() -> None:

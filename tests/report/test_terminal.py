@@ -5,7 +5,8 @@ import pytest
 from mlplab.report.formatting import number, p_text, spread_text
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import Spread
-from mlplab.report.terminal_summary import as_json, as_text
+from mlplab.report.terminal_summary import as_content, as_text
+from mlplab.runs.files import as_json
 
 
 def test_the_summary_fits_80_columns_and_is_plain_when_piped(told_search: SweepAnalysis) -> None:
@@ -24,10 +25,7 @@ def test_hostile_names_stay_text(told_hostile: SweepAnalysis) -> None:
 
 
 def test_json_is_plain_and_whole(told_comparison: SweepAnalysis) -> None:
-    def refuse(constant: str) -> None:
-        raise AssertionError(constant)
-
-    content = json.loads(as_json(told_comparison, {"report": "report.html"}), parse_constant=refuse)
+    content = json.loads(as_json(as_content(told_comparison)))
     assert content["objectives"] == [{"metric": "val/loss", "mode": "min"}]
     assert content["states"] == {"finished": 64}
     assert content["leaderboard"][0]["median epochs to target"] == 6.5
@@ -36,11 +34,10 @@ def test_json_is_plain_and_whole(told_comparison: SweepAnalysis) -> None:
     assert {finding["kind"] for finding in content["findings"]} >= {"best", "paired_test", "target", "tuning"}
     assert content["tests"][0]["arms"] == ["adam", "sgd"]
     assert content["effects"]["method"] == "forest"
-    assert content["written"] == {"report": "report.html"}
 
 
 def test_json_of_hostile_names_is_read_back(told_hostile: SweepAnalysis) -> None:
-    assert json.loads(as_json(told_hostile, {}))["target"]["metric"] == '"><img src=x onerror=alert(1)>'
+    assert json.loads(as_json(as_content(told_hostile)))["target"]["metric"] == '"><img src=x onerror=alert(1)>'
 
 
 @pytest.mark.parametrize(

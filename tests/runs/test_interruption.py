@@ -23,7 +23,12 @@ def start(folder: Path, *words: str) -> tuple[Running, Path]:
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+    ("number", "name"),
+    [
+        (signal.SIGINT, "Ctrl-C"),
+        (signal.SIGTERM, "SIGTERM"),
+        pytest.param(signal.SIGHUP, "SIGHUP", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_run_with_everything_saved(tmp_path: Path, number: signal.Signals, name: str) -> None:
     process, directory = start(tmp_path)

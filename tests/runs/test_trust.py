@@ -73,7 +73,7 @@ def test_a_run_with_code_of_ones_own_goes_on_without_trust(
 @pytest.mark.parametrize(
     "launcher",
     [
-        [],
+        pytest.param([], marks=pytest.mark.slow),
         ["hydra/launcher=stacked"],
         pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=pytest.mark.slow),
     ],

@@ -34,4 +34,4 @@ def test_what_diverged_counts_as_guessing(draw: Any, tmp_path: Path) -> None:
 def test_a_sweep_that_has_jobs_to_do_is_refused(draw: Any, tmp_path: Path) -> None:
     done = draw(str(write_sweep(tmp_path / "rates", jobs("waiting"))), f"out={tmp_path / 'picture.png'}")
     assert done.status == 2
-    assert "must be made of a finished sweep over optimizers and their rates, but 3_job, waiting" in done.errors
+    assert "must be made of a finished sweep, but 3_job is waiting" in done.errors

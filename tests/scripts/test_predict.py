@@ -78,7 +78,7 @@ def test_help_is_shown(script: Script, words: list[str]) -> None:
         (["run={runs}/untrained", "out=out.csv"], ["has no checkpoints/best.ckpt"]),
         (["run={runs}/damaged", "out=out.csv"], ["{runs}/damaged/checkpoints/best.ckpt", "a checkpoint must be"]),
         (["run={runs}/new.csv", "out=out.csv"], ["a checkpoint must be"]),
-        (["run=~nobody_at_all/run", "out=out.csv"], ["no such user"]),
+        (["run=~nobody_at_all/run", "out=out.csv"], ["there is no ~nobody_at_all"]),
         (["out=out.csv"], ["run must be given"]),
         (["run={runs}/classes"], ["out must be given", "out=predictions.csv"]),
         (["run={runs}/classes", "out=out.csv", "out=b.csv"], ["out must be given once"]),

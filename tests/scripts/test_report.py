@@ -62,7 +62,7 @@ def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(sweep: Path
     assert len((sweep / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 9
     drawn = {path.name for path in (sweep / "figures").iterdir()}
     stems = {Path(name).stem for name in drawn}
-    assert {"effects", "by_optimizer.lr", "best_runs", "median_val_loss", "best_epoch"} <= stems
+    assert {"effects", "by_optimizer.lr", "curves_val_loss", "best_epoch"} <= stems
     assert drawn == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
     assert not list(sweep.rglob(".*.tmp"))
 
@@ -218,7 +218,7 @@ def test_of_a_real_sweep_everything_is_found(tmp_path: Path, script: Script) -> 
     assert best["test/accuracy mean"] is not None
     assert best["seconds mean"] > 0
     page = (tmp_path / "sweeps" / "real" / "report.html").read_text(encoding="utf-8")
-    assert "The best runs" in page
+    assert "Validation and training loss" in page
     assert "data.name: iris (conf/: digits)" in page
     words = best["command"].split()[2:]
     assert "data=iris" in words

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.stacked.stacked_job import Job, plain_values
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 Loaders = tuple[DictConfig, ConfigLoaderImpl, JobLoader]
 

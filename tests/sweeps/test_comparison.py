@@ -180,7 +180,9 @@ def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path) -> 
     path = logs / "sweeps" / "sent" / "sweep.json"
     plain = json.loads(path.read_text())
     with_command = {**plain, "commands": [f"{plain['commands'][-1]} '{code}'"]}
-    best = {**plain["jobs"][0], "number": 2, "directory": "2", "values": {"optimizer.lr": 0.1}}
+    target = {"_target_": "zipfile.ZipFile", "file": "touched", "mode": "w"}
+    values = {"optimizer.lr": 0.1, "callbacks.mine": target}
+    best = {**plain["jobs"][0], "number": 2, "directory": "2", "values": values}
     best["overrides"] = ["optimizer.lr=0.1", code]
     shutil.copytree(path.parent / plain["jobs"][0]["directory"], path.parent / "2")
     result = json.loads((path.parent / "2" / "result.json").read_text())

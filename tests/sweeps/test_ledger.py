@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.errors import UserError
-from mlplab.sweeps.ledger import FILE, Entry, Ledger, canonical, key_of, read_ledger
+from mlplab.sweeps.ledger import FILE, MOST_SHOWN, Entry, Ledger, canonical, key_of, read_ledger, require_same
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5))
 VALUES = st.recursive(
@@ -105,7 +105,7 @@ def test_a_job_is_looked_for_within_its_stage_and_arm() -> None:
 def test_a_job_that_is_given_a_new_name_is_found_by_it() -> None:
     ledger = Ledger(Path("nowhere"), [entry(0, seed=0)])
     assert ledger.find({"seed": 0}) is not None
-    ledger.give(ledger.entries[0], {"lr": 0.1})
+    ledger.extend_values(ledger.entries[0], {"lr": 0.1})
     assert ledger.names == ["seed", "lr"]
     assert ledger.find({"seed": 0}) is None
     assert ledger.find({"lr": 0.1, "seed": 0}) is ledger.entries[0]
@@ -113,9 +113,13 @@ def test_a_job_that_is_given_a_new_name_is_found_by_it() -> None:
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     assert read_ledger(tmp_path) is None
-    asked = {"name": "study", "commands": ["python train.py -m"], "space": {"lr": {"kind": "choice", "values": [0.1]}}}
+    metadata = {
+        "name": "study",
+        "commands": ["python train.py -m"],
+        "space": {"lr": {"kind": "choice", "values": [0.1]}},
+    }
     jobs = [entry(0, lr=0.1), Entry(3, "3_x", {"lr": None}, ["lr=null"], "sgd", "rerun", 7)]
-    ledger = Ledger(tmp_path, jobs, ["data=wine"], {"0": {"seed": 0}}, asked)
+    ledger = Ledger(tmp_path, jobs, ["data=wine"], {"0": {"seed": 0}}, metadata)
     ledger.save()
     assert read_ledger(tmp_path) == ledger
     assert ledger.next_number() == 4
@@ -198,7 +202,7 @@ def test_thousands_of_jobs_are_found_within_a_second() -> None:
 
 
 def signed(directory: Path) -> Ledger:
-    ledger = Ledger(directory, [entry(0, seed=0)], asked={"commands": ["python train.py -m seed=0"], "folder": "/x"})
+    ledger = Ledger(directory, [entry(0, seed=0)], metadata={"commands": ["python train.py -m seed=0"], "folder": "/x"})
     ledger.save()
     return ledger
 
@@ -206,12 +210,12 @@ def signed(directory: Path) -> Ledger:
 def test_ones_own_sweep_is_known_as_such_where_it_grows(tmp_path: Path) -> None:
     ledger = signed(tmp_path)
     ledger.add(entry(1, seed=1))
-    ledger.asked["seconds"] = 3.0
+    ledger.metadata["seconds"] = 3.0
     ledger.save()
     again = read_ledger(tmp_path)
     assert again is not None
     assert again.why_not_own is None
-    assert "signature" not in again.asked
+    assert "signature" not in again.metadata
 
 
 @pytest.mark.parametrize(
@@ -246,3 +250,46 @@ def test_a_copy_of_ones_own_sweep_is_none(tmp_path: Path) -> None:
     copy = read_ledger(tmp_path / "copy")
     assert copy is not None
     assert "copied" in str(copy.why_not_own)
+
+
+THEN = {"seed": 0, "optimizer": {"lr": 0.1, "betas": [0.9, 0.999]}, "trainer": {"max_epochs": 4, "threads": "auto"}}
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        THEN,
+        {**THEN, "paths": {"logs": "elsewhere"}},
+        {**THEN, "sweep": {"retry_failed": True}},
+        {**THEN, "trainer": {"max_epochs": 4, "threads": 2}},
+        {**THEN, "trainer": {"max_epochs": 4}},
+        {**THEN, "callbacks": {"progress": None}},
+    ],
+)
+def test_where_it_lies_and_how_many_cores_it_takes_may_differ(now: dict[str, Any]) -> None:
+    require_same(THEN, now, "0_seed-0")
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        ({**THEN, "seed": 1}, "0_seed-0: seed=1 instead of 0"),
+        ({**THEN, "seed": False}, "0_seed-0: seed=false instead of 0"),
+        ({**THEN, "optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}}, "optimizer.betas=[0.9,0.99] instead of [0.9,0.999]"),
+        ({**THEN, "trainers": {"max_epochs": 4}}, "trainers.max_epochs=4 instead of nothing"),
+        ({"seed": 0, "trainer": THEN["trainer"]}, "optimizer.lr=nothing instead of 0.1"),
+        ({**THEN, "trainer": {"max_epochs": 4, "threads_more": 1}}, "trainer.threads_more=1 instead of nothing"),
+    ],
+)
+def test_anything_else_is_refused_with_the_difference(now: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as told:
+        require_same(THEN, now, "0_seed-0")
+    assert says in str(told.value)
+    assert str(told.value).endswith("; try another sweep.name")
+
+
+def test_of_many_differences_some_are_shown() -> None:
+    with pytest.raises(UserError) as told:
+        require_same({}, {f"name_{i}": i for i in range(20)}, "0")
+    assert str(told.value).count("instead of") == MOST_SHOWN
+    assert "and 12 more" in str(told.value)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.files import read_json
 from mlplab.runs.lock import Lock
-from mlplab.sweeps.states import ENDED, read_json, read_result, read_state
+from mlplab.sweeps.states import ENDED, read_result, read_state
 
 
 @pytest.mark.parametrize(

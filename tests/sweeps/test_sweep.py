@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,6 @@ from comparing import difference
 from launching import AFTER_EVERY_EPOCH, SMALL, Done, Signal, launch
 
 from mlplab.runs.lock import Lock
-from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.states import State
-from mlplab.sweeps.sweep import Sweep
 
 WORDS = [*SMALL, AFTER_EVERY_EPOCH, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
 NAMES = ["0_optimizer-sgd_seed-0", "1_optimizer-sgd_seed-1", "2_optimizer-adam_seed-0", "3_optimizer-adam_seed-1"]
@@ -382,29 +378,6 @@ def test_words_by_which_a_job_of_a_received_ledger_is_known_again_must_be_plain(
     said = launch(WORDS, copy)
     assert (said.status, said.stderr.count("\n")) == (2, 1), said.stderr
     assert "+note=${oc.env:HOME} in " in said.stderr
-
-
-@pytest.mark.parametrize("n_deaths", [0, 1, 2])
-@pytest.mark.parametrize("n_left", [0, 1])
-def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
-    n_deaths: int, n_left: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    entries = [Entry(number, f"{number}_x", {}, []) for number in range(3)]
-    launched = []
-
-    def launch(self: Any, left: Any, shared: Any, progress: Any) -> None:
-        launched.append([entry.number for entry in left])
-        if len(launched) <= n_deaths:
-            raise BrokenProcessPool("killed")
-
-    monkeypatch.setattr(Sweep, "_launch", launch)
-    monkeypatch.setattr(Sweep, "state", lambda self, entry: State("cut off" if entry.number < n_left else "finished"))
-    died = Sweep.launch(object.__new__(Sweep), entries, [], object())  # type: ignore[arg-type]
-    again = [0] if n_left else []
-    is_again = bool(n_deaths and n_left)
-    assert launched == [[0, 1, 2], *([again] if is_again else [])]
-    assert [entry.number for entry in died] == (again if n_deaths == 2 else [])
-    assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again
 
 
 @pytest.mark.parametrize(

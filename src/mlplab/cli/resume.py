@@ -15,11 +15,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.choices import SCHEDULES_THAT_NEED_AN_END
-from mlplab.config.differing import ABSENT, changes, flat, shown_or_nothing, told
+from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
+from mlplab.optimization.names import NEED_END
 from mlplab.runs.layout import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
@@ -83,7 +83,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
-    _require_same_lesson(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
+    _require_same_training(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
     set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
     if status["state"] == "finished" and not _can_go_on(config, status, before):
@@ -114,7 +114,7 @@ def _change(config: DictConfig, override: Override) -> None:
         OmegaConf.update(config, key, value, merge=False, force_add=True)
 
 
-def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
+def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], directory: Path) -> None:
     """Checks that the overrides do not change what is learned.
 
     Raises:
@@ -125,30 +125,22 @@ def _require_same_lesson(before: Mapping[str, Any], after: Mapping[str, Any], di
     if changed:
         raise UserError(
             "a resumed run must keep the options that affect what it learns",
-            told(changed),
+            describe_changes(changed),
             f"resume={directory} alone, or a new run",
         )
     if new is old:
         return
+    actual = f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}"
+    hint = f"trainer.max_epochs={shown_or_nothing(old)}"
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
-        raise UserError(
-            "trainer.max_epochs must not be smaller when a run resumes",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}",
-        )
-    for name in _averaging_by_epochs(after):
-        raise UserError(
-            f"the number of epochs must not change, as {name} depends on it",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
-        )
-    if after.get("scheduler.name") in SCHEDULES_THAT_NEED_AN_END:
-        raise UserError(
-            f"the number of epochs must not change, as scheduler={after['scheduler.name']} depends on it",
-            f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}",
-            f"trainer.max_epochs={shown_or_nothing(old)}, or a new run",
-        )
+        raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)
+    dependent = _averaging_by_epochs(after)
+    if after.get("scheduler.name") in NEED_END:
+        dependent.append(f"scheduler={after['scheduler.name']}")
+    if dependent:
+        requirement = f"the number of epochs must not change, as {dependent[0]} depends on it"
+        raise UserError(requirement, actual, f"{hint}, or a new run")
 
 
 def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Command lines of scripts: parses `name=value` options. Imports nothing heavy."""
+"""Command lines of scripts: parses `name=value` options, runs the script, and reports how it ended."""
 
 import atexit
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.dialect import QUOTES
+from mlplab.data.table.text_layout import QUOTES
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
@@ -47,33 +47,24 @@ class Option:
         """Converts the typed text to a value.
 
         Raises:
-            UserError: the text is no value of this kind.
+            UserError: the option has no such value.
         """
-        if self.choices:
-            if text not in self.choices:
-                near = nearest_name(text, self.choices) or self.choices[0]
-                raise UserError(f"{name} must be one of {', '.join(self.choices)}", f"{name}={text}", f"{name}={near}")
-            return text
-        if self.kind == "switch":
-            if text not in ("true", "false"):
-                raise UserError(f"{name} must be true or false", f"{name}={text}", f"{name}=true")
-            return text == "true"
+        choices = ("true", "false") if self.kind == "switch" else self.choices
+        if choices:
+            if text not in choices:
+                near = nearest_name(text, choices) or choices[0]
+                requirement = "true or false" if self.kind == "switch" else f"one of {', '.join(choices)}"
+                raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={near}")
+            return text == "true" if self.kind == "switch" else text
         if self.kind in ("count", "number"):
             least = 1 if self.kind == "count" else 0
             if not text.isdecimal() or int(text) < least:
-                what = "a positive integer" if least else "an integer of 0 or more"
-                raise UserError(f"{name} must be {what}", f"{name}={text}", f"{name}={self.example}")
+                requirement = "a positive integer" if least else "an integer of 0 or more"
+                raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={self.example}")
             return int(text)
         if not text:
             raise UserError(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
-        if self.kind != "path":
-            return text
-        try:
-            return Path(text).expanduser()
-        except RuntimeError:
-            raise UserError(
-                f"{name} must name an existing user after ~", f"{name}={text}: no such user", f"{name}={self.example}"
-            ) from None
+        return Path(os.path.expanduser(text)) if self.kind == "path" else text
 
 
 JSON = {"--json": Option("flag", False)}
@@ -118,10 +109,8 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     Raises:
         UserError: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
     """
-    settings = {name: option.default for name, option in options.items()}
-    seen = set()
     flags = [name for name, option in options.items() if option.kind == "flag"]
-    settings |= {name: True for name in flags if name in typed}
+    given: dict[str, Any] = {name: True for name in flags if name in typed}
     typed = [text for text in typed if text not in flags]
     first = next((name for name, option in options.items() if option.is_first), None)
     if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in options):
@@ -129,22 +118,98 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     for text in typed:
         name, equals, value = text.partition("=")
         if not equals or name not in options or name in flags:
-            if not options:
-                raise UserError("the script must be called without options", text, "the script alone, or --help")
-            near = nearest_name(name, list(options)) or next(iter(options))
-            raise UserError(
-                f"options must be {', '.join(k if k in flags else f'{k}=…' for k in options)}",
-                text,
-                near if near in flags else f"{near}={value or options[near].example}",
-            )
-        if name in seen:
+            raise _unknown(text, options, given)
+        if name in given:
             raise UserError(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
-        seen.add(name)
-        settings[name] = options[name].read(name, value)
+        given[name] = options[name].read(name, value)
     for name, option in options.items():
-        if option.is_required and name not in seen:
+        if option.is_required and name not in given:
             raise UserError(f"{name} must be given", f"no {name}=…", f"{name}={option.example}")
-    return settings
+    return {name: option.default for name, option in options.items()} | given
+
+
+def _unknown(text: str, options: Mapping[str, Option], given: Mapping[str, Any]) -> UserError:
+    """Describes an unknown option with the nearest name, or else the first that is required and not given."""
+    if not options:
+        return UserError("the script must be called without options", text, "the script alone, or --help")
+    name, _, value = text.partition("=")
+    missing = [known for known, option in options.items() if option.is_required and known not in given]
+    near = nearest_name(name, list(options))
+    if near is None:
+        hint = f"{missing[0]}={options[missing[0]].example}" if missing else "leaving it out, or --help"
+    else:
+        hint = near if options[near].kind == "flag" else f"{near}={value or options[near].example}"
+    names = ", ".join(known if option.kind == "flag" else f"{known}=…" for known, option in options.items())
+    return UserError(f"options must be {names}", text, hint)
+
+
+def run_script(
+    main: Callable[[dict[str, Any]], Result | int | None], options: dict[str, Option], help_text: str | None
+) -> int:
+    """Parses the command line, runs `main`, and returns the exit status; prints a mistake as one line.
+
+    `main` may return an exit status, None for 0, or a `Result`. A result is printed as text, or with --json as one
+    document; all other output then goes to standard error.
+    """
+    show_every_text()
+    tolerate_closed_output()
+    # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
+    on_termination(lambda received, frame: sys.exit(128 + received))
+    sys.unraisablehook = _unraisable
+    try:
+        result: Result | int | None = Result(str(help_text).strip(), {})
+        is_json = False
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            settings = parse_options(sys.argv[1:], options)
+            is_json = settings.get("--json", False)
+            with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
+                result = main(settings)
+        if isinstance(result, Result):
+            print(as_json(dict(result.content)) if is_json else result.text)
+        reason = why_unwritten()
+        if reason is not None:
+            message = f"the output of a script must be writable, but standard output: {reason}"
+            raise RunFailed(f"{message}; try another file for it")
+        return result.status if isinstance(result, Result) else result or 0
+    except (UserError, OSError) as error:
+        return print_error(_explained(error) if isinstance(error, OSError) else error, EXIT_REFUSED)
+    except RunFailed as error:
+        return print_error(error, EXIT_FAILED)
+    except RunStopped as stopped:
+        return print_error(stopped, stopped.status)
+    except KeyboardInterrupt:
+        return print_error("interrupted; nothing was written", EXIT_INTERRUPTED)
+
+
+def print_error(message: object, status: int) -> int:
+    """Prints a message with the name of the program on standard error; returns the exit status."""
+    print(f"{Path(sys.argv[0]).name}: {printable(message)}", file=sys.stderr, flush=True)
+    return status
+
+
+MISTAKES = {
+    errno.ENOSPC: ("the disk must have free space", "freeing some, or another path"),
+    errno.ENOENT: ("files and their folders must exist", "another path"),
+    errno.EISDIR: ("a file must not be a folder", "the name of a file in it"),
+    errno.ENOTDIR: ("a folder must not be a file", "another path"),
+    errno.EACCES: ("you must have the permission to read and write files", "another path"),
+    errno.EROFS: ("files must be on a writable disk", "another path"),
+    errno.ENAMETOOLONG: ("file names must not be too long for the disk", "a shorter path"),
+}
+"""Error number of the system → requirement, what to try."""
+
+
+def _explained(error: OSError) -> UserError:
+    """Converts an error of the file system to a refusal."""
+    other = ("files must exist and be readable and writable", "another path")
+    requirement, hint = MISTAKES.get(error.errno or 0, other)
+    return UserError(requirement, str(error), hint)
+
+
+def _unraisable(error: Any) -> None:
+    """Ignores the KeyboardInterrupt that polars raises in addition to Python's own."""
+    if error.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(error)
 
 
 def exit_fast(status: int) -> NoReturn:
@@ -164,78 +229,3 @@ def exit_fast(status: int) -> NoReturn:
     except BaseException:  # leave any error to Python's ordinary exit
         sys.exit(status)
     os._exit(status)
-
-
-def run_script(
-    main: Callable[[dict[str, Any]], Result | int | None], options: dict[str, Option], help_text: str | None
-) -> int:
-    """Parses the command line, runs `main`, and returns the exit status; prints a mistake as one line.
-
-    `main` may return an exit status, None for 0, or a `Result`. A result is printed as text, or with --json as one
-    document; all other output then goes to standard error.
-    """
-    show_every_text()
-    name = Path(sys.argv[0]).name
-    tolerate_closed_output()
-    # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
-    on_termination(lambda received, frame: sys.exit(128 + received))
-    sys.unraisablehook = _unraisable
-    try:
-        if {"-h", "--help"} & set(sys.argv[1:]):
-            print(str(help_text).strip())
-            return _status_of_output(name, 0)
-        settings = parse_options(sys.argv[1:], options)
-        is_json = settings.get("--json", False)
-        with contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext():
-            result = main(settings)
-        if not isinstance(result, Result):
-            return _status_of_output(name, result or 0)
-        print(as_json(dict(result.content)) if is_json else result.text)
-        return _status_of_output(name, result.status)
-    except (UserError, OSError) as error:
-        mistake = _told(error) if isinstance(error, OSError) else error
-        print(f"{name}: {printable(mistake)}", file=sys.stderr, flush=True)
-        return EXIT_REFUSED
-    except RunFailed as failed:
-        print(f"{name}: {printable(failed)}", file=sys.stderr, flush=True)
-        return EXIT_FAILED
-    except RunStopped as stopped:
-        print(f"{name}: {stopped}", file=sys.stderr, flush=True)
-        return stopped.status
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; nothing was written", file=sys.stderr, flush=True)
-        return EXIT_INTERRUPTED
-
-
-MISTAKES = {
-    errno.ENOSPC: ("the disk must have free space", "freeing some, or another path"),
-    errno.ENOENT: ("files and their folders must exist", "another path"),
-    errno.EISDIR: ("a file must not be a folder", "the name of a file in it"),
-    errno.ENOTDIR: ("a folder must not be a file", "another path"),
-    errno.EACCES: ("you must have the permission to read and write files", "another path"),
-    errno.EROFS: ("files must be on a writable disk", "another path"),
-    errno.ENAMETOOLONG: ("file names must not be too long for the disk", "a shorter path"),
-}
-"""Error number of the system → requirement, what to try."""
-
-
-def _told(error: OSError) -> UserError:
-    """Converts an error of the file system to a refusal."""
-    must, remedy = MISTAKES.get(error.errno or 0, ("files must exist and be readable and writable", "another path"))
-    return UserError(must, str(error), remedy)
-
-
-def _status_of_output(name: str, status: int) -> int:
-    """Returns the exit status, or EXIT_FAILED if standard output could not be written."""
-    reason = why_unwritten()
-    if reason is None:
-        return status
-    mistake = UserError("the output of a script must be writable", f"standard output: {reason}", "another file for it")
-    print(f"{name}: {mistake}", file=sys.stderr, flush=True)
-    return EXIT_FAILED
-
-
-def _unraisable(error: Any) -> None:
-    """Ignores the KeyboardInterrupt that polars raises in addition to Python's own."""
-    if error.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(error)

@@ -1,4 +1,4 @@
-"""Checking a whole configuration before anything is read or written. Imports nothing heavy."""
+"""Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
 from collections.abc import Callable, Mapping
 from functools import reduce
@@ -7,13 +7,14 @@ from typing import Any
 
 from omegaconf import AnyNode, DictConfig, OmegaConf
 
-from mlplab.config import choices
 from mlplab.config.paths import require_file
-from mlplab.config.resolvers import as_told
+from mlplab.config.resolvers import without_secrets
 from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
 from mlplab.config.suggestions import nearest_name
+from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.objectives.options import LOSSES, SCORES
+from mlplab.optimization.names import NEED_END
 from mlplab.rules import Rule
 
 REQUIRED = {
@@ -29,17 +30,19 @@ REQUIRED = {
     "monitor": "val/loss",
     "mode": "min",
 }
-"""What no run can do without, with an example."""
+"""Groups and values that every run needs → an example."""
 
+KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
+"""Group → its keys, and what to try instead of another."""
 
-TABLE = "mlplab.data.table.source.table"
+TABLE = "mlplab.data.table.table_source.table"
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
-    """What `check` checks, and what only a sweep's job must keep.
+    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several processes.
 
     Raises:
-        UserError: as `check`.
+        UserError: for the first fault.
     """
     check(config)
     for key in ("trainer.devices", "trainer.num_nodes"):
@@ -82,7 +85,7 @@ def check(config: DictConfig) -> None:
 
 
 def check_sweep(config: DictConfig) -> None:
-    """Refuses what a sweep itself is told and cannot be carried out.
+    """Refuses settings of a sweep itself that cannot be carried out.
 
     Raises:
         UserError: for the first value that breaks its rule.
@@ -98,13 +101,14 @@ def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
     for key, rule in rules.items():
         value = _select(config, key, absent)
         if value is not absent and not rule.holds(value):
-            told = reduce(lambda node, name: node[name], key.split("."), as_told(config))
-            near = nearest(value, rule) if told == value else rule.example
-            raise UserError(f"{key} must be {rule.must}", f"{key}={shown(told)}", f"{key}={near}")
+            printed = reduce(lambda node, name: node[name], key.split("."), without_secrets(config))
+            near = nearest(value, rule) if printed == value else rule.example
+            raise UserError(f"{key} must be {rule.must}", f"{key}={shown(printed)}", f"{key}={near}")
 
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:
-    """What `OmegaConf.select` gives, in plain values; most are there as they stand, and need not be resolved."""
+    """Does the same as `OmegaConf.select`, in plain values."""
+    # Most values need not be resolved. To read them directly takes half the time, which a sweep spends on every job.
     node: Any = config
     for name in key.split("."):
         content = vars(node).get("_content") if isinstance(node, DictConfig) else None
@@ -127,10 +131,11 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-def _engine_is_known(config: DictConfig) -> None:
-    for key, value in (config.get("engine") or {}).items():
-        if key != "name":
-            raise UserError("engine must be given a name alone", f"engine.{key}={value}", "engine=plain")
+def _keys_are_known(config: DictConfig) -> None:
+    for group, (known, hint) in KNOWN_KEYS.items():
+        for key, value in (config.get(group) or {}).items():
+            if key not in known.split(", "):
+                raise UserError(f"{group} must be given {known}", f"{group}.{key}={value}", hint)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -145,7 +150,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
             if part is not None and not (isinstance(part, DictConfig) and part.get("_target_")):
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
-                    f"{group}.{name}={shown(as_told(config)[group][name])}",
+                    f"{group}.{name}={shown(without_secrets(config)[group][name])}",
                     f"{group}.{name}={{_target_: {example}}}",
                 )
 
@@ -161,48 +166,29 @@ def require_trainer_flag(flag: str, given: str) -> None:
     Raises:
         UserError: with the nearest name, or where it is chosen.
     """
-    if flag in choices.CHOSEN_ELSEWHERE:
-        raise UserError(f"what trainer.{flag} says must be chosen elsewhere", given, choices.CHOSEN_ELSEWHERE[flag])
-    if flag not in (*choices.TRAINER_FLAGS, "threads"):
-        known = [name for name in choices.TRAINER_FLAGS if name not in choices.CHOSEN_ELSEWHERE]
-        near = nearest_name(flag, known)
-        remedy = f"trainer.{near}" if near else "leaving it out; Lightning's documentation of its Trainer has them all"
-        raise UserError("trainer must be given flags of Lightning's Trainer", given, remedy)
-
-
-def _regularization_is_known(config: DictConfig) -> None:
-    known = ("l1", "l2", "applies_to")
-    for key, value in config.regularization.items():
-        if key not in known:
-            raise UserError(
-                f"regularization must be given {', '.join(known)}", f"regularization.{key}={value}", "model.dropout=0.5"
-            )
+    if flag in CHOSEN_ELSEWHERE:
+        raise UserError(f"what trainer.{flag} says must be chosen elsewhere", given, CHOSEN_ELSEWHERE[flag])
+    if flag not in (*TRAINER_FLAGS, "threads"):
+        near = nearest_name(flag, [name for name in TRAINER_FLAGS if name not in CHOSEN_ELSEWHERE])
+        hint = f"trainer.{near}" if near else "leaving it out; Lightning's documentation of its Trainer has them all"
+        raise UserError("trainer must be given flags of Lightning's Trainer", given, hint)
 
 
 def _monitor_exists(config: DictConfig) -> None:
-    require_monitor(*(_select(config, key) for key in ("monitor", "mode", "data.task")))
-
-
-def require_monitor(monitor: str, mode: str, task: str | None) -> None:
-    """Refuses a monitor that the task does not have.
-
-    Raises:
-        UserError: there is no such value, or `mode` is not its direction.
-    """
-    require_metric("monitor", monitor, mode, task)
+    require_metric("monitor", *(_select(config, key) for key in ("monitor", "mode", "data.task")))
 
 
 def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
-    """Refuses a value to go by that the task does not have; while the task is not known, any task's will do.
+    """Refuses a metric that the task does not have; if the task is not known yet, that no task has.
 
     Args:
-        key: where it stands, for the message.
-        metric: its name.
+        key: of the configuration, for the message.
+        metric: as `val/NAME`.
         mode: `min` or `max`.
-        task: what is learned.
+        task: its kind.
 
     Raises:
-        UserError: there is no such value, or `mode` is not its direction.
+        UserError: there is no such metric, or `mode` is not its direction.
     """
     known = SCORES.get(str(task)) or {**SCORES["regression"], **SCORES["classification"]}
     names = {f"val/{name}": direction for name, direction in known.items()}
@@ -295,7 +281,7 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
     name = _select(config, "scheduler.name")
     max_epochs, max_steps = _select(config, "trainer.max_epochs"), _select(config, "trainer.max_steps", -1)
     if max_epochs in (-1, None) and max_steps == -1:
-        if name in choices.SCHEDULES_THAT_NEED_AN_END:
+        if name in NEED_END:
             raise UserError(
                 f"scheduler={name} must know where the run ends",
                 "trainer.max_epochs=-1 without trainer.max_steps",
@@ -333,10 +319,9 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
-    _engine_is_known,
+    _keys_are_known,
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
-    _regularization_is_known,
     _monitor_exists,
     _table_is_there,
     _parts_leave_training_rows,

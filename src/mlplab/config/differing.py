@@ -1,4 +1,4 @@
-"""What stands in one configuration and not in another."""
+"""Compares two configurations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,46 +10,49 @@ ABSENT = object()
 RENAMED = {
     "mlplab.callbacks.Divergence": "mlplab.callbacks.NonFiniteGuard",
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
+    "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
-"""Code that conf/ named in earlier versions → the code that it names now. Runs with the old name still go on."""
+"""Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys → values that are no dicts."""
+    """Flattens nested dicts: dotted key → value that is no dict."""
     if not isinstance(node, Mapping):
         return {prefix.removesuffix("."): node}
     return {key: value for name, part in node.items() for key, value in flat(part, f"{prefix}{name}.").items()}
 
 
 def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """Each value that differs, as it was and as it is; without those of `free` and what is below them.
+    """Returns the values that differ: dotted key → (then, now), with `ABSENT` for a missing one.
 
-    What one of them lacks is `ABSENT`.
+    Args:
+        then: the former configuration, as nested dicts.
+        now: the present one.
+        free: keys to ignore, with all keys below them.
     """
     before, after = flat(then), flat(now)
+    pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {
-        key: (before.get(key, ABSENT), after.get(key, ABSENT))
-        for key in dict.fromkeys([*before, *after])
-        if _differ(before.get(key, ABSENT), after.get(key, ABSENT))
-        and not any(key == name or key.startswith(f"{name}.") for name in free)
+        key: pair
+        for key, pair in pairs.items()
+        if _differ(*pair) and not any(key == name or key.startswith(f"{name}.") for name in free)
     }
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """For Python, true is 1."""
     one, other = (RENAMED.get(value, value) if isinstance(value, str) else value for value in (one, other))
-    return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)
+    return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)  # for Python, true is 1
 
 
 def shown_or_nothing(value: Any) -> str:
-    """A value as one would type it."""
+    """Formats a value as one would type it; an absent one as "nothing"."""
     return "nothing" if value is ABSENT else shown(value)
 
 
-def told(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """`lr=0.1 instead of 0.01, …` for people."""
+def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Describes the result of `changes`: `lr=0.1 instead of 0.01, …`."""
     return ", ".join(
         f"{key}={shown_or_nothing(now)} instead of {shown_or_nothing(then)}" for key, (then, now) in changed.items()
     )

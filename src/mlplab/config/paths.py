@@ -1,4 +1,4 @@
-"""Files and directories that somebody names. Imports nothing heavy."""
+"""Checks files and directories that the user names. Imports nothing heavy."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from mlplab.errors import UserError
 
 
 def require_file(path: Path, key: str) -> None:
-    """Refuses what is no file with something in it.
+    """Refuses a path that is no file, or an empty one.
 
     Raises:
         UserError: with the nearest name in its folder.
@@ -22,8 +22,8 @@ def require_file(path: Path, key: str) -> None:
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
             near = nearest_name(path.stem, [Path(name).stem for name in names])
             likely = next((name for name in names if Path(name).stem == near), None)
-            remedy = f"{key}={folder / likely}" if likely else "the path of a file that does"
-            raise UserError(f"{key} must be a file that exists", f"there is no {path}", remedy)
+            hint = f"{key}={folder / likely}" if likely else "the path of a file that does"
+            raise UserError(f"{key} must be a file that exists", f"there is no {path}", hint)
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
@@ -33,7 +33,7 @@ def require_file(path: Path, key: str) -> None:
 
 
 def find_run(path: Path) -> tuple[Path, Path]:
-    """The directory and the checkpoint of a run: of its best state, or of its last where none was validated.
+    """Finds the directory of a run and its checkpoint: best.ckpt, or last.ckpt if nothing was validated.
 
     Args:
         path: of a run's directory, or of a checkpoint.
@@ -57,11 +57,11 @@ def find_run(path: Path) -> tuple[Path, Path]:
 
 
 def require_folder_of_run(path: Path, key: str) -> None:
-    """Refuses what is no folder.
+    """Refuses a path that is no folder.
 
     Args:
-        path: what was given for it.
-        key: the name it was given for, in messages.
+        path: as the user gave it.
+        key: the option it was given for, in messages.
 
     Raises:
         UserError: with the nearest name beside it.
@@ -71,12 +71,12 @@ def require_folder_of_run(path: Path, key: str) -> None:
     folder = path.parent
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     near = nearest_name(path.name, names)
-    given = f"{path} is a file" if path.is_file() else f"there is no {path}"
-    remedy = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
-    raise UserError(f"{key} must be the directory of a run", given, remedy)
+    found = f"{path} is a file" if path.is_file() else f"there is no {path}"
+    hint = f"{key}={folder / near}" if near else f"{key}=logs/runs/NAME"
+    raise UserError(f"{key} must be the directory of a run", found, hint)
 
 
 def shortest(path: Path) -> str:
-    """The path as one would type it from here."""
+    """Formats a path as one would type it in the current folder."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)

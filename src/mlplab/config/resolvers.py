@@ -1,10 +1,9 @@
-"""The names that conf/ may use inside ${…}."""
+"""Registers the names that conf/ may use inside ${…}, and resolves a configuration without its secrets."""
 
 import functools
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,26 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-"""Without characters that are taken for each other when read aloud."""
+"""Lacks characters that are easily confused: 0 and o, 1 and l."""
 
 DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
-"""The groups whose overrides say what a job of a sweep is about."""
+"""Groups whose overrides are part of the name of a job."""
 
 NAME_LENGTH = 100
 
 
 def new_run_name() -> str:
-    """A name that no other run has, in the order of time: 2026-05-01_12-30-59_k3f9qx."""
+    """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx."""
     suffix = "".join(secrets.choice(ALPHABET) for _ in range(6))
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{suffix}"
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
-    """A directory name that tells the jobs of a sweep apart, such as 3_optimizer-sgd_dropout-0.5.
+    """Names the directory of a sweep's job by its overrides: 3_optimizer-sgd_dropout-0.5.
 
-    Only letters, digits, points, dashes and underscores, so that it needs no quotes anywhere.
+    The name consists of letters, digits, points, dashes and underscores, so that it needs no quotes anywhere.
     """
-    if isinstance(overrides, ListConfig):  # as they were typed: a value of the environment is no part of a name
+    if isinstance(overrides, ListConfig):  # unresolved: a value of the environment is no part of a name
         overrides = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
     words = [str(number)]
     for override in overrides:
@@ -47,7 +46,7 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
 
 
 def register_resolvers(root: Path) -> None:
-    """Makes `${project_root:}` and `${run_name:}` (the same name throughout a process) known to OmegaConf."""
+    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which is the same throughout a process."""
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("run_name", new_run_name, use_cache=True, replace=True)
@@ -60,9 +59,9 @@ def project_root() -> Path:
 
 
 def _parse_once() -> None:
-    """Lets OmegaConf keep what a text with `${…}` is made of: to find out again takes longer than to resolve it.
+    """Makes OmegaConf cache the syntax tree of a string with `${…}`: parsing it takes longer than resolving it.
 
-    Every run asks a few dozen times for the same ten texts, and every job of a sweep again.
+    Every run resolves the same ten strings a few dozen times, and so does every job of a sweep.
     """
     for module in (omegaconf.base, omegaconf._utils):
         parse = getattr(module, "parse", None)
@@ -71,45 +70,40 @@ def _parse_once() -> None:
 
 
 MARK = "\0environment"
+"""Stands for a value of the environment while a configuration is resolved."""
 
 
-def as_told(config: DictConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
-    """The configuration in plain values for people: resolved, but for what comes from the environment.
+def without_secrets(config: DictConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
+    """Resolves a configuration for people, except values that come from the environment.
 
-    A password or a token is given as `${oc.env:…}` so that it is written nowhere: such a value, and all that is made
-    of it, stays as it stands in the configuration.
+    A password or a token is given as `${oc.env:…}` so that it is written nowhere. Such a value, and every value that is
+    made of it, stays as it stands in the configuration.
 
     Args:
         config: whole.
-        keys: of its values that are wanted; None is all.
+        keys: of the values to return; None for all.
     """
-    with _marked_environment():
-        told: dict[str, Any] = _told(config, keys)
-    return told
+    resolver = BaseContainer._resolvers["oc.env"]
+    OmegaConf.register_new_resolver("oc.env", lambda *arguments: MARK, replace=True)
+    try:
+        values: dict[str, Any] = _resolved(config, keys)
+    finally:
+        BaseContainer._resolvers["oc.env"] = resolver
+    return values
 
 
-def _told(node: Any, keys: Any = None) -> Any:
+def _resolved(node: Any, keys: Any = None) -> Any:
     if not isinstance(node, Container):
         return node
     if keys is None:
         keys = list(node.keys()) if isinstance(node, DictConfig) else range(len(node))  # type: ignore[arg-type]
-    told = {}
+    values = {}
     for key in keys:
         raw = node._get_node(key)
         try:
-            value = _told(node[key])
-        except Exception:  # what cannot be made of a mark, such as a number
+            value = _resolved(node[key])
+        except Exception:  # a number, for example, cannot be made of the mark
             value = MARK
-        told[key] = str(raw._value()) if isinstance(value, str) and MARK in value else value  # type: ignore[union-attr]
-    return told if isinstance(node, DictConfig) else list(told.values())
-
-
-@contextmanager
-def _marked_environment() -> Iterator[None]:
-    """Within it, `${oc.env:…}` gives a mark."""
-    resolver = BaseContainer._resolvers["oc.env"]
-    OmegaConf.register_new_resolver("oc.env", lambda *arguments: MARK, replace=True)
-    try:
-        yield
-    finally:
-        BaseContainer._resolvers["oc.env"] = resolver
+        is_secret = isinstance(value, str) and MARK in value
+        values[key] = str(raw._value()) if is_secret else value  # type: ignore[union-attr]
+    return values if isinstance(node, DictConfig) else list(values.values())

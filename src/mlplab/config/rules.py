@@ -1,14 +1,15 @@
-"""What each value of the configuration must be. Imports nothing heavy."""
+"""Defines a rule for each value of the configuration. Imports nothing heavy."""
 
 import codecs
 import re
 from typing import Any
 
-from mlplab.config import choices
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.dialect import DELIMITERS, QUOTES
-from mlplab.models.options import OPTIONS as MLP_OPTIONS
+from mlplab.config.trainer_flags import PRECISIONS, PROFILERS, STRATEGIES
+from mlplab.data.table.text_layout import DELIMITERS, QUOTES
+from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
+from mlplab.optimization.names import KINDS
 from mlplab.rules import (
     COUNT,
     NOT_NEGATIVE,
@@ -72,8 +73,8 @@ RULES: dict[str, Rule] = {
     "regularization.l1": NOT_NEGATIVE,
     "regularization.l2": NOT_NEGATIVE,
     "regularization.applies_to": Rule(
-        lambda v: isinstance(v, list) and all(kind in choices.PARAMETER_KINDS for kind in v),
-        f"a list of {', '.join(choices.PARAMETER_KINDS)}",
+        lambda v: isinstance(v, list) and all(kind in KINDS for kind in v),
+        f"a list of {', '.join(KINDS)}",
         "[weight]",
     ),
     "scheduler.step_size": COUNT,
@@ -100,21 +101,21 @@ RULES: dict[str, Rule] = {
     "callbacks.learning_rate_range.n_steps": Rule(
         lambda v: is_integer(v) and 20 <= v <= 10_000, "an integer from 20 to 10000", "300"
     ),
-    "engine.name": one_of(choices.ENGINES, "fast"),
+    "engine.name": one_of(("fast", "plain"), "fast"),
     "trainer.accelerator": one_of(("auto", "cpu", "gpu", "cuda", "mps"), "auto"),
     "trainer.strategy": Rule(
-        lambda v: v in choices.STRATEGIES,
-        f"one of {', '.join(choices.STRATEGIES)}: others split the weights, or train copies that do not come back",
+        lambda v: v in STRATEGIES,
+        f"one of {', '.join(STRATEGIES)}: others split the weights, or train copies that do not come back",
         "ddp",
-        choices.STRATEGIES,
+        STRATEGIES,
     ),
     "trainer.num_nodes": COUNT,
     "trainer.sync_batchnorm": SWITCH,
     "trainer.inference_mode": SWITCH,
     "trainer.enable_autolog_hparams": SWITCH,
     "trainer.benchmark": optional(SWITCH),
-    "trainer.profiler": optional(one_of(choices.PROFILERS, "simple")),
-    "trainer.precision": one_of(choices.PRECISIONS, "32-true"),
+    "trainer.profiler": optional(one_of(PROFILERS, "simple")),
+    "trainer.precision": one_of(PRECISIONS, "32-true"),
     "trainer.max_epochs": LIMIT,
     "trainer.max_steps": Rule(lambda v: is_integer(v) and v >= -1, "-1 (no limit), or an integer of 0 or more", "-1"),
     "trainer.min_epochs": optional(COUNT),
@@ -210,7 +211,7 @@ TABLE_RULES: dict[str, Rule] = {
     "split_column": optional(_NAME),
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
-    "numeric_scaling": one_of(choices.NUMERIC_SCALINGS, "standardize"),
+    "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
@@ -247,7 +248,7 @@ OPTIMIZER_RULES: dict[str, Rule] = {
 
 
 def shown(value: Any) -> str:
-    """A value as one would type it."""
+    """Formats a value as one would type it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -258,7 +259,7 @@ def shown(value: Any) -> str:
 
 
 def _number_in(value: Any) -> float | int | None:
-    """The number that a text consists of: without quotes it would be one."""
+    """Returns the number that a text would be without quotes; None for another value."""
     for kind in (int, float) if isinstance(value, str) else ():
         try:
             return kind(value)
@@ -268,7 +269,7 @@ def _number_in(value: Any) -> float | int | None:
 
 
 def nearest(value: Any, rule: Rule) -> str:
-    """What was probably meant: the number in quotes, a list of the one thing given, the name of a rule, its example."""
+    """Suggests a valid value: the number in quotes, a list of the given one, a similar name, or the rule's example."""
     number = _number_in(value)
     if number is not None and rule.holds(number):
         return shown(number)

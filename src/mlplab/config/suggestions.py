@@ -1,11 +1,11 @@
-"""The valid name that somebody probably meant."""
+"""Suggests the valid name that somebody probably meant."""
 
 import difflib
 from collections.abc import Sequence
 
 
 def nearest_name(given: str, names: Sequence[str]) -> str | None:
-    """The name that begins with what was given, is its beginning, contains it, or is most similar; None if none."""
+    """Returns the name that begins with the given text, begins it, contains it, or is most similar; None if none is."""
     given = given.lower()
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
     similar = difflib.get_close_matches(given, names, n=1)
@@ -15,15 +15,15 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
 
 
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
-    """The dotted key that was probably meant: one that ends alike (`lr` → `optimizer.lr`), or a similar one."""
+    """Returns the dotted key that ends alike (`lr` → `optimizer.lr`), or else a similar one; None if there is none."""
     last = _last_part(given)
-    ends_alike = [key for key in keys if _last_part(key) == last]
+    same_end = [key for key in keys if _last_part(key) == last]
     # A name with a point is no misspelt group.
-    alike = [key for key in keys if ("." in key) == ("." in given)]
-    similar = difflib.get_close_matches(given, alike, n=1, cutoff=0.75)
+    same_depth = [key for key in keys if ("." in key) == ("." in given)]
+    similar = difflib.get_close_matches(given, same_depth, n=1, cutoff=0.75)
     last_part = nearest_name(last, [_last_part(key) for key in keys])
-    ends_nearly_alike = [key for key in keys if _last_part(key) == last_part]
-    return next(iter([*ends_alike, *similar, *ends_nearly_alike]), None)
+    similar_end = [key for key in keys if _last_part(key) == last_part]
+    return next(iter([*same_end, *similar, *similar_end]), None)
 
 
 def _last_part(key: str) -> str:

@@ -15,12 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.config.suggestions import nearest_name
 from mlplab.data.dataset import Dataset
 from mlplab.data.split import SplitRules
 from mlplab.errors import UserError
-
-GZIP_START = b"\x1f\x8b"
 
 UNSIGNED_BYTES = 0x08
 
@@ -36,11 +33,8 @@ OTHER_TYPES = {
 MAX_DIMENSIONS = 64
 """Most dimensions of a NumPy array; the byte in the header allows 255."""
 
-MAX_EXPANSION = 258 * 8 // 2
-"""Most bytes that one byte of a gzip file unpacks to: 258 for each two bits (RFC 1951, section 3.2.5)."""
-
 BLOCK_BYTES = 1 << 18
-"""Bytes per read."""
+"""Bytes per read: what gzip unpacks at once is in memory twice."""
 
 FILES = {
     ("train", "images"): "train-images-idx3-ubyte",
@@ -109,10 +103,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
 
 
 def read_idx(path: Path) -> Bytes:
-    """Reads an idx file of unsigned bytes. Recognises gzip by its first bytes, not by its name.
-
-    A header may lie about the size. So memory for the values is allocated only after the file has been found to hold
-    as many. A gzip file is therefore unpacked twice, at most one byte further than its header says.
+    """Reads an idx file of unsigned bytes, packed by gzip or not, whatever its name.
 
     Returns:
         uint8, of the shape in the header, writable.
@@ -122,32 +113,33 @@ def read_idx(path: Path) -> Bytes:
     """
     try:
         with path.open("rb") as file:
-            if not file.peek(2).startswith(GZIP_START):
-                return _read_stream(file, path, os.fstat(file.fileno()).st_size)
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _read_stream(unpacked, path, os.fstat(file.fileno()).st_size)
+            if file.peek(2).startswith(b"\x1f\x8b"):
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read_stream(unpacked, path)
+            return _read_stream(file, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
             f"{path} must be an intact gzip file", f"unpacking it failed ({error})", "a fresh copy of the file"
         ) from None
     except OSError as error:
-        remedy = f"chmod u+r {path}" if isinstance(error, PermissionError) else "another file"
-        raise UserError(f"{path} must be a file that can be read", error.strerror or str(error), remedy) from None
+        hint = f"chmod u+r {path}" if isinstance(error, PermissionError) else "another file"
+        raise UserError(f"{path} must be a file that can be read", error.strerror or str(error), hint) from None
 
 
-def _read_stream(stream: BufferedIOBase, path: Path, file_size: int) -> Bytes:
+def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:
     shape = _read_header(stream, path)
-    n_bytes, start = math.prod(shape), stream.tell()
-    _require_bytes(stream, path, n_bytes, file_size)
-    stream.seek(start)
-    values = np.empty(n_bytes, np.uint8)
-    filled = 0
-    # In blocks, as gzip holds what it unpacks at once in memory twice.
-    while filled < n_bytes and (n_read := stream.readinto(values[filled : filled + BLOCK_BYTES].data)):
-        filled += n_read
-    if filled < n_bytes:
-        raise UserError(f"{path} must not change while it is read", "it became shorter", "the same command again")
-    return values.reshape(shape)
+    n_bytes = math.prod(shape)
+    # A header may lie about the size. So memory grows with what follows, up to one byte further than the header says.
+    values = bytearray()
+    while block := stream.read(min(BLOCK_BYTES, n_bytes + 1 - len(values))):
+        values += block
+    if len(values) != n_bytes:
+        raise UserError(
+            f"{path} must hold the {n_bytes} bytes of values that its header promises",
+            f"it holds {'more' if len(values) > n_bytes else len(values)}",
+            "a fresh copy of the file",
+        )
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
@@ -184,27 +176,6 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _require_bytes(stream: BufferedIOBase, path: Path, n_promised: int, file_size: int) -> None:
-    """Refuses a file whose header promises another number of bytes than follow. Keeps none of them in memory."""
-    if not isinstance(stream, gzip.GzipFile):
-        n_found = file_size - stream.tell()
-        found = f"it holds {n_found}"
-    elif n_promised > MAX_EXPANSION * file_size:
-        n_found = MAX_EXPANSION * file_size
-        found = f"a gzip file of {file_size} bytes unpacks to {n_found} at the most"
-    else:
-        n_found = 0
-        while block := stream.read(min(BLOCK_BYTES, n_promised + 1 - n_found)):
-            n_found += len(block)
-        found = f"it holds {'more' if n_found > n_promised else n_found}"
-    if n_found != n_promised:
-        raise UserError(
-            f"{path} must hold the {n_promised} bytes of values that its header promises",
-            found,
-            "a fresh copy of the file",
-        )
-
-
 def _read(path: Path, content: str) -> Bytes:
     """Reads the images (N, rows, columns) or labels (N,) of a file."""
     array = read_idx(path)
@@ -220,59 +191,39 @@ def _read(path: Path, content: str) -> Bytes:
 
 def _folder(directory: str | None) -> Path:
     """Returns the given folder, or refuses it if it does not exist."""
-    if directory is None or directory == "":
+    if not directory:
         raise UserError(
             "data.directory must be the folder with the four idx files",
-            "data.directory=null" if directory is None else "data.directory=''",
+            f"data.directory={'null' if directory is None else repr(directory)}",
             "data.directory=path/to/mnist",
         )
-    # Unlike Path.expanduser, this leaves the name of a user who does not exist as it is.
+    # Unlike those of Path, these functions take any text for a name: none of them raises.
     folder = Path(os.path.expanduser(str(directory)))
-    if os.path.isfile(folder):
-        raise UserError("data.directory must be a folder", f"{folder} is a file", f"data.directory={folder.parent}")
     if not os.path.isdir(folder):
-        beside = [name for name in _names(folder.parent) if os.path.isdir(folder.parent / name)]
-        near = nearest_name(folder.name, beside)
+        is_file = os.path.isfile(folder)
         raise UserError(
             "data.directory must be a folder that exists",
-            f"there is no {folder}",
-            f"data.directory={folder.parent / near if near else 'path/to/mnist'}",
+            f"{folder} is a file" if is_file else f"there is no {folder}",
+            f"data.directory={folder.parent if is_file else 'path/to/mnist'}",
         )
     return folder
 
 
 def _find(folder: Path) -> dict[tuple[str, str], Path]:
     """Finds the four files: (part, content) → path."""
-    spellings = {key: _spellings(name) for key, name in FILES.items()}
-    taken = {spelling for names in spellings.values() for spelling in names}
     paths = {}
-    for key, names in spellings.items():
-        path = next((folder / name for name in names if os.path.isfile(folder / name)), None)
+    for key, name in FILES.items():
+        dotted = name.replace("-idx", ".idx")
+        spellings = (name, f"{name}.gz", dotted, f"{dotted}.gz")
+        path = next((folder / spelling for spelling in spellings if os.path.isfile(folder / spelling)), None)
         if path is None:
-            plain, _, dotted, _ = names
-            # The other three files have similar names, but must not be suggested.
-            others = [name for name in _names(folder) if name not in taken and os.path.isfile(folder / name)]
-            near = nearest_name(plain, others)
             raise UserError(
-                f"{folder} must hold the file {plain}, with or without .gz",
+                f"{folder} must hold the file {name}, with or without .gz",
                 f"there is none, nor {dotted}",
-                f"renaming {near} to {plain}, if that is the file" if near else "data.directory=path/to/mnist",
+                f"renaming the file to {name}, or data.directory=path/to/mnist",
             )
         paths[key] = path
     return paths
-
-
-def _spellings(name: str) -> tuple[str, str, str, str]:
-    dotted = name.replace("-idx", ".idx")
-    return name, f"{name}.gz", dotted, f"{dotted}.gz"
-
-
-def _names(folder: Path) -> list[str]:
-    """Returns the sorted names in a folder; none if it cannot be read."""
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -21,11 +21,12 @@ from lightning.pytorch.loops.optimization.automatic import ClosureResult
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step
+from mlplab.engine.edits import first_edited
+from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step, matches_autograd
 from mlplab.engine.gpu_data import copy_to_device
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
-from mlplab.engine.recognition import first_edited, matches_autograd, why_not_fused
+from mlplab.engine.recognition import why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
 from mlplab.engine.surroundings import STRATEGYS, why_replaced
 from mlplab.engine.validation_loop import FastValidationLoop

@@ -1,144 +1,82 @@
-"""Fingerprints of the functions that the engine and the stacks compute in the place of.
+"""Fingerprints of the functions that the engine and the stacks compute in the place of: class → name:digest.
 
 `tests/engine/record_fingerprints.py` writes this file. It is to be run by those who change one of these functions and
 let kernels and stacks follow. Whoever only changes the function leaves this file alone: the edit is then heeded.
 """
 
-FINGERPRINTS: dict[str, str] = {
-    "mlplab.building.build_data": "1df1bdfd4843ddbe",
-    "mlplab.building.build_trainer": "dbca75badd423d8b",
-    "mlplab.callbacks.checkpoints.Checkpoints.__init__": "df788c2b0b362db4",
-    "mlplab.callbacks.checkpoints.Checkpoints._on_safe_point": "6cb4c65fd2bf0f71",
-    "mlplab.callbacks.checkpoints.Checkpoints.consider": "57a0cf577cfc9f5e",
-    "mlplab.callbacks.checkpoints.Checkpoints.is_due": "f80b311f6d1e1eca",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_exception": "a2f2fa466c28e819",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_fit_start": "24544bc2c17c069f",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_load_checkpoint": "e82db30ad89097ef",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_save_checkpoint": "9559aacddab50b72",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_train_end": "2895d20a8052732d",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_train_start": "6aeaa9f389be4cf2",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_validation_batch_start": "6b7a39833c355824",
-    "mlplab.callbacks.checkpoints.Checkpoints.on_validation_end": "90eddfbbb311e1d9",
-    "mlplab.callbacks.checkpoints.Checkpoints.setup": "90449ef461981883",
-    "mlplab.callbacks.checkpoints.Checkpoints.write": "9e0864b4b5ddfc8c",
-    "mlplab.callbacks.checkpoints.Checkpoints.write_best": "8354a4c4f74309a6",
-    "mlplab.callbacks.figures.Figures.__init__": "75e7c7801af6dd5d",
-    "mlplab.callbacks.figures.Figures.on_test_batch_end": "5d0dc0d8b3760561",
-    "mlplab.callbacks.figures.Figures.on_test_end": "e078584a4a71050e",
-    "mlplab.callbacks.gradient_norms.GradientNorms.__init__": "97aab79e2f25578a",
-    "mlplab.callbacks.gradient_norms.GradientNorms.flush_logs": "9d890ec2977df6cd",
-    "mlplab.callbacks.gradient_norms.GradientNorms.on_before_optimizer_step": "c8033dbba65a924d",
-    "mlplab.callbacks.gradient_norms.GradientNorms.on_fit_start": "cd5525671f952ef6",
-    "mlplab.callbacks.gradient_norms.GradientNorms.on_train_epoch_end": "0121ed4ef48b45ce",
-    "mlplab.callbacks.histograms.Histograms.__init__": "f62bd76a04b216bb",
-    "mlplab.callbacks.histograms.Histograms._write": "36d75cb12c0770a6",
-    "mlplab.callbacks.histograms.Histograms.load_state_dict": "32e0355d9e1a4d82",
-    "mlplab.callbacks.histograms.Histograms.on_train_end": "505763d9820ae4df",
-    "mlplab.callbacks.histograms.Histograms.on_train_epoch_end": "452290a41bd9e8d0",
-    "mlplab.callbacks.histograms.Histograms.on_train_start": "0d9c9b91ae1af8b8",
-    "mlplab.callbacks.histograms.Histograms.state_dict": "1647ac8759a5e0bf",
-    "mlplab.callbacks.history.History.__init__": "0084d1de5370b549",
-    "mlplab.callbacks.history.History._cut": "86cc2bbf898b92e9",
-    "mlplab.callbacks.history.History._write": "c65a3723f1173500",
-    "mlplab.callbacks.history.History.flush_logs": "7a2605115f683f05",
-    "mlplab.callbacks.history.History.load_state_dict": "6f932b0045314604",
-    "mlplab.callbacks.history.History.on_exception": "640d39e9a13958fc",
-    "mlplab.callbacks.history.History.on_train_end": "0453e3b6b2ac1f98",
-    "mlplab.callbacks.history.History.on_train_epoch_end": "5e99f067e63528b8",
-    "mlplab.callbacks.history.History.on_train_start": "463eeee09d5a52e6",
-    "mlplab.callbacks.history.History.on_validation_end": "a414f4b08699f485",
-    "mlplab.callbacks.history.History.on_validation_start": "04ef17d60caa6743",
-    "mlplab.callbacks.history.History.state_dict": "013fa64fa807e2c0",
-    "mlplab.callbacks.learning_rate_range.LearningRateRange.on_train_batch_end": "686e081d14ca8e84",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.__init__": "be20b72aee4d7ff4",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard._are_finite": "014e52ed0dcc090c",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.load_state_dict": "c9dfcce4e6f4fe01",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.on_before_backward": "eccb1cfbeeb5a39d",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.on_before_optimizer_step": "9ec001d4989c91e6",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.on_train_start": "58115d7840a4bbc9",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.on_validation_end": "f8374858797597fa",
-    "mlplab.callbacks.non_finite_guard.NonFiniteGuard.state_dict": "831867f0416578c8",
-    "mlplab.callbacks.progress.ProgressLine.__init__": "c29dc191e8805b9c",
-    "mlplab.callbacks.progress.ProgressLine._draw": "a4fc6482b9223080",
-    "mlplab.callbacks.progress.ProgressLine.disable": "efe59a93a08b1427",
-    "mlplab.callbacks.progress.ProgressLine.enable": "1ed3082eff2e42e0",
-    "mlplab.callbacks.progress.ProgressLine.on_train_batch_end": "fce27c9aa5df2856",
-    "mlplab.callbacks.progress.ProgressLine.on_train_end": "6aa808fd7dba4174",
-    "mlplab.callbacks.progress.ProgressLine.on_train_start": "78382b1338ad3fca",
-    "mlplab.callbacks.pruning.Pruning.__init__": "d9ab68c14caffcb1",
-    "mlplab.callbacks.pruning.Pruning._is_worse": "3f59f2e5c6b27e33",
-    "mlplab.callbacks.pruning.Pruning.load_state_dict": "cadc8107e6cbb877",
-    "mlplab.callbacks.pruning.Pruning.on_train_start": "f4bb22c1938bc264",
-    "mlplab.callbacks.pruning.Pruning.on_validation_end": "e8160a7063305c03",
-    "mlplab.callbacks.pruning.Pruning.state_dict": "a263f40c90a324b9",
-    "mlplab.callbacks.status.Status.__init__": "bcee22240e55fcbd",
-    "mlplab.callbacks.status.Status.on_train_epoch_end": "a029b45f92b63f2c",
-    "mlplab.callbacks.training_curves.TrainingCurves.__init__": "ec57c83e1dab9eb5",
-    "mlplab.callbacks.training_curves.TrainingCurves.flush_logs": "9dce4804b20e74ff",
-    "mlplab.callbacks.training_curves.TrainingCurves.load_state_dict": "77e14e387abbb6b0",
-    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_end": "a7fa1048f3397bc7",
-    "mlplab.callbacks.training_curves.TrainingCurves.on_train_batch_start": "eed8b5a6b72fa29c",
-    "mlplab.callbacks.training_curves.TrainingCurves.on_train_epoch_end": "fb3ba7b45236b5a6",
-    "mlplab.callbacks.training_curves.TrainingCurves.state_dict": "226458d8e2f379c1",
-    "mlplab.data.batches.Batches.__init__": "77bef9fc1b82678d",
-    "mlplab.data.batches.Batches.__iter__": "a9919aed864760fc",
-    "mlplab.data.batches.Batches.__len__": "2dcac76398a3a05e",
-    "mlplab.data.batches.Batches._in_place": "3812c67804f28423",
-    "mlplab.data.module.DataModule.__init__": "4103f2aa6a7026ed",
-    "mlplab.data.module.DataModule._batches": "ba265639cab113ed",
-    "mlplab.data.module.DataModule._scaled_targets": "729994d69d969477",
-    "mlplab.data.module.DataModule.as_dict": "9fedfe8bad000159",
-    "mlplab.data.module.DataModule.part": "a0fb252288024f63",
-    "mlplab.data.module.DataModule.predict_dataloader": "1519bbfd421b82b5",
-    "mlplab.data.module.DataModule.read": "a8da25c23b40eee8",
-    "mlplab.data.module.DataModule.setup": "e9b7cbc9819e662a",
-    "mlplab.data.module.DataModule.test_dataloader": "c2312c01f4067585",
-    "mlplab.data.module.DataModule.train_dataloader": "91886d82a99743c7",
-    "mlplab.data.module.DataModule.val_dataloader": "3ef320933bdcf851",
-    "mlplab.learner.Learner.__init__": "aa31ad2540291074",
-    "mlplab.learner.Learner._evaluate": "d065e2629017a998",
-    "mlplab.learner.Learner._log_scores": "07481f4aa950a6a3",
-    "mlplab.learner.Learner._seed_step": "4efd69ff2542274e",
-    "mlplab.learner.Learner.configure_optimizers": "3253a96073300fb3",
-    "mlplab.learner.Learner.mean_over_processes": "9e939f0f4641cd47",
-    "mlplab.learner.Learner.on_save_checkpoint": "29ea34453e82a006",
-    "mlplab.learner.Learner.on_test_epoch_end": "2a88aa42b10606a0",
-    "mlplab.learner.Learner.on_train_batch_start": "6a1001a0a060ddc0",
-    "mlplab.learner.Learner.on_validation_epoch_end": "0b82b64ba8336ad9",
-    "mlplab.learner.Learner.optimizer_step": "1283b60a922b61b8",
-    "mlplab.learner.Learner.test_step": "3571b8cb0f926574",
-    "mlplab.learner.Learner.training_step": "da8d03287eccc569",
-    "mlplab.learner.Learner.validation_step": "0d0ce3ec2bf0ca7c",
-    "mlplab.models.activations.identity": "01979697bb0234b8",
-    "mlplab.models.inputs.CategoryInputs.forward": "6243f292487c2d10",
-    "mlplab.models.inputs.PixelInputs.forward": "aa86027e46effbcd",
-    "mlplab.models.inputs.WithInputs.forward": "89f8066df2bc5e68",
-    "mlplab.models.mlp.BatchNorm.forward": "b855081847b2090e",
-    "mlplab.models.mlp.HiddenLayer.forward": "459424a005840a70",
-    "mlplab.models.mlp.MLP.forward": "dad00e856df77166",
-    "mlplab.objectives.losses.binary_cross_entropy": "d99722ac70018ac1",
-    "mlplab.objectives.losses.cross_entropy": "68877138dce7c111",
-    "mlplab.objectives.losses.huber": "97fbd1b13d833416",
-    "mlplab.objectives.losses.mae": "d867d9fc9ae15630",
-    "mlplab.objectives.losses.mse": "9d56b9d62ece125b",
-    "mlplab.objectives.objective.Objective.forward": "f9794a9909ea0942",
-    "mlplab.objectives.objective.predictions": "7e01faa14491ab28",
-    "mlplab.objectives.penalties.l1_l2_penalty": "a62f5125d6d63051",
-    "mlplab.objectives.scores.MeanLoss.__init__": "fda7875e0f08a8f5",
-    "mlplab.objectives.scores.MeanLoss.compute": "3616abf041e781d3",
-    "mlplab.objectives.scores.MeanLoss.reset": "f1c7c25daf2fe22f",
-    "mlplab.objectives.scores.MeanLoss.update": "10b774d4b245d9f8",
-    "mlplab.objectives.scores.Scores.__init__": "ed7507cf64916b58",
-    "mlplab.objectives.scores.Scores.compute": "33607df2199a9910",
-    "mlplab.objectives.scores.Scores.reset": "54c724c5499e1351",
-    "mlplab.objectives.scores.Scores.update": "f6236392abce8847",
-    "mlplab.objectives.scores.classification_scores": "b5a6070e2452dce4",
-    "mlplab.objectives.scores.regression_scores": "eb53bb723e54cacf",
-    "mlplab.optimization.parameter_groups.regularized_parameters": "70bc53cbe3ca1b4f",
-    "mlplab.optimization.schedules.build_schedule": "dd970ad734282cbe",
-    "mlplab.randomness.seed_generators": "fa4107a44a98cb7d",
-    "mlplab.result.evaluate_best": "1dc145401e0cb2a5",
-    "mlplab.training._fit": "ba4ac1d1c85cc892",
-    "mlplab.training.train": "d83620ca2c2771b4",
-    "train.main": "8f293364babefa28",
+FINGERPRINTS = {
+    "mlplab.building": "build_data:1df1bdfd48 build_trainer:c4450097a8",
+    "mlplab.callbacks.checkpoints.Checkpoints": (
+        "__init__:df788c2b0b _on_safe_point:6cb4c65fd2 consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
+        "on_fit_start:24544bc2c1 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
+        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:90449ef461 "
+        "write:9e0864b4b5 write_best:8354a4c4f7 "
+    ),
+    "mlplab.callbacks.figures.Figures": "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:e078584a4a",
+    "mlplab.callbacks.gradient_norms.GradientNorms": (
+        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
+        "on_train_epoch_end:0121ed4ef4 "
+    ),
+    "mlplab.callbacks.histograms.Histograms": (
+        "__init__:f62bd76a04 _write:36d75cb12c load_state_dict:32e0355d9e on_train_end:505763d982 "
+        "on_train_epoch_end:452290a41b on_train_start:0d9c9b91ae state_dict:1647ac8759 "
+    ),
+    "mlplab.callbacks.history.History": (
+        "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
+        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:463eeee09d "
+        "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
+    ),
+    "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
+    "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
+        "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
+        "on_before_optimizer_step:9ec001d498 on_train_start:58115d7840 on_validation_end:f837485879 "
+        "state_dict:831867f041 "
+    ),
+    "mlplab.callbacks.progress.ProgressLine": (
+        "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
+        "on_train_end:6aa808fd7d on_train_start:78382b1338 "
+    ),
+    "mlplab.callbacks.pruning.Pruning": (
+        "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
+        "on_validation_end:e8160a7063 state_dict:a263f40c90 "
+    ),
+    "mlplab.callbacks.status.Status": "__init__:bcee22240e on_train_epoch_end:a029b45f92",
+    "mlplab.callbacks.training_curves.TrainingCurves": (
+        "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:fb3ba7b452 state_dict:226458d8e2 "
+    ),
+    "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
+    "mlplab.data.module.DataModule": (
+        "__init__:4103f2aa6a _batches:ba265639ca _scaled_targets:729994d69d as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:1519bbfd42 read:a8da25c23b setup:e9b7cbc981 test_dataloader:c2312c01f4 "
+        "train_dataloader:91886d82a9 val_dataloader:3ef320933b "
+    ),
+    "mlplab.learner.Learner": (
+        "__init__:aa31ad2540 _evaluate:d065e26290 _log_scores:07481f4aa9 _seed_step:4efd69ff25 "
+        "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "on_test_epoch_end:2a88aa42b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:0b82b64ba8 "
+        "optimizer_step:1283b60a92 test_step:3571b8cb0f training_step:da8d03287e validation_step:0d0ce3ec2b "
+    ),
+    "mlplab.models.activations": "identity:01979697bb",
+    "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
+    "mlplab.models.inputs.PixelInputs": "forward:aa86027e46",
+    "mlplab.models.inputs.WithInputs": "forward:89f8066df2",
+    "mlplab.models.mlp.BatchNorm": "forward:b855081847",
+    "mlplab.models.mlp.HiddenLayer": "forward:459424a005",
+    "mlplab.models.mlp.MLP": "forward:dad00e856d",
+    "mlplab.objectives.losses": (
+        "binary_cross_entropy:d99722ac70 cross_entropy:68877138dc huber:97fbd1b13d mae:d867d9fc9a mse:9d56b9d62e "
+    ),
+    "mlplab.objectives.objective": "predictions:7e01faa144",
+    "mlplab.objectives.objective.Objective": "forward:f9794a9909",
+    "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
+    "mlplab.objectives.scores": "classification_scores:b5a6070e24 regression_scores:eb53bb723e",
+    "mlplab.objectives.scores.MeanLoss": "__init__:fda7875e0f compute:3616abf041 reset:f1c7c25daf update:10b774d4b2",
+    "mlplab.objectives.scores.Scores": "__init__:ed7507cf64 compute:33607df219 reset:54c724c549 update:f6236392ab",
+    "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
+    "mlplab.optimization.schedules": "build_schedule:dd970ad734",
+    "mlplab.randomness": "seed_generators:fa4107a44a",
+    "mlplab.result": "evaluate_best:1dc145401e",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:d83620ca2c",
+    "train": "main:8f293364ba",
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -217,3 +218,61 @@ def _one(like: Tensor) -> Tensor:
     if kind not in _ONES:
         _ONES[kind] = torch.ones((), dtype=like.dtype, device=like.device)
     return _ONES[kind]
+
+
+MOST_COMPARED = 256
+"""Rows of the first batch on which the fused step is compared with autograd."""
+
+
+def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, batch_idx: int) -> bool:
+    """Returns whether the fused step gives a batch the loss and gradients of `training_step`, number for number.
+
+    Gradients and random numbers stay as they were.
+    """
+    # More rows take the same kernels. All of a batch of 1024 images would take as long as two steps.
+    batch = tuple(part[:MOST_COMPARED] for part in batch)
+    # Without frozen ones: a learner may hold a copy of the network.
+    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    generator = torch.get_rng_state()
+    accumulated = [parameter.grad for parameter in parameters]
+    try:
+        # Backward into `.grad`, and not `torch.autograd.grad`, so that hooks on the way there are heard.
+        expected, gradients = _with_gradients(parameters, lambda: _by_autograd(learner, batch, batch_idx))
+        torch.set_rng_state(generator)
+        try:
+            loss, found = _with_gradients(parameters, lambda: _by_kernels(fused, batch))
+        except (RuntimeError, IndexError):  # shapes that the kernels do not take
+            return False
+    finally:
+        torch.set_rng_state(generator)
+        for parameter, gradient in zip(parameters, accumulated, strict=True):
+            parameter.grad = gradient
+    pairs = zip([loss, *found], [expected, *gradients], strict=True)
+    return all(
+        a is b or (a is not None and b is not None and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
+        for a, b in pairs
+    )
+
+
+def _with_gradients(
+    parameters: list[nn.Parameter], compute: Callable[[], Tensor]
+) -> tuple[Tensor, list[Tensor | None]]:
+    for parameter in parameters:
+        parameter.grad = None
+    loss = compute()
+    return loss.detach(), [parameter.grad for parameter in parameters]
+
+
+def _by_autograd(learner: pl.LightningModule, batch: Any, batch_idx: int) -> Tensor:
+    with torch.enable_grad():
+        outputs: Any = learner.training_step(batch, batch_idx)
+    loss: Tensor = outputs["loss"]
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _by_kernels(fused: FusedStep, batch: Any) -> Tensor:
+    outputs, backward = fused(batch)
+    backward()
+    loss: Tensor = outputs["loss"]
+    return loss

@@ -1,4 +1,4 @@
-"""Metrics and figures of a trained run on rows with known targets."""
+"""Evaluates a trained run on rows with known targets: metrics and a figure."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mlplab.data.table.target_column import is_missing, rows_have
 from mlplab.errors import UserError, not_writable
 from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
-from mlplab.inference.rows import RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
@@ -29,9 +30,9 @@ class Evaluation:
     """The result of a run on some rows.
 
     Attributes:
-        name: which rows they are.
+        name: of the rows.
         metrics: loss and scores, in the target's own unit.
-        n_rows: how many rows they are means over.
+        n_rows: number of these rows.
         predicted: probabilities (N, C), or values (N,).
         targets: class indices (N,), or values (N,).
         notes: what was noticed in reading them, for people.
@@ -64,17 +65,15 @@ def evaluate(
 
 
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
-    target = reader.target()
     n_missing = 0
-    for block in reader.blocks(path, {"target": target.name}):
-        targets = reader.targets(block, target)
-        known = targets.astype(np.int64) >= 0 if target.class_names else ~np.isnan(targets.astype(np.float64))
+    for block in reader.blocks(path, {"target": reader.target.name}):
+        targets = reader.targets(block)
+        known = ~is_missing(targets, reader.target)
         n_missing += int((~known).sum())
         if known.any():
             yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
     if n_missing:
-        rows = "row has no target and is" if n_missing == 1 else "rows have no target and are"
-        reader.notes.append(f"{n_missing:,} {rows} left out")
+        reader.notes.append(f"{rows_have(n_missing, 'no target')}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
@@ -112,7 +111,7 @@ def _objective(run: TrainedRun) -> Objective:
 
 
 def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
-    """The scores as numbers, and what must be known to read them."""
+    """Computes the scores, and notes what one must know to read them."""
     notes, left_out = [], set()
     if run.task.kind == "regression" and len(targets) < 2:
         notes.append("r2 is left out, for there is one row only")
@@ -156,7 +155,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
 
 
 def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
-    """As the network was taught them."""
+    """Returns the targets as the network learned them."""
     task = run.task
     if task.kind == "classification":
         return torch.from_numpy(targets.astype(np.int64))

@@ -1,15 +1,12 @@
-"""What an exported model takes and gives, in plain values."""
+"""Describes an exported model in plain values: what it takes and gives, and how the values of a file become inputs."""
 
 from typing import Any
 
-from mlplab.data.table.cells import MISSING
-from mlplab.data.table.inputs import NumericInput
-from mlplab.data.table.preprocessing import TablePreprocessing
-from mlplab.data.table.values import FALSE_WORDS, TRUE_WORDS
+from mlplab.data.preprocessing import ScalePixels
+from mlplab.data.table.column_values import FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.strings import MISSING
+from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun
-
-SPELLED = {"true": TRUE_WORDS, "false": FALSE_WORDS}
-"""Of truth values: what counts as which, in any capitals."""
 
 PARTS = {
     "year": "such as 2024",
@@ -19,93 +16,64 @@ PARTS = {
     "hour": "0 to 23",
 }
 
-
-def _numeric(one: NumericInput) -> dict[str, Any]:
-    """A number, and how it is written in a file where that is not plain; or a part of a date."""
-    column = one.column
-    if one.part:
-        zone = "in UTC, where the zone is given"
-        return {
-            "column": column.name,
-            "part": one.part,
-            "counted": PARTS[one.part],
-            "zone": zone,
-            "date_format": column.date_format,
-        }
-    written = {name: getattr(column, name) for name in ("decimal", "thousands", "prefix", "suffix")}
-    plain = {"decimal": ".", "thousands": "", "prefix": "", "suffix": ""}
-    return {"column": column.name, **({} if written == plain else {"written_with": written})}
+PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": ""}
+"""How numbers are usually written."""
 
 
 def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
-    """The card: what the model takes and gives, in plain values."""
-    task = run.task
+    """Returns the card of an exported model."""
+    task, reading = run.task, run.card["data"].get("reading")
     if task.kind == "classification":
         output = {"name": "probabilities", "shape": ["rows", task.n_classes], "classes": list(task.class_names)}
     else:
         output = {"name": "values", "shape": ["rows", 1], "unit": task.unit}
-    return {
+    card = {
         "format": file_format,
         "run": run.directory.name,
         "task": task.kind,
         "target": task.target_name,
         "inputs": describe_inputs(run),
-        **_cells(run),
         "outputs": [{**output, "dtype": "float32"}],
         "network": dict(run.card["model"]),
     }
-
-
-def _cells(run: TrainedRun) -> dict[str, Any]:
-    """How the cells of a table become levels: which mean that there is none, and that blanks around do not count."""
-    reading = run.card["data"].get("reading")
-    if reading is None:
-        return {}
-    return {
-        "cells": {
+    if reading is not None:
+        card["cells"] = {
             "missing_in_any_capitals": list(MISSING),
             "missing_as_written": list(reading["missing_values"]),
             "kept_as_levels": reading["keep_values"],
             "blanks_around": "are taken away",
         }
-    }
+    return card
 
 
 def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
-    """Each input tensor with its columns, in the order of the model's arguments."""
+    """Describes each input tensor with its columns, in the order of the model's arguments."""
     preprocessing = run.predictor.preprocessing
     if not isinstance(preprocessing, TablePreprocessing):
-        pixels = preprocessing.name == "pixels"
-        return [
-            {
-                "name": "features",
-                "dtype": "uint8" if pixels else "float64",
-                "shape": ["rows", run.task.n_features],
-                "columns": list(run.task.feature_names),
-            }
-        ]
-    inputs = preprocessing.inputs
+        dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
+        columns = list(run.task.feature_names)
+        return [{"name": "features", "dtype": dtype, "shape": ["rows", run.task.n_features], "columns": columns}]
+    numbers = [_describe_numeric(one) for one in preprocessing.inputs.numeric]
+    categories = [_describe_categorical(one) for one in preprocessing.inputs.categorical]
     return [
-        {
-            "name": "numeric",
-            "dtype": "float64",
-            "shape": ["rows", len(inputs.numeric)],
-            "columns": [_numeric(one) for one in inputs.numeric],
-            "missing": "NaN",
-        },
-        {
-            "name": "categorical",
-            "dtype": "int64",
-            "shape": ["rows", len(inputs.categorical)],
-            "columns": [
-                {
-                    "column": one.name,
-                    "levels": {level: number for number, level in enumerate(one.levels, 1)},
-                    **({"spelled": SPELLED} if one.column.kind == "boolean" else {}),
-                    "missing": one.n_levels if one.has_missing else 0,
-                    "unknown": 0,
-                }
-                for one in inputs.categorical
-            ],
-        },
+        {"name": "numeric", "dtype": "float64", "shape": ["rows", len(numbers)], "columns": numbers, "missing": "NaN"},
+        {"name": "categorical", "dtype": "int64", "shape": ["rows", len(categories)], "columns": categories},
     ]
+
+
+def _describe_numeric(one: NumericInput) -> dict[str, Any]:
+    """Describes a part of a date; or a number, with its form where it is not written plainly."""
+    column = one.column
+    if one.part:
+        zone = "in UTC, where the zone is given"
+        counted = {"part": one.part, "counted": PARTS[one.part]}
+        return {"column": column.name, **counted, "zone": zone, "date_format": column.date_format}
+    form = {name: getattr(column, name) for name in PLAIN_FORM}
+    return {"column": column.name, **({} if form == PLAIN_FORM else {"written_with": form})}
+
+
+def _describe_categorical(one: CategoricalInput) -> dict[str, Any]:
+    levels = {category: number for number, category in enumerate(one.categories, 1)}
+    spelled = {"spelled": {"true": TRUE_WORDS, "false": FALSE_WORDS}} if one.column.kind == "boolean" else {}
+    missing = one.n_categories if one.has_missing else 0
+    return {"column": one.name, "levels": levels, **spelled, "missing": missing, "unknown": 0}

@@ -1,4 +1,4 @@
-"""How each format is written, and read again."""
+"""Writes a predictor in each format, and reads it again."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlplab.errors import UserError
 from mlplab.inference.export_card import describe_inputs
+from mlplab.inference.predicting import predict
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import FORMAT, Predictor, predictor_of
 
@@ -18,7 +19,7 @@ Run = Callable[[tuple[Tensor, ...]], Tensor]
 
 
 def require_onnx() -> None:
-    """Refuses where the packages of the extra are not installed."""
+    """Refuses to export without the packages of the extra `onnx`."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -30,16 +31,10 @@ def require_onnx() -> None:
         ) from None
 
 
-def outputs_of(module: Callable[..., Tensor], rows: tuple[Tensor, ...]) -> Tensor:
-    """What a module gives for some rows, without gradients."""
-    with torch.inference_mode():
-        return module(*rows)
-
-
 def _exported(run: TrainedRun, rows: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     any_number = torch.export.Dim("rows")
     shapes = tuple({0: any_number} for _ in rows)
-    # One row, or none, would be taken for a constant.
+    # The exporter would take one row, or none, for a constant.
     example = tuple(torch.cat([tensor, tensor])[: max(2, len(tensor))] for tensor in rows)
     return torch.export.export(run.predictor, example, dynamic_shapes=(shapes,))
 
@@ -53,7 +48,7 @@ def _write_torch_export(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -
 def _read_torch_export(run: TrainedRun, path: Path) -> Run:
     with path.open("rb") as file:
         module = torch.export.load(io.BytesIO(file.read())).module()
-    return lambda rows: outputs_of(module, rows)
+    return lambda rows: predict(module, rows)
 
 
 def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
@@ -63,7 +58,7 @@ def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
         dynamo=True,
         input_names=[one["name"] for one in describe_inputs(run)],
         output_names=["probabilities" if run.task.kind == "classification" else "values"],
-        dynamic_shapes=tuple({0: "rows"} for _ in rows),  # the name; that it is dynamic is known
+        dynamic_shapes=tuple({0: "rows"} for _ in rows),  # only names what the program has as dynamic
         verbose=False,
     )
     assert program is not None
@@ -90,11 +85,11 @@ def _write_safetensors(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) ->
 
 def _read_safetensors(run: TrainedRun, path: Path) -> Run:
     predictor = load_safetensors(path)
-    return lambda rows: outputs_of(predictor, rows)
+    return lambda rows: predict(predictor, rows)
 
 
 def load_safetensors(path: Path) -> Predictor:
-    """The predictor that `export` wrote as safetensors: tensors, and a card of plain values.
+    """Loads the predictor that `export` wrote as safetensors: tensors, and a card of plain values.
 
     Raises:
         UserError: the file is damaged, or holds another thing.
@@ -113,7 +108,7 @@ def load_safetensors(path: Path) -> Predictor:
 
 
 def _flattened(value: Any, name: str = "") -> tuple[dict[str, Tensor], Any]:
-    """Tensors by their dotted place, and the rest with the name of a tensor where it stood."""
+    """Takes the tensors out of a card, by their dotted place, and leaves their names where they stood."""
     if isinstance(value, Tensor):
         return {name: value}, {"tensor": name}
     if isinstance(value, Mapping):
@@ -136,4 +131,4 @@ FORMATS: dict[str, tuple[str, Callable[..., None], Callable[..., Run]]] = {
     "torch_export": (".pt2", _write_torch_export, _read_torch_export),
     "safetensors": (".safetensors", _write_safetensors, _read_safetensors),
 }
-"""Name → ending, how it is written, how it is read again."""
+"""Name → ending, writer and reader."""

@@ -1,10 +1,10 @@
-"""The predictor as a file for other programs, checked after writing."""
+"""Exports a predictor as a file for other programs, and checks the file after writing."""
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
-from mlplab.inference.export_formats import FORMATS, outputs_of, require_onnx
-from mlplab.inference.predicting import require_writable, write_once
-from mlplab.inference.rows import RowReader, rows_of_training
+from mlplab.inference.export_formats import FORMATS, require_onnx
+from mlplab.inference.predicting import predict, require_writable, write_once
+from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import remove_temporary_files, write_json
 
@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and how it compares."""
+    """What was written, and how much its outputs differ from the model's on `n_rows` rows."""
 
     path: Path
     card: Path
@@ -66,14 +66,11 @@ def export(
             out.parent.mkdir(exist_ok=True)
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
-    if card.is_dir():
-        raise UserError("the card must be a file", f"{card} is a folder", "another name")
-    if card.exists() and not overwrite:
-        raise UserError("the card must be a new file", f"{card} is there already", "another name, or overwrite=true")
+    require_writable(card, overwrite, [".json"], out.name)
     if file_format == "onnx":
         require_onnx()
     rows = _some_rows(run, rows_of, written)
-    expected = outputs_of(run.predictor, rows)
+    expected = predict(run.predictor, rows)
     found: Tensor | None = None
 
     def write_and_check(temporary: Path) -> None:
@@ -101,14 +98,16 @@ def export(
 
 
 def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    if path is not None:
-        block = next(iter(RowReader(run, written).blocks(path)))
-        return tuple(tensor[:CHECKED_ROWS] for tensor in block.inputs)
     try:
-        inputs, _ = next(rows_of_training(run, "test"))
-    except UserError as refusal:
+        if path is not None:
+            inputs = next(RowReader(run, written).blocks(path)).inputs
+        else:
+            inputs, _ = next(rows_of_training(run, "test"))
+    except UserError as error:
+        if path is not None:
+            raise
         raise UserError(
-            f"an export must be checked on real rows: {refusal.requirement}", refusal.actual, "data.path=rows.csv"
+            f"an export must be checked on real rows: {error.requirement}", error.actual, "data.path=rows.csv"
         ) from None
     return tuple(tensor[:CHECKED_ROWS] for tensor in inputs)
 
@@ -119,24 +118,22 @@ def _difference(found: Tensor, expected: Tensor, run: TrainedRun) -> float:
 
 
 def _require_equal(found: Tensor, expected: Tensor, run: TrainedRun, file_format: str) -> None:
-    if found.shape != expected.shape or not _difference(found, expected, run) <= TOLERANCE:
-        given = f"{tuple(found.shape)} for {tuple(expected.shape)}"
-        if found.shape == expected.shape:
-            given = f"they differ by up to {_difference(found, expected, run):.2g}"
-        raise UserError(f"outputs of the {file_format} file must equal the model's", given, "another format")
+    actual = f"{tuple(found.shape)} for {tuple(expected.shape)}"
+    if found.shape == expected.shape:
+        difference = _difference(found, expected, run)
+        if difference <= TOLERANCE:  # which NaN is not
+            return
+        actual = f"they differ by up to {difference:.2g}"
+    raise UserError(f"outputs of the {file_format} file must equal the model's", actual, "another format")
 
 
 @contextlib.contextmanager
-def _quietly() -> Any:
-    """Without what the exporters say about themselves."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def _quietly() -> Iterator[None]:
+    """Silences what the exporters log, print and warn of."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(logging.NOTSET)

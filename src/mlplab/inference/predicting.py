@@ -1,8 +1,8 @@
-"""Predictions for the rows of a file, written to another."""
+"""Predicts the rows of a file, and writes the predictions to another."""
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,25 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
-from mlplab.inference.rows import RowReader
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
-from mlplab.runs.checkpoint import Predictor
 from mlplab.runs.files import remove_temporary_files, write_atomically
 
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
 
 FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
-"""What spreadsheets take for the beginning of a formula, in any width (OWASP, "CSV Injection")."""
+"""Characters with which a formula begins in spreadsheets, in any width (OWASP, "CSV Injection")."""
 
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$"
-"""A sign alone makes no formula of it."""
+"""A number with a sign is no formula."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was written: how many rows, and what was noticed in reading them."""
+    """The number of rows that were written, and what was noticed in reading them."""
 
     n_rows: int
     notes: tuple[str, ...]
@@ -71,8 +70,8 @@ def predict_file(
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
             columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
             if id_column is not None:
-                columns.insert(0, _identifiers(block.cells[id_column], [column.name for column in columns]))
-            count += len(block.cells)
+                columns.insert(0, _identifiers(block.frame[id_column], [column.name for column in columns]))
+            count += len(block.frame)
             frame = pl.DataFrame(columns)
             if out.suffix in SEPARATORS and not formulas:
                 frame, changed = _without_formulas(frame)
@@ -81,7 +80,7 @@ def predict_file(
 
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
-            content = io.BytesIO()  # polars tells of a full disk by an error of its own
+            content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
             pl.concat(list(frames())).write_parquet(content)
             temporary.write_bytes(content.getbuffer())
             return
@@ -92,14 +91,14 @@ def predict_file(
     write_once(out, write, overwrite)
     if n_formulas:
         reader.notes.append(
-            f"{n_formulas:,} {'cell begins' if n_formulas == 1 else 'cells begin'} as a formula does: written with ' "
+            f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "
             "before, so that no spreadsheet runs them; formulas=true leaves them as they are"
         )
     return Predictions(count, tuple(reader.notes))
 
 
 def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Text that begins as a formula with an apostrophe before it, headings too, and how many cells it is in."""
+    """Puts an apostrophe before text that begins as a formula, headings too; counts the values that it changed."""
     count = 0
     columns = []
     for column in frame:
@@ -112,8 +111,8 @@ def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count
 
 
-def predict(predictor: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Probabilities (N, C) or values (N, 1) for any number of rows."""
+def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+    """Computes probabilities (N, C) or values (N, 1) for any number of rows, without gradients."""
     with torch.inference_mode():
         batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
         return torch.cat([predictor(*batch) for batch in batches])
@@ -148,8 +147,8 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
     Args:
         out: the file.
         overwrite: whether one that is there is replaced.
-        endings: those that its name can have.
-        stem: of a name to propose.
+        endings: the endings that its name can have.
+        stem: beginning of a name to propose.
 
     Raises:
         UserError: its ending is none of `endings`, its folder is missing, or it is there already.
@@ -161,19 +160,23 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
     if not out.parent.is_dir():
         raise UserError("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
     if out.exists() and not overwrite:
-        raise _there_already(out)
+        raise _exists(out)
 
 
-def write_once(out: Path, write: object, overwrite: bool) -> None:
-    """`write_atomically`, with its failures told as refusals, after what one that was killed has left of the file."""
+def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
+    """Writes a file atomically, after removing what a killed process left of it.
+
+    Raises:
+        UserError: it cannot be written, or is there already.
+    """
     try:
         remove_temporary_files(out.parent, out.name)
-        write_atomically(out, write, replace=overwrite)  # type: ignore[arg-type]
+        write_atomically(out, write, replace=overwrite)
     except FileExistsError:
-        raise _there_already(out) from None
+        raise _exists(out) from None
     except OSError as error:
         raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
 
 
-def _there_already(out: Path) -> UserError:
+def _exists(out: Path) -> UserError:
     return UserError("out must be a new file", f"{out} is there already", "another name, or overwrite=true")

@@ -1,4 +1,4 @@
-"""A run that was trained, as its checkpoint holds it."""
+"""Loads a run that was trained, from its checkpoint alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mlplab.task import Task
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a run has learned.
+    """A run with what it has learned.
 
     Attributes:
         directory: of the run; of the checkpoint, where that stands alone.
@@ -32,7 +32,7 @@ class TrainedRun:
         return self.predictor.task
 
     def own_folder(self, name: str) -> Path:
-        """Returns the folder in the run's directory where what is made of it is written.
+        """Returns a folder in the run's directory, for evaluations or exports.
 
         Raises:
             UserError: it is a link that leads elsewhere.
@@ -47,7 +47,7 @@ class TrainedRun:
 
 
 def load_run(path: Path) -> TrainedRun:
-    """The best state of a run, or the last where none was validated.
+    """Loads the best state of a run, or the last where none was validated.
 
     Args:
         path: of a run's directory, or of a checkpoint.

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.config.as_yaml import as_yaml
-from mlplab.config.resolvers import as_told
+from mlplab.config.resolvers import without_secrets
 from mlplab.loggers.event_file import EventFile
 
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
@@ -30,10 +30,10 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     momentum and sgd are one class. Without Hydra it is the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    told = as_told(config, ("seed", *COMPARED))
-    table: dict[str, Any] = {"seed": told["seed"]}
+    resolved = without_secrets(config, ("seed", *COMPARED))
+    table: dict[str, Any] = {"seed": resolved["seed"]}
     for group in COMPARED:
-        values: dict[str, Any] = dict(told[group])
+        values: dict[str, Any] = dict(resolved[group])
         own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
         name = chosen.get(group) or own_name
         if name:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from mlplab.errors import UserError
 from mlplab.models.activations import ACTIVATIONS
 from mlplab.models.initialization import initialize
-from mlplab.models.options import OPTIONS
+from mlplab.models.mlp_options import OPTIONS
 
 
 class BatchNorm(nn.BatchNorm1d):

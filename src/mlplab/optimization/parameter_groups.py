@@ -1,12 +1,11 @@
 """Sorts parameters into groups by kind: with and without weight decay and penalties."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-Kind = Literal["weight", "bias", "normalization"]
-KINDS: tuple[Kind, ...] = ("weight", "bias", "normalization")
+from mlplab.optimization.names import Kind
 
 NORMALIZATION_LAYERS = (
     nn.modules.batchnorm._NormBase,
@@ -52,7 +51,7 @@ def parameter_groups(
         model: each of its trainable parameters goes to exactly one group.
         weight_decay: for the kinds of `applies_to`; the others get 0. There is a single group if it is 0, or None
             because the optimizer has no weight decay.
-        applies_to: kinds of `KINDS`.
+        applies_to: kinds of `names.KINDS`.
     """
     kinds = parameter_kinds(model)
     named = dict(model.named_parameters())

@@ -12,7 +12,7 @@ from mlplab.report.findings import Finding
 from mlplab.report.formatting import listed, machine_text, number, share, value_text
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
-from mlplab.report.ranked_settings import Setting, label, names_of, of_stage, short_names
+from mlplab.report.ranked_settings import Setting, of_stage
 from mlplab.report.sweep_records import SweepRecord, arms_asked, as_mapping, distinct
 
 EDGE = 0.05
@@ -33,7 +33,7 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
         axes: of the swept parameters.
     """
     found = [*_edges(sweep, settings, axes), _diverged(sweep, axes), _overfitting(sweep, settings), _best_places(sweep)]
-    found += [_failed(sweep), _valueless(sweep), _unreadable(sweep), _machines(sweep)]
+    found += [_failed(sweep), _unreadable(sweep), _machines(sweep)]
     return [finding for finding in found if finding is not None]
 
 
@@ -118,12 +118,11 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     risen = {run.entry.number: rise for run in finished if (rise := overfitting(run)) is not None}
     if len(risen) < max(2, SOME * len(finished)):
         return None
-    names = short_names(names_of(settings))
     worst = []
     for setting in settings:
         rises = [risen[run.entry.number] for run in setting.runs if run.entry.number in risen]
         if 2 * len(rises) > len(setting.runs):
-            worst.append((statistics.median(rises), label(setting, names)))
+            worst.append((statistics.median(rises), setting.label))
     examples = listed([f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)])
     return Finding(
         "overfitting",
@@ -140,55 +139,43 @@ def _best_places(sweep: SweepRecord) -> Finding | None:
     if len(places) < 3:
         return None
     late, early = int((places >= 0.95).sum()), int((places <= 0.1).sum())
-    if late >= MANY * len(places):
-        return Finding(
-            "best_at_end",
-            "caution",
-            "Nearly all runs were best at their end: they were still learning. Train longer.",
-            f"{share(late, len(places))} runs had their best epoch in the last 5 % of their epochs; "
-            "raise trainer.max_epochs before comparing.",
-        )
-    if early >= MANY * len(places):
-        return Finding(
-            "best_at_start",
-            "caution",
-            "Nearly all runs were best at their start: further training only makes them worse.",
-            f"{share(early, len(places))} runs had their best epoch in the first 10 % of their epochs; try a smaller "
-            "optimizer.lr, or more regularization.",
-        )
+    n = len(places)
+    if late >= MANY * n:
+        sentence = "Nearly all runs were best at their end: they were still learning. Train longer."
+        evidence = f"{share(late, n)} runs had their best epoch in the last 5 % of their epochs"
+        return Finding("best_at_end", "caution", sentence, f"{evidence}; raise trainer.max_epochs before comparing.")
+    if early >= MANY * n:
+        sentence = "Nearly all runs were best at their start: further training only makes them worse."
+        evidence = f"{share(early, n)} runs had their best epoch in the first 10 % of their epochs"
+        hint = "try a smaller optimizer.lr, or more regularization"
+        return Finding("best_at_start", "caution", sentence, f"{evidence}; {hint}.")
     return None
 
 
 def _failed(sweep: SweepRecord) -> Finding | None:
-    failed = [run for run in sweep.runs if run.state == "failed"]
-    if not failed:
+    """Counts runs without a value, except those that diverged, by their reasons."""
+    metric = printable(sweep.objective.metric)
+    reasons: Counter[str] = Counter()
+    for run in sweep.runs:
+        if run.state == "failed":
+            # Without the hints, which name each run's own directory, equal reasons are counted together.
+            reasons[printable(run.reason.partition("; try")[0]) or "no reason was written"] += 1
+        elif run.state == "damaged":
+            reasons["result.json cannot be read"] += 1
+        elif run.state == "finished" and sweep.objective.metric not in run.measured:
+            reasons[f"finished without a {metric}"] += 1
+    if not reasons:
         return None
-    # Without the hints, which name each run's own directory, equal reasons are counted together.
-    reasons = Counter(printable(run.reason.partition("; try")[0]) or "no reason was written" for run in failed)
     counts = listed([f"{reason} ({counted(n, 'run')})" for reason, n in reasons.most_common()])
-    sentence = f"{share(len(failed), len(sweep.runs))} runs failed."
-    return Finding("failed", "fault", sentence, f"{counts}. sweep.retry_failed=true runs them again.")
-
-
-def _valueless(sweep: SweepRecord) -> Finding | None:
-    metric = sweep.objective.metric
-    names = [
-        printable(run.entry.directory) for run in sweep.runs if run.state == "finished" and metric not in run.measured
-    ]
-    if not names:
-        return None
-    sentence = f"{share(len(names), len(sweep.runs))} runs finished without a {printable(metric)}."
-    return Finding("valueless", "fault", sentence, f"{listed(names)}. They count as failed.")
+    sentence = f"{share(reasons.total(), len(sweep.runs))} runs failed."
+    has_errors = any(run.state == "failed" for run in sweep.runs)
+    hint = " sweep.retry_failed=true runs those with an error again." if has_errors else ""
+    return Finding("failed", "fault", sentence, f"{counts}.{hint}")
 
 
 def _unreadable(sweep: SweepRecord) -> Finding | None:
-    damaged = [printable(run.entry.directory) for run in sweep.runs if run.state == "damaged"]
-    if not damaged and not sweep.n_unreadable:
-        return None
-    evidence = [f"result.json of {listed(damaged)}"] if damaged else []
-    evidence += [f"{sweep.n_unreadable} in sweep.json"] if sweep.n_unreadable else []
-    sentence = f"{counted(len(damaged) + sweep.n_unreadable, 'job')} cannot be read."
-    return Finding("damaged", "fault", sentence, f"{', '.join(evidence)}.")
+    n = sweep.n_unreadable
+    return Finding("damaged", "fault", f"{counted(n, 'job')} in sweep.json cannot be read.") if n else None
 
 
 def _machines(sweep: SweepRecord) -> Finding | None:

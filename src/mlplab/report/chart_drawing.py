@@ -2,8 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +38,11 @@ STYLE: Any = {
 WIDTH = 4.4
 """Inches: two charts fit beside each other on a page, and their text is legible on a phone."""
 
+POINTS: Any = {
+    "point": {"marker": "o", "markersize": 4.5, "alpha": 0.55, "markeredgewidth": 0},
+    "cross": {"marker": "x", "markersize": 6, "markeredgewidth": 1.6},
+}
+
 LONG_TICKS = 44
 """Characters of all tick labels from which they are rotated."""
 
@@ -54,17 +58,11 @@ class Picture:
 
 def draw(charts: Sequence[Chart]) -> list[Picture]:
     """Draws charts in the report's style."""
-    with _style():
-        return [_draw(chart) for chart in charts]
-
-
-@contextmanager
-def _style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a browser has other fonts
-        yield
+        return [_draw(chart) for chart in charts]
 
 
 def _draw(chart: Chart) -> Picture:
@@ -78,7 +76,7 @@ def _draw(chart: Chart) -> Picture:
     _set_axis(axes, chart.x, "x")
     _set_axis(axes, chart.y, "y")
     for layer in chart.layers:
-        MARKS[layer.mark](axes, chart, layer)
+        _draw_layer(axes, chart, layer)
     if n_entries:
         figure.legend(loc="outside lower left", ncols=1, alignment="left", handlelength=1.6, borderaxespad=0.1)
     svg, png = StringIO(), BytesIO()
@@ -102,15 +100,15 @@ def _set_axis(axes: "Axes", axis: ChartAxis, on: Literal["x", "y"]) -> None:
             axes.tick_params(axis="x", rotation=60 if len(texts) > 8 else 30)
         return
     axes.set(**{f"{on}scale": "log" if axis.is_log else "linear"})
-    if axis.low is not None and axis.high is not None:
+    if np.isfinite(axis.high):
         axes.set(**{f"{on}lim": (axis.low, axis.high)})
-    if axis.is_log and axis.low and axis.high:
+    if axis.is_log:
         decades = np.log10(axis.high / axis.low)
         ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
         ticks.set_minor_locator(NullLocator())
         ticks.set_minor_formatter(NullFormatter())
     else:
-        ticks.set_major_locator(MaxNLocator(6, integer=axis.unit == "integer"))
+        ticks.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=axis.unit == "integer"))
     form = (lambda value, _: f"{value:.0%}") if axis.unit == "percent" else (lambda value, _: number(value))
     ticks.set_major_formatter(FuncFormatter(form))
 
@@ -121,52 +119,39 @@ def _column(axis: ChartAxis, layer: Layer, name: str) -> Any:
     if axis.categories:
         place = {category: index for index, category in enumerate(axis.categories)}
         return np.array([place[value] for value in values], dtype=np.float64) + layer.offset
-    low, high = (-np.inf, np.inf) if axis.low is None or axis.high is None else (axis.low, axis.high)
-    return np.clip(np.array(values, dtype=np.float64), low, high)
+    return np.clip(np.array(values, dtype=np.float64), axis.low, axis.high)
 
 
-def _points(axes: "Axes", chart: Chart, layer: Layer) -> None:
+def _draw_layer(axes: "Axes", chart: Chart, layer: Layer) -> None:
     x, y = _column(chart.x, layer, "x"), _column(chart.y, layer, "y")
-    if chart.x.categories:  # equal ones would hide each other
-        x = x + np.random.default_rng(0).uniform(-0.18, 0.18, len(x))
-    is_cross = layer.mark == "cross"
-    axes.plot(
-        x, y, "x" if is_cross else "o", color=layer.colour, label=_entry(layer),
-        markersize=6 if is_cross else 4.5, markeredgewidth=1.6 if is_cross else 0, alpha=1 if is_cross else 0.55,
-    )  # fmt: skip
+    style: Any = {"color": layer.colour, "label": None if layer.label is None else short(layer.label, 52)}
+    match layer.mark:
+        case "point" | "cross":
+            if chart.x.categories and not chart.y.categories:  # equal values would hide each other
+                x = x + np.random.default_rng(0).uniform(-0.18, 0.18, len(x))
+            axes.plot(x, y, linestyle="none", **POINTS[layer.mark], **style)
+        case "line" | "step":
+            style["linestyle"] = (0, (3, 2)) if layer.is_dashed else "-"
+            style["drawstyle"] = "steps-post" if layer.mark == "step" else "default"
+            axes.plot(x, y, linewidth=1.4, **style)
+        case "band":
+            low, high = _column(chart.y, layer, "low"), _column(chart.y, layer, "high")
+            axes.fill_between(x, low, high, color=layer.colour, alpha=0.18, linewidth=0)
+        case "bar" if chart.y.categories:
+            bars = axes.barh(y, x, color=layer.colour, height=0.62)
+            axes.bar_label(bars, [row["text"] for row in layer.rows], padding=3, fontsize=8.5, color=INK)
+        case "bar":
+            axes.bar(x, y, color=layer.colour, width=0.9 * (x[1] - x[0]))
+            axes.grid(visible=False, axis="x")
+        case "tick" if chart.x.categories:
+            axes.hlines(y, x - 0.3, x + 0.3, color=layer.colour, linewidth=1.6)
+        case "tick":
+            axes.vlines(x, y - 0.13, y + 0.13, color=layer.colour, linewidth=1.8)
+        case "cell":
+            _draw_cells(axes, chart, layer)
 
 
-def _line(axes: "Axes", chart: Chart, layer: Layer) -> None:
-    style: Any = {"color": layer.colour, "linewidth": 1.4, "label": _entry(layer)}
-    style["linestyle"] = (0, (3, 2)) if layer.is_dashed else "-"
-    style["drawstyle"] = "steps-post" if layer.mark == "step" else "default"
-    axes.plot(_column(chart.x, layer, "x"), _column(chart.y, layer, "y"), **style)
-
-
-def _band(axes: "Axes", chart: Chart, layer: Layer) -> None:
-    low, high = _column(chart.y, layer, "low"), _column(chart.y, layer, "high")
-    axes.fill_between(_column(chart.x, layer, "x"), low, high, color=layer.colour, alpha=0.18, linewidth=0)
-
-
-def _bars(axes: "Axes", chart: Chart, layer: Layer) -> None:
-    x, y = _column(chart.x, layer, "x"), _column(chart.y, layer, "y")
-    if chart.y.categories:
-        bars = axes.barh(y, x, color=layer.colour, height=0.62)
-        axes.bar_label(bars, [row["text"] for row in layer.rows], padding=3, fontsize=8.5, color=INK)
-    else:
-        axes.bar(x, y, color=layer.colour, width=0.9 * (x[1] - x[0]))
-        axes.grid(visible=False, axis="x")
-
-
-def _ticks(axes: "Axes", chart: Chart, layer: Layer) -> None:
-    x, y = _column(chart.x, layer, "x"), _column(chart.y, layer, "y")
-    if chart.x.categories:
-        axes.hlines(y, x - 0.3, x + 0.3, color=layer.colour, linewidth=1.6)
-    else:
-        axes.vlines(x, y - 0.13, y + 0.13, color=layer.colour, linewidth=1.8)
-
-
-def _cells(axes: "Axes", chart: Chart, layer: Layer) -> None:
+def _draw_cells(axes: "Axes", chart: Chart, layer: Layer) -> None:
     from matplotlib import colormaps
 
     shades = np.full((len(chart.y.categories), len(chart.x.categories)), np.nan)
@@ -174,21 +159,11 @@ def _cells(axes: "Axes", chart: Chart, layer: Layer) -> None:
     columns, rows = (_column(axis, layer, name).astype(int) for axis, name in ((chart.x, "x"), (chart.y, "y")))
     for column, row, cell in zip(columns, rows, layer.rows, strict=True):
         shades[row, column] = cell["shade"]
-        red, green, blue, _ = colormaps["viridis"](1 - float(cell["shade"]))
+        # Text is black on light cells and white on dark ones, by the luminance that the eye sees.
+        red, green, blue, _ = colormaps["viridis"](cell["shade"])
         colour = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "#ffffff"
         axes.text(column, row, cell["text"], ha="center", va="center", fontsize=size, color=colour)
-    # "nearest" puts the middle of a cell at its coordinate.
-    axes.pcolormesh(np.ma.masked_invalid(1 - shades), cmap="viridis", vmin=0, vmax=1, shading="nearest")
-
-
-MARKS: dict[str, "Callable[[Axes, Chart, Layer], None]"] = {
-    "point": _points, "cross": _points, "line": _line, "step": _line, "band": _band, "bar": _bars, "tick": _ticks,
-    "cell": _cells,
-}  # fmt: skip
-
-
-def _entry(layer: Layer) -> str | None:
-    return None if layer.label is None else short(layer.label, 52)
+    axes.pcolormesh(np.ma.masked_invalid(shades), cmap="viridis", vmin=0, vmax=1, shading="nearest")
 
 
 def file_name(text: str, taken: Sequence[str] = ()) -> str:

@@ -1,5 +1,6 @@
 """Charts as data: tables of plain rows with the marks and axes that show them. Nothing here draws."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,14 +38,33 @@ class ChartAxis:
         is_log: whether it is logarithmic.
         categories: for an axis of names instead of numbers, in order; rows then hold these names.
         unit: `number`, `integer` or `percent`, for its ticks.
+        n_beyond: number of values beyond its ends.
     """
 
     label: str
-    low: float | None = None
-    high: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
     is_log: bool = False
     categories: tuple[str, ...] = ()
     unit: str = "number"
+    n_beyond: int = 0
+
+    def transformed(self, values: Values) -> Values:
+        """Returns values such that their differences are distances on the axis; (N,) -> (N,)."""
+        clipped = np.clip(values, self.low, self.high)
+        return np.asarray(np.log10(clipped)) if self.is_log else clipped
+
+    def at(self, share: float) -> float:
+        """Returns the value at a share of the axis's length."""
+        if self.is_log:
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + share * (self.high - self.low)
+
+    def note(self) -> str:
+        """Returns a sentence for a caption if there are values beyond the ends."""
+        if not self.n_beyond:
+            return ""
+        return f" {number(self.n_beyond)} beyond the axis {'is' if self.n_beyond == 1 else 'are'} drawn at its edge."
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,7 @@ class Layer:
 
     Attributes:
         mark: `point`, `cross`, `line`, `step`, `band` (rows hold `low` and `high`), `bar`, `tick` (across a category)
-            or `cell` (rows hold `shade`, from 0 for the best to 1); bars and cells show the `text` of their row.
+            or `cell` (rows hold `shade`, from 0 to 1 for the best); bars and cells show the `text` of their row.
         rows: with `x` and `y`.
         colour: of the marks.
         label: in the legend; None leaves the layer out of it.
@@ -98,64 +118,27 @@ def rows_of(x: Iterable[Any], y: Iterable[Any]) -> list[Row]:
     return [pairs[index] for index in thinned(len(pairs), MOST_MARKS)] if pairs else []
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The range on which values of a metric are compared.
-
-    Attributes:
-        is_log: whether it is logarithmic.
-        low: its lower end.
-        high: its upper end.
-        n_beyond: number of values beyond its ends.
-    """
-
-    is_log: bool
-    low: float
-    high: float
-    n_beyond: int
-
-    def axis(self, label: str) -> ChartAxis:
-        """Returns an axis with this scale."""
-        return ChartAxis(label, self.low, self.high, self.is_log)
-
-    def at(self, share: float) -> float:
-        """Returns the value at a share of the axis's length."""
-        if self.is_log:
-            return float(self.low * (self.high / self.low) ** share)
-        return self.low + share * (self.high - self.low)
-
-    def transformed(self, values: Values) -> Values:
-        """Returns values such that their differences are distances on the axis; (N,) -> (N,)."""
-        clipped = np.clip(values, self.low, self.high)
-        return np.asarray(np.log10(clipped)) if self.is_log else clipped
-
-    def note(self) -> str:
-        """Returns a sentence for a caption if there are values beyond the ends."""
-        if not self.n_beyond:
-            return ""
-        return f" {number(self.n_beyond)} beyond the axis {'is' if self.n_beyond == 1 else 'are'} drawn at its edge."
-
-
-def scale_of(values: Values, sign: int, *, whole: bool = False) -> Scale:
-    """Chooses a scale on which most of the values can be told apart, the best ones above all.
+def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False) -> ChartAxis:
+    """Chooses an axis on which most of the values can be told apart, the best ones above all.
 
     Args:
+        label: of the axis.
         values: (N,); NaN is left out.
         sign: 1 if small is good, -1 if large is.
-        whole: whether the worst must be within it too, as for curves.
+        is_whole: whether the worst must be within it too, as for curves.
     """
     found = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if not len(found):
-        return Scale(False, 0.0, 1.0, 0)
+        return ChartAxis(label, 0.0, 1.0)
     positive = found[found > 0]
-    high = 1.0 if whole else 0.95
     decades = np.log10(np.maximum(positive, 1 / LARGEST))
-    is_log = len(positive) >= 0.8 * len(found) and np.quantile(decades, high) - decades.min() > LEAST_DECADES
+    span = np.quantile(decades, 1.0 if is_whole else 0.95) - decades.min() if len(positive) else 0.0
+    is_log = bool(len(positive) >= 0.8 * len(found) and span > LEAST_DECADES)
     places = sign * (decades if is_log else found)
     best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
     # A few diverging values must not squeeze all others into a line.
-    reach = worst if whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
+    reach = worst if is_whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
     margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
     ends = sorted((sign * (best - margin), sign * (reach + margin)))
     low, high = (10.0 ** min(max(end, -300.0), 300.0) if is_log else float(end) for end in ends)
-    return Scale(bool(is_log), low, high, int(((found < low) | (found > high)).sum()))
+    return ChartAxis(label, low, high, is_log, n_beyond=int(((found < low) | (found > high)).sum()))

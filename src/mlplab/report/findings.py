@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from mlplab.errors import counted, printable
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import PairedTest
-from mlplab.report.ranked_settings import Setting, contenders, label, names_of, of_stage, pareto_front, short_names
+from mlplab.report.ranked_settings import Setting, contenders, of_stage, pareto_front
 from mlplab.report.sweep_records import SweepRecord
 from mlplab.sweeps.ledger import key_of
 
@@ -37,10 +37,9 @@ class Finding:
 
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
     """Says what came out best, and how certain that is."""
-    names = short_names(names_of(settings))
     best = _winner if len(sweep.objectives) == 1 else _pareto
-    found = [_unfinished(sweep), best(sweep, settings, names), *_reruns(settings, names)]
-    found += [_noise(sweep, settings, names), _tests(tests, names)]
+    found = [_unfinished(sweep), best(sweep, settings), *_reruns(settings)]
+    found += [_noise(sweep, settings), _tests(tests)]
     return [finding for finding in found if finding is not None]
 
 
@@ -57,7 +56,7 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
 
 
-def _winner(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
+def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
     best = ranked[0] if ranked else None
     if best is None or best.validation.mean is None:
@@ -69,22 +68,22 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str,
     if len(ranked) == 1:
         ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if over else ""
         evidence = f"{ends}There is no other setting to compare it with."
-        return Finding("best", "result", f"{label(best, names)} reaches {reached}{failed}", evidence)
+        return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
     evidence = f"{which} mean of {counted(len(ranked), 'setting')}; validation alone decides"
     runner_up = next((s for s in ranked[1:] if s.validation.mean is not None), None)
     if runner_up is not None:
-        evidence += f". Next: {label(runner_up, names)} with {spread_text(runner_up.validation)}"
-    return Finding("best", "result", f"{label(best, names)} is best: {reached}{failed}", f"{evidence}.")
+        evidence += f". Next: {runner_up.label} with {spread_text(runner_up.validation)}"
+    return Finding("best", "result", f"{best.label} is best: {reached}{failed}", f"{evidence}.")
 
 
-def _pareto(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
+def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
     front = pareto_front(ranked, sweep.objectives)
     if not front:
         return Finding("nothing", "caution", "No run has a value of every objective yet.") if sweep.runs else None
     evidence = [
-        f"{label(setting, names)}: "
+        f"{setting.label}: "
         + ", ".join(f"{printable(o.metric)} {number(setting.spread(o.metric).mean)}" for o in sweep.objectives)
         for setting in front
     ]
@@ -93,21 +92,21 @@ def _pareto(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str,
     return Finding("pareto", "result", sentence, f"{listed(evidence)}.")
 
 
-def _reruns(settings: Sequence[Setting], names: Mapping[str, str]) -> list[Finding]:
+def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     """Compares reruns on new seeds with the runs that chose them; arms have a table instead."""
     ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
     found = []
     for rerun in of_stage(settings, "rerun"):
         before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
         if rerun.arm is None and before is not None and (rerun.validation.mean is not None or rerun.n_failed):
-            found.append(_rerun(rerun, before, ranked, names))
+            found.append(_rerun(rerun, before, ranked))
     return found
 
 
-def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], names: Mapping[str, str]) -> Finding:
+def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting]) -> Finding:
     # A sweep that went on after the rerun can have another best by now.
     is_best = before is ranked[0]
-    name = "the best" if is_best else f"{label(before, names)}, no longer the best,"
+    name = "the best" if is_best else f"{before.label}, no longer the best,"
     failed = f" {share(rerun.n_failed, len(rerun.runs))} of its new runs failed." if rerun.n_failed else ""
     mean = rerun.validation.mean
     if mean is None:
@@ -121,12 +120,12 @@ def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], names: Ma
     is_worse = second is not None and rerun.objective.sign * (mean - second.score) > 0
     if second is not None and is_worse:
         which = "the second" if is_best else "the best now"
-        sentence += f" That is worse than {which}, {label(second, names)}, with {spread_text(second.validation)}."
+        sentence += f" That is worse than {which}, {second.label}, with {spread_text(second.validation)}."
     evidence = "The seeds that chose it flatter it; its value on new seeds is the one to expect."
     return Finding("rerun", "caution" if is_worse or failed else "result", sentence + failed, evidence)
 
 
-def _noise(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str, str]) -> Finding | None:
+def _noise(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     """Says so if the first settings differ less than their seeds do, or if that is unknown."""
     has_several = len(sweep.objectives) > 1
     ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
@@ -149,7 +148,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], names: Mapping[str, 
         "caution",
         f"The first {counted(len(close), 'setting')} differ less from the best than their seeds do from each other.",
         f"First and second differ by {number(difference)}; the standard deviation over seeds is {number(noise)}. "
-        f"The simplest of them is as good a choice: {listed([label(s, names) for s in close])}.",
+        f"The simplest of them is as good a choice: {listed([s.label for s in close])}.",
     )
 
 
@@ -162,7 +161,7 @@ def _unknown_noise(sweep: SweepRecord) -> Finding:
     return Finding("noise", "caution", sentence, f"A small difference between settings may be chance. {hint}.")
 
 
-def _tests(tests: Sequence[PairedTest], names: Mapping[str, str]) -> Finding | None:
+def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     if not tests:
         return None
     significant = [test for test in tests if test.corrected_p < LEVEL]
@@ -177,15 +176,15 @@ def _tests(tests: Sequence[PairedTest], names: Mapping[str, str]) -> Finding | N
         "paired_test",
         "result" if n else "caution",
         sentence,
-        f"{listed([_test(test, names) for test in significant or tests[:1]])}. Wilcoxon's signed-rank test, corrected "
+        f"{listed([_test(test) for test in significant or tests[:1]])}. Wilcoxon's signed-rank test, corrected "
         f"by Holm over {counted(n_tests, 'comparison')}. {least}{', before the correction' if n_tests > 1 else ''}.",
     )
 
 
-def _test(test: PairedTest, names: Mapping[str, str]) -> str:
+def _test(test: PairedTest) -> str:
     result = test.result
     return (
-        f"{label(test.first, names)} beats {label(test.second, names)} on {test.wins} of {result.n} seeds by a median "
+        f"{test.first.label} beats {test.second.label} on {test.wins} of {result.n} seeds by a median "
         f"of {number(result.median)} (p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
         f"{result.rank_biserial:.2f})"
     )

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,42 +22,25 @@ LEAST_EPOCHS = 3
 """Shorter runs are left out of findings about the course of training."""
 
 
-@dataclass(frozen=True)
-class Band:
-    """Median and quartiles of curves over seeds; all arrays are (N,).
+def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
+    """Computes median `y` and quartiles `low` and `high` of curves over seeds by epoch `x`.
 
-    Attributes:
-        epochs: as far as at least half of the runs have come.
-        low: lower quartile.
-        middle: median.
-        high: upper quartile.
-        n: number of curves.
-    """
-
-    epochs: Values
-    low: Values
-    middle: Values
-    high: Values
-    n: int
-
-
-def band(curves: Sequence[Curve]) -> Band | None:
-    """Computes median and quartiles of curves by epoch; None without curves.
-
-    If there are several measurements within an epoch, the last one counts.
+    They reach as far as at least half of the curves. If there are several measurements within an epoch, the last one
+    counts.
     """
     if not curves:
-        return None
+        return []
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
     table = np.full((len(curves), len(epochs)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         row[np.searchsorted(epochs, curve.epochs)] = curve.values
-    enough = 2 * np.isfinite(table).sum(axis=0) >= len(curves)
-    if not enough.any():
-        return None
-    low, middle, high = np.nanpercentile(table[:, enough], [25, 50, 75], axis=0)
-    kept = thinned(int(enough.sum()))
-    return Band(epochs[enough][kept], low[kept], middle[kept], high[kept], len(curves))
+    enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
+    if not len(enough):
+        return []
+    kept = enough[thinned(len(enough))]
+    low, middle, high = np.nanpercentile(table[:, kept], [25, 50, 75], axis=0)
+    columns = zip(epochs[kept], low, middle, high, strict=True)
+    return [{"x": x, "low": a, "y": b, "high": c} for x, a, b, c in columns]
 
 
 def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from mlplab.report.rerun_commands import OF_THE_SWEEP, portable, portable_comman
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
 from mlplab.sweeps.ledger import SEEDS
-from mlplab.sweeps.progress import duration
+from mlplab.sweeps.sweep_progress import duration
 
 UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
 """Keys that do not affect what is learned."""

@@ -39,13 +39,23 @@ class Setting:
         values: swept values, without the seeds.
         runs: by job number; of several that finished on the same seeds only the first.
         objective: the criterion that ranks.
+        names: parameter → short name.
         rank: within its stage, from 1; 0 before ranking.
     """
 
     values: Mapping[str, Any]
     runs: tuple[RunRecord, ...]
     objective: Criterion
+    names: Mapping[str, str]
     rank: int = 0
+
+    @property
+    def label(self) -> str:
+        """Describes the setting by its values: `optimizer=adam, lr=0.01`."""
+        words = [f"{printable(self.names[name])}={value_text(value)}" for name, value in self.values.items()]
+        if self.stage == "default":
+            words = [f"{printable(self.arm)}, default"] if self.arm else ["default", *words]
+        return ", ".join(words) or (printable(self.arm) if self.arm else "the one setting")
 
     @property
     def arm(self) -> str | None:
@@ -121,8 +131,10 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
     groups: dict[Any, list[RunRecord]] = {}
     for run in sweep.runs:
         groups.setdefault((run.entry.stage, run.entry.arm, key_of(_without_seeds(run))), []).append(run)
+    names = short_names(list(dict.fromkeys(name for run in sweep.runs for name in _without_seeds(run))))
     settings = [
-        Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective) for runs in groups.values()
+        Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective, names)
+        for runs in groups.values()
     ]
     is_comparison = any(setting.arm is not None for setting in settings)
     ranked = []
@@ -195,16 +207,3 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     """Shortens `optimizer.lr` to `lr` if no other name ends the same way."""
     lasts = Counter(name.rpartition(".")[2] for name in names)
     return {name: name.rpartition(".")[2] if lasts[name.rpartition(".")[2]] == 1 else name for name in names}
-
-
-def label(setting: Setting, names: Mapping[str, str]) -> str:
-    """Describes a setting by its values: `optimizer=adam, lr=0.01`.
-
-    Args:
-        setting: any.
-        names: parameter → short name.
-    """
-    words = [f"{printable(names.get(name, name))}={value_text(value)}" for name, value in setting.values.items()]
-    if setting.stage == "default":
-        words = [f"{printable(setting.arm)}, default"] if setting.arm else ["default", *words]
-    return ", ".join(words) or (printable(setting.arm) if setting.arm else "the one setting")

@@ -15,10 +15,11 @@ from mlplab.report.chart_drawing import Picture, draw, file_name, inline
 from mlplab.report.findings import Finding
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
-from mlplab.report.report_tables import Table, arms_table, as_csv, failures_table, leaderboard, tests_table
+from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
+from mlplab.report.sweep_records import SHOWN_STATES
 from mlplab.runs.files import remove_temporary_files, write_bytes
 
 STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
@@ -100,7 +101,7 @@ def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
         autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["inline"] = lambda picture, prefix: Markup(inline(picture, prefix))
-    counts = Counter("diverged" if run.state == "infeasible" else run.state for run in analysis.sweep.runs)
+    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     return environment.from_string(template).render(
         name=analysis.sweep.name,
         headline=headline(analysis),
@@ -128,20 +129,22 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
     has_best = ranked and ranked[0].validation.mean is not None and len(analysis.sweep.objectives) == 1
     command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""
     sections = [Section("learned", "What was learned", findings=analysis.findings, command=command)]
+    settings, reruns = analysis.settings, [setting for setting in analysis.settings if setting.stage != "search"]
     if analysis.arms:
         note = (
             "Each arm was tuned by as many trials; its best and its defaults then ran on seeds that were not used for "
             "that. Times are medians over runs until the target, and a miss counts as infinite."
         )
-        tables = [arms_table(analysis)]
-        sections.append(Section("comparison", "Comparison", note, tables=tables, pictures=pictures["comparison"]))
+        arms = [leaderboard(analysis, reruns, "Arms, on seeds that were not used for tuning")] if reruns else []
+        sections.append(Section("comparison", "Comparison", note, tables=arms, pictures=pictures["comparison"]))
+        settings = analysis.searched  # the others are in the table of the arms
     elif pictures["comparison"]:
         sections.append(Section("comparison", "Target", pictures=pictures["comparison"]))
-    stages = list(dict.fromkeys(setting.stage for setting in analysis.settings))
-    if stages:
-        titles = {stage: TITLES[stage] if len(stages) > 1 else "Settings" for stage in stages}
+    if settings:
+        stages = list(dict.fromkeys(setting.stage for setting in settings))
+        titles = TITLES if len(stages) > 1 else {stages[0]: "Settings"}
         note = f"Mean ± standard deviation over seeds. {RULE} Test metrics stand beside, and decide nothing."
-        tables = [leaderboard(analysis, of_stage(analysis.settings, stage), titles[stage]) for stage in stages]
+        tables = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
         sections.append(Section("leaderboard", "Leaderboard", note, tables=tables))
     if analysis.tests:
         note = (

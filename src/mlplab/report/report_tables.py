@@ -10,36 +10,28 @@ from typing import Any
 
 from mlplab.config.rules import shown
 from mlplab.errors import printable
-from mlplab.report.arm_results import ArmResult
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
-from mlplab.report.paired_tests import PairedTest
-from mlplab.report.ranked_settings import FAILED, Setting, label, names_of, pareto_front
+from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import RunRecord, Spread
+from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
 
-NOT_ENDED = ("running", "waiting", "stopped", "cut off")
+SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
+
+WHICH = {"rerun": "tuned", "default": "default"}
 
 MOST_TESTS = 2
 """Test metrics on the page; leaderboard.csv has all."""
 
-TESTS = "test: not used for selection"
-
 LONGEST_REASON = 400
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Characters at which a spreadsheet begins a formula."""
+"""Characters with which a spreadsheet begins a formula."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
-
-    Attributes:
-        text: what it shows.
-        key: what it is sorted by, if not its text.
-        style: classes in page.css, beside those of its column; `command` folds it away.
-    """
+    """The text of a cell, the number that it is sorted by instead, and classes of page.css beside its column's."""
 
     text: str
     key: float | None = None
@@ -48,14 +40,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """A column: its heading, how it makes the cell of an object, and how it is shown.
 
-    Attributes:
-        heading: above it.
-        cell: makes the cell of a row's object.
-        style: classes in page.css; `num` aligns to the right.
-        group: heading over several columns.
-        title: a longer heading.
+    `style` are classes of page.css, of which `num` aligns to the right; `group` is a heading over several columns,
+    `title` a longer heading.
     """
 
     heading: str
@@ -67,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a row for each object (a setting, an arm, a test or a run)."""
+    """A table with a row for each object: a setting, a test or a run."""
 
     title: str
     columns: list[Column]
@@ -84,10 +72,6 @@ class Table:
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
 
 
-def _spread(spread: Spread) -> Cell:
-    return Cell(spread_text(spread), spread.mean)
-
-
 def _number(value: float | None) -> Cell:
     return Cell(number(value), value)
 
@@ -96,37 +80,41 @@ def _count(part: int, whole: int) -> Cell:
     return Cell(str(whole) if part == whole else share(part, whole), part)
 
 
+def _spread(spread: Spread) -> Cell:
+    return Cell(spread_text(spread), spread.mean)
+
+
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
-    columns = [
-        Column("#", lambda setting: Cell(str(setting.rank)), "num"),
-        Column("setting", lambda setting: Cell(label(setting, analysis.names))),
-        *_objective_columns(analysis, most_objectives),
-        Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num"),
-    ]
-    return Table("", columns, settings)
+    name = Column("setting", lambda setting: Cell(setting.label))
+    failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
+    return Table("", [_rank(), name, *_objectives(analysis)[:most_objectives], _runs(), failed], settings)
 
 
 def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
-    """Makes the table of a stage: settings ranked by validation, with the test part apart."""
-    columns = [Column("#", lambda setting: Cell(str(setting.rank)), "num", "setting")]
-    if any(setting.arm for setting in settings):
-        columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "", "setting"))
+    """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
+    columns = [_rank()]
+    if analysis.arms:
+        columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
+    if {setting.stage for setting in settings} == set(WHICH):
+        columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
     columns += [
-        Column(analysis.names.get(name, name), partial(_value, name), "", "setting", name)
-        for name in names_of(settings)
+        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name) for name in names_of(settings)
     ]
-    columns += _validation_columns(analysis, settings)
-    columns += _test_columns(analysis, lambda setting: setting, MOST_TESTS)
+    columns += _validation(analysis, settings) + _tests(analysis)
     columns.append(Column("command", partial(_command, analysis), "command"))
     return Table(title, columns, settings)
+
+
+def _rank() -> Column:
+    return Column("#", lambda setting: Cell(str(setting.rank)), "num", SETTING)
 
 
 def _value(name: str, setting: Setting) -> Cell:
     if name not in setting.values:
         return Cell("–", style="none")
     value = setting.values[name]
-    # Sorted by the number itself, of which the text shows four digits.
+    # The text has four digits only, so numbers are sorted by the value itself.
     return Cell(value_text(value), value if isinstance(value, float) else None, "value")
 
 
@@ -134,140 +122,94 @@ def _command(analysis: SweepAnalysis, setting: Setting) -> Cell:
     return Cell("\n".join(commands(setting, analysis.sweep.constants)), style="command")
 
 
-def _objective_columns(analysis: SweepAnalysis, most: int | None = None) -> list[Column]:
-    group = "validation: decides"
-    columns = [
-        Column(o.metric, partial(_spread_of, metric=o.metric), "num strong", group)
-        for o in analysis.sweep.objectives[:most]
-    ]
-    return [*columns, Column("runs", lambda s: _count(len(s.finished), len(s.runs)), "num", group)]
+def _objectives(analysis: SweepAnalysis) -> list[Column]:
+    def cell(metric: str, setting: Setting) -> Cell:
+        return _spread(setting.spread(metric))
+
+    metrics = [objective.metric for objective in analysis.sweep.objectives]
+    return [Column(metric, partial(cell, metric), "num strong", VALIDATION) for metric in metrics]
 
 
-def _spread_of(setting: Setting, metric: str) -> Cell:
-    return _spread(setting.spread(metric))
+def _runs() -> Column:
+    return Column("runs", lambda s: _count(len(s.finished), len(s.runs)), "num", VALIDATION)
 
 
-def _validation_columns(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Column]:
-    sweep, group = analysis.sweep, "validation: decides"
-    columns = _objective_columns(analysis)
+def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Column]:
+    sweep, columns = analysis.sweep, _objectives(analysis)
     if len(sweep.objectives) > 1:
         front = pareto_front(settings, sweep.objectives)
-        mark = Column("front", lambda s: Cell("●", 0) if s in front else Cell("", 1), "mid", group)
-        columns.insert(len(sweep.objectives), mark)
+        columns.append(Column("front", lambda s: Cell("●", 0) if s in front else Cell("", 1), "mid", VALIDATION))
+    columns.append(_runs())
     if any(setting.n_failed or len(setting.finished) < len(setting.runs) for setting in settings):
-        columns.append(Column("not finished", _troubles, "", group))
+        columns.append(Column("not finished", _not_finished, "", VALIDATION))
     if "seconds" not in [objective.metric for objective in sweep.objectives]:
         title = "of training, mean over finished runs"
-        columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", group, title))
-    return columns + _target_columns(analysis, lambda setting: setting, ("epochs",), group)
+        columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
+    if sweep.target is not None:
+        times = {setting: setting.time_to(sweep.target) for setting in settings}
 
+        def reached(setting: Setting) -> Cell:
+            return _count(time.hits, time.n) if (time := times[setting]) is not None else Cell("–")
 
-def _target_columns(
-    analysis: SweepAnalysis, setting_of: Callable[[Any], Setting], units: Sequence[str], group: str
-) -> list[Column]:
-    target = analysis.sweep.target
-    if target is None:
-        return []
+        def median(unit: str, setting: Setting) -> Cell:
+            return _number(time.median[unit] if (time := times[setting]) is not None else None)
 
-    def hits(row: Any) -> Cell:
-        time = setting_of(row).time_to(target)
-        return Cell("–") if time is None else Cell(share(time.hits, time.n), time.hits)
-
-    def median(row: Any, unit: str) -> Cell:
-        time = setting_of(row).time_to(target)
-        return _number(None if time is None else time.median[unit])
-
-    columns = [Column("reached", hits, "num", group, "runs that reached the target")]
-    for unit in units:
-        title = f"median {unit} to the target; a miss counts as infinite"
-        columns.append(Column(f"{unit} to target", partial(median, unit=unit), "num", group, title))
+        columns.append(Column("reached", reached, "num", VALIDATION, "runs that reached the target"))
+        for unit in ("seconds", "epochs"):
+            title = f"median {unit} to the target; a miss counts as infinite"
+            columns.append(Column(f"{unit} to target", partial(median, unit), "num", VALIDATION, title))
     return columns
 
 
-def _test_columns(analysis: SweepAnalysis, setting_of: Callable[[Any], Setting], most: int) -> list[Column]:
-    names = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:most]
-
-    def test(row: Any, name: str) -> Cell:
-        return _spread(setting_of(row).test(name))
-
-    return [
-        Column(
-            name,
-            partial(test, name=name),
-            "num test first" if name == names[0] else "num test",
-            TESTS,
-        )
-        for name in names
-    ]
-
-
-def _troubles(setting: Setting) -> Cell:
-    counts = {"diverged": setting.states["infeasible"], "failed": _n_failed(setting)}
-    counts |= {state: setting.states[state] for state in ("pruned", *NOT_ENDED)}
-    text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+def _not_finished(setting: Setting) -> Cell:
+    counts = {SHOWN_STATES.get(state, state): n for state, n in setting.states.items() if state != "finished"}
+    counts["without a value"] = setting.n_valueless
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return Cell(text, setting.n_failed, "bad" if setting.n_failed else "")
 
 
-def _n_failed(setting: Setting) -> int:
-    """Counts runs that failed, except by divergence."""
-    return setting.n_failed - setting.states["infeasible"]
+def _tests(analysis: SweepAnalysis) -> list[Column]:
+    def cell(metric: str, setting: Setting) -> Cell:
+        return _spread(setting.test(metric))
 
-
-def arms_table(analysis: SweepAnalysis) -> Table:
-    """Makes the table of a comparison: each arm tuned, and with its defaults."""
-    rows = [(a, setting, setting is a.tuned) for a in analysis.arms for setting in (a.tuned, a.default) if setting]
-    objective = analysis.sweep.objective
-
-    def tuned_only(row: tuple[ArmResult, Setting, bool], text: str) -> Cell:
-        return Cell(text if row[2] else "–")
-
-    columns = [
-        Column("arm", lambda row: Cell(row[0].name), "strong", "validation"),
-        Column("which", lambda row: Cell("tuned" if row[2] else "default"), "", "validation"),
-        Column("setting", lambda row: tuned_only(row, label(row[1], analysis.names)), "", "validation"),
-        Column("trials", lambda row: tuned_only(row, str(row[0].n_trials)), "num", "validation"),
-        Column(objective.metric, lambda row: _spread(row[1].validation), "num strong", "validation"),
-        Column("runs", lambda row: _count(len(row[1].finished), len(row[1].runs)), "num", "validation"),
-        *_target_columns(analysis, lambda row: row[1], ("seconds", "steps", "epochs"), "validation"),
-        *_test_columns(analysis, lambda row: row[1], 1),
-    ]
-    return Table("Arms, on seeds that were not used for tuning", columns, rows)
+    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    styles = ["num test first", *["num test"] * MOST_TESTS]
+    return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
 
 
 def tests_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of paired tests."""
 
+    def name(setting: Setting) -> Cell:
+        return Cell(setting.label, style="value")
+
     def p(value: float) -> Cell:
         return Cell(p_text(value), value)
 
-    def name(setting: Setting) -> Cell:
-        return Cell(label(setting, analysis.names), style="value")
-
-    columns: list[tuple[str, Callable[[PairedTest], Cell]]] = [
-        ("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins)),
-        ("median difference", lambda test: _number(test.result.median)),
-        ("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}")),
-        ("p", lambda test: p(test.result.p)),
-        ("p after Holm", lambda test: p(test.corrected_p)),
-        ("least p", lambda test: p(test.result.least_p)),
+    columns = [
+        Column("better", lambda test: name(test.first)),
+        Column("other", lambda test: name(test.second)),
+        Column("seeds won", lambda test: Cell(share(test.wins, test.result.n), test.wins), "num"),
+        Column("median difference", lambda test: _number(test.result.median), "num"),
+        Column("rank-biserial", lambda test: Cell(f"{test.result.rank_biserial:+.2f}"), "num"),
+        Column("p", lambda test: p(test.result.p), "num"),
+        Column("p after Holm", lambda test: p(test.corrected_p), "num"),
+        Column("least p", lambda test: p(test.result.least_p), "num", title="that so many pairs can give"),
     ]
-    names = [Column("better", lambda test: name(test.first)), Column("other", lambda test: name(test.second))]
-    numbers = [Column(heading, cell, "num") for heading, cell in columns]
-    return Table("Wilcoxon's signed-rank test on paired seeds", [*names, *numbers], analysis.tests)
+    return Table("Wilcoxon's signed-rank test on paired seeds", columns, analysis.tests)
 
 
 def failures_table(runs: Sequence[RunRecord]) -> Table:
     """Makes the table of runs that failed or diverged, with their reasons."""
 
-    def reason(run: RunRecord) -> Cell:
-        text = "result.json cannot be read" if run.state == "damaged" else run.reason[:LONGEST_REASON]
-        return Cell(text, style="reason")
+    def reason(run: RunRecord) -> str:
+        return "result.json cannot be read" if run.state == "damaged" else run.reason[:LONGEST_REASON]
 
     columns = [
         Column("job", lambda run: Cell(str(run.entry.number)), "num"),
         Column("directory", lambda run: Cell(run.entry.directory, style="value")),
-        Column("state", lambda run: Cell("diverged" if run.state == "infeasible" else run.state)),
-        Column("why", reason),
+        Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
+        Column("why", lambda run: Cell(reason(run), style="reason")),
     ]
     return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED])
 
@@ -293,7 +235,7 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
             row |= _mean_and_std(objective.metric, setting.spread(objective.metric))
         row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
         row |= {state: setting.states[state] for state in ("pruned", "infeasible")}
-        row |= {"failed": _n_failed(setting), "unfinished": setting.n_left}
+        row |= {"failed": setting.n_failed - setting.states["infeasible"], "unfinished": setting.n_left}
         row["seconds mean"] = setting.spread("seconds").mean
         if sweep.target is not None:
             time = setting.time_to(sweep.target)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
-from mlplab.report.charts import Scale, scale_of
+from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import Finding, results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, axis_of
@@ -27,7 +27,7 @@ class SweepAnalysis:
         settings: ranked.
         names: swept parameter → short name.
         axes: swept parameter → axis.
-        scale: on which the objective is drawn.
+        objective: axis on which the objective of searched settings is drawn.
         effects: of the searched parameters; None if there are too few settings.
         arms: of a comparison.
         tests: between settings.
@@ -38,7 +38,7 @@ class SweepAnalysis:
     settings: list[Setting]
     names: Mapping[str, str]
     axes: dict[str, ParameterAxis]
-    scale: Scale
+    objective: ChartAxis
     effects: Effects | None
     arms: list[ArmResult]
     tests: list[PairedTest]
@@ -62,17 +62,18 @@ def analyse(directory: Path) -> SweepAnalysis:
     for name in names_of(searched):
         values = [setting.values[name] for setting in searched if name in setting.values]
         axes[name] = axis_of(name, values, sweep.space.get(name, {}))
-    scale = scale_of(np.array([setting.score for setting in searched], dtype=np.float64), sweep.objective.sign)
+    scores = np.array([setting.score for setting in searched], dtype=np.float64)
+    objective = value_axis(sweep.objective.metric, scores, sweep.objective.sign)
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     tests = tests_between(settings) if len(sweep.objectives) == 1 else []
     findings = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms), *caveats_of(sweep, settings, axes)]
-    effects = _effects(searched, axes, scale)
-    return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, scale, effects, arms, tests, findings)
+    effects = _effects(searched, axes, objective)
+    return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, objective, effects, arms, tests, findings)
 
 
-def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], scale: Scale) -> Effects | None:
-    """Computes effects of the parameters that every setting has, on the scale of the charts."""
+def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis) -> Effects | None:
+    """Computes effects of the parameters that every setting has, on the axis of the charts."""
     known = [setting for setting in settings if setting.validation.mean is not None]
     names = [name for name in axes if all(name in setting.values for setting in known)]
     if not known or not names:
@@ -80,4 +81,4 @@ def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], sca
     places = np.stack([axes[name].places([s.values[name] for s in known]) for name in names], axis=1)
     is_whole = np.isfinite(places).all(axis=1)
     means = np.array([setting.score for setting in known], dtype=np.float64)
-    return effects_of(names, places[is_whole], scale.transformed(means[is_whole]))
+    return effects_of(names, places[is_whole], objective.transformed(means[is_whole]))

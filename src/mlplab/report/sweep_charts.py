@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from mlplab.report.charts import FAULT, INK, MUTED, SERIES, Chart, ChartAxis, Layer, Row, Scale, rows_of, scale_of
-from mlplab.report.formatting import goal, number, value_text
-from mlplab.report.learning_curves import band, best_places, thinned
+from mlplab.report.charts import FAULT, INK, MUTED, SERIES, Chart, ChartAxis, Layer, Row, rows_of, value_axis
+from mlplab.report.formatting import goal, number
+from mlplab.report.learning_curves import best_places, median_rows
 from mlplab.report.parameter_axes import ParameterAxis
-from mlplab.report.ranked_settings import Setting, contenders, label, pareto_front, table_of
+from mlplab.report.ranked_settings import Setting, contenders, pareto_front, table_of
 from mlplab.report.sweep_analysis import SweepAnalysis
-from mlplab.report.sweep_records import Curve, RunRecord
+from mlplab.report.sweep_records import RunRecord
 
 MOST_PARAMETERS = 24
 """Charts of single parameters; those with the largest effect are drawn."""
@@ -21,7 +21,7 @@ MOST_PAIRS, LEAST_SHARE = 4, 0.02
 
 MOST_CURVES = 5
 
-PARTS = {"val": "validation", "train": "training"}
+PARTS = {"val": "Validation", "train": "Training"}
 
 
 def charts_of(analysis: SweepAnalysis) -> dict[str, list[Chart]]:
@@ -38,7 +38,7 @@ def _comparison(analysis: SweepAnalysis) -> Iterable[Chart | None]:
 
 
 def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    searched, scale, effects = analysis.searched, analysis.scale, analysis.effects
+    searched, objective, effects = analysis.searched, analysis.objective, analysis.effects
     if not np.isfinite([setting.score for setting in searched]).any():
         return
     if effects is not None:
@@ -50,27 +50,23 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
     shares = effects.alone if effects is not None else {}
     varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
     for axis in sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:MOST_PARAMETERS]:
-        yield parameter_chart(axis, searched, scale)
+        yield parameter_chart(axis, searched, objective)
     pairs = sorted((effects.pairs if effects is not None else {}).items(), key=lambda item: -item[1])
     for names, share in pairs[:MOST_PAIRS]:
         if share >= LEAST_SHARE:
             # The parameter with more values lies along the wider side.
             wide, high = sorted((analysis.axes[name] for name in names), key=lambda axis: -axis.n_buckets)
-            yield pair_chart(wide, high, searched, scale)
+            yield pair_chart(wide, high, searched, objective)
 
 
 def _curves(analysis: SweepAnalysis) -> Iterable[Chart | None]:
-    best, metric = contenders(analysis.settings), analysis.sweep.objective.metric
-    yield best_runs_chart(analysis, best)
-    # With one seed each, medians would be the curves of the best runs once more.
-    if any(len(setting.finished) > 1 for setting in best):
-        metrics = [metric] if metric.startswith("val/") else []
-        for name in dict.fromkeys([*metrics, "val/loss", "train/loss"]):
-            yield medians_chart(analysis, name, best)
+    metric = analysis.sweep.objective.metric
+    for name in dict.fromkeys([metric, "val/loss"] if metric.startswith("val/") else ["val/loss"]):
+        yield curves_chart(analysis, name)
     yield best_epoch_chart(analysis.sweep.runs)
 
 
-def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], scale: Scale) -> Chart:
+def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAxis) -> Chart:
     """Shows a parameter against the objective: a point for each setting, a cross if one of its runs failed."""
     mine = [setting for setting in settings if axis.name in setting.values]
     objective = mine[0].objective
@@ -86,13 +82,12 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], scale: Sca
         rows = rows_of((axis.value(axis.middles[bucket]) for bucket in best), best.values())
         layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or arm is None else colour))
     failed = [setting.values[axis.name] for setting in mine if setting.n_failed]
-    worst = scale.at(0.965 if objective.sign > 0 else 0.035)
+    worst = y.at(0.965 if objective.sign > 0 else 0.035)
     layers.append(Layer("cross", rows_of(map(axis.value, axis.places(failed)), [worst] * len(failed)), FAULT))
-    caption = f"A point is a setting's mean over seeds; the line joins the best of each value.{scale.note()}"
+    caption = f"A point is a setting's mean over seeds; the line joins the best of each value.{y.note()}"
     if failed:
         caption += f" Red crosses: {len(failed)} with a run that diverged or failed."
-    axes = axis.chart_axis(), scale.axis(objective.metric)
-    return Chart(f"by_{axis.name}", f"By {axis.name}", caption, *axes, tuple(layers))
+    return Chart(f"by_{axis.name}", f"By {axis.name}", caption, axis.chart_axis(), y, tuple(layers))
 
 
 def effects_chart(analysis: SweepAnalysis) -> Chart:
@@ -126,7 +121,7 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
     return Chart("effects", "What mattered", caption, x, y, layers, 0.75 + 0.27 * len(y.categories))
 
 
-def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Setting], scale: Scale) -> Chart:
+def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Setting], scale: ChartAxis) -> Chart:
     """Shows the median of the settings in each cell of two parameters' buckets."""
     mine = [setting for setting in settings if wide.name in setting.values and high.name in setting.values]
     objective = mine[0].objective
@@ -141,10 +136,10 @@ def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Sett
             cells.append({**place, "value": float(np.median(inside))})
         else:
             crosses.append(place)
-    best = scale.high if objective.sign < 0 else scale.low
-    places = scale.transformed(np.array([best, *(cell["value"] for cell in cells)]))
+    worst = scale.high if objective.sign > 0 else scale.low
+    places = scale.transformed(np.array([worst, *(cell["value"] for cell in cells)]))
     distances = np.abs(places[1:] - places[0])
-    for cell, shade in zip(cells, distances / (distances.max() or 1.0), strict=True):
+    for cell, shade in zip(cells, distances / (distances.max(initial=0.0) or 1.0), strict=True):
         cell |= {"shade": float(shade), "text": number(cell["value"], 2)}
     caption = f"Median {objective.metric} of the settings in each cell; lighter is better."
     if crosses:
@@ -157,7 +152,7 @@ def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Sett
 
 def search_chart(analysis: SweepAnalysis) -> Chart:
     """Shows trials in their order, with the best so far."""
-    objective, scale = analysis.sweep.objective, analysis.scale
+    objective, y = analysis.sweep.objective, analysis.objective
     ordered = sorted(analysis.searched, key=lambda setting: setting.runs[0].entry.number)
     scores = objective.sign * np.array([setting.score for setting in ordered], dtype=np.float64)
     best = np.minimum.accumulate(np.where(np.isfinite(scores), scores, np.inf))
@@ -168,10 +163,10 @@ def search_chart(analysis: SweepAnalysis) -> Chart:
         layers.append(Layer(mark, rows_of(trials[known], objective.sign * column[known]), colour))
     caption = (
         f"A point is a trial; the line is the best so far, found with trial {int(np.nanargmin(scores)) + 1:,} "
-        f"of {len(ordered):,}.{scale.note()}"
+        f"of {len(ordered):,}.{y.note()}"
     )
     x = ChartAxis("trial", 0.5, len(ordered) + 0.5, unit="integer")
-    return Chart("search", "The course of the search", caption, x, scale.axis(objective.metric), tuple(layers))
+    return Chart("search", "The course of the search", caption, x, y, tuple(layers))
 
 
 def front_chart(analysis: SweepAnalysis) -> Chart | None:
@@ -188,66 +183,37 @@ def front_chart(analysis: SweepAnalysis) -> Chart | None:
     layers += [Layer(mark, rows_of(*on_front.T), SERIES[0]) for mark in ("line", "point")]
     better = " and ".join(f"{'less' if o.mode == 'min' else 'more'} {o.metric}" for o in objectives)
     caption = f"Better is {better}. Joined: settings that no other one improves on in both."
-    axes = [scale_of(column, o.sign).axis(o.metric) for column, o in zip(table.T, objectives, strict=True)]
+    axes = [value_axis(o.metric, column, o.sign) for column, o in zip(table.T, objectives, strict=True)]
     return Chart("front", "Two objectives", caption, axes[0], axes[1], tuple(layers))
 
 
-def best_runs_chart(analysis: SweepAnalysis, settings: Sequence[Setting]) -> Chart | None:
-    """Shows validation and training loss of the best settings' best runs; None if none has a history."""
-    objective = analysis.sweep.objective
-    metric = objective.metric if objective.metric.startswith("val/") else "val/loss"
-    best = [
-        (min(runs, key=lambda run: objective.sign * run.measured[objective.metric]), label(setting, analysis.names))
-        for setting in settings
-        if (runs := [run for run in setting.finished if objective.metric in run.measured])
-    ]
-    best.sort(key=lambda pair: (objective.sign * pair[0].measured[objective.metric], pair[0].entry.number))
-    drawn = [(run, name) for run, name in best if metric in run.curves][:MOST_CURVES]
-    if not drawn:
+def curves_chart(analysis: SweepAnalysis, metric: str) -> Chart | None:
+    """Shows a metric by epoch for the best settings, as medians over seeds with quartiles; None without histories.
+
+    A validation loss has the training loss beside it, so that overfitting can be seen.
+    """
+    metrics = (metric, "train/loss") if metric == "val/loss" else (metric,)
+    settings = [s for s in contenders(analysis.settings) if any(metric in run.curves for run in s.finished)]
+    layers: list[Layer] = []
+    for colour, setting in zip(SERIES, settings[:MOST_CURVES], strict=False):
+        for name in metrics:
+            curves = [run.curves[name] for run in setting.finished if name in run.curves]
+            rows = median_rows(curves)
+            if len(curves) > 1:
+                layers.append(Layer("band", rows, colour))
+            text = f"{setting.label[:44]} ({len(curves)})" if name == metric else None
+            layers.append(Layer("line", rows, colour, text, is_dashed=name != metric))
+    values = np.array([row[name] for layer in layers for row in layer.rows for name in ("low", "y", "high")])
+    if not len(values):
         return None
-    with_training = metric == "val/loss"
-    layers, values = [], []
-    for colour, (run, name) in zip(SERIES, drawn, strict=False):
-        text = f"{name[:44]}, seed {value_text(run.entry.values.get('seed', '–'))}"
-        layers.append(Layer("line", _curve_rows(run.curves[metric]), colour, text))
-        values.append(run.curves[metric].values)
-        if with_training and "train/loss" in run.curves:
-            layers.append(Layer("line", _curve_rows(run.curves["train/loss"]), colour, is_dashed=True))
-            values.append(run.curves["train/loss"].values)
-    scale = scale_of(np.concatenate(values), objective.sign, whole=True)
-    what = "Solid validation, dashed training" if with_training else metric
-    caption = f"{what}, of the {len(drawn)} best runs.{scale.note()}"
-    y = scale.axis("loss" if with_training else metric)
-    return Chart("best_runs", "The best runs", caption, ChartAxis("epoch", unit="integer"), y, tuple(layers))
-
-
-def _curve_rows(curve: Curve) -> list[Row]:
-    kept = thinned(len(curve.epochs))
-    return rows_of(curve.epochs[kept], curve.values[kept])
-
-
-def medians_chart(analysis: SweepAnalysis, metric: str, settings: Sequence[Setting]) -> Chart | None:
-    """Shows a metric's median over seeds by epoch, with the quartiles as a band, for the best settings."""
-    bands = [
-        (found, label(setting, analysis.names))
-        for setting in settings
-        if (found := band([run.curves[metric] for run in setting.finished if metric in run.curves])) is not None
-    ][:MOST_CURVES]
-    if not bands:
-        return None
-    layers = []
-    for colour, (found, name) in zip(SERIES, bands, strict=False):
-        columns = zip(found.epochs, found.low, found.high, strict=True)
-        layers.append(Layer("band", [{"x": x, "low": low, "high": high} for x, low, high in columns], colour))
-        layers.append(Layer("line", rows_of(found.epochs, found.middle), colour, f"{name[:44]} ({found.n})"))
     sign = 1 if metric.endswith("loss") else analysis.sweep.objective.sign
-    drawn = np.concatenate([values for found, _ in bands for values in (found.low, found.middle, found.high)])
-    scale = scale_of(drawn, sign, whole=True)
-    caption = "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them came."
+    y = value_axis(metric if len(metrics) == 1 else "loss", values, sign, is_whole=True)
+    caption = "Solid validation, dashed training. " if len(metrics) > 1 else ""
+    caption += "Median over finished runs (their number in brackets), quartiles shaded; as far as half of them came."
     part, _, name = metric.partition("/")
-    title = f"Median {PARTS.get(part, part)} {name}"
-    axes = ChartAxis("epoch", unit="integer"), scale.axis(metric)
-    return Chart(f"median_{metric}", title, caption + scale.note(), *axes, tuple(layers))
+    title = "Validation and training loss" if len(metrics) > 1 else f"{PARTS.get(part, part)} {name}"
+    x = ChartAxis("epoch", unit="integer")
+    return Chart(f"curves_{metric}", title, caption + y.note(), x, y, tuple(layers))
 
 
 def best_epoch_chart(runs: Sequence[RunRecord]) -> Chart | None:
@@ -277,11 +243,10 @@ def arms_chart(analysis: SweepAnalysis) -> Chart | None:
         layers += [Layer("point", points, colour, which, offset=offset), Layer("tick", means, INK, offset=offset)]
     if not values:
         return None
-    scale = scale_of(np.array(values), objective.sign, whole=True)
+    x = value_axis(objective.metric, np.array(values), objective.sign, is_whole=True)
     y = ChartAxis("", categories=tuple(arm.name for arm in analysis.arms if arm.tuned or arm.default))
-    caption = f"A point is a run on a seed that was not used for tuning; the bar is the mean.{scale.note()}"
-    axes = scale.axis(objective.metric), y
-    return Chart("arms", "Tuned and default", caption, *axes, tuple(layers), 0.8 + 0.5 * len(y.categories))
+    caption = f"A point is a run on a seed that was not used for tuning; the bar is the mean.{x.note()}"
+    return Chart("arms", "Tuned and default", caption, x, y, tuple(layers), 0.8 + 0.5 * len(y.categories))
 
 
 def target_chart(analysis: SweepAnalysis) -> Chart | None:
@@ -290,7 +255,7 @@ def target_chart(analysis: SweepAnalysis) -> Chart | None:
     assert target is not None
     sides = [(arm.name, arm.tuned) for arm in analysis.arms if arm.tuned is not None]
     if not analysis.arms:
-        sides = [(label(s, analysis.names), s) for s in contenders(analysis.settings)[:MOST_CURVES]]
+        sides = [(s.label, s) for s in contenders(analysis.settings)[:MOST_CURVES]]
     timed = [(name, time) for name, side in sides[: len(SERIES)] if (time := side.time_to(target)) is not None]
     finite = [value for _, time in timed for value in time.seconds if np.isfinite(value)]
     if not finite:

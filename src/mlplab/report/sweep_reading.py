@@ -43,15 +43,15 @@ def read_sweep(directory: Path) -> SweepRecord:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
     """
     ledger = _ledger(directory)
-    asked = ledger.asked
+    asked = ledger.metadata
     objectives = _objectives(asked)
     target = _target(asked.get("target"))
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
-    entries = with_seeds(ledger, [entry for entry in ledger.entries if _is_sound(entry)])
+    entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
     return SweepRecord(
         directory,
         asked,
-        [word for word in as_list(ledger.constants) if isinstance(word, str)],
+        [word for word in as_list(ledger.shared) if isinstance(word, str)],
         as_mapping(ledger.configs),
         objectives,
         target,
@@ -188,8 +188,8 @@ def _or_nan(value: Any) -> float:
     return math.nan if number is None else number
 
 
-def with_seeds(ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
-    """Adds the seed to jobs that were given none, where others of their stage were.
+def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """Adds the seed of its configuration to jobs that were given none, where others of their stage were.
 
     Otherwise a job that ran on the default seed and one that was given the same seed would count as two seeds.
     """
@@ -198,26 +198,17 @@ def with_seeds(ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
         swept[entry.stage] |= entry.values.keys() & set(SEEDS)
     found = []
     for entry in entries:
-        missing = [name for name in SEEDS if name in swept[entry.stage] - entry.values.keys()]
-        seeds = _seeds(ledger, entry, missing) if missing else {}
-        found.append(replace(entry, values={**entry.values, **seeds}))
+        missing = swept[entry.stage] - entry.values.keys()
+        config = _config(sweep / entry.directory / ".hydra" / "config.yaml") if missing else {}
+        seeds = {name: _value_at(config, name) for name in missing}
+        known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
+        found.append(replace(entry, values={**entry.values, **known}))
     return found
 
 
-def _seeds(ledger: Ledger, entry: Entry, names: Sequence[str]) -> dict[str, int]:
-    """Finds seeds in a job's configuration, else among the overrides that all jobs share."""
-    config = as_mapping(as_mapping(ledger.configs).get(str(entry.number)))
-    config = config or _config(ledger.directory / entry.directory / ".hydra" / "config.yaml")
-    overrides = [word.lstrip("+").partition("=") for word in ledger.constants]
-    seeds = {}
-    for name in names:
-        group, _, last = name.rpartition(".")
-        composed = (as_mapping(config.get(group)) if group else config).get(last)
-        for value in (composed, *(value for key, _, value in overrides if key == name)):
-            with contextlib.suppress(ValueError):
-                seeds[name] = int(str(value))
-                break
-    return seeds
+def _value_at(config: Mapping[str, Any], name: str) -> Any:
+    group, _, last = name.rpartition(".")
+    return (as_mapping(config.get(group)) if group else config).get(last)
 
 
 def _config(path: Path) -> Mapping[str, Any]:

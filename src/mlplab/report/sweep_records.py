@@ -16,6 +16,10 @@ from mlplab.sweeps.ledger import Entry
 Values = npt.NDArray[np.float64]
 
 
+SHOWN_STATES = {"infeasible": "diverged"}
+"""States that readers know by another name."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """A metric of a run during training; all arrays are (N,), for N measurements.

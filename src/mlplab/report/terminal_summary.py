@@ -1,10 +1,7 @@
 """The report on the terminal, and as JSON."""
 
-import json
-import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,6 +15,7 @@ from mlplab.report.provenance import headline
 from mlplab.report.ranked_settings import TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, plain_rows, summary_table
 from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_records import SHOWN_STATES
 
 ROWS = 10
 MOST_OBJECTIVES = 2
@@ -30,7 +28,7 @@ STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 def as_text(analysis: SweepAnalysis) -> str:
     """Formats the findings and the head of the leaderboard; without colours if standard output is no terminal."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
-    counts = Counter("diverged" if run.state == "infeasible" else run.state for run in analysis.sweep.runs)
+    counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     findings = RichTable.grid(padding=(0, 1, 0, 0))
     for finding in analysis.findings:
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
@@ -49,7 +47,8 @@ def as_text(analysis: SweepAnalysis) -> str:
         if rerun and not analysis.arms and ranked[0].stage != "rerun":
             console.print(f"\n{TITLES['rerun']}")
             console.print(_rich(summary_table(analysis, rerun, MOST_OBJECTIVES)))
-    return capture.get()
+    # A grid of rich fills each line with spaces.
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
 def _rich(table: Table) -> RichTable:
@@ -64,45 +63,30 @@ def _rich(table: Table) -> RichTable:
     return shown
 
 
-def as_json(analysis: SweepAnalysis, written: Mapping[str, str]) -> str:
-    """Formats the report for programs; numbers that are infinite or not known are null.
-
-    Args:
-        analysis: of the sweep.
-        written: path of what was written, by its kind.
-    """
+def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
+    """Returns the report as plain values, for programs."""
     sweep, effects = analysis.sweep, analysis.effects
-    content = {
+    content: dict[str, Any] = {
         "sweep": sweep.name,
         "objectives": [asdict(objective) for objective in sweep.objectives],
         "target": None if sweep.target is None else asdict(sweep.target),
         "states": dict(Counter(run.state for run in sweep.runs)),
         "findings": [asdict(finding) for finding in analysis.findings],
         "leaderboard": plain_rows(analysis),
-        "tests": [
-            {
-                "first": dict(test.first.values),
-                "second": dict(test.second.values),
-                "arms": [test.first.arm, test.second.arm],
-                **asdict(test.result),
-                "wins": test.wins,
-                "corrected_p": test.corrected_p,
-            }
-            for test in analysis.tests
-        ],
-        "effects": None,
-        "written": written,
     }
+    content["tests"] = [
+        {
+            "first": dict(test.first.values),
+            "second": dict(test.second.values),
+            "arms": [test.first.arm, test.second.arm],
+            **asdict(test.result),
+            "wins": test.wins,
+            "corrected_p": test.corrected_p,
+        }
+        for test in analysis.tests
+    ]
+    content["effects"] = None
     if effects is not None:
         pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()]
         content["effects"] = {**asdict(effects), "pairs": pairs, "rest": effects.rest}
-    return json.dumps(_finite(content), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """Replaces numbers that JSON does not have by None."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return content

@@ -330,7 +330,7 @@ def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> 
 def _preprocessing_of(plain: dict[str, Any]) -> Preprocessing:
     """Builds the preprocessing by its name. A name outside this table is never imported."""
     if plain["name"] == "table":
-        from mlplab.data.table.preprocessing import TablePreprocessing  # imports polars, which only tables need
+        from mlplab.data.table.table_preprocessing import TablePreprocessing  # imports polars, which only tables need
 
         return TablePreprocessing.from_dict(plain)
     kinds: dict[str, type[Preprocessing]] = {"standardize": Standardize, "pixels": ScalePixels}

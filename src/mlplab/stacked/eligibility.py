@@ -9,16 +9,19 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from mlplab.engine.kernels import ACTIVATION_KERNELS
-from mlplab.engine.recognition import method_on_instance
+from mlplab import callbacks
+from mlplab.engine.recognition import INPUTS, method_on_instance, why_other_layers
 from mlplab.engine.surroundings import has_genuine_step
-from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.loggers.csv_log import ResumableCSVLogger
+from mlplab.loggers.tensorboard import CalmTensorBoardLogger
+from mlplab.models.inputs import WithInputs
 from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
-from mlplab.models.options import OPTIONS as MLP_OPTIONS
+from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.objective import Objective
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.stacked.networks.stacked_optimizer import STACKABLE
@@ -50,19 +53,16 @@ FREE_OF_EARLY_STOPPING = {"min_delta", "patience"}
 OF_THE_SWEEP = {"sweep", "paths", "resume", "trust", "hydra"}
 """Groups of the configuration that have no effect on training."""
 
-CALLBACKS = {
-    "lightning.pytorch.callbacks.EarlyStopping",
-    *(
-        f"mlplab.callbacks.{name}"
-        for name in (
-            "Checkpoints", "NonFiniteGuard", "Figures", "GradientNorms", "Histograms", "ProgressLine",
-            "Pruning", "TrainingCurves",
-        )
-    ),
-}  # fmt: skip
+CALLBACKS = (
+    callbacks.Checkpoints, callbacks.NonFiniteGuard, callbacks.Figures, callbacks.GradientNorms, callbacks.Histograms,
+    callbacks.History, callbacks.ProgressLine, callbacks.Pruning, callbacks.Status, callbacks.TrainingCurves,
+    EarlyStopping,
+)  # fmt: skip
 """Callbacks that each member has for itself. Others would look at a Trainer that trains many networks."""
 
-LOGGERS = {"mlplab.loggers.tensorboard.CalmTensorBoardLogger", "mlplab.loggers.csv_log.ResumableCSVLogger"}
+NEEDED_CALLBACKS = (callbacks.Checkpoints, callbacks.NonFiniteGuard, callbacks.TrainingCurves)
+
+LOGGERS = (CalmTensorBoardLogger, ResumableCSVLogger)
 
 FLAGS = {
     "accelerator": ("auto", "cpu"),
@@ -80,7 +80,7 @@ FLAGS = {
     "detect_anomaly": (False, None),
     "profiler": (None,),
 }
-"""Flags of the Trainer with the values that a stack can have; what is not here it takes as it is."""
+"""Flags of the Trainer → the values that a stack supports. It supports any value of other flags."""
 
 
 def config_of_stack(values: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
         kept[group] = {n: v for n, v in content.items() if n not in free} if isinstance(content, dict) else content
     model = kept.get("model")
     if isinstance(model, dict) and model.get("_target_") not in (None, f"{MLP.__module__}.MLP", "mlplab.models.MLP"):
-        kept["model"] = values["model"]  # of somebody's own network nobody knows what its options do
+        kept["model"] = values["model"]  # any option of a user's own network may change its shape
     kept["callbacks"] = {
         name: {n: v for n, v in node.items() if n not in FREE_OF_EARLY_STOPPING}
         if str(node.get("_target_", "")).endswith(".EarlyStopping")
@@ -122,17 +122,23 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
         return "model.compile=true"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
         for name, node in (values.get(group) or {}).items():
-            if isinstance(node, dict) and node.get("_target_") not in known:
+            if isinstance(node, dict) and node.get("_target_") not in _targets(known):
                 return f"{group}.{name}"
-    targets = [str(node.get("_target_")) for node in (values.get("callbacks") or {}).values() if node]
-    for needed in ("Checkpoints", "NonFiniteGuard", "TrainingCurves"):
-        if not any(target.endswith(f".{needed}") for target in targets):
-            return f"callbacks without {needed}"
+    targets = {node.get("_target_") for node in (values.get("callbacks") or {}).values() if node}
+    for needed in NEEDED_CALLBACKS:
+        if not targets & _targets([needed]):
+            return f"callbacks without {needed.__name__}"
     return None
 
 
+def _targets(kinds: Sequence[type]) -> set[str]:
+    """Returns the names of classes in a configuration: in their own module, or in the package of all callbacks."""
+    modules = [(kind, kind.__module__) for kind in kinds]
+    return {f"{place}.{kind.__name__}" for kind, module in modules for place in (module, module.rpartition(".")[0])}
+
+
 def why_alone_by_hydra(settings: Any, words: Sequence[str]) -> str | None:
-    """Returns what Hydra does for a job run by itself, and a process that trains many cannot; None if nothing.
+    """Returns which option of `hydra.job` a process that trains many jobs cannot follow; None if there is none.
 
     Args:
         settings: `hydra.job` of the sweep.
@@ -178,7 +184,7 @@ def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
 
 
 def position_of(member: "Member") -> Hashable:
-    """Returns epoch and step that the run resumes from: members that differ in them are stacked apart."""
+    """Returns epoch and step from which the run resumes; members that differ in them are stacked apart."""
     if member.saved is None:
         return None
     content = member.saved.content
@@ -197,7 +203,7 @@ def loss_shape(objective: Objective) -> Hashable:
 # --- the optimizer ---------------------------------------------------------------------------------------------------
 
 ADDITIONS = ("amsgrad", "maximize", "capturable", "differentiable")
-"""Switches that have no stacked form."""
+"""Options under which rows with their own learning rates cannot be updated together."""
 
 
 def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
@@ -223,43 +229,40 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-
 
 def why_no_stacked_network(network: nn.Module) -> str | None:
     """Returns why a network cannot be one member of a `StackedNetwork`; None if it can.
 
-    A perceptron can, also behind the input layer of a table or of pixels. A user's own module can where its class
-    says `stackable = True`. By that it promises that `forward` does the same whatever the numbers in its tensors
-    are (no `if` on them), changes its buffers in place only, and returns one tensor.
+    A perceptron can, also behind the input layer of a table or of pixels. A user's own module can if its class says
+    `stackable = True`: `forward` then does the same whatever the numbers in its tensors are (no `if` on them), changes
+    its buffers in place only, and returns one tensor.
     """
     body: nn.Module = network
     if type(network) is WithInputs:
         body = network.network
-        if type(network.inputs) not in (PixelInputs, CategoryInputs):
+        if type(network.inputs) not in INPUTS:
             return f"its input layer {type(network.inputs).__name__} has no stacked form"
-    if not (_is_plain_perceptron(body) if type(body) is MLP else getattr(type(body), "stackable", False)):
-        if type(body) is MLP:
-            return "its layers have been changed"
+    if type(body) is MLP:
+        reason = why_other_layers(body) or _why_other_normalization(body)
+        if reason is not None:
+            return reason
+    elif not getattr(type(body), "stackable", False):
         return f"its class {type(body).__name__} does not say stackable = True"
-    if isinstance(body, MLP):
-        for layer in body.hidden:
-            activation = layer.activation
-            if not isinstance(activation, Hashable) or activation not in ACTIVATION_KERNELS:
-                return f"the activation {getattr(activation, '__name__', activation)} has no stacked form"
     parameters = list(network.parameters())
     kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
     if len(kinds) != 1 or parameters[0].dtype not in (torch.float32, torch.float64):
         return "its parameters are not all float32, or all float64, on one device"
-    if _is_watched(network):
-        return "it has hooks, which see one network at a time"
-    if any(module._compiled_call_impl is not None for module in network.modules()):
-        return "it is compiled"
+    return None
+
+
+def _why_other_normalization(network: MLP) -> str | None:
+    for layer in (hidden.normalization for hidden in network.hidden if isinstance(hidden, HiddenLayer)):
+        if layer is None:
+            continue
+        has_parts = getattr(layer, "weight", None) is not None and layer.bias is not None
+        is_tracked = not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
+        if type(layer) not in (BatchNorm, nn.LayerNorm) or not (has_parts and is_tracked):
+            return f"{type(layer).__name__} is not a normalisation of MLP"
     return None
 
 
@@ -282,7 +285,7 @@ def _settings(module: nn.Module) -> Hashable:
 
 
 def _comparable(value: Any) -> Hashable:
-    """Equal for equal settings. What cannot be compared is equal to itself only."""
+    """Returns a value that is equal for equal settings. What cannot be compared is equal to itself only."""
     if isinstance(value, Mapping):
         return tuple((key, _comparable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -294,27 +297,3 @@ def _comparable(value: Any) -> Hashable:
     except TypeError:
         return id(value)
     return type(value), value
-
-
-def _is_plain_perceptron(network: MLP) -> bool:
-    if type(network.output) is not nn.Linear or network.output.bias is None:
-        return False
-    return type(network.hidden) is nn.Sequential and all(
-        type(layer) is HiddenLayer
-        and type(layer.linear) is nn.Linear
-        and layer.linear.bias is not None
-        and (layer.normalization is None or _is_plain_normalization(layer.normalization))
-        for layer in network.hidden
-    )
-
-
-def _is_plain_normalization(layer: nn.Module) -> bool:
-    if type(layer) not in (BatchNorm, nn.LayerNorm) or getattr(layer, "weight", None) is None or layer.bias is None:
-        return False
-    return not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
-
-
-def _is_watched(network: nn.Module) -> bool:
-    return any(getattr(module, hooks) for module in network.modules() for hooks in HOOKS) or any(
-        parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in network.parameters()
-    )

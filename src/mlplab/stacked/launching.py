@@ -19,7 +19,7 @@ from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
 from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 try:
     import resource
@@ -108,7 +108,7 @@ class StackedJobs:
         if not alike:
             return
         with quick_imports():  # in this process, so that those forked from it have it all
-            from mlplab.engine.recognition import first_edited
+            from mlplab.engine.edits import first_edited
             from mlplab.stacked.members.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])

@@ -15,25 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mlplab import building, result, training
-from mlplab.callbacks import (
-    Checkpoints,
-    Figures,
-    GradientNorms,
-    Histograms,
-    History,
-    NonFiniteGuard,
-    ProgressLine,
-    Pruning,
-    Status,
-    TrainingCurves,
-)
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
-from mlplab.engine.recognition import LOSSES, first_edited, functions_of_step, method_on_instance, why_intercepted
+from mlplab.engine.edits import first_edited
+from mlplab.engine.recognition import LOSSES, functions_of_step, method_on_instance, why_intercepted
 from mlplab.engine.surroundings import why_replaced
 from mlplab.learner import Batch, Learner
-from mlplab.loggers.csv_log import ResumableCSVLogger
-from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
@@ -42,6 +29,7 @@ from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, re
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
 from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
+from mlplab.stacked.eligibility import CALLBACKS, LOGGERS
 from mlplab.stacked.members.member import Member
 from mlplab.stacked.networks.network import StackedNetwork
 from mlplab.stacked.networks.stacked_losses import StackedObjective, StackedPenalty
@@ -55,16 +43,8 @@ TOLERANCE = 1e-3
 NEVER_CALLED = {"forward", "predict_step"}
 """Methods of `Learner` that neither a run alone nor a stack calls in training or evaluation."""
 
-CALLBACKS = (
-    Checkpoints, NonFiniteGuard, Figures, GradientNorms, Histograms, History, ProgressLine, Pruning, Status,
-    TrainingCurves,
-)  # fmt: skip
-"""Callbacks of this project that a stack supports."""
-
 LIGHTNING_PREFIX = "lightning.pytorch."
 """Modules whose methods count as unedited."""
-
-LOGGERS = (CalmTensorBoardLogger, ResumableCSVLogger)
 
 
 def mirrored_functions() -> Iterator[Callable[..., Any]]:
@@ -131,7 +111,7 @@ def _why_other_parts(member: Member) -> str | None:
         (learner, (Learner,), pl.LightningModule),
         (learner.objective, (Objective,), nn.Module),
         (member.data, (DataModule,), pl.LightningDataModule),
-        *((callback, (*CALLBACKS, pl.callbacks.EarlyStopping), pl.Callback) for callback in member.callbacks),
+        *((callback, CALLBACKS, pl.Callback) for callback in member.callbacks),
         *((logger, LOGGERS, None) for logger in member.loggers),
         *((loss, (MeanLoss,), None) for loss, _ in learner._evaluated.values()),
         *((scores, (Scores,), None) for _, scores in learner._evaluated.values()),

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mlplab.sweeps.loading import JobLoader
+from mlplab.sweeps.job_loader import JobLoader
 
 MOST_HELD = 128
 """Jobs of a launch whose configurations are kept; to compose them again takes as long as ten steps."""

@@ -1,4 +1,4 @@
-"""What a sweep says at its end about the jobs that failed. Imports nothing heavy until one has."""
+"""Prints at the end of a sweep which jobs failed. Imports nothing heavy unless one has."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from mlplab.runs.files import read_json
 from mlplab.sweeps.states import State, read_state
 
 n_failed = 0
-"""Jobs of the sweep of this process that failed; known once it has ended."""
+"""Failed jobs of the sweep of this process; known once it has ended."""
 
 MOST_SHOWN = 20
 """Failed jobs in the table; of a search there may be hundreds."""
@@ -24,16 +24,16 @@ REASONS = {
     "stopped": "the same command goes on",
     "waiting": "it has not begun: its folder holds other files",
 }
-"""Of states that name none."""
+"""Reasons of states that record none."""
 
 
 class FailedJobs(Callback):
-    """Reads what the jobs' directories say, wherever the jobs have run, and shows which failed and why."""
+    """Prints a table of the jobs that failed, from their directories, wherever the jobs have run."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         global n_failed
         jobs = states(Path(config.hydra.sweep.dir))
-        # A search tries what may diverge, and learns from it that it does.
+        # A search tries settings that may diverge, and learns from them.
         is_search = not str(config.hydra.sweeper.get("_target_")).endswith("GridSweeper")
         fine = ("finished", "pruned", "infeasible") if is_search else ("finished", "pruned")
         failed = {name: state for name, state in jobs.items() if state.name not in fine}
@@ -48,7 +48,7 @@ class FailedJobs(Callback):
 
 
 def states(sweep: Path) -> dict[str, State]:
-    """The state of each job of a sweep, in the order of their numbers."""
+    """Reads the state of each job of a sweep, in the order of their numbers."""
     found = {path.parent.name: read_state(path.parent) for path in sweep.glob("*/status.json")}
     jobs = read_json(sweep / "sweep.json").get("jobs")
     named = [str(job.get("directory")) for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
@@ -72,7 +72,7 @@ def _table(failed: dict[str, State]) -> str:
     table.add_column("state")
     table.add_column("why", overflow="fold")
     for name, state in shown.items():
-        why = state.reason or REASONS.get(state.name, "it says nothing")
+        why = state.reason or REASONS.get(state.name, "no reason is recorded")
         table.add_row(escape(name), escape(state.name), escape(printable(why)))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
     console = Console(width=min(width, 120), emoji=False)

@@ -1,12 +1,15 @@
 """A sweep over every combination of values."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplab.errors import UserError
-from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.overrides import Swept, params_of, product
+from mlplab.errors import UserError, counted
+from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
+from mlplab.sweeps.ledger import Entry, canonical
+from mlplab.sweeps.overrides import Dimension, dimension_of, params_as_overrides, parse_overrides
 from mlplab.sweeps.rerun import rerun_best
+from mlplab.sweeps.states import read_result
 from mlplab.sweeps.sweep import Sweep
 
 
@@ -15,46 +18,65 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
 
     Args:
         sweep: in its directory.
-        arguments: words of the command line.
+        arguments: overrides of the command line.
         params: name → values, of the configuration.
 
     Raises:
         UserError: a job cannot be run, or the sweep was begun with another configuration.
         RunStopped: by a signal.
     """
-    constants, dimensions = sweep.composer.read_words(arguments, params_of(params, "hydra.sweeper.params"))
+    overrides = params_as_overrides(params, "hydra.sweeper.params")
+    shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
     for dimension in dimensions:
         if dimension.interval is not None:
+            low, high = dimension.interval
             raise UserError(
-                "a grid must have values that can be counted",
-                f"{dimension.name}=interval({dimension.interval[0]},{dimension.interval[1]})",
-                f"hydra/sweeper=optuna, or {dimension.name}={dimension.interval[0]},{dimension.interval[1]}",
-            )
-    sweep.composer.check(constants, dimensions)
-    with sweep.opened(constants, [dimension.name for dimension in dimensions]) as shared:
+                "a grid must have values that can be counted", f"{dimension.name}=interval({low},{high})",
+                f"hydra/sweeper=optuna, or {dimension.name}={low},{high}",
+            )  # fmt: skip
+    sweep.composer.check_grid(shared, dimensions)
+    with sweep.opened(shared, [dimension.name for dimension in dimensions]):
         if sweep.config.sweep.rerun is not None:
-            rerun_best(sweep, shared)
+            rerun_best(sweep)
             return
-        # A word that was swept in an earlier launch is no longer shared, though it has one value now.
-        alone = [word for word in constants if word not in shared]
-        dimensions = [*sweep.composer.single(alone), *dimensions]
-        # A value that is given twice is one job.
-        asked = (sweep.entry(values, words, shared) for values, words in product(dimensions))
-        entries = list({entry.number: entry for entry in asked}.values())
-        sweep.ledger.asked["space"] = _space(sweep.ledger.asked.get("space"), dimensions)
+        # What was swept in an earlier launch is no longer shared, though it has one value now.
+        alone = [override for override in shared if override not in sweep.ledger.shared]
+        dimensions = [*map(dimension_of, parse_overrides(alone, sweep.loader)), *dimensions]
+        jobs = itertools.product(*(dimension.assignments for dimension in dimensions))
+        found = (sweep.entry(sweep.complete(assignments)) for assignments in jobs)
+        entries = list({entry.number: entry for entry in found}.values())  # a value that is given twice is one job
+        sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), dimensions)
         sweep.save()
-        to_do = sweep.to_do(entries)
-        sweep.say(entries, to_do)
-        if to_do:
-            sweep.require_ended(sweep.launch(to_do, shared, sweep.progress(entries, to_do)))
-        sweep.say_best(entries)
+        to_do = select_to_do(sweep, entries)
+        _print_plan(sweep, entries, to_do)
+        run_jobs(sweep, to_do, progress_of(sweep))
+        _print_best(sweep, entries)
 
 
-def _space(known: Any, dimensions: Sequence[Swept]) -> dict[str, Any]:
-    """What has been swept over in all launches."""
+def _space(known: Any, dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    """Extends the space of earlier launches by the values of this one."""
     space: dict[str, Any] = dict(known or {})
     for dimension in dimensions:
         now = dimension.as_space()
         values = [*space.get(dimension.name, {}).get("values", []), *now["values"]]
         space[dimension.name] = {**now, "values": list({canonical(value): value for value in values}.values())}
     return space
+
+
+def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) -> None:
+    names = [sweep.state(entry).name for entry in entries]
+    counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
+    there = f" ({', '.join(counts)})" if counts else ""
+    print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
+    n_failed = sum(name in ("failed", "infeasible") for name in names)
+    if n_failed and not sweep.config.sweep.retry_failed:
+        print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
+
+
+def _print_best(sweep: Sweep, entries: Sequence[Entry]) -> None:
+    objectives = {entry.directory: read_result(sweep.directory / entry.directory).get("objective") for entry in entries}
+    reached = {name: value for name, value in objectives.items() if isinstance(value, int | float)}
+    if reached:
+        best = (min if str(sweep.config.mode) == "min" else max)(reached, key=lambda name: reached[name])
+        print(f"best    {sweep.config.monitor} {reached[best]:.4g}  {best}")
+        print(f"report  python scripts/report.py {sweep.shown}")

@@ -24,20 +24,20 @@ from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import is_alive
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.untrusted_config import read_yaml
-from mlplab.sweeps.comparing import require_same
+from mlplab.sweeps.ledger import require_same
 from mlplab.sweeps.states import read_result, read_state
 
 STOPPING = ".stopping"
-"""A file in the sweep's directory, while its processes are asked to stop: no job begins then."""
+"""File in the sweep's directory while its processes are asked to stop: no job begins then."""
 
 
 class JobOfSweep:
-    """What a launcher calls for each job: the task, without what it says on the terminal.
+    """The task that a launcher calls for each job, without its output on the terminal.
 
-    It carries to another process what the task needs there and Hydra does not bring.
+    It is pickled to other processes, with what the task needs there and Hydra does not bring.
 
     Args:
-        task: what Hydra was given to run.
+        task: the function that Hydra runs.
         root: the project's folder.
         directory: of the sweep.
     """
@@ -45,7 +45,7 @@ class JobOfSweep:
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
         self.task, self.root, self.directory = task, root, directory
         self.argv, self.process, self.host = list(sys.argv), os.getpid(), socket.gethostname()
-        # joblib's tracker of semaphores clears up after a launcher that was killed; nobody need hear of it.
+        # joblib's tracker of semaphores warns while it cleans up after a launcher that was killed.
         filters = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]
         os.environ["PYTHONWARNINGS"] = ",".join(dict.fromkeys(filter(None, filters)))
 
@@ -72,7 +72,7 @@ class JobOfSweep:
 
 
 class Worker:
-    """What this process is as one that a launcher has started: it outlives the launcher by no more than a step."""
+    """A process that a launcher has started: it outlives the launcher by no more than a step."""
 
     def __init__(self) -> None:
         self.has_job = False
@@ -84,16 +84,16 @@ class Worker:
         return self.launcher is not None and os.getppid() != self.launcher
 
     def end_with_launcher(self, launcher: int | None) -> None:
-        """From now on, the process ends when the one that started it has died, and has nothing to say then.
+        """Makes the process end, without a word, when the one that started it has died.
 
         Args:
-            launcher: that process, where it is known; it may have died while this one imported.
+            launcher: number of that process, where it is known; it may have died while this one imported.
         """
         if self.launcher is None:
             self.launcher = os.getppid()
             if launcher is not None and not is_alive(launcher):
                 self.launcher = launcher
-            sys.stderr = _Heard(sys.stderr, self)
+            sys.stderr = _ErrorsForLauncher(sys.stderr, self)
             threading.Thread(target=self._watch, name="launcher", daemon=True).start()
 
     def _watch(self) -> None:
@@ -105,7 +105,7 @@ class Worker:
 
     @contextlib.contextmanager
     def with_a_job(self) -> Iterator[None]:
-        """While a job is in hand; none begins for a launcher that has died."""
+        """Marks that a job is running; none begins for a launcher that has died."""
         self.has_job = True
         if self.is_orphan:
             os._exit(128 + signal.SIGTERM)
@@ -117,8 +117,8 @@ class Worker:
                 os._exit(128 + signal.SIGTERM)
 
 
-class _Heard:
-    """Standard error of a worker, while there is a launcher: the queues between them break where that has died."""
+class _ErrorsForLauncher:
+    """Standard error of a worker, silent once the launcher has died: the queues between them break then."""
 
     def __init__(self, stream: TextIO, worker: Worker) -> None:
         self._stream, self._worker = stream, worker
@@ -135,7 +135,7 @@ with_a_job = _WORKER.with_a_job
 
 
 def become_worker(launcher: int | None = None) -> None:
-    """From now on, this process runs jobs for the one that started it, says nothing, and ends with it."""
+    """Makes this process one that runs jobs for the one that started it, prints nothing, and ends with it."""
     show_every_text()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -154,9 +154,9 @@ OF_LOGGERS = ("csv", "tensorboard")
 
 
 def begun_before(directory: Path, config: DictConfig) -> bool:
-    """Whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
+    """Returns whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
 
-    What is left of a job that was refused before it began is cleared away.
+    Files of a job that was refused before it began are removed.
 
     Raises:
         UserError: it was begun with another configuration, or its directory holds links.
@@ -164,7 +164,7 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
     has_status = (directory / "status.json").exists()
     if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):
         return False
-    require_ordinary(directory)  # what is cleared away would lie where a link leads
+    require_ordinary(directory)  # else files would be removed where a link leads
     if not (directory / "manifest.json").is_file() or not (directory / ".hydra" / "config.yaml").is_file():
         _clear(directory)
         return False
@@ -174,7 +174,7 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
 
 
 def objective_of_finished(directory: Path) -> float | None:
-    """What a job has come to that needs not be run again; None where it must be."""
+    """Reads the objective of a job that has finished; returns None where the job must run."""
     if read_state(directory).name not in ("finished", "pruned"):
         return None
     objective = read_result(directory).get("objective")
@@ -182,10 +182,10 @@ def objective_of_finished(directory: Path) -> float | None:
 
 
 def _clear(directory: Path) -> None:
-    """Takes away what a job writes before its manifest.
+    """Removes the files that a job writes before its manifest.
 
     Raises:
-        UserError: there is more, of a job that had one.
+        UserError: there are more, of a job that had a manifest.
     """
     status = directory / "status.json"
     # Loggers are there before the directory is claimed, and while its status is empty nothing has been learned.

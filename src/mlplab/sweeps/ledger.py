@@ -1,4 +1,4 @@
-"""sweep.json: what a sweep was asked, and its jobs, each known by the values that it was given."""
+"""sweep.json: the command and the settings of a sweep, and its jobs, each known by the values that it was given."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.differing import changes, describe_changes
 from mlplab.errors import UserError
 from mlplab.runs.files import as_json, read_ordinary, write_atomically
 from mlplab.runs.trust import NoKey, signature_of, why_not_own
@@ -16,10 +17,42 @@ FILE = "sweep.json"
 FORMAT = 1
 
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
-"""Names of job directories, as `job_name` makes them: plain words for Hydra, and no options of a program."""
+"""Names of job directories, as `job_name` makes them: plain text for Hydra, and no options of a program."""
 
 SEEDS = ("seed", "data.split_seed")
 """Names over which the runs of one setting may differ."""
+
+MAY_DIFFER = ("paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress")
+"""Options that may differ between launches of one sweep: where it lies, and how many cores it takes."""
+
+MOST_SHOWN = 8
+"""Changed options in a message."""
+
+SHORT = 8
+"""Characters of a number up to which it stands as typed in the name of a job's directory."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One name with one value, as a job is given it.
+
+    Attributes:
+        name: of the value or the group.
+        value: in plain Python.
+        override: the same on the command line, such as `optimizer.lr=0.1`; None where the job's configuration has the
+            value without being told.
+    """
+
+    name: str
+    value: Any
+    override: str | None
+
+    @property
+    def label(self) -> str:
+        """Shortens the override for the name of a directory: drawn numbers have four digits there."""
+        text = str(self.value) if self.override is None else self.override.partition("=")[2]
+        is_long = isinstance(self.value, float) and len(text) > SHORT
+        return f"{self.name}={self.value:.4g}" if is_long else f"{self.name}={text}"
 
 
 @dataclass
@@ -27,13 +60,13 @@ class Entry:
     """A job of a sweep.
 
     Attributes:
-        number: in the order in which jobs were first asked for; it never changes.
+        number: in the order in which jobs were first added; it never changes.
         directory: name of its run directory, within the sweep's.
-        values: what it was given for each swept name.
-        overrides: the same in words of the command line.
-        arm: of a comparison, which it belongs to.
+        values: name → value, of all names that are swept.
+        overrides: the same on the command line, of the names that this job is given.
+        arm: of a comparison, to which it belongs.
         stage: `search`, `rerun` (the best once more, on other seeds) or `default` (nothing tuned, on those seeds).
-        trial: of a search, its number in the study.
+        trial: its number in the study of a search.
     """
 
     number: int
@@ -44,24 +77,31 @@ class Entry:
     stage: str = "search"
     trial: int | None = None
 
+    @property
+    def assignments(self) -> list[Assignment]:
+        """Each value with its override; None where the configuration has the value without being told."""
+        by_name = {re.split("[=@]", override.lstrip("+"))[0]: override for override in self.overrides}
+        return [Assignment(name, value, by_name.get(name)) for name, value in self.values.items()]
+
 
 @dataclass
 class Ledger:
-    """What sweep.json holds.
+    """The content of sweep.json.
 
     Attributes:
         directory: of the sweep.
-        constants: words of the command line that all its jobs share.
-        configs: what some of its jobs were composed to, by their number: by them it is known again.
-        asked: what else a report tells: name, commands, space, monitor, budget, …
-        why_not_own: why the file that it was read from is not one that this user has begun and nobody has changed.
+        entries: its jobs.
+        shared: overrides that all its jobs share.
+        configs: configurations of some of its jobs, by their number: from them the sweep is recognised.
+        metadata: what else a report shows: name, commands, space, monitor, budget, …
+        why_not_own: why the file is not one that this user has begun and nobody has changed; None if it is.
     """
 
     directory: Path
     entries: list[Entry] = field(default_factory=list)
-    constants: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
     configs: dict[str, Any] = field(default_factory=dict)
-    asked: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._names = dict.fromkeys(name for entry in self.entries for name in entry.values)
@@ -70,44 +110,45 @@ class Ledger:
 
     @property
     def names(self) -> list[str]:
-        """All that has been swept."""
+        """All names that have been swept."""
         return list(self._names)
 
     def add(self, entry: Entry) -> Entry:
-        """Takes in a job that is new."""
+        """Adds a new job."""
         self.entries.append(entry)
         self._names |= dict.fromkeys(entry.values)
         if self._by_values is not None:
             self._by_values.setdefault(key_of(entry.values), []).append(entry)
         return entry
 
-    def give(self, entry: Entry, values: Mapping[str, Any]) -> None:
-        """Tells what a job has for names that only other jobs had been given."""
+    def extend_values(self, entry: Entry, values: Mapping[str, Any]) -> None:
+        """Notes the values that a job has for names that only other jobs had been given."""
         entry.values |= values
         self._names |= dict.fromkeys(values)
         self._by_values = None
 
     def next_number(self) -> int:
+        """Returns a number that no job has had."""
         return max((entry.number for entry in self.entries), default=-1) + 1
 
     def find(self, values: Mapping[str, Any], **stage: Any) -> Entry | None:
-        """The job that was given these values, whatever the order of their names."""
-        if self._by_values is None:  # one look at each, where thousands of jobs are looked for
+        """Finds the job that was given these values, whatever the order of their names."""
+        if self._by_values is None:  # an index, as each of thousands of jobs is looked for among all of them
             self._by_values = {}
             for entry in self.entries:
                 self._by_values.setdefault(key_of(entry.values), []).append(entry)
-        alike = self._by_values.get(key_of(values), [])
-        return next((entry for entry in alike if all(getattr(entry, k) == v for k, v in stage.items())), None)
+        same_values = self._by_values.get(key_of(values), [])
+        return next((entry for entry in same_values if all(getattr(entry, k) == v for k, v in stage.items())), None)
 
     def require_sound(self) -> None:
-        """Refuses jobs that no sweep can have had: a report passes over them, a sweep that goes on must not.
+        """Refuses jobs that no sweep can have had. A report skips them, a sweep that goes on must not.
 
         Raises:
             UserError: for the first of them.
         """
         for entry in self.entries:
             if not (
-                NAME.fullmatch(entry.directory)  # it becomes a part of Hydra's words
+                NAME.fullmatch(entry.directory)  # it becomes a part of Hydra's overrides
                 and isinstance(entry.arm, str | None)
                 and isinstance(entry.stage, str)
                 and type(entry.trial) in (int, type(None))
@@ -121,9 +162,9 @@ class Ledger:
                 )
 
     def save(self) -> None:
-        """Writes sweep.json, whole or not at all; signed, unless what was read was not the user's own."""
+        """Writes sweep.json, whole or not at all, and signs it unless the file that was read was not the user's own."""
         jobs = [asdict(entry) for entry in self.entries]
-        content = {"format": FORMAT, **self.asked, "constants": self.constants, "configs": self.configs, "jobs": jobs}
+        content = {"format": FORMAT, **self.metadata, "constants": self.shared, "configs": self.configs, "jobs": jobs}
         if self.why_not_own is None:
             with contextlib.suppress(NoKey):
                 content["signature"] = signature_of(self.executed_text(), self.directory)
@@ -131,52 +172,52 @@ class Ledger:
         write_atomically(self.directory / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def executed_text(self) -> bytes:
-        """Returns what a sweep that goes on would execute: the last command, its folder, the words of the jobs."""
+        """Returns what a sweep that goes on would execute: the last command, its folder, the overrides of the jobs."""
         parts = {
-            "constants": self.constants,
-            "command": (self.asked.get("commands") or [None])[-1],
-            "folder": self.asked.get("folder"),
+            "constants": self.shared,
+            "command": (self.metadata.get("commands") or [None])[-1],
+            "folder": self.metadata.get("folder"),
             "jobs": [entry.overrides for entry in self.entries],
         }
         return json.dumps(parts, sort_keys=True).encode()
 
 
 def read_ledger(directory: Path) -> Ledger | None:
-    """What is known of a sweep; None where it has not begun.
+    """Reads the sweep.json of a sweep; returns None where it has not begun.
 
     Raises:
-        UserError: its file is not what a sweep writes.
+        UserError: the file is damaged, or no sweep has written it.
     """
     path = directory / FILE
     if not path.exists():
         return None
     try:
         content = json.loads(read_ordinary(path))
-        entries, constants, configs = _parts(content)
+        entries, shared, configs = _parts(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             "a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name"
         ) from None
     signature = content.pop("signature", None)
-    ledger = Ledger(directory, entries, constants, configs, content)
+    ledger = Ledger(directory, entries, shared, configs, content)
     ledger.why_not_own = why_not_own(signature, ledger.executed_text(), directory)
     return ledger
 
 
 def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
-    """Takes jobs, constants and configurations out of what was read.
+    """Takes jobs, shared overrides and configurations out of the content of a file.
 
     Raises:
-        ValueError: they are not what a sweep writes.
+        ValueError: a sweep does not write such content.
     """
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ValueError(f"it is not of format {FORMAT}")
-    jobs, constants, configs = (content.pop(name, None) for name in ("jobs", "constants", "configs"))
+    jobs, shared, configs = (content.pop(name, None) for name in ("jobs", "constants", "configs"))
     seconds = content.get("seconds", 0.0)
     if not (
         isinstance(jobs, list)
-        and _are_texts(constants)
+        and _are_texts(shared)
         and isinstance(configs, dict)
         and _are_texts(content.get("commands", []))
         and all(isinstance(content.get(name, {}), dict) for name in ("space", "search", "comparison"))
@@ -190,7 +231,7 @@ def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
             raise ValueError("two of its jobs have one number or directory")
     if not set(configs) <= {str(entry.number) for entry in entries}:
         raise ValueError("it has a configuration of no job")
-    return entries, constants, configs
+    return entries, shared, configs
 
 
 def _entry(job: Any, position: int) -> Entry:
@@ -216,12 +257,12 @@ def _are_texts(value: Any) -> bool:
 
 
 def key_of(values: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """What two jobs have in common that are the same: 0.001 and 1e-3 are one value, 1 and true are not."""
+    """Returns the same key for equal values: 0.001 and 1e-3 are one value, 1 and true are not."""
     return frozenset((name, canonical(value)) for name, value in values.items())
 
 
 def canonical(value: Any) -> str:
-    """A value in one spelling."""
+    """Spells a value in one way."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return repr(float(value))
     if isinstance(value, list | tuple):
@@ -229,3 +270,25 @@ def canonical(value: Any) -> str:
     if isinstance(value, dict):
         return json.dumps({str(k): canonical(v) for k, v in value.items()}, sort_keys=True)
     return json.dumps(value)
+
+
+def require_same(then: Any, now: Any, what: str, may_differ: tuple[str, ...] = MAY_DIFFER) -> None:
+    """Refuses a job or a search that goes on with another configuration than it was begun with.
+
+    Args:
+        then: the configuration that it was begun with, in plain values.
+        now: the configuration that it would go on with.
+        what: name of the job or the search, for the message.
+        may_differ: options that may differ, with all that is below them.
+
+    Raises:
+        UserError: with each value that differs.
+    """
+    changed = changes(then, now, may_differ)
+    if changed:
+        more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
+        raise UserError(
+            "a sweep that goes on must keep what it was begun with",
+            f"{what}: {describe_changes(dict(list(changed.items())[:MOST_SHOWN]))}{more}",
+            "another sweep.name",
+        )

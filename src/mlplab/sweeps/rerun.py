@@ -1,30 +1,30 @@
-"""The best of a sweep once more, on seeds that had no part in choosing it."""
+"""Runs the best setting of a sweep once more, on seeds that had no part in choosing it."""
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 from mlplab.errors import UserError, counted
-from mlplab.sweeps.ledger import SEEDS, Entry, key_of
+from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
+from mlplab.sweeps.ledger import SEEDS, Assignment, Entry, key_of
 from mlplab.sweeps.states import read_result
 from mlplab.sweeps.sweep import Sweep
 
 
-def rerun_best(sweep: Sweep, shared: Sequence[str]) -> None:
+def rerun_best(sweep: Sweep) -> None:
     """Runs the best setting, of each arm of a comparison, until it has been run on as many new seeds as asked for.
 
     Args:
-        sweep: opened; `sweep.rerun` says on how many seeds.
-        shared: words of all jobs.
+        sweep: opened; `sweep.rerun` is the number of seeds.
 
     Raises:
-        UserError: nothing has come to anything yet, or there is more than one objective.
+        UserError: no run has finished yet, or there is more than one objective.
         RunStopped: by a signal.
     """
     n_seeds = sweep.config.sweep.rerun
     if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
         raise UserError("sweep.rerun must be a positive number of seeds", f"sweep.rerun={n_seeds}", "sweep.rerun=10")
-    if len(sweep.ledger.asked.get("search", {}).get("objectives", [])) > 1:
+    if len(sweep.ledger.metadata.get("search", {}).get("objectives", [])) > 1:
         raise UserError(
             "a sweep must have one objective to have a best", "this search has several, and a front of best ones",
             "seed='range(1,11)' with the values of one of them",
@@ -32,21 +32,20 @@ def rerun_best(sweep: Sweep, shared: Sequence[str]) -> None:
     best = best_settings(sweep)
     if not best:
         raise UserError(
-            "a sweep must have a finished run to have a best", f"{sweep.told} has none", "letting it finish one"
+            "a sweep must have a finished run to have a best", f"{sweep.shown} has none", "letting it finish one"
         )  # fmt: skip
     seeds = _seeds(sweep, n_seeds)
-    entries = [entry for setting in best for entry in on_seeds(sweep, setting[0], seeds, shared)]
-    to_do = sweep.to_do(entries)
+    entries = [entry for setting in best for entry in on_seeds(sweep, setting[0], seeds)]
+    to_do = select_to_do(sweep, entries)
     for setting in best:
         print(f"best    {sweep.config.monitor} {_mean(_objectives(sweep, setting)):.4g}, {setting[0].directory}")
     print(f"rerun   on {counted(n_seeds, 'new seed')}: {counted(len(entries), 'job')}, {len(to_do)} to do")
     sweep.save()
-    if to_do:
-        sweep.require_ended(sweep.launch(to_do, shared, sweep.progress(entries, to_do)))
+    run_jobs(sweep, to_do, progress_of(sweep))
 
 
 def best_settings(sweep: Sweep) -> list[list[Entry]]:
-    """Of each arm, the jobs of the setting with the best mean over its seeds."""
+    """Returns for each arm the jobs of the setting with the best mean over its seeds."""
     settings: dict[tuple[str | None, frozenset[tuple[str, str]]], list[Entry]] = defaultdict(list)
     for entry in sweep.ledger.entries:
         if entry.stage == "search":
@@ -56,7 +55,7 @@ def best_settings(sweep: Sweep) -> list[list[Entry]]:
     sign = 1.0 if sweep.config.mode == "min" else -1.0
     for (arm, _), entries in settings.items():
         values = _objectives(sweep, entries)
-        # Those with a run that did not finish come after those without, as in the report.
+        # A setting with a run that did not finish ranks after those without, as in the report.
         rank = (len(values) < len(entries), sign * _mean(values))
         if values and (arm not in best or rank < best[arm][0]):
             best[arm] = (rank, entries)
@@ -64,7 +63,7 @@ def best_settings(sweep: Sweep) -> list[list[Entry]]:
 
 
 def _objectives(sweep: Sweep, entries: Sequence[Entry]) -> list[float]:
-    """The best validation value of each job of a setting that has one."""
+    """Reads the best validation value of each job of a setting that has one."""
     done = [entry for entry in entries if sweep.state(entry).name == "finished"]
     values = [read_result(sweep.directory / entry.directory).get("objective") for entry in done]
     return [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
@@ -75,29 +74,23 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _seeds(sweep: Sweep, n_seeds: int) -> list[int]:
-    """Seeds of earlier reruns, and then those that come after all that the sweep has had: the same for every arm."""
+    """Returns the seeds of earlier reruns, and then new ones: the same for every arm."""
     had = dict.fromkeys(entry.values["seed"] for entry in sweep.ledger.entries if entry.stage != "search")
     known = [entry.values[name] for entry in sweep.ledger.entries for name in SEEDS if name in entry.values]
     first = 1 + max([int(sweep.config.seed), *(seed for seed in known if isinstance(seed, int))])
     return [*had, *range(first, first + n_seeds)][:n_seeds]
 
 
-def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int], shared: Sequence[str]) -> list[Entry]:
+def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int]) -> list[Entry]:
     """Returns the jobs of a setting on other seeds; where the split's seed was swept too, on other splits.
 
     Raises:
-        UserError: the setting comes from a sweep.json of somebody else, and names code.
+        UserError: the setting is from a received sweep.json, and names code.
     """
     sweep.require_trusted(best.overrides)
     names = ["seed", *(name for name in SEEDS[1:] if name in best.values)]
-    words = [word for word in best.overrides if word.partition("=")[0] not in names]
-    also = {"arm": best.arm, "stage": "rerun", "trial": best.trial}
+    others = [one for one in best.assignments if one.name not in names]
+    stage = {"arm": best.arm, "stage": "rerun", "trial": best.trial}
     return [
-        sweep.exact_entry(
-            {**best.values, **dict.fromkeys(names, seed)},
-            [*words, *(f"{name}={seed}" for name in names)],
-            shared,
-            **also,
-        )
-        for seed in seeds
+        sweep.entry([*others, *(Assignment(name, seed, f"{name}={seed}") for name in names)], **stage) for seed in seeds
     ]

@@ -1,4 +1,4 @@
-"""What has become of a sweep's job, as its directory tells."""
+"""Reads the states and results of a sweep's jobs from their directories."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from mlplab.runs.files import read_json, read_ordinary
 from mlplab.runs.lock import require_free
 
 ENDED = ("finished", "pruned", "infeasible", "failed")
-"""States that a job does not leave by itself."""
+"""States in which nothing more happens to a job by itself."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class State:
     """A job's state.
 
     Attributes:
-        name: waiting (nothing there yet), running, cut off (its process has died), stopped (by a signal), finished,
+        name: waiting (it has not begun), running, cut off (its process has died), stopped (by a signal), finished,
             pruned (finished early by a search), infeasible (it diverged) or failed.
-        status: what status.json holds.
+        status: the content of status.json.
     """
 
     name: str
@@ -36,14 +36,14 @@ class State:
 
 
 def read_state(directory: Path) -> State:
-    """The state of the job in a directory; nothing that stands there makes it fail."""
+    """Reads the state of the job in a directory; whatever status.json holds, it does not fail."""
     try:
         status = json.loads(read_ordinary(directory / "status.json"))
     except OSError:
         return State("waiting")
-    except (ValueError, RecursionError):  # the process died between the first two things that it did
+    except (ValueError, RecursionError):  # the process died between creating and writing the file
         status = {}
-    if not isinstance(status, dict):
+    if not isinstance(status, dict) or not isinstance(status.get("seconds", {}), dict):
         status = {}
     name = status.get("state")
     if name == "finished":
@@ -60,5 +60,5 @@ def read_state(directory: Path) -> State:
 
 
 def read_result(directory: Path) -> dict[str, Any]:
-    """What result.json holds; nothing where there is none."""
+    """Reads result.json; returns an empty mapping where there is none."""
     return read_json(directory / "result.json")

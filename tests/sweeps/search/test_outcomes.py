@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.sweeps.search.outcomes import Objective, outcome_of
-from mlplab.sweeps.search.study import Outcome
+from mlplab.sweeps.search.outcomes import Objective, Outcome, read_outcome
 
 LOSS = [Objective("val/loss", "min")]
 
@@ -24,12 +23,12 @@ def job(directory: Path, state: str = "finished", **also: Any) -> Path:
 
 def test_seeds_are_averaged(tmp_path: Path) -> None:
     jobs = [job(tmp_path / "a", objective=0.25), job(tmp_path / "b", objective=0.75)]
-    assert outcome_of(jobs, LOSS) == Outcome("finished", (0.5,))
+    assert read_outcome(jobs, LOSS) == Outcome("finished", (0.5,))
 
 
 def test_several_objectives_are_read_from_where_they_stand(tmp_path: Path) -> None:
     names = ("val/loss", "val/accuracy", "parameters", "seconds", "epochs")
-    found = outcome_of([job(tmp_path / "a")], [Objective(name, "min") for name in names])
+    found = read_outcome([job(tmp_path / "a")], [Objective(name, "min") for name in names])
     assert found == Outcome("finished", (0.5, 0.9, 71.0, 2.5, 3.0))
 
 
@@ -46,9 +45,9 @@ def test_several_objectives_are_read_from_where_they_stand(tmp_path: Path) -> No
 def test_one_job_that_did_not_finish_decides(
     tmp_path: Path, state: str, also: dict[str, Any], expected: Outcome | None
 ) -> None:
-    assert outcome_of([job(tmp_path / "a"), job(tmp_path / "b", state, **also)], LOSS) == expected
+    assert read_outcome([job(tmp_path / "a"), job(tmp_path / "b", state, **also)], LOSS) == expected
 
 
 def test_a_metric_that_the_run_lacks_is_no_number(tmp_path: Path) -> None:
-    found = outcome_of([job(tmp_path / "a")], [Objective("val/f1", "max")])
+    found = read_outcome([job(tmp_path / "a")], [Objective("val/f1", "max")])
     assert found == Outcome("infeasible", reason="val/f1 is nan")

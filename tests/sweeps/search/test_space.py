@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mlplab.errors import UserError
-from mlplab.sweeps.overrides import Swept, parse, swept
+from mlplab.sweeps.overrides import Dimension, dimension_of, parse_overrides
 from mlplab.sweeps.search.space import distribution, grid_of, space_of
 
-Read = Callable[..., list[Swept]]
+Read = Callable[..., list[Dimension]]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def read(root: Path) -> Iterator[Read]:
     with initialize_config_dir(str(root / "conf"), version_base="1.3"):
         compose("config")
         loader = GlobalHydra.instance().config_loader()
-        yield lambda *words: [swept(override) for override in parse(words, loader)]
+        yield lambda *words: [dimension_of(override) for override in parse_overrides(words, loader)]
 
 
 def test_the_syntax_of_hydra_becomes_the_distributions_of_optuna(read: Read) -> None:
@@ -53,16 +53,16 @@ def test_what_is_drawn_is_typed_as_it_was_given(read: Read, word: str) -> None:
     space = space_of([dimension], {})
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
-        values, (text,) = space.propose(study.ask())
-        assert values["a"] in dimension.values
-        (again,) = read(text)
-        assert again.values == (values["a"],)
+        (drawn,) = space.propose(study.ask())
+        assert drawn.value in dimension.values
+        (again,) = read(drawn.override)
+        assert again.values == (drawn.value,)
 
 
-OPTIMIZER = Swept("optimizer", "optimizer", ("sgd", "momentum", "adam"), ("sgd", "momentum", "adam"))
-MOMENTUM = Swept("momentum", "momentum", interval=(0.0, 0.9))
-NESTEROV = Swept("nesterov", "nesterov", (False, True), ("false", "true"))
-DAMPENING = Swept("dampening", "dampening", interval=(0.0, 0.5))
+OPTIMIZER = Dimension("optimizer", "optimizer", ("sgd", "momentum", "adam"), ("sgd", "momentum", "adam"))
+MOMENTUM = Dimension("momentum", "momentum", interval=(0.0, 0.9))
+NESTEROV = Dimension("nesterov", "nesterov", (False, True), ("false", "true"))
+DAMPENING = Dimension("dampening", "dampening", interval=(0.0, 0.5))
 
 
 def test_a_condition_of_a_condition_is_drawn_last_and_only_where_both_hold() -> None:
@@ -72,10 +72,11 @@ def test_a_condition_of_a_condition_is_drawn_last_and_only_where_both_hold() -> 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
     for _ in range(60):
-        values, words = space.propose(study.ask())
+        drawn = space.propose(study.ask())
+        values = {one.name: one.value for one in drawn}
         assert ("nesterov" in values) == (values["optimizer"] == "momentum")
         assert ("dampening" in values) == (values.get("nesterov") is False)
-        assert [word.partition("=")[0] for word in words] == list(values)
+        assert [str(one.override).partition("=")[0] for one in drawn] == list(values)
         seen.add(frozenset(values))
     assert len(seen) == 3
 
@@ -99,7 +100,7 @@ def test_every_value_and_every_end_is_tried_where_it_is_drawn() -> None:
         ({"momentum": {"optimiser": ["sgd"]}}, "searched over as a choice"),
         ({"momentum": {"optimizer": ["lion"]}}, "values that optimizer takes, sgd, momentum, adam"),
         ({"nesterov": {"momentum": [0.5]}}, "searched over as a choice"),
-        ({"nesterov": {"optimizer": ["sgd"]}, "optimizer": {"nesterov": [True]}}, "must not go round in a circle"),
+        ({"nesterov": {"optimizer": ["sgd"]}, "optimizer": {"nesterov": [True]}}, "must not form a circle"),
     ],
 )
 def test_a_condition_that_cannot_hold_is_refused(conditions: Any, message: str) -> None:
@@ -112,7 +113,7 @@ def test_a_condition_that_cannot_hold_is_refused(conditions: Any, message: str) 
     [
         ([OPTIMIZER, NESTEROV], {}, 6),
         ([OPTIMIZER, NESTEROV], {"nesterov": {"optimizer": ["momentum"]}}, 4),
-        ([OPTIMIZER, Swept("width", "width", interval=(4, 6), is_int=True)], {}, 9),
+        ([OPTIMIZER, Dimension("width", "width", interval=(4, 6), is_int=True)], {}, 9),
         ([OPTIMIZER, MOMENTUM], {}, None),
     ],
 )
@@ -135,8 +136,8 @@ def test_a_grid_over_an_interval_is_refused() -> None:
 def test_what_is_drawn_lies_between_the_ends_and_reads_back_to_the_last_bit(
     low: float, factor: float, is_log: bool, seed: int
 ) -> None:
-    dimension = Swept("a", "a", interval=(low, low * factor), is_log=is_log)
+    dimension = Dimension("a", "a", interval=(low, low * factor), is_log=is_log)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    values, (word,) = space_of([dimension], {}).propose(study.ask())
-    assert low <= values["a"] <= low * factor
-    assert float(word.removeprefix("a=")) == values["a"]
+    (drawn,) = space_of([dimension], {}).propose(study.ask())
+    assert low <= drawn.value <= low * factor
+    assert float(str(drawn.override).removeprefix("a=")) == drawn.value

@@ -11,22 +11,23 @@ import pytest
 from optuna.trial import TrialState
 
 from mlplab.errors import UserError
-from mlplab.sweeps.overrides import Swept
+from mlplab.sweeps.overrides import Dimension
+from mlplab.sweeps.search.outcomes import Outcome
 from mlplab.sweeps.search.samplers import build_sampler
 from mlplab.sweeps.search.space import Space, space_of
-from mlplab.sweeps.search.study import JOURNAL, Outcome, Proposal, Search, mend_journal, open_journal
+from mlplab.sweeps.search.study import JOURNAL, Proposal, Search, mend_journal, open_journal
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 SEED = 3
 
-LR = Swept("lr", "lr", interval=(1e-5, 1e-1), is_log=True)
-WIDTH = Swept("width", "width", interval=(4, 64), is_int=True)
-OPTIMIZER = Swept("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
-MOMENTUM = Swept("momentum", "momentum", interval=(0.0, 0.99))
-DEPTH = Swept("depth", "depth", (1, 2, 3), ("1", "2", "3"), step=1.0)
+LR = Dimension("lr", "lr", interval=(1e-5, 1e-1), is_log=True)
+WIDTH = Dimension("width", "width", interval=(4, 64), is_int=True)
+OPTIMIZER = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
+MOMENTUM = Dimension("momentum", "momentum", interval=(0.0, 0.99))
+DEPTH = Dimension("depth", "depth", (1, 2, 3), ("1", "2", "3"), step=1.0)
 CONDITIONAL = space_of([OPTIMIZER, LR, MOMENTUM, WIDTH, DEPTH], {"momentum": {"optimizer": ["sgd"]}})
-GRID = space_of([OPTIMIZER, Swept("rate", "rate", (0.1, 0.01, 0.001), ("0.1", "0.01", "0.001")), DEPTH], {})
+GRID = space_of([OPTIMIZER, Dimension("rate", "rate", (0.1, 0.01, 0.001), ("0.1", "0.01", "0.001")), DEPTH], {})
 
 OPTUNAS_OWN = {
     "tpe": lambda: optuna.samplers.TPESampler(seed=SEED),
@@ -82,9 +83,10 @@ def opened(path: Path, name: str) -> Search:
 
 
 def carried_out(search: Search, name: str, proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
-    for proposal in proposals:
-        search.tell(proposal.number, outcome(proposal.values, name))
-    return [proposal.values for proposal in proposals]
+    values = [{one.name: one.value for one in proposal.assignments} for proposal in proposals]
+    for proposal, chosen in zip(proposals, values, strict=True):
+        search.tell(proposal.number, outcome(chosen, name))
+    return values
 
 
 @pytest.mark.parametrize("name", OPTUNAS_OWN)

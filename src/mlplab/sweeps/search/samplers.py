@@ -23,19 +23,19 @@ SAMPLERS = {
 PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner"}
 
 QUIET = {"cmaes": {"warn_independent_sampling": False}, "qmc": {"warn_independent_sampling": False}}
-"""What they warn of is in the documentation: choices are drawn independently."""
+"""Options against a warning that choices are drawn independently, which is documented."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {"qmc": {"qmc_type": "sobol", "scramble": True}}
 
 
 def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space: Space) -> "BaseSampler":
-    """The sampler that proposes the next values.
+    """Builds a sampler, which proposes values.
 
     Args:
         name: one of `SAMPLERS`.
         seed: of its random numbers.
         options: further arguments of Optuna's class.
-        space: what is searched over; a grid lists its values.
+        space: of the search; a grid lists its values.
 
     Raises:
         UserError: there is no such sampler, or it has no such option.
@@ -58,7 +58,7 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
 
 
 def _without_stop(kind: Any) -> Any:
-    """The grid, but for asking Optuna's own loop to stop: here there is none."""
+    """Derives a grid sampler that does not stop Optuna's own loop, as here there is none."""
 
     class Grid(kind):  # type: ignore[misc]
         def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None: ...
@@ -67,7 +67,7 @@ def _without_stop(kind: Any) -> Any:
 
 
 def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
-    """What ends trials early that do worse than others did.
+    """Builds a pruner, which ends trials early that are worse than others were.
 
     Args:
         name: one of `PRUNERS`.

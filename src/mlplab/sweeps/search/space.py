@@ -1,33 +1,35 @@
-"""What a search draws from: names with what they take, some only when another name has a certain value."""
+"""The space of a search: names with their values, some only where another name has a certain value."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
-from mlplab.sweeps.ledger import canonical
-from mlplab.sweeps.overrides import Swept
+from mlplab.sweeps.ledger import Assignment, canonical
+from mlplab.sweeps.overrides import Dimension
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 Conditions = Mapping[str, Mapping[str, Sequence[Any]]]
-"""Name → the other names that decide whether it is drawn → the values with which it is."""
+"""Name → other names on which it depends → their values with which it is drawn."""
+
+WHEN = " when "
 
 
 @dataclass(frozen=True)
 class Space:
-    """Names in the order in which they are drawn: what decides on another stands before it.
+    """Names in the order in which they are drawn: a name stands after those on which it depends.
 
     Attributes:
-        dimensions: what each name takes.
+        dimensions: the values of each name.
         conditions: of the names that are not always drawn.
     """
 
-    dimensions: tuple[Swept, ...]
+    dimensions: tuple[Dimension, ...]
     conditions: Conditions = field(default_factory=dict)
 
     @property
@@ -35,32 +37,30 @@ class Space:
         return [dimension.name for dimension in self.dimensions]
 
     def is_drawn(self, name: str, values: Mapping[str, Any]) -> bool:
-        """Whether a name is drawn, beside values that have been."""
+        """Returns whether a name is drawn, given the values that have been drawn before."""
         return all(
             parent in values and canonical(values[parent]) in {canonical(value) for value in allowed}
             for parent, allowed in self.conditions.get(name, {}).items()
         )
 
-    def propose(self, trial: "Trial") -> tuple[dict[str, Any], list[str]]:
-        """What a trial of Optuna suggests: the value of each name that is drawn, and its words."""
-        return self._chosen(lambda dimension: _suggested(trial, dimension))
+    def propose(self, trial: "Trial") -> list[Assignment]:
+        """Draws a value for each name by a trial of Optuna."""
+        # Its public methods would need the three kinds of distribution told apart once more.
+        return self._chosen(lambda dimension: trial._suggest(dimension.name, distribution(dimension)))
 
-    def of_params(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The same from what an earlier trial has been given."""
+    def of_params(self, params: Mapping[str, Any]) -> list[Assignment]:
+        """Returns the assignments of an earlier trial, from its parameters."""
         return self._chosen(lambda dimension: params[dimension.name])
 
-    def _chosen(self, draw: Any) -> tuple[dict[str, Any], list[str]]:
-        values: dict[str, Any] = {}
-        words = []
+    def _chosen(self, draw: Callable[[Dimension], Any]) -> list[Assignment]:
+        chosen: dict[str, Assignment] = {}
         for dimension in self.dimensions:
-            if self.is_drawn(dimension.name, values):
-                value, text = _as_typed(dimension, draw(dimension))
-                values[dimension.name] = value
-                words.append(f"{dimension.word}={text}")
-        return values, words
+            if self.is_drawn(dimension.name, {name: one.value for name, one in chosen.items()}):
+                chosen[dimension.name] = _as_typed(dimension, draw(dimension))
+        return list(chosen.values())
 
     def n_points(self) -> int | None:
-        """How many different jobs it has; None where they cannot be counted."""
+        """Counts the different jobs; returns None where they cannot be counted."""
         if any(dimension.interval is not None and not dimension.is_int for dimension in self.dimensions):
             return None
         parents = {parent for condition in self.conditions.values() for parent in condition}
@@ -79,66 +79,60 @@ class Space:
         return count(0, {})
 
     def to_check(self) -> list[list[str]]:
-        """Words of jobs that, together, try every value and the ends of every interval, where it is drawn."""
+        """Returns overrides of jobs that together try every value, and both ends of every interval."""
         tried = [self._at({})]
         for dimension in self.dimensions:
             needed = self._positions_for(dimension.name)
-            tried += [self._at({**needed, dimension.name: position}) for position in range(len(dimension.ends))]
-        return [list(words) for words in dict.fromkeys(map(tuple, tried))]
+            tried += [self._at({**needed, dimension.name: place}) for place in range(len(dimension.assignments))]
+        return [list(overrides) for overrides in dict.fromkeys(map(tuple, tried))]
 
     def _positions_for(self, name: str) -> dict[str, int]:
-        """With which positions, of the names that decide on it, a name is drawn."""
+        """Returns the positions of the values with which a name is drawn, for the names on which it depends."""
         positions: dict[str, int] = {}
         for parent, allowed in self.conditions.get(name, {}).items():
-            known = [canonical(value) for value in self._by_name[parent].values]
+            (dimension,) = (dimension for dimension in self.dimensions if dimension.name == parent)
+            known = [canonical(value) for value in dimension.values]
             positions |= {**self._positions_for(parent), parent: known.index(canonical(allowed[0]))}
         return positions
 
-    @property
-    def _by_name(self) -> dict[str, Swept]:
-        return {dimension.name: dimension for dimension in self.dimensions}
-
     def _at(self, positions: Mapping[str, int]) -> list[str]:
-        """Words with the value at a position of each name, the first where none is said."""
-        values: dict[str, Any] = {}
-        words = []
+        """Returns overrides with the value at a position of each name, by default the first."""
+        chosen: dict[str, Assignment] = {}
         for dimension in self.dimensions:
-            if self.is_drawn(dimension.name, values):
-                position = positions.get(dimension.name, 0)
-                values[dimension.name] = dimension.values[position] if dimension.values else None
-                words.append(dimension.ends[position])
-        return words
+            if self.is_drawn(dimension.name, {name: one.value for name, one in chosen.items()}):
+                chosen[dimension.name] = dimension.assignments[positions.get(dimension.name, 0)]
+        return [str(one.override) for one in chosen.values()]
 
     def as_json(self) -> dict[str, Any]:
-        """For sweep.json."""
-        return {dimension.name: {**dimension.as_space(), **self._when(dimension.name)} for dimension in self.dimensions}
+        """Describes the space for sweep.json."""
+        described = {dimension.name: dimension.as_space() for dimension in self.dimensions}
+        for name, condition in self.conditions.items():
+            if condition:
+                described[name]["when"] = {parent: list(allowed) for parent, allowed in condition.items()}
+        return described
 
-    def _when(self, name: str) -> dict[str, Any]:
-        condition = self.conditions.get(name)
-        return {"when": {parent: list(allowed) for parent, allowed in condition.items()}} if condition else {}
 
-
-def space_of(dimensions: Sequence[Swept], conditions: Conditions) -> Space:
-    """The names in an order in which they can be drawn.
+def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
+    """Orders the names such that they can be drawn.
 
     Raises:
-        UserError: a condition is about a name, or a value, that the search does not draw, or goes round in a circle.
+        UserError: a condition has a name or a value that the search does not draw, or conditions form a circle.
     """
     by_name = {dimension.name: dimension for dimension in dimensions}
     for name, condition in conditions.items():
         for parent, allowed in condition.items():
             _require_known(by_name, name, parent, allowed)
-    ordered: dict[str, Swept] = {}
+    ordered: dict[str, Dimension] = {}
     while len(ordered) < len(by_name):
         waiting = [name for name in by_name if name not in ordered]
         ready = [name for name in waiting if ordered.keys() >= conditions.get(name, {}).keys()]
         if not ready:
-            raise UserError("conditions must not go round in a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
+            raise UserError("conditions must not form a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
         ordered[ready[0]] = by_name[ready[0]]
     return Space(tuple(ordered.values()), {n: dict(c) for n, c in conditions.items() if n in by_name})
 
 
-def _require_known(by_name: Mapping[str, Swept], name: str, parent: str, allowed: Iterable[Any]) -> None:
+def _require_known(by_name: Mapping[str, Dimension], name: str, parent: str, allowed: Iterable[Any]) -> None:
     if name not in by_name:
         near = nearest_name(name, list(by_name)) or next(iter(by_name), "optimizer.lr")
         raise UserError("a condition must be on a name that is searched over", f"when: {name}", f"when: {near}")
@@ -159,8 +153,8 @@ def _require_known(by_name: Mapping[str, Swept], name: str, parent: str, allowed
             )
 
 
-def distribution(dimension: Swept) -> "BaseDistribution":
-    """What Optuna draws a name from."""
+def distribution(dimension: Dimension) -> "BaseDistribution":
+    """Returns the distribution from which Optuna draws a name."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if dimension.interval is not None:
@@ -178,15 +172,15 @@ def distribution(dimension: Swept) -> "BaseDistribution":
     return CategoricalDistribution(_choices(dimension))
 
 
-def _choices(dimension: Swept) -> list[Any]:
-    """What Optuna keeps of each value: itself, or its text where it is a list."""
+def _choices(dimension: Dimension) -> list[Any]:
+    """Returns the values as Optuna stores them: lists and mappings as text."""
     pairs = zip(dimension.values, dimension.texts, strict=True)
     kept = [value if isinstance(value, bool | int | float | str | None) else text for value, text in pairs]
     return list({canonical(value): value for value in kept}.values())
 
 
 def grid_of(space: Space) -> dict[str, list[Any]]:
-    """The values of each name, for a search that tries all combinations.
+    """Returns the values of each name, for a search that tries all combinations.
 
     Raises:
         UserError: an interval has no values that can be counted.
@@ -202,26 +196,67 @@ def grid_of(space: Space) -> dict[str, list[Any]]:
     return {d.name: _choices(d) for d in space.dimensions}
 
 
-def _suggested(trial: "Trial", dimension: Swept) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    of = distribution(dimension)
-    if isinstance(of, CategoricalDistribution):
-        return trial.suggest_categorical(dimension.name, of.choices)
-    if isinstance(of, IntDistribution):
-        return trial.suggest_int(dimension.name, of.low, of.high, step=of.step, log=of.log)
-    assert isinstance(of, FloatDistribution)
-    return trial.suggest_float(dimension.name, of.low, of.high, step=of.step, log=of.log)
-
-
-def _as_typed(dimension: Swept, drawn: Any) -> tuple[Any, str]:
-    """The value that was drawn, and its text on the command line."""
-    values, texts = dimension.values, dimension.texts
+def _as_typed(dimension: Dimension, drawn: Any) -> Assignment:
+    """Finds the value that was drawn among those that were typed."""
+    values = dimension.values
     if dimension.interval is not None:
-        return drawn, repr(drawn)
+        return dimension.assign(drawn, repr(drawn))
     if dimension.step and len(values) > 1:  # a value of a range comes back with a rounding error
         position = min(range(len(values)), key=lambda i: abs(values[i] - drawn))
     else:
         known = [canonical(value) for value in values]
-        position = known.index(canonical(drawn)) if canonical(drawn) in known else texts.index(drawn)
-    return values[position], texts[position]
+        position = known.index(canonical(drawn)) if canonical(drawn) in known else dimension.texts.index(drawn)
+    return dimension.assignments[position]
+
+
+def split_conditions(params: Any, when: Any) -> tuple[Any, dict[str, dict[str, list[Any]]]]:
+    """Splits a space and its conditions.
+
+    Args:
+        params: name → space, followed by ` when name=value|value` where it has a condition.
+        when: name → {other name: value or values}, the same for spaces of the command line.
+
+    Returns:
+        The space without conditions, and name → {other name: values}.
+
+    Raises:
+        UserError: a condition cannot be parsed.
+    """
+    conditions: dict[str, dict[str, list[Any]]] = {}
+    plain: Any = params
+    if isinstance(params, Mapping):
+        plain = {}
+        for name, space in params.items():
+            text, _, condition = space.partition(WHEN) if isinstance(space, str) else (space, "", "")
+            plain[name] = text
+            if condition:
+                conditions[str(name)] = _parse(str(name), condition)
+    if when is not None and not isinstance(when, Mapping):
+        raise _unreadable(f"hydra.sweeper.when={shown(when)}")
+    for name, condition in (when or {}).items():
+        if not isinstance(condition, Mapping) or not condition:
+            raise _unreadable(f"{name}: {shown(condition)}")
+        conditions[str(name)] = {
+            str(parent): list(values) if isinstance(values, list) else [values] for parent, values in condition.items()
+        }
+    return plain, conditions
+
+
+def _parse(name: str, text: str) -> dict[str, list[Any]]:
+    """Parses `optimizer=sgd|momentum`; several conditions are joined by " and "."""
+    import yaml
+
+    condition = {}
+    for part in text.split(" and "):
+        parent, equals, values = part.strip().partition("=")
+        if not (equals and parent and values):
+            raise _unreadable(f"{name}: … when {text}")
+        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]
+    return condition
+
+
+def _unreadable(condition: str) -> UserError:
+    return UserError(
+        "a condition must say of which name and which value", condition,
+        "hydra.sweeper.when={optimizer.momentum:{optimizer:[momentum,nesterov]}}",
+    )  # fmt: skip

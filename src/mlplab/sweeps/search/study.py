@@ -1,4 +1,4 @@
-"""A study of Optuna in the journal of a sweep, asked in batches and told what has become of them."""
+"""A study of Optuna in the journal of a sweep: it proposes trials in batches, and is told their outcomes."""
 
 import contextlib
 import itertools
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import UserError
+from mlplab.sweeps.ledger import Assignment, read_ledger
+from mlplab.sweeps.search.outcomes import Outcome
+from mlplab.sweeps.search.samplers import build_pruner
 from mlplab.sweeps.search.space import Space
 
 if TYPE_CHECKING:
@@ -17,52 +20,34 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 JOURNAL = "optuna.log"
-"""In the directory of a sweep; `optuna-dashboard optuna.log` reads it."""
+"""File in the directory of a sweep; `optuna-dashboard optuna.log` reads it."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a trial is to try.
+    """A proposed trial.
 
     Attributes:
         number: of the trial in its study.
-        values: of each name that was drawn.
-        words: the same on the command line.
+        assignments: of the names that were drawn.
     """
 
     number: int
-    values: dict[str, Any]
-    words: list[str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What has become of a trial.
-
-    Attributes:
-        state: finished, pruned, infeasible or failed.
-        objectives: of a finished one, finite.
-        reason: of the others.
-    """
-
-    state: str
-    objectives: tuple[float, ...] = ()
-    reason: str = ""
+    assignments: list[Assignment]
 
 
 class Search:
-    """Proposes what to try next.
+    """Proposes trials.
 
-    What is proposed depends on the seed and on what was told, and not on how often the search was interrupted. The
-    sampler knows a study in memory alone. When the search goes on, a new one is led through all that has been
-    proposed, so that its random numbers go on too; and what it keeps for itself, which for CMA-ES is pickled, is never
-    read from a file.
+    The proposals depend on the seed and the outcomes, and not on how often the search was interrupted. The sampler
+    works on a study in memory. When the search goes on, a new sampler proposes all earlier trials again, so that its
+    random numbers continue. Its internal state, which CMA-ES pickles, is therefore never read from a file.
 
     Args:
-        storage: where the trials are kept.
+        storage: of the trials.
         name: of the study.
-        space: what is drawn from.
-        sampler: Optuna's, new.
+        space: from which trials are drawn.
+        sampler: a new one of Optuna.
         modes: `min` or `max` of each objective.
 
     Attributes:
@@ -87,7 +72,7 @@ class Search:
         return self.study.get_trials(deepcopy=False)
 
     def _replay(self) -> None:
-        """Has the sampler propose, once more, all that has been proposed, and tells it the same."""
+        """Lets the sampler propose all earlier trials again, and tells it their outcomes."""
         for _, batch in itertools.groupby(self._trials(), key=lambda frozen: frozen.user_attrs.get("batch")):
             asked = []
             for frozen in batch:
@@ -111,9 +96,9 @@ class Search:
 
     def _proposed(self) -> "tuple[Trial, Proposal]":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of choices that a sampler draws independently
+            warnings.simplefilter("ignore")  # that a sampler draws choices independently, as is documented
             trial = self._sampled.ask()
-            return trial, Proposal(trial.number, *self.space.propose(trial))
+            return trial, Proposal(trial.number, self.space.propose(trial))
 
     def _tell_sampler(self, frozen: "FrozenTrial") -> None:
         from optuna.trial import Trial, TrialState
@@ -126,11 +111,11 @@ class Search:
 
     @property
     def n_trials(self) -> int:
-        """Trials that have been proposed."""
+        """Number of trials that have been proposed."""
         return sum("again" not in trial.user_attrs for trial in self._trials())
 
     def ask(self, n: int) -> list[Proposal]:
-        """The next trials, as many as are to run at once; each is kept before it is given."""
+        """Proposes the next trials, and stores each before it is returned."""
         from optuna.trial import TrialState, create_trial
 
         batch = 1 + max((trial.user_attrs.get("batch", -1) for trial in self._trials()), default=-1)
@@ -146,11 +131,11 @@ class Search:
         return proposals
 
     def begun(self) -> list[Proposal]:
-        """Trials that are proposed and not told about."""
+        """Returns the trials that were proposed and have no outcome."""
         return [self._again(trial) for trial in self._trials() if not trial.state.is_finished()]
 
     def failed(self) -> list[Proposal]:
-        """Trials that have failed, and have not come to anything since."""
+        """Returns the trials that failed, and have not succeeded since."""
         from optuna.trial import TrialState
 
         again = {trial.user_attrs.get("again") for trial in self._trials()}
@@ -161,10 +146,10 @@ class Search:
         ]
 
     def _again(self, trial: "FrozenTrial") -> Proposal:
-        return Proposal(trial.number, *self.space.of_params(trial.params))
+        return Proposal(trial.number, self.space.of_params(trial.params))
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """What has become of a trial; where one that had failed was run again and finished, a trial more is noted."""
+        """Stores the outcome of a trial. A failed trial that finished when it ran again becomes a further trial."""
         from optuna.trial import TrialState, create_trial
 
         trial = self._trials()[number]
@@ -172,7 +157,10 @@ class Search:
         if not trial.state.is_finished():
             study_id = self.storage.get_study_id_from_name(self.name)
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-            for name, value in _notes(outcome).items():
+            notes = (
+                {} if outcome.state in ("finished", "pruned") else {"state": outcome.state, "reason": outcome.reason}
+            )
+            for name, value in notes.items():  # which the states of Optuna do not tell
                 self.storage.set_trial_user_attr(trial_id, name, value)
             self.study.tell(number, outcome.objectives if state == TrialState.COMPLETE else None, state)
             self._tell_sampler(self._trials()[number])
@@ -186,19 +174,14 @@ class Search:
 
 
 def _without_attributes(trial: "FrozenTrial") -> "FrozenTrial":
-    """What a sampler may know of a trial that another process has written."""
+    """Copies a trial without its attributes: those that another process has written must not reach a sampler."""
     from optuna.trial import create_trial
 
     return create_trial(state=trial.state, values=trial.values, params=trial.params, distributions=trial.distributions)
 
 
-def _notes(outcome: Outcome) -> dict[str, Any]:
-    """What Optuna's own states do not tell."""
-    return {} if outcome.state in ("finished", "pruned") else {"state": outcome.state, "reason": outcome.reason}
-
-
 def open_journal(path: Path) -> "JournalStorage":
-    """The storage of a sweep's studies, for one of its processes.
+    """Opens the storage of a sweep's studies for one of its processes.
 
     Raises:
         UserError: the file is damaged.
@@ -211,15 +194,15 @@ def open_journal(path: Path) -> "JournalStorage":
 
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-    except Exception as error:  # whatever the journal's reader stumbles on
+    except Exception as error:  # a damaged journal makes Optuna raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError("a search must go on from its own journal", f"{path}: {reason}", "another sweep.name") from None
 
 
 def mend_journal(path: Path) -> None:
-    """Takes away what a process left in the journal that died while it wrote: half a line, and its lock.
+    """Removes half a line and a lock from the journal, which a process leaves that dies while it writes.
 
-    Only while no process of the sweep runs.
+    It must only be called while no process of the sweep runs.
     """
     with contextlib.suppress(OSError):
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
@@ -230,3 +213,46 @@ def mend_journal(path: Path) -> None:
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
+
+
+@dataclass
+class RunningTrial:
+    """A trial in the process of its job.
+
+    Attributes:
+        trial: of Optuna.
+        reported: numbers of the validations that have been reported, also by a process that has died.
+    """
+
+    trial: "Trial"
+    reported: set[int]
+
+    def report(self, value: float, validation: int) -> None:
+        """Reports the value of a validation."""
+        self.trial.report(value, validation)
+        self.reported.add(validation)
+
+    def should_prune(self) -> bool:
+        """Returns whether other trials were better at this point."""
+        return self.trial.should_prune()
+
+
+def trial_of(directory: Path) -> RunningTrial | None:
+    """Finds the trial of the run in a directory; returns None if it is not a trial, or has an outcome."""
+    ledger = read_ledger(directory.parent)
+    entry = None if ledger is None else next((e for e in ledger.entries if e.directory == directory.name), None)
+    if ledger is None or entry is None or entry.trial is None or entry.stage != "search":
+        return None
+    import optuna
+
+    storage, settings = open_journal(directory.parent / JOURNAL), ledger.metadata["search"]
+    study = optuna.load_study(
+        study_name=entry.arm or str(ledger.metadata["name"]), storage=storage,
+        sampler=optuna.samplers.RandomSampler(), pruner=build_pruner(settings["pruner"], settings["pruner_options"]),
+    )  # fmt: skip
+    frozen = study.get_trials(deepcopy=False)[entry.trial]
+    if frozen.state.is_finished():
+        return None
+    study_id = storage.get_study_id_from_name(study.study_name)
+    trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, entry.trial))
+    return RunningTrial(trial, set(frozen.intermediate_values))

@@ -1,0 +1,106 @@
+"""Sweepers and launchers by which Hydra finds those of mlplab. Imports nothing heavy, as Hydra imports it always."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class StackedLauncher(Launcher):
+    """Trains the networks of many jobs at once, as one: hydra/launcher=stacked.
+
+    Args:
+        members: most networks of a stack.
+        processes: number of processes that train stacks at the same time.
+    """
+
+    def __init__(self, members: Any, processes: Any) -> None:
+        self.members, self.processes = members, processes
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.stacked.launching import StackedJobs
+
+        self.jobs = StackedJobs(
+            hydra_context,
+            config,
+            task_function,  # type: ignore[arg-type]
+            self.members,
+            self.processes,
+        )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.jobs.run(job_overrides, initial_job_idx)
+
+
+class ResumableSweeper(Sweeper):
+    """Hands the jobs of a sweep that can go on to a launcher.
+
+    Args:
+        settings: of conf/hydra/sweeper/…
+
+    Attributes:
+        kind: name of the sweeper in conf/hydra/sweeper.
+    """
+
+    kind = ""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings: dict[str, Any] = {
+            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for name, value in settings.items()
+        }
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.config.resolvers import project_root
+        from mlplab.sweeps.job import JobOfSweep
+        from mlplab.sweeps.job_loader import JobLoader
+        from mlplab.sweeps.sweep import Sweep
+
+        directory = Path(str(config.hydra.sweep.dir)).absolute()
+        root = project_root()
+        loader = JobLoader(hydra_context.config_loader)
+        context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=JobOfSweep(task_function, root, directory), config=config
+        )
+        self.sweep_in_directory = Sweep(config, loader, launcher, self.kind)
+
+
+class GridSweeper(ResumableSweeper):
+    """Runs every combination of values, each once however often the command is given: hydra/sweeper=grid."""
+
+    kind = "grid"
+
+    def sweep(self, arguments: Sequence[str]) -> None:
+        from mlplab.sweeps.grid import sweep_grid
+
+        # An experiment may have settings for the sweeper that it was written for, where this one is chosen instead.
+        sweep_grid(self.sweep_in_directory, arguments, self.settings.get("params"))
+
+
+class OptunaSweeper(ResumableSweeper):
+    """Searches for good values, and goes on with what it has tried: hydra/sweeper=optuna."""
+
+    kind = "optuna"
+
+    def sweep(self, arguments: Sequence[str]) -> None:
+        from mlplab.sweeps.search.trials import sweep_search
+
+        sweep_search(self.sweep_in_directory, arguments, self.settings)
+
+
+class ComparisonSweeper(ResumableSweeper):
+    """Tunes arms with the same budget, and judges them on other seeds: hydra/sweeper=comparison."""
+
+    kind = "comparison"
+
+    def sweep(self, arguments: Sequence[str]) -> None:
+        from mlplab.sweeps.comparison import sweep_comparison
+
+        sweep_comparison(self.sweep_in_directory, arguments, self.settings)

@@ -1,1 +1,0 @@
-"""Sweepers by which Hydra finds mlplab's sweeps; the work is done in mlplab.sweeps."""

@@ -1,0 +1,177 @@
+"""Explains why Hydra cannot compose a command line, with the nearest valid choice or name."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mlplab.config.suggestions import nearest_key, nearest_name
+from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
+from mlplab.errors import UserError
+
+OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
+"""Choice → extra of this package that installs what the choice needs."""
+
+OPTIONAL_GROUPS = ("experiment", "debug")
+"""Groups without a required choice."""
+
+OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
+"""Endings of names whose value is a list."""
+
+
+def explain_composition_error(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:
+    """Turns a failure to compose the configuration into a message with a suggestion."""
+    if isinstance(error, OverrideParseException):
+        text = str(error.override)
+        key, equals, value = text.partition("=")
+        hint = f"'{key}={_quoted(value)}'" if equals else "optimizer=adam"
+        return UserError(
+            "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse",
+            text.rstrip(", ") if text.endswith(",") else hint,
+        )  # fmt: skip
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            known = _unknown_choice(parsed) or _sweep_without_flag(parsed) or _unknown_key(parsed)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            known = None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return known or UserError("the configuration must compose", reason, "python train.py --help")
+
+
+def _quoted(value: str) -> str:
+    """Quotes a value, or each value of a list, so that Hydra accepts any text."""
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(_quoted(part.strip()) for part in value[1:-1].split(','))}]"
+    return '"{}"'.format(value.strip("'\"").replace('"', r"\""))
+
+
+def _typed(override: Override) -> tuple[str, str]:
+    """Returns an override as it was typed, and its value alone."""
+    text = override.input_line or override.key_or_group
+    return text, text.partition("=")[2]
+
+
+def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        return None
+    for override in overrides:
+        if override.is_sweep_override():
+            (text, value), key = _typed(override), override.key_or_group
+            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else f"python train.py -m {text}"
+            return UserError("a single run must be given one value for each name; several need -m", text, hint)
+    return None
+
+
+def _choices(group: str) -> list[str]:
+    choices: list[str] = GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)
+    return sorted(choices)
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    return [override.value()]
+
+
+def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
+    for override in overrides:
+        group = override.key_or_group
+        choices = _choices(group) if group else []
+        for value in _values(override) if choices else []:
+            if isinstance(value, list) or str(value) in choices or (value is None and group in OPTIONAL_GROUPS):
+                continue
+            if f"{group}={value}" in OF_EXTRAS:
+                hint = f'pip install -c constraints.txt -e ".[{OF_EXTRAS[f"{group}={value}"]}]"'
+                return UserError(f"{group}={value} must have its package installed", "there is none", hint)
+            near = nearest_name(str(value), choices) or choices[0]
+            return UserError(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={near}")
+    return None
+
+
+def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
+    groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _choices(o.key_or_group) and _values(o)]
+    keys = _keys_with(groups)
+    for override in overrides:
+        key, (text, value) = override.key_or_group, _typed(override)
+        if override.is_add() and key in keys:
+            return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
+        if override.is_add() or override.is_force_add() or key in keys:
+            continue
+        if key.startswith(("hydra.sweeper.", "hydra.launcher.")):
+            unknown = _unknown_setting_of_a_sweep(key, text, groups)
+            if unknown is not None:
+                return unknown
+        if key.startswith("hydra"):
+            continue
+        flag = key.removeprefix("trainer.") if key.startswith("trainer.") else ""
+        if flag in CHOSEN_ELSEWHERE:
+            return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
+        hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
+        if hint is None:
+            near = nearest_key(key, keys)
+            hint = f"{near}={value}" if near else "python train.py --help, which lists them all"
+        return UserError("names on the command line must exist in the configuration", text, hint)
+    return None
+
+
+def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserError | None:
+    _, part, name = key.split(".")[:3]
+    known = _settings_of(part, groups)
+    if name in known:
+        return None
+    choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
+    others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
+    near = nearest_name(name, known) or ("" if others or not known else known[0])
+    value = text.partition("=")[2]
+    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={(others or choices)[-1]} {text}"
+    requirement = f"an option of the {part} must be one of {', '.join(known)}"
+    return UserError(requirement if known else f"the {part} must be one that has options", text, hint)
+
+
+def _settings_of(part: str, groups: list[str]) -> list[str]:
+    """Returns the option names of the chosen sweeper or launcher."""
+    config = compose("config", overrides=groups, return_hydra_config=True)
+    return [str(name) for name in config.hydra[part] if not str(name).startswith("_")]
+
+
+def _keys_with(groups: list[str]) -> list[str]:
+    """Returns all group names and dotted keys of the configuration with these choices."""
+    try:
+        config = compose("config", overrides=groups)
+    except (HydraException, OmegaConfBaseException):
+        config = compose("config")
+    names: list[str] = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
+    return [*names, *_dotted_keys(OmegaConf.to_container(config, resolve=False))]
+
+
+def _other_choice_with(key: str, value: str) -> str | None:
+    """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
+    group, _, last = key.partition(".")
+    fitting = [
+        choice
+        for choice in _choices(group)
+        if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
+    ]
+    if not fitting:
+        return None
+    return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
+
+
+def _dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    return [
+        key for name, value in node.items() for key in (f"{prefix}{name}", *_dotted_keys(value, f"{prefix}{name}."))
+    ]

@@ -1,0 +1,141 @@
+"""Reads the strings of a column as values: numbers, categories or datetimes; refuses what is none."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from mlplab.data.table.column_inference import DATE_FORMATS, Column
+from mlplab.data.table.strings import as_datetimes, as_numbers, null_missing, override_of, unreadable_strings
+from mlplab.errors import UserError
+
+LARGEST_FLOAT32 = 3.4028234663852886e38
+LARGEST_EXACT_WHOLE = 2.0**53
+
+TRUE_WORDS = ["true", "yes", "t", "y"]
+FALSE_WORDS = ["false", "no", "f", "n"]
+
+UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")
+"""Forms of dates and times that are read in any file."""
+
+DATETIME_PARTS = ("year", "month", "day", "weekday", "hour")
+"""The features of a date: weekday from 1 (Monday) to 7, hour from 0 to 23; in UTC where the zone is given."""
+
+
+def column_values(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int = 1) -> pl.Series:
+    """Reads a column, whose missing values are null, as Float64, String or Datetime.
+
+    Args:
+        series: some rows of the column, after `null_missing`.
+        column: how to read them.
+        missing_values: those beside the usual ones; a number is one also in a spelling that `null_missing` lacks.
+        first_row: the number of the first of these rows, for messages.
+
+    Raises:
+        UserError: a string cannot be read as the column's kind, or is no finite number of 32 bits.
+    """
+    if column.kind == "numeric":
+        return _require_finite(_numbers(series, column, missing_values, first_row), first_row)
+    if column.kind == "datetime":
+        return _datetimes(series, column, first_row)
+    text = as_categories(series)
+    if column.kind == "boolean":
+        text = text.str.to_lowercase().replace([*TRUE_WORDS, *FALSE_WORDS], ["true"] * 4 + ["false"] * 4)
+    return text
+
+
+def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int) -> pl.Series:
+    if series.dtype == pl.String:
+        numbers = as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+        if numbers.null_count() > series.null_count() and column.decimal == "," and not _may_be_grouped(series):
+            # Another file may write the same numbers with a decimal point.
+            plain = series.cast(pl.Float64, strict=False)
+            numbers = plain if plain.null_count() == series.null_count() else numbers
+        if numbers.null_count() > series.null_count():
+            raise unreadable_strings(series, numbers, "a number", column.name, first_row)
+        return null_missing(numbers, (), missing_values)
+    if series.dtype == pl.Duration:
+        return series.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if series.dtype.is_nested() or series.dtype.is_temporal():
+        raise _wrong_type(series, "numbers")
+    return series.cast(pl.Float64)
+
+
+def _may_be_grouped(text: pl.Series) -> bool:
+    """Checks for a point that may set off thousands, so that it is not surely a decimal one."""
+    return bool(text.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$").any())
+
+
+def _require_finite(numbers: pl.Series, first_row: int) -> pl.Series:
+    largest = numbers.abs().max()
+    if largest is None or float(largest) <= LARGEST_FLOAT32:  # type: ignore[arg-type]
+        return numbers
+    infinite, large = numbers.is_infinite().arg_true(), (numbers.abs() > LARGEST_FLOAT32).arg_true()
+    name, row = str(numbers.name), int((infinite if len(infinite) else large)[0])
+    first = f"the first is {numbers[row]:g} in row {first_row + row}"
+    if len(infinite):
+        raise UserError(
+            f"every number of column {name!r} must be finite",
+            f"{len(infinite)} of {len(numbers)} {'is' if len(infinite) == 1 else 'are'} not, {first}",
+            f"data.missing_values=[inf,-inf], or {override_of('data.drop', [name])}",
+        )
+    raise UserError(
+        f"every number of column {name!r} must fit into 32 bits, below 3.4e38",
+        f"{len(large)} of {len(numbers)} {'does' if len(large) == 1 else 'do'} not, {first}",
+        f"another unit, or {override_of('data.drop', [name])}",
+    )
+
+
+def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
+    date_format = column.date_format
+    if series.dtype == pl.Time:
+        date_format = "%H:%M:%S%.f"
+        series = series.dt.to_string(date_format)
+    if series.dtype.is_integer() and date_format:  # 20201231
+        series = series.cast(pl.String)
+    if series.dtype == pl.String:
+        # Another file may write the dates in a form of its own.
+        formats = dict.fromkeys([date_format, *UNAMBIGUOUS] if date_format else UNAMBIGUOUS)
+        for candidate in formats:
+            datetimes = as_datetimes(series, candidate)
+            if datetimes.null_count() == series.null_count():
+                return datetimes
+        first = next(iter(formats))
+        raise unreadable_strings(
+            series, as_datetimes(series, first), f"a date of the form {first}", column.name, first_row
+        )
+    if not series.dtype.is_temporal() or series.dtype == pl.Duration:
+        raise _wrong_type(series, "dates")
+    datetimes = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
+    if getattr(datetimes.dtype, "time_zone", None) is not None:
+        datetimes = datetimes.dt.convert_time_zone("UTC")
+    return datetimes.dt.replace_time_zone(None)
+
+
+def as_categories(series: pl.Series) -> pl.Series:
+    """Writes categories as text; a whole number without a decimal point, in whatever type it is stored."""
+    if series.dtype.is_float():
+        is_whole = (series % 1 == 0) & (series.abs() < LARGEST_EXACT_WHOLE)
+        return series.cast(pl.Int64, strict=False).cast(pl.String).zip_with(is_whole, series.cast(pl.String))
+    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+        raise _wrong_type(series, "text")
+    return series.cast(pl.String)
+
+
+def _wrong_type(series: pl.Series, wanted: str) -> UserError:
+    name = str(series.name)
+    return UserError(
+        f"column {name!r} must hold {wanted}", f"it holds {series.dtype}", override_of("data.drop", [name])
+    )
+
+
+def as_enum(series: pl.Series) -> pl.Series:
+    """Stores text as Enum, in a fraction of the memory; looking up its categories takes a fraction of the time."""
+    if series.dtype != pl.String:
+        return series
+    return series.cast(pl.Enum(series.drop_nulls().unique().sort()))
+
+
+def datetime_part(datetimes: pl.Series, part: str) -> pl.Series:
+    """Returns one of `DATETIME_PARTS` as Float64."""
+    taken: pl.Series = getattr(datetimes.dt, part)()
+    return taken.cast(pl.Float64)

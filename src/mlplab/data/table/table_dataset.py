@@ -1,0 +1,211 @@
+"""A table as a data set: fits the preprocessing on the training rows, and describes what its columns became."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from mlplab.data.split import Rows, Split, SplitRules
+from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column_values import DATETIME_PARTS
+from mlplab.data.table.table_description import Description, describe_column, describe_target
+from mlplab.data.table.table_preprocessing import (
+    CategoricalInput,
+    NumericInput,
+    TableInputs,
+    TablePreprocessing,
+    default_embedding_dim,
+    quantiles_and_scores,
+)
+from mlplab.data.table.table_warnings import find_warnings
+from mlplab.data.table.target_column import Target
+from mlplab.data.threads import for_each
+from mlplab.errors import UserError
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How columns become features.
+
+    Attributes:
+        numeric_scaling: `standardize` or `quantile_normal`.
+        one_hot_levels: up to so many categories are one-hot, more are embeddings.
+        embedding_dim: width of the embeddings, or "auto".
+    """
+
+    numeric_scaling: str = "standardize"
+    one_hot_levels: int = 10
+    embedding_dim: int | str = "auto"
+
+
+@dataclass(frozen=True)
+class TableDataset:
+    """Rows of a table, each with a target.
+
+    Attributes:
+        name: for people.
+        values: the feature columns as values: Float64, Enum or String, or Datetime; null where missing.
+        columns: all columns of the file but the target, also those that are no features.
+        target: what is predicted.
+        targets: (N,) class indices int64, or float64.
+        fingerprint: SHA-256 of the files.
+        unit: of the target.
+        split_rules: constraints of columns and files on the split.
+        options: how columns become features.
+        reading: how another file is read like this one, as plain values.
+        notes: what was detected in reading, for people.
+        roles: uses of the columns that are no features.
+    """
+
+    name: str
+    values: pl.DataFrame
+    columns: tuple[Column, ...]
+    target: Target
+    targets: npt.NDArray[np.generic]
+    fingerprint: str
+    unit: str = ""
+    split_rules: SplitRules = field(default_factory=SplitRules)
+    options: TableOptions = field(default_factory=TableOptions)
+    reading: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    roles: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return "classification" if self.target.class_names else "regression"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.target.class_names
+
+    @property
+    def target_name(self) -> str:
+        return self.target.name
+
+    def fit(self, rows: Rows) -> TablePreprocessing:
+        """Fits medians, means and categories on these rows alone.
+
+        Raises:
+            UserError: no column varies in them.
+        """
+        features = [column for column in self.columns if column.is_feature and column.name not in self.roles]
+        numeric: list[_Fitted] = []
+        categorical: list[CategoricalInput] = []
+        indicated: list[int] = []
+        for fitted in for_each(features, lambda column: self._fit_column(column, rows)):
+            if isinstance(fitted, CategoricalInput):
+                categorical += [fitted] if fitted.n_categories > 1 else []
+                continue
+            if any(one.has_missing for one in fitted):  # once for all parts of a date
+                indicated.append(len(numeric))
+            numeric += fitted
+        if not numeric and not categorical:
+            raise UserError(
+                f"{self.name} must have a feature that varies in the training part",
+                f"none of its {len(self.columns)} columns beside the target does",
+                "another file, or data.categorical=[…] for columns that were taken for text",
+            )
+        statistics = [(one.median, one.mean, one.std) for one in numeric]
+        median, mean, std = torch.tensor(statistics, dtype=torch.float64).reshape(-1, 3).T.contiguous()
+        quantiles = scores = None
+        if numeric and self.options.numeric_scaling == "quantile_normal":
+            pairs = [one.quantiles_and_scores for one in numeric]
+            quantiles, scores = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
+        return TablePreprocessing(
+            TableInputs(tuple(one.input for one in numeric), tuple(categorical)),
+            median=median,
+            mean=mean,
+            std=std,
+            indicated=torch.tensor(indicated, dtype=torch.int64),
+            embedding_dims=[self._embedding_dim(column) for column in categorical],
+            quantiles=quantiles,
+            scores=scores,
+        )
+
+    def _fit_column(self, column: Column, rows: Rows) -> "CategoricalInput | list[_Fitted]":
+        """Returns the categories of a column in these rows, or the statistics of each feature of it that varies."""
+        known = self.values[column.name][rows]
+        if column.kind in ("categorical", "boolean"):
+            categories = tuple(sorted(known.drop_nulls().unique().to_list()))
+            return CategoricalInput(column, categories, known.null_count() > 0)
+        found: list[_Fitted] = []
+        for part in DATETIME_PARTS if column.kind == "datetime" else ("",):
+            one = NumericInput(column, part)
+            series = one.of(known.to_frame())
+            numbers = series.drop_nulls().to_numpy()
+            n_missing = series.null_count()
+            # Missing values make a constant vary: once in a date.
+            if len(numbers) == 0 or (numbers.min() == numbers.max() and (not n_missing or found)):
+                continue
+            median = _median(numbers)
+            imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
+            mean, std = float(imputed.mean()), float(imputed.std())
+            # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
+            std = std if std > 1e-12 * abs(mean) else 1.0
+            is_normal = self.options.numeric_scaling == "quantile_normal"
+            quantiles = quantiles_and_scores(numbers) if is_normal else None
+            found.append(_Fitted(one, median, mean, std, n_missing > 0, quantiles))
+        return found
+
+    def _embedding_dim(self, column: CategoricalInput) -> int:
+        if column.n_categories <= self.options.one_hot_levels:
+            return 0
+        width = self.options.embedding_dim
+        return default_embedding_dim(column.n_categories) if isinstance(width, str) else width
+
+    def inputs(self, rows: Rows, preprocessing: TablePreprocessing) -> tuple[Tensor, Tensor]:
+        """Returns these rows as inputs of the preprocessing: numeric (n, P), categorical (n, Q)."""
+        return preprocessing.inputs.encode(self.values[rows])
+
+    def names_after(self, preprocessing: TablePreprocessing) -> tuple[str, ...]:
+        """Returns the names of the preprocessed features."""
+        return preprocessing.feature_names
+
+    def describe(self, split: Split, preprocessing: TablePreprocessing) -> Description:
+        """Describes what the columns hold and what becomes of them."""
+        uses = {name: ", ".join(parts) for name, parts in preprocessing.uses_of_columns().items()}
+        values = {series.name: series for series in self.values}
+
+        def use_of(column: Column) -> str:
+            if column.name in self.roles:
+                return self.roles[column.name]
+            if not column.is_feature:
+                return f"left out: {column.reason}"
+            return uses.get(column.name, "left out: constant in the training part")
+
+        return Description(
+            name=self.name,
+            n_rows=len(self.targets),
+            parts={part: len(getattr(split, part)) for part in ("train", "val", "test")},
+            columns=for_each(
+                self.columns, lambda column: describe_column(column, values.get(column.name), use_of(column))
+            ),
+            target=describe_target(self.target, self.targets, self.unit),
+            notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
+            warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
+        )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Statistics of a numeric feature in the training rows; mean and std with the median in place of missing values."""
+
+    input: NumericInput
+    median: float
+    mean: float
+    std: float
+    has_missing: bool
+    quantiles_and_scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+
+
+def _median(numbers: npt.NDArray[np.float64]) -> float:
+    """Returns what `np.median` does, to the last bit: that parts about two places, which takes four times as long."""
+    middle = len(numbers) // 2
+    parted = np.partition(numbers, middle)
+    if len(numbers) % 2:
+        return float(parted[middle])
+    return float((parted[:middle].max() + parted[middle]) / 2)

@@ -1,0 +1,233 @@
+"""Reads a file as a frame, or block by block: every row has a value, or a null, in each column."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mlplab.config.paths import require_file
+from mlplab.data.table.strings import as_numbers, null_missing
+from mlplab.data.table.text_encoding import unreadable_file
+from mlplab.data.table.text_layout import TextFile, TextOptions, open_text
+from mlplab.data.table.text_records import copy_plainly, count_rows
+from mlplab.data.threads import for_each
+from mlplab.errors import UserError
+
+INFERENCE_ROWS = 1000
+"""Rows from which polars first infers the types. If a later row does not fit, it looks at all."""
+
+BLOCK_ROWS = 1 << 16
+"""Rows that are in memory at once where a file is read in blocks."""
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""Errors of polars over a damaged file; a panic is no `Exception`."""
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A file as it was read: text where a column does not consist of numbers, dates or truth values alone.
+
+    Attributes:
+        frame: null where a value is missing.
+        prefers_comma: whether "1,234" is more likely 1.234 than 1234.
+        notes: what was detected, for people.
+    """
+
+    frame: pl.DataFrame
+    prefers_comma: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read, to read another one like it.
+
+    Attributes:
+        text: layout of text files.
+        missing_values: strings that stand for a missing value, beside the usual ones.
+        keep_values: of the usual ones, those that are categories: a list for all columns, or a dict by column.
+        as_text: columns in which polars infers no type.
+        decimal: the decimal mark; "," leaves all columns as text.
+    """
+
+    text: TextOptions = field(default_factory=TextOptions)
+    missing_values: tuple[str, ...] = ()
+    keep_values: Any = None
+    as_text: tuple[str, ...] = ()
+    decimal: str = "auto"
+
+    def kept(self, name: str) -> tuple[str, ...]:
+        """Returns the missing markers that are categories in a column."""
+        kept = self.keep_values.get(name, []) if isinstance(self.keep_values, Mapping) else self.keep_values
+        return tuple(str(value) for value in ([kept] if isinstance(kept, str) else kept or []))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values. Of the layout they hold what the user said, as another file is likely written alike."""
+        return {
+            "text": asdict(self.text),
+            "missing_values": list(self.missing_values),
+            "keep_values": self.keep_values,
+            "as_text": list(self.as_text),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
+        """Rebuilds the reading from `as_dict`. UTF-8 is recognised in another file, whatever the encoding was."""
+        text = TextOptions(**plain["text"])
+        if text.encoding != "auto" and not text.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32")):
+            text = replace(text, encoding="auto", encoding_if_not_utf8=text.encoding)
+        return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
+
+
+def read_table(
+    path: Path, reading: Reading, *, known_names: Sequence[str] = (), usual_header: bool = True, key: str = "data.path"
+) -> RawTable:
+    """Reads a whole file, typed where polars is sure of the type.
+
+    Args:
+        path: CSV, TSV, gzip of them, or Parquet.
+        reading: how.
+        known_names: names of columns that the file should have.
+        usual_header: whether text has a header where nothing decides.
+        key: option that names the file, for messages.
+
+    Raises:
+        UserError: it cannot be read, or has no rows.
+    """
+    require_file(path, key)
+    if is_parquet(path):
+        try:
+            raw = RawTable(pl.read_parquet(path, glob=False))
+        except UNREADABLE as error:
+            raise unreadable_file(path, error) from None
+        as_text: Sequence[str] = raw.frame.columns
+    else:
+        with open_text(path, reading.text, known_names=known_names, usual_header=usual_header) as file:
+            # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
+            as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
+            with plain_text(path, file) as (plain, n_rows):
+                frame = _read_csv(path, plain, as_text)
+            assert len(frame) == n_rows, f"{path}: polars found {len(frame)} of {n_rows} rows"
+            raw = RawTable(frame, file.dialect.delimiter != ",", file.notes)
+    if len(raw.frame) == 0 or not raw.frame.columns:
+        raise UserError(f"{key} must hold rows", f"{path} has none", "another file")
+
+    def column(series: pl.Series) -> pl.Series:
+        # Each look at a column would put its pieces together.
+        known = null_missing(series.rechunk(), reading.kept(series.name), reading.missing_values)
+        return known if series.name in as_text else _typed_beside_nulls(known)
+
+    return replace(raw, frame=pl.DataFrame(for_each(raw.frame, column)))
+
+
+def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> list[pl.Series]:
+    """Returns as text the columns of numbers whose points may all group thousands.
+
+    In a file with decimal commas, 1.234 is more likely 1234.
+    """
+    doubtful = [series.name for series in frame if series.dtype.is_float()]
+    if not doubtful or is_parquet(path):
+        return []
+    text = read_table(path, replace(reading, decimal=","), known_names=frame.columns).frame.select(doubtful)
+    return [series for series in text if as_numbers(series, ",", ".").null_count() == series.null_count()]
+
+
+def _typed_beside_nulls(series: pl.Series) -> pl.Series:
+    """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
+    if series.dtype != pl.String or series.null_count() in (0, len(series)):
+        return series
+    for dtype in (pl.Int64, pl.Float64):
+        if all(rows.cast(dtype, strict=False).null_count() == rows.null_count() for rows in (series.head(99), series)):
+            return series.cast(dtype)
+    return series
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Returns the SHA-256 over the bytes of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def is_parquet(path: Path) -> bool:
+    """Looks at the first bytes, not at the name."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def parquet_blocks(path: Path) -> Iterator[pl.DataFrame]:
+    """Yields the rows in blocks of at most `BLOCK_ROWS`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        scan = pl.scan_parquet(path, glob=False)
+        n_rows = int(scan.select(pl.len()).collect().item())
+        for begin in range(0, n_rows, BLOCK_ROWS):
+            yield scan.slice(begin, BLOCK_ROWS).collect()
+    except UNREADABLE as error:
+        raise unreadable_file(path, error) from None
+
+
+def text_blocks(path: Path, file: TextFile) -> Iterator[pl.DataFrame]:
+    """Yields the rows in blocks of at most `BLOCK_ROWS`, every column as text, null where a string is empty.
+
+    Raises:
+        UserError: rows differ in their number of strings.
+    """
+    with plain_text(path, file) as (plain, _):
+        try:
+            scan = pl.scan_csv(plain.path, **_csv_options(plain), infer_schema=False)
+            yield from scan.collect_batches(chunk_size=BLOCK_ROWS)
+        except UNREADABLE as error:
+            raise unreadable_file(path, error) from None
+
+
+@contextmanager
+def plain_text(path: Path, file: TextFile) -> Iterator[tuple[TextFile, int]]:
+    """Yields the file itself if all readers agree about it, else a temporary copy; and the number of its rows.
+
+    Raises:
+        UserError: rows differ in their number of strings.
+    """
+    n_rows = count_rows(file)
+    if n_rows is not None:
+        yield file, n_rows
+        return
+    with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
+        yield copy_plainly(path, file, Path(folder) / "table.csv")
+
+
+def _read_csv(path: Path, file: TextFile, as_text: Sequence[str]) -> pl.DataFrame:
+    """Reads a plain file; columns that are not all of one type come as text."""
+    # Inferring from the first rows takes a tenth of the time, and the types seldom change further down. If polars
+    # infers a type that a string does not have, all columns come as text and are inferred by `infer_column` alone.
+    for inference in (
+        {"infer_schema_length": INFERENCE_ROWS}, {"infer_schema_length": None}, {"infer_schema": False},
+    ):  # fmt: skip
+        try:
+            overrides = dict.fromkeys(as_text, pl.String)
+            return pl.read_csv(file.path, **_csv_options(file), schema_overrides=overrides, **inference)
+        except UNREADABLE as error:
+            last_error = error
+    raise unreadable_file(path, last_error)
+
+
+def _csv_options(file: TextFile) -> dict[str, Any]:
+    dialect = file.dialect
+    return {
+        "has_header": dialect.has_header,
+        "skip_lines": dialect.skip_lines,
+        "separator": dialect.delimiter,
+        "quote_char": dialect.quote or None,
+        "new_columns": list(file.names),
+        "glob": False,
+    }

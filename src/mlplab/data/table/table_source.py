@@ -1,0 +1,215 @@
+"""Reads a table: layout of the text → its strings → what each column holds → target → values → rules for the split.
+
+`TableDataset` fits the preprocessing, once the rows are split. Each step stands in a file of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.column_values import as_enum, column_values
+from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
+from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
+from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
+from mlplab.data.table.target_column import Target, infer_target, is_missing, rows_have, target_values
+from mlplab.data.table.text_layout import GENERATED_NAME, TextOptions
+from mlplab.data.threads import for_each, in_background
+from mlplab.errors import UserError, counted
+
+ROLES = {"split_column": "says which part a row belongs to", "group_column": "keeps its groups together"}
+
+
+def table(
+    path: str,
+    target: str,
+    *,
+    task: str = "auto",
+    test_path: str | None = None,
+    header: bool | str = "auto",
+    delimiter: str = "auto",
+    quote: str = "auto",
+    encoding: str = "auto",
+    decimal: str = "auto",
+    skip_lines: int = 0,
+    date_format: str | None = None,
+    missing_values: Sequence[Any] = (),
+    keep_values: Any = None,
+    drop: Sequence[Any] = (),
+    numeric: Sequence[Any] = (),
+    categorical: Sequence[Any] = (),
+    drop_missing_target: bool = False,
+    split_column: str | None = None,
+    group_column: str | None = None,
+    time_column: str | None = None,
+    numeric_scaling: str = "standardize",
+    one_hot_levels: int = 10,
+    embedding_dim: int | str = "auto",
+    unit: str = "",
+) -> TableDataset:
+    """Reads a CSV, TSV or Parquet file (or gzip of the former), and infers what its columns hold.
+
+    The arguments are the values of conf/data/table.yaml, where each is explained.
+
+    Raises:
+        UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
+            the first row.
+    """
+    paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
+    target = str(target)
+    said = {
+        "drop": [str(name) for name in drop],
+        "numeric": [str(name) for name in numeric],
+        "categorical": [str(name) for name in categorical],
+    }
+    deciding = {"split_column": split_column, "group_column": group_column, "time_column": time_column}
+    special = {key: str(name) for key, name in deciding.items() if name is not None}
+    reading = Reading(
+        TextOptions(delimiter, quote, header, encoding, skip_lines),
+        tuple(str(value) for value in missing_values),
+        keep_values,
+        tuple(said["categorical"]),
+        decimal,
+    )
+    # Hashing takes as long as reading. It runs beside it, from the start.
+    hashed = in_background(lambda: fingerprint(paths))
+
+    # The layout of the text, and its strings.
+    named = [target, *special.values(), *(name for names in said.values() for name in names)]
+    raw = read_table(paths[0], reading, known_names=named)
+    require_named_columns(raw.frame, target, said, special, keep_values)
+    require_one_header(raw.frame)
+
+    # What each column holds.
+    roles = {special[key]: role for key, role in ROLES.items() if key in special}
+    roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
+    require_values(raw.frame, {target, *roles})
+
+    def hints(name: str, decimal: str) -> Hints:
+        kind = next((kind for kind in ("numeric", "categorical") if name in said[kind]), None)
+        return Hints(kind, decimal, raw.prefers_comma, date_format, reading.kept(name))
+
+    def infer(name: str, decimal: str = decimal) -> Column | Target:
+        if name == target:
+            return infer_target(raw.frame[name], task, replace(hints(name, decimal), kind=None, date_format=None))
+        if name in roles:
+            return Column(name, "", reason=roles[name])
+        return infer_column(raw.frame[name], hints(name, decimal))
+
+    names = [target, *(name for name in raw.frame.columns if name != target)]
+    inferred = dict(zip(names, for_each(names, infer), strict=True))
+    if decimal == "auto" and any(_column_of(one).decimal == "," for one in inferred.values()):
+        grouped = read_grouping_points(raw.frame, paths[0], reading)
+        raw = replace(raw, frame=raw.frame.with_columns(grouped))
+        inferred |= {series.name: infer(series.name, ",") for series in grouped}
+    learned = inferred.pop(target)
+    assert isinstance(learned, Target)
+    columns = tuple(_column_of(one) for one in inferred.values())
+    time, time_role = time_column_of(columns, special, said["drop"])
+    roles |= time_role
+    features = [column for column in columns if column.is_feature]
+    if all(column.name in roles for column in features):
+        raise UserError(
+            f"{paths[0].name} must have a feature beside the target",
+            f"none of {counted(len(columns), 'other column')} is one",
+            "data.categorical=[…] for columns that were taken for text, or fewer in data.drop",
+        )
+
+    # The values of each file, and the rules for the split.
+    def values_of(table: RawTable, path: Path) -> "FileValues":
+        return _values_of_file(
+            table.frame, path, features, learned, reading, special, time, drop_missing_target=drop_missing_target
+        )
+
+    files, notes = [values_of(raw, paths[0])], list(raw.notes)
+    is_nameless = GENERATED_NAME.fullmatch(raw.frame.columns[0]) is not None
+    for test in paths[1:]:
+        # Text where training had text, so that 1.234 and 007 mean the same in both.
+        alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
+        other = read_table(
+            test, alike, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
+        )
+        if target not in other.frame.columns:
+            raise UserError(
+                f"data.test_path must have the target, column {target!r}",
+                f"{test.name} lacks it",
+                "data.test_path=null, and scripts/predict.py for rows without a target",
+            )
+        needed = [*(column.name for column in features), target, *special.values()]
+        notes += require_columns(other.frame, needed, test, "data.test_path")
+        files.append(values_of(other, test))
+    return TableDataset(
+        name=paths[0].name,
+        values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), as_enum)),
+        columns=columns,
+        target=learned,
+        targets=np.concatenate([file.targets for file in files]),
+        fingerprint=hashed(),
+        unit=unit,
+        split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
+        options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
+        reading={**reading.as_dict(), "is_nameless": is_nameless, "target": learned.as_dict()},
+        notes=(*notes, *(note for file in files for note in file.notes)),
+        roles=roles,
+    )
+
+
+def _column_of(inferred: Column | Target) -> Column:
+    return inferred.column if isinstance(inferred, Target) else inferred
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The rows of one file that have a target; in `special` the columns that decide the split, by their key."""
+
+    values: pl.DataFrame
+    targets: npt.NDArray[np.generic]
+    special: dict[str, pl.Series]
+    notes: tuple[str, ...]
+
+
+def _values_of_file(
+    frame: pl.DataFrame,
+    path: Path,
+    features: Sequence[Column],
+    target: Target,
+    reading: Reading,
+    special: Mapping[str, str],
+    time: Column | None,
+    *,
+    drop_missing_target: bool,
+) -> FileValues:
+    try:
+        targets, noticed = target_values(frame[target.name], target, reading.missing_values)
+    except UserError as error:
+        raise UserError(f"{path.name}: {error.requirement}", error.actual, error.hint) from None
+    notes = [rows_have(count, what) for what, count in noticed.items()]
+    has_target = ~is_missing(targets, target)
+    n_missing = int((~has_target).sum())
+    if n_missing and not drop_missing_target:
+        raise UserError(
+            f"every row of {path.name} must have a target in column {target.name!r}",
+            f"{n_missing:,} of {len(targets):,} {'has' if n_missing == 1 else 'have'} none, the first is row "
+            f"{int(has_target.argmin()) + 1}",
+            "data.drop_missing_target=true, which leaves them out",
+        )
+    # Rows are left out last, so that messages number them as in the file.
+    values = for_each(features, lambda column: column_values(frame[column.name], column, reading.missing_values))
+    deciding = {key: frame[name] for key, name in special.items()}
+    for key, series in deciding.items():
+        require_decided(series, key, has_target)
+    if time is not None:
+        deciding["time_column"] = column_values(deciding["time_column"], time, reading.missing_values)
+    if n_missing:
+        notes.append(f"{rows_have(n_missing, 'no target')}: left out, of {len(targets):,} in {path.name}")
+        rows = pl.Series(has_target)
+        values = [series.filter(rows) for series in values]
+        deciding = {key: series.filter(rows) for key, series in deciding.items()}
+        targets = targets[has_target]
+    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes))

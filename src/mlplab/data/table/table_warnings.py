@@ -1,0 +1,177 @@
+"""Warns of what likely makes the result of a table look better than it is, or worse."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.data.split import Split
+from mlplab.data.table.column_inference import Column
+from mlplab.data.table.strings import override_of
+from mlplab.data.table.table_checks import first_of
+from mlplab.data.table.target_column import Target
+from mlplab.data.threads import for_each
+from mlplab.errors import counted
+
+RARE_SHARE = 0.01
+"""Share of the rows below which a class is warned of."""
+
+LIKELY_MARKERS = (-99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
+"""Numbers that often stand for a missing value."""
+
+FIRST_ROWS = 1000
+"""Rows that are enough to show of most features that they are not the target in other words."""
+
+HASHED_ROWS = 1 << 15
+"""Rows that are hashed at once, as polars takes a copy of them."""
+
+Targets = npt.NDArray[np.generic]
+
+
+def find_warnings(
+    values: pl.DataFrame,
+    columns: Sequence[Column],
+    targets: Targets,
+    target: Target,
+    split: Split,
+    not_features: set[str],
+) -> list[str]:
+    """Finds features that give the target away, number the rows or have likely markers; rare classes; equal rows."""
+    features = [column for column in columns if column.is_feature and column.name not in not_features]
+    n_classes = len(target.class_names)
+
+    def of_column(column: Column) -> list[str]:
+        return list(_warnings_of_column(column, values[column.name], targets, n_classes))
+
+    warnings = [warning for found in for_each(features, of_column) for warning in found]
+    out = [column.name for column in columns if column.kind in ("identifier", "text", "nested")]
+    if out:
+        warnings.append(
+            f"{counted(len(out), 'column')} {'is' if len(out) == 1 else 'are'} left out as identifier, text or lists: "
+            f"{first_of(out, 5)}; data.categorical=[…] or data.numeric=[…] takes one in"
+        )
+    warnings += _differing_in_capitals(target.name, target.class_names)
+    if target.class_names:
+        warnings += _warnings_of_classes(targets, target.class_names, split)
+    repeated = _repeated_across_parts(pl.DataFrame([values[column.name] for column in features]), targets, split)
+    if repeated:
+        warnings.append(
+            f"{counted(repeated, 'row')} of the validation and test parts {'is' if repeated == 1 else 'are'} equal to "
+            "a training row in every feature and the target: the scores are too good by what is known by heart"
+        )
+    return warnings
+
+
+def _warnings_of_column(column: Column, values: pl.Series, targets: Targets, n_classes: int) -> Iterator[str]:
+    leave_out = override_of("data.drop", [column.name])
+    if _is_one_to_one(values, targets, n_classes) if n_classes else _is_linear(values, targets):
+        yield (
+            f"{column.name} is equal to the target, or one-to-one with it: if it is not known when a prediction is "
+            f"made, the scores are worthless; {leave_out} leaves it out"
+        )
+    if column.kind == "numeric":
+        if _numbers_the_rows(values):
+            yield f"{column.name} numbers the rows and says nothing about new ones; {leave_out} leaves it out"
+        for marker, count in _likely_markers(values):
+            yield (
+                f"{column.name} has the number {marker:,.0f} in {counted(count, 'row')}, far from all others: "
+                f"{override_of('data.missing_values', [f'{marker:.0f}'])} if it means that there is no value"
+            )
+    elif column.kind == "categorical":
+        yield from _differing_in_capitals(column.name, values.unique().to_list())
+
+
+def _likely_markers(values: pl.Series) -> Iterator[tuple[float, int]]:
+    """Yields numbers that lie further from all others than these do from each other, and how many rows have them."""
+    ends = (values.min(), values.max())
+    for marker in (marker for marker in LIKELY_MARKERS if marker in ends):
+        rest = values.filter(values != marker)
+        count = values.count() - len(rest)
+        if count >= 2 and len(rest) >= 2:
+            low, high = float(rest.min()), float(rest.max())  # type: ignore[arg-type]
+            if max(low - marker, marker - high) > high - low:
+                yield marker, count
+
+
+def _differing_in_capitals(name: str, categories: Sequence[str | None]) -> Iterator[str]:
+    """Warns of the first two categories that are one but for capitals."""
+    seen: dict[str, str] = {}
+    for category in sorted(category for category in categories if category is not None):
+        other = seen.setdefault(category.casefold(), category)
+        if other != category:
+            yield f"{name} has categories that differ only in capitals, and are two: {other!r} and {category!r}"
+            return
+
+
+def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Split) -> Iterator[str]:
+    rare = [
+        f"{name} ({counted(int(count), 'row')})"
+        for name, count in zip(class_names, _class_counts(targets, len(class_names)), strict=True)
+        if count < RARE_SHARE * len(targets)
+    ]
+    if rare:
+        yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
+    for part in ("train", "val", "test"):
+        counts = _class_counts(targets[getattr(split, part)], len(class_names))
+        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        if absent:
+            yield f"no row of the {part} part has the class {', '.join(absent)}"
+
+
+def _class_counts(targets: Targets, n_classes: int = 0) -> npt.NDArray[np.int64]:
+    """Counts the rows of each class, of `n_classes` at least."""
+    return np.bincount(targets.astype(np.int64), minlength=n_classes)
+
+
+def _is_one_to_one(values: pl.Series, classes: Targets, n_classes: int) -> bool:
+    """Checks for a feature that has one value for each class."""
+    known = values.drop_nulls()
+    if len(known) < max(3, 0.5 * len(values)) or known.head(max(FIRST_ROWS, 10 * n_classes)).n_unique() > n_classes:
+        return False
+    classes = classes[values.is_not_null().to_numpy()]
+    n_classes = int(np.count_nonzero(_class_counts(classes)))
+    if n_classes < 2 or known.n_unique() != n_classes:
+        return False
+    return len(pl.DataFrame({"x": known, "y": classes}).unique()) == n_classes
+
+
+def _is_linear(values: pl.Series, numbers: Targets) -> bool:
+    """Checks for a feature that is the target in another unit."""
+    if values.dtype != pl.Float64 or values.count() < max(3, 0.5 * len(values)):
+        return False
+    x, y = values.drop_nulls().to_numpy(), numbers.astype(np.float64, copy=False)
+    if values.null_count():
+        y = y[values.is_not_null().to_numpy()]
+    if x.min() == x.max() or (span := np.ptp(y)) == 0:
+        return False
+    # The line that is best for all rows is no nearer to the first few than the one that is best for them: if that
+    # leaves more of them than this, as it mostly does, the correlation of all rows is smaller.
+    first = slice(FIRST_ROWS)
+    residual = (1 - _correlation(x[first], y[first]) ** 2) * np.square((y[first] - y[first].mean()) / span).sum()
+    return bool(residual < 1e-9 * len(y) and abs(_correlation(x, y)) > 1 - 1e-9)
+
+
+def _correlation(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
+    """Returns the correlation of two variables, 0 where one of them is constant."""
+    spans = np.ptp(x), np.ptp(y)
+    if 0 in spans:
+        return 0.0
+    # Scaled, so that squares of tiny and of huge numbers stay in range.
+    return float(np.corrcoef((x - x.mean()) / spans[0], (y - y.mean()) / spans[1])[0, 1])
+
+
+def _numbers_the_rows(values: pl.Series) -> bool:
+    """Checks for 1, 2, 3, … in some order."""
+    if values.null_count() or len(values) < 20:
+        return False
+    smallest, largest = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    return largest - smallest == len(values) - 1 and values.n_unique() == len(values) and bool((values % 1 == 0).all())
+
+
+def _repeated_across_parts(features: pl.DataFrame, targets: Targets, split: Split) -> int:
+    """Counts rows of the validation and test parts that are equal to a training row."""
+    rows = features.with_columns(pl.Series("\0target", targets))
+    hashes = pl.concat(for_each(rows.iter_slices(HASHED_ROWS), pl.DataFrame.hash_rows))
+    others = np.concatenate([split.val, split.test])
+    return int(hashes[others].is_in(hashes[split.train].implode()).sum())

@@ -1,0 +1,227 @@
+"""The column to predict: which task it makes, and its values as the network learns them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers
+from mlplab.data.table.column_values import column_values
+from mlplab.data.table.strings import as_numbers
+from mlplab.errors import UserError, counted
+
+FEW_CLASSES = 20
+"""Most whole numbers that are taken for classes, with `ROWS_PER_CLASS` rows each."""
+
+ROWS_PER_CLASS = 10
+
+VERY_FEW_CLASSES = 10
+"""Most whole numbers that are taken for classes with only two rows each."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The column to predict.
+
+    Attributes:
+        column: how its strings are read.
+        class_names: of a classification, in the order of their indices; empty for regression.
+        reason: why it is that task, for people.
+    """
+
+    column: Column
+    class_names: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return {**asdict(self), "column": self.column.as_dict(), "class_names": list(self.class_names)}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Target":
+        """Rebuilds the target from `as_dict`."""
+        return cls(Column.from_dict(plain["column"]), tuple(plain["class_names"]), plain["reason"])
+
+
+def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
+    """Infers the task of a target whose missing values are null.
+
+    Args:
+        series: the target.
+        task: `classification` or `regression`, or `auto`: text, truth values and few whole numbers are classes.
+        hints: what is known of its strings; no kind and no date format.
+
+    Raises:
+        UserError: the column cannot be what `task` says, or there is nothing to learn in it.
+    """
+    name, n_known = str(series.name), series.count()
+    if n_known == 0:
+        raise UserError(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
+    classes = Column(name, "categorical", kept=hints.kept)
+    numbers = _numbers(series, hints)
+    if numbers is None:
+        if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+            raise UserError(
+                f"the target {name!r} must hold numbers or classes", f"{series.dtype}", "another data.target"
+            )
+        if series.dtype == pl.String and task != "classification":
+            _require_no_mistakes(series, hints)
+        if task == "regression":
+            raise _no_numbers(series, hints)
+        return _class_target(series, classes, "truth values" if series.dtype == pl.Boolean else "text")
+    column, values = numbers
+    infinite = (~values.is_finite()).fill_null(False).arg_true()
+    if len(infinite):
+        row = int(infinite[0])
+        raise UserError(
+            f"every target in column {name!r} must be finite",
+            f"{len(infinite)} of {len(values)} {'is' if len(infinite) == 1 else 'are'} not, the first is {values[row]} "
+            f"in row {row + 1}",
+            "data.missing_values=[inf,-inf] data.drop_missing_target=true",
+        )
+    fractions = (values % 1 != 0).fill_null(False).arg_true()
+    if task == "classification" and len(fractions):
+        row = int(fractions[0])
+        raise UserError(
+            f"classes in column {name!r} must be text, truth values or whole numbers",
+            f"{values[row]:g} in row {row + 1}",
+            "data.task=regression",
+        )
+    if values.min() == values.max():
+        raise UserError(
+            f"the target {name!r} must vary", f"every row has {values.drop_nulls()[0]:g}", "another data.target"
+        )
+    if task != "regression" and not len(fractions):
+        n_distinct = values.drop_nulls().n_unique()
+        rows_per_class = n_known / n_distinct
+        are_few = (n_distinct <= FEW_CLASSES and rows_per_class >= ROWS_PER_CLASS) or (
+            n_distinct <= VERY_FEW_CLASSES and rows_per_class >= 2
+        )
+        if task == "classification" or are_few:
+            return _class_target(series, classes, f"{n_distinct} whole numbers" if task == "auto" else "data.task")
+    column_values(series, column, [])  # refuses what does not fit into 32 bits
+    return Target(column, reason="data.task" if task == "regression" else "numbers")
+
+
+def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None:
+    """Reads the target as numbers; returns None where it is text, or truth values."""
+    if series.dtype == pl.String:
+        column = infer_numbers(series, hints)
+        if column is None:
+            return None
+        return column, as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+    if not series.dtype.is_numeric():
+        return None
+    return Column(str(series.name), "numeric"), series.cast(pl.Float64)
+
+
+def _no_numbers(series: pl.Series, hints: Hints) -> UserError:
+    found = f"{series.dtype}"
+    if series.dtype == pl.String:
+        try:
+            infer_column(series, replace(hints, kind="numeric"))
+        except UserError as error:
+            found = error.actual
+    return UserError(f"the target of a regression, {series.name!r}, must hold numbers", found, "data.task=auto")
+
+
+def _require_no_mistakes(text: pl.Series, hints: Hints) -> None:
+    """Refuses numbers with a few strings that are none, which would pass for so many classes."""
+    try:
+        infer_column(text, hints)
+    except UserError as error:
+        markers = error.hint.partition(" if ")[0]
+        raise UserError(
+            error.requirement,
+            error.actual,
+            f"{markers} data.drop_missing_target=true if there is no target in such rows, or data.task=classification",
+        ) from None
+
+
+def _class_target(series: pl.Series, column: Column, reason: str) -> Target:
+    names = sorted(column_values(series, column, []).drop_nulls().unique().to_list(), key=_numbers_then_text)
+    n_known = series.count()
+    if len(names) == 1:
+        raise UserError(
+            f"the target {column.name!r} must have at least two classes",
+            f"every row has {names[0]!r}",
+            "another data.target",
+        )
+    if len(names) > 0.5 * n_known:
+        raise UserError(
+            f"the classes in column {column.name!r} must each have several rows",
+            f"there are {len(names)} different labels in {n_known} rows",
+            "another data.target",
+        )
+    return Target(column, tuple(names), reason)
+
+
+def _numbers_then_text(label: str) -> tuple[int, float, str]:
+    """Sorts numbers by size, then text by alphabet."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def target_values(
+    series: pl.Series, target: Target, missing_values: Sequence[str], first_row: int = 1
+) -> tuple[npt.NDArray[np.generic], dict[str, int]]:
+    """Reads a target as class indices (N,) int64 with −1 where missing, or as values (N,) float64 with NaN.
+
+    A label that is no class is taken for the one that it equals but for capitals, blanks and a full stop at its end.
+
+    Returns:
+        the values, and what was noticed → in how many rows.
+
+    Raises:
+        UserError: a label is no class, or a value no finite number.
+    """
+    values = column_values(series, target.column, missing_values, first_row)
+    if not target.class_names:
+        return values.fill_null(float("nan")).to_numpy(), {}
+    names, noticed = list(target.class_names), {}
+    by_plain_label = {_plain_label(name): name for name in names}
+    distinct = values.drop_nulls().unique(maintain_order=True)
+    for label in distinct.filter(~distinct.is_in(names)):
+        # Classes that differ in capitals alone do not tell which one is meant.
+        name = by_plain_label.get(_plain_label(label)) if len(by_plain_label) == len(names) else None
+        places = (values == label).fill_null(False)
+        if name is None:
+            near = nearest_name(label, names)
+            raise UserError(
+                f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
+                f"{label!r} in {counted(int(places.sum()), 'row')}, the first is row "
+                f"{first_row + int(places.arg_true()[0])}",
+                f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
+            )
+        noticed[f"the label {label!r}, which is taken for {name!r}"] = int(places.sum())
+        values = values.set(places, name)
+    codes = values.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
+    return codes.fill_null(-1).to_numpy(), noticed
+
+
+def is_missing(targets: npt.NDArray[np.generic], target: Target) -> npt.NDArray[np.bool_]:
+    """Tells which rows have no target, (N,)."""
+    return targets.astype(np.int64) < 0 if target.class_names else np.isnan(targets.astype(np.float64))
+
+
+def rows_have(count: int, what: str) -> str:
+    """Writes `1 row has …`, `2 rows have …`."""
+    return f"{count:,} {'row has' if count == 1 else 'rows have'} {what}"
+
+
+def _plain_label(label: str) -> str | float:
+    text = label.strip().rstrip(".").strip().casefold()
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,210 @@
+"""Finds functions of this project that somebody has edited or replaced.
+
+The fused step and the stacks compute in the place of functions that a researcher reads and changes. They do so only if
+each of these functions is the one that they were written for. `FINGERPRINTS` holds a digest of its syntax tree, and of
+those of the functions in its module that it calls. Comments, docstrings and formatting do not count.
+"""
+
+import ast
+import functools
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from mlplab.engine.fingerprints import FINGERPRINTS
+
+CONTAINERS = (list, tuple, set, frozenset, dict)
+
+Value = tuple[Any, str, Any]
+"""Where a name was looked up, the name, and what it stood for; None if there was nothing."""
+
+
+def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
+    """Returns the name of the first function that is not as it was when the engine was written; None if all are."""
+    return next((function.__qualname__ for function in functions if not _is_known(function)), None)
+
+
+def _is_known(function: Callable[..., Any]) -> bool:
+    if type(function) is not FunctionType:
+        return False
+    owner, name = owner_and_name(function)
+    # As text: it is compared with one line of a table, as it stands there.
+    return f" {name}:{fingerprint(function)} " in f" {FINGERPRINTS.get(owner, '')} "
+
+
+def owner_and_name(function: FunctionType) -> tuple[str, str]:
+    """Returns the module, or module and class, of a function, and its name there.
+
+    The file's name stands for the module of the program that runs.
+    """
+    module = function.__module__
+    if module == "__main__":
+        module = Path(function.__code__.co_filename).stem
+    owner, _, name = f"{module}.{function.__qualname__}".rpartition(".")
+    return owner, name
+
+
+@dataclass(frozen=True)
+class _Fingerprint:
+    """A digest with all that it was computed from, to notice helpers that were replaced since.
+
+    Attributes:
+        functions: each with its code and defaults.
+        values: of all names in these functions.
+    """
+
+    digest: str
+    functions: list[tuple[FunctionType, CodeType, Any, Any]]
+    values: list[Value]
+
+    def is_current(self) -> bool:
+        return all(
+            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
+            for function, code, defaults, by_name in self.functions
+        ) and all(
+            (owner.get(name) if type(owner) is dict else getattr(owner, name, None)) is value
+            for owner, name, value in self.values
+        )
+
+
+_FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}
+
+
+def fingerprint(function: FunctionType) -> str:
+    """Returns a digest of the syntax trees of a function and of all functions in its module that it calls.
+
+    A function whose source cannot be read, or that a decorator has wrapped, is like no other.
+    """
+    found = _FINGERPRINTS.get(function)
+    if found is None or not found.is_current():  # asked in every epoch, so it is not computed again
+        descriptions: dict[FunctionType, str] = {}
+        values: list[Value] = []
+        _describe(function, descriptions, values)
+        digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:10]
+        functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
+        found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
+    return found.digest
+
+
+def _describe(function: FunctionType, descriptions: dict[FunctionType, str], values: list[Value]) -> None:
+    """Adds the description of a function, and of those that it calls."""
+    if function in descriptions:
+        return
+    descriptions[function] = f"{function.__qualname__} {id(function)}"  # unlike any other, if it cannot be read
+    if hasattr(function, "__wrapped__"):  # `inspect.getsource` would give the source of what is wrapped
+        return
+    tree = _syntax_tree(function, function.__code__)
+    if tree is None:
+        return
+    own = _values_of_names(tree, function)
+    values += own.values()
+    module = function.__module__
+    named = " ".join(
+        # Containers of a library, such as `sys.modules`, are states.
+        f"{name}={'' if isinstance(owner, ModuleType) and isinstance(value, CONTAINERS) else _described(value, module)}"
+        for name, (owner, _, value) in sorted(own.items())
+        if value is not None
+    )
+    defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
+    descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
+    for _, _, value in own.values():
+        called = value.fget if isinstance(value, property) else value
+        if type(called) is FunctionType and called.__module__ == function.__module__:
+            _describe(called, descriptions, values)
+
+
+@functools.cache
+def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
+    """Parses a function, without annotations and docstrings; returns None if its source cannot be read.
+
+    Args:
+        function: whose source it is.
+        code: that of the function; only for the cache, as a function can be given other code.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return None
+    return _WithoutNotes().visit(tree)  # type: ignore[no-any-return]
+
+
+class _WithoutNotes(ast.NodeTransformer):
+    """Takes annotations and docstrings out of a syntax tree: they change nothing."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        if ast.get_docstring(node) is not None:
+            del node.body[0]
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        return None if node.value is None else ast.Assign(targets=[node.target], value=self.visit(node.value))
+
+
+def _serialized(node: Any) -> str:
+    """Writes a syntax tree without positions and empty fields, which differ between versions of Python."""
+    if isinstance(node, list):
+        return f"[{' '.join(map(_serialized, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "ctx")
+    return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
+
+
+def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
+    """Finds the values of a function's dotted names: globals, what is in modules, and what a class gives to `self`."""
+    scope = function.__globals__
+    own_variables = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+    kind = scope.get(function.__qualname__.partition(".")[0])
+    values: dict[str, Value] = {}
+    for node in ast.walk(tree):
+        path: list[str] = []
+        while isinstance(node, ast.Attribute):
+            path.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            continue
+        if node.id == "self" and path and isinstance(kind, type):
+            values[f"self.{path[0]}"] = kind, path[0], getattr(kind, path[0], None)
+            continue
+        if node.id in own_variables:
+            continue
+        name, owner, last, value = node.id, scope, node.id, scope.get(node.id)
+        while path and isinstance(value, ModuleType | type) and hasattr(value, path[0]):
+            if isinstance(value, type) and type(getattr(value, path[0])) is not FunctionType:
+                break
+            owner, last = value, path.pop(0)  # type: ignore[assignment]
+            name, value = f"{name}.{last}", getattr(value, last)
+        values[name] = owner, last, value
+    return values
+
+
+def _described(value: Any, module: str) -> str:
+    """Tells a value from another one that might stand in its place in a module."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, property):
+        return f"property {_described(value.fget, module)}"
+    if isinstance(value, FunctionType | type):
+        wrapped = " in a decorator" if hasattr(value, "__wrapped__") else ""
+        return f"{'' if value.__module__ == module else value.__module__}.{value.__qualname__}{wrapped}"
+    if isinstance(value, dict):
+        pairs = (f"{_described(name, module)}:{_described(part, module)}" for name, part in value.items())
+        return f"dict({' '.join(pairs)})"
+    if isinstance(value, CONTAINERS):
+        parts = [_described(part, module) for part in value]
+        return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
+    if callable(value):  # of a library, in C: versions differ in all but its name
+        return str(getattr(value, "__name__", type(value).__name__))
+    # Other objects, such as `sys.stderr`, change from run to run.
+    return repr(value) if isinstance(value, bool | int | float | str) else ""

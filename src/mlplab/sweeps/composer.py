@@ -1,0 +1,147 @@
+"""Composes the jobs of a sweep to check them, and to look up their values, before any of them is run."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.config.checks import check_job_of_sweep
+from mlplab.errors import UserError
+from mlplab.sweeps.job_loader import JobLoader
+from mlplab.sweeps.ledger import canonical
+from mlplab.sweeps.overrides import Dimension, as_typed, dimension_of, parse_overrides, split_swept
+
+PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")
+"""Options that decide where a sweep lies."""
+
+OF_A_JOB = ("num", "id", "override_dirname")
+"""Values of `hydra.job` that differ between jobs."""
+
+NAMED = re.compile(r"\$\{(?:hydra:)?([\w./]+)\}")
+"""Finds the names of other values in an interpolation; also as an argument of a resolver."""
+
+
+class Composer:
+    """Composes jobs as Hydra does.
+
+    Args:
+        sweep: configuration of the sweep, with its `hydra` part.
+        loader: composes the jobs' configurations.
+    """
+
+    def __init__(self, sweep: DictConfig, loader: JobLoader) -> None:
+        self.sweep, self.loader = sweep, loader
+
+    def read_overrides(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Dimension]]:
+        """Splits overrides into those that all jobs share, and what is swept.
+
+        Args:
+            arguments: of the command line; they take precedence.
+            params: of the configuration.
+        """
+        swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
+        return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Composes the configuration of a job, without its `hydra` part."""
+        return self.loader.load_job(self.sweep, overrides)
+
+    def as_plain(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Composes the configuration of a job in plain Python; its interpolations stay."""
+        plain: dict[str, Any] = OmegaConf.to_container(self.compose(overrides), resolve=False)  # type: ignore[assignment]
+        return plain
+
+    def check_grid(self, shared: Sequence[str], dimensions: Sequence[Dimension]) -> None:
+        """Tries every value with the first values of the other names, as all combinations would take too long.
+
+        Raises:
+            UserError: for the first value that cannot be run.
+        """
+        values = [[str(one.override) for one in dimension.assignments] for dimension in dimensions]
+        first = [overrides[0] for overrides in values]
+        self.check_job([*shared, *first])
+        for position, overrides in enumerate(values):
+            for override in overrides[1:]:
+                self.check_job([*shared, *first[:position], override, *first[position + 1 :]])
+
+    def check_job(self, overrides: Sequence[str]) -> None:
+        """Checks the configuration of a job.
+
+        Raises:
+            UserError: it cannot be run.
+        """
+        check_job_of_sweep(self.compose(overrides))
+
+    def decide_conditions(
+        self, shared: Sequence[str], dimensions: Sequence[Dimension], when: Mapping[str, Mapping[str, list[Any]]]
+    ) -> tuple[list[Dimension], dict[str, dict[str, list[Any]]]]:
+        """Decides conditions on names with one value; returns the dimensions and the conditions that remain."""
+        swept_names = {dimension.name for dimension in dimensions}
+        undecided: dict[str, dict[str, list[Any]]] = {}
+        left_out = set()
+        for name, condition in when.items():
+            for parent, allowed in condition.items():
+                if parent in swept_names or name not in swept_names:
+                    undecided.setdefault(name, {})[parent] = allowed
+                elif canonical(self.value(shared, parent)) not in map(canonical, allowed):
+                    left_out.add(name)
+        conditions = {name: condition for name, condition in undecided.items() if name not in left_out}
+        return [dimension for dimension in dimensions if dimension.name not in left_out], conditions
+
+    def value(self, overrides: Sequence[str], name: str) -> Any:
+        """Looks up the value of a name, or the choice of a group, in the configuration of a job."""
+        if self.loader.is_group(name):
+            return self.loader.hydra_of_job(self.sweep, overrides).hydra.runtime.choices.get(name)
+        value = OmegaConf.select(self.compose(overrides), name)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def require_one_location(config: DictConfig, shared: Sequence[str], swept: Collection[str]) -> None:
+    """Refuses a sweep whose jobs would not lie in one directory, in which all look for them.
+
+    Args:
+        config: of the sweep, with its `hydra` part.
+        shared: overrides that its jobs share.
+        swept: the names whose values differ between them.
+
+    Raises:
+        UserError: as above.
+    """
+    for name in swept:
+        if name in PLACES:
+            raise UserError(
+                f"{name} must be the same for all jobs of a sweep", "several values are given", f"{name}=one"
+            )
+    for override in shared:
+        if override.startswith("paths.run="):
+            raise UserError(
+                "paths.run must be left to the jobs of a sweep, each its own", override, "sweep.name=… alone"
+            )
+    values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    directory = values["hydra"]["sweep"]["dir"]
+    for name in _named_in(directory, values):
+        own = [one for one in swept if f"{name}.".startswith(f"{one.replace('/', '.')}.")]
+        if own or name.removeprefix("hydra.") in {f"job.{part}" for part in OF_A_JOB}:
+            raise UserError(
+                "hydra.sweep.dir must be the same for all jobs of a sweep",
+                f"hydra.sweep.dir={directory} depends on {own[0] if own else name}",
+                "hydra.sweep.dir without it: each job has a folder in it",
+            )
+
+
+def _named_in(text: object, values: dict[str, Any]) -> Iterator[str]:
+    """Yields the names of the values that a text refers to, and of those to which these refer."""
+    pending, seen = [text], set[str]()
+    while pending:
+        for name in NAMED.findall(str(pending.pop())):
+            if name not in seen:
+                seen.add(name)
+                yield name
+                pending.append(_value(name, values))
+
+
+def _value(name: str, values: Any) -> Any:
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values

@@ -1,0 +1,162 @@
+"""Launches the jobs of a sweep, again those whose process was killed, and stops them when a signal comes."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from mlplab.config.paths import shortest
+from mlplab.errors import RunFailed, RunStopped, UserError, counted
+from mlplab.runs.signals import HANDLED
+from mlplab.sweeps.job import STOPPING
+from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.states import read_state
+from mlplab.sweeps.sweep import Sweep
+from mlplab.sweeps.sweep_progress import SweepProgress
+
+MOST_DEATHS = 2
+"""Times that the process of a job may die in one launch before the job is given up."""
+
+PATIENCE = 30.0
+"""Seconds that jobs may take to finish a step and save."""
+
+TERMINAL = 1.0
+"""Seconds until jobs that have not noticed a Ctrl-C are sent a signal; a terminal sends it to every process itself."""
+
+
+def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
+    """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too."""
+    again = ("failed", "infeasible") if sweep.config.sweep.retry_failed else ()
+    selected, elsewhere = [], []
+    for entry in entries:
+        path = sweep.directory / entry.directory
+        if path.exists() and not path.is_dir():
+            raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
+        state = sweep.state(entry)
+        if state.name == "running":
+            elsewhere.append(entry.directory)
+        elif not state.has_ended or state.name in again:
+            selected.append(entry)
+    if elsewhere:
+        print(f"running elsewhere, and left to it: {', '.join(elsewhere)}")
+    return selected
+
+
+def progress_of(sweep: Sweep) -> SweepProgress:
+    """Makes the progress display of a sweep."""
+    return SweepProgress(sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode))
+
+
+def run_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> None:
+    """Runs jobs, and fails if the process of some of them dies again and again.
+
+    Raises:
+        RunFailed: as above.
+        RunStopped: by a signal; the sweep goes on with the same command.
+    """
+    died = launch_jobs(sweep, entries, progress)
+    if died:
+        names = ", ".join(entry.directory for entry in died[:3])
+        raise RunFailed(
+            f"the process of {counted(len(died), 'job')} was killed {MOST_DEATHS} times ({names}); all is saved "
+            "that was reached; try the same command, which goes on, with more memory or fewer jobs at once"
+        )
+
+
+def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> list[Entry]:
+    """Runs jobs, and resumes those that were cut off; returns those whose process died again and again.
+
+    Raises:
+        RunStopped: by a signal; the sweep goes on with the same command.
+    """
+    left = list(entries)
+    progress.extend(left)
+    for n_deaths in range(1, MOST_DEATHS + 1):
+        if not left:
+            break
+        try:
+            _launch(sweep, left, progress)
+        except BrokenProcessPool:  # a worker was killed, and took the others with it
+            left = [entry for entry in left if not sweep.state(entry).has_ended]
+        else:
+            return []
+        if left and n_deaths < MOST_DEATHS:
+            print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
+    return left
+
+
+def _launch(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> None:
+    jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in entries]
+    try:
+        with progress, letting_jobs_finish(sweep.directory, [entry.directory for entry in entries]):
+            sweep.launcher.launch(jobs, initial_job_idx=entries[0].number)
+    except (RunStopped, KeyboardInterrupt) as stopped:
+        message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
+        status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
+        raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
+
+
+@contextmanager
+def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
+    """Delays a signal until the jobs in other processes have saved what they reached.
+
+    A launcher that is interrupted kills its workers. A job in this process has handlers of its own, which replace
+    these while it trains.
+
+    Raises:
+        RunStopped: a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        for handled in HANDLED:
+            signal.signal(handled, end)
+        with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
+            os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
+        with contextlib.suppress(OSError):
+            (sweep / STOPPING).touch()
+        _wait([sweep / name for name in names])
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        raise RunStopped(f"stopped by {name}; all that was reached is saved", 128 + number)
+
+    previous = {number: signal.getsignal(number) for number in HANDLED}
+    for number in HANDLED:
+        if previous[number] != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError):
+            (sweep / STOPPING).unlink(missing_ok=True)
+
+
+def _wait(directories: Sequence[Path]) -> None:
+    """Waits until no job runs in another process of this machine; passes the signal to those that missed it."""
+    began = time.monotonic()
+    signalled: set[int] = set()
+    while time.monotonic() - began < PATIENCE:
+        named = [state.status.get("process") for state in map(read_state, directories) if state.name == "running"]
+        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
+        running = {number for number in named if type(number) is int and number > 1} - {os.getpid()}
+        if not running:
+            return
+        if time.monotonic() - began > TERMINAL:
+            for process in running - signalled:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGTERM)
+            signalled |= running
+        time.sleep(0.1)

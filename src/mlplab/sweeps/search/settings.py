@@ -1,0 +1,181 @@
+"""The settings of a search, as conf/hydra/sweeper/optuna.yaml has them."""
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config.checks import require_metric
+from mlplab.config.rules import shown
+from mlplab.errors import UserError
+from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
+from mlplab.sweeps.search.samplers import build_pruner, build_sampler
+from mlplab.sweeps.search.space import Space, grid_of
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a search. The first that is reached ends it; None is no limit.
+
+    Attributes:
+        trials: proposed and done, including those that were pruned or infeasible.
+        epochs: trained, of all trials together.
+        minutes: of wall-clock time, over all launches.
+    """
+
+    trials: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+
+    def trials_left(self, done: int) -> int | None:
+        """Returns how many more trials may begin; None for any number."""
+        return None if self.trials is None else max(0, self.trials - done)
+
+    def is_spent(self, trials: int, epochs: int, minutes: float) -> bool:
+        """Returns whether no more trials may begin."""
+        limits = ((self.trials, trials), (self.epochs, epochs), (self.minutes, minutes))
+        return any(limit is not None and spent >= limit for limit, spent in limits)
+
+    def __str__(self) -> str:
+        """Lists the limits: `20 trials, 30 minutes`."""
+        return ", ".join(f"{value:g} {name}" for name, value in vars(self).items() if value is not None)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Everything that a search is told, except for its space.
+
+    Attributes:
+        sampler: a name of `samplers.SAMPLERS`.
+        sampler_options: further arguments of Optuna's class.
+        seed: of the sampler's random numbers.
+        budget: when the search ends.
+        batch: number of trials that are proposed at once; None is as many as the launcher runs at once.
+        pruner: a name of `samplers.PRUNERS`.
+        pruner_options: further arguments of Optuna's class.
+        objectives: what it minimizes or maximizes.
+    """
+
+    sampler: str
+    sampler_options: dict[str, Any]
+    seed: int | None
+    budget: Budget
+    batch: int | None
+    pruner: str
+    pruner_options: dict[str, Any]
+    objectives: tuple[Objective, ...]
+
+    def build_sampler(self, space: Space) -> "BaseSampler":
+        """Builds a new sampler.
+
+        Raises:
+            UserError: there is none of this name, or it has no such option.
+        """
+        return build_sampler(self.sampler, self.seed, self.sampler_options, space)
+
+    def with_trials(self, trials: int) -> "SearchSettings":
+        """Returns the same settings with another number of trials."""
+        return replace(self, budget=replace(self.budget, trials=trials))
+
+    def budget_in(self, space: Space) -> Budget:
+        """Returns the budget; a grid ends when all of it is done."""
+        if self.sampler != "grid":
+            return self.budget
+        points = math.prod(len(values) for values in grid_of(space).values())
+        return replace(self.budget, trials=min(points, self.budget.trials or points))
+
+    def as_json(self) -> dict[str, Any]:
+        """Lists for sweep.json what may not change between launches, and the budget, which may."""
+        plain = {name: value for name, value in vars(self).items() if name != "batch"}
+        return plain | {"objectives": [vars(one) for one in self.objectives], "budget": vars(self.budget)}
+
+
+def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> SearchSettings:
+    """Checks the settings of a search.
+
+    Args:
+        settings: values of the sweeper's configuration, by name.
+        monitor: the objective, if none are named.
+        mode: `min` or `max`.
+
+    Raises:
+        UserError: one of them is not allowed, or Optuna is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError(
+            "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
+        )
+    read = SearchSettings(
+        sampler=str(settings["sampler"]),
+        sampler_options=_options(settings, "sampler_options"),
+        seed=_integer(settings, "seed", least=0),
+        budget=_budget(settings),
+        batch=_integer(settings, "batch", least=1),
+        pruner=str(settings["pruner"] or "none"),
+        pruner_options=_options(settings, "pruner_options"),
+        objectives=_objectives(settings["objectives"], monitor, mode),
+    )
+    build_pruner(read.pruner, read.pruner_options)
+    metrics = [objective.metric for objective in read.objectives]
+    if read.pruner != "none" and metrics != [monitor]:
+        raise UserError(
+            "a search that ends trials early must have the monitor as its only objective",
+            f"hydra.sweeper.pruner={read.pruner}, objectives {', '.join(metrics)}",
+            "hydra.sweeper.pruner=none",
+        )
+    return read
+
+
+def _budget(settings: Mapping[str, Any]) -> Budget:
+    for name, kind, what in (
+        ("trials", int, "a positive integer"),
+        ("epochs", int, "a positive integer"),
+        ("minutes", int | float, "a positive number"),
+    ):
+        value = settings[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
+            raise _refused(settings, name, f"{what} or null", "20")
+    trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
+    if trials is None and epochs is None and minutes is None:
+        raise UserError(
+            "a search must have a budget", "trials, epochs and minutes are all null", "hydra.sweeper.trials=20"
+        )
+    return Budget(trials, epochs, None if minutes is None else float(minutes))
+
+
+def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ...]:
+    if objectives is None:
+        return (Objective(monitor, mode),)
+    example = "hydra.sweeper.objectives={val/loss:min,parameters:min}"
+    requirement = f"hydra.sweeper.objectives must map val/… or one of {', '.join(OF_RUNS)} to min or max"
+    if not isinstance(objectives, Mapping) or not objectives:
+        raise UserError(requirement, f"hydra.sweeper.objectives={shown(objectives)}", example)
+    for metric, direction in objectives.items():
+        if direction not in ("min", "max") or not (str(metric).startswith("val/") or metric in OF_RUNS):
+            raise UserError(requirement, f"{metric}: {direction}", example)
+        if metric not in OF_RUNS:
+            require_metric("objective", str(metric), str(direction), None)
+    return tuple(Objective(str(metric), str(direction)) for metric, direction in objectives.items())
+
+
+def _integer(settings: Mapping[str, Any], name: str, least: int) -> int | None:
+    value = settings[name]
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise _refused(settings, name, f"an integer of {least} or more, or null", str(least))
+    return value
+
+
+def _options(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = settings[name] or {}
+    if not isinstance(value, Mapping):
+        raise _refused(settings, name, "a mapping of names to values, or null", "{n_startup_trials:5}")
+    return {str(key): option for key, option in value.items()}
+
+
+def _refused(settings: Mapping[str, Any], name: str, requirement: str, example: str) -> UserError:
+    setting = f"hydra.sweeper.{name}"
+    return UserError(f"{setting} must be {requirement}", f"{setting}={shown(settings[name])}", f"{setting}={example}")

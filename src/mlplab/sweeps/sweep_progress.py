@@ -1,0 +1,143 @@
+"""Shows how far a sweep is: a line for each job that ends, and on a terminal a bar below them."""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from mlplab.errors import printable
+from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.states import State, read_result, read_state
+
+EVERY_SECONDS = 0.5
+
+
+class SweepProgress:
+    """Watches the directories of jobs, in whichever processes they run.
+
+    Args:
+        directory: of the sweep.
+        monitor: name of the value that the jobs are compared by.
+        mode: `min` or `max`.
+
+    Attributes:
+        n_to_come: number of jobs that a search has yet to propose; None where it is not known.
+    """
+
+    def __init__(self, directory: Path, *, monitor: str, mode: str) -> None:
+        self.directory, self.monitor, self._sign = directory, monitor, 1 if mode == "min" else -1
+        self.n_to_come: int | None = 0
+        self._entries: dict[int, Entry] = {}
+        self._states: dict[int, State] = {}
+        self._left: set[int] = set()
+        self._best: tuple[float, str] | None = None
+        self._began = 0.0
+        self._stop = threading.Event()
+        # Not `sys.stdout` of later on: a job in this process redirects it.
+        console = Console(file=sys.stdout, force_terminal=sys.stdout.isatty(), emoji=False, highlight=False)
+        columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
+        self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        self._task = self._bar.add_task("", total=None)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Adds jobs that are to be launched."""
+        self._entries |= {entry.number: entry for entry in entries}
+        self._states |= {entry.number: State("waiting") for entry in entries}
+        self._left |= {entry.number for entry in entries}
+
+    def __enter__(self) -> "SweepProgress":
+        self._began = self._began or time.monotonic()
+        self._stop.clear()
+        # What an earlier launch has written is not the state of this one.
+        self._stamps = {number: self._stamp(number) for number in self._left}
+        if self._bar.console.is_terminal:
+            self._bar.start()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._stop.set()
+            self._thread.join()
+            self._look()
+        finally:  # a second Ctrl-C must not leave the terminal without its cursor
+            if self._bar.console.is_terminal:
+                self._bar.stop()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(EVERY_SECONDS):
+            self._look()
+
+    def _stamp(self, number: int) -> int:
+        try:
+            return (self.directory / self._entries[number].directory / "status.json").stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def _look(self) -> None:
+        ended = []
+        for number in sorted(self._left):
+            stamp = self._stamp(number)
+            if stamp != self._stamps[number]:
+                self._stamps[number] = stamp
+                self._states[number] = read_state(self.directory / self._entries[number].directory)
+                if self._states[number].has_ended:
+                    ended.append(number)
+        self._left.difference_update(ended)  # first: jobs of a stack end together, and each line tells the time left
+        for number in ended:
+            # A line that is redirected is not folded, as other programs may read it.
+            self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
+        if self._bar.console.is_terminal:
+            n_jobs = None if self.n_to_come is None else len(self._states) + self.n_to_come
+            n_ended = len(self._states) - len(self._left)
+            self._bar.update(self._task, total=n_jobs, completed=n_ended, description=self._summary(), refresh=True)
+
+    def _line(self, number: int) -> str:
+        state, directory = self._states[number], self._entries[number].directory
+        value = read_result(self.directory / directory).get("objective")
+        if state.name in ("failed", "infeasible"):
+            outcome = printable(state.reason.partition("; try")[0])
+        else:
+            seconds = sum(v for v in state.status.get("seconds", {}).values() if isinstance(v, int | float))
+            outcome = f"{seconds:.1f} s"
+        if isinstance(value, int | float) and state.name not in ("failed", "infeasible"):
+            outcome = f"{self.monitor} {value:.4g}, {outcome}"
+            if self._best is None or self._sign * value < self._sign * self._best[0]:
+                self._best = (value, directory)
+        return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
+
+    def _summary(self) -> str:
+        names = [state.name for state in self._states.values()]
+        n_failed = names.count("failed") + names.count("infeasible")
+        best = "" if self._best is None else f"; best {self._best[0]:.4g} of {printable(self._best[1])}"
+        return f"{self._count()} {names.count('running')} running, {n_failed} failed{self._time_left()}{best}"
+
+    def _count(self) -> str:
+        n_ended = len(self._states) - len(self._left)
+        if self.n_to_come is None:
+            return f"[{n_ended}]"
+        n_jobs = str(len(self._states) + self.n_to_come)
+        return f"[{n_ended:>{len(n_jobs)}}/{n_jobs}]"
+
+    def _time_left(self) -> str:
+        """Estimates the time left from the jobs that have ended."""
+        n_ended, n_left = len(self._states) - len(self._left), len(self._left) + (self.n_to_come or 0)
+        if not n_left or not n_ended or self.n_to_come is None:
+            return ""
+        return f"; about {duration((time.monotonic() - self._began) / n_ended * n_left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Formats a duration: `40 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,208 @@
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from drawn import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from mlplab.data.table.strings import (
+    as_datetimes,
+    as_numbers,
+    for_hydra,
+    null_missing,
+    unreadable_strings,
+)
+
+WORDS = ["", "  ", "NA", "na", "Na", " N/A ", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "Null", "?", " ? "]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_usual_markers_mean_missing_in_any_capitals(word: str) -> None:
+    assert null_missing(pl.Series(["a", word]), (), ()).to_list() == ["a", None]
+
+
+@pytest.mark.parametrize("word", ["none", "None", "-", ".", "missing", "NAs", "n a", "0", "??", "unknown"])
+def test_other_words_are_values(word: str) -> None:
+    assert null_missing(pl.Series([word]), (), ()).to_list() == [word]
+
+
+def test_blanks_around_text_are_left_off_and_those_within_stay() -> None:
+    assert null_missing(pl.Series([" a  b\t", "\u00a0c", None]), (), ()).to_list() == ["a  b", "c", None]
+
+
+def test_further_markers_are_taken_as_they_are_written() -> None:
+    cells = pl.Series(["-", "none", "None", "x"])
+    assert null_missing(cells, (), ("-", "none")).to_list() == [None, None, "None", "x"]
+
+
+def test_a_kept_marker_is_a_category() -> None:
+    cells = pl.Series(["NA", "na", "?", "x"])
+    assert null_missing(cells, ("NA",), ()).to_list() == ["NA", None, None, "x"]
+    assert null_missing(cells, ("?", "NA"), ("x",)).to_list() == ["NA", None, "?", None]
+
+
+@pytest.mark.parametrize("marker", ["-200", "-200.0", "-200.00"])
+@pytest.mark.parametrize(
+    "cells", [["-200", "1.5"], ["-200.0", "1.5"], ["-200,0", "1,5"], ["-200,00", "1,5"], [-200, 1], [-200.0, 1.5]]
+)
+def test_a_number_as_marker_means_that_number_however_it_is_written(marker: str, cells: list[Any]) -> None:
+    found = null_missing(pl.Series(cells), (), (marker,))
+    assert found.is_null().to_list() == [True, False]
+
+
+def test_a_number_as_marker_with_a_decimal_comma() -> None:
+    assert null_missing(pl.Series(["9,99", "9,98"]), (), ("9.99",)).to_list() == [None, "9,98"]
+    assert null_missing(pl.Series([9.99, 9.98]), (), ("9,99",)).to_list() == [None, 9.98]
+
+
+def test_a_marker_does_not_mean_a_thousand_times_itself() -> None:
+    assert null_missing(pl.Series(["2,000", "2.000.000"]), (), ("2",)).null_count() == 0
+
+
+@pytest.mark.parametrize("marker", ["inf", "nan", "1e400", "x", ""])
+def test_odd_markers_do_no_harm(marker: str) -> None:
+    assert null_missing(pl.Series([1.0, math.inf]), (), (marker,)).to_list()[0] == 1.0
+    assert null_missing(pl.Series([1, 2]), (), (marker,)).to_list() == [1, 2]
+    assert null_missing(pl.Series(["a"]), (), (marker,)).to_list() == ["a"]
+
+
+def test_not_a_number_is_missing() -> None:
+    assert null_missing(pl.Series([1.0, math.nan, None]), (), ()).to_list() == [1.0, None, None]
+
+
+def test_markers_are_missing_among_levels_that_are_stored_as_such() -> None:
+    cells = pl.Series([" a ", "NA", "?", "b", None], dtype=pl.Categorical)
+    found = null_missing(cells, (), ("b",))
+    assert found.dtype == pl.Categorical
+    assert found.cast(pl.String).to_list() == ["a", None, None, None, None]
+    assert null_missing(pl.Series(["a", "?"], dtype=pl.Enum(["a", "?"])), ("?",), ()).cast(pl.String).to_list() == [
+        "a",
+        "?",
+    ]
+
+
+def test_truth_values_and_dates_stay_as_they_are() -> None:
+    for cells in (pl.Series([True, None]), pl.Series([datetime(2020, 1, 1), None])):
+        assert null_missing(cells, (), ("true", "0")).to_list() == cells.to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "thousands", "number"),
+    [
+        ("1.5", ".", "", 1.5),
+        ("-1e-3", ".", "", -0.001),
+        ("+.5", ".", "", 0.5),
+        ("5.", ".", "", 5.0),
+        ("1,5", ".", "", None),
+        ("1,5", ",", "", 1.5),
+        ("1.5", ",", "", None),
+        ("-,5e2", ",", "", -50.0),
+        ("1,234,567.5", ".", ",", 1234567.5),
+        ("1.234.567,5", ",", ".", 1234567.5),
+        ("12,34", ".", ",", None),
+        ("1,2345", ".", ",", None),
+        ("1.234,567.8", ",", ".", None),
+        ("1234", ".", ",", None),
+        ("-1,234", ".", ",", -1234.0),
+        ("1_000", ".", "", None),
+        ("0x10", ".", "", None),
+        ("1 000", ".", "", None),
+        ("1 000,5", ",", " ", 1000.5),
+        ("1\u00a0000\u202f000", ".", " ", 1e6),
+        ("0,125", ".", ",", None),
+        ("x", ".", "", None),
+        ("-nan", ".", "", None),
+        ("+nan", ",", "", None),
+        ("1,2,3", ",", "", None),
+        ("inf", ".", "", math.inf),
+        ("1e999", ".", "", math.inf),
+    ],
+)
+def test_text_as_numbers(text: str, decimal: str, thousands: str, number: float | None) -> None:
+    assert as_numbers(pl.Series([text, None]), decimal, thousands).to_list() == [number, None]
+
+
+@settings(max_examples=examples(200))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]) -> None:
+    text = [repr(number) for number in numbers]
+    assert as_numbers(pl.Series(text), ".", "").to_list() == numbers
+    assert as_numbers(pl.Series([cell.replace(".", ",") for cell in text]), ",", "").to_list() == numbers
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 8), min_size=1, max_size=20))
+def test_every_number_is_read_back_with_its_thousands_set_off(numbers: list[float]) -> None:
+    text = [f"{number:,.3f}" for number in numbers]
+    assert as_numbers(pl.Series(text), ".", ",").to_list() == numbers
+    swapped = [cell.translate(str.maketrans(",.", ".,")) for cell in text]
+    assert as_numbers(pl.Series(swapped), ",", ".").to_list() == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "date_format", "expected"),
+    [
+        ("2020-02-29", "%Y-%m-%d", datetime(2020, 2, 29)),
+        ("2021-02-29", "%Y-%m-%d", None),
+        ("29/02/2020 13:05", "%d/%m/%Y %H:%M", datetime(2020, 2, 29, 13, 5)),
+        ("2020-01-01T01:00:00+02:00", "%+", datetime(2019, 12, 31, 23)),
+        ("13:05", "%H:%M", datetime(1970, 1, 1, 13, 5)),
+        ("25:05", "%H:%M", None),
+        ("1/2/20", "%m/%d/%Y", None),  # no year 20
+        ("x", "%Y-%m-%d", None),
+        ("2020-01-01", "%Q", None),
+        ("2020-01-01", "%", None),
+        ("2020-01-01", "%M", None),  # polars refuses minutes without hours,
+        ("2020-01-01", "%T%s", None),  # and seconds without them
+    ],
+)
+def test_text_as_datetimes(text: str, date_format: str, expected: datetime | None) -> None:
+    found = as_datetimes(pl.Series([text, None]), date_format)
+    assert found.dtype == pl.Datetime("us")
+    assert found.to_list() == [expected, None]
+
+
+def test_what_cannot_be_read_is_told_with_its_row_and_what_to_type() -> None:
+    text = pl.Series("a b", ["1", "x y", None, "-", "x y"])
+    refusal = unreadable_strings(text, as_numbers(text, ".", ""), "a number", "a b", first_row=11)
+    assert refusal.requirement == "every value of column 'a b' must be a number"
+    assert refusal.actual == "3 of 5 values are not, the first is 'x y' in row 12"
+    assert refusal.hint == (
+        """'data.missing_values=["x y","-"]' if they mean that there is no value, or 'data.categorical=["a b"]'"""
+    )
+    one = unreadable_strings(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").actual
+    assert one == "1 of 2 values is not, the first is 'x y' in row 2"
+
+
+def test_a_cell_of_several_lines_is_told_in_one() -> None:
+    text = pl.Series("a", ["x\ny", "1"])
+    assert "\n" not in str(unreadable_strings(text, as_numbers(text, ".", ""), "a number", "a"))
+
+
+NAMES = [
+    "a", "a b", "a.b", "a-b", "é", "名前", "null", "None", "true", "TRUE", "nan", "-inf", "1", "-1", "1.5", "1.50",
+    "1e5", "007", "1_000", "0x1", "-", ".", "+", "", "  pad ", "[x]", "{k: v}", "x,y", "#1", "it's", 'say "hi"', "=a",
+    "a:b", "?", "a\\b", "end\\", 'b\\"c', 'b\\\\"', "${x}", "a${b.c}d", "$", "%", "(price)", "€", "a|b", "a;b",
+    "*", "@a", "/",
+]  # fmt: skip
+
+
+def test_names_are_typed_so_that_hydra_reads_them_back(make_config: Callable[..., DictConfig]) -> None:
+    data = make_config("data=table", f"data.drop=[{','.join(for_hydra(name) for name in NAMES)}]").data
+    assert [str(name) for name in OmegaConf.to_container(data, resolve=True)["drop"]] == NAMES  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("town", "town"), ("-200", "-200"), ("a.b", "a.b"), ("-200.5", "-200.5")]
+)
+def test_words_and_numbers_are_typed_without_quotes(text: str, expected: str) -> None:
+    assert for_hydra(text) == expected
+
+
+def test_a_line_break_is_typed_as_a_blank() -> None:
+    assert for_hydra("a\nb") == '"a b"'

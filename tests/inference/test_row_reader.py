@@ -1,0 +1,418 @@
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from inference.small_runs import FEATURES, change_card, houses, save_run, table_options, write_houses, write_images
+from torch import Tensor
+
+from mlplab.data.module import DataModule
+from mlplab.data.table import table_reading
+from mlplab.errors import UserError
+from mlplab.inference import row_reader
+from mlplab.inference.row_reader import SOURCES, RowReader, rows_of_training
+from mlplab.inference.trained import TrainedRun, load_run
+
+BUNDLED = "mlplab.data.bundled.bundled"
+IMAGES = "mlplab.data.idx.idx_images"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rows")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> TrainedRun:
+    return load_run(save_run(folder / "table", table_options(write_houses(folder / "houses.csv"))))
+
+
+@pytest.fixture(scope="module")
+def diabetes(folder: Path) -> TrainedRun:
+    return load_run(save_run(folder / "diabetes", {"name": "diabetes"}, source=BUNDLED))
+
+
+@pytest.fixture(scope="module")
+def pixels(folder: Path) -> TrainedRun:
+    return load_run(save_run(folder / "pixels", {"directory": str(write_images(folder / "idx"))}, source=IMAGES))
+
+
+def new(path: Path, n_rows: int = 30, **columns: list[str]) -> Path:
+    frame = houses(n_rows, seed=1).select(FEATURES)
+    frame.with_columns(**{name: pl.Series(cells) for name, cells in columns.items()}).write_csv(path)
+    return path
+
+
+def inputs(run: TrainedRun, path: Path) -> tuple[Tensor, ...]:
+    blocks = list(RowReader(run).blocks(path))
+    return tuple(torch.cat(tensors) for tensors in zip(*(block.inputs for block in blocks), strict=True))
+
+
+def notes(run: TrainedRun, path: Path) -> list[str]:
+    reader = RowReader(run)
+    for _ in reader.blocks(path):
+        pass
+    return reader.notes
+
+
+def refusal_of(run: TrainedRun, path: Path) -> UserError:
+    with pytest.raises(UserError) as refusal:
+        notes(run, path)
+    return refusal.value
+
+
+def assert_equal(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+# How the rows of a file are read.
+
+
+def test_cells_by_hand(run: TrainedRun, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(
+        "length,gap,colour,town,when,flag\n1.5,,red,NA,2024-02-29 23:00,no\n-2,7,pink,town B,2024-12-30 05:00,YES\n"
+    )
+    numeric, categorical = inputs(run, path)
+    # Year does not vary in training. 29 February 2024 is a Thursday, 30 December 2024 a Monday.
+    names = [number.name for number in run.predictor.preprocessing.inputs.numeric]  # type: ignore[union-attr]
+    assert names == ["length", "gap", "when.month", "when.day", "when.weekday", "when.hour"]
+    torch.testing.assert_close(
+        numeric,
+        torch.tensor([[1.5, float("nan"), 2, 29, 4, 23], [-2, 7, 12, 30, 1, 5]], dtype=torch.float64),
+        equal_nan=True,
+    )
+    # blue, green, red are 1, 2, 3; the towns 1 to 14 and missing 15; false, true are 1, 2; what is unknown is 0.
+    assert categorical.tolist() == [[3, 15, 1], [0, 2, 2]]
+    assert (numeric.dtype, categorical.dtype) == (torch.float64, torch.int64)
+
+
+def test_columns_are_found_by_name_in_any_order_and_others_are_counted(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv")
+    frame = pl.read_csv(path, infer_schema=False)
+    shuffled = frame.select("town", "flag", pl.lit("1").alias("other"), "gap", "when", "colour", "length")
+    shuffled.write_csv(tmp_path / "shuffled.csv")
+    assert_equal(inputs(run, tmp_path / "shuffled.csv"), inputs(run, path))
+    assert notes(run, path) == []
+    assert notes(run, tmp_path / "shuffled.csv") == ["shuffled.csv has 1 column that is not used: other"]
+
+
+@pytest.mark.parametrize("form", ["semicolon", "tab", "gzip", "latin-1", "utf-16", "bom", "crlf", "parquet"])
+def test_the_form_of_the_file_does_not_matter(run: TrainedRun, tmp_path: Path, form: str) -> None:
+    path, other = new(tmp_path / "new.csv"), tmp_path / "other"
+    frame = pl.read_csv(path, infer_schema=False)
+    text = path.read_text()
+    if form == "parquet":
+        frame.with_columns(pl.col("length", "gap").cast(pl.Float64, strict=False)).write_parquet(other)
+    elif form in ("semicolon", "tab"):
+        frame.write_csv(other, separator={"semicolon": ";", "tab": "\t"}[form])
+    elif form == "gzip":
+        other.write_bytes(gzip.compress(text.encode()))
+    elif form == "crlf":
+        other.write_bytes(text.replace("\n", "\r\n").encode())
+    else:
+        other.write_text(text, encoding={"bom": "utf-8-sig"}.get(form, form))
+    assert_equal(inputs(run, other), inputs(run, path))
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 29, 30, 31])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_blocks_give_the_same_rows_and_notes_as_the_whole(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int, form: str
+) -> None:
+    colours = ["pink" if number % 10 == 3 else "red" for number in range(30)]
+    path = new(tmp_path / "new.csv", colour=colours)
+    if form == "parquet":
+        pl.read_csv(path, infer_schema=False).write_parquet(path)
+    expected, expected_notes = inputs(run, path), notes(run, path)
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", block_rows)
+    blocks = list(RowReader(run).blocks(path))
+    assert [len(block.frame) for block in blocks] == [min(block_rows, 30 - n) for n in range(0, 30, block_rows)]
+    assert [block.first_row for block in blocks] == list(range(1, 31, block_rows))
+    assert_equal(inputs(run, path), expected)
+    assert notes(run, path) == expected_notes == ["3 rows have a category of 'colour' that training did not have"]
+
+
+def test_what_training_did_not_have_is_counted_once_each(run: TrainedRun, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(
+        "length,gap,colour,town,when,flag\n"
+        "1,,red,NA,2024-01-01 00:00,no\n"
+        ",,pink,Atlantis,2024-01-01 00:00,no\n"
+        ",1,,town A,,maybe\n"
+    )
+    # Training missed `gap` and `town`: that is nothing new.
+    assert notes(run, path) == [
+        "1 row has a category of 'colour' that training did not have",
+        "1 row has a category of 'town' that training did not have",
+        "1 row has a category of 'flag' that training did not have",
+        "2 rows have no value of 'length', of which training missed none",
+        "1 row has no value of 'when', of which training missed none",
+        "1 row has no value of 'colour', of which training missed none",
+    ]
+
+
+def test_a_missing_column_is_refused_with_the_nearest(run: TrainedRun, tmp_path: Path) -> None:
+    new(tmp_path / "new.csv").write_text("lenght,gap,town,when,flag\n1,1,town A,2024-01-01 00:00,no\n")
+    refusal = refusal_of(run, tmp_path / "new.csv")
+    assert refusal.actual == "new.csv lacks 2 of 6: 'length', 'colour'"
+    assert refusal.hint == "renaming 'lenght'"
+
+
+@pytest.mark.parametrize("column", ["length", "when"])
+def test_rows_in_messages_are_those_of_the_whole_file(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    cells = pl.read_csv(new(tmp_path / "new.csv"), infer_schema=False)[column].to_list()
+    path = new(tmp_path / "new.csv", **{column: [*cells[:27], "oops", *cells[28:]]})
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
+    assert "the first is 'oops' in row 28" in refusal_of(run, path).actual
+
+
+def test_an_infinite_number_is_refused_with_its_row(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv", length=["1"] * 28 + ["inf", "2"])
+    assert "is inf in row 29" in refusal_of(run, path).actual
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "length,gap,colour,town,when,flag\nx,1,red,town A,2024-01-01 00:00,no\n",
+        "length,gap,colour,town,when,flag\n1,1,red,town A,2024-01-01 00:00\n",
+        "length,gap,colour,town,when,flag\n1,1,red,town A,01/01/2024,no\n",
+        'length,gap,colour,town,when,flag\n1,1,"red,town A,2024-01-01 00:00,no\n',
+        "length,length,colour,town,when,flag\n1,1,red,town A,2024-01-01 00:00,no\n",
+        "length,,colour,town,when,flag\n1,1,red,town A,2024-01-01 00:00,no\n",
+        "length,gap,colour,town,when,flag\n",
+    ],
+)
+def test_no_refusal_proposes_a_setting_that_only_training_takes(run: TrainedRun, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text(content)
+    refusal = refusal_of(run, path)
+    assert "data." not in refusal.hint.replace("data.path", "")
+    assert len(str(refusal).splitlines()) == 1
+
+
+def test_no_note_proposes_a_setting_that_only_training_takes(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv", town=["Köln"] * 30)
+    path.write_bytes(path.read_text().encode("latin-1"))
+    found = notes(run, path)
+    assert any("latin-1" in note for note in found)
+    assert not any("data." in note for note in found)
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "folder", "zip"])
+def test_what_is_no_table_is_refused(run: TrainedRun, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "new.csv"
+    if how == "folder":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(b"" if how == "empty" else b"PK\x03\x04" + bytes(50))
+    assert str(path) in refusal_of(run, path).actual
+
+
+def test_a_further_column_must_be_there(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv")
+    with pytest.raises(UserError) as refusal:
+        next(RowReader(run).blocks(path, {"id": "lenth"}))
+    assert refusal.value.requirement == "data.path must have the column of the id, 'lenth'"
+    assert refusal.value.hint == "id=length"
+    with pytest.raises(UserError, match="column of the target, 'kind'"):
+        next(RowReader(run).blocks(path, {"target": "kind"}))
+
+
+def test_files_without_a_header_are_read_as_the_training_file_was(tmp_path: Path) -> None:
+    frame = houses(120).select("length", "colour", "kind")
+    frame.write_csv(tmp_path / "train.csv", include_header=False)
+    options = {"path": str(tmp_path / "train.csv"), "target": "column_3"}
+    run = load_run(save_run(tmp_path / "run", options))
+    (tmp_path / "new.csv").write_text("3.5,red\n4.5,blue\n")
+    numeric, categorical = inputs(run, tmp_path / "new.csv")
+    assert (numeric.tolist(), categorical.tolist()) == ([[3.5], [4.5]], [[3], [1]])
+
+
+def test_markers_and_decimal_marks_are_those_of_training(tmp_path: Path) -> None:
+    lines = [f"{n % 9},{n % 10};{'none' if n % 4 else 'some'};{'p' if n % 2 else 'q'}" for n in range(60)]
+    (tmp_path / "train.csv").write_text("\n".join(["x;c;y", *lines]))
+    options = {"path": str(tmp_path / "train.csv"), "target": "y", "missing_values": ["-9", "some"]}
+    run = load_run(save_run(tmp_path / "run", options))
+    (tmp_path / "new.csv").write_text("x;c\n1,5;none\n-9;some\n")
+    numeric, categorical = inputs(run, tmp_path / "new.csv")
+    assert numeric[0].item() == 1.5
+    assert numeric[1].isnan()
+    assert categorical.tolist() == [[1], [2]]
+
+
+# Data that are no table.
+
+
+def test_features_of_arrays_are_read_by_name_in_double_precision(diabetes: TrainedRun, tmp_path: Path) -> None:
+    names = list(diabetes.task.feature_names)
+    values = np.random.default_rng(0).normal(size=(5, len(names)))
+    pl.DataFrame(values, schema=names).select(reversed(names)).write_csv(tmp_path / "new.csv")
+    (features,) = inputs(diabetes, tmp_path / "new.csv")
+    assert features.dtype == torch.float64
+    np.testing.assert_array_equal(features.numpy(), values)
+
+
+def test_features_of_arrays_must_all_be_there(
+    diabetes: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = list(diabetes.task.feature_names)
+    lines = [",".join(["1"] * len(names))] * 9
+    lines[6] = ",".join(["1", "", *["1"] * (len(names) - 2)])
+    (tmp_path / "new.csv").write_text("\n".join([",".join(names), *lines]))
+    monkeypatch.setattr(table_reading, "BLOCK_ROWS", 4)
+    refusal = refusal_of(diabetes, tmp_path / "new.csv")
+    assert repr(names[1]) in refusal.requirement
+    assert refusal.actual.endswith("first in row 7, counted in rows 5 to 8")
+
+
+def test_pixels_are_bytes(pixels: TrainedRun, tmp_path: Path) -> None:
+    names = pixels.task.feature_names
+    (tmp_path / "new.csv").write_text(f"{','.join(names)}\n{','.join(str(12 * n) for n in range(20))}\n")
+    (features,) = inputs(pixels, tmp_path / "new.csv")
+    assert features.dtype == torch.uint8
+    assert features.tolist() == [list(range(0, 240, 12))]
+
+
+@pytest.mark.parametrize("value", ["-1", "256", "0.5", "1e9"])
+def test_what_is_no_byte_is_no_pixel(pixels: TrainedRun, tmp_path: Path, value: str) -> None:
+    names = pixels.task.feature_names
+    (tmp_path / "new.csv").write_text(f"{','.join(names)}\n{','.join(['0'] * 19)},{value}\n")
+    assert refusal_of(pixels, tmp_path / "new.csv").requirement == "pixels must be whole numbers from 0 to 255"
+
+
+# The data that the run was trained on.
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("name", ["run", "diabetes", "pixels"])
+def test_parts_are_those_that_training_had(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, name: str, part: Any
+) -> None:
+    run: TrainedRun = request.getfixturevalue(name)
+    data = run.card["data"]
+    module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
+    module.setup()
+    monkeypatch.setattr(row_reader, "BLOCK_ROWS", 16)
+    blocks = list(rows_of_training(run, part))
+    assert max(len(targets) for _, targets in blocks) == 16
+    features = torch.cat([run.predictor.preprocessing(*taken) for taken, _ in blocks])
+    targets = np.concatenate([targets for _, targets in blocks])
+    expected_features, expected_targets = module.part(part)
+    assert torch.equal(features, expected_features)
+    if run.task.kind == "classification":
+        assert targets.tolist() == expected_targets.tolist()
+    else:
+        scaled = (targets - run.task.target_mean) / run.task.target_std
+        np.testing.assert_allclose(scaled, expected_targets.squeeze(1).numpy(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.fixture
+def own_run(tmp_path: Path) -> Callable[..., TrainedRun]:
+    def make(place: tuple[str, ...] = (), value: Any = None) -> TrainedRun:
+        directory = save_run(tmp_path / "run", table_options(write_houses(tmp_path / "houses.csv")))
+        if place:
+            change_card(directory, place, value)
+        return load_run(directory)
+
+    return make
+
+
+def refused_rows(run: TrainedRun) -> UserError:
+    with pytest.raises(UserError) as refusal:
+        list(rows_of_training(run, "test"))
+    return refusal.value
+
+
+def test_a_file_that_has_changed_since_is_refused(own_run: Callable[..., TrainedRun], tmp_path: Path) -> None:
+    run = own_run()
+    assert list(rows_of_training(run, "test"))
+    path = tmp_path / "houses.csv"
+    path.write_text(path.read_text().replace("medium", "small", 1))
+    assert refused_rows(run).actual == "houses.csv has changed"
+
+
+def test_a_file_that_is_gone_is_refused_and_no_other_is_proposed_in_its_place(
+    own_run: Callable[..., TrainedRun], tmp_path: Path
+) -> None:
+    run = own_run()
+    (tmp_path / "houses.csv").rename(tmp_path / "houses2.csv")
+    refusal = refused_rows(run)
+    assert str(tmp_path / "houses.csv") in refusal.actual
+    assert "houses2.csv" not in refusal.hint
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["my.data.make", "os.system", "posix.system", "builtins.eval", "canary.touch", "", None, ["os.system"], {}],
+)
+def test_no_source_outside_the_table_is_imported_or_called(
+    own_run: Callable[..., TrainedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any
+) -> None:
+    touched = tmp_path / "touched"
+    text = f"from pathlib import Path\ndef touch(*_, **__): Path({str(touched)!r}).touch()\ntouch()\n"
+    (tmp_path / "canary.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    called: list[object] = []
+    monkeypatch.setattr(os, "system", called.append)
+    refusal = refused_rows(own_run(("data", "source"), source))
+    assert refusal.requirement == "data that are read again must come from a source that mlplab brings"
+    assert "data.path=rows.csv" in refusal.hint
+    assert not touched.exists()
+    assert called == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("data", "options"), ...),
+        (("data", "options"), {"_target_": "os.system", "command": "true"}),
+        (("data", "options", "_target_"), "os.system"),
+        (("data", "options", "path"), ...),
+        (("data", "options"), None),
+        (("data", "split"), ...),
+        (("data", "split", "_target_"), "os.system"),
+        (("data", "split", "colour"), "red"),
+        (("data", "fingerprint"), ...),
+        (("data", "fingerprint"), None),
+    ],
+)
+def test_a_card_whose_data_are_not_described_is_refused(
+    own_run: Callable[..., TrainedRun], monkeypatch: pytest.MonkeyPatch, place: tuple[str, ...], value: Any
+) -> None:
+    called: list[object] = []
+    monkeypatch.setattr(os, "system", called.append)
+    refused_rows(own_run(place, value))
+    assert called == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("data",), ...),
+        (("data",), None),
+        (("data", "reading"), {}),
+        (("data", "reading"), {"_target_": "os.system"}),
+        (("data", "reading", "is_nameless"), ...),
+        (("data", "reading", "missing_values"), 1),
+    ],
+)
+def test_a_card_that_does_not_say_how_to_read_is_refused(
+    own_run: Callable[..., TrainedRun], place: tuple[str, ...], value: Any
+) -> None:
+    with pytest.raises(UserError, match="card must describe its run"):
+        RowReader(own_run(place, value))
+
+
+def test_a_card_without_its_target_is_refused_where_the_target_is_read(own_run: Callable[..., TrainedRun]) -> None:
+    reader = RowReader(own_run(("data", "reading", "target"), {"_target_": "os.system"}))
+    with pytest.raises(UserError, match="card must describe its run"):
+        _ = reader.target
