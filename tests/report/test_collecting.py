@@ -51,7 +51,7 @@ def test_states_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, comparison(), **COMPARISON))
-    assert sweep.space["optimizer.lr"]["log"] is True
+    assert [space["log"] for space in sweep.spaces_of("optimizer.lr")] == [True, True]
 
 
 @pytest.mark.parametrize(
