@@ -50,10 +50,9 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
 
 
 def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: ParameterAxis) -> Finding | None:
-    # Choices have no end, and a value that is not on the axis has no place.
     values = [setting.values[axis.name] for setting in settings]
     place = float(axis.places([best.values[axis.name]])[0])
-    if axis.ends is None or np.isnan(place):
+    if axis.ends is None or np.isnan(place):  # choices have no end
         return None
     # The space of an arm can be smaller than that of all arms, which the axis spans.
     space = sweep.spaces.get(best.arm, {}).get(axis.name, {})

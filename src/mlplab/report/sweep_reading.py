@@ -61,7 +61,7 @@ def read_sweep(directory: Path) -> SweepRecord:
 
 def _ledger(directory: Path) -> Ledger:
     if not (directory / FILE).is_file():
-        raise UserError("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+        raise UserError("sweep must be a sweep's directory", *_where_sweeps_are(directory))
     # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
@@ -69,7 +69,7 @@ def _ledger(directory: Path) -> Ledger:
         ledger = read_ledger(directory)
     except UserError as error:
         hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
-        raise UserError("a report must find the sweep's jobs in its sweep.json", error.actual, hint) from None
+        raise UserError("a sweep's sweep.json must be readable", error.actual, hint) from None
     assert ledger is not None
     return ledger
 
