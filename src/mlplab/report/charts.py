@@ -104,7 +104,9 @@ class Chart:
 
 def rows_of(x: Iterable[Any], y: Iterable[Any]) -> list[Row]:
     """Makes rows of two columns, and thins out more than can be told apart."""
-    pairs = [{"x": a, "y": b} for a, b in zip(x, y, strict=True)]
+    # Python's own numbers, so that rows can be written as JSON.
+    columns = [[v.item() if isinstance(v, np.generic) else v for v in column] for column in (x, y)]
+    pairs = [{"x": a, "y": b} for a, b in zip(*columns, strict=True)]
     return [pairs[index] for index in thinned(len(pairs), MOST_MARKS)] if pairs else []
 
 
