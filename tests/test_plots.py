@@ -12,7 +12,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mlplab.figures import (
+from mlplab.plots import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
     as_png,
