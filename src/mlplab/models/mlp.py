@@ -121,7 +121,7 @@ class MLP(nn.Module):
         for name, value in self.architecture.items():
             if name in OPTIONS and not OPTIONS[name].rule.holds(value):
                 rule = OPTIONS[name].rule
-                raise UserError(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
+                raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
         # All layers at once: which of them is the last decides its gain.
         initialize(
