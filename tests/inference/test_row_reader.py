@@ -401,7 +401,6 @@ def test_a_card_whose_data_are_not_described_is_refused(
         (("data",), None),
         (("data", "reading"), {}),
         (("data", "reading"), {"_target_": "os.system"}),
-        (("data", "reading", "is_nameless"), ...),
         (("data", "reading", "missing_values"), 1),
     ],
 )

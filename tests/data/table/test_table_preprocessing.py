@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import (
     LARGEST_SCORE,
     N_QUANTILES,
@@ -44,7 +44,7 @@ def dataset(numbers: Array, scaling: str = "standardize") -> TableDataset:
         target=Target(Column("y", "numeric")),
         targets=np.arange(float(len(numbers))),
         fingerprint="",
-        options=TableOptions(numeric_scaling=scaling),
+        numeric_scaling=scaling,
     )
 
 

@@ -16,10 +16,10 @@ from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
 from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
-from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, infer_target, is_missing, rows_have, target_values
-from mlplab.data.table.text_layout import GENERATED_NAME, TextOptions
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
 from mlplab.errors import UserError, counted
 
@@ -128,13 +128,10 @@ def table(
         )
 
     files, notes = [values_of(raw, paths[0])], list(raw.notes)
-    is_nameless = GENERATED_NAME.fullmatch(raw.frame.columns[0]) is not None
     for test in paths[1:]:
         # Text where training had text, so that 1.234 and 007 mean the same in both.
         alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
-        other = read_table(
-            test, alike, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
-        )
+        other = read_table(test, alike, known_names=raw.frame.columns, key="data.test_path")
         if target not in other.frame.columns:
             raise UserError(
                 f"data.test_path must have the target, column {target!r}",
@@ -153,8 +150,10 @@ def table(
         fingerprint=hashed(),
         unit=unit,
         split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
-        options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
-        reading={**reading.as_dict(), "is_nameless": is_nameless, "target": learned.as_dict()},
+        numeric_scaling=numeric_scaling,
+        one_hot_levels=one_hot_levels,
+        embedding_dim=embedding_dim,
+        reading={**reading.as_dict(), "target": learned.as_dict()},
         notes=(*notes, *(note for file in files for note in file.notes)),
         roles=roles,
     )
