@@ -74,7 +74,7 @@ CELLS = {
 ROWS = st.fixed_dictionaries(CELLS)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(25))
 @given(
     train=st.lists(ROWS, min_size=3, max_size=8),
     other=st.lists(ROWS, min_size=3, max_size=8),

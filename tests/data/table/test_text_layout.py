@@ -321,7 +321,7 @@ def test_cells_end_where_one_is_beyond_all_bounds() -> None:
     assert Dialect(",").readable_records(["a,b\n", "1,2\n", *endless]) == [["a", "b"], ["1", "2"]]
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(st.lists(st.text("ab1,;|\t \"'\n.-é", max_size=12), max_size=20))
 def test_anything_has_some_dialect(wild: list[str]) -> None:
     text = [f"{line}\n" for line in "\n".join(wild).splitlines()]
