@@ -416,3 +416,8 @@ def test_a_card_without_its_target_is_refused_where_the_target_is_read(own_run: 
     reader = RowReader(own_run(("data", "reading", "target"), {"_target_": "os.system"}))
     with pytest.raises(UserError, match="card must describe its run"):
         _ = reader.target
+
+
+def test_a_source_is_found_by_the_name_that_it_had_in_an_earlier_release(own_run: Callable[..., TrainedRun]) -> None:
+    inputs, targets = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
+    assert len(inputs[0]) == len(targets) == 30
