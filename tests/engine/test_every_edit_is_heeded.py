@@ -298,7 +298,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
 OFTEN = {
     "identity", "HiddenLayer.forward", "MLP.forward", "cross_entropy", "cross_entropy's helper", "l1_l2_penalty",
     "Learner.training_step", "Learner._evaluate", "Learner.optimizer_step between", "Batches.__iter__",
-    "Divergence.on_before_optimizer_step", "TrainingCurves.on_train_batch_start", "train",
+    "NonFiniteGuard.on_before_optimizer_step", "TrainingCurves.on_train_batch_start", "train",
     # Of what is called for each member:
     "build_optimizer", "derive_seed",
     # Of methods that are added:

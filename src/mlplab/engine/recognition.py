@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks_module
 
-from mlplab.callbacks import GradientNorms, LearningRateRange, ProgressLine, TrainingCurves
+from mlplab.callbacks import GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, TrainingCurves
 from mlplab.engine.edits import first_edited
 from mlplab.engine.hooks import STEP_HOOKS, overriding
 from mlplab.engine.kernels import ACTIVATION_KERNELS
@@ -32,7 +32,7 @@ LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 INPUTS = (PixelInputs, CategoryInputs)
 """Input layers that kernels and stacks know."""
 
-WATCHERS = (GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
+WATCHERS = (NonFiniteGuard, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
 """Callbacks of this project with hooks in every step, none of which changes the network."""
 
 LIGHTNINGS_WATCHERS = (
