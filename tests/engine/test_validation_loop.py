@@ -230,23 +230,6 @@ def test_hooks_that_are_set_on_the_way_are_called_as_in_lightnings_loop(
     assert fast.heard == lightning.heard
 
 
-@pytest.mark.parametrize("name", ["log", "log_dict"])
-def test_a_way_to_log_of_ones_own_is_gone_in_every_epoch(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    epochs = []
-    original = getattr(Learner, name)
-
-    def own(self: Learner, *arguments: Any, **options: Any) -> None:
-        if self.trainer.validating:
-            epochs.append(self.trainer.current_epoch)
-        original(self, *arguments, **options)
-
-    monkeypatch.setattr(Learner, name, own)
-    train_run(*QUICK[1:], "trainer.max_epochs=3")
-    assert set(epochs) == {0, 1, 2}
-
-
 class LogsBeside(Callback):
     """Logs another value from where the scores are logged, and a score under another name once in a while."""
 
