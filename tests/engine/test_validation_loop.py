@@ -248,22 +248,6 @@ def test_what_callbacks_log_beside_the_scores_is_kept(train_run: Any, monkeypatc
     assert logged(fast) == logged(lightning)
 
 
-def test_a_score_that_is_logged_twice_in_an_epoch_is_their_mean(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    end = Learner.on_validation_epoch_end
-
-    def twice(self: Learner) -> None:
-        end(self)
-        if self.trainer.current_epoch:
-            self.log("val/loss", torch.tensor(100.0), sync_dist=False)
-
-    monkeypatch.setattr(Learner, "on_validation_epoch_end", twice)
-    (_, fast), (_, lightning) = run_both(train_run, monkeypatch, Recorder, QUICK[1], "logger=csv")
-    assert [float(line["val/loss"]) > 50 for line in logged(fast) if line["val/loss"]] == [False, True, True]
-    assert logged(fast) == logged(lightning)
-
-
 def test_a_part_that_is_in_evaluation_mode_stays_in_it(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     during: list[bool] = []
     after: list[bool] = []
