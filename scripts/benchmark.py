@@ -46,7 +46,7 @@ ALL = [*(name for name, workload in WORKLOADS.items() if not workload.networks),
 
 SWEEPS = [name for name, workload in WORKLOADS.items() if workload.networks]
 MOST_ROUNDS = 3
-"""Of sweeps."""
+"""Most rounds of a sweep."""
 
 SHORT = ("S", "S128")
 TIMES = 3
@@ -70,7 +70,7 @@ Figures = dict[str, dict[str, dict[str, float]]]
 
 
 class Worker:
-    """The process of one contestant, which trains when it is asked to."""
+    """Process of one contestant, which trains when it is asked to."""
 
     def __init__(self, name: str, folder: Path, threads: int) -> None:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -168,7 +168,7 @@ def measure(folder: Path, contestants: list[str], rounds: int, threads: int) -> 
 
 
 def command_seconds(folder: Path) -> float:
-    """Of the command that a user types, from its start to its end."""
+    """Measures the command that a user types, from its start to its end."""
     with tempfile.TemporaryDirectory() as logs:
         overrides = [*read_settings(folder)["overrides"], f"paths.logs={logs}"]
         began = time.perf_counter()
@@ -177,7 +177,7 @@ def command_seconds(folder: Path) -> float:
 
 
 def chosen(name: str, text: str, known: list[str], also: Sequence[str] = ()) -> list[str]:
-    """The names in `[A,B]` or `A,B`, in the order of those that are known.
+    """Parses the names in `[A,B]` or `A,B`; returns them in the order of those that are known.
 
     Raises:
         UserError: one is not known.
@@ -193,14 +193,14 @@ def chosen(name: str, text: str, known: list[str], also: Sequence[str] = ()) -> 
 
 
 def rounds_of(workload: str, rounds: int) -> int:
-    """How often a workload is trained, where `rounds` is asked for."""
+    """Returns how often a workload is trained, where `rounds` is given."""
     if workload in SWEEPS:
         return min(rounds, MOST_ROUNDS)
     return rounds * TIMES if workload in SHORT else rounds
 
 
 def measured_by(workload: str, contestants: list[str]) -> list[str]:
-    """Who trains a workload: first the loop that all are measured by."""
+    """Returns who trains a workload: first the loop that all are measured by."""
     known, best = (MANY, "loops") if WORKLOADS[workload].networks else (CONTESTANTS, "best_loop")
     return [best, *(name for name in contestants if name in known and name != best)]
 

@@ -43,7 +43,7 @@ NETWORKS = {
 
 
 def launchers(n_jobs: int, *, unshared: bool) -> dict[str, list[str]]:
-    """How the jobs are run."""
+    """Returns name → overrides of the ways to run the jobs."""
     at_once = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}"]
     ways = {"one after the other": [], f"{n_jobs} at once": at_once}
     if unshared:
@@ -52,7 +52,7 @@ def launchers(n_jobs: int, *, unshared: bool) -> dict[str, list[str]]:
 
 
 def seconds_of(words: list[str], jobs: int) -> tuple[float, float]:
-    """Seconds of a whole sweep, and until its first job begins.
+    """Measures the seconds of a whole sweep, and until its first job begins.
 
     Raises:
         RunFailed: the sweep failed.

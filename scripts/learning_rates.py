@@ -28,7 +28,7 @@ from mlplab.runs.files import write_atomically
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "learning_rates.png"
 MARKERS = dict(zip(OPTIMIZERS, "osD^v", strict=True))
 GUESSING = 0.1
-"""The share of rows that one of ten classes gets right."""
+"""Accuracy of guessing one of ten classes."""
 
 Seeds = Mapping[float, Sequence[float]]
 """Learning rate → test accuracy of each seed."""
@@ -40,7 +40,7 @@ OPTIONS = {
 
 
 def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
-    """The accuracies by optimizer, and how many runs have none.
+    """Reads the accuracies by optimizer, and how many runs have none.
 
     Raises:
         UserError: it is another sweep, or has jobs that have not ended.
@@ -67,7 +67,7 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
 
 
 def draw(accuracies: Mapping[str, Seeds], title: str) -> Figure:
-    """A line for each optimizer, the mean over seeds, and a band from 10 to 90 % of them."""
+    """Draws a line for each optimizer, the mean over seeds, and a band from 10 to 90 % of them."""
     figure = Figure(figsize=(7.2, 4.4), dpi=200, layout="constrained")
     axes = figure.subplots()
     for name, seeds in accuracies.items():

@@ -77,7 +77,7 @@ def _quoted(path: Path) -> str:
 
 
 def _words(directory: Path, commands: Any) -> list[str]:
-    """What the sweep was last told, of `python train.py …`."""
+    """Returns the words of the last `python train.py …` of the sweep."""
     try:
         words = shlex.split(commands[-1])
     except (TypeError, IndexError, ValueError):

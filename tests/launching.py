@@ -89,6 +89,9 @@ def _run(script: str, words: list[str], folder: Path, at: Signal | None, environ
     sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
+    os.setsid()  # so that its workers can be found, and killed with it
+    if "FULL_DISK" in environment:  # a process that is not forked from this one imports it by itself
+        runpy.run_path(str(ROOT / "tests" / "harness" / "site" / "sitecustomize.py"))
     for descriptor, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{os.getpid()}.{stream}", os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
     sys.stdin = open(os.devnull)  # noqa: SIM115

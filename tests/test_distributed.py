@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,7 @@ from launching import run_program, start_program
 STOPPED = "stopped by SIGTERM while it waited for other processes"
 
 
-def weights_of(logs: Path, *words: str) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    done = run_program("train.py", [*words, f"paths.logs={logs}"], logs)
-    assert done.status == 0, done.stderr
-    (directory,) = (logs / "runs").iterdir()
+def weights_of(directory: Path) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     state = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     return state, json.loads((directory / "result.json").read_text())["validation"]
 
@@ -30,11 +28,13 @@ def weights_of(logs: Path, *words: str) -> tuple[dict[str, torch.Tensor], dict[s
         pytest.param(["data=iris", "data.batch_size=1"], marks=pytest.mark.slow),
     ],
 )
-def test_two_processes_follow_the_path_of_one(tmp_path: Path, data: list[str]) -> None:
+def test_two_processes_follow_the_path_of_one(train_run: Any, tmp_path: Path, data: list[str]) -> None:
     words = [*data, "model.dropout=0", "trainer.max_epochs=3", "trainer.precision=64-true", "callbacks=minimal"]
     words += ["logger=none", "regularization.l2=0.01", "trainer.accelerator=cpu"]
-    one, one_scores = weights_of(tmp_path / "one", *words)
-    two, two_scores = weights_of(tmp_path / "two", "trainer=ddp", *words)
+    one, one_scores = weights_of(train_run(*words).directory)
+    done = run_program("train.py", ["trainer=ddp", *words, f"paths.logs={tmp_path}"], tmp_path)
+    assert done.status == 0, done.stderr
+    two, two_scores = weights_of(next((tmp_path / "runs").iterdir()))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-12)
     assert two_scores == pytest.approx(one_scores, rel=1e-5)

@@ -56,7 +56,7 @@ pytestmark = [
 def test_it_works_with_lightnings_own_trainer_and_loop(loss: str) -> None:
     data = make_data("classification")
     learner = make_learner(data, loss)
-    trainer = make_trainer(max_epochs=15)
+    trainer = make_trainer(max_epochs=8)
     trainer.fit(learner, data)
     (scores,) = trainer.test(learner, data, verbose=False)
     assert scores["test/accuracy"] > 0.8
@@ -68,7 +68,7 @@ def test_it_works_with_lightnings_own_trainer_and_loop(loss: str) -> None:
 def test_predictions_and_scores_of_a_regression_are_in_the_targets_unit() -> None:
     data = make_data("regression")
     learner = make_learner(data)
-    trainer = make_trainer(max_epochs=30)
+    trainer = make_trainer(max_epochs=10)
     trainer.fit(learner, data)
     (scores,) = trainer.test(learner, data, verbose=False)
     predicted = torch.cat(trainer.predict(learner, data))  # type: ignore[arg-type]

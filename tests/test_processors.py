@@ -31,6 +31,7 @@ def test_a_policy_that_is_set_already_stays(no_policy: pytest.MonkeyPatch, name:
     assert {policy: os.environ.get(policy) for policy in POLICIES} == {**dict.fromkeys(POLICIES), name: "ACTIVE"}
 
 
+@pytest.mark.slow
 def test_openmp_has_read_the_policy_when_pytorch_computes(no_policy: pytest.MonkeyPatch) -> None:
     no_policy.setenv("OMP_DISPLAY_ENV", "true")
     command = [sys.executable, "-c", "import mlplab, torch"]  # in the order of train.py and of every script

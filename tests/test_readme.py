@@ -28,7 +28,7 @@ MAKES = [line for line in LINES if line.startswith("make ")]
 QUICK = ["trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 FEW = {
     "experiment=compare_": ["hydra.sweeper.only=[sgd,adam]", "hydra.sweeper.trials=1", "hydra.sweeper.seeds=[7]"],
-    "hydra/sweeper=optuna": ["hydra.sweeper.trials=3"],
+    "hydra/sweeper=optuna": ["hydra.sweeper.trials=2"],
     "hydra/launcher=stacked": ["seed=0,1"],
     "seed=0,1,2": ["seed=0"],
 }
@@ -76,13 +76,15 @@ def test_what_is_done_with_a_run_works_on_that_of_the_command_before(start: Star
         assert (run / "exports" / "model.safetensors").is_file()
 
 
-OFTEN = ("--", "seed=0,1,2", "scheduler=", "stacked", "optuna")
-"""In the commands that the gate runs: the first of each kind."""
+OFTEN = ("--", "scheduler=", "stacked", "optuna")
+"""In the commands that the gate runs: the first of each kind that no other test here runs."""
 
 IS_OFTEN = {command: any(word in command for word in OFTEN) for command in TRAININGS}
 
 
-@pytest.mark.parametrize("command", [command for command, is_often in IS_OFTEN.items() if not is_often])
+@pytest.mark.parametrize(
+    "command", [command for command, is_often in IS_OFTEN.items() if not is_often and " -m " not in command]
+)
 def test_every_other_training_command_composes_to_what_can_be_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -110,12 +112,12 @@ def test_the_sweep_and_what_is_done_with_it_work(start: Start, tmp_path: Path) -
     def run(command: str, *more: str) -> None:
         start(tmp_path, [*shlex.split(command)[1:], *more])
 
-    few = ["optimizer.lr=0.01,0.1", "seed=0,1", "callbacks=minimal", "logger=none"]
+    few = ["optimizer.lr=0.01", "seed=0,1", "callbacks=minimal", "logger=none"]
     run(SWEEP, *few, "trainer.max_epochs=1", f"paths.logs={tmp_path}/logs")
     for line in ON_SWEEPS:
         run(line.replace("seeds=10", "seeds=2"))
     sweep = tmp_path / "logs" / "sweeps" / "lr_study"
-    assert len(list(sweep.glob("*/result.json"))) == 2 * 2 * 2 + 2
+    assert len(list(sweep.glob("*/result.json"))) == 2 * 1 * 2 + 2
     assert (sweep / "report.html").is_file()
 
 
@@ -131,9 +133,8 @@ IN_DOCS = {
 @pytest.mark.parametrize(
     "command", sorted(line for line in IN_DOCS if line.startswith("python train.py") and " -m " not in line)
 )
-def test_every_training_command_of_the_docs_composes(start: Start, tmp_path: Path, command: str) -> None:
-    words = shlex.split(command.partition("  #")[0])[2:]
-    assert "optimizer:" in start(tmp_path, ["train.py", *words, "--cfg", "job"])
+def test_every_training_command_of_the_docs_composes(command: str) -> None:
+    check(composed(*shlex.split(command.partition("  #")[0])[2:]))
 
 
 @pytest.mark.parametrize("command", sorted(line for line in IN_DOCS if line.startswith("python scripts/")))

@@ -74,9 +74,9 @@ def test_a_run_that_is_shorter_goes_through_the_whole_range(
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["sgd", "adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("muon", "rmsprop"))]
+    "optimizer", ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "muon", "rmsprop"))]
 )
-def test_it_ends_when_the_loss_explodes_and_suggests_what_came_before(
+def test_it_ends_when_the_loss_explodes_and_suggests_a_rate_that_learns(
     train_run: Callable[..., Any], optimizer: str
 ) -> None:
     run = train_run(*TEST, f"optimizer={optimizer}", "logger=none", f"{OF}.high=1e8")
@@ -86,13 +86,9 @@ def test_it_ends_when_the_loss_explodes_and_suggests_what_came_before(
     assert run.status["state"] == "finished"
     assert all(1e-5 < rate < found["exploded_at"] for rate in found["suggestions"].values())
     assert all(np.isfinite(found["losses"]))
-
-
-def test_a_suggested_rate_learns(train_run: Callable[..., Any]) -> None:
-    found = json.loads((train_run(*TEST, "optimizer=sgd", "logger=none").directory
-                        / "learning_rate_range.json").read_text())["suggestions"]  # fmt: skip
-    run = train_run("data=wine", "optimizer=sgd", f"optimizer.lr={found['valley']}", "logger=none",
-                    "callbacks=minimal", "trainer.max_epochs=30")  # fmt: skip
+    rate = f"optimizer.lr={found['suggestions']['valley']}"
+    run = train_run("data=wine", f"optimizer={optimizer}", rate, "logger=none", "callbacks=minimal",
+                    "trainer.max_epochs=20")  # fmt: skip
     assert run.result["validation"]["val/accuracy"] > 0.9
 
 

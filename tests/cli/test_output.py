@@ -52,6 +52,7 @@ def test_what_can_be_printed_is(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("one\nü", "two\n")
 
 
+@pytest.mark.slow
 def test_a_run_whose_reader_has_seen_enough_ends_as_any(root: Path, tmp_path: Path) -> None:
     words = f"data=wine trainer.max_epochs=1 callbacks=minimal logger=none paths.logs={tmp_path}"
     command = f"set -o pipefail; {sys.executable} {root / 'train.py'} {words} | head -1"

@@ -107,21 +107,15 @@ def test_a_directory_may_be_named_from_where_one_stands_or_from_home(
     [
         ("logger.tensorboard.every_seconds=9", "logger.tensorboard.every_seconds", 9),
         ("callbacks.checkpoints.every_seconds=1", "callbacks.checkpoints.every_seconds", 1),
-        ("callbacks.checkpoints.every_n_epochs=2", "callbacks.checkpoints.every_n_epochs", 2),
         ("callbacks.figures=null", "callbacks.figures", None),
-        ("callbacks.histograms.every_n_epochs=1", "callbacks.histograms.every_n_epochs", 1),
         ("on_divergence=skip", "on_divergence", "skip"),
-        ("trainer.threads=1", "trainer.threads", 1),
         ("trainer.max_time=00:01:00:00", "trainer.max_time", "00:01:00:00"),
-        ("trainer.accelerator=cpu", "trainer.accelerator", "cpu"),
-        ("trainer.log_every_n_steps=1", "trainer.log_every_n_steps", 1),
         ("trainer.max_epochs=5", "trainer.max_epochs", 5),
         ("trainer.max_epochs=7", "trainer.max_epochs", 7),
         ("trainer.max_epochs=-1", "trainer.max_epochs", -1),
         ("++trainer.threads=1", "trainer.threads", 1),
         ("seed=0", "seed", 0),
         ("optimizer=adam", "optimizer.lr", 0.001),
-        ("model.hidden_dims=[128,64]", "model.hidden_dims", [128, 64]),
         ("trust=false", "trust", False),
     ],
 )
@@ -149,20 +143,13 @@ def test_fewer_callbacks_that_only_look_may_be_chosen(begun: Callable[..., Path]
         ("optimizer.lr=0.1", "optimizer.lr=0.1 instead of 0.001"),
         ("seed=1", "seed=1 instead of 0"),
         ("data.batch_size=16", "data.batch_size=16 instead of 32"),
-        ("data.split_seed=3", "data.split_seed=3 instead of 0"),
         ("data=iris", "data.name=iris instead of wine"),
         ("model.hidden_dims=[8]", "model.hidden_dims=[8] instead of [128,64]"),
         ("optimizer=sgd", "optimizer._target_=torch.optim.SGD instead of torch.optim.Adam"),
-        ("scheduler=cosine", "scheduler.name=cosine instead of none"),
-        ("loss=cross_entropy", "loss.name=cross_entropy instead of auto"),
         ("monitor=val/accuracy", "monitor=val/accuracy instead of val/loss"),
-        ("regularization.l2=0.1", "regularization.l2=0.1 instead of 0.0"),
         ("callbacks.early_stopping.patience=3", "callbacks.early_stopping.patience=3 instead of 15"),
         ("callbacks.checkpoints.mode=max", "callbacks.checkpoints.mode=max instead of ${mode}"),
-        ("trainer.precision=64-true", "trainer.precision=64-true instead of 32-true"),
-        ("trainer.max_steps=100", "trainer.max_steps=100 instead of -1"),
         ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 instead of null"),
-        ("trainer.devices=2", "trainer.devices=2 instead of 1"),
         ("+model.width=3", "model.width=3 instead of nothing"),
         ("++model.width=3", "model.width=3 instead of nothing"),
     ],
@@ -182,15 +169,14 @@ def test_all_differences_are_told_at_once(begun: Callable[..., Path]) -> None:
     assert refused.actual == "seed=1 instead of 0, optimizer.lr=0.1 instead of 0.001"
 
 
-@pytest.mark.parametrize("word", ["seed=1,2", "~callbacks.figures", "~optimizer", "hydra.run.dir=x", "seed=range(3)"])
+@pytest.mark.parametrize("word", ["seed=1,2", "~optimizer", "hydra.run.dir=x"])
 def test_a_word_that_is_no_plain_value_is_refused(begun: Callable[..., Path], word: str) -> None:
     assert refusal(begun(), word).requirement == "a resumed run must be given options with one plain value each"
 
 
-@pytest.mark.parametrize("word", ["experiment=adult", "debug=one_batch"])
-def test_an_experiment_is_that_of_a_new_run(begun: Callable[..., Path], word: str) -> None:
-    refused = refusal(begun(), word)
-    assert word in refused.actual
+def test_an_experiment_is_that_of_a_new_run(begun: Callable[..., Path]) -> None:
+    refused = refusal(begun(), "experiment=adult")
+    assert "experiment=adult" in refused.actual
     assert refused.hint == "a new run"
 
 
@@ -204,8 +190,6 @@ def test_the_files_of_a_run_cannot_be_left_behind(begun: Callable[..., Path], tm
     ("word", "remedy"),
     [
         ("on_divergense=skip", "on_divergence=skip"),
-        ("trainer.max_epoch=9", "trainer.max_epochs=9"),
-        ("trainer.thread=1", "trainer.threads=1"),
         ("max_epochs=9", "trainer.max_epochs=9"),
         ("loger=csv", "logger=csv"),
         ("callbacks.checkpoints.every_second=1", "callbacks.checkpoints.every_seconds=1"),
@@ -235,8 +219,7 @@ def test_the_number_of_epochs_does_not_shrink(begun: Callable[..., Path], before
     assert refused.hint == f"trainer.max_epochs={before}"
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "warmup_cosine"])
-@pytest.mark.parametrize("epochs", ["9", "-1", "null"])
+@pytest.mark.parametrize(("schedule", "epochs"), [("cosine", "9"), ("one_cycle", "-1"), ("warmup_cosine", "null")])
 def test_a_schedule_that_is_laid_out_over_them_keeps_their_number(
     begun: Callable[..., Path], schedule: str, epochs: str
 ) -> None:
@@ -245,7 +228,7 @@ def test_a_schedule_that_is_laid_out_over_them_keeps_their_number(
     assert refused.actual == f"trainer.max_epochs={epochs} instead of 5"
 
 
-@pytest.mark.parametrize("schedule", ["none", "step", "exponential", "plateau"])
+@pytest.mark.parametrize("schedule", ["none", "plateau"])
 def test_under_other_schedules_it_may_grow(begun: Callable[..., Path], schedule: str) -> None:
     assert resumed(begun(f"scheduler={schedule}"), "trainer.max_epochs=9").trainer.max_epochs == 9
 
@@ -257,7 +240,7 @@ def test_the_same_number_may_be_said_under_every_schedule(begun: Callable[..., P
 # --- runs that have finished -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", ["epoch limit", "converged", "step limit"])
+@pytest.mark.parametrize("reason", ["epoch limit", "converged"])
 def test_of_a_finished_run_nothing_is_left_to_do(
     begun: Callable[..., Path], capsys: pytest.CaptureFixture[str], reason: str
 ) -> None:
@@ -275,11 +258,10 @@ def test_a_run_that_ran_out_of_time_goes_on(begun: Callable[..., Path]) -> None:
     assert resumed(begun(state="finished", reason="time limit"), "trainer.max_time=null").trainer.max_time is None
 
 
-@pytest.mark.parametrize("reason", ["converged", "step limit"])
-def test_a_run_that_ended_otherwise_is_not_helped_by_more_epochs(begun: Callable[..., Path], reason: str) -> None:
-    refused = refusal(begun(state="finished", reason=reason), "trainer.max_epochs=9")
+def test_a_run_that_ended_otherwise_is_not_helped_by_more_epochs(begun: Callable[..., Path]) -> None:
+    refused = refusal(begun(state="finished", reason="converged"), "trainer.max_epochs=9")
     assert refused.requirement == "a finished run must have ended by its epoch limit to be given more epochs"
-    assert refused.actual == f"it ended: {reason}"
+    assert refused.actual == "it ended: converged"
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
@@ -317,7 +299,7 @@ def test_a_run_that_another_process_has_is_refused(begun: Callable[..., Path]) -
     resumed(directory)
 
 
-@pytest.mark.parametrize("flag", ["-m", "--multirun", "--cfg"])
+@pytest.mark.parametrize("flag", ["-m", "--cfg"])
 def test_flags_do_not_go_with_it(begun: Callable[..., Path], flag: str) -> None:
     refused = refusal(begun(), flag)
     assert refused.requirement == "resume= must be used without flags"
@@ -332,7 +314,7 @@ def test_of_a_name_that_is_given_twice_neither_is_dropped(begun: Callable[..., P
     )
 
 
-@pytest.mark.parametrize("value", ["maybe", "1", "null", "[true]"])
+@pytest.mark.parametrize("value", ["maybe", "1"])
 def test_trust_is_true_or_false(begun: Callable[..., Path], value: str) -> None:
     assert refusal(begun(), f"trust={value}").requirement == "trust must be true or false"
 
@@ -443,7 +425,7 @@ def swa(options: str) -> str:
     return f"+callbacks.swa={{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 0.1{options}}}"
 
 
-@pytest.mark.parametrize("options", ["", ", swa_epoch_start: 2", ", annealing_strategy: linear"])
+@pytest.mark.parametrize("options", [", swa_epoch_start: 2", ", annealing_strategy: linear"])
 def test_averaging_that_is_laid_out_over_the_epochs_keeps_their_number(
     begun: Callable[..., Path], options: str
 ) -> None:

@@ -271,7 +271,8 @@ def test_scripts_that_do_not_answer_have_no_json() -> None:
 def test_leaving_does_what_was_registered_and_keeps_the_status() -> None:
     status = 3
     code = (
-        "import atexit, threading, time, torch\nfrom mlplab.cli.script import exit_fast\n"
+        "import atexit, sys, threading, time\nsys.modules['torch'] = sys\n"  # as if it were imported
+        "from mlplab.cli.script import exit_fast\n"
         "atexit.register(print, 'registered')\n"
         "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
         f"print('work')\nexit_fast({status})"

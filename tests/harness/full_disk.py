@@ -6,6 +6,7 @@ prints, for each case, the moments that were tried and what was wrong at which.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import polars as pl
 import yaml
-from harness.commands import Commands, Done
 from harness.outcomes import differences, outcome
+from launching import Done, run_program
 from PIL import Image
+
+SITE = Path(__file__).parent / "site"
 
 SMALL = ["data=wine", "trainer.max_epochs=2", "callbacks.checkpoints.every_n_epochs=1", "trainer.log_every_n_steps=1"]
 SEARCH = ["hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "hydra.sweeper.trials=3"]
@@ -105,7 +108,7 @@ def small_disk(folder: Path) -> Iterator[None]:
 def try_case(
     case: Case,
     disk: Path,
-    commands: Commands,
+    scratch: Path,
     *,
     every: int = 1,
     most: int = sys.maxsize,
@@ -113,7 +116,8 @@ def try_case(
     said: Callable[[str], None] = lambda line: None,
 ) -> Tried:
     """Tries a case at every `every`-th moment, or at `most` moments that are as far apart as can be."""
-    counter = commands.scratch / "counter"
+    counter = scratch / "counter"
+    scratch.mkdir(parents=True, exist_ok=True)
     words = [word.replace("{disk}", str(disk)) for word in case.words]
     tried = Tried()
 
@@ -121,23 +125,24 @@ def try_case(
         for path in disk.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if case.needs:
-            shutil.copytree(commands.scratch / "there", disk, dirs_exist_ok=True, symlinks=True)
+            shutil.copytree(scratch / "there", disk, dirs_exist_ok=True, symlinks=True)
         counter.write_bytes(bytes(8))
 
-    def fault(kind: str, moment: int) -> str:
-        return f"{disk}:{counter}:{kind}:{moment}"
+    def run(case: Case, words: Sequence[str], kind: str = "", moment: int = 0) -> Done:
+        fault = {"FULL_DISK": f"{disk}:{counter}:{kind}:{moment}", "PYTHONPATH": str(SITE)} if kind else {}
+        return run_program(case.script, words, scratch, None, XDG_STATE_HOME=str(scratch / "state"), **fault)
 
     if case.needs:
-        shutil.rmtree(commands.scratch / "there", ignore_errors=True)
+        shutil.rmtree(scratch / "there", ignore_errors=True)
         needed = (case.needs == "run" and CASES["run"]) or CASES["grid"]
         for path in disk.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (disk / "rows.csv").write_text(_rows())
-        done = commands.run(needed.script, [word.replace("{disk}", str(disk)) for word in needed.words])
+        done = run(needed, [word.replace("{disk}", str(disk)) for word in needed.words])
         assert done.status == 0, done
-        shutil.copytree(disk, commands.scratch / "there", symlinks=True)
+        shutil.copytree(disk, scratch / "there", symlinks=True)
     prepare()
-    straight = commands.run(case.script, words, fault("none", 0))
+    straight = run(case, words, "none")
     assert straight.status == 0, straight
     n_moments = int.from_bytes(counter.read_bytes(), "little")
     expected = outcome(disk)
@@ -146,7 +151,7 @@ def try_case(
         for moment in range(1 + every // 2, n_moments + 1, every):
             prepare()
             before = {path.relative_to(disk): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
-            done = commands.run(case.script, words, fault(kind, moment))
+            done = run(case, words, kind, moment)
             (disk / "ballast").unlink(missing_ok=True)
             wrong = [*_wrong_in(done), *broken(disk), *_lost(disk, before, case)]
             tried.moments += 1
@@ -158,7 +163,7 @@ def try_case(
                     again = words
                     shutil.rmtree(disk / "logs", ignore_errors=True)
             if done.status != 0:
-                then = commands.run(case.script, again)
+                then = run(case, again)
                 if then.status != 0:
                     wrong.append(f"the same command does not go on: {then.stderr or then.stdout}")
                 wrong += _traceback_in(then)
@@ -233,13 +238,10 @@ def _lost(disk: Path, before: dict[Path, bytes], case: Case) -> list[str]:
 def main(words: Sequence[str]) -> None:
     every = int(words[words.index("--every") + 1]) if "--every" in words else 1
     names = [word for word in words if word in CASES] or list(CASES)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        small_disk(Path(folder) / "disk"),
-        Commands(Path(folder) / "scratch") as commands,
-    ):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder) / "disk"):
         for name in names:
-            tried = try_case(CASES[name], Path(folder) / "disk", commands, every=every, said=print)
+            tried = try_case(CASES[name], Path(folder) / "disk", Path(folder) / "scratch", every=every, said=print)
             print(f"{name}: {tried.moments} moments, {tried.noticed} noticed, {len(tried.wrong)} wrong", flush=True)
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.commands import Commands, Done
 from harness.outcomes import differences, outcome
+from launching import Done, Running
 
 SMALL = ["data=wine", "trainer.log_every_n_steps=1", "logger=many", "callbacks.figures=null"]
 OFTEN = "callbacks.checkpoints.every_seconds=0.02"
@@ -77,13 +77,12 @@ class Killer:
     """Runs cases in a folder.
 
     Args:
-        commands: of the project.
         folder: for their logs.
         seed: of the moments.
     """
 
-    def __init__(self, commands: Commands, folder: Path, seed: int) -> None:
-        self.commands, self.folder, self.random = commands, folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.random = folder, random.Random(seed)
         self._straight: dict[str, tuple[dict[str, Any], float]] = {}
 
     def kill(self, name: str, most: int = 3) -> Count:
@@ -136,16 +135,15 @@ class Killer:
         else:
             shutil.rmtree(logs, ignore_errors=True)  # nothing had been learned
             words = [*SMALL, *RUNS[name], f"hydra.run.dir={logs / 'r'}"]
-        process = self.commands.start("train.py", words)
+        process = Running("train.py", words, self.folder / "scratch", None, XDG_STATE_HOME=str(self.folder / "state"))
         if after is not None:
             time.sleep(after)
             kill = os.kill if self.random.random() < 0.5 else os.killpg  # the launcher alone, or its workers too
             with contextlib.suppress(ProcessLookupError):
-                kill(process, signal.SIGKILL)
-        done = self.commands.end()
-        self._let_workers_end(process)
-        stderr = (self.commands.scratch / "stderr").read_text(errors="replace")
-        return Done(done.status, done.stdout, stderr)
+                kill(process.pid, signal.SIGKILL)
+        process.process.join()
+        self._let_workers_end(process.pid)  # before its output is read: theirs belongs to it
+        return process.end()
 
     def _let_workers_end(self, session: int) -> None:
         """Waits until workers whose launcher was killed have finished their step and saved.
@@ -167,8 +165,9 @@ def main(words: Sequence[str]) -> None:
     names = [word for word in words if word in RUNS or word in SWEEPS] or [*RUNS, *SWEEPS]
     total: dict[str, Count] = {name: Count() for name in names}
     ends = time.monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory() as folder, Commands(Path(folder) / "scratch") as commands:
-        killer = Killer(commands, Path(folder), seed)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        killer = Killer(Path(folder), seed)
         while time.monotonic() < ends:
             for name in names:
                 count, one = total[name], killer.kill(name)

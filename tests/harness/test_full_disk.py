@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.commands import Commands
 from harness.full_disk import CASES, small_disk, try_case
 
 pytestmark = pytest.mark.slow
@@ -17,17 +16,17 @@ NEEDS = {"joblib": "joblib", "optuna": "optuna", "comparison": "optuna", "onnx":
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Commands]]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     folder = tmp_path_factory.mktemp("full")
     try:
-        with small_disk(folder / "disk"), Commands(folder / "scratch") as commands:
-            yield folder / "disk", commands
+        with small_disk(folder / "disk"):
+            yield folder / "disk", folder / "scratch"
     except PermissionError as error:
         pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_full_disk_loses_nothing_at_any_moment(parts: tuple[Path, Commands], name: str) -> None:
+def test_a_full_disk_loses_nothing_at_any_moment(parts: tuple[Path, Path], name: str) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     tried = try_case(CASES[name], *parts, most=MOMENTS)

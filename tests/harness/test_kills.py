@@ -2,11 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 
 import pytest
 import torch
-from harness.commands import Commands
 from harness.kills import RUNS, SWEEPS, Killer
 from harness.outcomes import differences, plain
 
@@ -17,12 +15,11 @@ KILLED = int(os.environ.get("MLPLAB_KILLED_RUNS", "1"))
 
 
 @pytest.fixture(scope="module")
-def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
     if shutil.which("pgrep") is None:
         pytest.skip("there is no pgrep, by which workers are waited for")
     folder = tmp_path_factory.mktemp("killed")
-    with Commands(folder / "scratch") as commands:
-        yield Killer(commands, folder, seed=int(os.environ.get("MLPLAB_KILL_SEED", "0")))
+    return Killer(folder, seed=int(os.environ.get("MLPLAB_KILL_SEED", "0")))
 
 
 @pytest.mark.parametrize("name", [*RUNS, *SWEEPS])

@@ -272,7 +272,7 @@ KINDS = [
 ]  # fmt: skip
 
 OF_A_RUN = [
-    ".hydra", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".hydra/signature.json",
+    ".hydra", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
     ".hydra/more.yaml", ".lock", "status.json", "result.json", "manifest.json", "history.jsonl", "train.log", "csv",
     "csv/metrics.csv", "csv/hparams.yaml", "tensorboard", "tensorboard/EVENTS", "checkpoints", "checkpoints/best.ckpt",
     "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "figures", "figures/curves.png", "evaluations", "exports",

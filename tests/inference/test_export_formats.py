@@ -141,8 +141,8 @@ def assert_the_file_predicts_as_the_run(
 @pytest.mark.parametrize(
     ("target", "scaling", "options"),
     [
-        ("price", "quantile_normal", {"normalization": "layer", "residual": True}),
-        pytest.param(*("kind", "standardize", {"normalization": "batch", "dropout": 0.3}), marks=pytest.mark.slow),
+        ("kind", "standardize", {"normalization": "batch", "dropout": 0.3, "activation": "gelu"}),
+        pytest.param("price", "quantile_normal", {"normalization": "layer", "residual": True}, marks=pytest.mark.slow),
     ],
 )
 def test_a_table_is_predicted_as_by_the_run(
@@ -155,12 +155,8 @@ def test_a_table_is_predicted_as_by_the_run(
         assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(tmp_path)
 
 
-OFTEN = ("gelu",)  # the others are run by the full tests
-
-
-@pytest.mark.parametrize(
-    "activation", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in ACTIVATIONS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_is_exported_to_onnx(tmp_path: Path, activation: str) -> None:
     options = {"activation": activation, "hidden_dims": [8]}
     run = load_run(save_run(tmp_path / "run", {"name": "iris"}, source=BUNDLED, **options))
@@ -211,7 +207,8 @@ def assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(folder:
         ]
 
 
-@pytest.mark.parametrize("file_format", ["torch_export", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["torch_export", "onnx"])
 def test_a_single_row_to_check_with_does_not_fix_the_number_of_rows(
     folder: Path, tmp_path: Path, file_format: str
 ) -> None:

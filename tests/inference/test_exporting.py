@@ -178,6 +178,7 @@ def test_without_rows_to_check_with_it_is_refused_and_with_a_file_of_rows_it_is_
     assert made(run, tmp_path / "out" / "model.safetensors", rows_of=folder / "new.csv").n_rows == CHECKED_ROWS
 
 
+@pytest.mark.slow
 def test_nothing_that_the_exporters_say_is_printed(run: TrainedRun, tmp_path: Path, capfd: Any) -> None:
     made(run, tmp_path / "model.onnx", "onnx")
     assert capfd.readouterr() == ("", "")

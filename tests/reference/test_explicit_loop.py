@@ -28,7 +28,7 @@ def explicit_loop(features: Tensor, targets: Tensor, *, batch_size: int, epochs:
     return dict(network.state_dict())
 
 
-@pytest.mark.parametrize(("batch_size", "epochs"), [(32, 3), ("full", 8), (1, 1)])
+@pytest.mark.parametrize(("batch_size", "epochs"), [(32, 3), ("full", 8), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_the_explicit_loop_gives_the_same_weights_bit_for_bit(
     train_run: Any, make_config: Any, batch_size: int | str, epochs: int
 ) -> None:

@@ -88,7 +88,7 @@ def assert_the_trainer_is_followed(
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param("full", marks=pytest.mark.slow), 16, 1])
+@pytest.mark.parametrize("batch_size", [16, *(pytest.param(size, marks=pytest.mark.slow) for size in ("full", 1))])
 @pytest.mark.parametrize("optimizer", LEARNING_RATES)
 def test_classification_with_cross_entropy(
     train_run: Any, make_config: Any, optimizer: str, batch_size: int | str
@@ -110,13 +110,13 @@ def test_regression_with_mean_squared_error(
     assert_the_trainer_is_followed(train_run, make_config, overrides, rule, "relu", "mse")
 
 
-@pytest.mark.parametrize("penalty", [{"l1": 0.003}, {"l2": 0.05}, {"l1": 0.002, "l2": 0.02}])
+@pytest.mark.parametrize("penalty", [{"l1": 0.003}, {"l2": 0.05}])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_l1_and_l2_penalties_on_the_weights_alone(
     train_run: Any, make_config: Any, optimizer: str, penalty: dict[str, float]
 ) -> None:
     lr = LEARNING_RATES[optimizer]
-    overrides = ["data=wine", "data.batch_size=16", f"optimizer={optimizer}", f"optimizer.lr={lr}"]
+    overrides = ["data=wine", "data.batch_size=1", f"optimizer={optimizer}", f"optimizer.lr={lr}"]
     overrides += [f"regularization.{name}={value}" for name, value in penalty.items()]
     assert_the_trainer_is_followed(
         train_run, make_config, overrides, UpdateRule(optimizer, lr), "sigmoid", "cross_entropy"

@@ -163,13 +163,9 @@ def test_pictures_of_hostile_names_are_whole(told_hostile: SweepAnalysis, drawn:
     [
         [],
         [job(0, {"a": 0}, state="waiting")],
-        [job(0, {"a": 0}, state="cut off", epochs=2)],
         [job(0, {"a": n, "b": n}, None) for n in range(1)],
-        [job(0, {}, 0.1)],
-        [job(n, {"a": n}, 0.0) for n in range(3)],
         [job(n, {"a": n}, 10.0**n, epochs=1) for n in range(-300, 300, 100) if n >= 0],
         [job(n, {"a": n}, state="infeasible", epochs=1) for n in range(3)],
-        [job(n, {"seed": n}, 0.1 * n) for n in range(3)],
         [job(n, {"a": n}, -1.0 * n) for n in range(4)],
         [job(n, {"a": [n] * 50}, 0.1 * n) for n in range(14)],
     ],

@@ -58,7 +58,7 @@ def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: SweepAnalys
 
 
 def test_of_many_points_some_are_drawn(tmp_path: Path) -> None:
-    jobs = [job(n, {"a": n / 7}, 0.1 + n, epochs=1) for n in range(1000)]
+    jobs = [job(n, {"a": n / 7}, 0.1 + n, epochs=1) for n in range(MOST_MARKS + 50)]
     analysis = analyse(write_sweep(tmp_path, jobs))
     chart = parameter_chart(analysis.axes["a"], analysis.searched, analysis.objective)
     assert len(chart.layers[0].rows) == MOST_MARKS

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 from inference.small_runs import change_card, houses, save_run, table_options
+from launching import run_program
 
 from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import load_run
@@ -18,12 +19,11 @@ Mistake = Callable[..., str]
 Process = Callable[..., subprocess.Popen[str]]
 
 
-def test_it_predicts_in_a_process_of_its_own(runs: Path, tmp_path: Path, process: Process) -> None:
+def test_it_predicts_in_a_process_of_its_own(runs: Path, tmp_path: Path) -> None:
     words = (f"run={runs / 'classes'}", f"data.path={runs / 'new.csv'}", "out=out.csv", "id=row", "proba=true")
-    done = process("predict", *words, folder=tmp_path)
-    output, errors = done.communicate(timeout=60)
-    assert (done.returncode, errors) == (0, "")
-    assert output.splitlines() == [
+    done = run_program("scripts/predict.py", words, tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
         "note    new.csv has 3 columns that are not used: kind, binary, price",
         "wrote   out.csv: 30 rows",
     ]

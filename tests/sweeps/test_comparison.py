@@ -172,8 +172,9 @@ def test_ones_own_sweep_with_code_is_run_again_without_trust(train: Command, log
     assert "sweep.json names will be executed: you have begun it here" in done.stdout
 
 
-def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path) -> None:
-    """Neither of its command nor of its jobs, whose words a rerun takes from sweep.json."""
+@pytest.mark.parametrize("has_control", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path, has_control: bool) -> None:
+    """Neither of its command nor of its jobs, whose overrides a rerun takes from sweep.json."""
     code = "+callbacks.mine={_target_: zipfile.ZipFile, file: touched, mode: w}"
     done = train("-m", "sweep.name=sent", "optimizer.lr=0.01,0.02", *QUICK[:-1])
     assert done.status == 0, done.stderr
@@ -192,10 +193,11 @@ def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path) -> 
         done = train("sweeps/sent", "seeds=1", script="scripts/rerun_best.py")
         assert (done.status, done.stderr.count("\n")) == (2, 1), done.stderr
         assert f"{code} in " in done.stderr
-        assert "has been changed since it was signed; try trust=true" in done.stderr
+        assert "somebody else signed it; try trust=true" in done.stderr
         assert not list(logs.rglob("touched"))
-    train("sweeps/sent", "seeds=1", "trust=true", script="scripts/rerun_best.py")  # the negative control
-    assert list(logs.rglob("touched"))
+    if has_control:
+        train("sweeps/sent", "seeds=1", "trust=true", script="scripts/rerun_best.py")
+        assert list(logs.rglob("touched"))
 
 
 def test_one_setting_of_a_comparison_can_be_run_alone(train: Command, compared: Path, logs: Path) -> None:

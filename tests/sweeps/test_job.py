@@ -59,8 +59,7 @@ def test_what_a_refused_job_left_is_cleared_away_and_nothing_else(tmp_path: Path
     assert [str(path.relative_to(job)) for path in job.rglob("*")] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("is_claimed", [False, True])
-@pytest.mark.parametrize("folder", ["csv", "tensorboard"])
+@pytest.mark.parametrize(("folder", "is_claimed"), [("csv", False), ("tensorboard", True)])
 def test_what_loggers_made_before_a_kill_is_cleared_away(tmp_path: Path, folder: str, is_claimed: bool) -> None:
     job = tmp_path / "job"
     (job / folder).mkdir(parents=True)
@@ -71,7 +70,7 @@ def test_what_loggers_made_before_a_kill_is_cleared_away(tmp_path: Path, folder:
     assert list(job.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["result.json", "history.jsonl", "checkpoints/last.ckpt", "tensorboard/events"])
+@pytest.mark.parametrize("name", ["history.jsonl", "checkpoints/last.ckpt", "tensorboard/events"])
 @pytest.mark.parametrize("lost", ["manifest.json", ".hydra/config.yaml"])
 def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name: str, lost: str) -> None:
     job = begun(tmp_path / "job")
@@ -173,7 +172,9 @@ def launcher(folder: Path, when: str) -> None:
     process.join()
 
 
-@pytest.mark.parametrize("when", ["with a job", "idle", "before a job"])
+@pytest.mark.parametrize(
+    "when", ["with a job", *(pytest.param(when, marks=pytest.mark.slow) for when in ("idle", "before a job"))]
+)
 def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, when: str) -> None:
     process = multiprocessing.get_context("forkserver").Process(target=launcher, args=(tmp_path, when))
     process.start()

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from mlplab.errors import RunStopped
+from mlplab.errors import RunStopped, UserError
 from mlplab.runs.lock import Lock
-from mlplab.runs.signals import HANDLED
+from mlplab.runs.signals import HANDLED, TERMINATIONS
 from mlplab.sweeps import launch
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.launch import letting_jobs_finish
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.states import State
+from mlplab.sweeps.sweep import jobs_at_once
+from mlplab.sweeps.sweep_progress import SweepProgress
 
 
 def job(directory: Path, *, notices: bool) -> None:
@@ -52,7 +54,11 @@ def signalled(number: signal.Signals, sweep: Path, names: list[str]) -> None:
         time.sleep(30)
 
 
-@pytest.mark.parametrize("number", HANDLED, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in TERMINATIONS)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_waits_until_they_have_saved(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,22 +105,37 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_deaths", [0, 1, 2])
 @pytest.mark.parametrize("n_left", [0, 1])
 def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
-    n_deaths: int, n_left: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    n_deaths: int, n_left: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [Entry(number, f"{number}_x", {}, []) for number in range(3)]
     launched = []
 
-    def launch_once(sweep: Any, left: Any, progress: Any) -> None:
-        launched.append([entry.number for entry in left])
+    def launch_once(jobs: Any, initial_job_idx: int) -> None:
+        launched.append([int(words[-1].partition("=")[2][0]) for words in jobs])
         if len(launched) <= n_deaths:
             raise BrokenProcessPool("killed")
 
-    monkeypatch.setattr(launch, "_launch", launch_once)
-    sweep: Any = SimpleNamespace(state=lambda entry: State("cut off" if entry.number < n_left else "finished"))
-    progress: Any = SimpleNamespace(extend=lambda entries: None)
+    def state(entry: Entry) -> State:
+        return State("cut off" if entry.number < n_left else "finished")
+
+    launcher, ledger = SimpleNamespace(launch=launch_once), SimpleNamespace(shared=["data=wine"])
+    sweep: Any = SimpleNamespace(launcher=launcher, ledger=ledger, directory=tmp_path, state=state)
+    progress: Any = SweepProgress(tmp_path, monitor="val/loss", mode="min")
     died = launch.launch_jobs(sweep, entries, progress)
     again = [0] if n_left else []
     is_again = bool(n_deaths and n_left)
     assert launched == [[0, 1, 2], *([again] if is_again else [])]
     assert [entry.number for entry in died] == (again if n_deaths == 2 else [])
     assert capsys.readouterr().out.count("killed  a process of 1 job: launched once more") == is_again
+
+
+def test_jobs_at_once_are_those_that_the_launcher_says() -> None:
+    assert [jobs_at_once(launcher) for launcher in (None, {"n_jobs": 3}, {"members": 64}, {"n_jobs": "?"})] == [
+        1,
+        3,
+        64,
+        1,
+    ]
+    assert jobs_at_once({"n_jobs": -1}) >= 1
+    with pytest.raises(UserError, match=r"hydra\.launcher\.n_jobs must be a number of jobs"):
+        jobs_at_once({"n_jobs": 0})

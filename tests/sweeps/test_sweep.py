@@ -69,11 +69,10 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
     "again",
     [
         pytest.param(["optimizer=sgd,adam", "seed=0,1"], id="the same", marks=pytest.mark.slow),
-        pytest.param(["seed=1,0", "optimizer=adam,sgd"], id="in another order", marks=pytest.mark.slow),
-        pytest.param(["optimizer=adam,sgd,adam", "seed=range(0,2)"], id="in another spelling"),
-        pytest.param(["optimizer=sgd", "seed=0,1"], id="some of them", marks=pytest.mark.slow),
+        pytest.param(["seed=1", "optimizer=sgd,adam"], id="some of them", marks=pytest.mark.slow),
         pytest.param(
-            ["seed=1", "optimizer=sgd,adam", "sweep.retry_failed=true", "trainer.threads=2"], id="how, not what"
+            ["optimizer=adam,sgd,adam", "seed=range(0,2)", "sweep.retry_failed=true", "trainer.threads=2"],
+            id="another order and spelling, on other cores",
         ),
     ],
 )
@@ -177,10 +176,8 @@ def test_what_all_jobs_shared_may_be_swept_later(copy: Path) -> None:
     ("words", "says"),
     [
         pytest.param(["trainer.max_epochs=5"], "trainer.max_epochs=5 instead of 4", marks=pytest.mark.slow),
-        pytest.param(["regularization.l2=0.5"], "regularization.l2=0.5 instead of 0.0", marks=pytest.mark.slow),
         pytest.param(["data=iris"], "data.name=iris instead of wine", marks=pytest.mark.slow),
         (["monitor=val/accuracy", "mode=max"], "monitor=val/accuracy instead of val/loss, mode=max instead of min"),
-        (["+callbacks.mine={_target_: mlplab.callbacks.GradientNorms}"], "callbacks.mine._target_="),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -303,10 +300,8 @@ def test_a_name_that_a_file_has_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path: Path) -> None:
     for words, says in (
         (["seed=0,1,-1"], "seed must be an integer from 0"),
-        (["optimizer=sgd,adam", "optimizer.momentum=0.9"], "optimizer.momentum"),
         (["optimizer.lr=interval(0.1,1)"], "a grid must have values that can be counted"),
         (["seed=0,1", "sweep.retry_failed=perhaps"], "sweep.retry_failed must be true or false"),
-        (["seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must be"),
     ):
         said = launch([*SMALL, "sweep.name=study", *words], tmp_path)
         assert said.status == 2, words

@@ -42,7 +42,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     # exceptions on. MLPLAB_TRACEBACK keeps the user's choice, also for child processes.
     os.environ.setdefault("MLPLAB_TRACEBACK", os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_resolvers(root)
+    register_resolvers(root)  # before Hydra composes
     _unwind_on_signals()
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
@@ -53,7 +53,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             config = resumed_config(sys.argv[1:], root / "conf")
             if config is not None:
                 run_job(resume, config)
-            return 0
+            return 0  # also where nothing was left to do
         main()
     except SystemExit as ended:  # as Hydra ends after its help
         if ended.code or _job_has_begun:
@@ -66,9 +66,9 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         return print_error(*end)
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
-        mistake = UserError("what is asked for must be written", f"standard output: {reason}", "another file for it")
+        mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
-    return EXIT_FAILED if failed_jobs.n_failed else 0
+    return EXIT_FAILED if failed_jobs.n_failed else 0  # else a shell would take a sweep for done
 
 
 def _explained(error: BaseException, overrides: Sequence[str], conf: Path) -> tuple[object, int] | None:
@@ -96,6 +96,7 @@ def _unwind_on_signals() -> None:
     """Makes signals raise, as Ctrl-C does, until training handles them: `finally` blocks then clean up."""
 
     def stop(number: int, frame: object) -> None:
+        # Training has its own.
         raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
@@ -126,11 +127,11 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
         message = str(error) if is_told else _what_failed(error, directory)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             if _wants_traceback():
-                traceback.print_exc()
+                traceback.print_exc()  # at once, as the message comes with the table
             if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one
                 raise RunStopped(f"{message.partition('; try ')[0]}; free some room", EXIT_FAILED) from error
             _note_failure(directory, message)  # the sweep's table shows it
-            return math.nan
+            return math.nan  # Hydra goes on with the next job
         has_log = (directory / "train.log").is_file()
         if _wants_traceback() or not (is_told or has_log or not isinstance(error, Exception) or is_disk_full(error)):
             raise
@@ -146,6 +147,7 @@ def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> 
     objective = objective_of_finished(directory)
     if objective is not None:
         return objective
+    # Exactly, from its checkpoint.
     return train(config, resume=True) if begun_before(directory, config) else train(config)
 
 
@@ -154,7 +156,7 @@ def _what_failed(error: BaseException, directory: Path) -> str:
     if error.__cause__ is not None and not isinstance(error.__cause__, Exception):  # which `ending` wrapped
         error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames  # where a reader can change it
     place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "nowhere"
     log = directory / "train.log"
     where = f"; its traceback is in {os.path.relpath(log)}" if log.is_file() else "; HYDRA_FULL_ERROR=1 shows more"
@@ -172,7 +174,7 @@ def _note_failure(directory: Path, message: str) -> None:
         return
     run = RunDirectory(directory)
     try:
-        run.claim()
+        run.claim()  # as any run, so that reports and retries find it
         run.end("failed", message)
     except (UserError, OSError) as error:
         print_error(error, EXIT_FAILED)

@@ -42,11 +42,12 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
             loader = GlobalHydra.instance().config_loader()
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))  # each one parses
             known = _unknown_choice(parsed) or _sweep_without_flag(parsed) or _unknown_key(parsed)
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
+        # In Hydra's words.
         return known or UserError("the configuration must compose", reason, "python train.py --help")
 
 
@@ -69,6 +70,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
     for override in overrides:
         if override.is_sweep_override():
             (text, value), key = _typed(override), override.key_or_group
+            # 64,32 is a list without brackets.
             hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else f"python train.py -m {text}"
             return UserError("a single run must be given one value for each name; several need -m", text, hint)
     return None
@@ -131,6 +133,7 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     known = _settings_of(part, groups)
     if name in known:
         return None
+    # These have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
     near = nearest_name(name, known) or ("" if others or not known else known[0])
@@ -151,7 +154,7 @@ def _keys_with(groups: list[str]) -> list[str]:
     try:
         config = compose("config", overrides=groups)
     except (HydraException, OmegaConfBaseException):
-        config = compose("config")
+        config = compose("config")  # with its defaults, as the given choices do not compose
     names: list[str] = GlobalHydra.instance().config_loader().get_group_options("", ObjectType.GROUP)
     return [*names, *_dotted_keys(OmegaConf.to_container(config, resolve=False))]
 

@@ -38,7 +38,7 @@ def reproduce(directory: Path, config: DictConfig, again: Path | None = None) ->
     """
     from mlplab.training import train  # it imports what is in this folder
 
-    expected = _results(directory)
+    expected = _results(directory)  # first, so that a missing file is noticed before minutes of training
     again = (again or directory.with_name(f"{directory.name}_again_{new_run_name()}")).absolute()
     set_hydra_config(again, choices_of=directory)
     OmegaConf.update(config, "paths.run", str(again), force_add=True)
@@ -73,7 +73,7 @@ def curves(tensorboard: Path) -> dict[str, list[tuple[int, float]]]:
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     number = float(tensor_util.make_ndarray(value.tensor))
                     points.setdefault(value.tag, []).append((event.step, number))
-    return {tag: sorted(found) for tag, found in points.items()}
+    return {tag: sorted(found) for tag, found in points.items()}  # a resumed run has several files
 
 
 def _results(directory: Path) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _results(directory: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name, parts in (("last", COMPARED), ("best", COMPARED[:1])):
         path = directory / "checkpoints" / f"{name}.ckpt"
-        if not path.exists() and name == "best":
+        if not path.exists() and name == "best":  # nothing was monitored
             continue
         checkpoint = read_checkpoint(path)
         results |= _flat({part: checkpoint.get(part) for part in parts}, f"{name}.ckpt ")
@@ -117,7 +117,7 @@ def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterato
 def _difference(one: Tensor, other: Tensor) -> str:
     if one.shape != other.shape or one.dtype != other.dtype:
         return f"{tuple(one.shape)} of {one.dtype} then, {tuple(other.shape)} of {other.dtype} now"
-    if torch.equal(one, other) or torch.equal(one.nan_to_num(), other.nan_to_num()):
+    if torch.equal(one, other) or torch.equal(one.nan_to_num(), other.nan_to_num()):  # NaN differs from itself
         return ""
     return f"by up to {(one.double() - other.double()).abs().max().item():.2g}"
 

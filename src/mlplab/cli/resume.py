@@ -78,7 +78,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
         if "LOCAL_RANK" not in os.environ:
-            require_free(directory / LOCK)
+            require_free(directory / LOCK)  # now, as the run itself looks after long imports
         config = read_config(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
@@ -102,7 +102,7 @@ def _change(config: DictConfig, override: Override) -> None:
         composed = compose("config", [f"{key}={value}"])
         if composed.get(key) is None:  # an experiment, which changes other groups
             raise UserError("a resumed run must be given options with one plain value each", word, "a new run")
-        value = composed[key]
+        value = composed[key]  # the group as conf/ has it now
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
@@ -111,6 +111,7 @@ def _change(config: DictConfig, override: Override) -> None:
             remedy = f"{near}={shown(value)}" if near else "resume=… alone"
             raise UserError("names on the command line must exist in the configuration of the run", word, remedy)
     with open_dict(config):
+        # A list or a group replaces the old one whole.
         OmegaConf.update(config, key, value, merge=False, force_add=True)
 
 
@@ -179,7 +180,7 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
         directory: of the run.
         choices_of: directory of the run whose group choices apply; only their names are read from its hydra.yaml.
     """
-    setup_globals()
+    setup_globals()  # registers Hydra's resolvers
     path = choices_of / ".hydra" / "hydra.yaml"
     choices: Any = {}
     if path.is_file():
@@ -189,7 +190,7 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
         named = plain.items() if isinstance(plain, dict) else ()
         choices = {str(group): choice for group, choice in named if isinstance(choice, str) and "${" not in choice}
     hydra = OmegaConf.structured(HydraConf)
-    hydra.mode = "RUN"
+    hydra.mode = "RUN"  # a job of a sweep goes on as a run of its own
     hydra.run.dir = str(directory)
     hydra.job.name = "train"
     hydra.runtime.cwd = os.getcwd()

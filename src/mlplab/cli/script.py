@@ -58,13 +58,13 @@ class Option:
             return text == "true" if self.kind == "switch" else text
         if self.kind in ("count", "number"):
             least = 1 if self.kind == "count" else 0
-            if not text.isdecimal() or int(text) < least:
+            if not text.isdecimal() or int(text) < least:  # int() also takes 1_000 and blanks
                 requirement = "a positive integer" if least else "an integer of 0 or more"
                 raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={self.example}")
             return int(text)
         if not text:
             raise UserError(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
-        return Path(os.path.expanduser(text)) if self.kind == "path" else text
+        return Path(os.path.expanduser(text)) if self.kind == "path" else text  # a shell expands no ~ after "="
 
 
 JSON = {"--json": Option("flag", False)}
@@ -114,7 +114,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     typed = [text for text in typed if text not in flags]
     first = next((name for name, option in options.items() if option.is_first), None)
     if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in options):
-        typed = [f"{first}={typed[0]}", *typed[1:]]
+        typed = [f"{first}={typed[0]}", *typed[1:]]  # a path may hold "=" too
     for text in typed:
         name, equals, value = text.partition("=")
         if not equals or name not in options or name in flags:
@@ -152,7 +152,7 @@ def run_script(
     document; all other output then goes to standard error.
     """
     show_every_text()
-    tolerate_closed_output()
+    tolerate_closed_output()  # `| head` is no error
     # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
     on_termination(lambda received, frame: sys.exit(128 + received))
     sys.unraisablehook = _unraisable

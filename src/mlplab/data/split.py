@@ -87,7 +87,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for chosen in (split.train, split.val, split.test):
             if np.count_nonzero(np.bincount(dataset.targets[chosen].astype(np.int64))) < len(dataset.class_names):
-                raise _too_rare(dataset.class_names, dataset.targets)
+                raise _too_rare(dataset, dataset.targets)
     return split
 
 
@@ -105,15 +105,13 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
 def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
     """Draws positions within `free` at random, stratified by class for classification."""
     labels = dataset.targets[free] if dataset.class_names else None
-    if labels is not None:
-        _require_rows_of_each_class(dataset, labels, sizes, len(free))
     rest = np.arange(len(free))
     drawn = {}
     for part, size in sizes.items():
         try:
             left, chosen = draw(len(rest), size, seed, None if labels is None else labels[rest])
-        except ValueError:  # the part drawn before has left a single row of a class
-            raise _too_rare(dataset.class_names, dataset.targets[free]) from None
+        except ValueError:
+            raise _too_rare(dataset, dataset.targets[free]) from None
         rest, drawn[part] = rest[left], rest[chosen]
     return drawn
 
@@ -181,33 +179,13 @@ def _whole_groups(
     return {part: np.flatnonzero(np.isin(members, chosen)) for part, chosen in best[1].items()}
 
 
-def _too_rare(class_names: tuple[str, ...], labels: npt.NDArray[np.generic]) -> UserError:
-    classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
-    rarest = int(counts.argmin())
-    return UserError(
-        "every class must have enough rows to have one in each part",
-        f"class {class_names[classes[rarest]]!r} has {counts[rarest]} of {counts.sum()}",
-        "larger data.validation_fraction and data.test_fraction, leaving that class out, or more rows",
-    )
-
-
-def _require_rows_of_each_class(
-    dataset: Splittable, labels: npt.NDArray[np.generic], sizes: dict[str, int], n_rows: int
-) -> None:
+def _too_rare(dataset: Splittable, labels: npt.NDArray[np.generic]) -> UserError:
     counts = np.bincount(labels.astype(np.int64), minlength=len(dataset.class_names))
     # A class may be in the given part alone.
     classes = np.flatnonzero(counts) if dataset.split_rules.parts is not None else np.arange(len(counts))
-    rarest, n_parts = int(classes[counts[classes].argmin()]), len(sizes) + 1
-    if counts[rarest] < n_parts:
-        raise UserError(
-            f"every class must have at least {n_parts} rows, one for each part",
-            f"class {dataset.class_names[rarest]!r} has {counts[rarest]}",
-            "leaving that class out, or more rows",
-        )
-    smallest_part = min(*sizes.values(), n_rows - sum(sizes.values()))
-    if smallest_part < len(classes):
-        raise UserError(
-            f"every part must have room for each of the {len(classes)} classes",
-            f"the smallest part has {smallest_part} rows",
-            "larger data.validation_fraction and data.test_fraction, or more rows",
-        )
+    rarest = int(classes[counts[classes].argmin()])
+    return UserError(
+        f"each part must have a row of each of the {len(classes)} classes",
+        f"class {dataset.class_names[rarest]!r} has {counts[rarest]} of {counts.sum()} rows",
+        "leaving that class out, more rows, or larger data.validation_fraction and data.test_fraction",
+    )

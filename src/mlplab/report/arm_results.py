@@ -56,6 +56,7 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> Finding | None:
     timed = [(arm, time) for arm in arms if arm.tuned is not None and (time := arm.tuned.time_to(sweep.target))]
     if not timed:
         return None
+    # Arms that are equally fast are ordered by how often they get there.
     timed.sort(key=lambda pair: (pair[1].median["seconds"], -pair[1].hits))
     evidence = listed(
         [
@@ -81,6 +82,7 @@ def _tuning(arm: ArmResult) -> Finding | None:
     if default.validation.mean is None:
         evidence = f"Tuned {spread_text(tuned.validation)}; {trials}."
         return Finding("tuning", "result", f"{name} needs tuning: with its defaults no run has a value.", evidence)
+    # An arm whose reruns were extended later has seeds that its defaults never saw.
     seeds = [seeds for seeds in tuned.by_seeds if seeds in default.by_seeds]
     if not seeds:
         return None

@@ -51,6 +51,7 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
 
 
 def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: ParameterAxis) -> Finding | None:
+    # Choices have no end, and a value that is not on the axis has no place.
     values = [setting.values[axis.name] for setting in settings]
     place = float(axis.places([best.values[axis.name]])[0])
     if axis.ends is None or np.isnan(place):
@@ -90,6 +91,7 @@ def _space_of(sweep: SweepRecord, arm: str | None, name: str) -> Mapping[str, An
 
 def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding | None:
     """Counts runs that diverged, and looks for values that most of them share."""
+    # Runs that failed for other reasons say nothing about values.
     ended = [run for run in sweep.runs if run.state in ("finished", "pruned", "infeasible")]
     n = sum(run.state == "infeasible" for run in ended)
     if not n:
@@ -116,6 +118,7 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
 def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     finished = [run for run in sweep.runs if run.state == "finished" and "val/loss" in run.curves]
     risen = {run.entry.number: rise for run in finished if (rise := overfitting(run)) is not None}
+    # Single runs that overfit are the rule in a search, and no reason for a caveat.
     if len(risen) < max(2, SOME * len(finished)):
         return None
     worst = []

@@ -91,17 +91,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart.
-
-    Attributes:
-        name: of its files.
-        title: what it shows.
-        caption: how to read it.
-        x: horizontal axis.
-        y: vertical axis.
-        layers: from back to front.
-        height: in inches, without the legend.
-    """
+    """A chart: the name of its files, its texts, its axes, its layers from back to front, and its height in inches."""
 
     name: str
     title: str
@@ -131,6 +121,7 @@ def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False)
     if not len(found):
         return ChartAxis(label, 0.0, 1.0)
     positive = found[found > 0]
+    # A few zeros or negative values do not keep the others from a logarithmic axis.
     decades = np.log10(np.maximum(positive, 1 / LARGEST))
     span = np.quantile(decades, 1.0 if is_whole else 0.95) - decades.min() if len(positive) else 0.0
     is_log = bool(len(positive) >= 0.8 * len(found) and span > LEAST_DECADES)

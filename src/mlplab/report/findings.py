@@ -138,6 +138,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     deviations = [deviation for deviation in known if deviation is not None]
     if len(deviations) < len(known):
         return _unknown_noise(sweep)
+    # The root mean square, because variances add up and deviations do not.
     noise = float(np.sqrt(np.mean(np.square(deviations)))) if deviations else 0.0
     difference = abs(ranked[1].score - ranked[0].score)
     if has_several or difference >= noise:
@@ -164,6 +165,7 @@ def _unknown_noise(sweep: SweepRecord) -> Finding:
 def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     if not tests:
         return None
+    # All tests have about as many pairs, so the first one tells what they can show at best.
     significant = [test for test in tests if test.corrected_p < LEVEL]
     n, n_tests, result = len(significant), len(tests), tests[0].result
     if n_tests == 1:

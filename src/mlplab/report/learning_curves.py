@@ -34,6 +34,7 @@ def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
     table = np.full((len(curves), len(epochs)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         row[np.searchsorted(epochs, curve.epochs)] = curve.values
+    # Beyond, the median would be that of the few runs that stopped late.
     enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
     if not len(enough):
         return []

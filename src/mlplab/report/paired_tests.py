@@ -60,6 +60,7 @@ class PairedTest:
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
     """Tests the best setting against the next ones, or every pair of arms of a comparison."""
+    # One seed gives one pair, of which no test can say anything.
     ranked = [setting for setting in contenders(settings) if len(setting.validation.values) >= 2]
     if all(setting.arm is not None for setting in ranked) and len(ranked) <= MOST_ARMS:
         pairs = list(combinations(ranked, 2))
@@ -112,6 +113,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
+    # The smallest p is multiplied by the number of tests, the next by one less; none may end below an earlier one.
     order = np.argsort(p_values, kind="stable")
     corrected = [0.0] * len(p_values)
     largest = 0.0

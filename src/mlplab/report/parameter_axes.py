@@ -107,6 +107,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Param
     """
     numbers = [as_number(value) for value in values]
     found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
+    # Two numbers are a choice between two, and no scale.
     if len(found) < 3 or None in numbers:
         return _choices(name, values, space)
     low, high = ends_of(found, space)
@@ -116,6 +117,7 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Param
     else:
         middles = found
     if len(found) > MANY:
+        # Equal stretches of the space, not of the values: a search is dense where it found something.
         edges = np.linspace(low, high, BUCKETS + 1)
         middles = (edges[1:] + edges[:-1]) / 2
         bounds = [number(float(10.0**edge if is_log else edge), 2) for edge in edges]

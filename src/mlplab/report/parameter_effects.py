@@ -63,6 +63,7 @@ def effects_of(names: Sequence[str], places: Values, values: Values) -> Effects 
     names, places = [names[column] for column in varying], places[:, varying]
     if len(names) < 2 or len(values) < 4 or np.ptp(values) == 0:
         return None
+    # A grid is decomposed exactly; only without one is a model of the space needed.
     found = _full_grid(places, values)
     if found is not None:
         cells, left_out = found
@@ -86,6 +87,7 @@ def _full_grid(places: Values, values: Values) -> tuple[Values, list[tuple[int, 
     kept = [list(range(size)) for size in shape]
     left_out: list[tuple[int, float]] = []
     while (empty := counts[np.ix_(*kept)] == 0).any():
+        # The value with the largest share of empty cells goes first.
         shares = [
             (float(empty.take(place, axis=axis).mean()), axis, place)
             for axis in range(empty.ndim)

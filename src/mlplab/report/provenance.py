@@ -94,6 +94,7 @@ def _differing(analysis: SweepAnalysis, root: Path) -> list[str]:
     default = _default(root) if isinstance(config, Mapping) else None
     if default is None:
         return []
+    # Swept parameters differ by intention, and stand in the space.
     changed = changes(default, config, (*UNTOLD, *analysis.sweep.space, *analysis.axes))
     return [
         f"{key}: {portable(shown(now)) if now is not ABSENT else 'left out'}"

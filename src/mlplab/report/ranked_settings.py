@@ -128,6 +128,7 @@ class Setting:
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:
     """Ranks the settings of each stage; the search comes before its rerun, but after it in a comparison."""
+    # By canonical values, because 0.001 and 1e-3 are one setting.
     groups: dict[Any, list[RunRecord]] = {}
     for run in sweep.runs:
         groups.setdefault((run.entry.stage, run.entry.arm, key_of(_without_seeds(run))), []).append(run)
@@ -136,6 +137,7 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
         Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective, names)
         for runs in groups.values()
     ]
+    # In a comparison the search has only chosen what is compared.
     is_comparison = any(setting.arm is not None for setting in settings)
     ranked = []
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
@@ -183,6 +185,7 @@ def table_of(
 
 def _without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Drops a run that finished on the same seeds as an earlier one."""
+    # A search can propose the same values again; their second run is no second seed.
     finished: dict[tuple[str, ...], int] = {}
     for run in runs:
         if run.state == "finished":

@@ -59,12 +59,13 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     try:
         figures.mkdir(exist_ok=True)
         for folder in (directory, figures):
-            remove_temporary_files(folder)
+            remove_temporary_files(folder)  # of a report that was killed
         taken: list[str] = []
         for picture in (picture for section in pictures.values() for picture in section):
             taken.append(file_name(picture.chart.name, taken))
             write_bytes(figures / f"{taken[-1]}.svg", picture.svg.encode())
             write_bytes(figures / f"{taken[-1]}.png", picture.png)
+        # The page comes last: where it is new, everything that it mentions is there.
         write_bytes(board, as_csv(analysis).encode())
         write_bytes(page, render_page(analysis, pictures, root).encode())
     except OSError as error:

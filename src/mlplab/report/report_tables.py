@@ -146,6 +146,7 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         title = "of training, mean over finished runs"
         columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
     if sweep.target is not None:
+        # Computed once, because three columns and their sorting keys use them.
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
         def reached(setting: Setting) -> Cell:
@@ -270,4 +271,5 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     text = "\n".join(printable(line) for line in shown(value).split("\n"))
+    # The apostrophe tells a spreadsheet that the cell is text.
     return f"'{text}" if text.startswith(FORMULA) else text

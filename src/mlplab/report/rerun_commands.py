@@ -27,6 +27,7 @@ def portable(word: str) -> str:
 
 
 def _absolute(value: str) -> str:
+    # Greedy up to the last separator, so that only the name of the file stays.
     found = _BEGINNING.match(value)
     return value if found is None else ELSEWHERE + value[found.end() :]
 
@@ -58,6 +59,7 @@ def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
     # Hydra's grid runs every combination, so pairs of seeds that are no product need a command each.
     if not swept or math.prod(map(len, swept.values())) != len(overrides):
         return [_command([*shared, *words]) for words in overrides]
+    # An experiment can bring its own sweeper and name, which these replace.
     alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
     rest = [word for word in overrides[0] if _name(word) not in SEEDS]
     return [_command(["-m", *shared, *rest, *(f"{name}={','.join(v)}" for name, v in swept.items()), *alone])]

@@ -28,10 +28,10 @@ class SweepAnalysis:
         names: swept parameter → short name.
         axes: swept parameter → axis.
         objective: axis on which the objective of searched settings is drawn.
-        effects: of the searched parameters; None if there are too few settings.
-        arms: of a comparison.
-        tests: between settings.
-        findings: the most important first.
+        effects: None if there are too few settings.
+        arms: empty unless the sweep is a comparison.
+        tests: between settings that ran on the same seeds.
+        findings: results first, then caveats.
     """
 
     sweep: SweepRecord

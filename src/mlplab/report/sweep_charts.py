@@ -47,6 +47,7 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
         yield front_chart(analysis)
     if analysis.sweep.asked.get("sweeper") == "optuna":
         yield search_chart(analysis)
+    # The parameters that matter most come first, and are drawn if there are too many.
     shares = effects.alone if effects is not None else {}
     varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
     for axis in sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:MOST_PARAMETERS]:
@@ -82,6 +83,7 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAx
         rows = rows_of((axis.value(axis.middles[bucket]) for bucket in best), best.values())
         layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or arm is None else colour))
     failed = [setting.values[axis.name] for setting in mine if setting.n_failed]
+    # A little inside the axis, so that crosses are whole.
     worst = y.at(0.965 if objective.sign > 0 else 0.035)
     layers.append(Layer("cross", rows_of(map(axis.value, axis.places(failed)), [worst] * len(failed)), FAULT))
     caption = f"A point is a setting's mean over seeds; the line joins the best of each value.{y.note()}"
@@ -263,6 +265,7 @@ def target_chart(analysis: SweepAnalysis) -> Chart | None:
     last = max(finite) * 1.05 or 1.0
     layers = []
     for colour, (name, time) in zip(SERIES, timed, strict=False):
+        # Missed runs stay below the line: shares are of all runs, not of those that got there.
         hits = np.sort([value for value in time.seconds if np.isfinite(value)])
         shares = np.arange(len(hits) + 1) / time.n
         layers.append(Layer("step", rows_of([0, *hits, last], [*shares, shares[-1]]), colour, name))

@@ -64,6 +64,7 @@ def read_sweep(directory: Path) -> SweepRecord:
 def _ledger(directory: Path) -> Ledger:
     if not (directory / FILE).is_file():
         raise UserError("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+    # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
     try:
@@ -140,10 +141,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
     state = read_state(directory)
     result = read_result(directory)
     manifest = read_json(directory / "manifest.json")
-    validation = _numbers(result.get("validation"))
-    objective = as_number(result.get("objective"))
-    if objective is not None and isinstance(result.get("monitor"), str):
-        validation.setdefault(result["monitor"], objective)
+    # A run that has not finished has no result yet, but a status.
     epochs = as_number(result.get("epochs")) or as_number(state.status.get("epoch")) or 0
     best_epoch = as_number(result.get("best_epoch"))
     costs = {
@@ -155,7 +153,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
         entry,
         "damaged" if state.name in ("finished", "pruned") and not result else state.name,
         state.reason,
-        validation | _numbers(costs),
+        _numbers(result.get("validation")) | _numbers(costs),
         _numbers(result.get("test")),
         None if best_epoch is None else int(best_epoch),
         int(epochs),

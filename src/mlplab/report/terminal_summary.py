@@ -27,6 +27,7 @@ STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 
 def as_text(analysis: SweepAnalysis) -> str:
     """Formats the findings and the head of the leaderboard; without colours if standard output is no terminal."""
+    # Piped output has 80 columns, as a terminal that is asked in vain does.
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     findings = RichTable.grid(padding=(0, 1, 0, 0))

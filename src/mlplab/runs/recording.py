@@ -21,6 +21,7 @@ from mlplab.runs.manifest import describe_environment, differences
 from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")
+log.addHandler(logging.NullHandler())  # before train.log is open, Python would print errors with their tracebacks
 
 LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 """Names of the Python loggers whose messages go to train.log."""

@@ -35,22 +35,19 @@ class Arm:
 
     @property
     def overrides(self) -> list[str]:
-        """What all of its jobs are given, as on the command line."""
+        """Returns what all of its jobs are given, as on the command line."""
         return [str(one.override) for one in self.fixed]
 
     @property
     def names(self) -> list[str]:
-        """All names that the arm chooses."""
+        """Returns all names that the arm chooses."""
         return [*(one.name for one in self.fixed), *self.space.names]
 
 
 def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Tunes each arm, and runs the best of each and its defaults on other seeds; or goes on with it.
 
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        settings: of conf/hydra/sweeper/comparison.yaml.
+    Its settings are those of conf/hydra/sweeper/comparison.yaml.
 
     Raises:
         UserError: it cannot be run, or was begun with other settings.
@@ -60,6 +57,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         raise UserError(
             "hydra.sweeper.trials must be a positive integer", "hydra.sweeper.trials=null", "hydra.sweeper.trials=16"
         )
+    # Every arm has the same budget, in trials.
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     search = read_settings({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
     shared, swept = sweep.composer.read_overrides(arguments, [])
@@ -151,7 +149,7 @@ def _seeds(settings: Mapping[str, Any], name: str) -> list[int]:
             f"hydra.sweeper.{name} must be a list of seeds", f"hydra.sweeper.{name}={shown(seeds)}",
             f"hydra.sweeper.{name}=[100,101,102]",
         )  # fmt: skip
-    return list(dict.fromkeys(seeds))
+    return list(dict.fromkeys(seeds))  # a seed that is given twice is one job
 
 
 def _note_settings(
@@ -167,7 +165,7 @@ def _note_settings(
         "sampler_seed": search.seed,
     }  # fmt: skip
     if then:
-        known = [name for name in now if name in before]
+        known = [name for name in now if name in before]  # other arms may join
         require_same(
             {"arms": {name: before[name] for name in known}, **{name: then[name] for name in sampling}},
             {"arms": {name: now[name] for name in known}, **sampling},
@@ -186,11 +184,12 @@ def _tune(
     sweep: Sweep, arms: Sequence[Arm], settings: SearchSettings, tuning_seeds: Sequence[int], n_seeds: int,
     progress: SweepProgress,
 ) -> None:  # fmt: skip
-    mend(sweep)
+    mend(sweep)  # a launch that was killed may have left half a line
     storage = open_journal(sweep.directory / JOURNAL)
     modes = [objective.mode for objective in settings.objectives]
     n_jobs_of_arm = (settings.budget.trials or 0) * len(tuning_seeds)
     for position, arm in enumerate(arms):
+        # One study for each arm.
         search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes)
         n_jobs_after = (len(arms) - position - 1) * n_jobs_of_arm + 2 * n_seeds * len(arms)
         of_arm = settings if arm.space.dimensions else settings.with_trials(1)  # with nothing to tune one trial is all
@@ -211,5 +210,5 @@ def _judge(sweep: Sweep, arms: Sequence[Arm], seeds: Sequence[int], progress: Sw
                 for seed in seeds
             ]
     sweep.save()
-    progress.n_to_come = 0
+    progress.n_to_come = 0  # these are the last jobs
     run_jobs(sweep, select_to_do(sweep, entries), progress)

@@ -34,11 +34,10 @@ class Composer:
         self.sweep, self.loader = sweep, loader
 
     def read_overrides(self, arguments: Sequence[str], params: Sequence[str]) -> tuple[list[str], list[Dimension]]:
-        """Splits overrides into those that all jobs share, and what is swept.
+        """Splits the command line's arguments, which take precedence, and the configuration's params.
 
-        Args:
-            arguments: of the command line; they take precedence.
-            params: of the configuration.
+        Returns:
+            The overrides that all jobs share, and what is swept.
         """
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
         return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
@@ -60,7 +59,7 @@ class Composer:
         """
         values = [[str(one.override) for one in dimension.assignments] for dimension in dimensions]
         first = [overrides[0] for overrides in values]
-        self.check_job([*shared, *first])
+        self.check_job([*shared, *first])  # first alone, so that its message is not about another value
         for position, overrides in enumerate(values):
             for override in overrides[1:]:
                 self.check_job([*shared, *first[:position], override, *first[position + 1 :]])
@@ -83,8 +82,8 @@ class Composer:
         for name, condition in when.items():
             for parent, allowed in condition.items():
                 if parent in swept_names or name not in swept_names:
-                    undecided.setdefault(name, {})[parent] = allowed
-                elif canonical(self.value(shared, parent)) not in map(canonical, allowed):
+                    undecided.setdefault(name, {})[parent] = allowed  # an unknown name is refused by space_of
+                elif canonical(self.value(shared, parent)) not in map(canonical, allowed):  # decided by the one value
                     left_out.add(name)
         conditions = {name: condition for name, condition in undecided.items() if name not in left_out}
         return [dimension for dimension in dimensions if dimension.name not in left_out], conditions
@@ -93,17 +92,12 @@ class Composer:
         """Looks up the value of a name, or the choice of a group, in the configuration of a job."""
         if self.loader.is_group(name):
             return self.loader.hydra_of_job(self.sweep, overrides).hydra.runtime.choices.get(name)
-        value = OmegaConf.select(self.compose(overrides), name)
+        value = OmegaConf.select(self.compose(overrides), name)  # None where the configuration lacks the name
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def require_one_location(config: DictConfig, shared: Sequence[str], swept: Collection[str]) -> None:
     """Refuses a sweep whose jobs would not lie in one directory, in which all look for them.
-
-    Args:
-        config: of the sweep, with its `hydra` part.
-        shared: overrides that its jobs share.
-        swept: the names whose values differ between them.
 
     Raises:
         UserError: as above.
@@ -125,14 +119,14 @@ def require_one_location(config: DictConfig, shared: Sequence[str], swept: Colle
         if own or name.removeprefix("hydra.") in {f"job.{part}" for part in OF_A_JOB}:
             raise UserError(
                 "hydra.sweep.dir must be the same for all jobs of a sweep",
-                f"hydra.sweep.dir={directory} depends on {own[0] if own else name}",
-                "hydra.sweep.dir without it: each job has a folder in it",
+                f"it depends on {own[0] if own else name}, in {directory}",
+                "a folder without it, in which each job has one of its own",
             )
 
 
 def _named_in(text: object, values: dict[str, Any]) -> Iterator[str]:
     """Yields the names of the values that a text refers to, and of those to which these refer."""
-    pending, seen = [text], set[str]()
+    pending, seen = [text], set[str]()  # names may refer to each other in a circle
     while pending:
         for name in NAMED.findall(str(pending.pop())):
             if name not in seen:

@@ -31,7 +31,7 @@ class FailedJobs(Callback):
     """Prints a table of the jobs that failed, from their directories, wherever the jobs have run."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        global n_failed
+        global n_failed  # the exit status of the process depends on it, and Hydra returns nothing
         jobs = states(Path(config.hydra.sweep.dir))
         # A search tries settings that may diverge, and learns from them.
         is_search = not str(config.hydra.sweeper.get("_target_")).endswith("GridSweeper")
@@ -49,6 +49,7 @@ class FailedJobs(Callback):
 
 def states(sweep: Path) -> dict[str, State]:
     """Reads the state of each job of a sweep, in the order of their numbers."""
+    # Also of a sweep by Hydra's own sweeper, without sweep.json.
     found = {path.parent.name: read_state(path.parent) for path in sweep.glob("*/status.json")}
     jobs = read_json(sweep / "sweep.json").get("jobs")
     named = [str(job.get("directory")) for job in jobs if isinstance(job, dict)] if isinstance(jobs, list) else []
@@ -73,7 +74,7 @@ def _table(failed: dict[str, State]) -> str:
     table.add_column("why", overflow="fold")
     for name, state in shown.items():
         why = state.reason or REASONS.get(state.name, "no reason is recorded")
-        table.add_row(escape(name), escape(state.name), escape(printable(why)))
+        table.add_row(escape(name), escape(state.name), escape(printable(why)))  # an exception may hold any text
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
     console = Console(width=min(width, 120), emoji=False)
     with console.capture() as capture:

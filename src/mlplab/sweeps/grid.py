@@ -14,12 +14,7 @@ from mlplab.sweeps.sweep import Sweep
 
 
 def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any] | None) -> None:
-    """Runs the jobs of a grid that have not been run.
-
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        params: name → values, of the configuration.
+    """Runs the jobs of a grid that have not been run. The configuration adds `params` to the command line's arguments.
 
     Raises:
         UserError: a job cannot be run, or the sweep was begun with another configuration.
@@ -34,7 +29,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
                 "a grid must have values that can be counted", f"{dimension.name}=interval({low},{high})",
                 f"hydra/sweeper=optuna, or {dimension.name}={low},{high}",
             )  # fmt: skip
-    sweep.composer.check_grid(shared, dimensions)
+    sweep.composer.check_grid(shared, dimensions)  # a mistake in the last job is found before the first one runs
     with sweep.opened(shared, [dimension.name for dimension in dimensions]):
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep)
@@ -46,7 +41,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         found = (sweep.entry(sweep.complete(assignments)) for assignments in jobs)
         entries = list({entry.number: entry for entry in found}.values())  # a value that is given twice is one job
         sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), dimensions)
-        sweep.save()
+        sweep.save()  # before the first job, so that a kill loses none of them
         to_do = select_to_do(sweep, entries)
         _print_plan(sweep, entries, to_do)
         run_jobs(sweep, to_do, progress_of(sweep))
@@ -68,7 +63,7 @@ def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) 
     counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
     there = f" ({', '.join(counts)})" if counts else ""
     print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
-    n_failed = sum(name in ("failed", "infeasible") for name in names)
+    n_failed = sum(name in ("failed", "infeasible") for name in names)  # they are not run again by themselves
     if n_failed and not sweep.config.sweep.retry_failed:
         print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
 

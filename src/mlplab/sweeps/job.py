@@ -51,7 +51,7 @@ class JobOfSweep:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if os.getpid() == self.process:
+        if os.getpid() == self.process:  # pickled within one process, as some launchers do
             return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
@@ -62,7 +62,7 @@ class JobOfSweep:
             raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
-            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stdout(nowhere),  # the sweep has its own progress
             with_a_job(),
         ):
             try:
@@ -93,12 +93,12 @@ class Worker:
             self.launcher = os.getppid()
             if launcher is not None and not is_alive(launcher):
                 self.launcher = launcher
-            sys.stderr = _ErrorsForLauncher(sys.stderr, self)
+            sys.stderr = _ErrorsForLauncher(sys.stderr, self)  # broken queues would print tracebacks
             threading.Thread(target=self._watch, name="launcher", daemon=True).start()
 
     def _watch(self) -> None:
         while not self.is_orphan:
-            time.sleep(1.0)
+            time.sleep(1.0)  # only Linux could signal the death of a parent
         if not self.has_job:
             os._exit(128 + signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # which a job answers by finishing its step and saving
@@ -138,10 +138,10 @@ def become_worker(launcher: int | None = None) -> None:
     """Makes this process one that runs jobs for the one that started it, prints nothing, and ends with it."""
     show_every_text()
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 1)  # the descriptor, as libraries in C print too
     # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
     for number in HANDLED:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # not in the main thread
             if number == signal.SIGINT:
                 signal.signal(number, signal.SIG_IGN)
             elif callable(signal.getsignal(number)):  # the launcher's own, in a process forked from it
@@ -162,7 +162,7 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
         UserError: it was begun with another configuration, or its directory holds links.
     """
     has_status = (directory / "status.json").exists()
-    if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):
+    if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):  # nothing has been written
         return False
     require_ordinary(directory)  # else files would be removed where a link leads
     if not (directory / "manifest.json").is_file() or not (directory / ".hydra" / "config.yaml").is_file():
@@ -178,7 +178,7 @@ def objective_of_finished(directory: Path) -> float | None:
     if read_state(directory).name not in ("finished", "pruned"):
         return None
     objective = read_result(directory).get("objective")
-    return float(objective) if isinstance(objective, int | float) else math.nan
+    return float(objective) if isinstance(objective, int | float) else math.nan  # Hydra expects a number
 
 
 def _clear(directory: Path) -> None:
@@ -207,4 +207,4 @@ def _clear(directory: Path) -> None:
             path.unlink()
     for name in (".hydra", "checkpoints", "figures"):
         with contextlib.suppress(OSError):
-            (directory / name).rmdir()
+            (directory / name).rmdir()  # only if empty: a user may keep notes there

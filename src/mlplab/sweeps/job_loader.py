@@ -78,36 +78,26 @@ class JobLoader(ConfigLoaderImpl):
         parsed = [self._parse(text) for text in texts]
         are_changes = self._changes(parsed)
         structure = [text for text, is_change in zip(texts, are_changes, strict=True) if not is_change]
-        key = (config_name, os.getcwd(), *structure)
+        key = (config_name, os.getcwd(), *structure)  # the configuration holds the working directory
         if key not in self._composed:
             self._composed[key] = self._compose(config_name, structure)
         return self._composed[key], [o for o, is_change in zip(parsed, are_changes, strict=True) if is_change]
 
     def load_job(self, sweep: DictConfig, texts: Sequence[str]) -> DictConfig:
-        """Composes the configuration of a job without its `hydra` part, which is half of it.
-
-        Args:
-            sweep: the configuration of the sweep, with its `hydra` part.
-            texts: overrides of the job.
-        """
+        """Composes the configuration of a job from its overrides, without the `hydra` part, which is half of it."""
         try:
             composed, changes = self._cached(sweep.hydra.job.config_name, [*sweep.hydra.overrides.hydra, *texts])
             if composed is not None:
                 config: DictConfig = pickle.loads(composed.job)
                 _change(config, [change for change in changes if not change.is_hydra_override()])
-                OmegaConf.copy_cache(sweep, config)
+                OmegaConf.copy_cache(sweep, config)  # times and random names must be those of the sweep
                 return config
         except (HydraException, OmegaConfBaseException, ValueError):
             pass  # Hydra's own way has the message for it
         return without_hydra(self.load_sweep_config(sweep, list(texts)))
 
     def hydra_of_job(self, sweep: DictConfig, texts: Sequence[str]) -> DictConfig:
-        """Composes the `hydra` part of a job's configuration, below the name `hydra`. The next call changes it.
-
-        Args:
-            sweep: the configuration of the sweep, with its `hydra` part.
-            texts: overrides of the job.
-        """
+        """Composes the `hydra` part of a job's configuration, below the name `hydra`. The next call changes it."""
         own = [*sweep.hydra.overrides.hydra, *texts]
         composed, changes = self._cached(sweep.hydra.job.config_name, own)
         if composed is None:
@@ -123,7 +113,7 @@ class JobLoader(ConfigLoaderImpl):
     def value_of(self, texts: Sequence[str], name: str) -> Any:
         """Returns the value that the last override for a name gives it; None where there is none."""
         values = [override.value() for override in map(self._parse, texts) if override.key_or_group == name]
-        return values[-1] if values else None
+        return values[-1] if values else None  # as in composing, the last one counts
 
     def is_group(self, name: str) -> bool:
         """Returns whether a name is that of a group of conf/."""
@@ -146,13 +136,13 @@ class JobLoader(ConfigLoaderImpl):
                 changes.append(False)
                 continue
             can_wait = can_wait and is_change and override.package is None and not _is_of_hydra(override)
-            changes.append(can_wait)
+            changes.append(can_wait)  # from the last to the first, as can_wait depends on what follows
         return changes[::-1]
 
     def _compose(self, config_name: str | None, texts: list[str]) -> "_Composed | None":
         """Composes for the cache; returns None where more than the overrides decides on the configuration."""
         config = super().load_configuration(config_name, texts, RunMode.RUN)
-        if config.hydra.searchpath or config.hydra.job.env_copy:
+        if config.hydra.searchpath or config.hydra.job.env_copy:  # these read more than conf/ and the overrides
             return None
         try:
             return _Composed(pickle.dumps(config), pickle.dumps(without_hydra(config)))
@@ -179,7 +169,7 @@ class _Composed:
 
 def _change(config: DictConfig, changes: Sequence[Override]) -> None:
     for change in changes:
-        OmegaConf.update(config, change.key_or_group, change.value(), merge=True)
+        OmegaConf.update(config, change.key_or_group, change.value(), merge=True)  # as Hydra does
 
 
 def _is_of_hydra(override: Override) -> bool:
@@ -207,7 +197,7 @@ def _note(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 def without_hydra(config: DictConfig) -> DictConfig:
     """Copies a configuration without its `hydra` part."""
-    job = config.copy()
+    job = config.copy()  # the sweep still needs its own
     with open_dict(job):
         job.pop("hydra", None)
     return job

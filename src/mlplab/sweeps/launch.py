@@ -38,10 +38,11 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         path = sweep.directory / entry.directory
         if path.exists() and not path.is_dir():
+            # It would fail when it is launched.
             raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         state = sweep.state(entry)
         if state.name == "running":
-            elsewhere.append(entry.directory)
+            elsewhere.append(entry.directory)  # by resume=, as this process has the lock of the sweep
         elif not state.has_ended or state.name in again:
             selected.append(entry)
     if elsewhere:
@@ -81,26 +82,22 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
     for n_deaths in range(1, MOST_DEATHS + 1):
         if not left:
             break
+        directories = [entry.directory for entry in left]
+        jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in left]
         try:
-            _launch(sweep, left, progress)
+            with progress, letting_jobs_finish(sweep.directory, directories):
+                sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
+            return []  # without a death all have ended, or failed by themselves
         except BrokenProcessPool:  # a worker was killed, and took the others with it
             left = [entry for entry in left if not sweep.state(entry).has_ended]
-        else:
-            return []
+        except (RunStopped, KeyboardInterrupt) as stopped:
+            # A job of a sweep goes on with the sweep.
+            message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
+            status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
+            raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
         if left and n_deaths < MOST_DEATHS:
             print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
     return left
-
-
-def _launch(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> None:
-    jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in entries]
-    try:
-        with progress, letting_jobs_finish(sweep.directory, [entry.directory for entry in entries]):
-            sweep.launcher.launch(jobs, initial_job_idx=entries[0].number)
-    except (RunStopped, KeyboardInterrupt) as stopped:
-        message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
-        status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
-        raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
 
 
 @contextmanager
@@ -113,7 +110,7 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
     Raises:
         RunStopped: a signal came.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # only there Python handles signals
         yield
         return
 
@@ -126,7 +123,7 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
             os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         with contextlib.suppress(OSError):
-            (sweep / STOPPING).touch()
+            (sweep / STOPPING).touch()  # idle workers look for it before they begin a job
         _wait([sweep / name for name in names])
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         raise RunStopped(f"stopped by {name}; all that was reached is saved", 128 + number)

@@ -51,7 +51,7 @@ class Assignment:
     def label(self) -> str:
         """Shortens the override for the name of a directory: drawn numbers have four digits there."""
         text = str(self.value) if self.override is None else self.override.partition("=")[2]
-        is_long = isinstance(self.value, float) and len(text) > SHORT
+        is_long = isinstance(self.value, float) and len(text) > SHORT  # a drawn number has 17 digits
         return f"{self.name}={self.value:.4g}" if is_long else f"{self.name}={text}"
 
 
@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def assignments(self) -> list[Assignment]:
-        """Each value with its override; None where the configuration has the value without being told."""
+        """Returns each value with its override."""
         by_name = {re.split("[=@]", override.lstrip("+"))[0]: override for override in self.overrides}
         return [Assignment(name, value, by_name.get(name)) for name, value in self.values.items()]
 
@@ -110,7 +110,7 @@ class Ledger:
 
     @property
     def names(self) -> list[str]:
-        """All names that have been swept."""
+        """Returns all names that have been swept."""
         return list(self._names)
 
     def add(self, entry: Entry) -> Entry:
@@ -123,7 +123,7 @@ class Ledger:
 
     def extend_values(self, entry: Entry, values: Mapping[str, Any]) -> None:
         """Notes the values that a job has for names that only other jobs had been given."""
-        entry.values |= values
+        entry.values |= values  # the job stays the same: its configuration has them already
         self._names |= dict.fromkeys(values)
         self._by_values = None
 
@@ -157,7 +157,7 @@ class Ledger:
             ):
                 raise UserError(
                     "a sweep must go on from its own sweep.json",
-                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is none",
+                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is not one of a sweep",
                     "another sweep.name",
                 )
 
@@ -165,8 +165,8 @@ class Ledger:
         """Writes sweep.json, whole or not at all, and signs it unless the file that was read was not the user's own."""
         jobs = [asdict(entry) for entry in self.entries]
         content = {"format": FORMAT, **self.metadata, "constants": self.shared, "configs": self.configs, "jobs": jobs}
-        if self.why_not_own is None:
-            with contextlib.suppress(NoKey):
+        if self.why_not_own is None:  # a received file must not become trusted by being saved
+            with contextlib.suppress(NoKey):  # then it is treated as received
                 content["signature"] = signature_of(self.executed_text(), self.directory)
         text = as_json(content) + "\n"
         write_atomically(self.directory / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -201,6 +201,7 @@ def read_ledger(directory: Path) -> Ledger | None:
         ) from None
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, shared, configs, content)
+    # Used where jobs are run; a report may read any sweep.
     ledger.why_not_own = why_not_own(signature, ledger.executed_text(), directory)
     return ledger
 
@@ -211,7 +212,7 @@ def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
     Raises:
         ValueError: a sweep does not write such content.
     """
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:  # of a later release, say
         raise ValueError(f"it is not of format {FORMAT}")
     jobs, shared, configs = (content.pop(name, None) for name in ("jobs", "constants", "configs"))
     seconds = content.get("seconds", 0.0)
@@ -228,9 +229,9 @@ def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:
     entries = [_entry(job, position) for position, job in enumerate(jobs)]
     for names in ([entry.number for entry in entries], [entry.directory for entry in entries]):
         if len(set(names)) < len(names):
-            raise ValueError("two of its jobs have one number or directory")
+            raise ValueError("two of its jobs have one number or directory")  # they would overwrite each other
     if not set(configs) <= {str(entry.number) for entry in entries}:
-        raise ValueError("it has a configuration of no job")
+        raise ValueError("it has a configuration without a job")
     return entries, shared, configs
 
 
@@ -238,7 +239,7 @@ def _entry(job: Any, position: int) -> Entry:
     try:
         entry = Entry(**job)
     except TypeError:
-        raise ValueError(f"its job at place {position} is none") from None
+        raise ValueError(f"its job at place {position} is not one of a sweep") from None
     name = entry.directory
     if not (
         type(entry.number) is int
@@ -248,7 +249,7 @@ def _entry(job: Any, position: int) -> Entry:
         and isinstance(entry.values, dict)
         and _are_texts(entry.overrides)
     ):
-        raise ValueError(f"its job at place {position} is none")
+        raise ValueError(f"its job at place {position} is not one of a sweep")
     return entry
 
 
@@ -264,7 +265,7 @@ def key_of(values: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
 def canonical(value: Any) -> str:
     """Spells a value in one way."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(float(value))
+        return repr(float(value))  # one spelling for 1, 1.0 and 1e0
     if isinstance(value, list | tuple):
         return f"[{','.join(canonical(part) for part in value)}]"
     if isinstance(value, dict):

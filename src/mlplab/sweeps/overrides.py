@@ -48,19 +48,14 @@ class Dimension:
 
     @property
     def assignments(self) -> list[Assignment]:
-        """Every value; of an interval both ends."""
+        """Returns an assignment of every value, or of both ends of an interval."""
         if self.interval is None:
             return [self.assign(value, text) for value, text in zip(self.values, self.texts, strict=True)]
         ends = [int(end) if self.is_int else end for end in self.interval]
         return [self.assign(end, str(end)) for end in ends]
 
     def assign(self, value: Any, text: str) -> Assignment:
-        """Gives the name one value.
-
-        Args:
-            value: in plain Python.
-            text: the value as it is typed.
-        """
+        """Gives the name one value, which is typed as `text`."""
         return Assignment(self.name, value, f"{self.key}={text}")
 
     def as_space(self) -> dict[str, Any]:
@@ -88,7 +83,7 @@ def params_as_overrides(params: Mapping[str, Any] | None, where: str) -> list[st
         raise UserError(requirement, f"{where}={params}", f"{where}={{seed: '0,1,2'}}")
     overrides = []
     for name, space in (params or {}).items():
-        if isinstance(space, Mapping):
+        if isinstance(space, Mapping):  # as in Hydra's own Optuna sweeper
             raise UserError(requirement, f"{where}.{name}={space}", f"{name}: 0,1,2")
         text = str(space).lower() if isinstance(space, bool) else "null" if space is None else str(space)
         overrides.append(f"{name}={text}")
@@ -122,11 +117,14 @@ def dimension_of(override: Override) -> Dimension:
         texts = tuple(override.sweep_string_iterator())
         if not texts:
             raise UserError(
-                "a sweep must go over some values", f"{override.input_line or name} has none", f"{name}='range(0,3)'"
+                "a sweep must go over some values",
+                f"there are none in {override.input_line or name}",
+                f"{name}='range(0,3)'",
             )
         tags = set(getattr(value, "tags", ()))
         _require_tags(name, tags)
         values = tuple(map(plain_value, override.sweep_iterator(transformer=Transformer.identity)))
+        # A shuffled range is a choice.
         step = float(value.step) if isinstance(value, RangeSweep) and not value.shuffle else None
         return Dimension(name, key, values, texts, is_log="log" in tags, step=step)
     return Dimension(name, key, (plain_value(value),), (override.get_value_element_as_str(),))
@@ -162,7 +160,7 @@ def _require_tags(name: str, tags: set[str]) -> None:
 def plain_value(value: Any) -> Any:
     """Converts a parsed value to plain Python, as JSON has it."""
     if isinstance(value, QuotedString):
-        return value.text
+        return value.text  # its quotes belong to the command line
     if isinstance(value, list):
         return [plain_value(part) for part in value]
     if isinstance(value, dict):

@@ -12,10 +12,7 @@ from mlplab.sweeps.sweep import Sweep
 
 
 def rerun_best(sweep: Sweep) -> None:
-    """Runs the best setting, of each arm of a comparison, until it has been run on as many new seeds as asked for.
-
-    Args:
-        sweep: opened; `sweep.rerun` is the number of seeds.
+    """Runs the best setting, or that of each arm of a comparison, on `sweep.rerun` new seeds.
 
     Raises:
         UserError: no run has finished yet, or there is more than one objective.
@@ -48,7 +45,7 @@ def best_settings(sweep: Sweep) -> list[list[Entry]]:
     """Returns for each arm the jobs of the setting with the best mean over its seeds."""
     settings: dict[tuple[str | None, frozenset[tuple[str, str]]], list[Entry]] = defaultdict(list)
     for entry in sweep.ledger.entries:
-        if entry.stage == "search":
+        if entry.stage == "search":  # reruns and defaults had no part in the choice
             without_seeds = {name: value for name, value in entry.values.items() if name not in SEEDS}
             settings[entry.arm, key_of(without_seeds)].append(entry)
     best: dict[str | None, tuple[tuple[bool, float], list[Entry]]] = {}
@@ -77,6 +74,7 @@ def _seeds(sweep: Sweep, n_seeds: int) -> list[int]:
     """Returns the seeds of earlier reruns, and then new ones: the same for every arm."""
     had = dict.fromkeys(entry.values["seed"] for entry in sweep.ledger.entries if entry.stage != "search")
     known = [entry.values[name] for entry in sweep.ledger.entries for name in SEEDS if name in entry.values]
+    # Never used in the choice.
     first = 1 + max([int(sweep.config.seed), *(seed for seed in known if isinstance(seed, int))])
     return [*had, *range(first, first + n_seeds)][:n_seeds]
 
@@ -87,7 +85,7 @@ def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int]) -> list[Entry]:
     Raises:
         UserError: the setting is from a received sweep.json, and names code.
     """
-    sweep.require_trusted(best.overrides)
+    sweep.require_trusted(best.overrides)  # they come from the file, and not from the command line
     names = ["seed", *(name for name in SEEDS[1:] if name in best.values)]
     others = [one for one in best.assignments if one.name not in names]
     stage = {"arm": best.arm, "stage": "rerun", "trial": best.trial}

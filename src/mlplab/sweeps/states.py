@@ -40,7 +40,7 @@ def read_state(directory: Path) -> State:
     try:
         status = json.loads(read_ordinary(directory / "status.json"))
     except OSError:
-        return State("waiting")
+        return State("waiting")  # no file, or one that is a link or a pipe
     except (ValueError, RecursionError):  # the process died between creating and writing the file
         status = {}
     if not isinstance(status, dict) or not isinstance(status.get("seconds", {}), dict):
@@ -53,7 +53,7 @@ def read_state(directory: Path) -> State:
     if name == "stopped":
         return State("stopped", status)
     try:
-        require_free(directory / ".lock")
+        require_free(directory / ".lock")  # the system frees the lock of a process that died
     except UserError:
         return State("running", status)
     return State("cut off", status)

@@ -44,10 +44,10 @@ class Sweep:
     """
 
     def __init__(self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str) -> None:
-        check_sweep(without_hydra(config))
+        check_sweep(without_hydra(config))  # before anything is written
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
         self.composer = Composer(config, loader)
-        self.directory = Path(str(config.hydra.sweep.dir)).absolute()
+        self.directory = Path(str(config.hydra.sweep.dir)).absolute()  # a job may change the working directory
         self.shown = shortest(self.directory)
         self.ledger = Ledger(self.directory)
         self.n_at_once = jobs_at_once(config.hydra.launcher)
@@ -94,11 +94,11 @@ class Sweep:
         self._is_saved = False
         try:
             for folder in (self.directory, self.directory / "figures"):
-                remove_temporary_files(folder)
-            (self.directory / STOPPING).unlink(missing_ok=True)
+                remove_temporary_files(folder)  # left by a launch that was killed
+            (self.directory / STOPPING).unlink(missing_ok=True)  # likewise: no job would begin
             known = read_ledger(self.directory)
             self.ledger = known or Ledger(self.directory)
-            self.ledger.shared = self._continued(shared, names) if known else shared
+            self.ledger.shared = self._continued(shared, names) if known else shared  # refuses before the file changes
             self._note_command()
             self._before = self._seconds_before(has_died=died is not None)
             yield
@@ -108,10 +108,10 @@ class Sweep:
                     self.save()
             finally:
                 self._began = time.monotonic()
-                lock.release()
+                lock.release()  # also where saving failed
                 if not (self.directory / LEDGER).exists():
                     with contextlib.suppress(OSError):
-                        (self.directory / ".lock").unlink(missing_ok=True)
+                        (self.directory / ".lock").unlink(missing_ok=True)  # a refused command leaves no folder behind
                         self.directory.rmdir()
 
     def _continued(self, shared: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -123,7 +123,7 @@ class Sweep:
         ledger = self.ledger
         ledger.require_sound()
         sweeper = {"hydra/sweeper": ledger.metadata.get("sweeper", self.sweeper)}
-        require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")
+        require_same(sweeper, {"hydra/sweeper": self.sweeper}, "the sweep")  # their journals and stages differ
         before = {override.key_or_group: override for override in parse_overrides(ledger.shared, self.loader)}
         for name in names:
             if name in before and name not in ledger.names:
@@ -131,6 +131,7 @@ class Sweep:
                 self._require_composable([str(assignment.override)])
                 for entry in ledger.entries:
                     ledger.extend_values(entry, {name: assignment.value})
+                    # Else it would be lost when the job is launched again.
                     entry.overrides.append(str(assignment.override))
         parsed = {override.key_or_group: override for override in parse_overrides(shared, self.loader)}
         shared = [as_typed(override) for name, override in parsed.items() if name not in ledger.names]
@@ -144,11 +145,11 @@ class Sweep:
     def _note_command(self) -> None:
         metadata = self.ledger.metadata
         metadata.setdefault("name", self.directory.name)
-        metadata["folder"] = str(Path.cwd())
+        metadata["folder"] = str(Path.cwd())  # for a rerun: paths on the command line are relative to it
         metadata.setdefault("sweeper", self.sweeper)
         metadata.setdefault("started", timestamp())
         program = [Path(sys.argv[0]).name, *sys.argv[1:]]
-        metadata.setdefault("commands", []).append(shlex.join(["python", *program]))
+        metadata.setdefault("commands", []).append(shlex.join(["python", *program]))  # all of them, for the report
         metadata["monitor"], metadata["mode"] = str(self.config.monitor), str(self.config.mode)
         target = self.config.sweep.get("target")
         metadata["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
@@ -168,7 +169,7 @@ class Sweep:
 
     def save(self) -> None:
         """Writes sweep.json as it is now."""
-        self.ledger.metadata["seconds"] = round(self.seconds(), 1)
+        self.ledger.metadata["seconds"] = round(self.seconds(), 1)  # a search may have a budget of minutes
         self.ledger.save()
         self._is_saved = True
 
@@ -187,7 +188,7 @@ class Sweep:
         if found is not None:
             found.overrides = overrides  # as they are typed now: those of a received sweep.json must not be run
             return found
-        number = self.ledger.next_number()
+        number = self.ledger.next_number()  # not a position, so that directories keep their names when a grid grows
         labels = [one.label for one in assignments if one.override is not None]
         entry = Entry(number, job_name(number, labels), values, overrides, **stage)
         self._keep_config(entry)
@@ -202,7 +203,7 @@ class Sweep:
             for name in self.ledger.names
             if name not in given
         ]
-        absent = [one.name for one in assignments if one.name not in self.ledger.names]
+        absent = [one.name for one in assignments if one.name not in self.ledger.names]  # swept for the first time
         for entry in self.ledger.entries if absent else ():
             self._require_composable(entry.overrides)
             of_entry = [*self.ledger.shared, *entry.overrides]
@@ -258,4 +259,4 @@ def jobs_at_once(launcher: Any) -> int:
         return n_jobs
     from joblib import cpu_count  # its launcher counts the cores with this
 
-    return max(1, int(cpu_count()) + 1 + n_jobs)
+    return max(1, int(cpu_count()) + 1 + n_jobs)  # -1 is all cores, -2 all but one

@@ -48,10 +48,10 @@ class SweepProgress:
         """Adds jobs that are to be launched."""
         self._entries |= {entry.number: entry for entry in entries}
         self._states |= {entry.number: State("waiting") for entry in entries}
-        self._left |= {entry.number for entry in entries}
+        self._left |= {entry.number for entry in entries}  # a job that is retried is left once more
 
     def __enter__(self) -> "SweepProgress":
-        self._began = self._began or time.monotonic()
+        self._began = self._began or time.monotonic()  # a search enters it once for each batch
         self._stop.clear()
         # What an earlier launch has written is not the state of this one.
         self._stamps = {number: self._stamp(number) for number in self._left}
@@ -86,13 +86,13 @@ class SweepProgress:
         ended = []
         for number in sorted(self._left):
             stamp = self._stamp(number)
-            if stamp != self._stamps[number]:
+            if stamp != self._stamps[number]:  # one look at a file's time costs less than reading thousands of files
                 self._stamps[number] = stamp
                 self._states[number] = read_state(self.directory / self._entries[number].directory)
                 if self._states[number].has_ended:
                     ended.append(number)
-        self._left.difference_update(ended)  # first: jobs of a stack end together, and each line tells the time left
         for number in ended:
+            self._left.discard(number)  # one by one, so that each line counts on
             # A line that is redirected is not folded, as other programs may read it.
             self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
@@ -101,17 +101,18 @@ class SweepProgress:
             self._bar.update(self._task, total=n_jobs, completed=n_ended, description=self._summary(), refresh=True)
 
     def _line(self, number: int) -> str:
+        """Describes a job that has ended, and remembers the best of them."""
         state, directory = self._states[number], self._entries[number].directory
-        value = read_result(self.directory / directory).get("objective")
         if state.name in ("failed", "infeasible"):
             outcome = printable(state.reason.partition("; try")[0])
         else:
             seconds = sum(v for v in state.status.get("seconds", {}).values() if isinstance(v, int | float))
             outcome = f"{seconds:.1f} s"
-        if isinstance(value, int | float) and state.name not in ("failed", "infeasible"):
-            outcome = f"{self.monitor} {value:.4g}, {outcome}"
-            if self._best is None or self._sign * value < self._sign * self._best[0]:
-                self._best = (value, directory)
+            value = read_result(self.directory / directory).get("objective")
+            if isinstance(value, int | float):
+                outcome = f"{self.monitor} {value:.4g}, {outcome}"
+                if self._best is None or self._sign * value < self._sign * self._best[0]:
+                    self._best = (value, directory)
         return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
 
     def _summary(self) -> str:
@@ -128,9 +129,10 @@ class SweepProgress:
         return f"[{n_ended:>{len(n_jobs)}}/{n_jobs}]"
 
     def _time_left(self) -> str:
-        """Estimates the time left from the jobs that have ended."""
-        n_ended, n_left = len(self._states) - len(self._left), len(self._left) + (self.n_to_come or 0)
-        if not n_left or not n_ended or self.n_to_come is None:
+        """Estimates the time left from the jobs that have ended, also those of a stack whose lines come next."""
+        n_ended = sum(state.has_ended for state in self._states.values())
+        n_left = len(self._states) - n_ended + (self.n_to_come or 0)
+        if self.n_to_come is None or not n_ended or not (self._left or self.n_to_come):
             return ""
         return f"; about {duration((time.monotonic() - self._began) / n_ended * n_left)} left"
 

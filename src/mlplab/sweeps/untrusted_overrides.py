@@ -55,13 +55,7 @@ def require_trusted_overrides(ledger: Ledger, overrides: Iterable[str], conf: Pa
 
 
 def first_untrusted_override(overrides: Iterable[str], path: Path, conf: Path) -> UserError | None:
-    """Returns a refusal of the first override that is more than a choice of conf/ or a plain value.
-
-    Args:
-        overrides: that a file of a sweep holds.
-        path: of that file, for messages.
-        conf: the user's own conf/.
-    """
+    """Returns a refusal of the first override that is more than a choice of conf/ or a plain value."""
     for override in dict.fromkeys(overrides):
         if override not in FLAGS and not _is_plain(override, conf):
             return UserError(
@@ -81,9 +75,10 @@ def _is_plain(text: str, conf: Path) -> bool:
     except (HydraException, ValueError, RecursionError):
         return False
     key = override.key_or_group
-    if override.package is not None or _KEY.fullmatch(key) is None:
+    if override.package is not None or _KEY.fullmatch(key) is None:  # a package moves a choice to another name
         return False
     if override.is_delete():
+        # Deleting one of Hydra's callbacks could hide what happens.
         return not key.startswith("hydra") and value is None
     if key in OF_HYDRA:
         return _are_choices(value, lambda choice: choice in OF_HYDRA[key])
@@ -115,7 +110,7 @@ def _is_value(key: str, value: Any, conf: Path) -> bool:
     names = re.split(r"[./]", key)
     if _KEY.fullmatch(key) is None or any(name in PLACES for name in names):
         return False
-    if (conf / key).is_dir():
+    if (conf / key).is_dir():  # a group, whose choices are names of files
         return _are_choices(value, lambda choice: (conf / key / f"{choice}.yaml").is_file())
     if names[0] in WRITING:  # a sweep over numbers is plain too
         return _is_number(value)
@@ -150,7 +145,7 @@ def _is_plain_value(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain_value, value))
     if isinstance(value, dict):
-        is_named = all(not name.startswith("_") and name not in PLACES for name in value)
+        is_named = all(not name.startswith("_") and name not in PLACES for name in value)  # _target_, _args_ …
         return is_named and all(map(_is_plain_value, value.values()))
     return _is_number(value) or isinstance(value, str)
 
@@ -160,5 +155,5 @@ def _sweeper_settings(conf: Path) -> frozenset[str]:
     """Reads from conf/ which settings its sweepers have, without those of Hydra itself."""
     names: set[str] = set()
     for path in (conf / "hydra" / "sweeper").glob("*.yaml"):
-        names |= set(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        names |= set(yaml.safe_load(path.read_text(encoding="utf-8")) or {})  # the user's own files
     return frozenset(name for name in names if not name.startswith("_"))

@@ -315,7 +315,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         {"task": "regression"},
         "20 of 20 values are not, the first is 'a' in row 1",
     ),
-    "a few unreadable_strings cells": (
+    "a few unreadable values": (
         lines("a,b", *NUMBERS, "oh,7", "no,8"),
         {},
         r"column 'a' must be a number, but 2 of 62 .*'oh' in row 61; try "
@@ -495,7 +495,7 @@ def columns_have_values(cells: list[tuple[str, str, float | None]]) -> bool:
     )
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(20))
 @given(
     cells=st.lists(st.tuples(WILD, WILD, NUMBER), min_size=8, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from([("comma", ","), ("semicolon", ";"), ("tab", "\t"), ("bar", "|"), ("blank", " ")]),
@@ -545,7 +545,7 @@ def test_wild_cells_are_read_as_they_were_written_by_training_and_by_prediction(
         assert again.equals(dataset.values[column.name], null_equal=True)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(25))
 @given(
     cells=st.lists(st.tuples(TAME, WILD, NUMBER), min_size=10, max_size=20).filter(columns_have_values),
     delimiter=st.sampled_from(",;\t|"),
@@ -597,7 +597,7 @@ COLUMNS = {
 }
 
 
-@settings(max_examples=examples(25))
+@settings(max_examples=examples(12))
 @given(
     data=st.data(),
     chosen=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4, unique=True),
@@ -696,7 +696,7 @@ def is_read_or_refused(path: Path, options: dict[str, Any]) -> bool:
     return True
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(60))
 @given(content=st.binary(min_size=1, max_size=200), options=OPTIONS)
 @example(b"y\x00", {})
 @example(b"\xff\xfey", {})
@@ -707,7 +707,7 @@ def test_random_bytes_are_read_or_refused(write: Write, content: bytes, options:
     is_read_or_refused(write(content), options)
 
 
-@settings(max_examples=examples(80))
+@settings(max_examples=examples(40))
 @given(
     cells=st.lists(
         st.tuples(*[st.one_of(st.sampled_from(NASTY), st.sampled_from("pq"), st.floats().map(repr))] * 4),
@@ -724,7 +724,7 @@ def test_tables_of_nasty_cells_are_read_or_refused(
     is_read_or_refused(write(out.getvalue()), options)
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(80))
 @given(
     seed=st.integers(0, 2**30),
     mutations=st.lists(

@@ -10,9 +10,9 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlplab.data.table.text_encoding import SAMPLE_LINES
 from mlplab.data.table.text_layout import (
     DELIMITERS,
-    SAMPLE_LINES,
     Dialect,
     TextFile,
     TextOptions,

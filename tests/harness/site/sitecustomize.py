@@ -1,7 +1,7 @@
 """Counts what a process does to the files of one folder, and lets the disk run full at the moment that is asked for.
 
-Python imports this by its name when it starts, so that workers of a sweep which are not forked have it too. The server
-of `commands` calls `install` in those that are.
+Python imports this by its name when it starts, so that workers of a sweep which are not forked have it too. `launching`
+runs it in those that are.
 """
 
 import contextlib

@@ -95,5 +95,5 @@ def test_conditions_stand_behind_a_space_or_beside_it() -> None:
     [({"a": "1,2 when b"}, None), ({"a": "1,2 when =3"}, None), (None, 3), (None, {"a": "b=1"}), (None, {"a": {}})],
 )
 def test_conditions_that_cannot_be_read_are_refused(params: Any, when: Any) -> None:
-    with pytest.raises(UserError, match="of which name and which value"):
+    with pytest.raises(UserError, match="must have the form NAME=VALUE"):
         split_conditions(params, when)

@@ -1,1 +1,1 @@
-"""Anybody's table: read from CSV or Parquet, understood column by column, and made into tensors."""
+"""Reads any table from CSV or Parquet, infers what its columns hold, and makes tensors of them."""

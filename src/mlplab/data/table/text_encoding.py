@@ -1,19 +1,30 @@
-"""The bytes of a text file: whether they are packed, and in which encoding they are."""
+"""The bytes of a text file: whether they are packed, in which encoding they are, and its first lines."""
 
 import codecs
 import gzip
 import io
+import itertools
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from mlplab.errors import UserError
 
-SAMPLE_BYTES = 1 << 18
-"""Bytes at the beginning of a file from which its layout is detected."""
+BLOCK_BYTES = 1 << 18
+"""Bytes that are looked at at once: few enough to stay, with their text, in the processor's caches."""
+
+SAMPLE_LINES, SAMPLE_CHARACTERS = 500, 1 << 18
+"""Lines, or characters, from which the layout of a file is detected."""
 
 FEWEST_LINES = 10
-"""Lines that a sample has at least, however long they are, as the first one names every column."""
+"""Lines that are read however long they are, as the first one names every column."""
+
+LONGEST_LINE = 1 << 24
+"""Characters after which a line is cut, as no table has such a line."""
+
+MUST_BE_TEXT = "data.path must be text or Parquet"
 
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeError)
 """Errors of unpacking and decoding."""
@@ -33,77 +44,71 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def open_unpacked(path: Path) -> IO[bytes]:
-    """Opens the bytes of the text, whether the file is packed or not."""
-    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
-
-
-def read_sample(path: Path, *, encoding: str = "auto") -> tuple[bytes, bool]:
-    """Reads the first bytes, and returns with them whether they are all.
+@contextmanager
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Opens the bytes of the text, whether the file is packed or not.
 
     Raises:
-        UserError: they are no text.
+        UserError: they are those of an Excel file.
     """
-    try:
-        with open_unpacked(path) as file:
-            sample = file.read(SAMPLE_BYTES)
-            _require_text(path, sample, encoding)
-            while max(sample.count(b"\n"), sample.count(b"\r")) < FEWEST_LINES and (more := file.read(SAMPLE_BYTES)):
-                sample += more
-            return sample, not file.read(1)
-    except UNREADABLE as error:
-        raise unreadable_file(path, error) from None
+    with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+        if file.peek(4).startswith(b"PK\x03\x04"):
+            raise UserError(MUST_BE_TEXT, f"{path} is a zip archive, as Excel's .xlsx is", "saving the sheet as CSV")
+        yield file  # type: ignore[misc]
 
 
-def _require_text(path: Path, sample: bytes, encoding: str) -> None:
-    if sample.startswith(b"PK\x03\x04"):
-        found, hint = "is a zip archive, as Excel's .xlsx is", "saving the sheet as CSV"
-    # An encoding that the user names may be UTF-16 without its mark, which is full of zero bytes.
-    elif encoding == "auto" and b"\x00" in sample and not sample.startswith(tuple(MARKS)):
-        found, hint = "holds bytes that are no text", "another file"
-    else:
-        return
-    raise UserError("data.path must be text or Parquet", f"{path} {found}", hint)
-
-
-def decode(path: Path, sample: bytes, encoding: str, *, is_whole: bool) -> str:
-    """Decodes a sample, and removes its byte-order mark.
+def first_lines(path: Path, encoding: str, skip_lines: int) -> list[str]:
+    """Reads lines to skip and the first ones after them, each with its end, without a byte-order mark.
 
     Raises:
-        UserError: it is not in that encoding, or there is no such encoding of text.
+        UserError: they are not in that encoding, there is no such encoding, or the file cannot be unpacked.
     """
+    lines: list[str] = []
+    n_characters = 0
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding)  # refuses a codec that is no encoding of text, such as hex
-        return codecs.getincrementaldecoder(encoding)().decode(sample, final=is_whole).removeprefix("\ufeff")
+        # A line feed, a carriage return or both end a line, and stay as they are.
+        with open_unpacked(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            for line in itertools.islice(iter(lambda: text.readline(LONGEST_LINE), ""), skip_lines + SAMPLE_LINES):
+                lines.append(line)
+                n_characters += len(line)
+                if n_characters > SAMPLE_CHARACTERS and len(lines) >= skip_lines + FEWEST_LINES:
+                    break
     except (LookupError, UnicodeError) as error:
         raise UserError(
             "data.encoding must be the file's own",
             f"{path.name} is no {encoding}: {error}",
             "data.encoding=auto, or mending the file",
         ) from None
+    except UNREADABLE as error:
+        raise unreadable_file(path, error) from None
+    return [line.removeprefix("\ufeff") for line in lines[:1]] + lines[1:]
 
 
-def find_encoding(path: Path, sample: bytes, otherwise: str = "latin-1") -> str:
+def find_encoding(path: Path, otherwise: str = "latin-1") -> str:
     """Finds the encoding by the byte-order mark; without one it is UTF-8 if the whole file is, else `otherwise`.
 
     Raises:
-        UserError: the file cannot be unpacked.
+        UserError: the file is no text, or cannot be unpacked.
     """
-    for mark, encoding in MARKS.items():
-        if sample.startswith(mark):
-            return encoding
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with open_unpacked(path) as file:
-            # Blocks of this size and their text stay in the processor's caches.
-            for block in iter(lambda: file.read(SAMPLE_BYTES), b""):
+            first = file.read(BLOCK_BYTES)
+            for mark, encoding in MARKS.items():
+                if first.startswith(mark):
+                    return encoding
+            if b"\x00" in first:
+                raise UserError(
+                    "data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file"
+                )
+            for block in itertools.chain([first], iter(lambda: file.read(BLOCK_BYTES), b"")):
                 decoder.decode(block)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return otherwise
     except UNREADABLE as error:
         raise unreadable_file(path, error) from None
-    return "utf-8-sig" if sample.startswith(codecs.BOM_UTF8) else "utf-8"
+    return "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
 def unreadable_file(path: Path, error: BaseException) -> UserError:

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +15,10 @@ from typing import Any
 
 from mlplab.data.table.text_encoding import (
     UNREADABLE,
-    decode,
     find_encoding,
+    first_lines,
     is_gzip,
     open_unpacked,
-    read_sample,
     unreadable_file,
 )
 from mlplab.errors import UserError
@@ -33,8 +33,6 @@ DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2
 
 GENERATED_NAME = re.compile(r"column_\d+")
 """Names that columns get where the file has none."""
-
-SAMPLE_LINES = 500
 
 MOST_UNPAIRED = 0.1
 """Share of the lines with single quotes in which their number may be odd, where they quote strings."""
@@ -129,15 +127,13 @@ def open_text(
         UserError: it is no text, or its header does not name every column once.
     """
     notes = []
-    sample, is_whole = read_sample(path, encoding=options.encoding)
     encoding = options.encoding
     if encoding == "auto":
-        encoding = find_encoding(path, sample, options.encoding_if_not_utf8)
+        encoding = find_encoding(path, options.encoding_if_not_utf8)
         if encoding == "latin-1":
             notes.append("the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise")
-    text = decode(path, sample, encoding, is_whole=is_whole)
-    lines = list(io.StringIO(text, newline=None))
-    lines = (lines if is_whole or len(lines) < 2 else lines[:-1])[: SAMPLE_LINES + options.skip_lines]
+    lines = first_lines(path, encoding, options.skip_lines)
+    has_old_line_ends = any(line.endswith("\r") for line in lines)
     dialect = detect_dialect(lines, options, known_names=known_names, usual_header=usual_header)
     table_lines = [line for line in lines[dialect.skip_lines :] if line.strip()]
     records = dialect.readable_records(table_lines)
@@ -149,7 +145,7 @@ def open_text(
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     file = TextFile(path, dialect, names, tuple(notes))
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
-    if is_utf8 and not is_gzip(path) and "\r" not in text.replace("\r\n", ""):
+    if is_utf8 and not is_gzip(path) and not has_old_line_ends:
         yield file
         return
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
@@ -160,8 +156,7 @@ def open_text(
                 io.TextIOWrapper(packed, encoding=encoding, newline=None) as source,
                 copy.open("w", encoding="utf-8") as target,
             ):
-                for block in iter(lambda: source.read(1 << 24), ""):
-                    target.write(block)
+                shutil.copyfileobj(source, target, 1 << 24)
         except UNREADABLE as error:
             raise unreadable_file(path, error) from None
         yield replace(file, path=copy)

@@ -49,11 +49,12 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
         if state.name in ("failed", "infeasible"):
             return Outcome(state.name, reason=state.reason)
     if any(state.name == "pruned" for state in states):
-        return Outcome("pruned")
+        return Outcome("pruned")  # one seed is enough to judge by
     means = []
     for objective in objectives:
         mean = sum(_value(directory, objective.metric) for directory in directories) / len(directories)
         if not math.isfinite(mean):
+            # Optuna refuses values that are not finite.
             return Outcome("infeasible", reason=f"{objective.metric} is {mean:g}")
         means.append(mean)
     return Outcome("finished", tuple(means))
@@ -61,7 +62,7 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
 
 def _value(directory: Path, metric: str) -> float:
     result = read_result(directory)
-    if metric == result.get("monitor"):
+    if metric == result.get("monitor"):  # the value of the best state, not of the last
         value = result.get("objective")
     elif metric == "parameters":
         value = read_json(directory / "manifest.json").get("parameters")

@@ -22,20 +22,15 @@ SAMPLERS = {
 
 PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner"}
 
-QUIET = {"cmaes": {"warn_independent_sampling": False}, "qmc": {"warn_independent_sampling": False}}
-"""Options against a warning that choices are drawn independently, which is documented."""
-
-DEFAULTS: dict[str, dict[str, Any]] = {"qmc": {"qmc_type": "sobol", "scramble": True}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cmaes": {"warn_independent_sampling": False},
+    "qmc": {"warn_independent_sampling": False, "qmc_type": "sobol", "scramble": True},
+}
+"""Options that differ from Optuna's defaults. That choices are drawn independently is documented, and no warning."""
 
 
 def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space: Space) -> "BaseSampler":
     """Builds a sampler, which proposes values.
-
-    Args:
-        name: one of `SAMPLERS`.
-        seed: of its random numbers.
-        options: further arguments of Optuna's class.
-        space: of the search; a grid lists its values.
 
     Raises:
         UserError: there is no such sampler, or it has no such option.
@@ -49,29 +44,18 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
                 "sampler=grid must have a space without conditions", f"when: {next(iter(space.conditions))}",
                 "hydra.sweeper.sampler=random",
             )  # fmt: skip
-        return _without_stop(optuna.samplers.GridSampler)(grid_of(space), seed=seed)  # type: ignore[no-any-return]
+        sampler = optuna.samplers.GridSampler(grid_of(space), seed=seed)
+        sampler.after_trial = lambda *_: None  # type: ignore[method-assign]  # else it stops Optuna's loop: here is none
+        return sampler
     return _built(  # type: ignore[no-any-return]
         getattr(optuna.samplers, SAMPLERS[name]),
-        {**DEFAULTS.get(name, {}), **QUIET.get(name, {}), **options, "seed": seed},
+        {**OPTIONS.get(name, {}), **options, "seed": seed},
         f"hydra.sweeper.sampler_options of {name}",
     )
 
 
-def _without_stop(kind: Any) -> Any:
-    """Derives a grid sampler that does not stop Optuna's own loop, as here there is none."""
-
-    class Grid(kind):  # type: ignore[misc]
-        def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None: ...
-
-    return Grid
-
-
 def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
     """Builds a pruner, which ends trials early that are worse than others were.
-
-    Args:
-        name: one of `PRUNERS`.
-        options: further arguments of Optuna's class.
 
     Raises:
         UserError: there is no such pruner, or it has no such option.

@@ -90,22 +90,18 @@ class SearchSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Lists for sweep.json what may not change between launches, and the budget, which may."""
+        # Another launcher may run more trials at once.
         plain = {name: value for name, value in vars(self).items() if name != "batch"}
         return plain | {"objectives": [vars(one) for one in self.objectives], "budget": vars(self.budget)}
 
 
 def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> SearchSettings:
-    """Checks the settings of a search.
-
-    Args:
-        settings: values of the sweeper's configuration, by name.
-        monitor: the objective, if none are named.
-        mode: `min` or `max`.
+    """Checks the settings of a search. Without objectives, it optimizes `monitor` in `mode`.
 
     Raises:
         UserError: one of them is not allowed, or Optuna is not installed.
     """
-    if importlib.util.find_spec("optuna") is None:
+    if importlib.util.find_spec("optuna") is None:  # not imported, which takes half a second
         raise UserError(
             "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
         )
@@ -119,12 +115,12 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
         pruner_options=_options(settings, "pruner_options"),
         objectives=_objectives(settings["objectives"], monitor, mode),
     )
-    build_pruner(read.pruner, read.pruner_options)
+    build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
     metrics = [objective.metric for objective in read.objectives]
     if read.pruner != "none" and metrics != [monitor]:
         raise UserError(
             "a search that ends trials early must have the monitor as its only objective",
-            f"hydra.sweeper.pruner={read.pruner}, objectives {', '.join(metrics)}",
+            f"its objectives are {', '.join(metrics)}, and its pruner is {read.pruner}",
             "hydra.sweeper.pruner=none",
         )
     return read

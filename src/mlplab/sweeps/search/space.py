@@ -1,5 +1,6 @@
 """The space of a search: names with their values, some only where another name has a certain value."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,23 +61,11 @@ class Space:
         return list(chosen.values())
 
     def n_points(self) -> int | None:
-        """Counts the different jobs; returns None where they cannot be counted."""
-        if any(dimension.interval is not None and not dimension.is_int for dimension in self.dimensions):
+        """Counts the different jobs; returns None where there are real intervals or conditions."""
+        if self.conditions or any(one.interval is not None and not one.is_int for one in self.dimensions):
             return None
-        parents = {parent for condition in self.conditions.values() for parent in condition}
-
-        def count(position: int, values: dict[str, Any]) -> int:
-            if position == len(self.dimensions):
-                return 1
-            dimension = self.dimensions[position]
-            if not self.is_drawn(dimension.name, values):
-                return count(position + 1, values)
-            if dimension.name in parents:
-                return sum(count(position + 1, {**values, dimension.name: value}) for value in dimension.values)
-            low, high = dimension.interval or (1, len(set(map(canonical, dimension.values))))
-            return int(high - low + 1) * count(position + 1, values)
-
-        return count(0, {})
+        ends = [one.interval or (1, len(set(map(canonical, one.values)))) for one in self.dimensions]
+        return math.prod(int(high - low + 1) for low, high in ends)
 
     def to_check(self) -> list[list[str]]:
         """Returns overrides of jobs that together try every value, and both ends of every interval."""
@@ -92,6 +81,7 @@ class Space:
         for parent, allowed in self.conditions.get(name, {}).items():
             (dimension,) = (dimension for dimension in self.dimensions if dimension.name == parent)
             known = [canonical(value) for value in dimension.values]
+            # A parent may have conditions too.
             positions |= {**self._positions_for(parent), parent: known.index(canonical(allowed[0]))}
         return positions
 
@@ -125,6 +115,7 @@ def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
     ordered: dict[str, Dimension] = {}
     while len(ordered) < len(by_name):
         waiting = [name for name in by_name if name not in ordered]
+        # All that they depend on is ordered.
         ready = [name for name in waiting if ordered.keys() >= conditions.get(name, {}).keys()]
         if not ready:
             raise UserError("conditions must not form a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
@@ -135,20 +126,20 @@ def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
 def _require_known(by_name: Mapping[str, Dimension], name: str, parent: str, allowed: Iterable[Any]) -> None:
     if name not in by_name:
         near = nearest_name(name, list(by_name)) or next(iter(by_name), "optimizer.lr")
-        raise UserError("a condition must be on a name that is searched over", f"when: {name}", f"when: {near}")
+        raise UserError("a condition must be on a name that is searched over", f"{name} is not", f"one on {near}")
     dimension = by_name.get(parent)
     if dimension is None or not dimension.values:
         raise UserError(
             "a condition must ask for values of a name that is searched over as a choice",
-            f"{name} when {parent}={shown(next(iter(allowed), None))}",
-            f"{parent}=a,b beside it",
+            f"{name} depends on {parent}={shown(next(iter(allowed), None))}",
+            f"several values of {parent}, such as {parent}=a,b",
         )
     known = [canonical(value) for value in dimension.values]
     for value in allowed:
         if canonical(value) not in known:
             raise UserError(
                 f"a condition must ask for values that {parent} takes, {', '.join(map(shown, dimension.values))}",
-                f"{name} when {parent}={shown(value)}",
+                f"{name} depends on {parent}={shown(value)}",
                 f"{name} when {parent}={shown(dimension.values[0])}",
             )
 
@@ -166,17 +157,17 @@ def distribution(dimension: Dimension) -> "BaseDistribution":
         low, high = sorted((dimension.values[0], dimension.values[-1]))
         step = abs(dimension.step)
         if isinstance(low, int) and isinstance(high, int) and step == int(step):
-            is_log = dimension.is_log and step == 1
+            is_log = dimension.is_log and step == 1  # Optuna has no steps on a logarithmic scale
             return IntDistribution(low, high, log=is_log, step=int(step))
         return FloatDistribution(low, high, step=step)
-    return CategoricalDistribution(_choices(dimension))
+    return CategoricalDistribution(_choices(dimension))  # also a choice of numbers: nothing lies between them
 
 
 def _choices(dimension: Dimension) -> list[Any]:
     """Returns the values as Optuna stores them: lists and mappings as text."""
     pairs = zip(dimension.values, dimension.texts, strict=True)
     kept = [value if isinstance(value, bool | int | float | str | None) else text for value, text in pairs]
-    return list({canonical(value): value for value in kept}.values())
+    return list({canonical(value): value for value in kept}.values())  # Optuna refuses a value that is there twice
 
 
 def grid_of(space: Space) -> dict[str, list[Any]]:
@@ -200,7 +191,7 @@ def _as_typed(dimension: Dimension, drawn: Any) -> Assignment:
     """Finds the value that was drawn among those that were typed."""
     values = dimension.values
     if dimension.interval is not None:
-        return dimension.assign(drawn, repr(drawn))
+        return dimension.assign(drawn, repr(drawn))  # reads back to the last bit
     if dimension.step and len(values) > 1:  # a value of a range comes back with a rounding error
         position = min(range(len(values)), key=lambda i: abs(values[i] - drawn))
     else:
@@ -251,12 +242,12 @@ def _parse(name: str, text: str) -> dict[str, list[Any]]:
         parent, equals, values = part.strip().partition("=")
         if not (equals and parent and values):
             raise _unreadable(f"{name}: … when {text}")
-        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]
+        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]  # true, 1 and text as in conf/
     return condition
 
 
 def _unreadable(condition: str) -> UserError:
     return UserError(
-        "a condition must say of which name and which value", condition,
+        "a condition must have the form NAME=VALUE|VALUE", condition,
         "hydra.sweeper.when={optimizer.momentum:{optimizer:[momentum,nesterov]}}",
     )  # fmt: skip

@@ -65,7 +65,7 @@ class Search:
             storage=storage, study_name=name, directions=directions, load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
         )  # fmt: skip
-        self._sampled = optuna.create_study(sampler=sampler, directions=directions)
+        self._sampled = optuna.create_study(sampler=sampler, directions=directions)  # in memory
         self._replay()
 
     def _trials(self) -> "list[FrozenTrial]":
@@ -77,7 +77,7 @@ class Search:
             asked = []
             for frozen in batch:
                 if "again" in frozen.user_attrs:
-                    self._sampled.add_trial(_without_attributes(frozen))
+                    self._sampled.add_trial(_without_attributes(frozen))  # a failed trial that finished later
                 else:
                     asked.append(frozen)
                     self._require_same_proposal(frozen)
@@ -105,7 +105,7 @@ class Search:
 
         trial = Trial(self._sampled, self._sampled.get_trials(deepcopy=False)[frozen.number]._trial_id)
         for step, value in frozen.intermediate_values.items():
-            trial.report(value, step)
+            trial.report(value, step)  # some samplers learn from values of pruned trials
         values = frozen.values if frozen.state == TrialState.COMPLETE else None
         self._sampled.tell(frozen.number, values, frozen.state)
 
@@ -118,6 +118,7 @@ class Search:
         """Proposes the next trials, and stores each before it is returned."""
         from optuna.trial import TrialState, create_trial
 
+        # Proposed without the outcomes of each other.
         batch = 1 + max((trial.user_attrs.get("batch", -1) for trial in self._trials()), default=-1)
         proposals = []
         for _ in range(n):
@@ -126,7 +127,7 @@ class Search:
                 state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions,
                 user_attrs={"batch": batch},
             )  # fmt: skip
-            self.study.add_trial(kept)
+            self.study.add_trial(kept)  # before it runs, so that a kill does not lose it
             proposals.append(proposal)
         return proposals
 
@@ -188,7 +189,7 @@ def open_journal(path: Path) -> "JournalStorage":
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the sweep prints its own lines
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -212,7 +213,7 @@ def mend_journal(path: Path) -> None:
         return
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+            file.truncate(content.rfind(b"\n") + 1)  # the trial of that line is proposed again
 
 
 @dataclass

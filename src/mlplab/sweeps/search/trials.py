@@ -56,11 +56,11 @@ class Trials:
         Raises:
             RunStopped: by a signal; the outcomes are saved.
         """
-        self._retry(progress)
+        self._retry(progress)  # first, as later proposals depend on the outcomes
         budget = self.settings.budget_in(self.search.space)
         at_once = self.settings.batch or max(1, self.sweep.n_at_once // max(1, len(self.seeds)))
         while True:
-            proposals = self.search.begun()
+            proposals = self.search.begun()  # of a launch that was stopped
             if not proposals:
                 if budget.is_spent(self.search.n_trials, self._n_epochs(), self.sweep.seconds() / 60):
                     return
@@ -89,8 +89,8 @@ class Trials:
         unique = {entry.number: entry for found in entries.values() for entry in found}
         to_do = select_to_do(self.sweep, list(unique.values()))
         launch_jobs(self.sweep, to_do, progress)
-        self._n_repeats = 0 if to_do else self._n_repeats + len(proposals)
-        for number, found in entries.items():
+        self._n_repeats = 0 if to_do else self._n_repeats + len(proposals)  # all of them are known jobs
+        for number, found in entries.items():  # in one order, whichever job ended first
             self.search.tell(number, self._outcome(found))
         self.sweep.save()
 
@@ -124,12 +124,7 @@ class Trials:
 
 
 def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Runs a search, or goes on with it.
-
-    Args:
-        sweep: in its directory.
-        arguments: overrides of the command line.
-        settings: of conf/hydra/sweeper/optuna.yaml.
+    """Runs a search with the settings of conf/hydra/sweeper/optuna.yaml, or goes on with it.
 
     Raises:
         UserError: it cannot be run, or was begun with other settings.
@@ -141,14 +136,14 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
     overrides = params_as_overrides(params, "hydra.sweeper.params")
     shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
     if read.pruner != "none":
-        shared = [*shared, PRUNING]
+        shared = [*shared, PRUNING]  # as an override, so that a resumed job has it too
     space = space_of(*sweep.composer.decide_conditions(shared, dimensions, when))
     if not space.dimensions:
         raise UserError(
             "a search must have something to search over", "every name has one value",
             "optimizer.lr='tag(log,interval(1e-4,1e-1))'",
         )  # fmt: skip
-    sampler = read.build_sampler(space)
+    sampler = read.build_sampler(space)  # refuses wrong options before the directory is made
     for job in space.to_check():
         sweep.composer.check_job([*shared, *job])
     with sweep.opened(shared, space.names):
