@@ -41,7 +41,7 @@ from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
 from mlplab.objectives import losses
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import MeanLoss, Scores
+from mlplab.objectives.scores import Scores
 from mlplab.optimization import optimizers, parameter_groups, schedules
 from mlplab.randomness import batch_order, derive_seed
 from mlplab.stacked import same_step
@@ -114,11 +114,11 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         predictions, "return torch.softmax(outputs, dim=1)", "return torch.softmax(outputs.clamp(max=0.5), dim=1)", [],
     ),
     "Scores.compute": (
-        Scores.compute, "(self._predicted)", "(self._predicted[::-1])",
+        Scores.compute, "(self._predicted), ", "(self._predicted[::-1]), ",
         ["data=xor", "data.n_samples=30000", "data.batch_size=full"],
     ),
-    "MeanLoss.compute": (
-        MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
+    "Scores._mean_loss": (
+        Scores._mean_loss, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
     "Learner.training_step": (  # not in the first batch, which is compared with autograd
         Learner.training_step, "(loss + penalty, ", "(loss * (1 + 1e-3 * (batch_idx > 0)) + penalty, ", [],
