@@ -127,7 +127,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         Learner.validation_step, 'self._evaluate("val", batch)',
         'self._evaluate("val", (batch[0] + 0.1 * (self.current_epoch > 0), batch[1]))', [],
     ),
-    "Learner._evaluate": (Learner._evaluate, "mean_loss.update(loss,", "mean_loss.update(loss + 1e-3,", []),
+    "Learner._evaluate": (Learner._evaluate, ".update(loss,", ".update(loss + 1e-3,", []),
     "Learner.on_validation_epoch_end": (
         Learner.on_validation_epoch_end, 'self._log_scores("val")',
         'self._log_scores("val")\n    if self.current_epoch:\n        self.log("val/extra", 1.0)', [],
