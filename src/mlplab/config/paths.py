@@ -17,6 +17,8 @@ def require_file(path: Path, key: str) -> None:
     try:
         if path.is_dir():
             raise UserError(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{key} must be a file", f"{path} is a device or a pipe", "a copy of it in a file")
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []

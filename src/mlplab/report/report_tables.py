@@ -148,7 +148,7 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
         def reached(setting: Setting) -> Cell:
-            return _count(time.hits, time.n) if (time := times[setting]) is not None else Cell("–")
+            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else Cell("–")
 
         def median(unit: str, setting: Setting) -> Cell:
             return _number(time.median[unit] if (time := times[setting]) is not None else None)
