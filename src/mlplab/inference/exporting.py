@@ -62,7 +62,7 @@ def export(
     ending, write, read = FORMATS[file_format]
     if out is None:
         out = run.own_folder("exports") / f"model{ending}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # which the check of the place explains
             out.parent.mkdir(exist_ok=True)
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")

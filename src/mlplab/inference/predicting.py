@@ -59,6 +59,7 @@ def predict_file(
     """
     if out.exists() and path.exists() and out.samefile(path):
         raise UserError("out must be another file than data.path", f"both are {out}", "another name")
+    # Refused before the first of perhaps millions of rows is read.
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must have classes", "the run is a regression", "proba=false")
@@ -81,6 +82,7 @@ def predict_file(
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
             content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
+            # One frame of predictions alone: the rows themselves are read block by block.
             pl.concat(list(frames())).write_parquet(content)
             temporary.write_bytes(content.getbuffer())
             return
