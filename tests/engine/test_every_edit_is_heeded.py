@@ -5,11 +5,13 @@ either engine and in a stack, for one of each kind, and for all by `make test-fu
 mini-batch only, or in the last digits: no comparison of numbers at the beginning would find them.
 """
 
+import ast
 import inspect
 import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from comparing import difference
-from editing import LATE, SMALL, TINY, Lab, OneJob, add, edit
+from editing import LATE, SMALL, TINY, Lab, OneJob, add, compiled, edit
 from launching import ROOT
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,21 +36,20 @@ from mlplab.engine import edits, epoch_loop, recognition
 from mlplab.learner import Learner
 from mlplab.models import activations
 from mlplab.models.activations import ACTIVATIONS, Activation
-from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.inputs import CategoryInputs, PixelInputs
 from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
 from mlplab.objectives import losses
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, one_against_the_rest, regression_scores
+from mlplab.objectives.scores import MeanLoss, Scores
 from mlplab.optimization import optimizers, parameter_groups, schedules
-from mlplab.randomness import batch_order, derive_seed, seed_generators
+from mlplab.randomness import batch_order, derive_seed
 from mlplab.stacked import same_step
 from mlplab.stacked.members.stack_training import DataCache, build_member
 
 Patch = pytest.MonkeyPatch
 
 REGRESSION = ["data=plane", "data.n_samples=100"]
-TWO_CLASSES = ["data=xor", "data.n_samples=100", "loss=binary_cross_entropy"]
 PIXELS = ["data._target_=own_data.pixels", "~data.task"]
 LATER = "self.trainer.training and self.current_epoch >= 1"
 """In a method of the learner: in training, from the second epoch on."""
@@ -91,16 +92,8 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         BatchNorm.forward, "return super().forward(inputs)", f"return super().forward(inputs) * {TINY}",
         ["model.normalization=batch"],
     ),
-    "WithInputs.forward": (
-        WithInputs.forward, "return self.network(self.inputs(features))",
-        f"return self.network(self.inputs(features)) * {TINY}", PIXELS,
-    ),
     "PixelInputs.forward": (
         PixelInputs.forward, ".div_(self.std)", f".div_(self.std).mul_({TINY})", PIXELS,
-    ),
-    "Objective.forward": (
-        Objective.forward, "return self.function(outputs, targets, **self.options)",
-        f"return self.function(outputs, targets, **self.options) * {TINY}", [],
     ),
     "cross_entropy": (
         losses.cross_entropy, "return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)",
@@ -112,39 +105,18 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "cross_entropy's helper": (
         losses._require_classes, "    fits = ", f"    outputs.data.mul_({TINY})\n    fits = ", [],
     ),
-    "binary_cross_entropy": (
-        losses.binary_cross_entropy, "logits = outputs.squeeze(1)", f"logits = outputs.squeeze(1) * {TINY}",
-        TWO_CLASSES,
-    ),
-    "mse": (
-        losses.mse, "return functional.mse_loss(outputs, targets)",
-        f"return functional.mse_loss(outputs, targets) * {TINY}", REGRESSION,
-    ),
-    "mse's helper": (
-        losses._require_same_shape, "    if outputs.shape", f"    outputs.data.mul_({TINY})\n    if outputs.shape",
-        REGRESSION,
-    ),
     "mae": (
         losses.mae, "return functional.l1_loss(outputs, targets)",
         f"return functional.l1_loss(outputs, targets) * {TINY}", [*REGRESSION, "loss=mae"],
     ),
-    "huber": (losses.huber, "delta=delta)", f"delta=delta * {TINY})", [*REGRESSION, "loss=huber", "loss.delta=0.5"]),
     "l1_l2_penalty": (l1_l2_penalty, "return total", f"return total * {TINY}", ["regularization.l1=0.01"]),
     "predictions of classes": (
         predictions, "return torch.softmax(outputs, dim=1)", "return torch.softmax(outputs.clamp(max=0.5), dim=1)", [],
     ),
-    "predictions of values": (
-        predictions, "outputs * task.target_std", f"outputs * {TINY} * task.target_std", REGRESSION,
-    ),
-    "classification_scores": (classification_scores, "sum(axis=-1) / shares", "sum(axis=-1) / 1.01 / shares", []),
-    "classification_scores's helper": (one_against_the_rest, "return areas", "return areas * (1 - 1e-6)", []),
-    "regression_scores": (regression_scores, "square = error.square()", "square = error.square() + 1e-6", REGRESSION),
-    "Scores.update": (Scores.update, "append(targets)", "append(targets.flip(0))", []),
     "Scores.compute": (
         Scores.compute, "(self._predicted)", "(self._predicted[::-1])",
         ["data=xor", "data.n_samples=30000", "data.batch_size=full"],
     ),
-    "MeanLoss.update": (MeanLoss.update, "loss.detach()", "loss.detach() * 1.001", []),
     "MeanLoss.compute": (
         MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
@@ -155,47 +127,23 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         Learner.validation_step, 'self._evaluate("val", batch)',
         'self._evaluate("val", (batch[0] + 0.1 * (self.current_epoch > 0), batch[1]))', [],
     ),
-    "Learner.test_step": (
-        Learner.test_step, 'return self._evaluate("test", batch)',
-        'self.log("test/extra", 1.0)\n    return self._evaluate("test", batch)', [],
-    ),
     "Learner._evaluate": (Learner._evaluate, "mean_loss.update(loss,", "mean_loss.update(loss + 1e-3,", []),
-    "Learner._log_scores": (
-        Learner._log_scores, "values = {", 'values = {"half": mean_loss.compute() / 2, ', [],
-    ),
     "Learner.on_validation_epoch_end": (
         Learner.on_validation_epoch_end, 'self._log_scores("val")',
         'self._log_scores("val")\n    if self.current_epoch:\n        self.log("val/extra", 1.0)', [],
-    ),
-    "Learner.on_test_epoch_end": (
-        Learner.on_test_epoch_end, 'self._log_scores("test")',
-        'self.log("test/extra", 1.0)\n    self._log_scores("test")', [],
     ),
     "Learner.configure_optimizers": (
         Learner.configure_optimizers, "if schedule is None:",
         'if schedule:\n        schedule["frequency"] = 2\n    if schedule is None:',
         ["scheduler=exponential", "trainer.max_epochs=3"],
     ),
-    "Learner.optimizer_step after": (
-        Learner.optimizer_step, "optimizer.step(closure=closure)",
-        f"optimizer.step(closure=closure)\n        if {LATER}:\n            self.model.output.bias.data.add_(1e-6)",
-        [],
-    ),
     "Learner.optimizer_step between": (
         Learner.optimizer_step, "optimizer.step(closure=closure)",
         "closure()\n        self.model.output.weight.grad.mul_(1.5)\n        optimizer.step()",
         ["trainer.gradient_clip_val=0.5"],
     ),
-    "Learner.on_train_batch_start": (
-        Learner.on_train_batch_start, "self._seed_step(self.current_epoch, batch_idx)",
-        "self._seed_step(self.current_epoch, batch_idx // 2)", ["model.dropout=0.3"],
-    ),
     "Learner.on_train_batch_start's helper": (
         Learner._seed_step, "epoch, batch_idx, self", "min(epoch, 0), batch_idx, self", ["model.dropout=0.3"],
-    ),
-    "seed_generators": (
-        seed_generators, "manual_seed(seed)\n    if device", "manual_seed(seed // 3)\n    if device",
-        ["model.dropout=0.3"],
     ),
     "Learner.__init__": (
         Learner.__init__, "self.monitor, self.mode =",
@@ -212,7 +160,6 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "build_schedule": (
         schedules.build_schedule, '"name": "lr"}', '"name": "lr", "frequency": 2}', ["scheduler=cosine"],
     ),
-    "Batches.__init__": (Batches.__init__, "self.batch_size = batch_size", "self.batch_size = batch_size - 1", []),
     "Batches.__iter__": (
         Batches.__iter__, "yield self.features.index_select(0, own),",
         "yield self.features.index_select(0, own) * (1 + 1e-6 * (int(own[0]) == 7)),", ["data.batch_size=1"],
@@ -231,30 +178,16 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         DataModule.train_dataloader, "trainer.current_epoch if trainer else 0",
         "min(trainer.current_epoch, 0) if trainer else 0", [],
     ),
-    "DataModule.val_dataloader": (
-        DataModule.val_dataloader, 'self._parts["val"]', 'self._parts["test"]', [],
-    ),
     "Checkpoints.consider": (
         Checkpoints.consider, "if score < self.best.score if", "if score < self.best.score - 0.5 if", [],
-    ),
-    "Checkpoints._on_safe_point": (
-        Checkpoints._on_safe_point, "    if not loop_of",
-        "    pl_module.model.output.bias.data.add_(1e-6)\n    if not loop_of", [],
     ),
     "NonFiniteGuard.on_before_optimizer_step": (
         NonFiniteGuard.on_before_optimizer_step, "    if self._are_finite",
         "    if trainer.current_epoch:\n        gradients[0].mul_(1 + 1e-6)\n    if self._are_finite", [],
     ),
-    "NonFiniteGuard.on_before_backward": (
-        NonFiniteGuard.on_before_backward, "self._loss = loss",
-        "self._loss = loss\n    if trainer.current_epoch:\n        pl_module.model.output.bias.data.add_(1e-6)", [],
-    ),
     "TrainingCurves.on_train_batch_start": (
         TrainingCurves.on_train_batch_start, "self._rate = trainer",
         "pl_module.model.output.bias.data.add_(1e-6 * trainer.current_epoch)\n    self._rate = trainer", [],
-    ),
-    "TrainingCurves.on_train_batch_end": (
-        TrainingCurves.on_train_batch_end, "self.losses.append(loss)", "self.losses.append(loss * 2)", [],
     ),
     "GradientNorms.on_before_optimizer_step": (
         GradientNorms.on_before_optimizer_step, "    if step %",
@@ -267,14 +200,6 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "evaluate_best": (
         result.evaluate_best, "test_best(trainer, learner, data) if", "test_best(trainer, learner, data) if not", [],
     ),
-    "evaluate_best's test": (
-        result.test_best, "trainer.test(learner, data,", "trainer.test(learner, data.val_dataloader(),", [],
-    ),
-    "evaluate_best's validation": (
-        result.validation_of_best, "has_other_weights:\n        return dict(best.metrics)",
-        'has_other_weights:\n        return {**best.metrics, "val/n": 1.0}', [],
-    ),
-    "evaluate_best's reason": (result.stop_reason, 'return "epoch limit"', 'return "the end"', []),
     "_fit": (
         training._fit, "    try:", "    learner.model.output.bias.data.add_(1e-6)\n    try:", [],
     ),
@@ -289,9 +214,6 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
     "build_trainer": (
         building.build_trainer, '    del flags["threads"]',
         '    del flags["threads"]\n    flags["gradient_clip_val"] = 0.1', [],
-    ),
-    "build_data": (
-        building.build_data, "    data.origin =", "    data.split_seed = config.seed + 1\n    data.origin =", [],
     ),
 }  # fmt: skip
 
@@ -320,6 +242,16 @@ def some_slow(names: Iterable[str]) -> list[Any]:
 def reason_of(name: str) -> str:
     function = name.partition("'s ")[0].partition(" ")[0]
     return f"{function} was edited"
+
+
+def test_an_edit_of_any_function_that_a_stack_mirrors_is_noticed(member: Any, monkeypatch: Patch) -> None:
+    assert same_step.why_other_code(member) is None
+    for function in {*same_step.mirrored_functions()}:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree.body[0].body.append(ast.Pass())  # type: ignore[attr-defined]
+        with monkeypatch.context() as patch:
+            patch.setattr(function, "__code__", compiled(ast.unparse(tree), function).__code__)
+            assert str(same_step.why_other_code(member)).endswith(" was edited"), function
 
 
 def test_each_edit_of_what_is_computed_otherwise_is_noticed(member: Any, monkeypatch: Patch) -> None:

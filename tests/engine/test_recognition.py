@@ -472,10 +472,6 @@ def _watch(learner: Any) -> None:
     learner.model.hidden[0].register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
 
 
-def _watch_gradient(learner: Any) -> None:
-    learner.model.output.weight.register_hook(lambda gradient: 2 * gradient)
-
-
 def _without_penalty(learner: Any) -> None:
     learner.l1 = 0.0
 
@@ -484,16 +480,8 @@ def _with_a_copy(learner: Any) -> None:
     learner.average = MLP(**learner.model.architecture).requires_grad_(False)
 
 
-def _activate(learner: Any) -> None:
-    learner.model.hidden[0].activation = torch.tanh
-
-
 def _halve_the_loss(learner: Any) -> None:
     learner.objective.function = _half_cross_entropy
-
-
-def _smooth(learner: Any) -> None:
-    learner.objective.options["label_smoothing"] = 0.2
 
 
 L1 = ["regularization.l1=0.01"]
@@ -501,36 +489,21 @@ TRICKS: dict[str, tuple[tuple[Any, ...], list[str], list[str]]] = {
     "frozen, and thawed two epochs later": (
         ("on_train_epoch_start", (1, _freeze), (3, _thaw)), [], ["hidden.0.linear.weight is frozen"],
     ),
-    "a layer replaced between epochs": (("on_train_epoch_end", (0, _replace)), [], []),
     "a layer with a penalty replaced between epochs": (
         ("on_train_epoch_end", (0, _replace)), L1, ["a penalty applies to a parameter outside the network"],
     ),
     "a forward hook from within an epoch": (
         ("on_validation_end", (2, _watch)), [], ["a hook is registered on HiddenLayer"],
     ),
-    "a parameter's hook from within an epoch": (
-        ("on_validation_start", (2, _watch_gradient)), [], ["a hook is registered on output.weight"],
-    ),
-    "another activation from within an epoch": (("on_validation_end", (2, _activate)), [], []),
     "another loss from within an epoch": (
         ("on_validation_end", (2, _halve_the_loss)), [], ["the loss _half_cross_entropy is not the project's own"],
     ),
-    "smoothed labels from within an epoch": (("on_validation_end", (2, _smooth)), [], []),
     "a penalty that ends": (("on_train_epoch_start", (1, _without_penalty)), L1, []),
     "a frozen copy of the network in the learner": (("on_fit_start", (0, _with_a_copy)), [], []),
 }  # fmt: skip
 
 
-OFTEN = {
-    "frozen, and thawed two epochs later", "a layer with a penalty replaced between epochs",
-    "a forward hook from within an epoch", "another loss from within an epoch",
-    "a frozen copy of the network in the learner",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in TRICKS]
-)
+@pytest.mark.parametrize("name", TRICKS)
 def test_what_a_callback_changes_is_what_is_learned(train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     changes, overrides, reasons = TRICKS[name]
     words = ["data=wine", "model.hidden_dims=[13,6]", "trainer.val_check_interval=2", "trainer.max_epochs=5"]

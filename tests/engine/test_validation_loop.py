@@ -230,23 +230,6 @@ def test_hooks_that_are_set_on_the_way_are_called_as_in_lightnings_loop(
     assert fast.heard == lightning.heard
 
 
-@pytest.mark.parametrize("name", ["log", "log_dict"])
-def test_a_way_to_log_of_ones_own_is_gone_in_every_epoch(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    epochs = []
-    original = getattr(Learner, name)
-
-    def own(self: Learner, *arguments: Any, **options: Any) -> None:
-        if self.trainer.validating:
-            epochs.append(self.trainer.current_epoch)
-        original(self, *arguments, **options)
-
-    monkeypatch.setattr(Learner, name, own)
-    train_run(*QUICK[1:], "trainer.max_epochs=3")
-    assert set(epochs) == {0, 1, 2}
-
-
 class LogsBeside(Callback):
     """Logs another value from where the scores are logged, and a score under another name once in a while."""
 
@@ -262,22 +245,6 @@ class LogsBeside(Callback):
 def test_what_callbacks_log_beside_the_scores_is_kept(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (_, fast), (_, lightning) = run_both(train_run, monkeypatch, LogsBeside, QUICK[1], "logger=csv")
     assert any(line.get("val/once") for line in logged(fast))
-    assert logged(fast) == logged(lightning)
-
-
-def test_a_score_that_is_logged_twice_in_an_epoch_is_their_mean(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    end = Learner.on_validation_epoch_end
-
-    def twice(self: Learner) -> None:
-        end(self)
-        if self.trainer.current_epoch:
-            self.log("val/loss", torch.tensor(100.0), sync_dist=False)
-
-    monkeypatch.setattr(Learner, "on_validation_epoch_end", twice)
-    (_, fast), (_, lightning) = run_both(train_run, monkeypatch, Recorder, QUICK[1], "logger=csv")
-    assert [float(line["val/loss"]) > 50 for line in logged(fast) if line["val/loss"]] == [False, True, True]
     assert logged(fast) == logged(lightning)
 
 

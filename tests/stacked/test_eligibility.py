@@ -23,7 +23,8 @@ def values() -> Any:
         "seed=1", "data.split_seed=1", "optimizer.lr=0.1", "optimizer.betas=[0.8,0.9]", "optimizer.eps=1e-3",
         "optimizer.weight_decay=0.1", "regularization.l1=0.1", "regularization.l2=0.1", "model.dropout=0.5",
         "model.input_dropout=0.1", "model.initialization=zeros", "model.bias_initialization=normal",
-        "trainer.gradient_clip_val=1", "callbacks.early_stopping.patience=3", "callbacks.early_stopping.min_delta=0.1",
+        "trainer.gradient_clip_val=1", "scheduler=cosine",
+        "callbacks.early_stopping.patience=3", "callbacks.early_stopping.min_delta=0.1",
     ],
 )  # fmt: skip
 def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
@@ -35,8 +36,8 @@ def test_what_may_differ_in_a_stack(values: Any, word: str) -> None:
     "word",
     [
         "model.hidden_dims=[3]", "model.activation=tanh", "model.normalization=batch", "model.residual=true",
-        "optimizer=sgd", "optimizer.amsgrad=true", "data=wine", "data.batch_size=16", "data.validation_fraction=0.2",
-        "trainer.max_epochs=3", "trainer.max_steps=3", "scheduler=cosine", "monitor=val/accuracy", "mode=max",
+        "optimizer=sgd", "data=wine", "data.batch_size=16", "data.validation_fraction=0.2",
+        "trainer.max_epochs=3", "trainer.max_steps=3", "monitor=val/accuracy", "mode=max",
         "trainer.gradient_clip_algorithm=value", "callbacks.checkpoints.every_seconds=1", "callbacks=minimal",
         "regularization.applies_to=[bias]", "engine=plain", "trainer.log_every_n_steps=3", "loss=cross_entropy",
     ],

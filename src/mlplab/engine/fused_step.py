@@ -159,7 +159,7 @@ class FusedStep:
                 total = total / batches_per_update
 
         def backward() -> None:
-            share = _one(loss)
+            share = torch.ones_like(loss)
             of_penalty: dict[Tensor, Tensor] = {}
             if batches_per_update > 1:
                 share = share / batches_per_update
@@ -207,17 +207,6 @@ class FusedStep:
             return gradient
 
         return loss.detach(), backward
-
-
-_ONES: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-
-
-def _one(like: Tensor) -> Tensor:
-    """Returns the gradient of a loss with respect to itself; made once, as making it takes as long as adding."""
-    kind = like.dtype, like.device
-    if kind not in _ONES:
-        _ONES[kind] = torch.ones((), dtype=like.dtype, device=like.device)
-    return _ONES[kind]
 
 
 MOST_COMPARED = 256

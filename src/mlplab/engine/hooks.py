@@ -106,13 +106,8 @@ def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
     vars(module)["_current_fx_name"] = name
 
 
-def is_plain(trainer: pl.Trainer, step: str) -> bool:
-    """Returns whether a step is one call of `step(batch, batch_idx)`: one device, full precision, no profiler."""
-    return why_not_plain(trainer, step) is None
-
-
 def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
-    """Returns what makes a step more than one call of `step(batch, batch_idx)`."""
+    """Returns why a step is more than one call of `step(batch, batch_idx)` on one device in full precision."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return type(trainer.strategy).__name__

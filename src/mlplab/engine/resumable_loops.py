@@ -3,8 +3,8 @@
 Lightning restores its loops from whatever hook a checkpoint was written in, and guesses from its counters what had
 been done by then; metrics that early stopping or a plateau schedule go by, and the place within an epoch, are lost.
 Here checkpoints are written at safe points only: between two updates, after all that belongs to the first (its
-schedules, its validation) and before the second; between two epochs; and at the end of training, before callbacks do
-in `on_train_end` what a run that goes on must not find done. Going on is then nothing but starting there.
+schedules, its validation) and before the second; between two epochs; and at the end of training, before `on_train_end`
+does what must not be done yet in a run that resumes. To resume is then nothing but to start there.
 
 The classes are private to Lightning, which is why pyproject.toml admits one minor version only.
 """
@@ -38,7 +38,7 @@ def use_resumable_loops(trainer: pl.Trainer) -> None:
 
 
 def loop_of(trainer: pl.Trainer) -> "ResumableFitLoop":
-    """The loop of a trainer that `use_resumable_loops` was called for."""
+    """Returns the loop of a trainer that `use_resumable_loops` was called for."""
     assert isinstance(trainer.fit_loop, ResumableFitLoop)
     return trainer.fit_loop
 
@@ -90,13 +90,13 @@ class ResumableFitLoop(_FitLoop):
 
     @property
     def n_epochs_done(self) -> int:
-        """Epochs that have been gone through."""
+        """Returns the number of finished epochs."""
         processed: int = self.epoch_progress.current.processed  # type: ignore[attr-defined]
         return processed
 
     @property
     def is_within_epoch(self) -> bool:
-        """Whether an epoch has begun and not ended."""
+        """Returns whether an epoch has begun and not ended."""
         return self.epoch_progress.current.ready > self.n_epochs_done
 
     @property

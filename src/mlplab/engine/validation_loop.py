@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from mlplab.engine.gpu_data import copy_to_device
-from mlplab.engine.hooks import Hooks, is_plain, overriding, set_hook_name
+from mlplab.engine.hooks import Hooks, overriding, set_hook_name, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.resumable_loops import loop_of
 
@@ -32,7 +32,7 @@ HOOKS = (
     "on_validation_end",
     "on_validation_model_train",
 )
-"""What callbacks and the LightningModule may override, in the order of their calls."""
+"""Hooks that callbacks and the LightningModule may override, in the order of their calls."""
 
 
 class FastValidationLoop(_EvaluationLoop):
@@ -70,7 +70,7 @@ class FastValidationLoop(_EvaluationLoop):
             and self._is_sequential
             and self.num_dataloaders == 1
             and isinstance(self.max_batches[0], int)
-            and is_plain(trainer, "validation_step")
+            and why_not_plain(trainer, "validation_step") is None
         )
 
     def _validate(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class FastValidationLoop(_EvaluationLoop):
 
 
 def _set_evaluation_mode(parts: Sequence[nn.Module]) -> None:
-    """`parts[0].eval()`; past the slow `__setattr__` of `nn.Module` unless a part has its own `eval` or `train`."""
+    """Calls `parts[0].eval()`, or sets the flags past the slow `nn.Module.__setattr__` if no part overrides it."""
     if any(overriding(parts, name, nn.Module) for name in ("eval", "train")):
         parts[0].eval()
         return

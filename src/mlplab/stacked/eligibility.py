@@ -34,19 +34,14 @@ if TYPE_CHECKING:
 
 FREE: dict[str, Any] = {
     "seed": None,
+    "scheduler": None,
     "data": {"split_seed"},
     "model": {name for name, option in MLP_OPTIONS.items() if option.may_differ_in_stack},
     "loss": {name for name, option in LOSS_OPTIONS.items() if option.may_differ_in_stack},
-    "optimizer": {
-        "lr", "momentum", "dampening", "betas", "eps", "weight_decay", "alpha", "momentum_decay", "lr_decay",
-        "initial_accumulator_value",
-    },
-    "scheduler": {"step_size", "gamma", "min_lr", "warmup_fraction", "factor", "patience", "threshold", "cooldown",
-                  "eps", "pct_start", "div_factor", "final_div_factor", "anneal_strategy", "three_phase"},
     "regularization": {"l1", "l2"},
     "trainer": {"gradient_clip_val"},
 }  # fmt: skip
-"""Options that may differ between the members of a stack: group → names."""
+"""Options that may differ between the members of a stack: group → names; None for all of it."""
 
 FREE_OF_EARLY_STOPPING = {"min_delta", "patience"}
 
@@ -94,6 +89,7 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
     model = kept.get("model")
     if isinstance(model, dict) and model.get("_target_") not in (None, f"{MLP.__module__}.MLP", "mlplab.models.MLP"):
         kept["model"] = values["model"]  # any option of a user's own network may change its shape
+    kept["optimizer"] = (values.get("optimizer") or {}).get("_target_")  # options that differ make several calls
     kept["callbacks"] = {
         name: {n: v for n, v in node.items() if n not in FREE_OF_EARLY_STOPPING}
         if str(node.get("_target_", "")).endswith(".EarlyStopping")
@@ -259,7 +255,7 @@ def _why_other_normalization(network: MLP) -> str | None:
     for layer in (hidden.normalization for hidden in network.hidden if isinstance(hidden, HiddenLayer)):
         if layer is None:
             continue
-        has_parts = getattr(layer, "weight", None) is not None and layer.bias is not None
+        has_parts = all(getattr(layer, part, None) is not None for part in ("weight", "bias"))
         is_tracked = not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
         if type(layer) not in (BatchNorm, nn.LayerNorm) or not (has_parts and is_tracked):
             return f"{type(layer).__name__} is not a normalisation of MLP"

@@ -1,4 +1,4 @@
-"""What `hydra/launcher=stacked` does with the jobs that it is given."""
+"""Runs the jobs of `hydra/launcher=stacked`: in stacks where they can be, one by one where they cannot."""
 
 import contextlib
 import gc
@@ -27,26 +27,27 @@ except ImportError:  # a system without such limits
     resource = None  # type: ignore[assignment]
 
 FILES = 3
-"""That a member keeps open: its lock and its history, and for a moment one more."""
+"""Files that a member keeps open: its lock and its history, and for a moment one more."""
 
 FILES_OF_OTHERS = 300
+"""Files that the process may have open beside those of its members."""
 
 FEWEST = 4
-"""Members that a process must have to be worth its while; jobs are not split into smaller stacks for it."""
+"""Members per process that make a further process worth its while; jobs are not split into smaller stacks."""
 
 Trained = tuple[list[float], dict[str, list[int]]]
-"""What the jobs of a stack have come to, and those that are to be run alone, by the reason why."""
+"""The objectives of a stack's jobs, and reason → numbers of the jobs that must be run alone."""
 
 
 class StackedJobs:
-    """The jobs of one launch: those that are alike are trained as one, the others one by one.
+    """Runs the jobs of one launch: in stacks of alike jobs, the others one by one.
 
     Args:
         context: of Hydra, which composes the jobs' configurations.
         config: of the sweep, with its `hydra` part.
-        task: what an ordinary launcher runs for each.
-        members: of a stack at most.
-        processes: that train stacks at the same time; `auto` for as many as there are cores for.
+        task: called by an ordinary launcher for each job.
+        members: largest number of members of a stack.
+        processes: number of processes that train stacks at the same time; `auto` for as many as there are cores for.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class StackedJobs:
         self._has_trained = False
 
     def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
-        """Runs them all, and gives what Hydra expects, in their order.
+        """Runs all jobs, and returns in their order what Hydra expects.
 
         Raises:
             RunStopped: by a signal.
@@ -77,7 +78,7 @@ class StackedJobs:
         return [job.as_returned() for job in jobs]
 
     def _sorted(self, jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]]]:
-        """Those that can be trained together, and the jobs that are run alone by the reason why."""
+        """Returns groups of jobs that can be trained together, and reason → jobs that must be run alone."""
         alike: dict[str, list[Job]] = {}
         alone: dict[str, list[Job]] = {}
         for job in jobs:
@@ -112,7 +113,7 @@ class StackedJobs:
             from mlplab.stacked.members.stack_training import DataCache
             from mlplab.stacked.stacks import train_jobs
         edited = first_edited([self.task.task])
-        if edited is not None:  # a program of one's own, which does with a configuration nobody knows what
+        if edited is not None:  # a stack would skip what a user's own program does around each job
             jobs = [job for group in alike for job in group]
             _tell_alone(f"{edited} of the program was edited", jobs)
             self._run_alone(jobs)
@@ -144,7 +145,7 @@ class StackedJobs:
                 self._run_alone(those)
 
     def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
-        """How many processes train these groups of jobs, where each is to have some members at least."""
+        """Returns how many processes train these groups of jobs; each has at least `FEWEST` members."""
         from mlplab.building import is_on_gpu
 
         config = alike[0][0].config
@@ -180,14 +181,14 @@ def _require_positive(name: str, what: str, value: object, example: int) -> None
 
 
 def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:
-    """As few parts as give each process as many as the others, none of which is much smaller than another."""
+    """Splits jobs into parts of about one size: as few as give each process the same number of parts."""
     n_parts = -(-len(jobs) // most)
     n_parts = min(-(-n_parts // n_processes) * n_processes, max(n_parts, len(jobs) // FEWEST))
     return [list(jobs[len(jobs) * i // n_parts : len(jobs) * (i + 1) // n_parts]) for i in range(n_parts)]
 
 
 def _allow_open_files(n_files: int) -> None:
-    """Lets this process open so many files beside those of others.
+    """Raises this process's limit of open files if it is too low.
 
     Raises:
         UserError: the system allows fewer.
@@ -196,8 +197,6 @@ def _allow_open_files(n_files: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = n_files + FILES_OF_OTHERS
-    if needed <= soft or soft == resource.RLIM_INFINITY:
-        return
     if needed > hard != resource.RLIM_INFINITY:
         most = (hard - FILES_OF_OTHERS) // FILES
         raise UserError(
@@ -205,7 +204,8 @@ def _allow_open_files(n_files: int) -> None:
             f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
             f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    if needed > soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _tell_alone(reason: str, jobs: Sequence[Job]) -> None:

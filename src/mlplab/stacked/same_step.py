@@ -6,7 +6,7 @@ Jobs are run alone where one of those functions was edited.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from mlplab.data.module import DataModule
 from mlplab.engine.edits import first_edited
 from mlplab.engine.recognition import LOSSES, functions_of_step, method_on_instance, why_intercepted
 from mlplab.engine.surroundings import why_replaced
-from mlplab.learner import Batch, Learner
+from mlplab.learner import Learner
 from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
@@ -92,15 +92,11 @@ def why_another_step(member: Member) -> str | None:
     reason = why_other_code(member)
     if reason is not None:
         return reason
-    n_rows = member.data.batch_size
-    features, targets = (part[: None if n_rows == "full" else n_rows] for part in member.data.part("train"))
-    batch = features, targets
     generator = torch.get_rng_state()
     try:
-        alone, stacked = _alone(_copied(member), batch), _stacked(_copied(member), batch)
+        are_close = _is_step_close(copy.deepcopy(member.learner), member.data)
     finally:
         torch.set_rng_state(generator)
-    are_close = _are_close(alone[:1], stacked[:1]) and _are_close(alone[1:], stacked[1:])
     return None if are_close else OTHER_NUMBERS
 
 
@@ -141,54 +137,37 @@ def _is_ours(kind: type) -> bool:
     return kind.__module__.startswith("mlplab.")
 
 
-def _copied(member: Member) -> Learner:
-    """Copies a member's learner. A user's own module is put into evaluation mode: its masks differ in a stack."""
-    learner = copy.deepcopy(member.learner)
-    return learner.train(_is_mlp(learner))
-
-
-def _is_mlp(learner: Learner) -> bool:
-    model = learner.model
-    return isinstance(model.network if isinstance(model, WithInputs) else model, MLP)
-
-
-def _alone(learner: Learner, batch: Batch) -> list[Tensor]:
-    """Computes the loss without penalties and the gradient of each parameter, as the member would alone."""
+def _is_step_close(learner: Learner, data: DataModule) -> bool:
+    """Compares loss and gradient of one batch of training rows, computed by a learner alone and in a stack of one."""
+    model: nn.Module = learner.model
+    # The masks of a user's own module differ in a stack: it is compared in evaluation mode.
+    learner.train(isinstance(model.network if isinstance(model, WithInputs) else model, MLP))
+    n_rows = None if data.batch_size == "full" else data.batch_size
+    dtype = next(model.parameters()).dtype
+    features, targets = (
+        part.to(dtype) if part.is_floating_point() else part for part in (rows[:n_rows] for rows in data.part("train"))
+    )
     trainer = SimpleNamespace(world_size=1)
     learner.trainer = trainer  # type: ignore[assignment]
     seed_generators(SEED)
-    output: Any = learner.training_step(_in_type(learner, batch), 0)
-    parameters = list(learner.model.parameters())
-    gradients = torch.autograd.grad(output["loss"], parameters, allow_unused=True)
-    found = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
-    return [output["data_loss"].detach(), *found]
-
-
-def _stacked(learner: Learner, batch: Batch) -> list[Tensor]:
-    """Computes the same in a stack of one."""
-    names = [name for name, _ in learner.model.named_parameters()]
-    kinds = parameter_kinds(learner.model)
-    network, objective = StackedNetwork([learner.model]), StackedObjective([learner.objective])
-    network.train(learner.training)
+    alone = learner.training_step((features, targets), 0)
+    alone["loss"].backward()  # type: ignore[no-untyped-call]
+    network = StackedNetwork([model]).train(learner.training)
     network.seeds = [SEED]
-    features, targets = _in_type(learner, batch)
-    losses = objective(network(features.unsqueeze(0)), targets.unsqueeze(0))
+    losses = StackedObjective([learner.objective])(network(features.unsqueeze(0)), targets.unsqueeze(0))
     losses.sum().backward()
-    regularized = [name for name, kind in kinds.items() if kind in learner.applies_to]
+    regularized = [name for name, kind in parameter_kinds(model).items() if kind in learner.applies_to]
     StackedPenalty([learner.l1], [learner.l2], regularized).add_gradients(network)
-    tensors = [network.tensors[name] for name in names]
-    return [losses.detach()[0], *(torch.zeros_like(t[0]) if t.grad is None else t.grad[0] for t in tensors)]
+    pairs = [(parameter, network.tensors[name]) for name, parameter in model.named_parameters()]
+    gradients = [torch.cat([_gradient(tensor) for tensor in tensors]) for tensors in zip(*pairs, strict=True)]
+    return _are_close(alone["data_loss"], losses[0]) and _are_close(*gradients)
 
 
-def _in_type(learner: Learner, batch: Batch) -> Batch:
-    """Casts a batch to the type of the weights, as the Trainer does."""
-    kind = next(learner.model.parameters()).dtype
-    features, targets = (part.to(kind) if part.is_floating_point() else part for part in batch)
-    return features, targets
+def _gradient(parameter: Tensor) -> Tensor:
+    return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten()
 
 
-def _are_close(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    one, other = (torch.cat([tensor.flatten() for tensor in tensors]) for tensors in (some, others))
+def _are_close(one: Tensor, other: Tensor) -> bool:
     largest = one.abs().max().item()
     if not math.isfinite(largest):  # it diverges at once, in its own way
         return not torch.isfinite(other).all()

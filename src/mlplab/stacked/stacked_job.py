@@ -1,4 +1,4 @@
-"""A job of a stacked sweep: what is asked of it, and where it goes."""
+"""A job of a stacked sweep: its configuration, and the directory of its run."""
 
 import math
 import re
@@ -15,18 +15,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mlplab.sweeps.job_loader import JobLoader
 
 MOST_HELD = 128
-"""Jobs of a launch whose configurations are kept; to compose them again takes as long as ten steps."""
+"""Launches of more jobs drop configurations in between: composing one again takes as long as ten steps."""
 
 
 class Job:
-    """One of the jobs that a launcher is given.
+    """One of the jobs of a launch.
 
-    Its configuration is composed when it is asked for: those of thousands of jobs would take a gigabyte.
+    Its configuration is composed on demand: those of thousands of jobs would take a gigabyte.
 
     Attributes:
         words: its overrides.
         directory: of its run.
-        objective: what it has come to; NaN where it came to nothing.
+        objective: its result; NaN if it has none.
 
     Args:
         number: of the job in its sweep.
@@ -47,7 +47,7 @@ class Job:
         return Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
 
     def whole(self) -> DictConfig:
-        """Its configuration, with the `hydra` part, as Hydra runs a job with it."""
+        """Composes its configuration with the `hydra` part, as Hydra does to run a job."""
         whole = self._loader.load_sweep_config(self._sweep, self.words)
         with read_write(whole), open_dict(whole):
             whole.hydra.job.id = whole.hydra.job.num = self.number
@@ -55,45 +55,45 @@ class Job:
 
     @cached_property
     def config(self) -> DictConfig:
-        """The same without."""
+        """Returns its configuration without the `hydra` part."""
         return self._loader.load_job(self._sweep, self.words)
 
     def forget(self) -> None:
-        """Lets the memory of its configuration go."""
+        """Frees the memory of its configuration."""
         vars(self).pop("config", None)
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:
-        """Within it, Hydra tells of this job, and of no other one."""
+        """Makes this job the one that `HydraConfig` describes within this context."""
         hydra = HydraConfig.instance()
         before = hydra.cfg
         own = self._loader.hydra_of_job(self._sweep, self.words)
         with read_write(own), open_dict(own):
             own.hydra.job.id = own.hydra.job.num = self.number
             own.hydra.runtime.output_dir = str(self.directory)
-        hydra.cfg = own  # type: ignore[assignment]  # not by `set_config`, which makes a copy: it takes as long as twenty steps
+        hydra.cfg = own  # type: ignore[assignment]  # `set_config` makes a copy, which takes as long as twenty steps
         try:
             yield
         finally:
             hydra.cfg = before
 
     def as_returned(self) -> JobReturn:
-        """What Hydra expects of a launcher."""
+        """Returns what Hydra expects of a launcher."""
         return JobReturn(overrides=self.words, status=JobStatus.COMPLETED, _return_value=self.objective)
 
 
 def names_of(jobs: Sequence[Job]) -> str:
-    """The jobs by their directories, not more than fit in a line."""
+    """Lists the jobs by their directories, not more than fit in a line."""
     names = [job.directory.name for job in jobs]
     return ", ".join(names if len(names) <= 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:
-    """The configuration in plain values, with what follows from the job's own directory left as it stands."""
+    """Returns the configuration in plain values, but for interpolations of the job's own directory."""
     values: dict[str, Any] = OmegaConf.to_container(job.config)  # type: ignore[assignment]
     try:
         return {str(name): _resolved(value, values) for name, value in values.items()}
-    except (LookupError, RecursionError):  # what OmegaConf alone can resolve, or refuse
+    except (LookupError, RecursionError):  # only OmegaConf can resolve it, or refuse it
         pass
     with job.in_hand():
         values = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
@@ -102,17 +102,17 @@ def plain_values(job: Job) -> dict[str, Any]:
 
 
 NAME = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
-"""Of another value, from the top, in the place of a value."""
+"""An interpolation of another value by its absolute name."""
 
 OF_ITS_DIRECTORY = re.compile(r"\$\{(?:paths\.run|hydra:runtime\.output_dir)\}[^$]*")
-"""What differs between jobs only as their directories do."""
+"""A path below the job's own directory."""
 
 
 def _resolved(value: Any, values: dict[str, Any]) -> Any:
-    """A value in which each name of another stands for it: OmegaConf's grammar takes ten times as long.
+    """Replaces names of other values by these; OmegaConf's grammar takes ten times as long.
 
     Raises:
-        LookupError: there is more to resolve than names of values.
+        LookupError: something other than a name of a value is to be resolved.
     """
     if isinstance(value, dict):
         return {str(name): _resolved(part, values) for name, part in value.items()}
@@ -132,7 +132,7 @@ def _resolved(value: Any, values: dict[str, Any]) -> Any:
 
 
 def _is_shared(sweep: DictConfig, words: Sequence[str]) -> bool:
-    """Whether no word of a job alone decides on the directory of its sweep."""
+    """Returns whether the directory of the sweep follows from overrides that all jobs share."""
     text = str(OmegaConf.to_container(sweep.hydra.sweep)["dir"])  # type: ignore[index,call-overload]
     if not all(name.startswith(("paths.", "sweep.")) for name in re.findall(r"\$\{([^}]*)", text)):
         return False

@@ -1,7 +1,6 @@
-"""Units of work in several processes, forked from this one with all that it has imported and composed.
+"""Does units of work in several processes, forked from this one with all that it has imported and composed.
 
-Python's own pools do not say what a worker has to tell before it is done, and go on waiting for workers that are
-busy when the launch is to end at once.
+Python's own pools print no lines of a worker before it is done, and at the end wait for busy workers without limit.
 """
 
 import contextlib
@@ -23,19 +22,19 @@ from mlplab.processors import available_cores
 from mlplab.sweeps.job import become_worker, with_a_job
 
 HAS_FORKS = sys.platform == "linux"
-"""Elsewhere the libraries below PyTorch do not survive a fork."""
+"""On other systems the libraries below PyTorch do not survive a fork."""
 
 Say = Callable[[str], None]
 Work = Callable[[int, Say], Any]
-"""Does a unit, by its number, and gives its answer; on the way it may say lines."""
+"""Does a unit, given its number, and returns its answer; on the way it may say lines."""
 
 PATIENCE = 5.0
-"""Seconds in which a worker ends by itself, or once it is told; one that sets up a stack is let finish that."""
+"""Seconds that a worker has to end by itself, and then to answer SIGTERM by saving."""
 
 
 @dataclass
 class _Answer:
-    """What a worker sends: a line that it says, the answer of a unit, or what was raised in it."""
+    """A message of a worker: a line that it says, the answer of a unit, or an error that was raised in it."""
 
     said: str | None = None
     value: Any = None
@@ -43,19 +42,20 @@ class _Answer:
 
 
 def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[Any]:
-    """Does all units, each worker one after the other, and gives their answers in order; in this process if in one.
+    """Does all units, each worker one after the other, and returns their answers in order.
 
-    Before it forks, the process must not have computed with PyTorch: what that keeps for its threads does not survive.
+    With one process it does them here. With more, this process must not have computed with PyTorch before: the state
+    of PyTorch's threads does not survive a fork.
 
     Args:
-        work: of a unit.
-        n_units: how many there are.
-        n_processes: at most.
-        say: is given the lines that are said on the way.
+        work: does a unit.
+        n_units: number of units.
+        n_processes: largest number of processes.
+        say: called with the lines that are said on the way.
 
     Raises:
-        BrokenProcessPool: a worker was killed; the others have done what they had in hand.
-        BaseException: what was raised in a worker; the same holds.
+        BrokenProcessPool: a worker was killed; the others have finished their units.
+        BaseException: an error was raised in a worker; the others have finished their units.
     """
     if n_processes == 1:
         return [work(unit, say) for unit in range(n_units)]
@@ -98,7 +98,7 @@ def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[C
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, threads, theirs, [*inherited, ours]), daemon=True)
     with warnings.catch_warnings():
-        # The other thread, which shows the progress, holds nothing that a worker asks for.
+        # The thread that shows the progress holds no lock that a worker needs.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         process.start()
     theirs.close()  # so that its end is seen here when the worker dies
@@ -106,12 +106,12 @@ def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[C
 
 
 def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Connection]) -> None:
-    """What a worker does: one unit after the other, until there is none."""
+    """Does one unit after the other in a worker, until there is none."""
     for other in others:
         other.close()
     become_worker()
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with contextlib.suppress(EOFError, ConnectionError):  # nobody is there any more who asks
+    with contextlib.suppress(EOFError, ConnectionError):  # the launcher has ended
         while True:
             unit = connection.recv()
             with with_a_job():
@@ -120,7 +120,7 @@ def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Co
 
 
 def _send(connection: Connection, content: object) -> None:
-    """That nobody is at the other end is noticed by who waits for an answer; what is in hand goes on to its end."""
+    """Sends something; if nobody is at the other end, the work goes on to its end."""
     with contextlib.suppress(ConnectionError):
         connection.send(content)
 
@@ -128,8 +128,8 @@ def _send(connection: Connection, content: object) -> None:
 def _answer(work: Work, unit: int, say: Say) -> _Answer:
     try:
         return _Answer(value=work(unit, say))
-    except (UserError, RunStopped) as told:
-        return _Answer(raised=told)
+    except (UserError, RunStopped) as error:
+        return _Answer(raised=error)
     except BaseException as error:  # which may hold what cannot be sent
         if is_disk_full(error):
             return _Answer(raised=DiskFull(str(error) if isinstance(error, DiskFull) else described(error)))
@@ -138,7 +138,7 @@ def _answer(work: Work, unit: int, say: Say) -> _Answer:
 
 
 def _end(workers: dict[Connection, BaseProcess]) -> None:
-    """Lets workers end by themselves, then asks those that are left, and then does not ask."""
+    """Waits for workers to end, then terminates those that are left, then kills them."""
     for connection in workers:
         connection.close()
     _join(workers.values())

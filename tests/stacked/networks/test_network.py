@@ -140,9 +140,7 @@ def test_memory_that_is_used_again_is_not_used_too_early(shape: str) -> None:
             assert torch.allclose(found, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_masks_are_the_bits_that_a_member_draws_alone(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+def test_masks_are_the_bits_that_a_member_draws_alone() -> None:
     shares = [0.0, 0.2, 0.5]
     networks = [
         MLP(in_features=6, out_features=4, hidden_dims=[8, 8], dropout=share, input_dropout=share / 2)

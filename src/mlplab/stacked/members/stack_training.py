@@ -3,8 +3,7 @@
 import contextlib
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
     divergence = error if isinstance(error, Diverged) else None
     met: BaseException | None = None
     try:
-        with _speaking(member), member.job.in_hand(), ending(member.directory):
+        with logged(train_log(member.directory.path)), member.job.in_hand(), ending(member.directory):
             if error is not None and divergence is None:
                 raise error
             trainer: Any = member.trainer
@@ -171,10 +170,3 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
         met = ended
     member.job.forget()
     return met
-
-
-@contextmanager
-def _speaking(member: Member) -> Iterator[None]:
-    """Sends log messages to the member's train.log."""
-    with logged(train_log(member.directory.path)):
-        yield

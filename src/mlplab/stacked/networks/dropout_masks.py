@@ -3,8 +3,7 @@
 Legend: K members, B batch.
 """
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,9 +14,6 @@ from mlplab.stacked.networks.stacked_tensors import Workspace
 class StackedMasks:
     """Draws the masks of a step: 0 for what is dropped, 1/(1 − p) for what is kept.
 
-    PyTorch draws in one thread, and for a small network that takes as long as all else. So the members are shared out
-    among as many threads as it computes with, each with generators of its own.
-
     Args:
         places: width, and share p of each member (K,), of each place with dropout, in the order of the pass.
     """
@@ -25,8 +21,6 @@ class StackedMasks:
     def __init__(self, places: Sequence[tuple[int, Sequence[float]]]) -> None:
         self.places = [(width, [1 - share for share in shares]) for width, shares in places]
         self.n_members = len(self.places[0][1])
-        self.n_threads = min(torch.get_num_threads(), self.n_members)
-        self._helpers: ThreadPoolExecutor | None = None
 
     @property
     def draws(self) -> bool:
@@ -57,27 +51,15 @@ class StackedMasks:
             return masks
         assert seeds is not None, "each member must have a seed for the step"
 
-        def draw(members: Iterable[int]) -> None:
-            generator = torch.Generator(like.device)
-            for member in members:
-                generator.manual_seed(seeds[member])
-                for rows, kept in drawn:
-                    if kept[member] < 1:
-                        rows[member].bernoulli_(kept[member], generator=generator)
-                    else:
-                        rows[member].fill_(1.0)
-
-        shares = [range(first, self.n_members, self.n_threads) for first in range(self.n_threads)]
-        others = [self._threads().submit(draw, share) for share in shares[1:]]
-        draw(shares[0])
-        for other in others:
-            other.result()
+        generator = torch.Generator(like.device)
+        for member, seed in enumerate(seeds):
+            generator.manual_seed(seed)
+            for rows, kept in drawn:
+                if kept[member] < 1:
+                    rows[member].bernoulli_(kept[member], generator=generator)
+                else:
+                    rows[member].fill_(1.0)
         for factors, (_, kept) in zip(masks, self.places, strict=True):
             if factors is not None:
                 factors.div_(torch.tensor(kept, dtype=torch.float64).to(factors).view(-1, 1, 1))
         return masks
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._helpers is None:
-            self._helpers = ThreadPoolExecutor(self.n_threads - 1, thread_name_prefix="masks")
-        return self._helpers
