@@ -161,7 +161,7 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
     if not out.parent.is_dir():
         raise UserError("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
     if out.exists() and not overwrite:
-        raise _exists(out)
+        raise exists_already(out)
 
 
 def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
@@ -174,10 +174,11 @@ def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> Non
         remove_temporary_files(out.parent, out.name)
         write_atomically(out, write, replace=overwrite)
     except FileExistsError:
-        raise _exists(out) from None
+        raise exists_already(out) from None
     except OSError as error:
         raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
 
 
-def _exists(out: Path) -> UserError:
+def exists_already(out: Path) -> UserError:
+    """Makes the error for a file that would be replaced."""
     return UserError("out must be a new file", f"{out} is there already", "another name, or overwrite=true")
