@@ -180,12 +180,12 @@ def test_the_scripts_take_a_member_as_any_run_and_the_same_command_goes_on(tmp_p
     assert done.status == 0, done.stderr
     result = json.loads((run / "result.json").read_text())
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(result["test"]["test/accuracy"])
-    done = run_program("scripts/reproduce.py", [f"run={run}", "--json"], tmp_path)
-    assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
     assert "0 to do" in stacked(["seed=0,1"], tmp_path).stdout
     done = stacked(["seed=0,1,2,3"], tmp_path)
     assert "stack   2 networks at once: 2_seed-2, 3_seed-3" in done.stdout
     assert len(jobs_in(tmp_path)) == 4
+    done = run_program("scripts/reproduce.py", [f"run={run}", "--json"], tmp_path)
+    assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
 
 
 @pytest.mark.slow
