@@ -75,7 +75,7 @@ def test_a_member_goes_on_alone_and_further(tmp_path: Path) -> None:
 def test_a_job_that_is_alone_of_its_kind_is_run_alone(tmp_path: Path) -> None:
     done = stacked(["model.hidden_dims=[4],[8]"], tmp_path)
     assert done.status == 0
-    assert "alone   2 jobs, no other is like it" in done.stdout
+    assert "alone   2 jobs, no other job is like it" in done.stdout
 
 
 def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
