@@ -276,7 +276,7 @@ class FastEpochLoop(ResumableEpochLoop):
         return outputs
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Tensor | None, Backward]:
-        """Computes the loss; returns the outputs for `on_train_batch_end`, the loss, and a function for its gradient."""
+        """Computes the loss; returns it with the outputs for `on_train_batch_end` and a function for its gradient."""
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
         if self._fused is not None and (self._is_fused_verified or self._matches_autograd(batch, batch_idx)):
