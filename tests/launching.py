@@ -86,7 +86,8 @@ def _run(script: str, words: list[str], folder: Path, at: Signal | None, environ
     for name in ("HYDRA_FULL_ERROR", "MLPLAB_TRACEBACK"):
         os.environ.pop(name, None)
     os.environ.update(environment)
-    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    paths = [str((ROOT / script).parent), *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    sys.path[:0] = [path for path in paths if path]  # as Python does with the folder of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.setsid()  # so that its workers can be found, and killed with it

@@ -166,3 +166,9 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(train_run: An
         "os.getcwd built str",
     )
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_two_callbacks_that_a_checkpoint_cannot_tell_apart_are_refused(train_run: Any) -> None:
+    second = "+callbacks.second={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss}"
+    with pytest.raises(UserError, match=r"callbacks must differ .* there are two of EarlyStopping"):
+        train_run("data=wine", second)

@@ -24,11 +24,11 @@ FEW = {"sign_descent": ["optimizer.lr=0.001", "optimizer=sign_descent"], "wide_o
 CASES: dict[str, tuple[str, str, str, str]] = {
     "model.activation=hardswish": (
         "model.activation=hardswsh", "; try model.activation=hardswish", "iris",
-        "the activation hardswish has no stacked form",
+        "the activation hardswish has no kernel",
     ),
     "model.initialization=lecun": ("model.initialization=lecn", "; try model.initialization=lecun", "iris", ""),
     "model.normalization=rms": (
-        "model.normalization=rmsnorm", "; try model.normalization=rms", "iris", "its layers have been changed",
+        "model.normalization=rmsnorm", "; try model.normalization=rms", "iris", "RMSNorm is not a normalisation of MLP",
     ),
     "model.gain_factor=0.5": ("model.gain_factor=-1", "gain_factor must be a number of 0 or more", "iris", ""),
     "loss=quartic": ("loss.name=quartik", "; try loss=quartic", "diabetes", ""),
@@ -42,25 +42,24 @@ CASES: dict[str, tuple[str, str, str, str]] = {
 """A choice → what is refused, with which words; the data; why jobs are run alone, if they are."""
 
 PROGRAM = """
-import json, sys
+import json, runpy, sys
 from pathlib import Path
 import composing, editing, pytest
 from comparing import difference
 from mlplab.building import build_data, build_learner
 from mlplab.config.checks import check
-from mlplab.engine.fingerprints import FINGERPRINTS
-from mlplab.engine.recognition import fingerprint, full_name
+from mlplab.engine import fingerprints
 from mlplab.errors import UserError
 from mlplab.learner import Learner
 from mlplab.objectives.objective import build_objective
 from mlplab.runs.checkpoint import load_predictor, read_card
-from mlplab.stacked.same_step import mirrored_functions
 
 folder, cases, step = (json.loads(word) for word in sys.argv[1:])
 editing.SMALL.remove("data=iris")
 lab, patch, said = editing.Lab(Path(folder)), pytest.MonkeyPatch(), {}
-for function in mirrored_functions():  # as record_fingerprints.py does
-    FINGERPRINTS[full_name(function)] = fingerprint(function)
+record = Path(editing.__file__).parent / "engine" / "record_fingerprints.py"
+runpy.run_path(str(record), run_name="__main__")
+fingerprints.FINGERPRINTS.update(runpy.run_path(fingerprints.__file__)["FINGERPRINTS"])
 for choice, (wrong, _, data, _) in cases.items():
     words = [f"data={data}", choice]
     try:

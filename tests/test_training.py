@@ -287,7 +287,7 @@ def test_an_error_in_training_is_in_the_status_and_the_log(train_run: Any, monke
         (["data=diabetes", "loss=mse", "+loss.class_weights=balanced"], "loss=mse must be given no options at all"),
         (["scheduler=cosine", "+scheduler.T_max=3"], "scheduler=cosine must be given one of min_lr"),
         (["+scheduler.gamma=0.5"], "scheduler=none must be given no options at all"),
-        (["data=iris", "data.test_fraction=0.01"], "every part must have room"),
+        (["data=iris", "data.test_fraction=0.01"], "each part must have a row of each of the 3 classes"),
     ],
 )
 def test_refusals_that_need_more_than_the_configuration_claim_no_directory(

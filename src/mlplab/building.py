@@ -313,6 +313,14 @@ def build_trainer(
             default_root_dir=config.paths.run,
         )
     except Exception as error:  # a value of the wrong type can cause any error in there
+        keys = [callback.state_key for callback in callbacks]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None and "state_key" in str(error):
+            raise UserError(
+                "callbacks must differ in their class or in what they watch, as checkpoints tell them apart by these",
+                f"there are two of {twice}",
+                "leaving one of them out",
+            ) from error
         raise misfit("trainer must be given flags that fit", error, flags) from error
     # Configurations of earlier releases have no engine.
     attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))

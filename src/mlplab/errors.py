@@ -5,11 +5,11 @@ import re
 import unicodedata
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-"""Unicode's categories of characters that are no letters, signs or blanks: control, direction, private, line."""
+"""Unicode categories of invisible characters: control, format, surrogate, private use, line and paragraph breaks."""
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for: shown as one message with a remedy, without a traceback.
+    """A mistake of the user's: shown as one message with a hint, without a traceback.
 
     Args:
         requirement: what must hold, as a whole clause ("optimizer.lr must be a positive number").
@@ -34,7 +34,7 @@ class UserError(ValueError):
 
 
 class NoRoom(UserError):
-    """Too little free disk space, noticed before anything is written."""
+    """Too little free disk space, noticed before or while something is written."""
 
 
 def printable(text: object) -> str:
@@ -47,19 +47,19 @@ def printable(text: object) -> str:
     )
 
 
-def not_writable(what: str, place: object, error: OSError, remedy: str) -> UserError:
-    """Makes the refusal for something that could not be written.
+def not_writable(what: str, place: object, error: OSError, hint: str) -> UserError:
+    """Makes the error for something that could not be written.
 
     Args:
         what: the thing to write, as the beginning of a sentence.
         place: its path.
         error: of the system.
-        remedy: what to try, unless the disk is full.
+        hint: what to try, unless the disk is full.
     """
-    given = f"{place}: {error.strerror or error}"
+    found = f"{place}: {error.strerror or error}"
     if is_disk_full(error):
-        return NoRoom(f"{what} must fit on the disk", given, "freeing some, then the same command")
-    return UserError(f"{what} must be writable", given, remedy)
+        return NoRoom(f"{what} must fit on the disk", found, "freeing some, then the same command")
+    return UserError(f"{what} must be writable", found, hint)
 
 
 def counted(number: int, noun: str) -> str:
@@ -79,15 +79,17 @@ class DiskFull(RunFailed):
     """A run that filled the disk. It can resume from its last checkpoint."""
 
 
-NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""The system's numbers for a full disk, a limit on the size of files, and a quota that is used up."""
+FULL_DISK_NUMBERS = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Error numbers of the system for a full disk, a limit on the size of files, and a used-up quota."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Returns whether an error, or one of its causes, is a full disk."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, DiskFull | NoRoom) or (isinstance(error, OSError) and _number_of(error) in NO_ROOM):
+        if isinstance(error, DiskFull | NoRoom) or (
+            isinstance(error, OSError) and _number_of(error) in FULL_DISK_NUMBERS
+        ):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__
@@ -95,19 +97,19 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def _number_of(error: OSError) -> int | None:
-    """Returns the system's number of an error, which polars gives in its text alone."""
-    if error.errno is None and (told := re.search(r"\(os error (\d+)\)", str(error))):
-        return int(told.group(1))
+    """Returns the system's number of an error. polars gives it in the message only."""
+    if error.errno is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
+        return int(match.group(1))
     return error.errno
 
 
 def described(error: BaseException) -> str:
     """Describes an error by its class and message, in one line."""
     try:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
     except Exception:  # a class of the user's may fail in its own __str__
-        said = ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message = ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 class SkipUpdate(Exception):

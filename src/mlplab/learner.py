@@ -28,6 +28,9 @@ Batch = tuple[Tensor, Tensor]
 class Learner(pl.LightningModule):
     """Combines model, loss, optimizer and schedule into training, validation and test steps.
 
+    For each batch Lightning calls `training_step`, autograd computes the gradient of its `loss`, and `optimizer_step`
+    updates the weights. After each epoch Lightning calls `validation_step` for the batches of the validation part.
+
     Legend: B batch, F features, C classes. A batch is (features (B, F), targets), where targets are class
     indices (B,) for classification, and scaled values (B, 1) for regression.
 
@@ -138,7 +141,7 @@ class Learner(pl.LightningModule):
         features, targets = batch
         outputs = self.model(features)
         mean_loss, scores = self._evaluated[part]
-        # In a small last batch a process may have no rows; the loss of none would be NaN.
+        # Of several processes, one may have no rows of a small last batch; the loss of none would be NaN.
         loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
         mean_loss.update(loss, len(targets))
         predicted = predictions(outputs, self.task)

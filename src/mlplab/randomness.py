@@ -30,13 +30,13 @@ def derive_seed(seed: int, stream: str, *position: int) -> int:
     value = _root(seed, stream, *position[:1])
     for part in position[1:]:
         value = _mixed(value ^ (part & _MASK))
-    return value >> 1
+    return value >> 1  # 63 bits fit into a signed integer of 64
 
 
 @lru_cache(maxsize=64)
 def _root(seed: int, stream: str, *first: int) -> int:
     """Mixes the part of the position that all steps of an epoch share; cached, as every step needs it."""
-    value = _mixed(seed & _MASK)
+    value = _mixed(seed & _MASK)  # Python's integers have no limit, and negative ones no leading zeros
     for part in (STREAMS[stream], *first):
         value = _mixed(value ^ (part & _MASK))
     return value
@@ -44,6 +44,7 @@ def _root(seed: int, stream: str, *first: int) -> int:
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> torch.Tensor:
     """Draws the order of the training rows in an epoch: a permutation (n_rows,) of int64."""
+    # A generator of its own: the order must not depend on what else has been drawn, nor change it.
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(n_rows, generator=generator)
 

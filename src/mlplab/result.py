@@ -110,6 +110,7 @@ def _best_of(trainer: pl.Trainer) -> Best | None:
 
 def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     """Returns why training ended: "epoch limit", "converged", "diverged: …" and so on."""
+    # In order of importance: a run that diverged may also have reached a limit.
     early_stopping = _find(trainer, EarlyStopping)
     reason = None if early_stopping is None else early_stopping.stopping_reason
     if reason == EarlyStoppingReason.NON_FINITE_METRIC:
@@ -124,7 +125,7 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
         return f"the loss exploded at a learning rate of {range_test.exploded_at:.2g}"
     if reason not in (None, EarlyStoppingReason.NOT_STOPPED):
         return "converged"
-    if 0 <= trainer.max_steps <= trainer.global_step:
+    if 0 <= trainer.max_steps <= trainer.global_step:  # -1 is no limit
         return "step limit"
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch:
         return "epoch limit"

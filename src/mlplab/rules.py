@@ -11,7 +11,7 @@ class Rule:
     """A test of one value, in words and in code, with a value that passes it."""
 
     holds: Callable[[Any], bool]
-    must: str
+    requirement: str
     example: str
     names: tuple[str, ...] = ()
 
@@ -35,16 +35,17 @@ SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
 
 
 def one_of(names: Iterable[Any], example: str) -> Rule:
-    """A rule for a name of a list; the example in its message gives way to the nearest name."""
+    """Makes a rule for a name of a list; messages suggest the nearest name instead of the example."""
     names = tuple(names)
     texts = [name for name in names if isinstance(name, str)]
-    must = f"one of {', '.join(texts)}"
-    return Rule(lambda v: v in names and not isinstance(v, bool), must, example, tuple(texts))
+    requirement = f"one of {', '.join(texts)}"
+    # For Python, true is 1, which may be one of the names.
+    return Rule(lambda v: v in names and not isinstance(v, bool), requirement, example, tuple(texts))
 
 
 def optional(rule: Rule) -> Rule:
-    """The same rule, with null allowed."""
-    return replace(rule, holds=lambda v: v is None or rule.holds(v), must=f"null, or {rule.must}")
+    """Makes the same rule, with null allowed."""
+    return replace(rule, holds=lambda v: v is None or rule.holds(v), requirement=f"null, or {rule.requirement}")
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ def _fit(
     """Trains; returns the error if the run diverged, else None."""
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
+            # All epochs: the loops of Lightning, or of the engine, call the learner's steps and the callbacks.
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error

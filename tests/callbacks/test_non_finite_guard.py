@@ -10,6 +10,7 @@ import torch
 from both_engines import ENGINES
 from torch import Tensor
 
+from mlplab import training
 from mlplab.callbacks import NonFiniteGuard
 from mlplab.errors import Diverged, RunFailed
 from mlplab.learner import Learner
@@ -101,6 +102,20 @@ def test_skipping_leaves_out_exactly_these_updates(
     found, wanted = weights(run.directory), weights(expected.directory)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     assert (run.directory / "train.log").read_text().count("skipped an update: loss nan") == 2
+
+
+def test_it_takes_up_its_state_under_the_name_that_it_had_in_release_0_5(
+    train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, {3})
+    words = [*QUICK, "on_divergence=skip"]
+    last = train_run(*words).directory / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["callbacks"]["Divergence"] = content["callbacks"].pop("NonFiniteGuard")
+    torch.save(content, last)
+    run = last.parents[1]
+    training.train(make_config(*words, "trainer.max_epochs=3", f"paths.run={run}"), resume=True)
+    assert json.loads((run / "result.json").read_text())["skipped_steps"] == 1
 
 
 def test_a_hundred_skipped_in_a_row_end_the_run(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

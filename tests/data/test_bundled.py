@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mlplab.data.bundled import BUNDLED, bundled
+from mlplab.data.bundled import TARGETS, bundled
 from mlplab.errors import UserError
 
 # Rows by class as the data sets' descriptions have them.
@@ -15,7 +15,7 @@ FEATURES = {"digits": 64, "breast_cancer": 30, "wine": 13, "iris": 4, "diabetes"
 
 
 def test_the_data_sets_here_are_all_that_there_are() -> None:
-    assert set(BUNDLED) == {*CLASSES, "diabetes"} == FEATURES.keys()
+    assert set(TARGETS) == {*CLASSES, "diabetes"} == FEATURES.keys()
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -27,7 +27,7 @@ def test_classes_have_the_rows_that_are_known_of_them(name: str) -> None:
     assert len(dataset.class_names) == len(CLASSES[name])
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", TARGETS)
 def test_features_are_named_one_by_one_in_plain_strings(name: str) -> None:
     dataset = bundled(name)
     assert dataset.name == name
@@ -61,7 +61,7 @@ def test_diabetes_is_a_regression_on_values_as_measured() -> None:
     assert (age.min(), age.max()) == (19, 79)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", TARGETS)
 def test_the_same_name_gives_the_same_data(name: str) -> None:
     assert bundled(name).fingerprint == bundled(name).fingerprint
 
@@ -70,7 +70,7 @@ def test_the_same_name_gives_the_same_data(name: str) -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(UserError) as refusal:
         bundled(name)
-    assert all(known in refusal.value.requirement for known in BUNDLED)
+    assert all(known in refusal.value.requirement for known in TARGETS)
     assert refusal.value.actual == f"data.name={name!r}"
     assert refusal.value.hint == "data=digits"
 

@@ -282,7 +282,7 @@ def test_beside_a_given_test_part_whole_groups_are_drawn() -> None:
         split(ruled(numbers(30), groups=[0] * 20 + [1] * 10, parts=[""] * 20 + ["test"] * 10))
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(25))
 @given(
     times=st.lists(st.one_of(st.integers(0, 6).map(float), st.floats(-1e18, 1e18)), min_size=6, max_size=80),
     validation=FRACTIONS,

@@ -127,15 +127,15 @@ def test_the_payload_of_these_tests_does_run_where_nothing_guards_against_it(tmp
 CALLS = ["_target_", "_instantiator", "_class_path", "class_path", "_partial_"]
 
 
-@pytest.mark.parametrize("key", CALLS)
-def test_no_name_of_code_is_followed_wherever_it_stands(victim: Path, rows: Path, command: Command, key: str) -> None:
+def test_no_name_of_code_is_followed_wherever_it_stands(victim: Path, rows: Path, command: Command) -> None:
     touched = victim.parent / "touched"
-    call = {key: "os.system", "command": f"touch '{touched}'", "_args_": [f"touch '{touched}'"]}
+    call: dict[str, Any] = {"command": f"touch '{touched}'", "_args_": [f"touch '{touched}'"]}
+    call |= dict.fromkeys(CALLS, "os.system")
 
     def change(content: dict[str, Any]) -> None:
         card = content["mlplab"]
         content["hyper_parameters"] = content["datamodule_hyper_parameters"] = dict(call)
-        content["hparams_name"] = key
+        content["hparams_name"] = "_instantiator"
         card["model"]["architecture"].update(call)
         card["preprocessing"].update(call)
         card["task"].update(call)
@@ -225,7 +225,7 @@ def test_a_small_file_cannot_ask_for_all_of_memory(
     victim: Path, rows: Path, command: Command, change: Callable[[dict[str, Any]], None]
 ) -> None:
     change_all(victim, change)
-    for name in ("predict", "evaluate", "export"):
+    for name in ("predict", "evaluate", "export") if change is wide else ("predict",):  # which all read it alike
         words = {"predict": [f"data.path={rows}", f"out={victim.parent}/out.csv"], "export": ["format=safetensors"]}
         done = command(name, f"run={victim}", *words.get(name, []))
         assert refused(done), done
@@ -298,7 +298,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("place", TARGETS, ids=".".join)
-@pytest.mark.parametrize("name", ["train", "reproduce"])
+@pytest.mark.parametrize("name", ["train", pytest.param("reproduce", marks=pytest.mark.slow)])
 def test_no_code_that_a_received_configuration_names_is_executed(
     victim: Path, command: Command, place: tuple[str, ...], name: str
 ) -> None:

@@ -111,7 +111,7 @@ def test_no_cell_of_predictions_begins_as_a_formula(
     assert found[0] == "'=id"
     assert "'=ID7" in found
     assert not [cell for cell in found if cell[:1] in "=@+\t\r" and cell]
-    assert re.search(r"note    [0-9,]+ cells begin as a formula does: written with ' before", done.out)
+    assert re.search(r"note    [0-9,]+ values begin like a formula: written with ' before", done.out)
 
 
 def test_formulas_can_be_left_as_they_are(run: Path, table: Path, tmp_path: Path, command: Command) -> None:

@@ -70,7 +70,12 @@ TRAINED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TRAINED)
+IN_THE_GATE = ("one logit", "images", "classes of a table", "values of a table")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in IN_THE_GATE else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED]
+)
 def test_the_test_part_gives_the_metrics_of_the_run_itself(folder: Path, tmp_path: Path, name: str) -> None:
     """To the last bit: the same rows, weights and order of sums."""
     if name == "images":
@@ -312,8 +317,9 @@ def test_nothing_is_written_into_what_is_there(run: TrainedRun, tmp_path: Path, 
     assert out.read_text() == "precious" if out.is_file() else list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["as_png", "write_json"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    ("where", "error"), [("as_png", KeyboardInterrupt()), ("write_json", OSError(28, "No space left on device"))]
+)
 def test_a_directory_that_cannot_be_filled_is_gone_again(
     run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:

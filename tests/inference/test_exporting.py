@@ -65,9 +65,11 @@ def test_by_itself_it_is_put_into_the_runs_directory(folder: Path, tmp_path: Pat
     assert made(run, None).path == tmp_path / "run" / "exports" / "model.safetensors"
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("name", ["classes", "values"])
-@pytest.mark.parametrize("how", ["other values", "one value", "not a number", "fewer rows"])
+@pytest.mark.parametrize("file_format", ["safetensors", "torch_export"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("classes", "one value"), ("classes", "not a number"), ("values", "other values"), ("values", "fewer rows")],
+)
 def test_a_check_that_fails_leaves_no_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str, name: str, how: str
 ) -> None:

@@ -41,25 +41,21 @@ def plugin_data(accumulator: EventAccumulator, name: str) -> Any:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ([], {"seed": 0, "data": "digits", "model": "MLP", "optimizer": "Adam", "scheduler": "none", "loss": "auto"}),
-        (["seed=7"], {"seed": 7}),
-        (["optimizer=sgd", "optimizer.lr=0.25"], {"optimizer": "SGD", "optimizer.lr": 0.25}),
-        (["optimizer=momentum"], {"optimizer": "SGD", "optimizer.momentum": 0.9}),
-        (["optimizer=adam"], {"optimizer.betas": "[0.9, 0.999]", "optimizer.amsgrad": False}),
-        (["optimizer=lbfgs"], {"optimizer": "LBFGS", "optimizer.max_eval": "None"}),
-        (["scheduler=cosine"], {"scheduler": "cosine", "scheduler.min_lr": 0.0}),
-        (["data=spirals"], {"data": "spirals", "data.n_samples": 2000, "data.noise": 0.02}),
-        (["data=diabetes", "loss=huber"], {"data": "diabetes", "loss": "huber", "loss.delta": 1.0}),
-        (["data.batch_size=full"], {"data.batch_size": "full"}),
-        (["model.hidden_dims=[]"], {"model.hidden_dims": "[]"}),
-        (
-            ["model.hidden_dims=[32,16]", "model.residual=true"],
-            {"model.hidden_dims": "[32, 16]", "model.residual": True},
-        ),
-        (["regularization.l2=0.01"], {"regularization.l2": 0.01, "regularization.applies_to": "['weight']"}),
-        (["trainer.gradient_clip_val=1.0"], {"trainer.gradient_clip_val": 1.0}),
+        ([], {"seed": 0, "data": "digits", "model": "MLP", "optimizer": "Adam", "scheduler": "none", "loss": "auto",
+              "optimizer.betas": "[0.9, 0.999]", "optimizer.amsgrad": False}),
+        (["optimizer=momentum", "optimizer.lr=0.25", "scheduler=cosine", "seed=7"],
+         {"optimizer": "SGD", "optimizer.lr": 0.25, "optimizer.momentum": 0.9, "scheduler": "cosine",
+          "scheduler.min_lr": 0.0, "seed": 7}),
+        (["optimizer=lbfgs", "data=diabetes", "loss=huber", "data.batch_size=full", "model.hidden_dims=[]"],
+         {"optimizer": "LBFGS", "optimizer.max_eval": "None", "data": "diabetes", "loss": "huber", "loss.delta": 1.0,
+          "data.batch_size": "full", "model.hidden_dims": "[]"}),
+        (["data=spirals", "model.hidden_dims=[32,16]", "model.residual=true", "regularization.l2=0.01",
+          "trainer.gradient_clip_val=1.0"],
+         {"data": "spirals", "data.n_samples": 2000, "data.noise": 0.02, "model.hidden_dims": "[32, 16]",
+          "model.residual": True, "regularization.l2": 0.01, "regularization.applies_to": "['weight']",
+          "trainer.gradient_clip_val": 1.0}),
     ],
-)
+)  # fmt: skip
 def test_the_table_holds_what_was_chosen(
     make_config: MakeConfig, overrides: list[str], expected: dict[str, Any]
 ) -> None:

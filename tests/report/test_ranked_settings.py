@@ -2,11 +2,12 @@ import statistics
 from pathlib import Path
 
 import pytest
-from report.making import comparison, grid, job, write_sweep
+from report.making import comparison, job, write_sweep
 
 from mlplab.report.formatting import value_text
-from mlplab.report.ranked_settings import Setting, contenders, settings_of, short_names
+from mlplab.report.ranked_settings import Setting, contenders, pareto_front, settings_of, short_names
 from mlplab.report.sweep_reading import read_sweep
+from mlplab.report.sweep_records import Criterion
 
 
 def settings(directory: Path, jobs: list[dict], **asked: object) -> list[Setting]:
@@ -93,12 +94,6 @@ def test_a_comparison_ranks_reruns_apart(tmp_path: Path) -> None:
     assert all(s.stage == "search" and len(s.runs) == 1 for s in found[4:])
 
 
-def test_a_grid_is_ranked_over_its_seeds(tmp_path: Path) -> None:
-    found = settings(tmp_path, grid())
-    assert found[0].values == {"optimizer": "adam", "optimizer.lr": 0.01}
-    assert found[-1].values == {"optimizer": "sgd", "optimizer.lr": 1.0}
-
-
 def test_one_seed_finished_twice_counts_once(tmp_path: Path) -> None:
     jobs = [job(n, {"lr": 0.1, "seed": n % 2}, 0.1 * (n + 1)) for n in range(3)]
     (found,) = settings(tmp_path, jobs)
@@ -110,3 +105,13 @@ def test_a_failure_beside_a_run_that_finished_is_still_told(tmp_path: Path) -> N
     jobs = [job(0, {"lr": 1, "seed": 0}, state="failed"), job(1, {"lr": 1, "seed": 0}, 0.2)]
     (found,) = settings(tmp_path, jobs)
     assert (found.n_failed, found.validation.values) == (1, (0.2,))
+
+
+def test_the_front_holds_what_nothing_betters_in_all(tmp_path: Path) -> None:
+    points = {0: (0.1, 0.5), 1: (0.2, 0.9), 2: (0.3, 0.8), 3: (0.4, 0.95), 4: (0.2, 0.9), 5: (0.1, 0.4)}
+    jobs = [job(n, {"a": n}, loss, also={"val/f1": f1}) for n, (loss, f1) in points.items()]
+    jobs.append(job(6, {"a": 6}, 0.01))  # has no f1
+    objectives = (Criterion("val/loss", "min"), Criterion("val/f1", "max"))
+    front = pareto_front(settings(tmp_path, jobs), objectives)
+    assert [setting.values["a"] for setting in front] == [0, 1, 4, 3]
+    assert pareto_front([], objectives) == []

@@ -34,36 +34,6 @@ def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a.txt": "new"}
 
 
-def test_an_old_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("old and longer")
-    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
-    assert contents(tmp_path) == {"a.txt": "new"}
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("no"), KeyboardInterrupt(), Interrupted()])
-def test_a_writer_that_raises_in_the_middle_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, error: BaseException
-) -> None:
-    (tmp_path / "a.txt").write_text("old")
-
-    def write(path: Path) -> None:
-        path.write_text("half of the n")
-        raise error
-
-    with pytest.raises(type(error)):
-        write_atomically(tmp_path / "a.txt", write)
-    assert contents(tmp_path) == {"a.txt": "old"}
-
-
-def test_a_writer_that_raises_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
-    def write(path: Path) -> None:
-        raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError, match="no"):
-        write_atomically(tmp_path / "a.txt", write)
-    assert contents(tmp_path) == {}
-
-
 def test_the_old_file_is_whole_as_long_as_the_writer_is_at_work(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
@@ -93,26 +63,6 @@ def test_the_content_is_on_the_disk_before_it_takes_the_name_and_the_name_before
     monkeypatch.setattr(files.os, "fsync", fsync)
     write_atomically(target, lambda path: path.write_text("new"))
     assert flushed == [("file", "old"), ("directory", "new")]
-
-
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_the_file_is_as_readable_as_any_other_that_the_user_makes(tmp_path: Path, umask: int, mode: int) -> None:
-    before = os.umask(umask)
-    try:
-        write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
-
-
-def test_the_umask_of_the_process_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # It belongs to all threads: two that set it and put it back can leave it wrong for good.
-    def umask(mask: int) -> int:
-        raise AssertionError("the umask was changed")
-
-    monkeypatch.setattr(os, "umask", umask)
-    write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
-    assert contents(tmp_path) == {"a.txt": "new"}
 
 
 def test_without_replacing_a_new_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -164,28 +114,6 @@ def test_without_replacing_one_of_many_writers_wins_and_its_file_is_whole(tmp_pa
         won = list(pool.map(write, range(8)))
     assert won.count(True) == 1
     assert contents(tmp_path) == {"a.txt": str(won.index(True)) * 1000}
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), Interrupted()])
-def test_without_replacing_a_writer_that_raises_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    def write(path: Path) -> None:
-        path.write_text("half of the n")
-        raise error
-
-    with pytest.raises(type(error)):
-        write_atomically(tmp_path / "a.txt", write, replace=False)
-    assert contents(tmp_path) == {}
-
-
-def test_a_directory_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "missing" / "a.txt", lambda path: path.write_text("new"))
-
-
-def test_a_relative_path_is_taken_from_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_atomically(Path("a.txt"), lambda path: path.write_text("new"))
-    assert contents(tmp_path) == {"a.txt": "new"}
 
 
 # --- together ----------------------------------------------------------------------------------------------
@@ -302,11 +230,6 @@ def test_numbers_that_are_not_finite_become_null_at_any_depth(tmp_path: Path) ->
 
     read = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
     assert read == {"nan": None, "deep": [{"inf": None}, [None, 1.0]], "numpy": None, "large": 1.7e308}
-
-
-def test_keys_become_text(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"by_class": {0: 1.0, 1: 2.0}})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"by_class": {"0": 1.0, "1": 2.0}}
 
 
 def test_what_json_cannot_hold_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None:

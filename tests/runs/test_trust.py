@@ -1,6 +1,7 @@
 """One's own run is trusted, and a received, changed or copied one is not: each line of docs/security.md on trust."""
 
 import base64
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from launching import SMALL, launch
 
 from mlplab.cli.resume import resumed_config
 from mlplab.errors import UserError
-from mlplab.runs import trust
+from mlplab.runs import trust, untrusted_config
 from mlplab.runs.trust import NOT_AS_SIGNED, UNSIGNED, NoKey, key_file, signed_text, why_text_is_not_own
 from mlplab.runs.untrusted_config import read_config
 from mlplab.training import train
@@ -22,6 +23,14 @@ from mlplab.training import train
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OWN_CODE = "+callbacks.mine={_target_: lightning.pytorch.callbacks.LearningRateMonitor}"
 CONFIG = "callbacks: {mine: {_target_: somebody.Callback}}\npaths: {logs: logs}\n"
+
+
+TEXTS = functools.cache(untrusted_config._texts_of)
+
+
+@pytest.fixture(autouse=True)
+def _conf_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untrusted_config, "_texts_of", TEXTS)
 
 
 @pytest.fixture

@@ -147,18 +147,11 @@ def test_while_a_job_is_running_it_is_told(sweep: Path, script: Script) -> None:
     [
         ([], "sweep must be given"),
         (["{made}/lr_studi"], "there is no"),
-        (["{made}"], "has no sweep.json"),
-        (["{made}/lr_study/0_job"], "is one job"),
         (["{made}/lr_study", "out=x"], "options must be"),
-        (["{made}/lr_study", "{made}/lr_study"], "options must be"),
     ],
 )
 def test_mistakes_are_one_line(made: Path, mistake: Mistake, words: list[str], part: str) -> None:
     assert part in mistake("report", *(word.format(made=made) for word in words))
-
-
-def test_the_nearest_sweep_is_named(made: Path, mistake: Mistake) -> None:
-    assert mistake("report", str(made / "lr_studi")).endswith(f"try {made / 'lr_study'}")
 
 
 def test_a_damaged_sweep_is_one_line(sweep: Path, mistake: Mistake) -> None:
@@ -193,13 +186,6 @@ def test_interrupted_it_leaves_no_half_of_a_file(sweep: Path, script: Script, mo
     assert sorted((sweep / "figures").iterdir()) == sorted(written)
     assert not list(sweep.rglob(".*.tmp"))
     assert not (sweep / "report.html").exists()
-
-
-def test_help_tells_what_is_written(script: Script) -> None:
-    done = script("report", "--help")
-    assert done.status == 0
-    for word in ("report.html", "leaderboard.csv", "figures/", "--json"):
-        assert word in done.output
 
 
 def train(folder: Path, *words: str) -> None:

@@ -1,27 +1,13 @@
 """Callbacks for training, one small file each."""
 
-from mlplab.callbacks.checkpoints import Checkpoints
-from mlplab.callbacks.figures import Figures
-from mlplab.callbacks.gradient_norms import GradientNorms
-from mlplab.callbacks.histograms import Histograms
-from mlplab.callbacks.history import History
-from mlplab.callbacks.learning_rate_range import LearningRateRange
-from mlplab.callbacks.non_finite_guard import NonFiniteGuard
-from mlplab.callbacks.progress import ProgressLine
-from mlplab.callbacks.pruning import Pruning
-from mlplab.callbacks.status import Status
-from mlplab.callbacks.training_curves import TrainingCurves
-
-__all__ = [
-    "Checkpoints",
-    "Figures",
-    "GradientNorms",
-    "Histograms",
-    "History",
-    "LearningRateRange",
-    "NonFiniteGuard",
-    "ProgressLine",
-    "Pruning",
-    "Status",
-    "TrainingCurves",
-]
+from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
+from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
+from mlplab.callbacks.histograms import Histograms as Histograms
+from mlplab.callbacks.history import History as History
+from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange
+from mlplab.callbacks.non_finite_guard import NonFiniteGuard as NonFiniteGuard
+from mlplab.callbacks.progress import ProgressLine as ProgressLine
+from mlplab.callbacks.pruning import Pruning as Pruning
+from mlplab.callbacks.result_figures import Figures as Figures
+from mlplab.callbacks.status import Status as Status
+from mlplab.callbacks.training_curves import TrainingCurves as TrainingCurves

@@ -24,6 +24,7 @@ class GradientNorms(Callback):
         self.pending: list[tuple[int, list[Tensor]]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Behind an input layer the MLP is called `network`; its layers keep their names in the curves.
         network = getattr(pl_module, "model", pl_module)
         parameters = {
             name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
@@ -39,6 +40,7 @@ class GradientNorms(Callback):
             return
         if self.pending and self.pending[-1][0] == step:
             return  # of the points of a line search, the first is the current weights
+        # They stay tensors until the end of the epoch: reading a number makes the CPU wait for a GPU.
         norms = [
             torch.linalg.vector_norm(p.grad) if p.grad is not None else torch.zeros((), device=p.device)
             for members in self._layers.values()

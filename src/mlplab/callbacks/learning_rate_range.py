@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import Callback
 
 from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
-from mlplab.figures import as_png, rate_range_figure
 from mlplab.loggers.tensorboard import log_picture
 from mlplab.optimization.schedules import planned_steps
+from mlplab.plots import as_png, rate_range_figure
 from mlplab.runs.files import write_atomically, write_bytes, write_json
 
 Curve = npt.NDArray[np.float64]
@@ -78,6 +78,7 @@ class LearningRateRange(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        # Reading the loss makes a GPU wait, but the next rate depends on it.
         loss = data_loss(outputs, 1)
         value = math.nan if loss is None else float(loss)
         self.losses.append(value)
@@ -96,6 +97,7 @@ class LearningRateRange(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        # The rate of the next step is set already, and has no loss.
         measured = [pair for pair in zip(self.rates, self.losses, strict=False) if math.isfinite(pair[1])]
         rates, losses = np.array(measured, dtype=np.float64).reshape(-1, 2).T
         if len(rates) <= BEGUN:
@@ -108,7 +110,7 @@ class LearningRateRange(Callback):
         command = _command(found["valley"]) if found else None
         content: dict[str, Any] = {"suggestions": found, "command": command, "exploded_at": self.exploded_at}
         content |= {"rates": rates.tolist(), "losses": losses.tolist(), "smoothed": curve.tolist()}
-        write_json(self.directory / f"{NAME}.json", content)
+        write_json(self.directory / f"{NAME}.json", content)  # first: it is of use even if nothing can be suggested
         figure = rate_range_figure(rates, losses, curve, found)
         png = as_png(figure)
         folder = self.directory / "figures"
@@ -153,6 +155,7 @@ def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
     """
     lowest = int(losses.argmin())
     fall = float(losses[0] - losses[lowest])
+    # If the lowest loss comes first, or hardly below the beginning, the range has no descent to suggest from.
     if lowest < 2 or losses[lowest] > before - LEAST_FALL * abs(before):
         return {}
     begun = int(np.flatnonzero(losses < losses[0] - DESCENT * fall)[0])

@@ -41,7 +41,7 @@ class ProgressLine(ProgressBar):
             self._draw(trainer, batch_idx)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._enabled and self._is_terminal:
+        if self._enabled and self._is_terminal:  # the table of results takes its place
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 
@@ -49,6 +49,7 @@ class ProgressLine(ProgressBar):
         now = time.monotonic()
         self._drawn = now
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        # Metrics of the last epoch: those of the current one are not known yet.
         share = (batch_idx + 1) / trainer.num_training_batches
         metrics = "  ".join(
             f"{name} {float(trainer.callback_metrics[name]):.4g}"
@@ -57,6 +58,7 @@ class ProgressLine(ProgressBar):
         )
         line = f"epoch {trainer.current_epoch + 1}{limit} {share:4.0%}  step {trainer.global_step}  {metrics}"
         line = f"{line}  {now - self._began:.0f} s"
+        # A line that is longer than the terminal would wrap, and could not be redrawn.
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\033[K{line[:width]}" if self._is_terminal else f"{line}\n")
         sys.stderr.flush()

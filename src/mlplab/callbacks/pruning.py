@@ -44,6 +44,7 @@ class Pruning(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         self._validations += 1
+        # Only the first process has the trial; all processes stop together.
         value = trainer.callback_metrics.get(self.monitor)
         is_worse = self._trial is not None and value is not None and self._is_worse(float(value))
         if trainer.strategy.reduce_boolean_decision(is_worse, all=False):
@@ -53,7 +54,8 @@ class Pruning(Callback):
 
     def _is_worse(self, value: float) -> bool:
         if not math.isfinite(value):
-            return False  # the NonFiniteGuard callback deals with it
+            return False  # NonFiniteGuard ends such a run
+        # A resumed trial goes through validations again that it has reported before it was cut off.
         if self._validations not in self._trial.reported:
             self._trial.report(value, self._validations)
         return bool(self._trial.should_prune())

@@ -18,6 +18,7 @@ class Status(Callback):
         self._last_writing = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # By the clock, as an epoch may be shorter than the writing of a file.
         if trainer.is_global_zero and time.monotonic() - self._last_writing >= EVERY_SECONDS:
             self.directory.update(epoch=trainer.current_epoch + 1, step=trainer.global_step)
             self._last_writing = time.monotonic()

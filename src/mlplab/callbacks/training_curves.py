@@ -44,7 +44,7 @@ class TrainingCurves(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = data_loss(outputs, trainer.accumulate_grad_batches)
-        if loss is None:
+        if loss is None:  # a `training_step` that skipped its batch
             return
         self.losses.append(loss)
         self.rows.append(_n_rows(batch))

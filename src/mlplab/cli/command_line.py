@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mlplab.cli.composition_errors import explain_composition_error
+from mlplab.cli.composition_errors import explain_composition_error, require_single_choices
 from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
@@ -54,6 +54,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             if config is not None:
                 run_job(resume, config)
             return 0  # also where nothing was left to do
+        require_single_choices(overrides)
         main()
     except SystemExit as ended:  # as Hydra ends after its help
         if ended.code or _job_has_begun:

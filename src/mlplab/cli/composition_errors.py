@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from mlplab.config.checks import REQUIRED
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
@@ -27,6 +28,26 @@ OPTIONAL_GROUPS = ("experiment", "debug")
 
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
 """Endings of names whose value is a list."""
+
+
+SINGLE = ("data", "loss", "model", "optimizer", "scheduler")
+"""Groups of which a run has exactly one choice."""
+
+
+def require_single_choices(overrides: Sequence[str]) -> None:
+    """Refuses lists of choices, and groups that are taken away: Hydra composes them, but no run can be built.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    for text in overrides:
+        name, _, value = text.partition("=")
+        if name in SINGLE and value.startswith("["):
+            raise UserError(f"{name} must be one choice", text, f"python train.py -m {name}={value.strip('[]')}")
+        group = text.removeprefix("~")
+        added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
+        if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
+            raise UserError(f"{group} must be chosen", text, f"{group}={REQUIRED[group]}")
 
 
 def explain_composition_error(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:

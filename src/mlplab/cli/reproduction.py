@@ -99,7 +99,7 @@ def _flat(node: Any, name: str) -> dict[str, Any]:
 
 def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each file, metric or curve that is not identical."""
-    told: dict[str, list[str]] = {}
+    lines_of: dict[str, list[str]] = {}
     for name in dict.fromkeys([*expected, *found]):
         if name not in expected or name not in found:
             how = "only then" if name in expected else "only now"
@@ -109,8 +109,8 @@ def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterato
             how = "" if expected[name] == found[name] else f"{expected[name]} then, {found[name]} now"
         if how:
             kind = name if name.startswith("result.json") else name.split(".")[0]  # one line for a file or a curve
-            told.setdefault(kind, []).append(f"{name}: {how}")
-    for lines in told.values():
+            lines_of.setdefault(kind, []).append(f"{name}: {how}")
+    for lines in lines_of.values():
         yield lines[0] + (f", and {len(lines) - 1} more like it" if len(lines) > 1 else "")
 
 

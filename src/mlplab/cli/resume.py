@@ -94,22 +94,22 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
 
 def _change(config: DictConfig, override: Override) -> None:
     """Applies an override to the stored configuration of a run."""
-    key, word = override.key_or_group, override.input_line or override.key_or_group
+    key, text = override.key_or_group, override.input_line or override.key_or_group
     if override.is_delete() or override.is_sweep_override() or key.startswith("hydra"):
-        raise UserError("a resumed run must be given options with one plain value each", word, "a new run")
+        raise UserError("a resumed run must be given options with one plain value each", text, "a new run")
     value = override.value()
     if GlobalHydra.instance().config_loader().get_group_options(key, ObjectType.CONFIG):
         composed = compose("config", [f"{key}={value}"])
         if composed.get(key) is None:  # an experiment, which changes other groups
-            raise UserError("a resumed run must be given options with one plain value each", word, "a new run")
+            raise UserError("a resumed run must be given options with one plain value each", text, "a new run")
         value = composed[key]  # the group as conf/ has it now
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
-            remedy = f"{near}={shown(value)}" if near else "resume=… alone"
-            raise UserError("names on the command line must exist in the configuration of the run", word, remedy)
+            hint = f"{near}={shown(value)}" if near else "resume=… alone"
+            raise UserError("names on the command line must exist in the configuration of the run", text, hint)
     with open_dict(config):
         # A list or a group replaces the old one whole.
         OmegaConf.update(config, key, value, merge=False, force_add=True)

@@ -103,7 +103,7 @@ def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
         if value is not absent and not rule.holds(value):
             printed = reduce(lambda node, name: node[name], key.split("."), without_secrets(config))
             near = nearest(value, rule) if printed == value else rule.example
-            raise UserError(f"{key} must be {rule.must}", f"{key}={shown(printed)}", f"{key}={near}")
+            raise UserError(f"{key} must be {rule.requirement}", f"{key}={shown(printed)}", f"{key}={near}")
 
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:

@@ -17,9 +17,12 @@ def require_file(path: Path, key: str) -> None:
     try:
         if path.is_dir():
             raise UserError(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{key} must be a file", f"{path} is a device or a pipe", "a copy of it in a file")
         if not path.is_file():
             folder = path.parent
             names = sorted(entry.name for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
+            # Endings are compared apart: houses.csv is nearer to houses.parquet than to mouse.csv.
             near = nearest_name(path.stem, [Path(name).stem for name in names])
             likely = next((name for name in names if Path(name).stem == near), None)
             hint = f"{key}={folder / likely}" if likely else "the path of a file that does"
@@ -78,5 +81,5 @@ def require_folder_of_run(path: Path, key: str) -> None:
 
 def shortest(path: Path) -> str:
     """Formats a path as one would type it in the current folder."""
-    relative = os.path.relpath(path)
+    relative = os.path.relpath(path)  # longer than the absolute path if it leads up by two folders or more
     return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)

@@ -22,6 +22,7 @@ CHOSEN_ELSEWHERE = {
     "logger": "logger=csv, in the group logger",
     "default_root_dir": "paths.logs=FOLDER for all runs, or paths.run=FOLDER for this one",
     "plugins": "trainer.precision=… and trainer.strategy=…; others in build_trainer of src/mlplab/building.py",
+    "barebones": "callbacks=minimal logger=none, which leaves little to do beside training",
     "enable_checkpointing": "callbacks.checkpoints.every_seconds=600, in the group callbacks",
     "enable_model_summary": "+callbacks.summary={_target_: lightning.pytorch.callbacks.ModelSummary}",
     "use_distributed_sampler": "leaving it out: processes always share every batch",

@@ -9,11 +9,18 @@ import numpy as np
 from mlplab.data.dataset import Dataset
 from mlplab.errors import UserError
 
-BUNDLED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+TARGETS = {
+    "digits": "digit",
+    "breast_cancer": "diagnosis",
+    "wine": "cultivar",
+    "iris": "species",
+    "diabetes": "disease progression",
+}
+"""Name of a data set → its target."""
 
 
 def bundled(name: str) -> Dataset:
-    """Loads one of `BUNDLED`.
+    """Loads one of `TARGETS`.
 
     | name | rows | features | target |
     |---|---|---|---|
@@ -26,8 +33,8 @@ def bundled(name: str) -> Dataset:
     Raises:
         UserError: the name is unknown.
     """
-    if name not in BUNDLED:
-        raise UserError(f"data.name must be one of {', '.join(BUNDLED)}", f"data.name={name!r}", "data=digits")
+    if name not in TARGETS:
+        raise UserError(f"data.name must be one of {', '.join(TARGETS)}", f"data.name={name!r}", "data=digits")
     dataset = _read(name)
     return replace(dataset, features=dataset.features.copy(), targets=dataset.targets.copy())
 
@@ -39,23 +46,15 @@ def _read(name: str) -> Dataset:
         return _digits()
     from sklearn import datasets  # takes a second to import
 
-    if name == "diabetes":
-        bunch = datasets.load_diabetes(scaled=False)
-        return Dataset(
-            name=name,
-            features=bunch.data,
-            targets=bunch.target,
-            feature_names=tuple(bunch.feature_names),
-            target_name="disease progression",
-        )
-    bunch = getattr(datasets, f"load_{name}")()
+    bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+    class_names = tuple(str(label) for label in getattr(bunch, "target_names", ()))
     return Dataset(
         name=name,
         features=bunch.data,
-        targets=bunch.target.astype(np.int64),
+        targets=bunch.target.astype(np.int64) if class_names else bunch.target,
         feature_names=tuple(str(feature) for feature in bunch.feature_names),
-        class_names=tuple(str(label) for label in bunch.target_names),
-        target_name={"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species"}[name],
+        class_names=class_names,
+        target_name=TARGETS[name],
     )
 
 
@@ -72,5 +71,5 @@ def _digits() -> Dataset:
         targets=values[:, -1].astype(np.int64),
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
         class_names=tuple(str(digit) for digit in range(10)),
-        target_name="digit",
+        target_name=TARGETS["digits"],
     )

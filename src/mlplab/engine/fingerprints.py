@@ -5,14 +5,13 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:1df1bdfd48 build_trainer:c4450097a8",
+    "mlplab.building": "build_data:1df1bdfd48 build_trainer:0cc83c146a",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:6cb4c65fd2 consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:24544bc2c1 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
         "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:90449ef461 "
         "write:9e0864b4b5 write_best:8354a4c4f7 "
     ),
-    "mlplab.callbacks.figures.Figures": "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:e078584a4a",
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
         "on_train_epoch_end:0121ed4ef4 "
@@ -39,6 +38,9 @@ FINGERPRINTS = {
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
+    ),
+    "mlplab.callbacks.result_figures.Figures": (
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:cc9c44bd9d "
     ),
     "mlplab.callbacks.status.Status": "__init__:bcee22240e on_train_epoch_end:a029b45f92",
     "mlplab.callbacks.training_curves.TrainingCurves": (

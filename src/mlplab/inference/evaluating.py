@@ -13,12 +13,12 @@ from torch import Tensor
 
 from mlplab.data.table.target_column import is_missing, rows_have
 from mlplab.errors import UserError, not_writable
-from mlplab.figures import as_png, result_figure
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective, predictions
 from mlplab.objectives.scores import MeanLoss, Scores
+from mlplab.plots import as_png, result_figure
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
 

@@ -14,13 +14,12 @@ from torch import Tensor
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
-from mlplab.runs.files import remove_temporary_files, write_atomically
+from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
 
-FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
-"""Characters with which a formula begins in spreadsheets, in any width (OWASP, "CSV Injection")."""
+FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
 
 NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$"
 """A number with a sign is no formula."""

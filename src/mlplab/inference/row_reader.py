@@ -80,7 +80,6 @@ class RowReader:
             card = self.run.card["data"].get("reading")
             self._reading = Reading() if card is None else Reading.from_dict(card)
             self._text = replace(self._reading.text, **self.written)
-            self._is_nameless = card is not None and bool(card["is_nameless"])
         if isinstance(self._preprocessing, TablePreprocessing):
             self.columns = self._preprocessing.inputs.columns
         else:
@@ -116,7 +115,7 @@ class RowReader:
                 yield from self._encoded(parquet_blocks(path), path, also)
                 return
             known = [*(column.name for column in self.columns), *also.values()]
-            with open_text(path, self._text, known_names=known, usual_header=not self._is_nameless) as file:
+            with open_text(path, self._text, known_names=known) as file:
                 self.notes += [note.partition("; data.")[0] for note in file.notes]
                 yield from self._encoded(text_blocks(path, file), path, also)
 

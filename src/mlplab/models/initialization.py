@@ -41,7 +41,7 @@ def _orthogonal(weight: "Tensor", gain: float, std: float) -> object:
 
 
 def _uniform(tensor: "Tensor", std: float) -> object:
-    bound = math.sqrt(3) * std
+    bound = math.sqrt(3) * std  # U(−a, a) has the standard deviation a/√3
     return tensor.uniform_(-bound, bound)
 
 
@@ -86,9 +86,11 @@ def initialize(
     import torch
 
     for position, layer in enumerate(layers, start=1):
+        # PyTorch draws weights and biases together, in this order.
         if weights == "pytorch":
             layer.reset_parameters()
             continue
         with torch.no_grad():
+            # No activation follows the output layer.
             WEIGHT_METHODS[weights](layer.weight, gain if position < len(layers) else 1.0, weight_std)
             BIAS_METHODS[biases](layer.bias, bias_std)

@@ -37,7 +37,10 @@ NORMALIZATIONS: dict[str, type[nn.Module] | None] = {
 
 
 class HiddenLayer(nn.Module):
-    """Linear layer, normalisation, activation, dropout, and with `residual` a skip connection: (B, F) -> (B, H)."""
+    """Applies linear layer, normalisation, activation, dropout and, with `residual`, a skip connection.
+
+    (B, F) -> (B, H).
+    """
 
     def __init__(
         self, linear: nn.Linear, *, activation: str, normalization: str, dropout: float, residual: bool
@@ -48,6 +51,7 @@ class HiddenLayer(nn.Module):
         self.normalization = None if normalize is None else normalize(linear.out_features)
         self.activation = ACTIVATIONS[activation].function
         self.dropout = dropout
+        # Without a projection, inputs and outputs can only be added if they have the same width.
         self.residual = residual and linear.in_features == linear.out_features
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -117,8 +121,9 @@ class MLP(nn.Module):
         for name, value in self.architecture.items():
             if name in OPTIONS and not OPTIONS[name].rule.holds(value):
                 rule = OPTIONS[name].rule
-                raise UserError(f"{name} must be {rule.must}", f"{name}={value!r}", f"{name}={rule.example}")
+                raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
+        # All layers at once: which of them is the last decides its gain.
         initialize(
             layers,
             weights=initialization,

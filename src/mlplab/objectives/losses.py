@@ -63,7 +63,7 @@ def cross_entropy(
             section 7).
     """
     _require_classes(outputs, targets)
-    if class_weights is None:
+    if class_weights is None:  # one kernel, instead of a vector of losses and its mean
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     per_row = functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing, reduction="none")
     return (per_row * class_weights[targets]).mean()
@@ -81,6 +81,7 @@ def binary_cross_entropy(
         label_smoothing: ε: the target becomes y(1 − ε) + ε/2.
     """
     _require_classes(outputs, targets, n_outputs=1)
+    # PyTorch computes it from the logit: the logarithm of a sigmoid is −∞ for large negative z.
     logits = outputs.squeeze(1)
     smoothed = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     if class_weights is None:

@@ -74,9 +74,10 @@ def build_objective(
             "loss=cross_entropy",
         )
     function: LossFunction = getattr(losses, name)
+    # The options of a loss are the keyword arguments of its function.
     known = [option for option in inspect.signature(function).parameters if option not in ("outputs", "targets")]
-    given = {**options, **({} if class_weights is None else {"class_weights": class_weights})}
-    for option, value in given.items():
+    weights = {} if class_weights is None else {"class_weights": class_weights}
+    for option, value in {**options, **weights}.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"
             raise UserError(f"loss={name} must be given {takes}", f"loss.{option}={value}", f"loss={name} alone")
@@ -118,7 +119,7 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     """
     if task.kind == "regression":
         return outputs * task.target_std + task.target_mean
-    if outputs.shape[1] == 1:
+    if outputs.shape[1] == 1:  # one logit, from binary_cross_entropy
         second = torch.sigmoid(outputs)
         return torch.cat([1 - second, second], dim=1)
     return torch.softmax(outputs, dim=1)

@@ -63,7 +63,7 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     r2 is 1 if every error is 0, else 0, as in scikit-learn. torchmetrics does so for nearly constant targets too, by a
     threshold that ignores their unit. For a single row r2 is NaN.
     """
-    targets = targets.double()
+    targets = targets.double()  # in float32, squares of large values would lose their last digits
     error = predicted.double() - targets
     square = error.square()
     mse, variance = square.mean(dim=-1), targets.var(dim=-1, correction=0)

@@ -35,7 +35,7 @@ def build_optimizer(
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
-    try:
+    try:  # PyTorch checks the ranges of options itself, when an optimizer is built
         return factory(groups)
     except (TypeError, ValueError) as error:
         name = getattr(rule, "__name__", str(rule))

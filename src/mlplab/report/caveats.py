@@ -3,7 +3,6 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from mlplab.report.formatting import listed, machine_text, number, share, value_
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, of_stage
-from mlplab.report.sweep_records import SweepRecord, arms_asked, as_mapping, distinct
+from mlplab.report.sweep_records import SweepRecord, distinct
 
 EDGE = 0.05
 """Share of an interval that counts as its edge."""
@@ -51,13 +50,13 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
 
 
 def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: ParameterAxis) -> Finding | None:
-    # Choices have no end, and a value that is not on the axis has no place.
     values = [setting.values[axis.name] for setting in settings]
     place = float(axis.places([best.values[axis.name]])[0])
-    if axis.ends is None or np.isnan(place):
+    if axis.ends is None or np.isnan(place):  # choices have no end
         return None
-    space = _space_of(sweep, best.arm, axis.name)
-    low, high = axis.places(ends_of(np.array(sorted(map(float, values))), space))
+    # The space of an arm can be smaller than that of all arms, which the axis spans.
+    space = sweep.spaces.get(best.arm, {}).get(axis.name, {})
+    low, high = axis.places(ends_of(np.array(sorted(map(float, values))), [space]))
     # Hardly any draw from an interval lies exactly at its end.
     margin = EDGE * (high - low) if "low" in space else 0.0
     is_top = place >= high - margin
@@ -80,13 +79,6 @@ def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: 
         f"({number(axis.value(low))} to {number(axis.value(high))}): try {beyond} values{as_far_as}.",
         f"Best {metric} by {name}: {near}.",
     )
-
-
-def _space_of(sweep: SweepRecord, arm: str | None, name: str) -> Mapping[str, Any]:
-    """Returns the search space of a parameter; that of an arm can be smaller than the union of all arms."""
-    if arm is None:
-        return sweep.space.get(name, {})
-    return as_mapping(as_mapping(arms_asked(sweep.asked).get(arm, {}).get("space")).get(name))
 
 
 def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding | None:

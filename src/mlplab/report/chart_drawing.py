@@ -108,7 +108,7 @@ def _set_axis(axes: "Axes", axis: ChartAxis, on: Literal["x", "y"]) -> None:
         ticks.set_minor_locator(NullLocator())
         ticks.set_minor_formatter(NullFormatter())
     else:
-        ticks.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10), integer=axis.unit == "integer"))
+        ticks.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10), integer=axis.unit == "integer"))
     form = (lambda value, _: f"{value:.0%}") if axis.unit == "percent" else (lambda value, _: number(value))
     ticks.set_major_formatter(FuncFormatter(form))
 

@@ -97,21 +97,21 @@ class ParameterAxis:
         return ChartAxis(self.name, self.value(low - margin), self.value(high + margin), self.is_log)
 
 
-def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> ParameterAxis:
+def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]]) -> ParameterAxis:
     """Builds the axis that fits the values of a parameter.
 
     Args:
         name: of the parameter.
         values: of every setting that has it.
-        space: its part of the search space; may be empty.
+        spaces: its search space, or that of each arm; may be empty.
     """
     numbers = [as_number(value) for value in values]
     found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
     # Two numbers are a choice between two, and no scale.
     if len(found) < 3 or None in numbers:
-        return _choices(name, values, space)
-    low, high = ends_of(found, space)
-    is_log = low > 0 and found[0] > 0 and (bool(space.get("log")) or _is_even_in_log(found))
+        return _choices(name, values, spaces)
+    low, high = ends_of(found, spaces)
+    is_log = low > 0 and found[0] > 0 and (any(space.get("log") for space in spaces) or _is_even_in_log(found))
     if is_log:
         low, high, middles = math.log10(low), math.log10(high), np.log10(found)
     else:
@@ -128,10 +128,12 @@ def axis_of(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> Param
     return ParameterAxis(name, (), is_log, edges, middles, texts, (low, high))
 
 
-def ends_of(found: Values, space: Mapping[str, Any]) -> tuple[float, float]:
-    """Returns the ends of the search space, extended to sorted values beyond it."""
-    asked = [as_number(value) for value in (*as_list(space.get("values")), space.get("low"), space.get("high"))]
-    known = [value for value in asked if value is not None]
+def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Returns the ends of the search spaces, extended to sorted values beyond them."""
+    asked = [
+        value for space in spaces for value in (*as_list(space.get("values")), space.get("low"), space.get("high"))
+    ]
+    known = [number for value in asked if (number := as_number(value)) is not None]
     return float(min([found[0], *known])), float(max([found[-1], *known]))
 
 
@@ -146,9 +148,10 @@ def _is_even_in_log(found: Values) -> bool:
     return unevenness(np.log10(found)) < unevenness(found)
 
 
-def _choices(name: str, values: Sequence[Any], space: Mapping[str, Any]) -> ParameterAxis:
+def _choices(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]]) -> ParameterAxis:
     """Builds an axis of the values that settings have, in the order of the search space; numbers by size."""
-    ordered = list({canonical(value): value for value in [*as_list(space.get("values")), *values]}.values())
+    asked = [value for space in spaces for value in as_list(space.get("values"))]
+    ordered = list({canonical(value): value for value in [*asked, *values]}.values())
     if all(as_number(value) is not None for value in ordered):
         ordered.sort(key=float)
     present = {value_text(value) for value in values}

@@ -35,7 +35,11 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     facts = {
         "command" if len(commands) < 2 else "commands": commands,
         "search": [_search(sweep)],
-        "space": [f"{name}: {_space(space)}" for name, space in sweep.space.items()],
+        "space": [
+            f"{f'{arm}: ' if arm is not None else ''}{name}: {_space(space)}"
+            for arm, spaces in sweep.spaces.items()
+            for name, space in spaces.items()
+        ],
         "shared by all runs": shared,
         "differs from conf/": _differing(analysis, root),
         "decided by": [", ".join(f"{o.metric}, {better[o.mode]} is better" for o in sweep.objectives)],
@@ -54,12 +58,16 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
 def headline(analysis: SweepAnalysis) -> Sequence[str]:
     """Describes the sweep in a few words."""
     sweep = analysis.sweep
-    swept = [name for name in sweep.space if name not in SEEDS] or list(analysis.axes)
+    swept = [name for name in _swept(sweep) if name not in SEEDS] or list(analysis.axes)
     datasets = distinct(as_mapping(run.manifest.get("data")).get("name") for run in sweep.runs if run.manifest)
     parts = [f"{counted(len(sweep.runs), 'run')} of {counted(len(analysis.searched or analysis.settings), 'setting')}"]
     parts += [f"arms {', '.join(arm.name for arm in analysis.arms)}"] if analysis.arms else []
     parts += [f"over {', '.join(swept)}"] if swept else []
     return [*parts, *(str(name) for name in datasets[:3] if name)]
+
+
+def _swept(sweep: SweepRecord) -> list[str]:
+    return list(dict.fromkeys(name for spaces in sweep.spaces.values() for name in spaces))
 
 
 def _search(sweep: SweepRecord) -> str:
@@ -95,7 +103,7 @@ def _differing(analysis: SweepAnalysis, root: Path) -> list[str]:
     if default is None:
         return []
     # Swept parameters differ by intention, and stand in the space.
-    changed = changes(default, config, (*UNTOLD, *analysis.sweep.space, *analysis.axes))
+    changed = changes(default, config, (*UNTOLD, *_swept(analysis.sweep), *analysis.axes))
     return [
         f"{key}: {portable(shown(now)) if now is not ABSENT else 'left out'}"
         f"{'' if then is ABSENT else f' (conf/: {portable(shown(then))})'}"

@@ -143,7 +143,7 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
         sections.append(Section("comparison", "Target", pictures=pictures["comparison"]))
     if settings:
         stages = list(dict.fromkeys(setting.stage for setting in settings))
-        titles = TITLES if len(stages) > 1 else {stages[0]: "Settings"}
+        titles = TITLES if analysis.arms or len(stages) > 1 else {stages[0]: "Settings"}
         note = f"Mean ± standard deviation over seeds. {RULE} Test metrics stand beside, and decide nothing."
         tables = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
         sections.append(Section("leaderboard", "Leaderboard", note, tables=tables))

@@ -15,6 +15,7 @@ from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_fron
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
+from mlplab.runs.files import FORMULA_STARTS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
@@ -24,9 +25,6 @@ MOST_TESTS = 2
 """Test metrics on the page; leaderboard.csv has all."""
 
 LONGEST_REASON = 400
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Characters with which a spreadsheet begins a formula."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
         times = {setting: setting.time_to(sweep.target) for setting in settings}
 
         def reached(setting: Setting) -> Cell:
-            return _count(time.hits, time.n) if (time := times[setting]) is not None else Cell("–")
+            return Cell(share(time.hits, time.n), time.hits) if (time := times[setting]) is not None else Cell("–")
 
         def median(unit: str, setting: Setting) -> Cell:
             return _number(time.median[unit] if (time := times[setting]) is not None else None)
@@ -272,4 +270,4 @@ def _csv_cell(value: Any) -> Any:
         return value
     text = "\n".join(printable(line) for line in shown(value).split("\n"))
     # The apostrophe tells a spreadsheet that the cell is text.
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -54,23 +54,20 @@ def commands(setting: Setting, constants: Sequence[str]) -> list[str]:
     if len(overrides) == 1:
         # An experiment can be a sweep by itself.
         return [_command([*shared, *overrides[0], *(["hydra.mode=RUN"] if is_recipe else [])])]
-    seeds = {name: list(dict.fromkeys(_seeds(overrides, name))) for name in SEEDS}
-    swept = {name: values for name, values in seeds.items() if values}
+    seeds: dict[str, list[str]] = {}
+    rest = []
+    for word in dict.fromkeys(word for words in overrides for word in words):
+        name, _, value = word.lstrip("+").partition("=")
+        if name in SEEDS:
+            seeds.setdefault(name, []).append(value)
+        elif word in overrides[0]:
+            rest.append(word)
     # Hydra's grid runs every combination, so pairs of seeds that are no product need a command each.
-    if not swept or math.prod(map(len, swept.values())) != len(overrides):
+    if not seeds or math.prod(map(len, seeds.values())) != len(overrides):
         return [_command([*shared, *words]) for words in overrides]
     # An experiment can bring its own sweeper and name, which these replace.
     alone = ["hydra/sweeper=grid", "sweep.name=again"] if is_recipe else []
-    rest = [word for word in overrides[0] if _name(word) not in SEEDS]
-    return [_command(["-m", *shared, *rest, *(f"{name}={','.join(v)}" for name, v in swept.items()), *alone])]
-
-
-def _seeds(words: Sequence[Sequence[str]], name: str) -> list[str]:
-    return [word.partition("=")[2] for of_run in words for word in of_run if _name(word) == name]
-
-
-def _name(word: str) -> str:
-    return word.lstrip("+").partition("=")[0]
+    return [_command(["-m", *shared, *rest, *(f"{name}={','.join(v)}" for name, v in seeds.items()), *alone])]
 
 
 def _command(words: Sequence[str]) -> str:

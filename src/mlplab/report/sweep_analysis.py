@@ -61,7 +61,7 @@ def analyse(directory: Path) -> SweepAnalysis:
     axes = {}
     for name in names_of(searched):
         values = [setting.values[name] for setting in searched if name in setting.values]
-        axes[name] = axis_of(name, values, sweep.space.get(name, {}))
+        axes[name] = axis_of(name, values, sweep.spaces_of(name))
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
     objective = value_axis(sweep.objective.metric, scores, sweep.objective.sign)
     arms = arms_of(settings)

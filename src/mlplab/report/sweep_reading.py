@@ -19,11 +19,9 @@ from mlplab.report.sweep_records import (
     RunRecord,
     SweepRecord,
     Target,
-    arms_asked,
     as_list,
     as_mapping,
     as_number,
-    distinct,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
 from mlplab.runs.layout import read_history
@@ -55,7 +53,7 @@ def read_sweep(directory: Path) -> SweepRecord:
         as_mapping(ledger.configs),
         objectives,
         target,
-        _space(asked),
+        _spaces(asked),
         [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)],
         len(ledger.entries) - len(entries),
     )
@@ -63,7 +61,7 @@ def read_sweep(directory: Path) -> SweepRecord:
 
 def _ledger(directory: Path) -> Ledger:
     if not (directory / FILE).is_file():
-        raise UserError("a report is made of a sweep's directory", *_where_sweeps_are(directory))
+        raise UserError("sweep must be a sweep's directory", *_where_sweeps_are(directory))
     # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
@@ -71,7 +69,7 @@ def _ledger(directory: Path) -> Ledger:
         ledger = read_ledger(directory)
     except UserError as error:
         hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
-        raise UserError("a report must find the sweep's jobs in its sweep.json", error.actual, hint) from None
+        raise UserError("a sweep's sweep.json must be readable", error.actual, hint) from None
     assert ledger is not None
     return ledger
 
@@ -116,24 +114,11 @@ def _target(asked: Any) -> Target | None:
     return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
 
 
-def _space(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Returns name → space; for a comparison the union of its arms' spaces."""
-    arms = arms_asked(asked)
-    spaces = [as_mapping(arm.get("space")) for arm in arms.values()] or [as_mapping(asked.get("space"))]
-    joined: dict[str, Mapping[str, Any]] = {}
-    for name, space in ((name, as_mapping(space)) for part in spaces for name, space in part.items()):
-        joined[name] = _union(joined[name], space) if name in joined else space
-    return joined
-
-
-def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    union = {**other, **one}
-    for end, choose in (("low", min), ("high", max)):
-        known = [number for space in (one, other) if (number := as_number(space.get(end))) is not None]
-        if known:
-            union[end] = choose(known)
-    values = distinct([*as_list(one.get("values")), *as_list(other.get("values"))])
-    return {**union, "values": values} if values else union
+def _spaces(asked: Mapping[str, Any]) -> dict[str | None, dict[str, Mapping[str, Any]]]:
+    arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
+    parts: dict[str | None, Any] = {name: as_mapping(arm).get("space") for name, arm in arms.items()}
+    parts = parts or {None: asked.get("space")}
+    return {arm: {name: as_mapping(space) for name, space in as_mapping(part).items()} for arm, part in parts.items()}
 
 
 def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:

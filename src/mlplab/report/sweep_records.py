@@ -99,7 +99,7 @@ class SweepRecord:
         configs: configurations of some jobs, by job number.
         objectives: what settings are compared by; the first one ranks.
         target: None if the sweep has none.
-        space: name → values or range of a swept parameter.
+        spaces: arm (None outside a comparison) → name → values or range of a swept parameter.
         runs: by job number.
         n_unreadable: entries of sweep.json that describe no job.
     """
@@ -110,7 +110,7 @@ class SweepRecord:
     configs: Mapping[str, Any]
     objectives: tuple[Criterion, ...]
     target: Target | None
-    space: Mapping[str, Mapping[str, Any]]
+    spaces: Mapping[str | None, Mapping[str, Mapping[str, Any]]]
     runs: list[RunRecord]
     n_unreadable: int = 0
 
@@ -121,6 +121,10 @@ class SweepRecord:
     @property
     def objective(self) -> Criterion:
         return self.objectives[0]
+
+    def spaces_of(self, name: str) -> list[Mapping[str, Any]]:
+        """Returns the spaces of a parameter: one for each arm that has it."""
+        return [spaces[name] for spaces in self.spaces.values() if name in spaces]
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,6 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 def as_list(value: Any) -> list[Any]:
     """Returns a JSON array; an empty one for anything else."""
     return value if isinstance(value, list) else []
-
-
-def arms_asked(asked: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Returns arm → its part of sweep.json; empty unless the sweep is a comparison."""
-    arms = as_mapping(as_mapping(asked.get("comparison")).get("arms"))
-    return {name: as_mapping(arm) for name, arm in arms.items()}
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

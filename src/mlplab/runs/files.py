@@ -25,6 +25,10 @@ LARGEST = 64_000_000
 """Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
 
 
+FORMULA_STARTS = ("=", "+", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "-")
+"""Characters with which spreadsheets begin a formula, in any width (OWASP, "CSV Injection")."""
+
+
 def timestamp() -> str:
     """Returns the time in UTC, as the files of runs and sweeps contain it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

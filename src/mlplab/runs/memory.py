@@ -21,7 +21,7 @@ def explain_out_of_memory(data: DataModule) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or any(word in str(error).lower() for word in SIGNS)):
-            raise
+            raise  # most RuntimeErrors have another cause
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise RunFailed(
             f"a batch must fit into memory, but data.batch_size={data.batch_size} ran out of it "
@@ -31,4 +31,4 @@ def explain_out_of_memory(data: DataModule) -> Iterator[None]:
 
 def _smaller(data: DataModule) -> int:
     rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
-    return max(1, rows // 4)
+    return max(1, rows // 4)  # half of it may not be enough either

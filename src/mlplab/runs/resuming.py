@@ -56,7 +56,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
             continue
         try:
             content = read_checkpoint(path)
-            _require_resumable(content, path)
+            _require_resumable(content, path)  # a copy of best.ckpt can be read, but lacks the state of the optimizer
         except UserError as error:
             damaged.append(error.actual)
             continue
@@ -82,6 +82,7 @@ def _require_resumable(content: Mapping[str, Any], path: Path) -> None:
 
 def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
     """Removes what was logged after the checkpoint; without a checkpoint, all of it."""
+    # A checkpoint holds how long each log was when it was written.
     positions = saved.content["resume"].get("logs", {}) if saved else {}
     step = int(saved.content["global_step"]) if saved else 0
     for logger in loggers:
@@ -122,5 +123,6 @@ def prepare_to_resume(
     print(f"resume  from {place}")
     rewind_logs(loggers, saved)
     if saved is None:
+        # The best of the part that is forgotten; the run that begins anew may end before it validates.
         (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
     return saved

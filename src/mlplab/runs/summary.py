@@ -57,7 +57,7 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         f"run     {shortest(directory)}",
     ]
     if has_tensorboard:
-        program = Path(sys.executable).with_name("tensorboard")
+        program = Path(sys.executable).with_name("tensorboard")  # not on the PATH if no environment is activated
         command = shortest(program) if program.exists() else "tensorboard"
         lines.append(f"curves  {command} --logdir {shortest(logs_of(directory))}")
     return "\n".join(lines)

@@ -76,6 +76,7 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     config = _with_present_names(_parsed(content, path))
     unsafe = _first_unsafe(OmegaConf.to_container(config, resolve=False), path, conf)
     require_trust(path, unsafe, lambda: why_text_is_not_own(content, directory), trust=trust)
+    # The paths in it may lead anywhere: files are written where the run lies.
     folders = {"run": directory} if trust else {"run": directory, "logs": directory.parents[1]}
     try:
         for name, folder in folders.items():
@@ -107,6 +108,7 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
         plain = yaml.safe_load(text)
         if not plain or not isinstance(plain, dict):
             raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
+        # Counted before OmegaConf copies them: by aliases, a few bytes can stand for billions of values.
         if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         config = OmegaConf.load(io.StringIO(text))
@@ -140,7 +142,7 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
     known = _texts_of(conf)
     for place, value in _walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
-        texts = [text for text in (value, *place) if isinstance(text, str)]
+        texts = [text for text in (value, *place) if isinstance(text, str)]  # keys too, to be on the safe side
         if place[-1] == "_target_" and not is_known:
             requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
@@ -157,8 +159,7 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
 
 def _is_harmless(text: str) -> bool:
     """Returns whether every `${…}` refers to the configuration itself, or to one of `RESOLVERS`."""
-    rest = _RESOLVER.sub("", _REFERENCE.sub("", text))
-    return "${" not in rest
+    return "${" not in _RESOLVER.sub("", _REFERENCE.sub("", text))
 
 
 def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:

@@ -249,7 +249,7 @@ def _why_other_normalization(network: MLP) -> str | None:
     for layer in (hidden.normalization for hidden in network.hidden if isinstance(hidden, HiddenLayer)):
         if layer is None:
             continue
-        has_parts = getattr(layer, "weight", None) is not None and layer.bias is not None
+        has_parts = all(getattr(layer, part, None) is not None for part in ("weight", "bias"))
         is_tracked = not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
         if type(layer) not in (BatchNorm, nn.LayerNorm) or not (has_parts and is_tracked):
             return f"{type(layer).__name__} is not a normalisation of MLP"

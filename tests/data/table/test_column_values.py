@@ -137,7 +137,7 @@ def test_levels(cells: Any, expected: list[str | None]) -> None:
     assert of(cells, LEVELS) == expected
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), min_size=1, max_size=20))
 def test_a_level_is_called_alike_whatever_stands_around_it(numbers: list[float | None]) -> None:
     together = as_categories(pl.Series(numbers, dtype=pl.Float64)).to_list()

@@ -127,7 +127,7 @@ def test_text_as_numbers(text: str, decimal: str, thousands: str, number: float 
     assert as_numbers(pl.Series([text, None]), decimal, thousands).to_list() == [number, None]
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(50))
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]) -> None:
     text = [repr(number) for number in numbers]
@@ -135,7 +135,7 @@ def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]
     assert as_numbers(pl.Series([cell.replace(".", ",") for cell in text]), ",", "").to_list() == numbers
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(30))
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 8), min_size=1, max_size=20))
 def test_every_number_is_read_back_with_its_thousands_set_off(numbers: list[float]) -> None:
     text = [f"{number:,.3f}" for number in numbers]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlplab.data.split import Split
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.target_column import Target
 from mlplab.errors import UserError
 
@@ -74,7 +74,7 @@ CELLS = {
 ROWS = st.fixed_dictionaries(CELLS)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(25))
 @given(
     train=st.lists(ROWS, min_size=3, max_size=8),
     other=st.lists(ROWS, min_size=3, max_size=8),
@@ -97,7 +97,7 @@ def test_rows_outside_the_training_part_change_no_statistic(
         rows = [*train, *rest] if rest is other else [*rest, *train]
         begin = 0 if rest is other else len(rest)
         frame = pl.DataFrame(rows, schema=schema)
-        dataset = toy(frame, options=TableOptions(scaling))
+        dataset = toy(frame, numeric_scaling=scaling)
         fits.append(dataset.fit(np.arange(begin, begin + len(train))).as_dict())
     assert fits[0].keys() == fits[1].keys()
     for name, value in fits[0].items():
@@ -121,9 +121,9 @@ def test_many_levels_are_learned_vectors_and_few_are_one_hot() -> None:
     cells["eleven"][0] = None  # type: ignore[call-overload]
     rows = np.arange(20)
     assert toy(cells).fit(rows).embedding_dims == [0, 6, 6]
-    assert toy(cells, options=TableOptions(one_hot_levels=11)).fit(rows).embedding_dims == [0, 0, 0]
-    assert toy(cells, options=TableOptions(embedding_dim=3)).fit(rows).embedding_dims == [0, 3, 3]
-    assert toy(cells, options=TableOptions(one_hot_levels=0, embedding_dim=4)).fit(rows).embedding_dims == [4, 4, 4]
+    assert toy(cells, one_hot_levels=11).fit(rows).embedding_dims == [0, 0, 0]
+    assert toy(cells, embedding_dim=3).fit(rows).embedding_dims == [0, 3, 3]
+    assert toy(cells, one_hot_levels=0, embedding_dim=4).fit(rows).embedding_dims == [4, 4, 4]
     assert uses(toy(cells)) == {
         "few": "10 categories, one-hot",
         "many": "11 categories, embedding of 6",

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import (
     LARGEST_SCORE,
     N_QUANTILES,
@@ -44,7 +44,7 @@ def dataset(numbers: Array, scaling: str = "standardize") -> TableDataset:
         target=Target(Column("y", "numeric")),
         targets=np.arange(float(len(numbers))),
         fingerprint="",
-        options=TableOptions(numeric_scaling=scaling),
+        numeric_scaling=scaling,
     )
 
 
@@ -88,7 +88,7 @@ def test_names_and_what_the_network_is_told() -> None:
     assert numbers_alone.input_encoding() is None
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(
     seed=st.integers(0, 2**30),
     n_rows=st.integers(5, 80),
@@ -281,7 +281,7 @@ def test_they_are_kept_as_plain_values() -> None:
     assert TableInputs.from_dict(json.loads(json.dumps(INPUTS.as_dict()))) == INPUTS
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(
     levels=st.sets(st.text(max_size=4), min_size=1, max_size=8),
     cells=st.lists(st.one_of(st.none(), st.text(max_size=4)), min_size=1, max_size=20),

@@ -283,7 +283,7 @@ def test_parquet_comes_in_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) 
 CELLS = st.text(st.sampled_from(list("ab\"',; \n-0é😀\\#")), max_size=5)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20),
     blank_lines=st.lists(st.integers(0, 20), max_size=5),

@@ -88,9 +88,7 @@ def test_how_it_was_read_is_plain_values(write: Write) -> None:
     again = json.loads(json.dumps(dataset.reading))
     assert again["missing_values"] == ["-9", "x"]
     assert again["keep_values"] == {"x": ["NA"]}
-    assert again["is_nameless"] is False
     assert again["target"]["class_names"] == ["a", "b"]
-    assert table(str(write(lines(*rows()))), "column_2").reading["is_nameless"] is True
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ Write = Callable[..., Path]
 
 def opened(path: Path, **options: Any) -> tuple[TextFile, str]:
     """What is made of a file, and what its copy holds."""
-    known = {key: options.pop(key) for key in ("known_names", "usual_header") if key in options}
+    known = {key: options.pop(key) for key in ("known_names",) if key in options}
     with open_text(path, TextOptions(**options), **known) as file:
         return file, file.path.read_bytes().decode()
 
@@ -309,7 +309,6 @@ def test_a_file_for_a_model_without_names_has_no_header_where_nothing_decides() 
     text = lines("x,y\nz,w\n")
     assert detect_dialect(text).has_header
     assert not detect_dialect(text, known_names=["column_1", "column_2"]).has_header
-    assert not detect_dialect(text, usual_header=False).has_header
 
 
 def test_lines_before_the_header_are_skipped() -> None:
@@ -322,7 +321,7 @@ def test_cells_end_where_one_is_beyond_all_bounds() -> None:
     assert Dialect(",").readable_records(["a,b\n", "1,2\n", *endless]) == [["a", "b"], ["1", "2"]]
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(st.lists(st.text("ab1,;|\t \"'\n.-é", max_size=12), max_size=20))
 def test_anything_has_some_dialect(wild: list[str]) -> None:
     text = [f"{line}\n" for line in "\n".join(wild).splitlines()]

@@ -95,7 +95,7 @@ def test_a_single_column_is_left_to_a_closer_look(write: Write) -> None:
 TEXTS = st.lists(st.sampled_from([*'aN,,,""\n\n; ', "\r\n"]), max_size=40).map("".join)
 
 
-@settings(max_examples=examples(120))
+@settings(max_examples=examples(80))
 @given(text=TEXTS, quote=st.sampled_from(['"', "'", ""]), n_columns=st.integers(2, 3), block=st.integers(1, 9))
 def test_the_quick_count_is_that_of_a_closer_look(
     write: Write, text: str, quote: str, n_columns: int, block: int
@@ -214,7 +214,7 @@ def test_bytes_that_are_no_utf_8_are_refused(write: Write) -> None:
 CELLS = st.text(st.sampled_from(list("ab\"',;|\t \n-0é😀\u2028\x85\x0b\x1c\\#")), max_size=6)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(40))
 @given(
     rows=st.integers(2, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=8)),
     delimiter=st.sampled_from(",;\t| "),

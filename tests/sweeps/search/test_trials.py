@@ -83,7 +83,7 @@ def test_a_search_goes_on_past_what_diverges_and_counts_what_is_done(train: Trai
 
 
 def test_a_search_that_is_killed_goes_on_with_the_trial_in_hand(train: Train, tmp_path: Path) -> None:
-    words = [*SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra.sweeper.trials=3", "trainer.max_epochs=40"]
+    words = [*SEARCH, "optimizer.lr=tag(log,interval(1e-3,1))", "hydra.sweeper.trials=3", "trainer.max_epochs=25"]
     never = train(*[word.replace("sweep.name=search", "sweep.name=never") for word in words])
     assert never.status == 0, never.stderr
     sweep = tmp_path / "sweeps" / "search"

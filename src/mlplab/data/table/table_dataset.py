@@ -28,21 +28,6 @@ from mlplab.errors import UserError
 
 
 @dataclass(frozen=True)
-class TableOptions:
-    """How columns become features.
-
-    Attributes:
-        numeric_scaling: `standardize` or `quantile_normal`.
-        one_hot_levels: up to so many categories are one-hot, more are embeddings.
-        embedding_dim: width of the embeddings, or "auto".
-    """
-
-    numeric_scaling: str = "standardize"
-    one_hot_levels: int = 10
-    embedding_dim: int | str = "auto"
-
-
-@dataclass(frozen=True)
 class TableDataset:
     """Rows of a table, each with a target.
 
@@ -55,7 +40,9 @@ class TableDataset:
         fingerprint: SHA-256 of the files.
         unit: of the target.
         split_rules: constraints of columns and files on the split.
-        options: how columns become features.
+        numeric_scaling: `standardize` or `quantile_normal`.
+        one_hot_levels: up to so many categories are one-hot, more are embeddings.
+        embedding_dim: width of the embeddings, or "auto".
         reading: how another file is read like this one, as plain values.
         notes: what was detected in reading, for people.
         roles: uses of the columns that are no features.
@@ -69,7 +56,9 @@ class TableDataset:
     fingerprint: str
     unit: str = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
-    options: TableOptions = field(default_factory=TableOptions)
+    numeric_scaling: str = "standardize"
+    one_hot_levels: int = 10
+    embedding_dim: int | str = "auto"
     reading: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
@@ -112,7 +101,7 @@ class TableDataset:
         statistics = [(one.median, one.mean, one.std) for one in numeric]
         median, mean, std = torch.tensor(statistics, dtype=torch.float64).reshape(-1, 3).T.contiguous()
         quantiles = scores = None
-        if numeric and self.options.numeric_scaling == "quantile_normal":
+        if numeric and self.numeric_scaling == "quantile_normal":
             pairs = [one.quantiles_and_scores for one in numeric]
             quantiles, scores = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
         return TablePreprocessing(
@@ -146,15 +135,15 @@ class TableDataset:
             mean, std = float(imputed.mean()), float(imputed.std())
             # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
             std = std if std > 1e-12 * abs(mean) else 1.0
-            is_normal = self.options.numeric_scaling == "quantile_normal"
+            is_normal = self.numeric_scaling == "quantile_normal"
             quantiles = quantiles_and_scores(numbers) if is_normal else None
             found.append(_Fitted(one, median, mean, std, n_missing > 0, quantiles))
         return found
 
     def _embedding_dim(self, column: CategoricalInput) -> int:
-        if column.n_categories <= self.options.one_hot_levels:
+        if column.n_categories <= self.one_hot_levels:
             return 0
-        width = self.options.embedding_dim
+        width = self.embedding_dim
         return default_embedding_dim(column.n_categories) if isinstance(width, str) else width
 
     def inputs(self, rows: Rows, preprocessing: TablePreprocessing) -> tuple[Tensor, Tensor]:

@@ -84,16 +84,13 @@ class Reading:
         return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
-def read_table(
-    path: Path, reading: Reading, *, known_names: Sequence[str] = (), usual_header: bool = True, key: str = "data.path"
-) -> RawTable:
+def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (), key: str = "data.path") -> RawTable:
     """Reads a whole file, typed where polars is sure of the type.
 
     Args:
         path: CSV, TSV, gzip of them, or Parquet.
         reading: how.
         known_names: names of columns that the file should have.
-        usual_header: whether text has a header where nothing decides.
         key: option that names the file, for messages.
 
     Raises:
@@ -107,7 +104,7 @@ def read_table(
             raise unreadable_file(path, error) from None
         as_text: Sequence[str] = raw.frame.columns
     else:
-        with open_text(path, reading.text, known_names=known_names, usual_header=usual_header) as file:
+        with open_text(path, reading.text, known_names=known_names) as file:
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
             as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
             with plain_text(path, file) as (plain, n_rows):

@@ -16,10 +16,10 @@ from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
 from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
-from mlplab.data.table.table_dataset import TableDataset, TableOptions
+from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, infer_target, is_missing, rows_have, target_values
-from mlplab.data.table.text_layout import GENERATED_NAME, TextOptions
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
 from mlplab.errors import UserError, counted
 
@@ -91,26 +91,25 @@ def table(
     roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
     require_values(raw.frame, {target, *roles})
 
-    def hints(name: str, decimal: str) -> Hints:
-        kind = next((kind for kind in ("numeric", "categorical") if name in said[kind]), None)
-        return Hints(kind, decimal, raw.prefers_comma, date_format, reading.kept(name))
+    others = [name for name in raw.frame.columns if name != target]
 
-    def infer(name: str, decimal: str = decimal) -> Column | Target:
-        if name == target:
-            return infer_target(raw.frame[name], task, replace(hints(name, decimal), kind=None, date_format=None))
-        if name in roles:
-            return Column(name, "", reason=roles[name])
-        return infer_column(raw.frame[name], hints(name, decimal))
+    def infer(frame: pl.DataFrame, with_commas: Sequence[str] = ()) -> tuple[Target, list[Column]]:
+        def hints(name: str) -> Hints:
+            kind = next((kind for kind in ("numeric", "categorical") if name in said[kind]), None)
+            mark = "," if name in with_commas else decimal
+            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
 
-    names = [target, *(name for name in raw.frame.columns if name != target)]
-    inferred = dict(zip(names, for_each(names, infer), strict=True))
-    if decimal == "auto" and any(_column_of(one).decimal == "," for one in inferred.values()):
+        def column(name: str) -> Column:
+            return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
+
+        of_target = replace(hints(target), kind=None, date_format=None)
+        return infer_target(frame[target], task, of_target), for_each(others, column)
+
+    learned, columns = infer(raw.frame)
+    if decimal == "auto" and any(column.decimal == "," for column in (learned.column, *columns)):
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
-        inferred |= {series.name: infer(series.name, ",") for series in grouped}
-    learned = inferred.pop(target)
-    assert isinstance(learned, Target)
-    columns = tuple(_column_of(one) for one in inferred.values())
+        learned, columns = infer(raw.frame, [series.name for series in grouped])
     time, time_role = time_column_of(columns, special, said["drop"])
     roles |= time_role
     features = [column for column in columns if column.is_feature]
@@ -128,13 +127,10 @@ def table(
         )
 
     files, notes = [values_of(raw, paths[0])], list(raw.notes)
-    is_nameless = GENERATED_NAME.fullmatch(raw.frame.columns[0]) is not None
     for test in paths[1:]:
         # Text where training had text, so that 1.234 and 007 mean the same in both.
         alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
-        other = read_table(
-            test, alike, known_names=raw.frame.columns, usual_header=not is_nameless, key="data.test_path"
-        )
+        other = read_table(test, alike, known_names=raw.frame.columns, key="data.test_path")
         if target not in other.frame.columns:
             raise UserError(
                 f"data.test_path must have the target, column {target!r}",
@@ -147,21 +143,19 @@ def table(
     return TableDataset(
         name=paths[0].name,
         values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), as_enum)),
-        columns=columns,
+        columns=tuple(columns),
         target=learned,
         targets=np.concatenate([file.targets for file in files]),
         fingerprint=hashed(),
         unit=unit,
         split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
-        options=TableOptions(numeric_scaling, one_hot_levels, embedding_dim),
-        reading={**reading.as_dict(), "is_nameless": is_nameless, "target": learned.as_dict()},
+        numeric_scaling=numeric_scaling,
+        one_hot_levels=one_hot_levels,
+        embedding_dim=embedding_dim,
+        reading={**reading.as_dict(), "target": learned.as_dict()},
         notes=(*notes, *(note for file in files for note in file.notes)),
         roles=roles,
     )
-
-
-def _column_of(inferred: Column | Target) -> Column:
-    return inferred.column if isinstance(inferred, Target) else inferred
 
 
 @dataclass(frozen=True)

@@ -118,9 +118,7 @@ class TextFile:
 
 
 @contextmanager
-def open_text(
-    path: Path, options: TextOptions, *, known_names: Sequence[str] = (), usual_header: bool = True
-) -> Iterator[TextFile]:
+def open_text(path: Path, options: TextOptions, *, known_names: Sequence[str] = ()) -> Iterator[TextFile]:
     """Detects the layout of a text file, and unpacks and recodes it into a temporary copy where it must.
 
     Raises:
@@ -134,7 +132,7 @@ def open_text(
             notes.append("the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise")
     lines = first_lines(path, encoding, options.skip_lines)
     has_old_line_ends = any(line.endswith("\r") for line in lines)
-    dialect = detect_dialect(lines, options, known_names=known_names, usual_header=usual_header)
+    dialect = detect_dialect(lines, options, known_names=known_names)
     table_lines = [line for line in lines[dialect.skip_lines :] if line.strip()]
     records = dialect.readable_records(table_lines)
     if not records:
@@ -167,7 +165,6 @@ def detect_dialect(
     options: TextOptions = TextOptions(),
     *,
     known_names: Sequence[str] = (),
-    usual_header: bool = True,
 ) -> Dialect:
     """Detects what the user does not say, from the first lines of a file, each whole and with its end.
 
@@ -175,7 +172,6 @@ def detect_dialect(
         lines: of the beginning of the file.
         options: delimiters and quotes by name or as the character itself.
         known_names: names of columns that the file should have.
-        usual_header: what to take where nothing decides whether there is a header.
 
     Raises:
         UserError: `options.delimiter` cannot be one.
@@ -193,7 +189,7 @@ def detect_dialect(
         )
     has_header = options.header
     if has_header == "auto":
-        has_header = _has_header(Dialect(delimiter, quote).readable_records(lines), known_names, usual_header)
+        has_header = _has_header(Dialect(delimiter, quote).readable_records(lines), known_names)
     return Dialect(delimiter, quote, bool(has_header), options.skip_lines)
 
 
@@ -221,10 +217,10 @@ def _find_delimiter(lines: Sequence[str], quote: str) -> tuple[str, float]:
     return best, best_share
 
 
-def _has_header(records: Sequence[Sequence[str]], known_names: Sequence[str], usual: bool) -> bool:
+def _has_header(records: Sequence[Sequence[str]], known_names: Sequence[str]) -> bool:
     """Tells names from values: a column of values below a string that is none is the surest sign."""
     if not records:
-        return usual
+        return True
     first = [string.strip() for string in records[0]]
     if any(name in first for name in known_names):
         return True
@@ -239,10 +235,10 @@ def _has_header(records: Sequence[Sequence[str]], known_names: Sequence[str], us
             is_above_values = is_above_values or head != ""
     if is_above_values:
         return True
+    # A file for a model without names likely has none. A string that comes again below it is a category.
     if any(GENERATED_NAME.fullmatch(name) for name in known_names):
         return False
-    # A string that comes again below it is a category.
-    return usual and not any(head and head in column for head, column in zip(first, columns, strict=True))
+    return not any(head and head in column for head, column in zip(first, columns, strict=True))
 
 
 def _is_value(string: str) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from report.making import COMPARISON, comparison, grid, job, write_sweep
 
 from mlplab.errors import UserError
+from mlplab.report.ranked_settings import settings_of
 from mlplab.report.sweep_analysis import analyse
 from mlplab.report.sweep_reading import read_sweep
 
@@ -51,7 +52,7 @@ def test_states_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path, comparison(), **COMPARISON))
-    assert sweep.space["optimizer.lr"]["log"] is True
+    assert [space["log"] for space in sweep.spaces_of("optimizer.lr")] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,47 @@ def test_a_result_with_numbers_beyond_all_bounds_has_no_value(tmp_path: Path) ->
     }
     (tmp_path / "0_job" / "result.json").write_text(json.dumps(result))
     assert set(read_sweep(tmp_path).runs[0].measured) == {"parameters", "seconds", "epochs"}
+
+
+def seeds(directory: Path, jobs: list[dict], **asked: Any) -> list[Any]:
+    return [run.entry.values.get("seed") for run in read_sweep(write_sweep(directory, jobs, **asked)).runs]
+
+
+def mixed() -> list[dict]:
+    """A job without a seed beside two that have one."""
+    return [job(0, {"lr": 1}, 0.1), job(1, {"lr": 1, "seed": 3}, 0.1), job(2, {"lr": 1, "seed": 4}, 0.3)]
+
+
+def write_config(job: Path, content: str) -> None:
+    (job / ".hydra").mkdir()
+    (job / ".hydra" / "config.yaml").write_text(content)
+
+
+@pytest.mark.parametrize(("content", "seed"), [("seed: 3\n", 3), ("seed: [", None), ("- 1", None), ("\0", None)])
+def test_a_seed_is_read_from_the_job(tmp_path: Path, content: str, seed: int | None) -> None:
+    write_sweep(tmp_path, mixed())
+    write_config(tmp_path / "0_job", content)
+    assert [run.entry.values.get("seed") for run in read_sweep(tmp_path).runs] == [seed, 3, 4]
+
+
+def test_the_seed_of_a_split_is_found_in_its_group(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(0, {"lr": 1}), job(1, {"lr": 1, "data.split_seed": 7})])
+    write_config(tmp_path / "0_job", "data: {split_seed: 7}")
+    assert [dict(run.entry.values) for run in read_sweep(tmp_path).runs] == [{"lr": 1, "data.split_seed": 7}] * 2
+
+
+def test_one_seed_is_not_counted_as_two(tmp_path: Path) -> None:
+    write_sweep(tmp_path, mixed())
+    write_config(tmp_path / "0_job", "seed: 3")
+    (setting,) = settings_of(read_sweep(tmp_path))
+    assert setting.validation.values == (0.1, 0.3)
+
+
+def test_without_a_configuration_no_seed_is_told(tmp_path: Path) -> None:
+    assert seeds(tmp_path, mixed()) == [None, 3, 4]
+
+
+def test_what_no_job_of_the_stage_was_given_is_not_looked_for(tmp_path: Path) -> None:
+    jobs = [job(0, {"lr": 1}), job(1, {"lr": 1, "seed": 9}, stage="rerun")]
+    assert seeds(tmp_path, jobs, constants=["seed=3"]) == [None, 9]
+    assert json.loads((tmp_path / "sweep.json").read_text())["jobs"][0]["values"] == {"lr": 1}

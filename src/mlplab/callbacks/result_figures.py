@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.figures import as_png, result_figure
 from mlplab.loggers.tensorboard import log_picture
+from mlplab.plots import as_png, result_figure
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
@@ -37,6 +37,7 @@ class Figures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        # Somebody's own test_step may return anything.
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
             self._predicted.append(outputs["predictions"].detach().cpu())
             self._targets.append(outputs["targets"].detach().cpu())

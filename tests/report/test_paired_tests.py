@@ -1,23 +1,18 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.making import grid, job, write_sweep
 from scipy import stats
 
 from mlplab.report.paired_tests import holm, signed_rank_test
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 10, 23, 40])
-def test_without_ties_it_is_scipys_exact_test(n: int) -> None:
-    for seed in range(5):
-        differences = np.random.default_rng(seed).normal(0.3, 1, n)
-        result = signed_rank_test(list(differences))
-        assert result.p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-12)
-        assert result.median == pytest.approx(float(np.median(differences)))
-        assert result.least_p == min(1.0, 2 / 2**n)
+from mlplab.report.paired_tests import tests_between as compare
+from mlplab.report.ranked_settings import settings_of
+from mlplab.report.sweep_reading import read_sweep
 
 
 def p_by_all_signs(differences: list[float]) -> float:
@@ -50,6 +45,11 @@ def test_the_rank_biserial_correlation_by_hand() -> None:
     assert signed_rank_test([1.0, -2.0, 3.0, 4.0]).rank_biserial == pytest.approx(0.6)
 
 
+def test_the_smallest_p_is_that_of_all_signs_alike() -> None:
+    result = signed_rank_test([float(n) for n in range(1, 11)])
+    assert result.p == pytest.approx(result.least_p) == pytest.approx(2 / 2**10)
+
+
 def test_no_difference_at_all_is_no_evidence() -> None:
     result = signed_rank_test([0.0, 0.0])
     assert (result.p, result.rank_biserial, result.n, result.n_equal) == (1.0, 0.0, 2, 2)
@@ -64,3 +64,34 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_the_best_is_tested_against_the_next_on_common_seeds(tmp_path: Path) -> None:
+    found = compare(settings_of(read_sweep(write_sweep(tmp_path, grid(5)))))
+    assert len(found) == 4
+    assert all(dict(test.first.values) == {"optimizer": "adam", "optimizer.lr": 0.01} for test in found)
+    assert [test.result.n for test in found] == [5] * 4
+    assert min(test.corrected_p for test in found) == pytest.approx(4 * 0.0625)
+
+
+def test_only_seeds_that_both_have_make_a_pair(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": 0, "seed": n}, 0.1 + 0.01 * n) for n in range(4)]
+    jobs += [job(10 + n, {"a": 1, "seed": n}, 0.3, state="infeasible" if n == 3 else "finished") for n in range(1, 5)]
+    (test,) = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
+    assert (test.result.n, test.wins) == (2, 2)
+    assert test.result.median == pytest.approx(0.185)
+
+
+def test_without_seeds_nothing_is_tested(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, 0.1 * n) for n in range(4)]
+    assert compare(settings_of(read_sweep(write_sweep(tmp_path, jobs)))) == []
+
+
+def test_all_pairs_of_arms_are_tested_on_their_reruns(tmp_path: Path) -> None:
+    jobs = [
+        job(10 * a + seed, {"lr": 0.1, "seed": seed}, a + 0.1 * seed, arm=arm, stage="rerun")
+        for a, arm in enumerate("xyz")
+        for seed in range(4)
+    ]
+    found = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
+    assert [(test.first.arm, test.second.arm) for test in found] == [("x", "y"), ("x", "z"), ("y", "z")]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.report_tables import FORMULA, as_csv, metrics_of_test, plain_rows
+from mlplab.report.report_tables import as_csv, metrics_of_test, plain_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.runs.files import FORMULA_STARTS
 
 
 def read(text: str) -> list[dict[str, str]]:
@@ -45,7 +46,7 @@ def test_no_cell_begins_a_formula(told_hostile: SweepAnalysis) -> None:
             try:
                 float(cell)
             except ValueError:
-                assert not cell.startswith(FORMULA)
+                assert not cell.startswith(FORMULA_STARTS)
                 assert "\x1b" not in cell
 
 

@@ -12,7 +12,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mlplab.figures import (
+from mlplab.plots import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
     as_png,
@@ -203,7 +203,7 @@ def test_of_very_many_rows_some_are_drawn_and_the_title_says_so() -> None:
     rows = torch.arange(4.0 * MAX_POINTS)
     axes = predicted_against_true_figure(rows, rows, REGRESSION).axes[0]
     assert len(axes.collections[0].get_offsets()) == MAX_POINTS
-    assert axes.get_title() == "test part: RMSE 0 kg over 20000 rows\none point for every 4 rows"
+    assert axes.get_title() == "test part: RMSE 0 kg over 20,000 rows\none point for every 4 rows"
 
 
 # --- files -------------------------------------------------------------------------------------------------

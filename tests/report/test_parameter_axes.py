@@ -5,7 +5,7 @@ from mlplab.report.parameter_axes import axis_of
 
 
 def test_numbers_that_are_even_by_their_logarithms_lie_on_a_logarithmic_axis() -> None:
-    axis = axis_of("lr", [0.001, 0.01, 0.1, 10], {})
+    axis = axis_of("lr", [0.001, 0.01, 0.1, 10], [])
     assert axis.is_log
     assert list(axis.places([0.001, 10, 0, -1, None, "x"])[:2]) == pytest.approx([-3, 1])
     assert np.isnan(axis.places([0, -1, None, "x"])).all()
@@ -24,7 +24,7 @@ def test_numbers_that_are_even_by_their_logarithms_lie_on_a_logarithmic_axis() -
     ],
 )
 def test_which_axis_is_logarithmic(values: list[float], space: dict, is_log: bool) -> None:
-    assert axis_of("x", values, space).is_log is is_log
+    assert axis_of("x", values, [space]).is_log is is_log
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ def test_which_axis_is_logarithmic(values: list[float], space: dict, is_log: boo
     ],
 )
 def test_what_is_no_scale_is_a_list_of_choices(values: list, choices: tuple[str, ...]) -> None:
-    axis = axis_of("x", values, {})
+    axis = axis_of("x", values, [])
     assert axis.choices == axis.texts == choices
     assert list(axis.buckets(axis.places(values))) == [choices.index(axis.texts[int(p)]) for p in axis.places(values)]
 
 
 def test_choices_keep_the_order_in_which_they_were_asked() -> None:
-    axis = axis_of("x", ["c", "a"], {"kind": "choice", "values": ["a", "b", "c"]})
+    axis = axis_of("x", ["c", "a"], [{"kind": "choice", "values": ["a", "b", "c"]}])
     assert axis.choices == ("a", "c")  # and what no setting has got is left out
 
 
 def test_many_numbers_are_gathered_in_equal_stretches_of_the_space() -> None:
     values = [float(v) for v in np.geomspace(2e-5, 0.05, 60)]
-    axis = axis_of("lr", values, {"kind": "float", "low": 1e-5, "high": 0.1, "log": True})
+    axis = axis_of("lr", values, [{"kind": "float", "low": 1e-5, "high": 0.1, "log": True}])
     assert axis.n_buckets == 8
     assert axis.ends == pytest.approx((-5, -1))
     assert np.diff(axis.edges) == pytest.approx(0.5)
@@ -61,4 +61,4 @@ def test_many_numbers_are_gathered_in_equal_stretches_of_the_space() -> None:
 
 def test_whatever_a_space_holds_an_axis_is_made() -> None:
     for space in ({"values": "x"}, {"low": "a", "high": None}, {"values": [None, {}]}, {"log": "yes"}):
-        assert axis_of("x", [1.0, 2.0, 3.0], space).n_buckets == 3
+        assert axis_of("x", [1.0, 2.0, 3.0], [space]).n_buckets == 3

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from mlplab.errors import printable
+from mlplab.errors import counted, printable
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=points)
     axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
-    accuracy = counts.trace() / max(counts.sum(), 1)
-    axes.set_title(f"{_short(rows)}: {counts.trace()} of {_rows(counts.sum())} right ({accuracy:.1%})", fontsize=10)
+    n_right, n_rows = int(counts.trace()), int(counts.sum())
+    right = f"{n_right:,} of {counted(n_rows, 'row')} right ({n_right / max(n_rows, 1):.1%})"
+    axes.set_title(f"{_short(rows)}: {right}", fontsize=10)
     return figure
 
 
@@ -100,11 +101,12 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         axes.plot(ends, ends, color="black", linewidth=1, label="predicted = true")
         axes.legend(loc="upper left", frameon=False)
     rmse = float((predicted - targets).square().mean().sqrt())
-    title = f"{_short(rows)}: RMSE {rmse:.4g}{f' {_short(task.unit)}' if task.unit else ''} over {_rows(len(targets))}"
+    unit = f" {_short(task.unit)}" if task.unit else ""
+    title = f"{_short(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):
-        title += f"\n{_rows(left_out)} not finite and not drawn"
+        title += f"\n{counted(left_out, 'row')} not finite and not drawn"
     unit = f" [{_short(task.unit)}]" if task.unit else ""
     axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
     axes.set_title(title, fontsize=10)
@@ -136,10 +138,6 @@ def rate_range_figure(
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower left")
     return figure
-
-
-def _rows(count: int) -> str:
-    return f"{count} row" if count == 1 else f"{count} rows"
 
 
 def _short(text: str, limit: int = 24) -> str:
