@@ -106,6 +106,7 @@ def _objective(run: TrainedRun) -> Objective:
 def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[str, float], list[str]]:
     """Computes the scores, and notes what one must know to read them."""
     notes, left_out = [], set()
+    # r2 divides by the variance of the targets.
     if run.task.kind == "regression" and len(targets) < 2:
         notes.append("r2 is left out, for there is one row only")
         left_out = {"r2"}
@@ -141,7 +142,7 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     try:
         write_bytes(picture, as_png(figure))
         write_json(directory / "metrics.json", content)
-    except BaseException:
+    except BaseException:  # also a signal: half an evaluation would pass for a whole one
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return picture
