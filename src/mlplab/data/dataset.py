@@ -67,6 +67,7 @@ class Dataset:
             )
         if len(self.class_names) == 1:
             raise UserError(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
+        # One NaN makes every weight NaN in the first step.
         if not np.isfinite(self.features).all():
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise UserError(
@@ -94,6 +95,7 @@ class Dataset:
         """Returns the SHA-256 over the arrays, which depends on the data and not on their source."""
         digest = hashlib.sha256()
         for array in (self.features, self.targets):
+            # Equal bytes in another shape are other data.
             digest.update(str((array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -14,7 +14,7 @@ from torch import Tensor
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, require_onnx
-from mlplab.inference.predicting import predict, require_writable, write_once
+from mlplab.inference.predicting import exists_already, predict, require_writable, write_once
 from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import remove_temporary_files, write_json
@@ -62,11 +62,12 @@ def export(
     ending, write, read = FORMATS[file_format]
     if out is None:
         out = run.own_folder("exports") / f"model{ending}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # which the check of the place explains
             out.parent.mkdir(exist_ok=True)
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
-    require_writable(card, overwrite, [".json"], out.name)
+    if card.exists() and not overwrite:
+        raise exists_already(card)
     if file_format == "onnx":
         require_onnx()
     rows = _some_rows(run, rows_of, written)

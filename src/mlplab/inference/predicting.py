@@ -58,6 +58,7 @@ def predict_file(
     """
     if out.exists() and path.exists() and out.samefile(path):
         raise UserError("out must be another file than data.path", f"both are {out}", "another name")
+    # Refused before the first of perhaps millions of rows is read.
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must have classes", "the run is a regression", "proba=false")
@@ -80,6 +81,7 @@ def predict_file(
     def write(temporary: Path) -> None:
         if out.suffix == ".parquet":
             content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
+            # One frame of predictions alone: the rows themselves are read block by block.
             pl.concat(list(frames())).write_parquet(content)
             temporary.write_bytes(content.getbuffer())
             return
@@ -159,7 +161,7 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
     if not out.parent.is_dir():
         raise UserError("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
     if out.exists() and not overwrite:
-        raise _exists(out)
+        raise exists_already(out)
 
 
 def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
@@ -172,10 +174,11 @@ def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> Non
         remove_temporary_files(out.parent, out.name)
         write_atomically(out, write, replace=overwrite)
     except FileExistsError:
-        raise _exists(out) from None
+        raise exists_already(out) from None
     except OSError as error:
         raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
 
 
-def _exists(out: Path) -> UserError:
+def exists_already(out: Path) -> UserError:
+    """Makes the error for a file that would be replaced."""
     return UserError("out must be a new file", f"{out} is there already", "another name, or overwrite=true")

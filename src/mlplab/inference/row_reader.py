@@ -247,6 +247,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
             "the file of then, or data.path=… to take other rows",
         )
     rows = getattr(split, part)
+    # In blocks, as the whole part may be larger than what the network is given at once.
     for begin in range(0, len(rows), BLOCK_ROWS):
         block = rows[begin : begin + BLOCK_ROWS]
         yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mlplab.data.table import table_reading
-from mlplab.data.table.strings import null_missing
+from mlplab.data.table.strings import MISSING, null_missing
 from mlplab.data.table.table_reading import Reading, fingerprint, is_parquet, parquet_blocks, read_table, text_blocks
 from mlplab.data.table.text_layout import TextOptions, open_text
 from mlplab.errors import UserError
@@ -366,3 +366,18 @@ def test_how_to_read_is_kept_as_plain_values(keep_values: Any) -> None:
 )
 def test_what_is_kept_is_said_for_all_columns_or_for_each(keep_values: Any, kept: tuple[str, ...]) -> None:
     assert Reading(keep_values=keep_values).kept("a") == kept
+
+
+@pytest.mark.parametrize("keep_values", [["NA"], "NA", {"a": ["NA"]}, {"a": "NA", "b": None}])
+def test_a_marker_that_is_kept_anywhere_is_not_left_to_polars(keep_values: Any) -> None:
+    found = Reading(missing_values=("-1",), keep_values=keep_values).markers()
+    assert "NA" not in found
+    assert {"na", "N/A", "NaN", "?", "-1", "null", "NULL"} <= set(found)
+    assert {marker.lower() for marker in Reading().markers()} == set(MISSING)
+
+
+def test_a_missing_value_far_down_leaves_the_type_of_its_column(write: Write) -> None:
+    n_rows = table_reading.INFERENCE_ROWS + 500
+    frame = read_table(write("a,b\n" + "1,2\n" * n_rows + "NA,3\n"), Reading()).frame
+    assert frame.dtypes == [pl.Int64, pl.Int64]
+    assert frame["a"][-1] is None

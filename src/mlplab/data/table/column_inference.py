@@ -154,6 +154,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     n_categories = len(categories)
     if n_categories <= 4 and set(categories.str.to_lowercase()) in BOOLEAN_WORDS:
         return Column(name, "boolean")
+    # Numbers with a few words among them are refused rather than taken for categories, unless they look like codes.
     are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
     if share >= MOSTLY_NUMBERS and not are_codes:
         raise unreadable_strings(text, as_numbers(text, *form), "a number", name)
@@ -244,6 +245,7 @@ def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
         if n_fitting == n_known:
             fitting.append(candidate)
         elif n_fitting >= (1 - FEW_UNREADABLE) * n_known:
+            # A few days above 12 may be the reason: then all strings fit with day and month exchanged.
             other_way = candidate.replace("%m/%d", "%d/%m").replace("%m-%d-", "%d-%m-")
             if _n_rows(counts, as_datetimes(strings, other_way)) != n_known:
                 raise unreadable_strings(text, as_datetimes(text, candidate), f"a date of the form {candidate}", name)

@@ -53,6 +53,7 @@ def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequenc
 
 
 def _null_missing_text(text: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
+    # Blanks first: " NA" is missing, too.
     text = text.str.strip_chars()
     markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
     is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
@@ -114,7 +115,7 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
 def affixes(text: pl.Series) -> tuple[str, str]:
     """Finds what stands before and behind the number in every string; "" and "" if it is not the same in all."""
     known = text.drop_nulls()
-    match = AROUND.fullmatch(str(known[0]))
+    match = AROUND.fullmatch(str(known[0]))  # the first string decides for all
     if match is None or not any(match.groups()):
         return "", ""
     prefix, suffix = (part or "" for part in match.groups())

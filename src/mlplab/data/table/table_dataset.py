@@ -137,6 +137,7 @@ class TableDataset:
             std = std if std > 1e-12 * abs(mean) else 1.0
             is_normal = self.numeric_scaling == "quantile_normal"
             quantiles = quantiles_and_scores(numbers) if is_normal else None
+            # Quantiles are those of the known values: imputed medians would be a step in the middle.
             found.append(_Fitted(one, median, mean, std, n_missing > 0, quantiles))
         return found
 

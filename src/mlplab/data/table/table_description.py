@@ -66,6 +66,7 @@ class Description:
             table.add_column(heading, no_wrap=True, overflow="ellipsis", **options)
         for column in self.columns[:SHOWN_COLUMNS]:
             shown = (column.name, column.kind, _percent(column.missing_share), column.holds, column.use)
+            # Anybody may have written the names and values, which could hold rich's markup and control characters.
             table.add_row(*(escape(_one_line(text)) for text in shown))
         console = Console(width=140, color_system=None, force_terminal=False, emoji=False)
         with console.capture() as capture:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.paths import require_file
-from mlplab.data.table.strings import as_numbers, null_missing
+from mlplab.data.table.strings import MISSING, as_numbers, null_missing
 from mlplab.data.table.text_encoding import unreadable_file
 from mlplab.data.table.text_layout import TextFile, TextOptions, open_text
 from mlplab.data.table.text_records import copy_plainly, count_rows
@@ -66,6 +66,13 @@ class Reading:
         kept = self.keep_values.get(name, []) if isinstance(self.keep_values, Mapping) else self.keep_values
         return tuple(str(value) for value in ([kept] if isinstance(kept, str) else kept or []))
 
+    def markers(self) -> list[str]:
+        """Returns spellings of missing values for polars to look for; without those that are kept in any column."""
+        names = self.keep_values if isinstance(self.keep_values, Mapping) else [""]
+        kept = {value for name in names for value in self.kept(name)}
+        usual = {spelling for word in MISSING for spelling in (word, word.upper(), word.title(), word.capitalize())}
+        return sorted((usual | {"NaN", *self.missing_values}) - kept)
+
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values. Of the layout they hold what the user said, as another file is likely written alike."""
         return {
@@ -108,7 +115,7 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
             as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
             with plain_text(path, file) as (plain, n_rows):
-                frame = _read_csv(path, plain, as_text)
+                frame = _read_csv(path, plain, as_text, reading.markers())
             assert len(frame) == n_rows, f"{path}: polars found {len(frame)} of {n_rows} rows"
             raw = RawTable(frame, file.dialect.delimiter != ",", file.notes)
     if len(raw.frame) == 0 or not raw.frame.columns:
@@ -203,16 +210,21 @@ def plain_text(path: Path, file: TextFile) -> Iterator[tuple[TextFile, int]]:
         yield copy_plainly(path, file, Path(folder) / "table.csv")
 
 
-def _read_csv(path: Path, file: TextFile, as_text: Sequence[str]) -> pl.DataFrame:
+def _read_csv(path: Path, file: TextFile, as_text: Sequence[str], markers: Sequence[str]) -> pl.DataFrame:
     """Reads a plain file; columns that are not all of one type come as text."""
-    # Inferring from the first rows takes a tenth of the time, and the types seldom change further down. If polars
-    # infers a type that a string does not have, all columns come as text and are inferred by `infer_column` alone.
-    for inference in (
-        {"infer_schema_length": INFERENCE_ROWS}, {"infer_schema_length": None}, {"infer_schema": False},
-    ):  # fmt: skip
+    attempts: list[dict[str, Any]] = [
+        # Inferring from the first rows takes a tenth of the time, and the types seldom change further down.
+        {"infer_schema_length": INFERENCE_ROWS},
+        # Comparing each string with each marker takes as long as half of the reading.
+        {"infer_schema_length": INFERENCE_ROWS, "null_values": markers},
+        {"infer_schema_length": None, "null_values": markers},
+        # polars may infer a type that a string does not have. Then `infer_column` finds the types alone.
+        {"infer_schema": False},
+    ]
+    overrides = dict.fromkeys(as_text, pl.String)
+    for attempt in attempts:
         try:
-            overrides = dict.fromkeys(as_text, pl.String)
-            return pl.read_csv(file.path, **_csv_options(file), schema_overrides=overrides, **inference)
+            return pl.read_csv(file.path, **_csv_options(file), schema_overrides=overrides, **attempt)
         except UNREADABLE as error:
             last_error = error
     raise unreadable_file(path, last_error)

@@ -99,6 +99,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
         raise UserError(
             f"the target {name!r} must vary", f"every row has {values.drop_nulls()[0]:g}", "another data.target"
         )
+    # Whole numbers may be codes or counts. Few of them, with several rows each, are more likely codes.
     if task != "regression" and not len(fractions):
         n_distinct = values.drop_nulls().n_unique()
         rows_per_class = n_known / n_distinct
@@ -138,7 +139,7 @@ def _require_no_mistakes(text: pl.Series, hints: Hints) -> None:
     try:
         infer_column(text, hints)
     except UserError as error:
-        markers = error.hint.partition(" if ")[0]
+        markers = error.hint.partition(" if ")[0]  # of the bad strings, as they can be typed
         raise UserError(
             error.requirement,
             error.actual,
@@ -155,6 +156,7 @@ def _class_target(series: pl.Series, column: Column, reason: str) -> Target:
             f"every row has {names[0]!r}",
             "another data.target",
         )
+    # Labels that hardly repeat are names or prose, which no training could learn.
     if len(names) > 0.5 * n_known:
         raise UserError(
             f"the classes in column {column.name!r} must each have several rows",

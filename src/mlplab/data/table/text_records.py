@@ -128,7 +128,8 @@ def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]
         UserError: a quote is not closed, or records differ in their number of strings.
     """
     dialect = Dialect("\t" if file.dialect.delimiter == " " else file.dialect.delimiter, '"', file.dialect.has_header)
-    n_records, ragged = 0, []
+    n_records = n_ragged = 0
+    first_ragged: tuple[int, int] | None = None
     with copy.open("w", encoding="utf-8", newline="") as target:
         # The line terminator decides which line breaks are put into quotes: both of its characters.
         writer = csv.writer(target, delimiter=dialect.delimiter, lineterminator="\r\n")
@@ -136,24 +137,24 @@ def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]
             n_records += 1
             writer.writerow(strings)
             if len(strings) != len(file.names):
-                ragged.append((line, len(strings)))
+                n_ragged += 1
+                first_ragged = first_ragged or (line, len(strings))
     n_rows = n_records - dialect.has_header
-    if ragged:
-        raise _ragged(path, len(file.names), n_rows, ragged)
+    if first_ragged is not None:
+        raise _ragged(path, len(file.names), n_rows, n_ragged, *first_ragged)
     return replace(file, path=copy, dialect=dialect), n_rows
 
 
-def _ragged(path: Path, n_columns: int, n_rows: int, ragged: list[tuple[int, int]]) -> UserError:
-    line, n_strings = ragged[0]
+def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n_strings: int) -> UserError:
     hint = "mending the file"
-    if len(ragged) == n_rows > 0:
+    if n_ragged == n_rows > 0:
         hint = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
-    elif n_columns == 1 and line > 1 and len(ragged) > 0.5 * n_rows:
+    # A title above the header is a single string in most files, and the only line of its kind.
+    elif n_columns == 1 and line > 1 and n_ragged > 0.5 * n_rows:
         hint = f"data.skip_lines={line - 1}, if the lines before are no part of the table"
     return UserError(
         f"every row of {path.name} must have {counted(n_columns, 'value')}, as its first line has",
-        f"{len(ragged)} {'row differs' if len(ragged) == 1 else 'rows differ'}, the first in line {line} with "
-        f"{n_strings}",
+        f"{n_ragged} {'row differs' if n_ragged == 1 else 'rows differ'}, the first in line {line} with {n_strings}",
         hint,
     )
 
@@ -165,6 +166,7 @@ def read_records(path: Path, file: TextFile) -> Iterator[tuple[int, list[str]]]:
         UserError: a quote is not closed, or the file is no UTF-8.
     """
     dialect = file.dialect
+    # Where any number of blanks separates, or single quotes may be apostrophes, only their parity is a sure sign.
     is_usual = dialect.quote == '"' and dialect.delimiter != " "
     well_formed = _well_formed_record(dialect.delimiter) if is_usual else None
     blanks = " \r\n" if dialect.delimiter == "\t" else " \t\r\n"
