@@ -238,7 +238,7 @@ def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: P
     assert "column of the target, 'kind'" in refusal_of(run, tmp_path / "new.csv").requirement
 
 
-def test_a_class_that_no_row_has_is_told_of(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
+def test_a_class_that_no_row_has_is_said_of(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     path = changed(folder, tmp_path / "few.csv", "kind", lambda n, cell: "small")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

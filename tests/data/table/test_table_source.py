@@ -48,7 +48,7 @@ def test_a_value_far_down_is_a_value(write: Write) -> None:
     assert kinds(dataset)["a"] == "numeric"
 
 
-def test_levels_of_a_test_file_beside_those_of_training(write: Write) -> None:
+def test_categories_of_a_test_file_beside_those_of_training(write: Write) -> None:
     train, test = write(lines("a,y", *rows(20, "{c},{x}"))), write(lines("a,y", *["c,1"] * 3, "b,2"))
     dataset = table(str(train), "y", test_path=str(test))
     assert dataset.values["a"].dtype == pl.Enum(["a", "b", "c"])
@@ -507,7 +507,7 @@ def columns_have_values(cells: list[tuple[str, str, float | None]]) -> bool:
     markers=st.lists(st.sampled_from(MARKERS), min_size=1, max_size=4),
     block_rows=st.integers(1, 8),
 )
-def test_wild_cells_are_read_as_they_were_written_by_training_and_by_prediction(
+def test_wild_values_are_read_as_they_were_written_by_training_and_by_prediction(
     write: Write,
     cells: list[tuple[str, str, float | None]],
     delimiter: tuple[str, str],
@@ -714,7 +714,7 @@ def test_random_bytes_are_read_or_refused(write: Write, content: bytes, options:
     delimiter=st.sampled_from(",;\t| "),
     options=OPTIONS,
 )  # fmt: skip
-def test_tables_of_nasty_cells_are_read_or_refused(
+def test_tables_of_nasty_values_are_read_or_refused(
     write: Write, cells: list[tuple[str, ...]], delimiter: str, options: dict[str, Any]
 ) -> None:
     out = StringIO()

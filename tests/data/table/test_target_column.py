@@ -214,7 +214,7 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_and_the_nearest() -> N
 
 @settings(max_examples=examples(40))
 @given(st.lists(st.text(st.sampled_from(list("aAbB.1 0é")), max_size=3), min_size=4, max_size=30))
-def test_what_is_understood_can_be_read_again(cells: list[str]) -> None:
+def test_what_is_inferred_can_be_read_again(cells: list[str]) -> None:
     try:
         found = target(cells)
     except UserError:
