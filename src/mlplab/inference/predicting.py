@@ -61,7 +61,7 @@ def predict_file(
     # Refused before the first of perhaps millions of rows is read.
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
-        raise UserError("proba=true must have classes", "the run is a regression", "proba=false")
+        raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
     reader = RowReader(run, written)
     count = n_formulas = 0
 

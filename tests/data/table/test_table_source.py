@@ -306,7 +306,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "numbers as classes": (
         lines("a,b", *NUMBERS),
         {"task": "classification"},
-        r"must be text, .*0\.142857 in row 2; try data\.task=regression",
+        r"must be text, .*row 2 has 0\.142857; try data\.task=regression",
     ),
     "text as numbers": (
         lines("a,b", *rows(20, "{x},{c}")),
@@ -427,7 +427,7 @@ def test_a_group_in_both_files_is_refused(write: Write) -> None:
         ),
         (
             "x,y\n1,a\n2,c\n",
-            "other.csv: every label in column 'y' must be one of the 2 classes .*'c' in 1 row, .* row 2",
+            "other.csv: every label in column 'y' must be one of the 2 classes .*'c' stands in 1 row, .* row 2",
         ),
         (
             "x,y\n1,a\noh,b\n",
