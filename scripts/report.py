@@ -1,10 +1,10 @@
-"""What a sweep has taught so far: a page, a leaderboard and pictures, beside its jobs.
+"""Writes what a sweep has taught so far: a page, a leaderboard and charts, beside its jobs.
 
     python scripts/report.py logs/sweeps/NAME
     python scripts/report.py logs/sweeps/NAME --json
 
 writes report.html (one file, to be opened in a browser, offline), leaderboard.csv and figures/ into the sweep's
-directory, and prints the findings. It can be asked at any time, while the sweep runs too.
+directory, and prints the findings. It can be run at any time, also while the sweep runs.
 
     sweep=DIRECTORY    of the sweep; its name may be left out
     --json             the findings and the leaderboard as JSON on standard output, and nothing else

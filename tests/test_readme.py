@@ -151,9 +151,7 @@ def test_every_make_target_exists(command: str) -> None:
 def test_every_file_that_the_readme_names_exists() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
-    steps = (
-        README.partition("## Where each step of the algorithm is")[2].partition("\n\n[")[0].split("The files lie")[0]
-    )
+    steps = README.partition("## Where each step of the algorithm is")[2].partition("The files lie")[0]
     for name in re.findall(r"`(\w+(?:/\w*)?(?:/\w+)?(?:\.py|\.yaml|/))`", steps):
         assert (ROOT / name).exists() or (ROOT / "src" / "mlplab" / name).exists(), name
     tree = next(text for language, _, text in BLOCKS if language == "text" and "train.py  " in text)

@@ -58,7 +58,7 @@ def not_writable(what: str, place: object, error: OSError, hint: str) -> UserErr
     """
     found = f"{place}: {error.strerror or error}"
     if is_disk_full(error):
-        return NoRoom(f"{what} must fit on the disk", found, "freeing some, then the same command")
+        return NoRoom(f"{what} must fit on the disk", found, "freeing some space, then the same command")
     return UserError(f"{what} must be writable", found, hint)
 
 

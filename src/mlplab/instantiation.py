@@ -92,7 +92,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
     if target is None:
         raise UserError(
             f"{group} must name what it builds",
-            f"conf/{group} without _target_",
+            f"conf/{group} has no _target_",
             f"_target_: package.{group}",
         )
     try:

@@ -15,7 +15,7 @@ from torch.optim import LBFGS, Optimizer
 from mlplab.errors import SkipUpdate
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import MeanLoss, Scores
+from mlplab.objectives.scores import Scores
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import regularized_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
@@ -76,7 +76,7 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self._evaluated = {part: (MeanLoss(), Scores(task)) for part in ("val", "test")}
+        self._scores = {part: Scores(task) for part in ("val", "test")}
 
     def forward(self, features: Tensor) -> Tensor:
         return self.model(features)  # type: ignore[no-any-return]
@@ -140,15 +140,9 @@ class Learner(pl.LightningModule):
     def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
         features, targets = batch
         outputs = self.model(features)
-        mean_loss, scores = self._evaluated[part]
         # Of several processes, one may have no rows of a small last batch; the loss of none would be NaN.
         loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
-        mean_loss.update(loss, len(targets))
-        predicted = predictions(outputs, self.task)
-        if self.task.kind == "regression":
-            predicted = predicted.squeeze(1)
-            targets = predictions(targets, self.task).squeeze(1)
-        scores.update(predicted, targets)
+        predicted, targets = self._scores[part].update(loss, outputs, targets)
         return {"predictions": predicted, "targets": targets}
 
     def on_validation_epoch_end(self) -> None:
@@ -158,13 +152,10 @@ class Learner(pl.LightningModule):
         self._log_scores("test")
 
     def _log_scores(self, part: str) -> None:
-        mean_loss, scores = self._evaluated[part]
-        values = {"loss": mean_loss.compute(), **scores.compute()}
-        named = {f"{part}/{name}": value for name, value in values.items()}
+        named = {f"{part}/{name}": value for name, value in self._scores[part].compute().items()}
         # The scores already cover all processes; sync_dist only silences Lightning's warning.
         self.log_dict(named, sync_dist=self.trainer.world_size > 1)
-        mean_loss.reset()
-        scores.reset()
+        self._scores[part].reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)

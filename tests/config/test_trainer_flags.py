@@ -34,7 +34,10 @@ def test_the_direction_of_every_score_is_that_in_which_predictions_are_better(ki
     task = Task(kind, 2, class_names=("a", "b") if kind == "classification" else ())  # type: ignore[arg-type]
     targets, best, worst = torch.tensor(sorted(worse)), Scores(task), Scores(task)
     for scores, values in ((best, targets), (worst, torch.tensor(worse))):
-        scores.update(one_hot(values).float() if kind == "classification" else values, targets)
+        outputs = 9.0 * one_hot(values) if kind == "classification" else values[:, None]
+        scores.update(
+            (values - targets).abs().sum(), outputs, targets if kind == "classification" else targets[:, None]
+        )
     for name, value in best.compute().items():
         assert (SCORES[kind][name] == "max") is bool(value > worst.compute()[name]), name
 

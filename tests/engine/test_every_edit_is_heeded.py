@@ -41,7 +41,7 @@ from mlplab.models.mlp import MLP, BatchNorm, HiddenLayer
 from mlplab.objectives import losses
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import MeanLoss, Scores
+from mlplab.objectives.scores import Scores
 from mlplab.optimization import optimizers, parameter_groups, schedules
 from mlplab.randomness import batch_order, derive_seed
 from mlplab.stacked import same_step
@@ -114,11 +114,11 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         predictions, "return torch.softmax(outputs, dim=1)", "return torch.softmax(outputs.clamp(max=0.5), dim=1)", [],
     ),
     "Scores.compute": (
-        Scores.compute, "(self._predicted)", "(self._predicted[::-1])",
+        Scores.compute, "(self._predicted), ", "(self._predicted[::-1]), ",
         ["data=xor", "data.n_samples=30000", "data.batch_size=full"],
     ),
-    "MeanLoss.compute": (
-        MeanLoss.compute, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
+    "Scores._mean_loss": (
+        Scores._mean_loss, "    losses = torch", "    self._losses[0] += 1e-3\n    losses = torch", [],
     ),
     "Learner.training_step": (  # not in the first batch, which is compared with autograd
         Learner.training_step, "(loss + penalty, ", "(loss * (1 + 1e-3 * (batch_idx > 0)) + penalty, ", [],
@@ -127,7 +127,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         Learner.validation_step, 'self._evaluate("val", batch)',
         'self._evaluate("val", (batch[0] + 0.1 * (self.current_epoch > 0), batch[1]))', [],
     ),
-    "Learner._evaluate": (Learner._evaluate, "mean_loss.update(loss,", "mean_loss.update(loss + 1e-3,", []),
+    "Learner._evaluate": (Learner._evaluate, ".update(loss,", ".update(loss + 1e-3,", []),
     "Learner.on_validation_epoch_end": (
         Learner.on_validation_epoch_end, 'self._log_scores("val")',
         'self._log_scores("val")\n    if self.current_epoch:\n        self.log("val/extra", 1.0)', [],

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from mlplab import training
-from mlplab.engine.surroundings import MODULES, has_genuine_step, why_replaced
+from mlplab.engine.surroundings import GENUINE_MODULES, has_genuine_step, why_replaced
 from mlplab.errors import UserError
 from mlplab.learner import Learner
 from mlplab.models import initialization
@@ -157,7 +157,7 @@ def test_targets_that_are_no_classes_are_refused_in_the_same_words(
             train_run(*SMALL, f"engine={engine}")
 
 
-@pytest.mark.parametrize(("owner", "name"), MODULES, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("owner", "name"), GENUINE_MODULES, ids=lambda value: getattr(value, "__name__", value))
 def test_each_function_that_is_left_out_is_looked_at(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_replaced() is None
     monkeypatch.setattr(owner, name, lambda *arguments, **options: None)

@@ -19,7 +19,6 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from torchmetrics.functional.regression import r2_score as torchmetrics_r2_score
 
 from mlplab.objectives.scores import (
-    MeanLoss,
     Scores,
     classification_scores,
     one_against_the_rest,
@@ -151,12 +150,14 @@ def test_networks_that_are_judged_at_once_have_the_scores_of_each_alone(
 @pytest.mark.parametrize("n_parts", [1, 2, 5])
 @pytest.mark.parametrize("task", [THREE, REGRESSION])
 def test_scores_do_not_depend_on_how_the_rows_are_batched(n_parts: int, task: Task) -> None:
-    scores = Scores(task)
-    predicted = PROBABILITIES if task is THREE else PROBABILITIES[:, 0]
-    for part, targets in zip(predicted.chunk(n_parts), TARGETS.chunk(n_parts), strict=True):
-        scores.update(part, targets)
-    score = classification_scores if task is THREE else regression_scores
-    assert numbers(scores.compute()) == numbers(score(predicted, TARGETS))
+    scores, is_classes = Scores(task), task is THREE
+    outputs, known = (PROBABILITIES.log(), TARGETS) if is_classes else (PROBABILITIES[:, :1], TARGETS[:, None])
+    for part, targets in zip(outputs.chunk(n_parts), known.chunk(n_parts), strict=True):
+        scores.update(torch.tensor(0.5), part, targets)
+    expected = (
+        classification_scores(PROBABILITIES, TARGETS) if is_classes else regression_scores(PROBABILITIES[:, 0], TARGETS)
+    )
+    assert numbers(scores.compute()) == pytest.approx({"loss": 0.5, **numbers(expected)}, rel=1e-6)
 
 
 def test_perfect_predictions_have_perfect_scores() -> None:
@@ -174,27 +175,26 @@ def test_the_f1_of_a_rare_class_counts_as_much_as_that_of_a_frequent_one() -> No
 
 def test_a_reset_forgets_all_rows() -> None:
     scores = Scores(REGRESSION)
-    scores.update(torch.tensor([100.0, 5.0]), torch.tensor([0.0, 0.0]))
+    scores.update(torch.tensor(9.0), torch.tensor([[100.0], [5.0]]), torch.zeros(2, 1))
     scores.reset()
-    scores.update(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]))
-    assert scores.compute()["mae"].item() == 0.5
+    scores.update(torch.tensor(2.0), torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [2.0]]))
+    found = numbers(scores.compute())
+    assert (found["loss"], found["mae"]) == (2.0, 0.5)
 
 
-def test_the_mean_loss_weighs_batches_by_their_rows() -> None:
-    mean_loss = MeanLoss()
-    mean_loss.update(torch.tensor(1.0), 30)
-    mean_loss.update(torch.tensor(3.0), 10)
-    assert mean_loss.compute().item() == 1.5
-    mean_loss.reset()
-    mean_loss.update(torch.tensor(2.0), 1)
-    assert mean_loss.compute().item() == 2.0
+def test_predictions_and_targets_come_back_in_the_targets_unit() -> None:
+    scores = Scores(Task("regression", 2, target_mean=100.0, target_std=10.0))
+    predicted, targets = scores.update(torch.tensor(0.0), torch.tensor([[1.0]]), torch.tensor([[-1.0]]))
+    assert (predicted.tolist(), targets.tolist()) == ([110.0], [90.0])
+    assert scores.compute()["mae"].item() == 20.0
 
 
-def test_a_loss_that_is_no_number_is_not_left_out_of_the_mean() -> None:
-    mean_loss = MeanLoss()
-    mean_loss.update(torch.tensor(1.0), 30)
-    mean_loss.update(torch.tensor(float("nan")), 10)
-    assert mean_loss.compute().isnan()
+@pytest.mark.parametrize(("second", "mean"), [(3.0, 1.5), (float("nan"), float("nan"))])
+def test_the_mean_loss_weighs_batches_by_their_rows_and_leaves_no_nan_out(second: float, mean: float) -> None:
+    scores = Scores(REGRESSION)
+    for loss, n_rows in ((1.0, 30), (second, 10)):
+        scores.update(torch.tensor(loss), torch.zeros(n_rows, 1), torch.zeros(n_rows, 1))
+    assert scores.compute()["loss"].item() == pytest.approx(mean, nan_ok=True)
 
 
 def areas(probabilities: torch.Tensor, targets: torch.Tensor) -> list[float]:

@@ -1,42 +1,47 @@
+import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from report.conftest import Drawn
 from report.making import job, write_sweep
 
-from mlplab.report.chart_drawing import Picture, draw, file_name, short
+from mlplab.report.chart_drawing import draw, file_name, short
 from mlplab.report.charts import MOST_MARKS, ChartAxis, value_axis
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
-from mlplab.report.sweep_charts import parameter_chart
+from mlplab.report.sweep_charts import charts_of, parameter_chart
 
 
 def axis_of(values: np.ndarray, sign: int, **options: bool) -> ChartAxis:
     return value_axis("loss", values, sign, **options)
 
 
-def names(pictures: Mapping[str, Sequence[Picture]]) -> dict[str, list[str]]:
-    return {section: [drawn.chart.name for drawn in part] for section, part in pictures.items()}
+def names(analysis: SweepAnalysis) -> dict[str, list[str]]:
+    return {section: [chart.name for chart in charts] for section, charts in charts_of(analysis).items()}
 
 
-def test_a_grid_gets_its_pictures(told_grid: SweepAnalysis, drawn: Drawn) -> None:
-    assert names(drawn(told_grid)) == {
+def test_a_grid_gets_its_charts(told_grid: SweepAnalysis) -> None:
+    assert names(told_grid) == {
         "comparison": [],
         "parameters": ["effects", "by_optimizer.lr", "by_optimizer", "pair_optimizer.lr_optimizer"],
         "curves": ["curves_val/loss", "best_epoch"],
     }
 
 
-def test_a_search_with_two_objectives_gets_its_pictures(told_search: SweepAnalysis, drawn: Drawn) -> None:
-    found = names(drawn(told_search))["parameters"]
+def test_a_search_with_two_objectives_gets_its_charts(told_search: SweepAnalysis) -> None:
+    found = names(told_search)["parameters"]
     assert found[:3] == ["effects", "front", "search"]
     assert {f"by_{name}" for name in told_search.axes} <= set(found)
 
 
-def test_a_comparison_gets_its_pictures(told_comparison: SweepAnalysis, drawn: Drawn) -> None:
-    assert names(drawn(told_comparison))["comparison"] == ["arms", "target"]
+def test_a_comparison_gets_its_charts(told_comparison: SweepAnalysis) -> None:
+    assert names(told_comparison)["comparison"] == ["arms", "target"]
+
+
+def test_charts_are_plain_rows(told_search: SweepAnalysis, told_comparison: SweepAnalysis) -> None:
+    for analysis in (told_search, told_comparison):
+        layers = [layer for charts in charts_of(analysis).values() for chart in charts for layer in chart.layers]
+        assert json.loads(json.dumps([list(layer.rows) for layer in layers]))
 
 
 def test_a_picture_marks_what_diverged_and_joins_the_best(told_grid: SweepAnalysis) -> None:

@@ -1,12 +1,13 @@
 """Which jobs are put together, by their configurations alone."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from composing import composed
 from omegaconf import OmegaConf
 
-from mlplab.stacked.eligibility import config_of_stack, why_alone
+from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
 
 
 @pytest.fixture
@@ -71,3 +72,11 @@ def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
 )
 def test_what_is_run_alone(values: Any, words: list[str], reason: str) -> None:
     assert why_alone(values(*words)) == reason
+
+
+def test_what_hydra_does_for_one_job_is_not_done_in_a_stack() -> None:
+    plain = SimpleNamespace(env_set={}, env_copy=[], chdir=None)
+    assert why_alone_by_hydra(plain, ["seed=1"]) is None
+    assert "env_set" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "env_set": {"A": "1"}}), []))
+    assert "chdir" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "chdir": True}), []))
+    assert "chdir" in str(why_alone_by_hydra(plain, ["hydra.job.name=x"]))

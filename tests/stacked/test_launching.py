@@ -76,6 +76,7 @@ def _log(run: Path) -> list[str]:
     return [line for line in (run / "train.log").read_text().splitlines() if "instead of the fused step" not in line]
 
 
+@pytest.mark.slow
 def test_in_32_bits_they_differ_by_rounding_only(both: Callable[..., Any]) -> None:
     alone, together, _ = both("trainer.precision=32-true", "optimizer.lr=0.01,0.003")
     for one, other in zip(alone, together, strict=True):
@@ -124,14 +125,13 @@ def _status(run: Path) -> dict[str, Any]:
     return {name: value for name, value in status.items() if name in kept}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["+hydra.job.env_set.RATE=0.5"], "hydra.job.env_set"),
-        pytest.param(["hydra.job.chdir=true"], "hydra.job.chdir", marks=pytest.mark.slow),
-        pytest.param(
-            ["~trainer.gradient_clip_algorithm"], "no trainer.gradient_clip_algorithm", marks=pytest.mark.slow
-        ),
+        (["hydra.job.chdir=true"], "hydra.job.chdir"),
+        (["~trainer.gradient_clip_algorithm"], "no trainer.gradient_clip_algorithm"),
     ],
 )
 def test_what_hydra_does_for_a_job_is_done(words: list[str], reason: str, both: Any) -> None:

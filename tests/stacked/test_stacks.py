@@ -71,19 +71,11 @@ def test_a_member_goes_on_alone_and_further(tmp_path: Path) -> None:
     assert difference(jobs_in(tmp_path / "alone")[0], first, ROUNDING) == ""
 
 
-def test_the_same_command_does_nothing_and_a_larger_one_the_rest(tmp_path: Path) -> None:
-    stacked(["seed=0,1"], tmp_path)
-    assert "0 to do" in stacked(["seed=0,1"], tmp_path).stdout
-    done = stacked(["seed=0,1,2,3"], tmp_path)
-    assert "stack   2 networks at once: 2_seed-2, 3_seed-3" in done.stdout
-    assert len(jobs_in(tmp_path)) == 4
-
-
 @pytest.mark.slow
 def test_a_job_that_is_alone_of_its_kind_is_run_alone(tmp_path: Path) -> None:
     done = stacked(["model.hidden_dims=[4],[8]"], tmp_path)
     assert done.status == 0
-    assert "alone   2 jobs, no other is like it" in done.stdout
+    assert "alone   2 jobs, no other job is like it" in done.stdout
 
 
 def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
@@ -110,6 +102,7 @@ def test_a_search_asks_for_as_many_trials_as_a_stack_has_members(tmp_path: Path)
     assert [status["state"] for status in states] == ["finished"] * 6
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_taken_is_left_and_told(tmp_path: Path) -> None:
     taken = tmp_path / "sweeps" / "study" / "1_seed-1"
     taken.mkdir(parents=True)
@@ -180,18 +173,18 @@ def test_a_network_that_would_end_the_process_fails_its_jobs_alone_and_in_a_stac
         assert (status["state"], status["reason"]) == ("failed", reason)
 
 
-def test_the_scripts_take_a_member_as_any_run(tmp_path: Path) -> None:
+def test_the_scripts_take_a_member_as_any_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
     stacked(["seed=0,1"], tmp_path)
     run = jobs_in(tmp_path)[1]
     done = run_program("scripts/evaluate.py", [f"run={run}", "--json"], tmp_path)
     assert done.status == 0, done.stderr
     result = json.loads((run / "result.json").read_text())
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(result["test"]["test/accuracy"])
-
-
-def test_that_a_run_was_one_of_a_stack_is_told_where_it_is_run_again_alone(tmp_path: Path) -> None:
-    stacked(["seed=0,1"], tmp_path)
-    done = run_program("scripts/reproduce.py", [f"run={jobs_in(tmp_path)[1]}", "--json"], tmp_path)
+    assert "0 to do" in stacked(["seed=0,1"], tmp_path).stdout
+    done = stacked(["seed=0,1,2,3"], tmp_path)
+    assert "stack   2 networks at once: 2_seed-2, 3_seed-3" in done.stdout
+    assert len(jobs_in(tmp_path)) == 4
+    done = run_program("scripts/reproduce.py", [f"run={run}", "--json"], tmp_path)
     assert json.loads(done.stdout)["changed"] == ["in a stack then, alone now"]
 
 

@@ -30,7 +30,7 @@ def test_a_sweep_without_room_ends_in_one_line_and_goes_on(tmp_path: Path, words
         assert (full.status, full.stdout) == (1, ""), full
         (line,) = full.stderr.splitlines()
         assert line.startswith(f"train.py: {ROOM}")
-        assert line.endswith("try freeing some, then the same command, which goes on with the sweep")
+        assert line.endswith("try freeing some space, then the same command, which goes on with the sweep")
 
         filling.unlink()
         scarce = run_program("train.py", words, tmp_path)  # room for its own file, and not for a run

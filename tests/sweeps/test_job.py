@@ -70,7 +70,7 @@ def test_what_loggers_made_before_a_kill_is_cleared_away(tmp_path: Path, folder:
     assert list(job.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["history.jsonl", "checkpoints/last.ckpt", "tensorboard/events"])
+@pytest.mark.parametrize("name", ["history.jsonl", "checkpoints/last.ckpt"])
 @pytest.mark.parametrize("lost", ["manifest.json", ".hydra/config.yaml"])
 def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name: str, lost: str) -> None:
     job = begun(tmp_path / "job")

@@ -188,7 +188,7 @@ def print_error(message: object, status: int) -> int:
 
 
 MISTAKES = {
-    errno.ENOSPC: ("the disk must have free space", "freeing some, or another path"),
+    errno.ENOSPC: ("the disk must have free space", "freeing some space, or another path"),
     errno.ENOENT: ("files and their folders must exist", "another path"),
     errno.EISDIR: ("a file must not be a folder", "the name of a file in it"),
     errno.ENOTDIR: ("a folder must not be a file", "another path"),

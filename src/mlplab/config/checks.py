@@ -51,7 +51,7 @@ def check_job_of_sweep(config: DictConfig) -> None:
             # Further processes are started with the command line of this one, so each would sweep again.
             raise UserError(
                 "a sweep's jobs must each run in one process",
-                f"-m with {key}={shown(number)}",
+                f"{key}={shown(number)} with -m",
                 "one run at a time, without -m",
             )
 
@@ -69,7 +69,7 @@ def check(config: DictConfig) -> None:
         if config.get(group) is not None:
             raise UserError(
                 f"a file of conf/{group} must begin with the line `# @package _global_`",
-                f"one whose values land under `{group}`, where nothing reads them",
+                f"the values of this one land under `{group}`, where nothing reads them",
                 "adding that line",
             )
     rules = dict(RULES)
@@ -135,7 +135,7 @@ def _keys_are_known(config: DictConfig) -> None:
     for group, (known, hint) in KNOWN_KEYS.items():
         for key, value in (config.get(group) or {}).items():
             if key not in known.split(", "):
-                raise UserError(f"{group} must be given {known}", f"{group}.{key}={value}", hint)
+                raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:

@@ -28,7 +28,7 @@ from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.recognition import why_not_fused
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
-from mlplab.engine.surroundings import STRATEGYS, why_replaced
+from mlplab.engine.surroundings import STRATEGY_METHODS, why_replaced
 from mlplab.engine.validation_loop import FastValidationLoop
 
 log = logging.getLogger("mlplab")
@@ -105,7 +105,7 @@ class FastEpochLoop(ResumableEpochLoop):
         overridden = [name for name in TAKEN_OVER if overriding([module], name, pl.LightningModule)]
         if overridden:
             return f"{type(module).__name__}.{overridden[0]} is overridden"
-        replaced = [name for name in STRATEGYS if name in vars(trainer.strategy)]
+        replaced = [name for name in STRATEGY_METHODS if name in vars(trainer.strategy)]
         if replaced:
             return f"{type(trainer.strategy).__name__}.{replaced[0]} was replaced"
         return why_not_plain(trainer, "training_step") or why_replaced()
@@ -276,7 +276,7 @@ class FastEpochLoop(ResumableEpochLoop):
         return outputs
 
     def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Tensor | None, Backward]:
-        """Computes the loss; gives what `on_train_batch_end` is given, the loss, and what adds the gradient."""
+        """Computes the loss; returns it with the outputs for `on_train_batch_end` and a function for its gradient."""
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
         if self._fused is not None and (self._is_fused_verified or self._matches_autograd(batch, batch_idx)):

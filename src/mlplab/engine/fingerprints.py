@@ -54,10 +54,10 @@ FINGERPRINTS = {
         "train_dataloader:91886d82a9 val_dataloader:3ef320933b "
     ),
     "mlplab.learner.Learner": (
-        "__init__:aa31ad2540 _evaluate:d065e26290 _log_scores:07481f4aa9 _seed_step:4efd69ff25 "
+        "__init__:387d95e6c2 _evaluate:07eb168ed5 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
         "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
-        "on_test_epoch_end:2a88aa42b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:0b82b64ba8 "
-        "optimizer_step:1283b60a92 test_step:3571b8cb0f training_step:da8d03287e validation_step:0d0ce3ec2b "
+        "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
+        "optimizer_step:1283b60a92 test_step:6ebc0d3a73 training_step:da8d03287e validation_step:c4ccbcb6c1 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
@@ -73,8 +73,9 @@ FINGERPRINTS = {
     "mlplab.objectives.objective.Objective": "forward:f9794a9909",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:b5a6070e24 regression_scores:eb53bb723e",
-    "mlplab.objectives.scores.MeanLoss": "__init__:fda7875e0f compute:3616abf041 reset:f1c7c25daf update:10b774d4b2",
-    "mlplab.objectives.scores.Scores": "__init__:ed7507cf64 compute:33607df219 reset:54c724c549 update:f6236392ab",
+    "mlplab.objectives.scores.Scores": (
+        "__init__:530b764a12 _mean_loss:63dffe46dd compute:70e37d4de5 reset:49cf121bb7 update:e078ace70b "
+    ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",

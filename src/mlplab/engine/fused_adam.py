@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from mlplab.engine.kernels import BELOW_AUTOGRAD
-from mlplab.engine.surroundings import has_genuine_step, why_replaced
+from mlplab.engine.surroundings import has_genuine_step, has_step_hooks, why_replaced
 from mlplab.optimization.optimizers import OptimizerFactory
 
 UNSUPPORTED = ("amsgrad", "maximize", "capturable", "differentiable", "foreach")
 """Options that only PyTorch's own step supports."""
 
 SUPPORTED = ({("cpu", torch.float32)}, {("cpu", torch.float64)})
-"""Devices and types of all parameters step_buffer for which the kernel is called directly."""
+"""Devices and types of all parameters for which the kernel is called directly."""
 
 
 class _CachedStates(NamedTuple):
@@ -52,13 +51,7 @@ class _DirectStep(Adam):
         self._is_direct = kinds in SUPPORTED and is_genuine
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        is_watched = (
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
-        )
+        is_watched = has_step_hooks(self) or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
         if is_watched or not getattr(self, "_is_direct", False):  # which a copy of an optimizer does not have
             return self._pytorchs_step(closure)
         loss = None
@@ -159,7 +152,7 @@ _ONE = torch.ones(())
 
 FUSED: dict[Any, type[Optimizer]] = {Adam: FusedAdam, AdamW: FusedAdamW}
 
-for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines by_options
+for genuine, fused in FUSED.items():  # callbacks name curves after the class, under both engines alike
     fused.__name__ = fused.__qualname__ = genuine.__name__
 
 

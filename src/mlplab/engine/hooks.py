@@ -79,7 +79,7 @@ class Hooks:
         attributes = vars(module)
 
         def call(*arguments: Any) -> Any:
-            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # as `set_hook_name`
+            outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # `log` asks for it
             for hook in callbacks:
                 hook(trainer, module, *arguments)
             answer = None
@@ -99,11 +99,6 @@ def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..
         for owner in owners
         if owner is not None and (name in vars(owner) or getattr(type(owner), name, None) is not default)
     ]
-
-
-def set_hook_name(module: pl.LightningModule, name: str | None) -> None:
-    """Tells `LightningModule.log` where it is called from, past the slow `__setattr__` of `nn.Module`."""
-    vars(module)["_current_fx_name"] = name
 
 
 def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Keeps what `LightningModule.log` is given, in fewer steps than Lightning takes.
+"""Stores the values of `LightningModule.log` in fewer steps than Lightning takes.
 
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-MODULES = {
+GENUINE_MODULES = {
     (torch.Tensor, "backward"): "torch._tensor",
     (functional, "linear"): None,
     (functional, "dropout"): "torch.nn.functional",
@@ -28,7 +28,7 @@ MODULES = {
 }
 """Functions that the engine leaves out or counts on → where the genuine one is defined; None for one written in C."""
 
-STRATEGYS = ("backward", "optimizer_step", "training_step")
+STRATEGY_METHODS = ("backward", "optimizer_step", "training_step")
 """Methods of Lightning's strategy that the fast loop leaves out."""
 
 DECORATORS = tuple(
@@ -40,8 +40,8 @@ DECORATORS = tuple(
 
 
 def why_replaced() -> str | None:
-    """Returns what another function stands in the place of, or what listens to all calls; None in ordinary life."""
-    for (owner, name), module in MODULES.items():
+    """Returns which function was replaced by another, or what is called with every operation; None if nothing."""
+    for (owner, name), module in GENUINE_MODULES.items():
         function = getattr(owner, name)
         is_genuine = type(function).__name__.startswith("builtin") if module is None else function.__module__ == module
         if not is_genuine:
@@ -64,6 +64,16 @@ def has_genuine_step(kind: type[Optimizer]) -> bool:
     return str(step.__module__).startswith("torch.optim.")
 
 
+def has_step_hooks(optimizer: Optimizer) -> bool:
+    """Returns whether hooks are called before or after the steps of an optimizer, or of all."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    )
+
+
 def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
     """Returns which optimizer or schedule may change more than weights and rates between two steps."""
     for optimizer in trainer.optimizers:
@@ -72,12 +82,7 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
         is_set = step is not None and not hasattr(step, "_wrapped_by_lr_sched")  # which PyTorch's schedules set
         if not is_known or is_set:
             return f"{kind.__name__}.step may change the network"
-        if (
-            optimizer._optimizer_step_pre_hooks
-            or optimizer._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-        ):
+        if has_step_hooks(optimizer):
             return f"a hook is registered on {kind.__name__}"
     for config in trainer.lr_scheduler_configs:
         for schedule in _with_parts(config.scheduler):

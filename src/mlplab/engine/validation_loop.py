@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from mlplab.engine.gpu_data import copy_to_device
-from mlplab.engine.hooks import Hooks, overriding, set_hook_name, why_not_plain
+from mlplab.engine.hooks import Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
 from mlplab.engine.resumable_loops import loop_of
 
@@ -123,9 +123,10 @@ class FastValidationLoop(_EvaluationLoop):
         connector.on_batch_start(batch)
         hooks.call("on_validation_batch_start", batch, batch_idx)
         progress.increment_started()
-        set_hook_name(module, "validation_step")
+        attributes = vars(module)  # past the slow `__setattr__` of `nn.Module`
+        attributes["_current_fx_name"] = "validation_step"
         output = module.validation_step(batch, batch_idx)
-        set_hook_name(module, None)
+        attributes["_current_fx_name"] = None
         progress.increment_processed()
         hooks.call("on_validation_batch_end", output, batch, batch_idx)
         has_logged = results.has_logged()

@@ -16,8 +16,8 @@ from mlplab.errors import UserError, not_writable
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.row_reader import RowReader, rows_of_training
 from mlplab.inference.trained import TrainedRun
-from mlplab.objectives.objective import Objective, build_objective, predictions
-from mlplab.objectives.scores import MeanLoss, Scores
+from mlplab.objectives.objective import Objective, build_objective
+from mlplab.objectives.scores import Scores
 from mlplab.plots import as_png, result_figure
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
@@ -77,28 +77,21 @@ def _rows_of_file(reader: RowReader, path: Path) -> Rows:
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
-    task, predictor = run.task, run.predictor
-    objective = _objective(run)
-    mean_loss, scores = MeanLoss(), Scores(task)
+    predictor, objective = run.predictor, _objective(run)
+    scores = Scores(run.task)
     predicted, known = [], []
     for inputs, targets in rows:
         for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
             with torch.inference_mode():
                 outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
-                mean_loss.update(objective(outputs, batch[-1]), len(outputs))
-                made, true = predictions(outputs, task), batch[-1]
-                if task.kind == "regression":
-                    made, true = made.squeeze(1), predictions(true, task).squeeze(1)
-                scores.update(made, true)
+                made, true = scores.update(objective(outputs, batch[-1]), outputs, batch[-1])
             predicted.append(made)
             known.append(true)
     if not predicted:
         raise UserError("there must be rows with a target", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
-    return Evaluation(
-        name, {"loss": float(mean_loss.compute()), **found}, len(all_known), all_predicted, all_known, notes
-    )
+    return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)
 
 
 def _objective(run: TrainedRun) -> Objective:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from mlplab.objectives.objective import predictions
 from mlplab.task import Task
 
 
@@ -75,48 +76,43 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 class Scores:
-    """Collects the predictions of all batches and processes, and scores them.
-
-    Classification: probabilities (B, C) and class indices (B,). Regression: values (B,) and targets (B,), in the
-    target's own unit.
-    """
+    """Collects losses, predictions and targets of all batches and processes, and scores them."""
 
     def __init__(self, task: Task) -> None:
-        self._score = regression_scores if task.kind == "regression" else classification_scores
-        self.reset()
-
-    def reset(self) -> None:
-        self._predicted: list[Tensor] = []
-        self._targets: list[Tensor] = []
-
-    def update(self, predicted: Tensor, targets: Tensor) -> None:
-        self._predicted.append(predicted)
-        self._targets.append(targets)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Returns the scores, each ()."""
-        return self._score(_of_all_batches(self._predicted), _of_all_batches(self._targets))
-
-
-class MeanLoss:
-    """Averages the losses () of batches over rows. It keeps NaN, which torchmetrics' `MeanMetric` leaves out."""
-
-    def __init__(self) -> None:
+        self._task = task
         self.reset()
 
     def reset(self) -> None:
         self._losses: list[Tensor] = []
-        self._rows: list[int] = []
+        self._predicted: list[Tensor] = []
+        self._targets: list[Tensor] = []
 
-    def update(self, loss: Tensor, n_rows: int) -> None:
+    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds a batch: its mean loss (), the network's outputs, and targets as the loss takes them.
+
+        Returns:
+            Predictions and targets in the target's own unit: probabilities (B, C) and class indices (B,), or values
+            (B,) each.
+        """
+        predicted = predictions(outputs, self._task)
+        if self._task.kind == "regression":
+            predicted, targets = predicted.squeeze(1), predictions(targets, self._task).squeeze(1)
         self._losses.append(loss.detach())
-        self._rows.append(n_rows)
+        self._predicted.append(predicted)
+        self._targets.append(targets)
+        return predicted, targets
 
-    def compute(self) -> Tensor:
-        """Returns the mean, ()."""
+    def compute(self) -> dict[str, Tensor]:
+        """Returns the mean `loss` over the rows, and the scores, each ()."""
+        score = regression_scores if self._task.kind == "regression" else classification_scores
+        predicted, targets = _of_all_batches(self._predicted), _of_all_batches(self._targets)
+        return {"loss": self._mean_loss(), **score(predicted, targets)}
+
+    def _mean_loss(self) -> Tensor:
         losses = torch.stack(self._losses)
-        total = sum(loss * n for loss, n in zip(losses.tolist(), self._rows, strict=True))
-        n_rows = sum(self._rows)
+        rows = [len(targets) for targets in self._targets]
+        # A NaN stays one, which torchmetrics' `MeanMetric` would leave out.
+        total, n_rows = sum(loss * n for loss, n in zip(losses.tolist(), rows, strict=True)), sum(rows)
         if _are_several():
             own = torch.tensor([total, n_rows], dtype=torch.float64, device=losses.device)
             total, n_rows = torch.stack(gather_all_tensors(own)).sum(dim=0).tolist()

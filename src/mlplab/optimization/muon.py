@@ -1,6 +1,7 @@
 """Muon for the hidden matrices, AdamW for everything else."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,28 +41,19 @@ class MuonAdamW(Optimizer):
     ) -> None:
         groups = _split(list(params))
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
-        self._options: dict[bool, dict[str, Any]] = {
-            True: {
-                "momentum": momentum,
-                "nesterov": nesterov,
-                "ns_steps": ns_steps,
-                "adjust_lr_fn": "match_rms_adamw",
-            },
-            False: {"betas": tuple(betas), "eps": eps},
-        }
+        self._of_matrices = partial(
+            Muon, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps, adjust_lr_fn="match_rms_adamw"
+        )
+        self._of_the_rest = partial(AdamW, betas=(betas[0], betas[1]), eps=eps)
         self._link()
 
     def _link(self) -> None:
         """Makes the two inner optimizers work on this one's groups and state, so that there is one of each."""
         self._inner: list[Optimizer] = []
-        for is_matrix, rule in ((True, Muon), (False, AdamW)):
+        for is_matrix, rule in ((True, self._of_matrices), (False, self._of_the_rest)):
             groups = [group for group in self.param_groups if group["matrices"] is is_matrix]
             if groups:
-                inner = rule([{"params": group["params"]} for group in groups], **self._options[is_matrix])
-                for group, blank in zip(groups, inner.param_groups, strict=True):
-                    for name, value in blank.items():
-                        group.setdefault(name, value)
-                inner.param_groups = groups
+                inner = rule(groups)  # takes the groups themselves, and adds the options that they lack
                 inner.state = self.state
                 self._inner.append(inner)
 
@@ -75,7 +67,7 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for inner in self._inner:
+        for inner in self._inner:  # both read the gradients that the closure has left
             inner.step()
         return loss
 
@@ -86,6 +78,7 @@ def _split(groups: list[Any]) -> list[dict[str, Any]]:
         groups = [{"params": groups}]
     everything = [_parameter(entry) for group in groups for entry in group["params"]]
     matrices = [parameter for parameter in everything if parameter.ndim == 2]
+    # By identity, as tensors compare element by element.
     hidden = {id(parameter) for parameter in matrices[:-1]}
     parts = []
     for group in groups:

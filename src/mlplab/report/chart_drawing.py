@@ -79,6 +79,7 @@ def _draw(chart: Chart) -> Picture:
         _draw_layer(axes, chart, layer)
     if n_entries:
         figure.legend(loc="outside lower left", ncols=1, alignment="left", handlelength=1.6, borderaxespad=0.1)
+    # Without the date the same sweep gives the same files.
     svg, png = StringIO(), BytesIO()
     figure.savefig(png, format="png")
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
@@ -94,6 +95,7 @@ def _set_axis(axes: "Axes", axis: ChartAxis, on: Literal["x", "y"]) -> None:
         texts = [short(text, 30 if on == "y" else 16) for text in axis.categories]
         ticks.set_ticks(range(len(texts)), texts)
         ends = (-0.5, len(texts) - 0.5)
+        # Names are read from above, numbers from below.
         axes.set(**{f"{on}lim": ends if on == "x" else ends[::-1]})
         axes.grid(visible=False, axis=on)
         if on == "x" and sum(map(len, texts)) > LONG_TICKS:
@@ -105,6 +107,7 @@ def _set_axis(axes: "Axes", axis: ChartAxis, on: Literal["x", "y"]) -> None:
     if axis.is_log:
         decades = np.log10(axis.high / axis.low)
         ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
+        # Labels between decades would overlap on so small a chart.
         ticks.set_minor_locator(NullLocator())
         ticks.set_minor_formatter(NullFormatter())
     else:
@@ -194,6 +197,7 @@ def inline(picture: Picture, prefix: str) -> str:
         for child in list(parent):
             if child.tag.rpartition("}")[2] in ("metadata", "style"):
                 parent.remove(child)
+    # The page has a background of its own.
     background = root.find(".//*[@id='patch_1']")
     if background is not None:
         background.clear()

@@ -104,7 +104,9 @@ class Chart:
 
 def rows_of(x: Iterable[Any], y: Iterable[Any]) -> list[Row]:
     """Makes rows of two columns, and thins out more than can be told apart."""
-    pairs = [{"x": a, "y": b} for a, b in zip(x, y, strict=True)]
+    # Python's own numbers, so that rows can be written as JSON.
+    columns = [[v.item() if isinstance(v, np.generic) else v for v in column] for column in (x, y)]
+    pairs = [{"x": a, "y": b} for a, b in zip(*columns, strict=True)]
     return [pairs[index] for index in thinned(len(pairs), MOST_MARKS)] if pairs else []
 
 
@@ -117,6 +119,7 @@ def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False)
         sign: 1 if small is good, -1 if large is.
         is_whole: whether the worst must be within it too, as for curves.
     """
+    # A loss can be so large that its margin would overflow.
     found = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if not len(found):
         return ChartAxis(label, 0.0, 1.0)
@@ -129,6 +132,7 @@ def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False)
     best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
     # A few diverging values must not squeeze all others into a line.
     reach = worst if is_whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
+    # Equal values still need an axis of some length.
     margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
     ends = sorted((sign * (best - margin), sign * (reach + margin)))
     low, high = (10.0 ** min(max(end, -300.0), 300.0) if is_log else float(end) for end in ends)

@@ -66,6 +66,7 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
+        # Without a second setting, the range over seeds is all that can be said.
         ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if over else ""
         evidence = f"{ends}There is no other setting to compare it with."
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)

@@ -18,6 +18,7 @@ def number(value: float | None, digits: int = 4) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    # Python writes 1e-05, people 1e-5.
     mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if e else mantissa
 
@@ -34,6 +35,7 @@ def spread_text(spread: Spread) -> str:
     if mean is None or deviation is None or deviation == 0:
         return number(mean) if deviation is None else f"{number(mean)} ± 0"
     decimals = 1 - math.floor(math.log10(deviation))
+    # Very large or small values would need many digits before or after the point.
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
         return f"{number(mean)} ± {number(deviation, 2)}"
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"

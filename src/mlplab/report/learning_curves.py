@@ -51,6 +51,7 @@ def thinned(n: int, most: int = MOST_POINTS) -> npt.NDArray[np.int64]:
 
 def best_places(runs: Sequence[RunRecord]) -> Values:
     """Returns where in each run its best epoch was, from 0 (the start) to 1 (the last epoch); (N,)."""
+    # A pruned or failed run says nothing about how long to train.
     places = [
         run.best_epoch / run.epochs
         for run in runs
@@ -115,6 +116,7 @@ def time_to_target(runs: Sequence[RunRecord], target: Target) -> TimeToTarget | 
         return None
     times = [_time(run.curves.get(target.metric), target) for run in ended]
     by_unit = dict(zip(("seconds", "steps", "epochs"), zip(*times, strict=True), strict=True))
+    # With misses as infinity the median needs no model of how long they would have taken.
     median = {unit: statistics.median(values) for unit, values in by_unit.items()}
     seconds = by_unit["seconds"]
     return TimeToTarget(len(ended), sum(math.isfinite(value) for value in seconds), seconds, median)

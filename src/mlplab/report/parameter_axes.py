@@ -139,6 +139,7 @@ def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, 
 
 def _is_even_in_log(found: Values) -> bool:
     """Checks whether sorted positive numbers span much and are spaced more evenly in their logarithms."""
+    # Over less than a decade and a half both kinds of axis look alike.
     if found[0] <= 0 or found[-1] / found[0] < LEAST_LOG_RATIO:
         return False
 

@@ -127,6 +127,7 @@ def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects 
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import partial_dependence
 
+    # Leaves of two settings and a fixed seed: the same sweep has the same effects.
     forest = RandomForestRegressor(
         TREES, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST_PER_LEAF, oob_score=True, random_state=0
     ).fit(places, values)

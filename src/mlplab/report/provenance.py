@@ -142,6 +142,7 @@ def _versions(manifest: Mapping[str, Any]) -> str:
 
 def _commit(manifest: Mapping[str, Any]) -> str:
     git = as_mapping(manifest.get("git"))
+    # Twelve digits are enough for git to find it.
     commit = str(git.get("commit") or "")[:12]
     return f"{commit}{', with changes that are not in it' if git.get('dirty') else ''}" if commit else ""
 

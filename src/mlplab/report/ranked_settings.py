@@ -122,6 +122,7 @@ class Setting:
         metric, sign = self.objective.metric, self.objective.sign
         if self.validation.mean is not None:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
+        # Pruned runs ended at unequal epochs, so they never rank before finished ones.
         pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
         return (3, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
@@ -154,6 +155,7 @@ def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
     """Selects what a winner is chosen from: all searched settings; in a comparison the rerun best of each arm."""
     searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
+    # Before the first rerun of a comparison has begun, the search is all there is.
     first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
     return first or other
 

@@ -126,6 +126,7 @@ def _policy(script: str) -> str:
 
 def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[Section]:
     """Collects the sections of the page that have any content, in their order."""
+    # With several objectives no setting is the best one.
     ranked = contenders(analysis.settings)
     has_best = ranked and ranked[0].validation.mean is not None and len(analysis.sweep.objectives) == 1
     command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""

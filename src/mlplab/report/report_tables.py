@@ -85,6 +85,7 @@ def _spread(spread: Spread) -> Cell:
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
     name = Column("setting", lambda setting: Cell(setting.label))
+    # Zeros would hide the few settings that have failures.
     failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
     return Table("", [_rank(), name, *_objectives(analysis)[:most_objectives], _runs(), failed], settings)
 
@@ -216,6 +217,7 @@ def failures_table(runs: Sequence[RunRecord]) -> Table:
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:
     """Lists metrics of the test part, the counterpart of a validation metric first."""
     found = dict.fromkeys(name for setting in settings for run in setting.finished for name in run.test)
+    # Of val/accuracy it is test/accuracy.
     first = f"test/{metric.partition('/')[2]}"
     return sorted(found, key=lambda name: (name != first, name != "test/accuracy"))
 
@@ -234,6 +236,7 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
             row |= _mean_and_std(objective.metric, setting.spread(objective.metric))
         row |= {"runs": len(setting.runs), "finished": len(setting.finished)}
         row |= {state: setting.states[state] for state in ("pruned", "infeasible")}
+        # Divergence has a column of its own.
         row |= {"failed": setting.n_failed - setting.states["infeasible"], "unfinished": setting.n_left}
         row["seconds mean"] = setting.spread("seconds").mean
         if sweep.target is not None:

@@ -72,6 +72,7 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAx
     mine = [setting for setting in settings if axis.name in setting.values]
     objective = mine[0].objective
     arms = list(dict.fromkeys(setting.arm for setting in mine))
+    # More arms than colours cannot be told apart.
     coloured = arms if 1 < len(arms) <= len(SERIES) else [None]
     layers = []
     for colour, arm in zip(SERIES, coloured, strict=False):
@@ -98,6 +99,7 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
     assert effects is not None
     alone = sorted(((names[name], share) for name, share in effects.alone.items()), key=lambda item: -item[1])[:10]
     pairs = sorted(((f"{names[a]} × {names[b]}", s) for (a, b), s in effects.pairs.items()), key=lambda item: -item[1])
+    # An interaction of less than half a percent is rounding.
     pairs = [(text, share) for text, share in pairs[:6] if share >= 0.005]
     layers = tuple(
         Layer("bar", [{"x": share, "y": text, "text": f"{share:.0%}"} for text, share in bars], colour)
@@ -138,6 +140,7 @@ def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Sett
             cells.append({**place, "value": float(np.median(inside))})
         else:
             crosses.append(place)
+    # Shades are distances from the worst end on the axis of the objective, so that they agree with the other charts.
     worst = scale.high if objective.sign > 0 else scale.low
     places = scale.transformed(np.array([worst, *(cell["value"] for cell in cells)]))
     distances = np.abs(places[1:] - places[0])
@@ -178,6 +181,7 @@ def front_chart(analysis: SweepAnalysis) -> Chart | None:
     if not known:
         return None
     front = pareto_front(known, objectives)
+    # Points that are not on the front are grey, behind it.
     others = [place for place, setting in enumerate(known) if setting not in front]
     _, on_front = table_of(front, objectives)
     on_front = on_front[np.argsort(on_front[:, 0])]
@@ -208,6 +212,7 @@ def curves_chart(analysis: SweepAnalysis, metric: str) -> Chart | None:
     values = np.array([row[name] for layer in layers for row in layer.rows for name in ("low", "y", "high")])
     if not len(values):
         return None
+    # The direction of the objective is not that of every loss.
     sign = 1 if metric.endswith("loss") else analysis.sweep.objective.sign
     y = value_axis(metric if len(metrics) == 1 else "loss", values, sign, is_whole=True)
     caption = "Solid validation, dashed training. " if len(metrics) > 1 else ""
@@ -262,6 +267,7 @@ def target_chart(analysis: SweepAnalysis) -> Chart | None:
     finite = [value for _, time in timed for value in time.seconds if np.isfinite(value)]
     if not finite:
         return None
+    # Steps go on to the right edge, where the last share can be read.
     last = max(finite) * 1.05 or 1.0
     layers = []
     for colour, (name, time) in zip(SERIES, timed, strict=False):

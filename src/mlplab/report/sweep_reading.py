@@ -44,6 +44,7 @@ def read_sweep(directory: Path) -> SweepRecord:
     asked = ledger.metadata
     objectives = _objectives(asked)
     target = _target(asked.get("target"))
+    # Only these curves are shown; a history can have many more.
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
     return SweepRecord(
@@ -83,6 +84,7 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
     if (directory / "manifest.json").is_file():
         return f"{directory} is one run", "python train.py -m, which makes a sweep"
     within = directory if directory.is_dir() else directory.parent
+    # The newest sweep is the likeliest one to be meant.
     sweeps = sorted((path.parent for path in within.glob(f"*/{FILE}")), key=lambda path: path.stat().st_mtime)
     near = nearest_name(directory.name, [path.name for path in sweeps])
     likely = str(within / near) if near else str(sweeps[-1]) if sweeps else "logs/sweeps/NAME"

@@ -145,6 +145,7 @@ class Spread:
 
 def as_number(value: Any) -> float | None:
     """Returns a finite number as float; None for anything else."""
+    # For Python, true is the integer 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -166,4 +167,5 @@ def as_list(value: Any) -> list[Any]:
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """Returns distinct values in the order of their first occurrence."""
+    # By their JSON, because lists and objects cannot be keys.
     return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())

@@ -30,6 +30,7 @@ def as_text(analysis: SweepAnalysis) -> str:
     # Piped output has 80 columns, as a terminal that is asked in vain does.
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
+    # A grid indents wrapped lines below the text, not below the bullet.
     findings = RichTable.grid(padding=(0, 1, 0, 0))
     for finding in analysis.findings:
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))

@@ -78,7 +78,7 @@ def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterato
         kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
         raise kind(
             f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
-            f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some, then "
+            f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some space, then "
             f"resume={path.parent.parent}"
         ) from error
 

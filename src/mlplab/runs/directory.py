@@ -212,7 +212,7 @@ def require_room(directory: Path, room: int) -> None:
         raise NoRoom(
             "the disk must have room for the run's checkpoints",
             f"{directory} has {in_megabytes(free)} free, and they need about {in_megabytes(room)}",
-            "freeing some, or paths.logs=SOMEWHERE_ELSE",
+            "freeing some space, or paths.logs=SOMEWHERE_ELSE",
         )
 
 

@@ -111,7 +111,7 @@ def _raised(error: BaseException) -> str:
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
         f"a run must fit on the disk, but {described(error)}; the last checkpoint remains; try freeing "
-        f"some, then resume={directory.path}"
+        f"some space, then resume={directory.path}"
     )
 
 

@@ -12,11 +12,10 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from mlplab import callbacks
 from mlplab.engine.recognition import INPUTS, method_on_instance, why_other_layers
-from mlplab.engine.surroundings import has_genuine_step
+from mlplab.engine.surroundings import has_genuine_step, has_step_hooks
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.inputs import WithInputs
@@ -213,12 +212,7 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
             return f"its option {name} has no stacked form"
     if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
         return "its lr is a tensor"
-    if (
-        optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-        or _global_optimizer_pre_hooks
-        or _global_optimizer_post_hooks
-    ):
+    if has_step_hooks(optimizer):
         return "it has hooks, which see one optimizer at a time"
     return None
 

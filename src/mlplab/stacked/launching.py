@@ -97,7 +97,7 @@ class StackedJobs:
         several = []
         for group in alike.values():
             if len(group) == 1:
-                alone.setdefault("no other is like it", []).extend(group)
+                alone.setdefault("no other job is like it", []).extend(group)
             elif self.members == 1:
                 alone.setdefault("hydra.launcher.members=1", []).extend(group)
             else:

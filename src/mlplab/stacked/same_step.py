@@ -25,7 +25,7 @@ from mlplab.models.activations import identity
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP, BatchNorm
 from mlplab.objectives.objective import Objective, predictions
-from mlplab.objectives.scores import MeanLoss, Scores, classification_scores, regression_scores
+from mlplab.objectives.scores import Scores, classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds, regularized_parameters
 from mlplab.optimization.schedules import build_schedule
 from mlplab.randomness import seed_generators
@@ -60,7 +60,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from (building.build_data, building.build_trainer, training._fit, training.train, result.evaluate_best)
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)
-    for kind, base in [*((k, object) for k in (Batches, MeanLoss, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:
+    for kind, base in [*((k, object) for k in (Batches, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:
         yield from _methods(kind, base)
 
 
@@ -109,8 +109,7 @@ def _why_other_parts(member: Member) -> str | None:
         (member.data, (DataModule,), pl.LightningDataModule),
         *((callback, CALLBACKS, pl.Callback) for callback in member.callbacks),
         *((logger, LOGGERS, None) for logger in member.loggers),
-        *((loss, (MeanLoss,), None) for loss, _ in learner._evaluated.values()),
-        *((scores, (Scores,), None) for _, scores in learner._evaluated.values()),
+        *((scores, (Scores,), None) for scores in learner._scores.values()),
     ]
     for part, kinds, base in parts:
         kind = type(part)

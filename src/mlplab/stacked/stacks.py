@@ -85,8 +85,8 @@ def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) 
 
 def _why(error: BaseException, job: Job) -> str:
     """Describes a job's error without its directory, so that equal errors of many jobs are reported once."""
-    told = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
-    return told.replace(str(job.directory), "its directory")
+    message = " ".join(str(error).split()) if isinstance(error, UserError) else described(error)
+    return message.replace(str(job.directory), "its directory")
 
 
 def _free_config(job: Job, n_jobs: int) -> None:

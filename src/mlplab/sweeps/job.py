@@ -187,11 +187,9 @@ def _clear(directory: Path) -> None:
     Raises:
         UserError: there are more, of a job that had a manifest.
     """
-    status = directory / "status.json"
-    # Loggers are there before the directory is claimed, and while its status is empty nothing has been learned.
-    has_begun = status.exists() and status.stat().st_size > 0
-    later = [directory / name for name in ("result.json", "history.jsonl", *(OF_LOGGERS if has_begun else ()))]
-    more = [path for path in [*later, *directory.glob("checkpoints/*.ckpt")] if path.exists()]
+    # Logs are no sign of training: loggers create them before the manifest is on the disk.
+    later = [directory / "result.json", directory / "history.jsonl", *directory.glob("checkpoints/*.ckpt")]
+    more = [path for path in later if path.exists()]
     if more:
         raise UserError(
             "a job that goes on must have its manifest.json and .hydra/config.yaml",

@@ -77,7 +77,9 @@ class Sweep:
             is_full = is_disk_full(error)
             if not is_full and not (isinstance(error, OSError) and self._is_saved):
                 raise
-            requirement, hint = ("fit on the disk", "freeing some") if is_full else ("write its files", "mending that")
+            requirement, hint = (
+                ("fit on the disk", "freeing some space") if is_full else ("write its files", "mending that")
+            )
             message = (
                 f"a sweep must {requirement}, but {described(error)}; {LEDGER} is whole, and what its jobs had saved"
             )

@@ -124,11 +124,11 @@ def train_stack(members: Sequence[Member]) -> None:
         except StackIsEmpty:
             pass
         except BaseException as error:
-            told = list(left)
-            for member in told:
+            unfinished = list(left)
+            for member in unfinished:
                 with contextlib.suppress(Exception):
                     end(member, error)
-            if not told or isinstance(error, RunStopped | KeyboardInterrupt):
+            if not unfinished or isinstance(error, RunStopped | KeyboardInterrupt):
                 raise
         for member in list(left):  # a signal has stopped the stack
             member.trainer.leave()
