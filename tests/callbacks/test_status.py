@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ def test_the_status_follows_the_epochs(train_run: Any, monkeypatch: pytest.Monke
 
     def note(self: status.Status, trainer: Any, module: Any) -> None:
         update(self, trainer, module)
-        content = json.loads((self.directory.path / "status.json").read_text())
+        content = json.loads(Path(self._update.__self__.path, "status.json").read_text())
         seen.append((content["epoch"], content["step"], content["state"]))
 
     monkeypatch.setattr(status.Status, "on_train_epoch_end", note)
