@@ -1,4 +1,4 @@
-"""Reads a table, step by step. Each step stands in a file of its own:
+"""Reads a table, step by step. Each step stands in a file of its own.
 
 text_encoding, text_layout   how the text is written, detected or as the user says
 text_records, table_reading  its strings, as many in each row, and null for missing values
