@@ -1,6 +1,12 @@
-"""Reads a table: layout of the text → its strings → what each column holds → target → values → rules for the split.
+"""Reads a table, step by step. Each step stands in a file of its own.
 
-`TableDataset` fits the preprocessing, once the rows are split. Each step stands in a file of its own.
+text_encoding, text_layout   how the text is written, detected or as the user says
+text_records, table_reading  its strings, as many in each row, and null for missing values
+column_inference             what each column holds
+target_column                the task, and the classes or values to learn
+column_values                the strings of each column as numbers, categories or datetimes
+split_columns                which rows belong to which part
+table_preprocessing          statistics of the training part, which `TableDataset` fits once the rows are split
 """
 
 from collections.abc import Mapping, Sequence
