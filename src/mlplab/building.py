@@ -180,7 +180,11 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     """
     target = model_config["_target_"]
     if not isinstance(model, nn.Module):
-        raise UserError("model must be an nn.Module", f"{target} built {type(model).__name__}", "class …(nn.Module)")
+        raise UserError(
+            "model must be an nn.Module",
+            f"{target} built {type(model).__name__}",
+            "a class that extends torch.nn.Module",
+        )
     rows = data.part("train")[0][:2]
     model.eval()
     try:
@@ -205,9 +209,7 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
     """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
     accepted_options("optimizer", config.optimizer)
     if not config.optimizer.get("_partial_"):
-        raise UserError(
-            "optimizer must leave its parameters to be given later", "no _partial_: true in it", "_partial_: true"
-        )
+        raise UserError("optimizer must have _partial_: true, to get its parameters later", "it has not", "adding it")
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):

@@ -135,7 +135,7 @@ def test_it_runs_to_the_end_and_goes_on_from_a_stop_to_the_same_end(train_run: A
     evaluated = evaluate(load_run(run.directory)).metrics
     assert {f"test/{key}": value for key, value in evaluated.items()} == pytest.approx(run.result["test"], rel=1e-5)
     if name == "SpikeDetection":
-        with pytest.raises(UserError, match="callbacks of a run that goes on must have all their state in checkpoints"):
+        with pytest.raises(UserError, match="callbacks of a resumed run must have all their state in checkpoints"):
             go_on(*words(name))
     elif name in TELLING_TIME:
         assert (run.directory / "result.json").read_text() == (go_on(*words(name)) / "result.json").read_text()
@@ -155,7 +155,7 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (words("RichProgressBar")[:-1], "ProgressLine and RichProgressBar; try ~callbacks.progress besides"),
+        (words("RichProgressBar")[:-1], "there are ProgressLine and RichProgressBar; try ~callbacks.progress"),
         *(
             ([*words(name), "logger=none"], f"{name} must have a logger, got logger=none; try logger=csv")
             for name in ("LearningRateMonitor", "DeviceStatsMonitor", "ThroughputMonitor")
@@ -164,7 +164,7 @@ def test_what_cannot_work_is_refused_before_the_run_begins(train_run: Any, tmp_p
         *(
             (
                 [*words("ModelPruning", options), f"+callbacks.average={{_target_: {LIGHTNINGS}{averaging}}}"],
-                f"{averaging.split(',')[0]} together with ModelPruning, which splits and reorders them; try one of",
+                f"ModelPruning splits and reorders them; try ModelPruning or {averaging.split(',')[0]} alone",
             )
             for averaging, options in (
                 ("WeightAveraging", WORKING["ModelPruning"]),

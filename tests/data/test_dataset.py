@@ -28,7 +28,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused_with_their_shapes(
     with pytest.raises(UserError) as refusal:
         Dataset("toy", np.zeros(features), np.zeros(targets))
     assert refusal.value.requirement == "toy: features must have shape (N, F) and targets (N,)"
-    assert refusal.value.actual == f"{features} and {targets}"
+    assert refusal.value.actual == f"they have {features} and {targets}"
 
 
 @pytest.mark.parametrize("class_names", [(), ("a", "b")])
@@ -71,7 +71,7 @@ def test_targets_that_are_no_class_indices_are_refused(targets: Any) -> None:
     with pytest.raises(UserError) as refusal:
         classes(targets)
     assert refusal.value.requirement == "toy: targets must be class indices below 2"
-    assert refusal.value.actual == f"{targets.dtype} from {targets.min()} to {targets.max()}"
+    assert refusal.value.actual == f"they are {targets.dtype} from {targets.min()} to {targets.max()}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -209,9 +209,9 @@ def test_of_the_classes_beside_a_given_part_the_rare_one_is_named() -> None:
 
 
 def test_a_given_part_that_leaves_no_rows_for_another_is_refused() -> None:
-    with pytest.raises(UserError, match="must each have two rows, but 1 and 0 of 1 rows"):
+    with pytest.raises(UserError, match="must each have two rows, but they have 1 and 0 of 1 rows"):
         split(ruled(numbers(10), parts=["test"] * 9 + [""]))
-    with pytest.raises(UserError, match="must each have two rows, but 8, 1 and 1 of 10 rows"):
+    with pytest.raises(UserError, match="must each have two rows, but they have 8, 1 and 1 of 10 rows"):
         split(ruled(numbers(10), parts=["train"] * 8 + ["val", "test"]))
 
 

@@ -219,7 +219,7 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_in_the_file(
     path = changed(folder, tmp_path / "odd.csv", "kind", lambda n, cell: "mediun" if n == 50 else cell)
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(run, path)
-    assert refusal.actual == "'mediun' in 1 row, the first is row 51, counted in rows 49 to 56"
+    assert refusal.actual == "'mediun' stands in 1 row, the first is row 51, counted in rows 49 to 56"
     assert "'medium'" in refusal.hint
 
 
@@ -238,7 +238,7 @@ def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: P
     assert "column of the target, 'kind'" in refusal_of(run, tmp_path / "new.csv").requirement
 
 
-def test_a_class_that_no_row_has_is_told_of(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
+def test_a_class_that_no_row_has_is_said_of(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     path = changed(folder, tmp_path / "few.csv", "kind", lambda n, cell: "small")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

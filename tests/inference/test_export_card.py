@@ -17,7 +17,7 @@ def card_of(directory: Path, options: dict[str, Any], **more: Any) -> dict[str, 
     return describe_export(load_run(save_run(directory, options, **more)), "onnx")
 
 
-def test_a_table_takes_numbers_and_the_numbers_of_levels(table_file: Path, tmp_path: Path) -> None:
+def test_a_table_takes_numbers_and_the_numbers_of_categories(table_file: Path, tmp_path: Path) -> None:
     card = card_of(tmp_path / "run", table_options(table_file))
     numeric, categorical = card["inputs"]
     zone = "in UTC, where the zone is given"

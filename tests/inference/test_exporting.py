@@ -189,7 +189,7 @@ def test_nothing_that_the_exporters_say_is_printed(run: TrainedRun, tmp_path: Pa
 @pytest.mark.parametrize(
     "file_format", ["safetensors", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torch_export", "onnx"))]
 )
-def test_a_full_disk_is_told(run: TrainedRun, tmp_path: Path, file_format: str) -> None:
+def test_a_full_disk_is_said(run: TrainedRun, tmp_path: Path, file_format: str) -> None:
     with files_of_at_most(100):
         refusal = refusal_of(run, tmp_path / f"model{FORMATS[file_format][0]}", file_format)
     assert refusal.actual.endswith("File too large")

@@ -259,7 +259,7 @@ def test_a_file_that_comes_while_the_rows_are_predicted_stays(
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_cell_in_the_last_row_that_cannot_be_read_leaves_no_file_or_the_old_one(
+def test_a_value_in_the_last_row_that_cannot_be_read_leaves_no_file_or_the_old_one(
     run: TrainedRun, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, overwrite: bool
 ) -> None:
     path, out = tmp_path / "new.csv", tmp_path / f"out{ending}"
@@ -333,7 +333,7 @@ def test_a_link_to_nowhere_is_not_followed(run: TrainedRun, folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet"])
-def test_a_full_disk_is_told(run: TrainedRun, folder: Path, tmp_path: Path, ending: str) -> None:
+def test_a_full_disk_is_said(run: TrainedRun, folder: Path, tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"out{ending}"
     with files_of_at_most(20), pytest.raises(UserError) as refusal:
         predicted(run, folder / "new.csv", out)
@@ -341,7 +341,7 @@ def test_a_full_disk_is_told(run: TrainedRun, folder: Path, tmp_path: Path, endi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     def fill(path: Path) -> None:
         path.write_text("half")
         raise OSError(28, "No space left on device")
@@ -380,7 +380,7 @@ def test_an_identifier_with_the_name_of_an_output_is_refused(
     assert refusal_of(run, tmp_path / "new.csv", tmp_path / "out.csv", **options).actual == f"id={name}"
 
 
-def test_an_identifier_that_is_no_cell_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
+def test_an_identifier_that_is_no_value_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     frame = pl.read_csv(folder / "new.csv", infer_schema=False).select(*FEATURES, row=pl.Series([[1]] * 30))
     frame.write_parquet(tmp_path / "new.parquet")
     assert "List" in refusal_of(run, tmp_path / "new.parquet", tmp_path / "out.csv", id_column="row").actual

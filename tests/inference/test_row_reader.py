@@ -73,7 +73,7 @@ def assert_equal(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Non
 # How the rows of a file are read.
 
 
-def test_cells_by_hand(run: TrainedRun, tmp_path: Path) -> None:
+def test_values_by_hand(run: TrainedRun, tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_text(
         "length,gap,colour,town,when,flag\n1.5,,red,NA,2024-02-29 23:00,no\n-2,7,pink,town B,2024-12-30 05:00,YES\n"

@@ -149,7 +149,7 @@ def test_no_dotted_name_in_a_card_is_followed(
 
 
 @pytest.mark.parametrize("error", [KeyError("a"), TypeError("a"), AttributeError("a"), ValueError("a")])
-def test_what_a_card_lacks_is_told_with_the_checkpoint(error: Exception) -> None:
+def test_what_a_card_lacks_is_said_with_the_checkpoint(error: Exception) -> None:
     with pytest.raises(UserError) as refusal, explain_bad_card(Path("a/best.ckpt")):
         raise error
     assert refusal.value.actual == f"a/best.ckpt: {error!r}"

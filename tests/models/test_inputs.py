@@ -28,7 +28,7 @@ def test_pixels_have_nothing_to_train_and_their_statistics_go_with_the_weights()
     assert inputs.to(torch.float64)(torch.zeros(1, 3, dtype=torch.uint8)).dtype == torch.float64
 
 
-def test_levels_by_hand() -> None:
+def test_categories_by_hand() -> None:
     # Two numbers, then three columns of levels: one-hot of 3, vectors of width 2 for 4 levels, one-hot of 2.
     inputs = CategoryInputs(n_features=5, n_levels=[3, 4, 2], embedding_dims=[0, 2, 0])
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_as_in_numpy(seed: int, n_numeric: int, columns: list[tuple[int, int]], 
     np.testing.assert_array_equal(outputs.detach().numpy(), expected.astype(np.float32))
 
 
-def test_a_level_that_training_never_saw_adds_nothing_and_learns_nothing() -> None:
+def test_a_category_that_training_never_saw_adds_nothing_and_learns_nothing() -> None:
     inputs = CategoryInputs(n_features=1, n_levels=[5], embedding_dims=[3])
     optimizer = torch.optim.SGD(inputs.parameters(), lr=0.1)
     for _ in range(3):
@@ -94,14 +94,14 @@ def test_one_hot_places_are_no_parameters_and_are_not_stored() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 4, 64])
-def test_vectors_have_about_length_one_to_begin_with(width: int) -> None:
+def test_embeddings_have_about_length_one_to_begin_with(width: int) -> None:
     torch.manual_seed(0)
     (embedding,) = CategoryInputs(n_features=1, n_levels=[20_000], embedding_dims=[width]).embeddings
     squares = embedding.weight[1:].square().sum(1).mean().item()  # type: ignore[union-attr,operator]
     assert squares == pytest.approx(1.0, abs=0.05)
 
 
-def test_vectors_follow_the_seed() -> None:
+def test_embeddings_follow_the_seed() -> None:
     def vectors(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return CategoryInputs(n_features=1, n_levels=[5], embedding_dims=[3]).state_dict()["embeddings.0.weight"]

@@ -70,7 +70,7 @@ def test_shapes_that_would_be_broadcast_are_refused(
     with pytest.raises(UserError) as refusal:
         loss(torch.zeros(outputs), torch.zeros(targets))
     assert refusal.value.requirement == "outputs and targets must have the same shape"
-    assert refusal.value.actual == f"{outputs} and {targets}"
+    assert refusal.value.actual == f"they have {outputs} and {targets}"
 
 
 def test_cross_entropy_of_equal_logits_is_the_logarithm_of_their_number() -> None:
@@ -160,7 +160,7 @@ def test_cross_entropy_refuses_other_shapes_than_logits_and_indices(
     with pytest.raises(UserError) as refusal:
         cross_entropy(torch.zeros(outputs), torch.zeros(targets, dtype=torch.int64))
     assert refusal.value.requirement == "outputs must have shape (B, C) and targets (B,)"
-    assert refusal.value.actual == f"{outputs} and {targets}"
+    assert refusal.value.actual == f"they have {outputs} and {targets}"
     assert "one-hot" in refusal.value.hint
 
 

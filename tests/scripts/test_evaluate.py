@@ -110,7 +110,7 @@ def test_what_a_checkpoint_alone_cannot_give_is_refused(
 @pytest.mark.parametrize(
     ("target", "cells", "parts"),
     [
-        ("kind", ["small", "mediun"], ["'mediun' in 1 row, the first is row 2"]),
+        ("kind", ["small", "mediun"], ["'mediun' stands in 1 row, the first is row 2"]),
         ("kind", ["", "NA"], ["there must be rows with a target"]),
         ("price", ["1", "much"], ["'much' in row 2"]),
         ("other", ["1", "2"], ["must have the column of the target"]),

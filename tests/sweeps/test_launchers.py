@@ -48,6 +48,7 @@ def two_train(folder: Path) -> bool:
     return len(list((folder / "sweeps" / "study").glob("*/checkpoints/last.ckpt"))) >= 2
 
 
+@pytest.mark.slow  # its workers import all that a run needs
 def test_several_jobs_at_once_come_to_the_same_and_share_the_cores(tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     assert launch(WORDS, alone).status == 0

@@ -90,7 +90,7 @@ class Checkpoints(Checkpoint):
             if directory is not None and Path(directory).resolve() == self.directory.resolve():
                 raise UserError(
                     f"{type(other).__name__} must have a dirpath of its own",
-                    f"{directory}, which holds the checkpoints of the run",
+                    f"{directory} holds the checkpoints of the run",
                     "dirpath: '${paths.run}/mine' in its configuration",
                 )
 

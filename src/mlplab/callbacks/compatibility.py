@@ -55,14 +55,14 @@ def require_compatible(callbacks: Sequence[Callback], loggers: Sequence[Logger])
             raise UserError(f"{name} must have a logger", "logger=none", "logger=csv")
     bars = [type(callback).__name__ for callback in callbacks if isinstance(callback, lightnings.ProgressBar)]
     if len(bars) > 1:
-        raise UserError("a run must have one progress bar", " and ".join(bars), "~callbacks.progress besides")
+        raise UserError("a run must have one progress bar", f"there are {' and '.join(bars)}", "~callbacks.progress")
     averaging = [type(callback).__name__ for callback in callbacks if isinstance(callback, AVERAGING)]
     # Averaging pairs weights by their order, which pruning changes; the masks are buffers, which are averaged too.
     if averaging and any(isinstance(callback, lightnings.ModelPruning) for callback in callbacks):
         raise UserError(
             "weights that are averaged must keep their names and their order",
-            f"{averaging[0]} together with ModelPruning, which splits and reorders them",
-            "one of the two",
+            "ModelPruning splits and reorders them",
+            f"ModelPruning or {averaging[0]} alone",
         )
 
 
@@ -82,4 +82,4 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
             hint = "a new run, with lightning.pytorch.callbacks.WeightAveraging, which can resume"
         else:
             continue
-        raise UserError("callbacks of a run that goes on must have all their state in checkpoints", reason, hint)
+        raise UserError("callbacks of a resumed run must have all their state in checkpoints", reason, hint)

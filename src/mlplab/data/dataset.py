@@ -54,7 +54,7 @@ class Dataset:
         if self.features.ndim != 2 or self.targets.ndim != 1 or len(self.features) != len(self.targets):
             raise UserError(
                 f"{self.name}: features must have shape (N, F) and targets (N,)",
-                f"{self.features.shape} and {self.targets.shape}",
+                f"they have {self.features.shape} and {self.targets.shape}",
                 "one target for each row of features",
             )
         if len(self.targets) == 0:
@@ -62,7 +62,7 @@ class Dataset:
         if self.features.shape[1] == 0 or len(self.feature_names) not in (0, self.features.shape[1]):
             raise UserError(
                 f"{self.name}: there must be at least one feature, and a name for each or for none",
-                f"{self.features.shape[1]} features and {len(self.feature_names)} names",
+                f"there are {self.features.shape[1]} features and {len(self.feature_names)} names",
                 "feature_names=()",
             )
         if len(self.class_names) == 1:
@@ -72,7 +72,7 @@ class Dataset:
             row = int(np.argwhere(~np.isfinite(self.features))[0][0])
             raise UserError(
                 f"{self.name}: every feature must be a finite number",
-                f"row {row} has one that is not",
+                f"row {row} has NaN or infinity",
                 "imputing it, or leaving the row out",
             )
         if self.class_names:
@@ -80,11 +80,13 @@ class Dataset:
             if not fits or self.targets.min() < 0 or self.targets.max() >= len(self.class_names):
                 raise UserError(
                     f"{self.name}: targets must be class indices below {len(self.class_names)}",
-                    f"{self.targets.dtype} from {self.targets.min()} to {self.targets.max()}",
+                    f"they are {self.targets.dtype} from {self.targets.min()} to {self.targets.max()}",
                     "numbering the classes from 0",
                 )
         elif not np.isfinite(self.targets.astype(np.float64)).all():
-            raise UserError(f"{self.name}: every target must be a finite number", "one is not", "leaving the row out")
+            raise UserError(
+                f"{self.name}: every target must be a finite number", "one is NaN or infinite", "leaving the row out"
+            )
 
     @property
     def kind(self) -> str:

@@ -123,7 +123,9 @@ def read_idx(path: Path) -> Bytes:
         ) from None
     except OSError as error:
         hint = f"chmod u+r {path}" if isinstance(error, PermissionError) else "another file"
-        raise UserError(f"{path} must be a file that can be read", error.strerror or str(error), hint) from None
+        raise UserError(
+            f"{path} must be a file that can be read", f"reading it failed ({error.strerror or error})", hint
+        ) from None
 
 
 def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:

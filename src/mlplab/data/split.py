@@ -97,7 +97,7 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
         counts = [str(sizes[part]) for part in PARTS if part in sizes]
         raise UserError(
             f"the training, validation and test part must each have {'a row' if least == 1 else 'two rows'}",
-            f"{', '.join(counts[:-1])} and {counts[-1]} of {n_rows} rows",
+            f"they have {', '.join(counts[:-1])} and {counts[-1]} of {n_rows} rows",
             "data.validation_fraction=0.15 data.test_fraction=0.15, on more rows",
         )
 

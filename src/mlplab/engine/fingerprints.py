@@ -8,7 +8,7 @@ FINGERPRINTS = {
     "mlplab.building": "build_data:1df1bdfd48 build_trainer:0cc83c146a",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:6cb4c65fd2 consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
-        "on_fit_start:24544bc2c1 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
+        "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
         "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:90449ef461 "
         "write:9e0864b4b5 write_best:8354a4c4f7 "
     ),
@@ -67,7 +67,7 @@ FINGERPRINTS = {
     "mlplab.models.mlp.HiddenLayer": "forward:459424a005",
     "mlplab.models.mlp.MLP": "forward:dad00e856d",
     "mlplab.objectives.losses": (
-        "binary_cross_entropy:d99722ac70 cross_entropy:68877138dc huber:97fbd1b13d mae:d867d9fc9a mse:9d56b9d62e "
+        "binary_cross_entropy:796accdcab cross_entropy:697c10a746 huber:2f9f8e320b mae:52f8677089 mse:c8d5cc0dff "
     ),
     "mlplab.objectives.objective": "predictions:7e01faa144",
     "mlplab.objectives.objective.Objective": "forward:f9794a9909",

@@ -3,18 +3,10 @@
 from typing import Any
 
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.table.column_values import FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.column_values import DATETIME_PARTS, FALSE_WORDS, TRUE_WORDS
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun
-
-PARTS = {
-    "year": "such as 2024",
-    "month": "1 to 12",
-    "day": "1 to 31",
-    "weekday": "1 (Monday) to 7",
-    "hour": "0 to 23",
-}
 
 PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": ""}
 """How numbers are usually written."""
@@ -66,7 +58,7 @@ def _describe_numeric(one: NumericInput) -> dict[str, Any]:
     column = one.column
     if one.part:
         zone = "in UTC, where the zone is given"
-        counted = {"part": one.part, "counted": PARTS[one.part]}
+        counted = {"part": one.part, "counted": DATETIME_PARTS[one.part]}
         return {"column": column.name, **counted, "zone": zone, "date_format": column.date_format}
     form = {name: getattr(column, name) for name in PLAIN_FORM}
     return {"column": column.name, **({} if form == PLAIN_FORM else {"written_with": form})}

@@ -103,7 +103,9 @@ def load_safetensors(path: Path) -> Predictor:
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise UserError("an exported model must be whole", f"{path}: {error!r}", "exporting it again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise UserError(f"an exported model must have a card of format {FORMAT}", f"{path}", "exporting it again")
+        raise UserError(
+            f"an exported model must have a card of format {FORMAT}", f"{path} has none", "exporting it again"
+        )
     return predictor_of(path, card)
 
 

@@ -119,7 +119,7 @@ def _difference(found: Tensor, expected: Tensor, run: TrainedRun) -> float:
 
 
 def _require_equal(found: Tensor, expected: Tensor, run: TrainedRun, file_format: str) -> None:
-    actual = f"{tuple(found.shape)} for {tuple(expected.shape)}"
+    actual = f"their shape is {tuple(found.shape)} and not {tuple(expected.shape)}"
     if found.shape == expected.shape:
         difference = _difference(found, expected, run)
         if difference <= TOLERANCE:  # which NaN is not

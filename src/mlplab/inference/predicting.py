@@ -61,7 +61,7 @@ def predict_file(
     # Refused before the first of perhaps millions of rows is read.
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
-        raise UserError("proba=true must have classes", "the run is a regression", "proba=false")
+        raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
     reader = RowReader(run, written)
     count = n_formulas = 0
 
@@ -119,14 +119,14 @@ def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Ten
         return torch.cat([predictor(*batch) for batch in batches])
 
 
-def _identifiers(cells: pl.Series, others: list[str]) -> pl.Series:
-    if cells.name in others:
+def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
+    if series.name in others:
         raise UserError(
-            "id must name a column that predictions do not have", f"id={cells.name}", "renaming it in data.path"
+            "id must name a column that predictions do not have", f"id={series.name}", "renaming it in data.path"
         )
-    if cells.dtype.is_nested() or cells.dtype in (pl.Binary, pl.Object, pl.Duration):
-        raise UserError("id must name a column of text, numbers or dates", f"it holds {cells.dtype}", "another column")
-    return cells
+    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object, pl.Duration):
+        raise UserError("id must name a column of text, numbers or dates", f"it holds {series.dtype}", "another column")
+    return series
 
 
 def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:

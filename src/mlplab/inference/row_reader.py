@@ -155,7 +155,9 @@ class RowReader:
         numbers = values.to_numpy()
         if isinstance(self._preprocessing, ScalePixels):
             if numbers.min() < 0 or numbers.max() > 255 or (numbers % 1 != 0).any():
-                raise UserError("pixels must be whole numbers from 0 to 255", "others are in the file", "another file")
+                raise UserError(
+                    "pixels must be whole numbers from 0 to 255", "the file has other values", "another file"
+                )
             return (torch.from_numpy(numbers.astype(np.uint8)),)
         return (torch.from_numpy(np.ascontiguousarray(numbers)),)
 

@@ -49,7 +49,7 @@ class CategoryInputs(nn.Module):
         if len(n_levels) != len(embedding_dims) or len(n_levels) > n_features:
             raise UserError(
                 "every categorical column must have a number of categories and an embedding width",
-                f"{len(n_levels)} and {len(embedding_dims)} of them for {n_features} features",
+                f"there are {len(n_levels)} and {len(embedding_dims)} for {n_features} features",
                 "one of each for each column",
             )
         self.n_numeric = n_features - len(n_levels)

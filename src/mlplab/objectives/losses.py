@@ -14,7 +14,7 @@ def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
     if outputs.shape != targets.shape:
         raise UserError(
             "outputs and targets must have the same shape",
-            f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
+            f"they have {tuple(outputs.shape)} and {tuple(targets.shape)}",
             "targets.reshape(outputs.shape), if that is what is meant",
         )
 
@@ -25,7 +25,7 @@ def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = N
         width = "C" if n_outputs is None else n_outputs
         raise UserError(
             f"outputs must have shape (B, {width}) and targets (B,)",
-            f"{tuple(outputs.shape)} and {tuple(targets.shape)}",
+            f"they have {tuple(outputs.shape)} and {tuple(targets.shape)}",
             "class indices as targets, not one-hot rows",
         )
 

@@ -31,7 +31,7 @@ def build_optimizer(
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
-        raise UserError("the model must have a trainable parameter", "it has none", "a model with nn.Parameter's")
+        raise UserError("the model must have a trainable parameter", "it has none", "a layer such as nn.Linear")
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])

@@ -51,7 +51,7 @@ PROSE = [f"this is the sentence with the number {number}" for number in MANY]
         (pl.Series([b"a"]), "nested"),
     ],
 )
-def test_what_cells_hold(cells: Any, kind: str) -> None:
+def test_what_values_hold(cells: Any, kind: str) -> None:
     found = column(cells)
     assert found.kind == kind
     assert found.is_feature == (kind in ("numeric", "categorical", "boolean", "datetime"))
@@ -85,7 +85,7 @@ def test_categorical_is_said(cells: list[Any]) -> None:
     assert column(cells, kind="categorical", kept=("NA",)) == Column("c", "categorical", kept=("NA",))
 
 
-def test_numeric_is_said_and_refused_where_cells_are_none() -> None:
+def test_numeric_is_said_and_refused_where_values_are_none() -> None:
     assert column(["1", "2"] * 9, kind="numeric").kind == "numeric"
     with pytest.raises(UserError) as refusal:
         column(["a", "1", "b"], kind="numeric")
@@ -123,7 +123,7 @@ def test_what_was_assumed_of_numbers_is_noted() -> None:
 
 
 @pytest.mark.parametrize("n_bad", [1, 3])
-def test_a_few_cells_that_are_no_numbers_are_refused(n_bad: int) -> None:
+def test_a_few_values_that_are_no_numbers_are_refused(n_bad: int) -> None:
     cells = [str(number) for number in range(100)]
     cells[40 : 40 + n_bad] = ["?!"] * n_bad
     with pytest.raises(UserError, match="every value of column 'c' must be a number") as refusal:
@@ -135,7 +135,7 @@ def test_a_few_cells_that_are_no_numbers_are_refused(n_bad: int) -> None:
     assert column(cells, kind="categorical").kind == "categorical"
 
 
-def test_codes_that_are_mostly_numbers_are_levels_where_they_are_few() -> None:
+def test_codes_that_are_mostly_numbers_are_categories_where_they_are_few() -> None:
     assert column(["1", "2", "3", "3b"] * 10).kind == "categorical"
     assert column(["0", "1", "2", "3+"] * 10).kind == "categorical"
     assert column(["1", "2", "3", "4", "5", "3b"] * 10).kind == "categorical"
@@ -195,7 +195,7 @@ def test_a_date_format_that_fits_nothing_changes_nothing(date_format: str) -> No
     assert column(["a", "b", "a"], date_format=date_format).kind == "categorical"
 
 
-def test_a_few_cells_that_are_no_dates_are_refused() -> None:
+def test_a_few_values_that_are_no_dates_are_refused() -> None:
     cells = [f"2020-01-{number % 28 + 1:02}" for number in range(99)] + ["soon"]
     with pytest.raises(UserError, match="every value of column 'c' must be a date of the form %Y-%m-%d") as refusal:
         column(cells)
@@ -255,7 +255,7 @@ def test_numbers_may_have_a_currency_a_percent_sign_or_a_unit_around_them(
 
 
 @pytest.mark.parametrize("cells", [["$5", "€5"], ["84 kg", "84 lb"], ["A12", "A13"], ["12a", "12b"]])
-def test_what_differs_from_cell_to_cell_or_is_part_of_a_name_is_no_unit(cells: list[str]) -> None:
+def test_what_differs_from_value_to_value_or_is_part_of_a_name_is_no_unit(cells: list[str]) -> None:
     assert column(cells * 3).kind == "categorical"
 
 
@@ -267,7 +267,7 @@ def test_dates_with_two_digits_for_the_year_and_twelve_hours(cell: str, date_for
     assert column([cell, cell]).date_format == date_format
 
 
-def test_many_different_texts_are_levels_where_each_stands_in_two_rows() -> None:
+def test_many_different_texts_are_categories_where_each_stands_in_two_rows() -> None:
     assert column([f"town {number}" for number in range(600)] * 2).kind == "categorical"
     assert column([f"town {number}" for number in range(1200)]).kind == "identifier"
 

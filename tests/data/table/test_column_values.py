@@ -57,7 +57,7 @@ def test_numbers(cells: Any, column: Column, expected: list[float | None]) -> No
         (["1.5", "2,5"], "1 of 2 values is not, the first is '2,5' in row 12"),
     ],
 )
-def test_a_cell_that_is_no_number_is_refused_with_its_row(cells: list[str], given: str) -> None:
+def test_a_value_that_is_no_number_is_refused_with_its_row(cells: list[str], given: str) -> None:
     with pytest.raises(UserError) as refusal:
         column_values(pl.Series("c", cells), NUMERIC, (), first_row=11)
     assert refusal.value.actual == given
@@ -133,13 +133,13 @@ def test_types_that_cannot_be_values_are_refused(cells: list[Any], kind: str) ->
         ([10**18], ["1000000000000000000"]),
     ],
 )
-def test_levels(cells: Any, expected: list[str | None]) -> None:
+def test_categories(cells: Any, expected: list[str | None]) -> None:
     assert of(cells, LEVELS) == expected
 
 
 @settings(max_examples=examples(40))
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), min_size=1, max_size=20))
-def test_a_level_is_called_alike_whatever_stands_around_it(numbers: list[float | None]) -> None:
+def test_a_category_is_called_alike_whatever_stands_around_it(numbers: list[float | None]) -> None:
     together = as_categories(pl.Series(numbers, dtype=pl.Float64)).to_list()
     alone = [as_categories(pl.Series([number], dtype=pl.Float64))[0] for number in numbers]
     assert together == alone
@@ -151,7 +151,7 @@ def test_truth_values_are_called_alike(cells: list[Any]) -> None:
     assert of(cells, BOOLEAN) == ["true", "false", None]
 
 
-def test_a_word_that_is_no_truth_value_stays_for_an_unknown_level() -> None:
+def test_a_word_that_is_no_truth_value_stays_for_an_unknown_category() -> None:
     assert of(["yes", "maybe"], BOOLEAN) == ["true", "maybe"]
 
 
@@ -174,7 +174,7 @@ def test_a_word_that_is_no_truth_value_stays_for_an_unknown_level() -> None:
         (pl.Series([0, None], dtype=pl.Datetime("ns")), "", datetime(1970, 1, 1)),
     ],
 )
-def test_moments(cells: Any, date_format: str, expected: datetime) -> None:
+def test_datetimes(cells: Any, date_format: str, expected: datetime) -> None:
     assert of(cells, Column("c", "datetime", date_format=date_format)) == [expected, None]
 
 
@@ -184,7 +184,7 @@ def test_a_date_of_another_form_is_refused_with_its_row() -> None:
     assert "'2020-02-29' in row 2" in refusal.value.actual
 
 
-def test_the_parts_of_a_moment() -> None:
+def test_the_parts_of_a_datetime() -> None:
     moments = pl.Series([datetime(2024, 2, 29, 23, 59), datetime(2023, 1, 1), None])
     parts = {part: datetime_part(moments, part).to_list() for part in DATETIME_PARTS}
     assert parts == {
@@ -196,7 +196,7 @@ def test_the_parts_of_a_moment() -> None:
     }
 
 
-def test_levels_are_numbered_and_other_values_are_left_as_they_are() -> None:
+def test_categories_are_numbered_and_other_values_are_left_as_they_are() -> None:
     numbered = as_enum(pl.Series("c", ["b", None, "a", "b"]))
     assert numbered.dtype == pl.Enum(["a", "b"])
     assert numbered.to_list() == ["b", None, "a", "b"]

@@ -75,7 +75,7 @@ def test_not_a_number_is_missing() -> None:
     assert null_missing(pl.Series([1.0, math.nan, None]), (), ()).to_list() == [1.0, None, None]
 
 
-def test_markers_are_missing_among_levels_that_are_stored_as_such() -> None:
+def test_markers_are_missing_among_categories_that_are_stored_as_such() -> None:
     cells = pl.Series([" a ", "NA", "?", "b", None], dtype=pl.Categorical)
     found = null_missing(cells, (), ("b",))
     assert found.dtype == pl.Categorical
@@ -167,7 +167,7 @@ def test_text_as_datetimes(text: str, date_format: str, expected: datetime | Non
     assert found.to_list() == [expected, None]
 
 
-def test_what_cannot_be_read_is_told_with_its_row_and_what_to_type() -> None:
+def test_what_cannot_be_read_is_said_with_its_row_and_what_to_type() -> None:
     text = pl.Series("a b", ["1", "x y", None, "-", "x y"])
     refusal = unreadable_strings(text, as_numbers(text, ".", ""), "a number", "a b", first_row=11)
     assert refusal.requirement == "every value of column 'a b' must be a number"
@@ -179,7 +179,7 @@ def test_what_cannot_be_read_is_told_with_its_row_and_what_to_type() -> None:
     assert one == "1 of 2 values is not, the first is 'x y' in row 2"
 
 
-def test_a_cell_of_several_lines_is_told_in_one() -> None:
+def test_a_value_of_several_lines_is_said_in_one() -> None:
     text = pl.Series("a", ["x\ny", "1"])
     assert "\n" not in str(unreadable_strings(text, as_numbers(text, ".", ""), "a number", "a"))
 

@@ -107,7 +107,7 @@ def test_rows_outside_the_training_part_change_no_statistic(
             assert value == fits[1][name], name
 
 
-def test_levels_are_those_of_training_and_missing_is_one_where_training_missed_some() -> None:
+def test_categories_are_those_of_training_and_missing_is_one_where_training_missed_some() -> None:
     dataset = toy({"a": ["p", "q", None, "r"], "b": ["u", "v", "w", None]})
     fitted = dataset.fit(np.array([0, 1, 2]))
     assert [(one.categories, one.has_missing) for one in fitted.inputs.categorical] == [
@@ -116,7 +116,7 @@ def test_levels_are_those_of_training_and_missing_is_one_where_training_missed_s
     assert dataset.inputs(np.arange(4), fitted)[1].tolist() == [[1, 1], [2, 2], [3, 3], [0, 0]]
 
 
-def test_many_levels_are_learned_vectors_and_few_are_one_hot() -> None:
+def test_many_categories_are_learned_embeddings_and_few_are_one_hot() -> None:
     cells = {"few": list("abcdefghij") * 2, "many": list("abcdefghijk") + ["a"] * 9, "eleven": [*"abcdefghij" * 2]}
     cells["eleven"][0] = None  # type: ignore[call-overload]
     rows = np.arange(20)

@@ -34,7 +34,7 @@ def test_a_column_is_described(kind: str, values: list[Any], expected: tuple[Any
     assert (found.name, found.kind, found.use) == ("c", kind, "scaled")
 
 
-def test_levels_are_counted() -> None:
+def test_categories_are_counted() -> None:
     found = describe_column(Column("c", "categorical"), pl.Series("c", ["b", "a", "b", None]), "")
     assert found.levels == {"b": 2, "a": 1}
     many = describe_column(Column("c", "categorical"), pl.Series("c", [f"{n}" for n in range(500)]), "")
@@ -55,7 +55,7 @@ def text(columns: list[ColumnDescription], target: dict[str, Any] = TARGET, **ch
     return Description(**given).as_text().splitlines()
 
 
-def test_it_is_told_a_line_for_each_column_note_and_warning() -> None:
+def test_it_is_said_a_line_for_each_column_note_and_warning() -> None:
     columns = [
         ColumnDescription("area", "numeric", 0.25, "1 to 3", "scaled"),
         ColumnDescription("[b]bold[/b]", "categorical", 0.0001, "2: [x], \ny", "one-hot"),
@@ -88,7 +88,7 @@ def test_long_names_are_cut() -> None:
 
 
 @pytest.mark.parametrize(("unit", "shown"), [("m", " in m"), ("", "")])
-def test_a_regression_is_told_in_its_unit(unit: str, shown: str) -> None:
+def test_a_regression_is_said_in_its_unit(unit: str, shown: str) -> None:
     numbers = {"smallest": -1.0, "largest": 1234567.0, "mean": 2.5, "std": 0.123456}
     lines = text([], {"name": "y", "task": "regression", "because": "numbers", "unit": unit, **numbers})
     assert lines[-1] == (

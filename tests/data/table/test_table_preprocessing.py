@@ -79,7 +79,7 @@ def test_by_hand() -> None:
     assert outputs.dtype == torch.float32
 
 
-def test_names_and_what_the_network_is_told() -> None:
+def test_names_and_what_the_network_is_said() -> None:
     assert by_hand().feature_names == ("a", "b", "b is missing", "c")
     assert by_hand(embedding_dims=[5]).input_encoding() == {
         "name": "categories", "n_levels": [3], "embedding_dims": [5],
@@ -224,7 +224,7 @@ def test_its_tensors_are_part_of_the_models_state() -> None:
     assert set(by_hand().state_dict()) == {"median", "mean", "std", "indicated"}
 
 
-def test_widths_of_learned_vectors_grow_with_the_levels() -> None:
+def test_widths_of_learned_embeddings_grow_with_the_categories() -> None:
     # 1.6 · n^0.56, by a calculator: 10 → 5.8, 100 → 21.1, 1000 → 76.6.
     assert [default_embedding_dim(n) for n in (2, 10, 100, 1000, 10**6)] == [2, 5, 21, 64, 64]
 
@@ -287,7 +287,7 @@ def test_they_are_kept_as_plain_values() -> None:
     cells=st.lists(st.one_of(st.none(), st.text(max_size=4)), min_size=1, max_size=20),
     has_missing=st.booleans(),
 )
-def test_a_level_has_its_number_whatever_it_is_called(levels: set[str], cells: list[Any], has_missing: bool) -> None:
+def test_a_category_has_its_number_whatever_it_is_called(levels: set[str], cells: list[Any], has_missing: bool) -> None:
     ordered = tuple(sorted(levels))
     cells = [*cells, *ordered]
     category = CategoricalInput(TOWN, ordered, has_missing)
@@ -301,7 +301,7 @@ def test_a_level_has_its_number_whatever_it_is_called(levels: set[str], cells: l
 
 
 @pytest.mark.parametrize("n_categories", [300, 70_000])
-def test_there_may_be_many_levels(n_categories: int) -> None:
+def test_there_may_be_many_categories(n_categories: int) -> None:
     levels = tuple(f"{number:06}" for number in range(n_categories))
     category = CategoricalInput(TOWN, levels, has_missing=True)
     frame = pl.DataFrame({"town": [levels[0], levels[-1], "x", None]})

@@ -81,7 +81,7 @@ def test_a_column_is_left_as_text_where_that_is_said(write: Write) -> None:
 
 
 @pytest.mark.parametrize("late", ["1.5", "x", "NA", "99999999999999999999999999999999999999999999999"])
-def test_a_cell_far_down_that_does_not_fit_changes_the_type_of_its_column(write: Write, late: str) -> None:
+def test_a_value_far_down_that_does_not_fit_changes_the_type_of_its_column(write: Write, late: str) -> None:
     n_rows = table_reading.INFERENCE_ROWS + 500
     found = read_table(write("a,b\n" + "1,2\n" * n_rows + f"{late},3\n"), Reading(missing_values=("NA",)))
     assert len(found.frame) == n_rows + 1
@@ -128,13 +128,13 @@ def test_blank_lines_are_no_rows(write: Write, monkeypatch: pytest.MonkeyPatch, 
         assert pl.concat(blocks).to_dict(as_series=False) == {"a": ["1", "2"], "b": ["x", "y"]}
 
 
-def test_a_blank_line_within_quotes_is_part_of_a_cell(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blank_line_within_quotes_is_part_of_a_value(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write('a,b\n1,"x\n\ny"\n\n2,z\n')
     assert read(path) == {"a": [1, 2], "b": ["x\n\ny", "z"]}
     assert [block["b"].to_list() for block in read_blocks(path, 1, monkeypatch)] == [["x\n\ny"], ["z"]]
 
 
-def test_a_row_of_empty_cells_is_a_row(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_empty_values_is_a_row(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     for text, options in (("a,b\n1,x\n,\n2,y\n", {}), ("a\tb\n1\tx\n\t\n2\ty\n", {}), ('a b\n1 x\n"" ""\n2 y\n', {})):
         assert read(write(text), **options) == {"a": [1, None, 2], "b": ["x", None, "y"]}
         assert len(pl.concat(read_blocks(write(text), 2, monkeypatch))) == 3
@@ -146,7 +146,7 @@ def test_a_single_column_is_read_alike_at_once_and_in_blocks(write: Write, monke
     assert pl.concat(read_blocks(path, 2, monkeypatch))["a"].to_list() == ["1", "NA", "2"]
 
 
-def test_quotes_within_cells_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotes_within_values_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write('size,b\n5" pipe,"x, ""y"""\n6"" pipe,z\n"7"" pipe", "w"\n')
     expected = {"size": ['5" pipe', '6"" pipe', '7" pipe'], "b": ['x, "y"', "z", "w"]}
     assert read(path) == expected
@@ -177,7 +177,7 @@ def test_a_decimal_comma_is_likelier_where_something_else_divides(write: Write) 
         ('a,b\n1, "x"\n2, \'y\', "z"\n', "1 row differs, the first in line 3 with 3"),
     ],
 )
-def test_rows_of_more_or_fewer_cells_are_refused_with_their_line(write: Write, text: str, given: str) -> None:
+def test_rows_of_more_or_fewer_values_are_refused_with_their_line(write: Write, text: str, given: str) -> None:
     options = {"skip_lines": int(text.startswith("note"))}
     path = write(text)
     with pytest.raises(
@@ -292,7 +292,7 @@ CELLS = st.text(st.sampled_from(list("ab\"',; \n-0é😀\\#")), max_size=5)
     delimiter=st.sampled_from(",; "),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_blocks_hold_the_same_cells_as_the_whole(
+def test_blocks_hold_the_same_values_as_the_whole(
     write: Write,
     rows: list[tuple[str, str]],
     blank_lines: list[int],

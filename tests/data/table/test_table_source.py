@@ -48,7 +48,7 @@ def test_a_value_far_down_is_a_value(write: Write) -> None:
     assert kinds(dataset)["a"] == "numeric"
 
 
-def test_levels_of_a_test_file_beside_those_of_training(write: Write) -> None:
+def test_categories_of_a_test_file_beside_those_of_training(write: Write) -> None:
     train, test = write(lines("a,y", *rows(20, "{c},{x}"))), write(lines("a,y", *["c,1"] * 3, "b,2"))
     dataset = table(str(train), "y", test_path=str(test))
     assert dataset.values["a"].dtype == pl.Enum(["a", "b", "c"])
@@ -306,7 +306,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "numbers as classes": (
         lines("a,b", *NUMBERS),
         {"task": "classification"},
-        r"must be text, .*0\.142857 in row 2; try data\.task=regression",
+        r"must be text, .*row 2 has 0\.142857; try data\.task=regression",
     ),
     "text as numbers": (
         lines("a,b", *rows(20, "{x},{c}")),
@@ -427,7 +427,7 @@ def test_a_group_in_both_files_is_refused(write: Write) -> None:
         ),
         (
             "x,y\n1,a\n2,c\n",
-            "other.csv: every label in column 'y' must be one of the 2 classes .*'c' in 1 row, .* row 2",
+            "other.csv: every label in column 'y' must be one of the 2 classes .*'c' stands in 1 row, .* row 2",
         ),
         (
             "x,y\n1,a\noh,b\n",
@@ -507,7 +507,7 @@ def columns_have_values(cells: list[tuple[str, str, float | None]]) -> bool:
     markers=st.lists(st.sampled_from(MARKERS), min_size=1, max_size=4),
     block_rows=st.integers(1, 8),
 )
-def test_wild_cells_are_read_as_they_were_written_by_training_and_by_prediction(
+def test_wild_values_are_read_as_they_were_written_by_training_and_by_prediction(
     write: Write,
     cells: list[tuple[str, str, float | None]],
     delimiter: tuple[str, str],
@@ -714,7 +714,7 @@ def test_random_bytes_are_read_or_refused(write: Write, content: bytes, options:
     delimiter=st.sampled_from(",;\t| "),
     options=OPTIONS,
 )  # fmt: skip
-def test_tables_of_nasty_cells_are_read_or_refused(
+def test_tables_of_nasty_values_are_read_or_refused(
     write: Write, cells: list[tuple[str, ...]], delimiter: str, options: dict[str, Any]
 ) -> None:
     out = StringIO()

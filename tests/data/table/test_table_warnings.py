@@ -132,7 +132,7 @@ def test_numbers_that_often_mean_missing_are_named_where_they_lie_far_from_all_o
     assert warned({"x": np.linspace(-2000, 2000, 90) // 111 * 111}, NUMBERS) == []
 
 
-def test_levels_that_differ_only_in_capitals_are_named() -> None:
+def test_categories_that_differ_only_in_capitals_are_named() -> None:
     (warning,) = warned({"x": ["Red", "red", "blue"] * 30, "z": NUMBERS}, np.roll(NUMBERS, 7))
     assert warning.startswith("x has categories that differ only in capitals, and are two: 'Red' and 'red'")
     classes = Target(Column("y", "categorical"), ("NO", "No", "yes"))

@@ -108,7 +108,7 @@ def test_how_a_number_is_written_is_found_out() -> None:
             [1.0, 2.5, 1.0],
             "classification",
             "classes in column 'y' must be text, truth values or whole numbers",
-            "2.5 in row 2",
+            "row 2 has 2.5",
         ),
         (
             ["a", "b", "1"],
@@ -199,7 +199,7 @@ def test_truth_values_as_labels_may_be_written_in_any_capitals(cells: list[Any])
 def test_where_classes_differ_by_spelling_alone_it_is_taken_as_it_is() -> None:
     learned = Target(Column("y", "categorical"), ("A", "a"))
     assert read(["a", "A"], learned)[0].tolist() == [1, 0]
-    with pytest.raises(UserError, match=r"'a\.' in 1 row"):
+    with pytest.raises(UserError, match=r"'a\.' stands in 1 row"):
         read(["a", "a."], learned)
 
 
@@ -208,13 +208,13 @@ def test_a_label_that_is_no_class_is_refused_with_its_row_and_the_nearest() -> N
     with pytest.raises(UserError) as refusal:
         read(["setosa", "setossa", None, "setossa"], learned, first_row=11)
     assert refusal.value.requirement == "every label in column 'y' must be one of the 2 classes that are learned"
-    assert refusal.value.actual == "'setossa' in 2 rows, the first is row 12"
+    assert refusal.value.actual == "'setossa' stands in 2 rows, the first is row 12"
     assert refusal.value.hint == "'setosa', or leaving those rows out"
 
 
 @settings(max_examples=examples(40))
 @given(st.lists(st.text(st.sampled_from(list("aAbB.1 0é")), max_size=3), min_size=4, max_size=30))
-def test_what_is_understood_can_be_read_again(cells: list[str]) -> None:
+def test_what_is_inferred_can_be_read_again(cells: list[str]) -> None:
     try:
         found = target(cells)
     except UserError:

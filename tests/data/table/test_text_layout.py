@@ -172,7 +172,7 @@ def test_what_is_skipped_is_no_header_and_is_skipped_beyond_a_sample_of_lines(wr
     assert file.dialect == Dialect(",", '"', has_header=True, skip_lines=n_lines)
 
 
-def test_characters_that_only_some_take_for_line_ends_are_part_of_a_cell(write: Write) -> None:
+def test_characters_that_only_some_take_for_line_ends_are_part_of_a_value(write: Write) -> None:
     odd = "x\x0by\x0cz\x1cä\x85ö\u2028ü"
     file, _ = opened(write(f"{odd},b\n1,{odd}\n"))
     assert file.names == (odd, "b")
@@ -205,7 +205,7 @@ def test_a_delimiter_is_said_by_its_name_or_by_itself(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", ["", "||", "\n", "\r", '"', "é", "semicolons"])
-def test_what_cannot_divide_cells_is_refused(said: str) -> None:
+def test_what_cannot_divide_values_is_refused(said: str) -> None:
     with pytest.raises(
         UserError, match=r"data\.delimiter must be auto, tab, semicolon, bar, comma, blank, or a"
     ) as refusal:
@@ -223,7 +223,7 @@ def test_a_decimal_comma_does_not_pass_for_a_delimiter() -> None:
     assert detect_dialect(lines("1,5\t2,5\n3,5\t4,5\n")).delimiter == "\t"
 
 
-def test_prose_with_blanks_does_not_pass_for_cells() -> None:
+def test_prose_with_blanks_does_not_pass_for_values() -> None:
     text = "id,text\n1,two words\n2,three small words\n3,two words\n"
     assert detect_dialect(lines(text)).delimiter == ","
 
@@ -239,7 +239,7 @@ def test_several_blanks_are_one_delimiter_and_those_at_the_ends_of_a_line_none()
     assert dialect.readable_records(lines("  1   2  \n3 4 \r\n")) == [["1", "2"], ["3", "4"]]
 
 
-def test_an_empty_cell_in_quotes_at_the_end_of_a_line_stays() -> None:
+def test_an_empty_value_in_quotes_at_the_end_of_a_line_stays() -> None:
     assert Dialect(" ").readable_records(lines('1 ""\n2 "x "\n')) == [["1", ""], ["2", "x "]]
 
 
@@ -290,7 +290,7 @@ def test_quotes_are_said_by_name(said: str, quote: str) -> None:
         (",a\n0,1.5\n1,2.5\n", True),
     ],
 )
-def test_a_header_is_told_from_values(text: str, has_header: bool) -> None:
+def test_a_header_is_said_from_values(text: str, has_header: bool) -> None:
     assert detect_dialect(lines(text)).has_header is has_header
 
 
@@ -316,7 +316,7 @@ def test_lines_before_the_header_are_skipped() -> None:
     assert found == Dialect(",", '"', has_header=True, skip_lines=2)
 
 
-def test_cells_end_where_one_is_beyond_all_bounds() -> None:
+def test_values_end_where_one_is_beyond_all_bounds() -> None:
     endless = ['"open\n', *["x" * 1000 + "\n"] * 200]
     assert Dialect(",").readable_records(["a,b\n", "1,2\n", *endless]) == [["a", "b"], ["1", "2"]]
 

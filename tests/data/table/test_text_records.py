@@ -81,7 +81,7 @@ def test_what_readers_may_take_in_different_ways_is_left_to_a_closer_look(
     assert counted(write(text), dialect) is None
 
 
-def test_a_cell_beyond_all_bounds_is_left_to_a_closer_look(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_beyond_all_bounds_is_left_to_a_closer_look(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write('a,b\n"' + "x" * 200_000 + '\n",2\n')
     assert counted(path) is None
     monkeypatch.setattr(csv, "field_size_limit", lambda: 300_000)
@@ -196,7 +196,7 @@ def test_blanks_around_a_quote_that_goes_over_several_lines_do_no_harm(write: Wr
     assert found[1:] == [(2, ["1", "x\ny "]), (4, ["z\n ", "2"])]
 
 
-def test_a_cell_beyond_all_bounds_is_refused_with_its_line(write: Write) -> None:
+def test_a_value_beyond_all_bounds_is_refused_with_its_line(write: Write) -> None:
     with pytest.raises(UserError, match=r"larger than field limit \(131072\), in line 2"):
         records(write('a,b\n"' + "x" * 200_000 + '\n",2\n'))
 

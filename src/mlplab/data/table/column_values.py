@@ -17,8 +17,14 @@ FALSE_WORDS = ["false", "no", "f", "n"]
 UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")
 """Forms of dates and times that are read in any file."""
 
-DATETIME_PARTS = ("year", "month", "day", "weekday", "hour")
-"""The features of a date: weekday from 1 (Monday) to 7, hour from 0 to 23; in UTC where the zone is given."""
+DATETIME_PARTS = {
+    "year": "such as 2024",
+    "month": "1 to 12",
+    "day": "1 to 31",
+    "weekday": "1 (Monday) to 7",
+    "hour": "0 to 23",
+}
+"""The features of a date, in UTC where the zone is given → their range."""
 
 
 def column_values(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int = 1) -> pl.Series:

@@ -85,7 +85,9 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
     if len(sizes) > 1:
         if parts is not None:
             raise UserError(
-                "the split must be given once", "data.split_column and data.test_path", "leaving one of them out"
+                "the split must be given once",
+                "data.split_column and data.test_path both give it",
+                "leaving one of them out",
             )
         parts = np.repeat(["", "test"], sizes)
     if "group_column" in special:

@@ -92,7 +92,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
         row = int(fractions[0])
         raise UserError(
             f"classes in column {name!r} must be text, truth values or whole numbers",
-            f"{values[row]:g} in row {row + 1}",
+            f"row {row + 1} has {values[row]:g}",
             "data.task=regression",
         )
     if values.min() == values.max():
@@ -201,7 +201,7 @@ def target_values(
             near = nearest_name(label, names)
             raise UserError(
                 f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
-                f"{label!r} in {counted(int(places.sum()), 'row')}, the first is row "
+                f"{label!r} stands in {counted(int(places.sum()), 'row')}, the first is row "
                 f"{first_row + int(places.arg_true()[0])}",
                 f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
             )
