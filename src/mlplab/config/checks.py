@@ -15,7 +15,7 @@ from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
-from mlplab.option_rules import Rule
+from mlplab.rules import Rule
 
 REQUIRED = {
     "data": "digits",

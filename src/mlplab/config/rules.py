@@ -10,7 +10,7 @@ from mlplab.data.table.text_layout import DELIMITERS, QUOTES
 from mlplab.models.mlp_options import OPTIONS as MLP_OPTIONS
 from mlplab.objectives.options import OPTIONS as LOSS_OPTIONS
 from mlplab.optimization.names import KINDS
-from mlplab.option_rules import (
+from mlplab.rules import (
     COUNT,
     NOT_NEGATIVE,
     POSITIVE,

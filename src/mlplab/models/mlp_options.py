@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
-from mlplab.option_rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_integer, one_of
+from mlplab.rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_integer, one_of
 
 
 def _names_of(table: str, file: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The names of losses and scores, and the options of losses. Imports no PyTorch: the command line is checked by it."""
 
-from mlplab.option_rules import POSITIVE, SHARE, Option, Rule, is_number
+from mlplab.rules import POSITIVE, SHARE, Option, Rule, is_number
 
 LOSSES = {
     "classification": ("cross_entropy", "binary_cross_entropy"),
