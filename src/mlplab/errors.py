@@ -67,6 +67,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def in_megabytes(n_bytes: int) -> str:
+    """Formats a size: `12.3 MB`."""
+    return f"{n_bytes / 1e6:,.1f} MB"
+
+
 class RunFailed(RuntimeError):
     """A run that began and failed, without a mistake in its configuration."""
 

@@ -1,11 +1,15 @@
 """Draws figures with matplotlib, without a screen and without its global state."""
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -145,3 +149,20 @@ def _short(text: str, limit: int = 24) -> str:
     text = printable(text)
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"
     return shortened.replace("$", r"\$")
+
+
+def log_picture(loggers: Sequence[Logger], name: str, png: bytes, step: int) -> None:
+    """Logs an image to TensorBoard, if it is among the loggers.
+
+    Args:
+        loggers: of the run.
+        name: of the image.
+        png: content of the PNG file.
+        step: updates done.
+    """
+    width, height = Image.open(BytesIO(png)).size
+    picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            summary = Summary(value=[Summary.Value(tag=name, image=picture)])
+            logger.experiment._get_file_writer().add_summary(summary, step)

@@ -57,3 +57,24 @@ class Option:
 
     rule: Rule
     may_differ_in_stack: bool = False
+
+
+def shown(value: Any) -> str:
+    """Formats a value as one would type it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(shown(part) for part in value)}]"
+    return str(value) if number_in(value) is None else f"'{value}'"
+
+
+def number_in(value: Any) -> float | int | None:
+    """Returns the number that a text would be without quotes; None for another value."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return None

@@ -70,7 +70,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     data.setup()
     learner = build_learner(config, data)
     loggers = build_loggers(config)
-    watching = [Status(directory), History(directory.path)]
+    watching = [Status(directory.update), History(directory.path)]
     trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]

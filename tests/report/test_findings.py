@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
 
-from mlplab.report.findings import Finding
 from mlplab.report.sweep_analysis import analyse
+from mlplab.report.sweep_records import Finding
 
 
 def findings(directory: Path, jobs: list[dict], **asked: Any) -> dict[str, Finding]:

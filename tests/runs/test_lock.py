@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mlplab.errors import UserError
-from mlplab.runs import lock as module
+from mlplab.runs import files as module
 from mlplab.runs.lock import Lock, require_free
 
 HOLD = """

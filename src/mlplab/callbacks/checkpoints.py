@@ -18,8 +18,7 @@ from torch.optim import Optimizer
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import UserError
-from mlplab.runs.checkpoint import explain_full_disk
-from mlplab.runs.files import flushed_together
+from mlplab.runs.files import explain_full_disk, flushed_together
 
 MOST = 0.03
 """Share of the time that may be spent on writing checkpoints: slow ones are written less often."""

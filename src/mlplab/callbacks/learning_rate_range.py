@@ -13,9 +13,8 @@ from lightning.pytorch.callbacks import Callback
 
 from mlplab.callbacks.training_curves import data_loss
 from mlplab.errors import RunFailed
-from mlplab.loggers.tensorboard import log_picture
 from mlplab.optimization.schedules import planned_steps
-from mlplab.plots import as_png, rate_range_figure
+from mlplab.plots import as_png, log_picture, rate_range_figure
 from mlplab.runs.files import write_atomically, write_bytes, write_json
 
 Curve = npt.NDArray[np.float64]

@@ -8,8 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.loggers.tensorboard import log_picture
-from mlplab.plots import as_png, result_figure
+from mlplab.plots import as_png, log_picture, result_figure
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 

@@ -16,10 +16,10 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
-from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
+from mlplab.rules import shown
 from mlplab.runs.layout import LOCK, read_status
 from mlplab.runs.lock import require_free
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run

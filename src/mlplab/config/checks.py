@@ -9,13 +9,13 @@ from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from mlplab.config.paths import require_file
 from mlplab.config.resolvers import without_secrets
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest, shown
+from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
-from mlplab.rules import Rule
+from mlplab.rules import Rule, shown
 
 REQUIRED = {
     "data": "digits",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mlplab.config.rules import shown
+from mlplab.rules import shown
 
 ABSENT = object()
 

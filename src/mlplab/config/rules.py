@@ -20,8 +20,10 @@ from mlplab.rules import (
     Rule,
     is_integer,
     is_number,
+    number_in,
     one_of,
     optional,
+    shown,
 )
 
 
@@ -247,30 +249,9 @@ OPTIMIZER_RULES: dict[str, Rule] = {
 }
 
 
-def shown(value: Any) -> str:
-    """Formats a value as one would type it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(shown(part) for part in value)}]"
-    return str(value) if _number_in(value) is None else f"'{value}'"
-
-
-def _number_in(value: Any) -> float | int | None:
-    """Returns the number that a text would be without quotes; None for another value."""
-    for kind in (int, float) if isinstance(value, str) else ():
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return None
-
-
 def nearest(value: Any, rule: Rule) -> str:
     """Suggests a valid value: the number in quotes, a list of the given one, a similar name, or the rule's example."""
-    number = _number_in(value)
+    number = number_in(value)
     if number is not None and rule.holds(number):
         return shown(number)
     if isinstance(value, str | int | float) and rule.example.startswith("[") and rule.holds([value]):

@@ -7,10 +7,10 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 FINGERPRINTS = {
     "mlplab.building": "build_data:1df1bdfd48 build_trainer:0cc83c146a",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:df788c2b0b _on_safe_point:6cb4c65fd2 consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
+        "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
-        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:90449ef461 "
-        "write:9e0864b4b5 write_best:8354a4c4f7 "
+        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:80a00efd39 "
+        "write:1e0571600b write_best:8354a4c4f7 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
@@ -40,9 +40,9 @@ FINGERPRINTS = {
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
-        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:cc9c44bd9d "
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:9d0dcd32eb "
     ),
-    "mlplab.callbacks.status.Status": "__init__:bcee22240e on_train_epoch_end:a029b45f92",
+    "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
         "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:fb3ba7b452 state_dict:226458d8e2 "
@@ -80,6 +80,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:d83620ca2c",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:176cc6ff04",
     "train": "main:8f293364ba",
 }

@@ -3,17 +3,14 @@
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from mlplab.loggers.event_file import EventFile
@@ -122,23 +119,6 @@ def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> No
     for logger in loggers:
         if isinstance(logger, CalmTensorBoardLogger) and (all_of_them or logger.is_due):
             logger.flush()
-
-
-def log_picture(loggers: Sequence[Logger], name: str, png: bytes, step: int) -> None:
-    """Logs an image to TensorBoard, if it is among the loggers.
-
-    Args:
-        loggers: of the run.
-        name: of the image.
-        png: content of the PNG file.
-        step: updates done.
-    """
-    width, height = Image.open(BytesIO(png)).size
-    picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            summary = Summary(value=[Summary.Value(tag=name, image=picture)])
-            logger.experiment._get_file_writer().add_summary(summary, step)
 
 
 class _Writer(SummaryWriter):

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mlplab.errors import counted, printable
-from mlplab.report.findings import Finding
 from mlplab.report.formatting import goal, listed, number, share, spread_text
 from mlplab.report.ranked_settings import Setting, of_stage
-from mlplab.report.sweep_records import Spread, SweepRecord
+from mlplab.report.sweep_records import Finding, Spread, SweepRecord
 
 
 @dataclass(frozen=True)

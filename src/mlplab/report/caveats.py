@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mlplab.errors import counted, printable
-from mlplab.report.findings import Finding
 from mlplab.report.formatting import listed, machine_text, number, share, value_text
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, of_stage
-from mlplab.report.sweep_records import SweepRecord, distinct
+from mlplab.report.sweep_records import Finding, SweepRecord, distinct
 
 EDGE = 0.05
 """Share of an interval that counts as its edge."""

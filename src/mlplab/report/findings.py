@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,28 +10,11 @@ from mlplab.errors import counted, printable
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import PairedTest
 from mlplab.report.ranked_settings import Setting, contenders, of_stage, pareto_front
-from mlplab.report.sweep_records import SweepRecord
+from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
 LEVEL = 0.05
 """A corrected p below this one is significant."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One conclusion.
-
-    Attributes:
-        kind: its subject in a word, for programs.
-        level: `result`, `caution` (something to do or to consider) or `fault` (something went wrong).
-        sentence: the conclusion.
-        evidence: the figures behind it.
-    """
-
-    kind: str
-    level: str
-    sentence: str
-    evidence: str = ""
 
 
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:

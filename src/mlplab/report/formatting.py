@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlplab.config.rules import shown
 from mlplab.errors import counted, printable
 from mlplab.report.sweep_records import Spread, Target, as_list, as_mapping, as_number
+from mlplab.rules import shown
 
 LONGEST = 60
 """Characters of a swept value."""

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.differing import ABSENT, changes
-from mlplab.config.rules import shown
 from mlplab.errors import counted
 from mlplab.report.formatting import goal, machine_text, number, value_text
 from mlplab.report.rerun_commands import OF_THE_SWEEP, portable, portable_command
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SweepRecord, as_list, as_mapping, as_number, distinct
+from mlplab.rules import shown
 from mlplab.sweeps.ledger import SEEDS
 from mlplab.sweeps.sweep_progress import duration
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.config.rules import shown
 from mlplab.errors import printable
 from mlplab.report.formatting import value_text
 from mlplab.report.learning_curves import TimeToTarget, time_to_target
 from mlplab.report.sweep_records import Criterion, RunRecord, Spread, SweepRecord, Target
+from mlplab.rules import shown
 from mlplab.sweeps.ledger import SEEDS, key_of
 
 FAILED = ("failed", "infeasible", "damaged")

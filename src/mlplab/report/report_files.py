@@ -12,14 +12,13 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.chart_drawing import Picture, draw, file_name, inline
-from mlplab.report.findings import Finding
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
-from mlplab.report.sweep_records import SHOWN_STATES
+from mlplab.report.sweep_records import SHOWN_STATES, Finding
 from mlplab.runs.files import remove_temporary_files, write_bytes
 
 STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")

@@ -8,13 +8,13 @@ from io import StringIO
 from itertools import groupby
 from typing import Any
 
-from mlplab.config.rules import shown
 from mlplab.errors import printable
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
 from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
+from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"

@@ -9,13 +9,13 @@ import numpy as np
 from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
-from mlplab.report.findings import Finding, results_of
+from mlplab.report.findings import results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, axis_of
 from mlplab.report.parameter_effects import Effects, effects_of
 from mlplab.report.ranked_settings import Setting, names_of, of_stage, settings_of, short_names
 from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import SweepRecord
+from mlplab.report.sweep_records import Finding, SweepRecord
 
 
 @dataclass(frozen=True)

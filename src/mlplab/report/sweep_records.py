@@ -169,3 +169,20 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     """Returns distinct values in the order of their first occurrence."""
     # By their JSON, because lists and objects cannot be keys.
     return list({json.dumps(value, sort_keys=True, default=str): value for value in values}.values())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One conclusion.
+
+    Attributes:
+        kind: its subject in a word, for programs.
+        level: `result`, `caution` (something to do or to consider) or `fault` (something went wrong).
+        sentence: the conclusion.
+        evidence: the figures behind it.
+    """
+
+    kind: str
+    level: str
+    sentence: str
+    evidence: str = ""

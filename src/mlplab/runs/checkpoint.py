@@ -1,7 +1,6 @@
 """Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
 import re
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +13,12 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import DiskFull, RunFailed, UserError, is_disk_full
+from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.processors import memory
-from mlplab.runs.directory import in_megabytes
-from mlplab.runs.files import write_atomically
+from mlplab.runs.files import explain_full_disk, write_atomically
 from mlplab.task import Task
 
 FORMAT = 1
@@ -28,9 +26,6 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
-
-FULL = 1_000_000
-"""Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
 
 MOST_SHARED = 4
 """Multiple of the file size that its tensors may take: shared weights are stored once."""
@@ -54,33 +49,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(Path(path))
-
-
-@contextmanager
-def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Explains errors while a checkpoint is written, with the free space and how to resume.
-
-    Args:
-        path: of the checkpoint.
-        kinds: classes of errors that a failed write raises.
-
-    Raises:
-        DiskFull: the disk is full.
-        RunFailed: the write failed for another reason.
-    """
-    try:
-        yield
-    except kinds as error:
-        free = shutil.disk_usage(path.parent).free
-        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
-        if free < FULL:
-            reason = "the disk is full"
-        kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
-        raise kind(
-            f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
-            f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some space, then "
-            f"resume={path.parent.parent}"
-        ) from error
 
 
 def _leaves(content: Any, place: str = "checkpoint") -> Iterator[tuple[str, Any]]:

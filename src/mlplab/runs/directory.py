@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import NoRoom, UserError, not_writable
+from mlplab.errors import NoRoom, UserError, in_megabytes, not_writable
 from mlplab.runs.files import (
     once_flushed,
     remove_temporary_files,
@@ -214,11 +214,6 @@ def require_room(directory: Path, room: int) -> None:
             f"{directory} has {in_megabytes(free)} free, and they need about {in_megabytes(room)}",
             "freeing some space, or paths.logs=SOMEWHERE_ELSE",
         )
-
-
-def in_megabytes(n_bytes: int) -> str:
-    """Formats a size: `12.3 MB`."""
-    return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def _is_of_a_run(entry: Path) -> bool:

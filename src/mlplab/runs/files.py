@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlplab.errors import UserError, printable
-from mlplab.runs.lock import lock_file
+from mlplab.errors import DiskFull, RunFailed, UserError, in_megabytes, is_disk_full, printable
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system: the process named in a lock file counts as its holder
+    fcntl = None  # type: ignore[assignment]
 
 LARGEST = 64_000_000
 """Most bytes of a file to read; sweep.json of ten thousand jobs has a tenth of it."""
 
+FULL = 1_000_000
+"""Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
 
 FORMULA_STARTS = ("=", "+", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "-")
 """Characters with which spreadsheets begin a formula, in any width (OWASP, "CSV Injection")."""
@@ -326,3 +333,47 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Tries to lock a file until it is closed.
+
+    Returns:
+        False if another process has locked it, None if the system or its file system knows no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextmanager
+def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Explains errors while a checkpoint is written, with the free space and how to resume.
+
+    Args:
+        path: of the checkpoint.
+        kinds: classes of errors that a failed write raises.
+
+    Raises:
+        DiskFull: the disk is full.
+        RunFailed: the write failed for another reason.
+    """
+    try:
+        yield
+    except kinds as error:
+        free = shutil.disk_usage(path.parent).free
+        reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+        if free < FULL:
+            reason = "the disk is full"
+        kind = DiskFull if free < FULL or is_disk_full(error) else RunFailed
+        raise kind(
+            f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
+            f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some space, then "
+            f"resume={path.parent.parent}"
+        ) from error

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system: the process named in the file counts as the holder
-    fcntl = None  # type: ignore[assignment]
+from mlplab.runs.files import lock_file
 
 REQUIREMENT = "a run's directory must be used by one process at a time"
 
@@ -77,23 +73,6 @@ def require_free(path: Path) -> None:
         _take(descriptor, path.parent, REQUIREMENT)
     finally:
         os.close(descriptor)  # which unlocks it
-
-
-def lock_file(descriptor: int) -> bool | None:
-    """Tries to lock a file until it is closed.
-
-    Returns:
-        False if another process has locked it, None if the system or its file system knows no locks.
-    """
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] | None:

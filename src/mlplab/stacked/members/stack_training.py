@@ -70,7 +70,7 @@ def build_member(job: Job, cache: DataCache) -> Member:
         directory.is_stacked = True
         # Drawing a figure takes longer than training a member; scripts/evaluate.py draws it later.
         asked = [callback for callback in build_callbacks(config) if type(callback) is not Figures]
-        callbacks = [*asked, Status(directory), History(directory.path)]
+        callbacks = [*asked, Status(directory.update), History(directory.path)]
         return Member(job, data, learner, callbacks, build_loggers(config), directory)
 
 

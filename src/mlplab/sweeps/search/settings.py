@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.checks import require_metric
-from mlplab.config.rules import shown
 from mlplab.errors import UserError
+from mlplab.rules import shown
 from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of

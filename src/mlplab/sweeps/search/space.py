@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.rules import shown
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
+from mlplab.rules import shown
 from mlplab.sweeps.ledger import Assignment, canonical
 from mlplab.sweeps.overrides import Dimension
 
