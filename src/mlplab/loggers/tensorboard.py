@@ -88,8 +88,17 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     @rank_zero_only
     def save(self) -> None:
         if self.is_due:
-            self.experiment.flush()
-            self._last_flush = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the buffered events.
+
+        Raises:
+            OSError: the file cannot be written; the events stay buffered, and due.
+        """
+        if self._experiment is not None:
+            self._experiment.flush()
+        self._last_flush = time.monotonic()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -107,13 +116,9 @@ def save_together(loggers: Iterable[Logger], *, all_of_them: bool = False) -> No
     Raises:
         OSError: a file cannot be written; its logger keeps the events, and stays due.
     """
-    found = [one for one in loggers if isinstance(one, CalmTensorBoardLogger) and (all_of_them or one.is_due)]
-    experiments: list[Any] = [one._experiment for one in found if one._experiment is not None]
-    writers = [writer for experiment in experiments for writer in (experiment.all_writers or {}).values()]
-    for writer in writers:
-        writer.event_writer.flush()
-    for one in found:
-        one._last_flush = time.monotonic()
+    for logger in loggers:
+        if isinstance(logger, CalmTensorBoardLogger) and (all_of_them or logger.is_due):
+            logger.flush()
 
 
 class _Writer(SummaryWriter):

@@ -51,24 +51,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-def _require_plain(content: Any, place: str = "checkpoint") -> None:
+def _leaves(content: Any, place: str = "checkpoint") -> Iterator[tuple[str, Any]]:
+    """Yields place and value of everything that is no container, keys of dicts too."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _leaves(name, place)
+            yield from _leaves(value, f"{place}[{name!r}]")
+    elif isinstance(content, list | tuple | set):
+        for value in content:
+            yield from _leaves(value, place)
+    else:
+        yield place, content
+
+
+def _require_plain(content: Any) -> None:
     """Refuses content that could not be read back without running code.
 
     Raises:
         RunFailed: names the first such value.
     """
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            _require_plain(name, place)
-            _require_plain(value, f"{place}[{name!r}]")
-    elif isinstance(content, list | tuple | set):
-        for value in content:
-            _require_plain(value, place)
-    elif type(content) not in PLAIN and not isinstance(content, Tensor):
-        raise RunFailed(
-            f"a checkpoint must hold plain data only, but {place} is {type(content).__name__}; try a "
-            "state_dict() of tensors, numbers, strings, lists and dicts"
-        )
+    for place, value in _leaves(content):
+        if type(value) not in PLAIN and not isinstance(value, Tensor):
+            raise RunFailed(
+                f"a checkpoint must hold plain data only, but {place} is {type(value).__name__}; try a "
+                "state_dict() of tensors, numbers, strings, lists and dicts"
+            )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -130,16 +137,8 @@ def _require_stored(content: Mapping[Any, Any], path: Path) -> None:
     Raises:
         ValueError: says how large they are.
     """
-    size, stored = 0, path.stat().st_size
-    waiting: list[Any] = [content]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Tensor):
-            size += value.numel() * value.element_size()
-        elif isinstance(value, Mapping):
-            waiting += value.values()
-        elif isinstance(value, list | tuple | set):
-            waiting += value
+    stored = path.stat().st_size
+    size = sum(value.numel() * value.element_size() for _, value in _leaves(content) if isinstance(value, Tensor))
     if size > MOST_SHARED * stored:
         raise ValueError(f"its tensors claim {in_megabytes(size)}, but the file has {in_megabytes(stored)}")
 
