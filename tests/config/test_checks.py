@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import OmegaConf
 
 from mlplab.config.checks import _select, check, check_job_of_sweep
-from mlplab.config.rules import OPTIMIZER_RULES, RULES, TABLE_RULES
+from mlplab.config.config_rules import OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.config.trainer_flags import STRATEGIES
 from mlplab.errors import UserError
 from mlplab.rules import shown

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from mlplab.config import trainer_flags
 from mlplab.config.checks import check
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES
 from mlplab.data.table.table_source import table
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.objectives.scores import Scores

@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import AnyNode, DictConfig, OmegaConf
 
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest
 from mlplab.config.paths import require_file
 from mlplab.config.resolvers import without_secrets
-from mlplab.config.rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
