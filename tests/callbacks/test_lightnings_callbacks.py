@@ -126,7 +126,24 @@ def test_all_that_lightning_exports_are_here() -> None:
     assert {*WORKING, *REFUSED} == set(theirs.__all__)
 
 
-@pytest.mark.parametrize("name", WORKING)
+def test_those_without_a_state_run_together(train_run: Any) -> None:
+    nodes = {
+        name: ", ".join(filter(None, [f"_target_: {LIGHTNINGS}{name}", options]))
+        for name, options in WORKING.items()
+        if name not in WITH_STATE and not name.endswith("ProgressBar") and "Averaging" not in name
+    }
+    run = train_run(*SMALL, *(f"+callbacks.{name}={{{node}}}" for name, node in nodes.items()))
+    assert len(nodes) > 9
+    assert (run.result["epochs"], run.result["steps"], run.result["ended"]) == (4, 16, "epoch limit")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in {*WITH_STATE, "SpikeDetection", "WeightAveraging"} else pytest.mark.slow)
+        for name in WORKING
+    ],
+)
 def test_it_runs_to_the_end_and_goes_on_from_a_stop_to_the_same_end(train_run: Any, go_on: Any, name: str) -> None:
     run = train_run(*words(name))
     n_steps = 12 if name == "GradientAccumulationScheduler" else 16
