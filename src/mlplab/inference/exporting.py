@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and how much its outputs differ from the model's on `n_rows` rows."""
+    """The files that were written, and the largest difference of their outputs to the model's on `n_rows` rows."""
 
     path: Path
     card: Path
