@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 
+# Hydra looks through the namespace package `hydra_plugins` for subclasses of its own plug-in classes.
 class StackedLauncher(Launcher):
     """Trains the networks of many jobs at once, as one: hydra/launcher=stacked.
 
@@ -21,9 +22,11 @@ class StackedLauncher(Launcher):
     """
 
     def __init__(self, members: Any, processes: Any) -> None:
+        # Checked by StackedJobs, whose messages name the option and a value that works.
         self.members, self.processes = members, processes
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        # Not above: every command imports this module, and only a stacked sweep needs PyTorch this early.
         from mlplab.stacked.launching import StackedJobs
 
         self.jobs = StackedJobs(
@@ -52,6 +55,7 @@ class ResumableSweeper(Sweeper):
 
     def __init__(self, **settings: Any) -> None:
         self.settings: dict[str, Any] = {
+            # As plain lists and dicts, for which the checks of the settings look: a ListConfig is no list.
             name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             for name, value in settings.items()
         }
@@ -62,10 +66,13 @@ class ResumableSweeper(Sweeper):
         from mlplab.sweeps.job_loader import JobLoader
         from mlplab.sweeps.sweep import Sweep
 
+        # Absolute, as a job may change the working directory.
         directory = Path(str(config.hydra.sweep.dir)).absolute()
         root = project_root()
         loader = JobLoader(hydra_context.config_loader)
+        # The launcher composes by the same loader, and so finds what the sweeper has cached.
         context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
+        # Wrapped, so that a job prints nothing, and in a process of its own ends with this one.
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=JobOfSweep(task_function, root, directory), config=config
         )

@@ -57,6 +57,7 @@ def evaluate(
     reader = RowReader(run, written)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
+    # Complete only now: the rows are read one block at a time while they are evaluated.
     evaluation.notes += reader.notes
     precision = str(run.card.get("precision", "32-true"))
     if precision not in ("32-true", "32"):
@@ -70,6 +71,7 @@ def _rows_of_file(reader: RowReader, path: Path) -> Rows:
         targets = reader.targets(block)
         known = ~is_missing(targets, reader.target)
         n_missing += int((~known).sum())
+        # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
         if known.any():
             yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
     if n_missing:
@@ -95,6 +97,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
 
 
 def _objective(run: TrainedRun) -> Objective:
+    # The loss of training, with its class weights: its value can be compared with that of the validation.
     with explain_bad_card(run.checkpoint):
         loss = run.card["loss"]
         weights = loss["class_weights"]
@@ -111,6 +114,7 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         notes.append("r2 is left out, for there is one row only")
         left_out = {"r2"}
     elif run.task.kind == "classification":
+        # Without minlength the counts would end at the largest class that occurs.
         counts = torch.bincount(targets, minlength=run.task.n_classes)
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
@@ -125,8 +129,10 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     Raises:
         UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
+    # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
     name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     try:
+        # Without exist_ok: a second evaluation would mix its files with those of the first.
         directory.mkdir(parents=True)
     except FileExistsError:
         raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
@@ -153,5 +159,7 @@ def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
     task = run.task
     if task.kind == "classification":
         return torch.from_numpy(targets.astype(np.int64))
+    # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
     scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
+    # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
     return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)

@@ -28,6 +28,7 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
         "outputs": [{**output, "dtype": "float32"}],
         "network": dict(run.card["model"]),
     }
+    # Only tables are read from text, and so have rules for it.
     if reading is not None:
         card["cells"] = {
             "missing_in_any_capitals": list(MISSING),
@@ -42,12 +43,14 @@ def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:
     """Describes each input tensor with its columns, in the order of the model's arguments."""
     preprocessing = run.predictor.preprocessing
     if not isinstance(preprocessing, TablePreprocessing):
+        # Pixels stay bytes up to the network, whose input layer standardises them.
         dtype = "uint8" if isinstance(preprocessing, ScalePixels) else "float64"
         columns = list(run.task.feature_names)
         return [{"name": "features", "dtype": dtype, "shape": ["rows", run.task.n_features], "columns": columns}]
     numbers = [_describe_numeric(one) for one in preprocessing.inputs.numeric]
     categories = [_describe_categorical(one) for one in preprocessing.inputs.categorical]
     return [
+        # Numbers are rounded to float32 after they are standardised, where that loses less.
         {"name": "numeric", "dtype": "float64", "shape": ["rows", len(numbers)], "columns": numbers, "missing": "NaN"},
         {"name": "categorical", "dtype": "int64", "shape": ["rows", len(categories)], "columns": categories},
     ]
@@ -65,7 +68,10 @@ def _describe_numeric(one: NumericInput) -> dict[str, Any]:
 
 
 def _describe_categorical(one: CategoricalInput) -> dict[str, Any]:
+    # From 1, as 0 stands for a category that training did not have.
     levels = {category: number for number, category in enumerate(one.categories, 1)}
+    # A file may have yes and no, but the categories are true and false.
     spelled = {"spelled": {"true": TRUE_WORDS, "false": FALSE_WORDS}} if one.column.kind == "boolean" else {}
+    # Where training missed no value, a missing one counts as unknown.
     missing = one.n_categories if one.has_missing else 0
     return {"column": one.name, "levels": levels, **spelled, "missing": missing, "unknown": 0}

@@ -68,6 +68,7 @@ def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
 def _read_onnx(run: TrainedRun, path: Path) -> Run:
     import onnxruntime
 
+    # Builds of onnxruntime with several providers require one to be named; the model is on the CPU too.
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     by_name = {one["name"]: index for index, one in enumerate(describe_inputs(run))}
@@ -77,6 +78,7 @@ def _read_onnx(run: TrainedRun, path: Path) -> Run:
 def _write_safetensors(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
     from safetensors.torch import save
 
+    # What the data were is left out: a predictor does not need it, and it names folders of this machine.
     tensors, plain = _flattened({name: value for name, value in run.card.items() if name != "data"})
     # Not by `save_file`, which tells of a full disk by an error of its own.
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"card": json.dumps(plain)})

@@ -20,14 +20,16 @@ from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import remove_temporary_files, write_json
 
 CHECKED_ROWS = 256
+"""Rows on which the exported file must agree with the model."""
 
+# float32 has seven digits, and kernels of other programs add up in another order.
 TOLERANCE = 1e-4
 """Largest difference to the model, in probability or in standard deviations of the target, that passes the check."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and how much its outputs differ from the model's on `n_rows` rows."""
+    """The files that were written, and the largest difference of their outputs to the model's on `n_rows` rows."""
 
     path: Path
     card: Path
@@ -64,9 +66,11 @@ def export(
         out = run.own_folder("exports") / f"model{ending}"
         with contextlib.suppress(OSError):  # which the check of the place explains
             out.parent.mkdir(exist_ok=True)
+    # Refused before the export, which takes far longer than these checks.
     require_writable(out, overwrite, [ending], "model")
     card = out.with_name(f"{out.name}.json")
     if card.exists() and not overwrite:
+        # The card belongs to another model, though the model's own file is gone.
         raise exists_already(card)
     if file_format == "onnx":
         require_onnx()
@@ -81,12 +85,14 @@ def export(
             found = read(run, temporary)(rows)
         _require_equal(found, expected, run, file_format)
 
+    # The check runs while the file has its temporary name: one that fails never appears.
     write_once(out, write_and_check, overwrite)
     assert found is not None
     difference = _difference(found, expected, run)
     description = describe_export(run, file_format)
     description["checked"] = {"rows": len(expected), "largest_difference": difference}
     try:
+        # Left by an export that was killed.
         remove_temporary_files(card.parent, card.name)
         write_json(card, description)
     except BaseException as error:  # one without the other is of no use
@@ -101,6 +107,7 @@ def export(
 def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -> tuple[Tensor, ...]:
     try:
         if path is not None:
+            # Rows of the first block are enough, however long the file is.
             inputs = next(RowReader(run, written).blocks(path)).inputs
         else:
             inputs, _ = next(rows_of_training(run, "test"))
@@ -114,6 +121,7 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
 
 
 def _difference(found: Tensor, expected: Tensor, run: TrainedRun) -> float:
+    # Outputs are in the target's unit, in which a fixed tolerance would mean nothing.
     scale = run.task.target_std if run.task.kind == "regression" else 1.0
     return float((found - expected).abs().max()) / scale
 

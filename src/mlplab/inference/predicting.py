@@ -16,6 +16,7 @@ from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 
+# Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
 BATCH_ROWS = 8192
 """Rows that pass through the network at once."""
 
@@ -56,6 +57,7 @@ def predict_file(
     Raises:
         UserError: a file cannot be read or written, or is there already.
     """
+    # Also by another name or link: with overwrite=true the predictions would replace the rows.
     if out.exists() and path.exists() and out.samefile(path):
         raise UserError("out must be another file than data.path", f"both are {out}", "another name")
     # Refused before the first of perhaps millions of rows is read.
@@ -86,6 +88,7 @@ def predict_file(
             temporary.write_bytes(content.getbuffer())
             return
         with temporary.open("wb") as file:
+            # Block by block, so that memory does not grow with the number of rows.
             for number, frame in enumerate(frames()):
                 frame.write_csv(file, include_header=number == 0, separator=SEPARATORS[out.suffix])
 
@@ -115,6 +118,7 @@ def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
     """Computes probabilities (N, C) or values (N, 1) for any number of rows, without gradients."""
     with torch.inference_mode():
+        # Tables come as two tensors, numeric and categorical, which are split alike.
         batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
         return torch.cat([predictor(*batch) for batch in batches])
 
@@ -124,6 +128,7 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
         raise UserError(
             "id must name a column that predictions do not have", f"id={series.name}", "renaming it in data.path"
         )
+    # Text files have no form for these types from which the same value is read back.
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object, pl.Duration):
         raise UserError("id must name a column of text, numbers or dates", f"it holds {series.dtype}", "another column")
     return series
@@ -154,6 +159,7 @@ def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str =
     Raises:
         UserError: its ending is none of `endings`, its folder is missing, or it is there already.
     """
+    # First, as a folder has no ending, about which the next message would complain.
     if out.is_dir():
         raise UserError("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
     if out.suffix not in endings:
@@ -172,6 +178,7 @@ def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> Non
     """
     try:
         remove_temporary_files(out.parent, out.name)
+        # Another process may have written the file since it was looked for.
         write_atomically(out, write, replace=overwrite)
     except FileExistsError:
         raise exists_already(out) from None

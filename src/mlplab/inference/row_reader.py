@@ -79,13 +79,16 @@ class RowReader:
         with explain_bad_card(self.run.checkpoint):
             card = self.run.card["data"].get("reading")
             self._reading = Reading() if card is None else Reading.from_dict(card)
+            # New files are read by the options of training, except for those that are given now.
             self._text = replace(self._reading.text, **self.written)
         if isinstance(self._preprocessing, TablePreprocessing):
             self.columns = self._preprocessing.inputs.columns
         else:
             names = self.run.task.feature_names
+            # Data without names, such as images: files without a header line have these names.
             names = names or tuple(f"column_{number}" for number in range(1, self.run.task.n_features + 1))
             self.columns = tuple(Column(name, "numeric") for name in names)
+        # Summed up over the blocks, so that each note is made once for a file.
         self._noticed: Counter[str] = Counter()
 
     @functools.cached_property
@@ -114,14 +117,17 @@ class RowReader:
             if is_parquet(path):
                 yield from self._encoded(parquet_blocks(path), path, also)
                 return
+            # A first line with any of these names is a header, even if it looks like values.
             known = [*(column.name for column in self.columns), *also.values()]
             with open_text(path, self._text, known_names=known) as file:
+                # The hint after it names a setting of training, which can no longer be chosen.
                 self.notes += [note.partition("; data.")[0] for note in file.notes]
                 yield from self._encoded(text_blocks(path, file), path, also)
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
         for frame in frames:
+            # Once, as all blocks of a file have the same columns.
             if first_row == 1:
                 for purpose, name in also.items():
                     _require_further_column(frame, purpose, name, path)
@@ -134,6 +140,7 @@ class RowReader:
         if first_row == 1:
             raise UserError("data.path must hold rows", f"{path} has none", "another file")
         self.notes += [rows_have(count, what) for what, count in self._noticed.items() if count]
+        # A further file has counts of its own.
         self._noticed.clear()
 
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
@@ -145,6 +152,7 @@ class RowReader:
             self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
         for series in values:
+            # Only the preprocessing of tables has a value to put in place of a missing number.
             if series.null_count():
                 row = int(series.is_null().arg_true()[0]) + first_row
                 raise UserError(
@@ -154,6 +162,7 @@ class RowReader:
                 )
         numbers = values.to_numpy()
         if isinstance(self._preprocessing, ScalePixels):
+            # Refused, as the conversion to bytes would wrap 256 to 0.
             if numbers.min() < 0 or numbers.max() > 255 or (numbers % 1 != 0).any():
                 raise UserError(
                     "pixels must be whole numbers from 0 to 255", "the file has other values", "another file"
@@ -167,6 +176,7 @@ class RowReader:
     def _notice(self, values: pl.DataFrame, preprocessing: TablePreprocessing) -> None:
         """Counts unknown categories, and missing values in columns where training had none."""
         inputs = preprocessing.inputs
+        # Inputs with an indicator are those of which training had missing values.
         may_miss = {inputs.numeric[position].column.name for position in preprocessing.indicated.tolist()}
         may_miss |= {category.name for category in inputs.categorical if category.has_missing}
         for category in inputs.categorical:
@@ -193,6 +203,7 @@ def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
         # How columns are read is fixed by training.
         is_fixed = "data." in error.hint and "data.path" not in error.hint
         counted_in = f", counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
+        # A single block that is not full is the whole file, and its counts need no range of rows.
         is_part = first_row > 1 or n_rows >= BLOCK_ROWS
         if not is_fixed and not is_part:
             raise
@@ -222,6 +233,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     with explain_bad_card(run.checkpoint):
         data: Mapping[str, Any] = run.card["data"]
         source, expected = str(data.get("source")), data["fingerprint"]
+        # Checkpoints of earlier versions name the source by its former place.
         source = RENAMED.get(source, source)
     if source not in SOURCES:
         raise UserError(
@@ -230,6 +242,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
             "data.path=rows.csv with the columns of that data",
         )
     with explain_bad_card(run.checkpoint):
+        # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
@@ -242,6 +255,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
             error.actual,
             "putting them back, or data.path=… to take other rows",
         ) from None
+    # Other rows are split in another way, and the test part could hold rows of the training.
     if dataset.fingerprint != expected:
         raise UserError(
             "the data that the run was trained on must be as they were",

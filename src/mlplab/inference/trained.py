@@ -38,6 +38,7 @@ class TrainedRun:
             UserError: it is a link that leads elsewhere.
         """
         folder = self.directory / name
+        # Resolved on both sides, as the run itself may be reached by a link.
         if not folder.resolve().is_relative_to(self.directory.resolve()):
             raise UserError(
                 "a run must contain only ordinary files and folders", f"{folder} leads to {folder.resolve()}",
@@ -56,5 +57,6 @@ def load_run(path: Path) -> TrainedRun:
         UserError: there is none, or it cannot be rebuilt from its checkpoint alone.
     """
     directory, checkpoint = find_run(path)
+    # The card alone: config.yaml of a run from elsewhere could name any code to execute.
     card = read_card(checkpoint)
     return TrainedRun(directory, checkpoint, card, predictor_of(checkpoint, card))

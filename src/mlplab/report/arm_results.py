@@ -31,9 +31,11 @@ def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
     """Collects the arms, those with the best reruns first; empty unless the sweep is a comparison."""
     arms = []
     for name in dict.fromkeys(setting.arm for setting in settings if setting.arm is not None):
-        mine = [setting for setting in settings if setting.arm == name]
-        tuned, default = (next(iter(of_stage(mine, stage)), None) for stage in ("rerun", "default"))
-        arms.append(ArmResult(name, tuned, default, len(of_stage(mine, "search"))))
+        of_arm = [setting for setting in settings if setting.arm == name]
+        # The settings are ranked, so the first of a stage is the arm's best.
+        tuned, default = (next(iter(of_stage(of_arm, stage)), None) for stage in ("rerun", "default"))
+        arms.append(ArmResult(name, tuned, default, len(of_stage(of_arm, "search"))))
+    # Reruns are ranked over all arms together, so their ranks put the arms in order.
     return sorted(arms, key=lambda arm: (arm.tuned is None, arm.tuned.rank if arm.tuned else 0))
 
 
@@ -77,6 +79,7 @@ def _tuning(arm: ArmResult) -> Finding | None:
     tuned, default = arm.tuned, arm.default
     if tuned is None or default is None or tuned.validation.mean is None:
         return None
+    # Names come from sweep.json, which anybody may have written.
     name, trials = printable(arm.name), counted(arm.n_trials, "trial")
     if default.validation.mean is None:
         evidence = f"Tuned {spread_text(tuned.validation)}; {trials}."
@@ -91,6 +94,7 @@ def _tuning(arm: ArmResult) -> Finding | None:
         f"{counted(len(seeds), 'seed')}; {trials}."
     )
     gain = tuned.objective.sign * (fmean(before) - fmean(after))
+    # The best on a few tuning seeds can be worse than the defaults on others.
     if gain <= 0:
         return Finding("tuning", "caution", f"Tuning did not improve {name}.", evidence)
     return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)

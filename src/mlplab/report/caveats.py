@@ -20,6 +20,7 @@ MANY = 0.7
 """Share of runs that counts as nearly all."""
 
 SOME = 0.2
+"""Share of finished runs from which overfitting is worth a caveat."""
 
 
 def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding]:
@@ -42,9 +43,10 @@ def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, P
     for arm in dict.fromkeys(setting.arm for setting in searched):
         ranked = [setting for setting in searched if setting.arm == arm]
         for name, axis in axes.items():
-            mine = [setting for setting in ranked if name in setting.values]
-            if name in ranked[0].values and len({str(setting.values[name]) for setting in mine}) >= 3:
-                found.append(_edge(sweep, ranked[0], mine, axis))
+            with_parameter = [setting for setting in ranked if name in setting.values]
+            # Of two values the best one is always at an end.
+            if name in ranked[0].values and len({str(setting.values[name]) for setting in with_parameter}) >= 3:
+                found.append(_edge(sweep, ranked[0], with_parameter, axis))
     return found
 
 
@@ -89,10 +91,10 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
         return None
     shares = []
     for name, axis in axes.items():
-        mine = [run for run in ended if name in run.entry.values]
-        buckets = axis.buckets(axis.places([run.entry.values[name] for run in mine]))
+        with_parameter = [run for run in ended if name in run.entry.values]
+        buckets = axis.buckets(axis.places([run.entry.values[name] for run in with_parameter]))
         for bucket, size in Counter(buckets[buckets >= 0].tolist()).items():
-            hits = sum(run.state == "infeasible" for run, b in zip(mine, buckets, strict=True) if b == bucket)
+            hits = sum(run.state == "infeasible" for run, b in zip(with_parameter, buckets, strict=True) if b == bucket)
             expected = n * size / len(ended)
             # More than two standard deviations of a Poisson variable above its mean.
             if hits >= 2 and hits > expected + 2 * expected**0.5:
@@ -115,6 +117,7 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
     worst = []
     for setting in settings:
         rises = [risen[run.entry.number] for run in setting.runs if run.entry.number in risen]
+        # Most runs of a setting must overfit, so that it is not named for a single unlucky seed.
         if 2 * len(rises) > len(setting.runs):
             worst.append((statistics.median(rises), setting.label))
     examples = listed([f"{text}: {number(rise)}" for rise, text in sorted(worst, reverse=True)])
@@ -130,6 +133,7 @@ def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | N
 
 def _best_places(sweep: SweepRecord) -> Finding | None:
     places = best_places(sweep.runs)
+    # Of one or two runs "nearly all" would mean nothing.
     if len(places) < 3:
         return None
     late, early = int((places >= 0.95).sum()), int((places <= 0.1).sum())

@@ -32,6 +32,7 @@ STYLE: Any = {
     "xtick.minor.size": 0, "ytick.minor.size": 0, "font.size": 9, "legend.frameon": False, "legend.fontsize": 8.5,
     "figure.constrained_layout.h_pad": 0.06, "figure.constrained_layout.w_pad": 0.06,
     "text.parse_math": False,  # a "$" in a name is a character
+    # Text stays text, which a browser can find; without a fixed salt, ids would differ each time.
     "svg.fonttype": "none", "svg.hashsalt": "mlplab",
 }  # fmt: skip
 

@@ -51,6 +51,7 @@ class ChartAxis:
 
     def transformed(self, values: Values) -> Values:
         """Returns values such that their differences are distances on the axis; (N,) -> (N,)."""
+        # First, as a value beyond the axis may be 0, which has no logarithm, or so large that it hides all others.
         clipped = np.clip(values, self.low, self.high)
         return np.asarray(np.log10(clipped)) if self.is_log else clipped
 
@@ -126,14 +127,17 @@ def value_axis(label: str, values: Values, sign: int, *, is_whole: bool = False)
     positive = found[found > 0]
     # A few zeros or negative values do not keep the others from a logarithmic axis.
     decades = np.log10(np.maximum(positive, 1 / LARGEST))
+    # Without its worst 20th, as one diverged value alone is no reason for a logarithmic axis.
     span = np.quantile(decades, 1.0 if is_whole else 0.95) - decades.min() if len(positive) else 0.0
     is_log = bool(len(positive) >= 0.8 * len(found) and span > LEAST_DECADES)
     places = sign * (decades if is_log else found)
+    # The sign has made small values good, so the quantiles count from the best.
     best, middle, worst = (float(q) for q in np.quantile(places, [0, 0.75, 1]))
     # A few diverging values must not squeeze all others into a line.
     reach = worst if is_whole else min(worst, max(best + 4 * (middle - best), float(np.quantile(places, 0.9))))
     # Equal values still need an axis of some length.
     margin = 0.05 * (reach - best) or 0.05 * abs(best) or 0.5
     ends = sorted((sign * (best - margin), sign * (reach + margin)))
+    # Beyond these ends 10 to the power of an end overflows, or is 0.
     low, high = (10.0 ** min(max(end, -300.0), 300.0) if is_log else float(end) for end in ends)
     return ChartAxis(label, low, high, is_log, n_beyond=int(((found < low) | (found > high)).sum()))

@@ -33,6 +33,7 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     if not left:
         return None
     counts = ", ".join(f"{n:,} {state}" for state, n in left.items())
+    # Jobs that run need no help; for the others the sweep must go on.
     hint = "" if set(left) == {"running"} else " The sweep's command once more goes on with them."
     sentence = f"{share(sum(left.values()), len(sweep.runs))} runs have not ended; what follows rests on the others."
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
@@ -40,6 +41,7 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
 
 def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     ranked = contenders(settings)
+    # Settings without a value are ranked last: if the first has none, no setting has one.
     best = ranked[0] if ranked else None
     if best is None or best.validation.mean is None:
         return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
@@ -80,6 +82,7 @@ def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
     found = []
     for rerun in of_stage(settings, "rerun"):
+        # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
         before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
         if rerun.arm is None and before is not None and (rerun.validation.mean is not None or rerun.n_failed):
             found.append(_rerun(rerun, before, ranked))
@@ -124,6 +127,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     # The root mean square, because variances add up and deviations do not.
     noise = float(np.sqrt(np.mean(np.square(deviations)))) if deviations else 0.0
     difference = abs(ranked[1].score - ranked[0].score)
+    # On a Pareto front nothing is first or second; only unknown noise is worth saying.
     if has_several or difference >= noise:
         return None
     close = [setting for setting in ranked if abs(setting.score - ranked[0].score) < noise]

@@ -30,10 +30,12 @@ def value_text(value: Any) -> str:
 
 
 def spread_text(spread: Spread) -> str:
-    """Formats mean and deviation, rounded to two digits of the deviation: `0.0551 ± 0.0354`; one value as it is."""
+    """Formats mean and deviation, rounded to two digits of the deviation: `0.055 ± 0.035`; one value as it is."""
     mean, deviation = spread.mean, spread.deviation
+    # 0 has no logarithm, and so no first digit to round to.
     if mean is None or deviation is None or deviation == 0:
         return number(mean) if deviation is None else f"{number(mean)} ± 0"
+    # floor(log10(0.0354)) is -2, the place of its first digit; the second digit is one place further.
     decimals = 1 - math.floor(math.log10(deviation))
     # Very large or small values would need many digits before or after the point.
     if not 0 <= decimals <= 6 or abs(mean) >= 1e5:
@@ -69,5 +71,6 @@ def machine_text(manifest: Mapping[str, Any]) -> str:
         return ""
     parts = [hardware.get("processor"), f"{hardware.get('cores', '?')} cores", *as_list(hardware.get("gpus"))]
     threads = as_number(manifest.get("threads"))
+    # Runs that share the cores have fewer threads each, and take longer.
     parts.append(f"{counted(int(threads), 'thread')} for each run" if threads else None)
     return ", ".join(printable(part) for part in parts if part)

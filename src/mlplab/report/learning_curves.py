@@ -33,6 +33,7 @@ def median_rows(curves: Sequence[Curve]) -> list[Mapping[str, float]]:
     epochs = np.unique(np.concatenate([curve.epochs for curve in curves]))
     table = np.full((len(curves), len(epochs)), np.nan)
     for row, curve in zip(table, curves, strict=True):
+        # NumPy assigns in order: of several measurements in one epoch the last one stays.
         row[np.searchsorted(epochs, curve.epochs)] = curve.values
     # Beyond, the median would be that of the few runs that stopped late.
     enough = np.flatnonzero(2 * np.isfinite(table).sum(axis=0) >= len(curves))
@@ -63,7 +64,7 @@ def best_places(runs: Sequence[RunRecord]) -> Values:
 def overfitting(run: RunRecord) -> float | None:
     """Returns the ratio of a run's final validation loss to its minimum; None if the run did not overfit.
 
-    It did if the validation loss rose by a 20th of its fall and of its minimum while the training loss fell on.
+    A run overfits if its validation loss rises by a 20th of its fall and of its minimum, while its training loss falls.
     """
     validation, training = run.curves.get("val/loss"), run.curves.get("train/loss")
     if validation is None or training is None:
@@ -74,12 +75,15 @@ def overfitting(run: RunRecord) -> float | None:
         return None
     best = int(values.argmin())
     least = float(values[best])
+    # The larger of both, as noise alone can be a 20th of a small fall or of a minimum near 0.
     enough = LEAST_RISE * max(float(values[0]) - least, abs(least))
     # The end is the median of the last three values, because a single one may be high by chance.
     risen = float(np.median(values[max(best, len(values) - 3) :])) - least
     before, after = _value_at(training, epochs[best]), _value_at(training, epochs[-1])
+    # Written such that a NaN counts as no overfitting.
     if not 0 < enough <= risen or not after < before:
         return None
+    # Losses can be zero or negative, and then have no ratio; infinity puts the run first.
     return (least + risen) / least if least > 0 else math.inf
 
 
@@ -127,5 +131,6 @@ def _time(curve: Curve | None, target: Target) -> tuple[float, float, float]:
     is_reached = target.is_reached(curve.values) if curve is not None else np.zeros(0, dtype=bool)
     if curve is None or not is_reached.any():
         return math.inf, math.inf, math.inf
+    # argmax of booleans is the place of the first True.
     first = int(is_reached.argmax())
     return float(curve.seconds[first]), float(curve.steps[first]), float(curve.epochs[first])

@@ -4,6 +4,7 @@ function keyOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.v ?? cell.textContent.trim();
   if (text === "" || text === "–") return null;
+  // as Python spells it in data-v
   const number = text === "inf" ? Infinity : Number(text);
   return Number.isNaN(number) ? text : number;
 }
@@ -38,6 +39,7 @@ for (const button of document.querySelectorAll("button.all")) {
     button.textContent = short ? text : `Show the first ${button.dataset.shown}`;
     button.setAttribute("aria-expanded", String(!short));
   };
+  // hidden in the file: without scripts all rows are shown, and the button would do nothing
   button.hidden = false;
   button.addEventListener("click", () => toggle(!table.classList.contains("short")));
   toggle(true);

@@ -63,6 +63,7 @@ def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
     # One seed gives one pair, of which no test can say anything.
     ranked = [setting for setting in contenders(settings) if len(setting.validation.values) >= 2]
     if all(setting.arm is not None for setting in ranked) and len(ranked) <= MOST_ARMS:
+        # In the order of the ranks, so that the first of each pair is the better one.
         pairs = list(combinations(ranked, 2))
     else:
         # Every further test raises the corrected p of all.
@@ -91,7 +92,7 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
     Args:
         differences: one for each pair, (N,) with N at least 1; finite.
     """
-    # Half a second, which reports without repeated seeds need not wait for.
+    # Not above: the import takes half a second, for which reports without repeated seeds need not wait.
     from scipy.stats import PermutationMethod, rankdata, wilcoxon
 
     every = np.asarray(differences, dtype=np.float64)
@@ -107,6 +108,7 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
     p = float(wilcoxon(nonzero, method=method).pvalue)
     ranks = rankdata(np.abs(nonzero))
     biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
+    # All signs alike is the extreme case: two of the 2^n equally likely assignments.
     return SignedRanks(n, n_equal, p, biserial, median, min(1.0, 2.0 ** (1 - len(nonzero))))
 
 

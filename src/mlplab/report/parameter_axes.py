@@ -49,6 +49,7 @@ class ParameterAxis:
     def places(self, values: Sequence[Any]) -> Values:
         """Returns the places of values; NaN for values that are not on the axis. (N,) -> (N,)."""
         if self.choices:
+            # By their texts, as lists and mappings cannot be keys.
             index = {choice: float(place) for place, choice in enumerate(self.choices)}
             return np.array([index.get(value_text(value), math.nan) for value in values], dtype=np.float64)
         return np.array([self._place(as_number(value)) for value in values], dtype=np.float64)
@@ -60,6 +61,7 @@ class ParameterAxis:
 
     def buckets(self, places: Values) -> npt.NDArray[np.int64]:
         """Returns the bucket of each place; -1 for NaN. (N,) -> (N,)."""
+        # The last edge belongs to the last bucket, and what lies beyond the ends to the outermost ones.
         inside = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
         return np.asarray(np.where(np.isnan(places), -1, inside), dtype=np.int64)
 
@@ -93,6 +95,7 @@ class ParameterAxis:
         if self.ends is None:
             return ChartAxis(self.name, categories=self.choices)
         low, high = (min(max(end, -LARGEST), LARGEST) for end in self.ends)
+        # Marks at the very ends would be cut in half.
         margin = 0.04 * (high - low)
         return ChartAxis(self.name, self.value(low - margin), self.value(high + margin), self.is_log)
 
@@ -111,6 +114,7 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
     if len(found) < 3 or None in numbers:
         return _choices(name, values, spaces)
     low, high = ends_of(found, spaces)
+    # A list of values seldom says that it is logarithmic, so their spacing decides too.
     is_log = low > 0 and found[0] > 0 and (any(space.get("log") for space in spaces) or _is_even_in_log(found))
     if is_log:
         low, high, middles = math.log10(low), math.log10(high), np.log10(found)
@@ -123,6 +127,7 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         bounds = [number(float(10.0**edge if is_log else edge), 2) for edge in edges]
         texts = tuple(f"{a}–{b}" for a, b in pairwise(bounds))
     else:
+        # Halfway between neighbours; the outermost only have to lie beyond the values.
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
         texts = tuple(number(float(value)) for value in found)
     return ParameterAxis(name, (), is_log, edges, middles, texts, (low, high))
@@ -144,6 +149,7 @@ def _is_even_in_log(found: Values) -> bool:
         return False
 
     def unevenness(places: Values) -> float:
+        # 0 if the median is in the middle, as with even spacing; at most a half.
         return abs(float(np.median(places)) - float(places[0] + places[-1]) / 2) / float(places[-1] - places[0])
 
     return unevenness(np.log10(found)) < unevenness(found)

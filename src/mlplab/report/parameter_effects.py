@@ -61,6 +61,7 @@ def effects_of(names: Sequence[str], places: Values, values: Values) -> Effects 
     """
     varying = [column for column in range(places.shape[1]) if len(np.unique(places[:, column])) > 1]
     names, places = [names[column] for column in varying], places[:, varying]
+    # Two by two is the smallest table with two effects.
     if len(names) < 2 or len(values) < 4 or np.ptp(values) == 0:
         return None
     # A grid is decomposed exactly; only without one is a model of the space needed.
@@ -82,6 +83,7 @@ def _full_grid(places: Values, values: Values) -> tuple[Values, list[tuple[int, 
     if np.prod(np.array(shape, dtype=np.float64)) > len(values) / LEAST_FILLED:
         return None
     sums, counts = np.zeros(shape), np.zeros(shape)
+    # Several settings can share a cell, of which `sums[at] += values` would count only one.
     np.add.at(sums, tuple(at), values)
     np.add.at(counts, tuple(at), 1)
     kept = [list(range(size)) for size in shape]
@@ -109,9 +111,11 @@ def _of_grid(names: Sequence[str], cells: Values, without: tuple[tuple[str, floa
     every = range(cells.ndim)
 
     def share(kept: tuple[int, ...]) -> float:
+        # Sobol' (1993): the variance of the means over all other parameters, as a share of the whole.
         return float(cells.mean(axis=tuple(axis for axis in every if axis not in kept)).var()) / total
 
     alone = [share((axis,)) for axis in every]
+    # Rounding can leave a share slightly below 0.
     pairs = {(names[a], names[b]): max(0.0, share((a, b)) - alone[a] - alone[b]) for a, b in combinations(every, 2)}
     return Effects("grid", dict(zip(names, alone, strict=True)), pairs, None, cells.size, without)
 
@@ -123,7 +127,7 @@ def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects 
     NOTE[DIFF] Means are taken over points of the space, not over the boxes of each tree; choices are split by their
     order, as scikit-learn's trees do; interactions are left out, because trees find too little of them.
     """
-    # These take a second to import.
+    # Not above: the imports take a second, for which reports of grids need not wait.
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import partial_dependence
 

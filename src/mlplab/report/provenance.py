@@ -18,6 +18,7 @@ UNTOLD = ("paths", "sweep", "resume", "trust", *SEEDS)
 """Keys that do not affect what is learned."""
 
 MOST_VALUES = 40
+"""Values of a swept parameter that are listed."""
 
 
 def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
@@ -28,6 +29,7 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
         root: the project, with conf/.
     """
     sweep = analysis.sweep
+    # Folders of one machine mean nothing on another, and can hold a user's name.
     commands = distinct(portable_command(str(command)) for command in as_list(sweep.asked.get("commands")))
     shared = [portable(word) for word in sweep.constants if not OF_THE_SWEEP.match(word)]
     better = {"min": "smaller", "max": "larger"}
@@ -98,6 +100,7 @@ def _space(space: Mapping[str, Any]) -> str:
 
 def _differing(analysis: SweepAnalysis, root: Path) -> list[str]:
     """Lists values of the first known configuration that differ from conf/ and were not swept."""
+    # One is enough, as configurations of a sweep differ in what is swept.
     config = next(iter(analysis.sweep.configs.values()), None)
     default = _default(root) if isinstance(config, Mapping) else None
     if default is None:
@@ -121,6 +124,7 @@ def _default(root: Path) -> Any:
     try:
         register_resolvers(root)
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+            # Unresolved, as the configurations in sweep.json are.
             return OmegaConf.to_container(compose("config"), resolve=False)
     except Exception:  # a changed conf/ can fail in any way, and the report does without the comparison
         return None
@@ -132,6 +136,7 @@ def _time(sweep: SweepRecord) -> str:
     trained = sum(run.measured.get("seconds", 0.0) for run in sweep.runs)
     parts = [f"begun {started} UTC"] if started else []
     parts += [f"{duration(seconds)} by the clock"] if seconds else []
+    # Longer than by the clock, where jobs ran side by side.
     parts += [f"{duration(trained)} of training in all"] if trained else []
     return ", ".join(parts)
 

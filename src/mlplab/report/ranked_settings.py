@@ -52,6 +52,7 @@ class Setting:
     @property
     def label(self) -> str:
         """Describes the setting by its values: `optimizer=adam, lr=0.01`."""
+        # Labels go to terminals, and the names come from files that anybody may have written.
         words = [f"{printable(self.names[name])}={value_text(value)}" for name, value in self.values.items()]
         if self.stage == "default":
             words = [f"{printable(self.arm)}, default"] if self.arm else ["default", *words]
@@ -65,6 +66,7 @@ class Setting:
     def stage(self) -> str:
         return self.runs[0].entry.stage
 
+    # Cached, here and below: ranking, tables and charts ask again and again, and runs do not change.
     @cached_property
     def states(self) -> Counter[str]:
         return Counter(run.state for run in self.runs)
@@ -142,6 +144,7 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
     is_comparison = any(setting.arm is not None for setting in settings)
     ranked = []
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
+        # Sorting is stable: equal settings stay in the order of their jobs.
         ordered = sorted(of_stage(settings, stage), key=Setting.sort_key)
         ranked += [replace(setting, rank=rank) for rank, setting in enumerate(ordered, start=1)]
     return ranked
@@ -181,6 +184,7 @@ def table_of(
     """Returns the settings with a mean of every objective, and those means, (N, objectives)."""
     rows = [(setting, [setting.spread(o.metric).mean for o in objectives]) for setting in settings]
     known = [(setting, row) for setting, row in rows if None not in row]
+    # Without any rows NumPy would make an array of one dimension.
     means = np.array([row for _, row in known], dtype=np.float64).reshape(len(known), len(objectives))
     return [setting for setting, _ in known], means
 
@@ -196,6 +200,7 @@ def _without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _seeds(run: RunRecord) -> tuple[str, ...]:
+    # As text: a damaged sweep.json may hold a list, which cannot be a key.
     return tuple(shown(run.entry.values.get(name)) for name in SEEDS)
 
 
@@ -210,5 +215,6 @@ def names_of(settings: Iterable[Setting]) -> list[str]:
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """Shortens `optimizer.lr` to `lr` if no other name ends the same way."""
+    # Names with the same ending keep their groups, else they would share a heading.
     lasts = Counter(name.rpartition(".")[2] for name in names)
     return {name: name.rpartition(".")[2] if lasts[name.rpartition(".")[2]] == 1 else name for name in names}

@@ -23,7 +23,10 @@ from mlplab.runs.files import remove_temporary_files, write_bytes
 
 STATES = ("finished", "pruned", "diverged", "failed", "damaged", "running", "stopped", "cut off", "waiting")
 ROWS_SHOWN = 50
+"""Rows of a table that the page shows before a click on "show all"."""
+
 CODE_FACTS = ("command", "commands", "shared by all runs", "space", "differs from conf/")
+"""Facts in fixed width, as they can be copied to a terminal or to conf/."""
 
 Pictures = Mapping[str, Sequence[Picture]]
 
@@ -61,6 +64,7 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
             remove_temporary_files(folder)  # of a report that was killed
         taken: list[str] = []
         for picture in (picture for section in pictures.values() for picture in section):
+            # Different parameters can have equal names once their other characters are replaced.
             taken.append(file_name(picture.chart.name, taken))
             write_bytes(figures / f"{taken[-1]}.svg", picture.svg.encode())
             write_bytes(figures / f"{taken[-1]}.png", picture.png)
@@ -85,6 +89,7 @@ def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
         pictures: section → pictures.
         root: the project.
     """
+    # Not above: the summary on the terminal does without it.
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -98,7 +103,12 @@ def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
     )
     # Names come from files that anybody may have written, so every expression is text unless it is declared markup.
     environment = Environment(
-        autoescape=True, finalize=as_text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=as_text,
+        # A misspelled name in the template raises, instead of leaving a gap in the page.
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["inline"] = lambda picture, prefix: Markup(inline(picture, prefix))
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
@@ -118,7 +128,9 @@ def render_page(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> str:
 
 def _policy(script: str) -> str:
     """Forbids every request, and every script except the page's own."""
+    # A second guard: should a name from a file become markup after all, a browser runs and fetches nothing.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Any style: the drawings carry style attributes, which the digest of a style sheet does not cover.
     allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 

@@ -25,6 +25,7 @@ MOST_TESTS = 2
 """Test metrics on the page; leaderboard.csv has all."""
 
 LONGEST_REASON = 400
+"""Characters of a reason in the table of failures."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int, str]]:
         """Returns heading, width and style of each group of columns; empty if there is only one."""
+        # Only neighbours are joined, so columns of one group must stand side by side.
         groups = [(name, list(columns)) for name, columns in groupby(self.columns, lambda column: column.group)]
         return [(name, len(part), part[0].style) for name, part in groups] if len(groups) > 1 else []
 
@@ -84,6 +86,7 @@ def _spread(spread: Spread) -> Cell:
 
 def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_objectives: int) -> Table:
     """Makes the leaderboard for a terminal."""
+    # One column for all values, as a terminal has no room for one each.
     name = Column("setting", lambda setting: Cell(setting.label))
     # Zeros would hide the few settings that have failures.
     failed = Column("failed", lambda setting: Cell(str(setting.n_failed or "")), "num")
@@ -95,10 +98,13 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
     columns = [_rank()]
     if analysis.arms:
         columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
+    # With a single stage the column would hold one and the same word.
     if {setting.stage for setting in settings} == set(WHICH):
         columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
     columns += [
-        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name) for name in names_of(settings)
+        # partial, as a lambda would see the last name of the loop in every column.
+        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name)
+        for name in names_of(settings)
     ]
     columns += _validation(analysis, settings) + _tests(analysis)
     columns.append(Column("command", partial(_command, analysis), "command"))
@@ -137,10 +143,12 @@ def _validation(analysis: SweepAnalysis, settings: Sequence[Setting]) -> list[Co
     sweep, columns = analysis.sweep, _objectives(analysis)
     if len(sweep.objectives) > 1:
         front = pareto_front(settings, sweep.objectives)
+        # Keys instead of texts: a click on the heading puts the front first.
         columns.append(Column("front", lambda s: Cell("●", 0) if s in front else Cell("", 1), "mid", VALIDATION))
     columns.append(_runs())
     if any(setting.n_failed or len(setting.finished) < len(setting.runs) for setting in settings):
         columns.append(Column("not finished", _not_finished, "", VALIDATION))
+    # As an objective they have a column already.
     if "seconds" not in [objective.metric for objective in sweep.objectives]:
         title = "of training, mean over finished runs"
         columns.append(Column("seconds", lambda s: _number(s.spread("seconds").mean), "num", VALIDATION, title))
@@ -173,6 +181,7 @@ def _tests(analysis: SweepAnalysis) -> list[Column]:
         return _spread(setting.test(metric))
 
     metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    # The first one has a double line on its left, which sets test metrics apart.
     styles = ["num test first", *["num test"] * MOST_TESTS]
     return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
 
@@ -184,6 +193,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
         return Cell(setting.label, style="value")
 
     def p(value: float) -> Cell:
+        # The key, as "below 0.0001" would be sorted among texts.
         return Cell(p_text(value), value)
 
     columns = [
@@ -219,6 +229,7 @@ def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:
     found = dict.fromkeys(name for setting in settings for run in setting.finished for name in run.test)
     # Of val/accuracy it is test/accuracy.
     first = f"test/{metric.partition('/')[2]}"
+    # Sorting is stable, so the others stay in the order in which runs have them.
     return sorted(found, key=lambda name: (name != first, name != "test/accuracy"))
 
 
@@ -231,6 +242,7 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"stage": setting.stage, "rank": setting.rank}
         if analysis.arms:
             row["arm"] = setting.arm
+        # All rows have all columns, though arms can differ in their parameters.
         row |= {name: setting.values.get(name) for name in analysis.axes}
         for objective in sweep.objectives:
             row |= _mean_and_std(objective.metric, setting.spread(objective.metric))
@@ -260,6 +272,7 @@ def as_csv(analysis: SweepAnalysis) -> str:
     rows = plain_rows(analysis)
     header = list(rows[0]) if rows else ["stage", "rank"]
     out = StringIO()
+    # The csv module would end lines by \r\n.
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_csv_cell(name) for name in header])
     writer.writerows([_csv_cell(row[name]) for name in header] for row in rows)
@@ -269,6 +282,7 @@ def as_csv(analysis: SweepAnalysis) -> str:
 def _csv_cell(value: Any) -> Any:
     if value is None:
         return ""
+    # For Python, true is the integer 1.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     text = "\n".join(printable(line) for line in shown(value).split("\n"))

@@ -59,7 +59,9 @@ def analyse(directory: Path) -> SweepAnalysis:
     settings = settings_of(sweep)
     searched = of_stage(settings, "search")
     axes = {}
+    # Of the search alone, as its reruns only repeat values of it.
     for name in names_of(searched):
+        # Arms have parameters of their own, and others are drawn under a condition only.
         values = [setting.values[name] for setting in searched if name in setting.values]
         axes[name] = axis_of(name, values, sweep.spaces_of(name))
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
@@ -75,10 +77,12 @@ def analyse(directory: Path) -> SweepAnalysis:
 def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis) -> Effects | None:
     """Computes effects of the parameters that every setting has, on the axis of the charts."""
     known = [setting for setting in settings if setting.validation.mean is not None]
+    # The decomposition needs a value of each parameter for each setting.
     names = [name for name in axes if all(name in setting.values for setting in known)]
     if not known or not names:
         return None
     places = np.stack([axes[name].places([s.values[name] for s in known]) for name in names], axis=1)
     is_whole = np.isfinite(places).all(axis=1)
     means = np.array([setting.score for setting in known], dtype=np.float64)
+    # On the axis as drawn: on a linear one, a few diverged losses would be nearly all of the variance.
     return effects_of(names, places[is_whole], objective.transformed(means[is_whole]))

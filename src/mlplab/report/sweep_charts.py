@@ -20,12 +20,14 @@ MOST_PAIRS, LEAST_SHARE = 4, 0.02
 """Heat maps of pairs, and the share of the variance below which a pair gets none."""
 
 MOST_CURVES = 5
+"""Settings in a chart of curves; more lines cannot be told apart."""
 
 PARTS = {"val": "Validation", "train": "Training"}
 
 
 def charts_of(analysis: SweepAnalysis) -> dict[str, list[Chart]]:
     """Returns section → its charts: comparison, parameters, curves."""
+    # Each section has an entry, if only an empty one, as the page looks them up by name.
     sections = {"comparison": _comparison, "parameters": _parameters, "curves": _curves}
     return {name: [chart for chart in make(analysis) if chart is not None] for name, make in sections.items()}
 
@@ -62,6 +64,7 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
 
 def _curves(analysis: SweepAnalysis) -> Iterable[Chart | None]:
     metric = analysis.sweep.objective.metric
+    # Objectives such as the number of parameters have no curve.
     for name in dict.fromkeys([metric, "val/loss"] if metric.startswith("val/") else ["val/loss"]):
         yield curves_chart(analysis, name)
     yield best_epoch_chart(analysis.sweep.runs)
@@ -69,21 +72,21 @@ def _curves(analysis: SweepAnalysis) -> Iterable[Chart | None]:
 
 def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAxis) -> Chart:
     """Shows a parameter against the objective: a point for each setting, a cross if one of its runs failed."""
-    mine = [setting for setting in settings if axis.name in setting.values]
-    objective = mine[0].objective
-    arms = list(dict.fromkeys(setting.arm for setting in mine))
+    with_parameter = [setting for setting in settings if axis.name in setting.values]
+    objective = with_parameter[0].objective
+    arms = list(dict.fromkeys(setting.arm for setting in with_parameter))
     # More arms than colours cannot be told apart.
     coloured = arms if 1 < len(arms) <= len(SERIES) else [None]
     layers = []
     for colour, arm in zip(SERIES, coloured, strict=False):
-        known = [s for s in mine if s.validation.mean is not None and (arm is None or s.arm == arm)]
+        known = [s for s in with_parameter if s.validation.mean is not None and (arm is None or s.arm == arm)]
         places = axis.places([setting.values[axis.name] for setting in known])
         scores = np.array([setting.score for setting in known], dtype=np.float64)
         layers.append(Layer("point", rows_of(map(axis.value, places), scores), colour, arm))
         best = axis.best_by_bucket(places, scores, objective.sign)
         rows = rows_of((axis.value(axis.middles[bucket]) for bucket in best), best.values())
         layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or arm is None else colour))
-    failed = [setting.values[axis.name] for setting in mine if setting.n_failed]
+    failed = [setting.values[axis.name] for setting in with_parameter if setting.n_failed]
     # A little inside the axis, so that crosses are whole.
     worst = y.at(0.965 if objective.sign > 0 else 0.035)
     layers.append(Layer("cross", rows_of(map(axis.value, axis.places(failed)), [worst] * len(failed)), FAULT))
@@ -119,6 +122,7 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
             f"{max(0.0, effects.explained or 0.0):.0%} of the variance of settings it has not seen: trust it "
             f"no further. {effects.rest:.0%} is left to interactions and to noise."
         )
+    # The axis is longer than the longest bar, so that its label has room beside it.
     longest = max(share for _, share in [*alone, *pairs])
     x = ChartAxis("share of variance", 0.0, min(1.12, longest * 1.2 + 0.02), unit="percent")
     y = ChartAxis("", categories=tuple(text for text, _ in [*alone, *pairs]))
@@ -127,16 +131,17 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
 
 def pair_chart(wide: ParameterAxis, high: ParameterAxis, settings: Sequence[Setting], scale: ChartAxis) -> Chart:
     """Shows the median of the settings in each cell of two parameters' buckets."""
-    mine = [setting for setting in settings if wide.name in setting.values and high.name in setting.values]
-    objective = mine[0].objective
-    x, y = (axis.buckets(axis.places([s.values[axis.name] for s in mine])) for axis in (wide, high))
-    scores = np.array([setting.score for setting in mine], dtype=np.float64)
+    with_parameter = [setting for setting in settings if wide.name in setting.values and high.name in setting.values]
+    objective = with_parameter[0].objective
+    x, y = (axis.buckets(axis.places([s.values[axis.name] for s in with_parameter])) for axis in (wide, high))
+    scores = np.array([setting.score for setting in with_parameter], dtype=np.float64)
     cells: list[dict[str, Any]] = []
     crosses: list[Row] = []
     for column, row in sorted({(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True) if a >= 0 and b >= 0}):
         inside = scores[(x == column) & (y == row) & np.isfinite(scores)]
         place = {"x": wide.texts[column], "y": high.texts[row]}
         if len(inside):
+            # The median, as one diverged setting would decide on the mean of its cell.
             cells.append({**place, "value": float(np.median(inside))})
         else:
             crosses.append(place)
@@ -159,7 +164,9 @@ def search_chart(analysis: SweepAnalysis) -> Chart:
     """Shows trials in their order, with the best so far."""
     objective, y = analysis.sweep.objective, analysis.objective
     ordered = sorted(analysis.searched, key=lambda setting: setting.runs[0].entry.number)
+    # With the sign smaller is better, so that a running minimum is the best so far.
     scores = objective.sign * np.array([setting.score for setting in ordered], dtype=np.float64)
+    # A NaN would be carried on to the end.
     best = np.minimum.accumulate(np.where(np.isfinite(scores), scores, np.inf))
     trials = np.arange(1, len(ordered) + 1)
     layers = []
@@ -176,6 +183,7 @@ def search_chart(analysis: SweepAnalysis) -> Chart:
 
 def front_chart(analysis: SweepAnalysis) -> Chart | None:
     """Shows two objectives against each other, with the Pareto front; None without a setting that has both."""
+    # A chart has two axes; further objectives are in the table alone.
     objectives = analysis.sweep.objectives[:2]
     known, table = table_of(analysis.searched, objectives)
     if not known:
@@ -250,6 +258,7 @@ def arms_chart(analysis: SweepAnalysis) -> Chart | None:
         layers += [Layer("point", points, colour, which, offset=offset), Layer("tick", means, INK, offset=offset)]
     if not values:
         return None
+    # The whole range: in a comparison a run that is far off is a result too.
     x = value_axis(objective.metric, np.array(values), objective.sign, is_whole=True)
     y = ChartAxis("", categories=tuple(arm.name for arm in analysis.arms if arm.tuned or arm.default))
     caption = f"A point is a run on a seed that was not used for tuning; the bar is the mean.{x.note()}"
@@ -275,6 +284,7 @@ def target_chart(analysis: SweepAnalysis) -> Chart | None:
         hits = np.sort([value for value in time.seconds if np.isfinite(value)])
         shares = np.arange(len(hits) + 1) / time.n
         layers.append(Layer("step", rows_of([0, *hits, last], [*shares, shares[-1]]), colour, name))
+    # A little more than 0 to 1, as lines at the very edge would be cut in half.
     axes = ChartAxis("seconds of training", 0.0, last), ChartAxis("share of the runs", -0.03, 1.03, unit="percent")
     caption = f"Runs that have reached {goal(target)}."
     return Chart("target", "Time to the target", caption, *axes, tuple(layers))

@@ -83,6 +83,7 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
         return f"{directory} is one job", str(directory.parent)
     if (directory / "manifest.json").is_file():
         return f"{directory} is one run", "python train.py -m, which makes a sweep"
+    # A misspelled name has its neighbours in the folder above.
     within = directory if directory.is_dir() else directory.parent
     # The newest sweep is the likeliest one to be meant.
     sweeps = sorted((path.parent for path in within.glob(f"*/{FILE}")), key=lambda path: path.stat().st_mtime)
@@ -94,15 +95,18 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
 def _is_sound(entry: Entry) -> bool:
     """Checks that an entry describes a job; a file system must be able to hold the name of its directory."""
     try:
+        # JSON can hold lone surrogates, which UTF-8 cannot.
         entry.directory.encode()
     except UnicodeEncodeError:
         return False
+    # A null byte in a path raises ValueError, and not OSError.
     return "\0" not in entry.directory and isinstance(entry.arm, str | None) and entry.stage in STAGES
 
 
 def _objectives(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
     parts = [as_mapping(part) for part in as_list(as_mapping(asked.get("search")).get("objectives"))]
     objectives = tuple(Criterion(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
+    # A grid has no objectives, only the monitor of its runs.
     return objectives or (Criterion(str(asked.get("monitor") or "val/loss"), _mode(asked)),)
 
 
@@ -145,6 +149,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
         None if best_epoch is None else int(best_epoch),
         int(epochs),
         _curves(directory, metrics),
+        # The rest is not kept, as a sweep can have thousands of runs.
         {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest},
     )
 
@@ -155,6 +160,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
     for metric in metrics:
         names = ("epoch", "step", "seconds", metric)
         rows = [[_or_nan(line.get(name)) for name in names] for line in lines if metric in line]
+        # Also no rows at all become four columns.
         columns = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
         # A diverged loss stays as NaN, but a point needs its place in time.
         has_place = np.isfinite(columns[:3]).all(axis=0)
@@ -180,12 +186,14 @@ def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
     """
     swept: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
+        # By stage, as a rerun has seeds where its search had none.
         swept[entry.stage] |= entry.values.keys() & set(SEEDS)
     found = []
     for entry in entries:
         missing = swept[entry.stage] - entry.values.keys()
         config = _config(sweep / entry.directory / ".hydra" / "config.yaml") if missing else {}
         seeds = {name: _value_at(config, name) for name in missing}
+        # An interpolation is text in this file, and its value not known.
         known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
         found.append(replace(entry, values={**entry.values, **known}))
     return found
@@ -197,6 +205,7 @@ def _value_at(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _config(path: Path) -> Mapping[str, Any]:
+    # A received file may be of any size and content; libyaml, where PyYAML has it, is several times faster.
     with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
         return as_mapping(yaml.load(read_ordinary(path, LARGEST), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     return {}

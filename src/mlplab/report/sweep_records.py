@@ -116,6 +116,7 @@ class SweepRecord:
 
     @property
     def name(self) -> str:
+        # Resolved, as "." has no name.
         return self.directory.resolve().name
 
     @property
@@ -135,11 +136,13 @@ class Spread:
 
     @property
     def mean(self) -> float | None:
+        # fmean adds up exactly, so the order of the runs does not change the last digit.
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def deviation(self) -> float | None:
         """Returns the standard deviation with n - 1 in its denominator; None for fewer than two values."""
+        # Seeds are a sample of all seeds: with n in the denominator, five of them would seem a tenth less spread.
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
@@ -152,11 +155,13 @@ def as_number(value: Any) -> float | None:
         number = float(value)
     except OverflowError:  # JSON has integers of any length
         return None
+    # Python's JSON has NaN and Infinity too.
     return number if math.isfinite(number) else None
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
     """Returns a JSON object; an empty one for anything else."""
+    # No error: a report shows as much of a damaged or received file as can be read.
     return value if isinstance(value, Mapping) else {}
 
 

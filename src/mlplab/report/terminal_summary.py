@@ -27,7 +27,8 @@ STYLES = {"result": "green", "caution": "yellow", "fault": "red"}
 
 def as_text(analysis: SweepAnalysis) -> str:
     """Formats the findings and the head of the leaderboard; without colours if standard output is no terminal."""
-    # Piped output has 80 columns, as a terminal that is asked in vain does.
+    # Piped output has 80 columns, the width that rich takes where a terminal does not tell its own.
+    # rich would colour numbers, and turn `:smile:` in a name into a picture.
     console = Console(width=None if sys.stdout.isatty() else WIDTH, emoji=False, highlight=False)
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     # A grid indents wrapped lines below the text, not below the bullet.
@@ -89,6 +90,7 @@ def as_content(analysis: SweepAnalysis) -> dict[str, Any]:
     ]
     content["effects"] = None
     if effects is not None:
+        # A pair of names cannot be a key in JSON.
         pairs = [{"names": names, "share": share} for names, share in effects.pairs.items()]
         content["effects"] = {**asdict(effects), "pairs": pairs, "rest": effects.rest}
     return content

@@ -39,6 +39,7 @@ class Composer:
         Returns:
             The overrides that all jobs share, and what is swept.
         """
+        # Of one name given twice the later counts, so what is typed replaces what conf/ has.
         swept, shared = split_swept(parse_overrides([*params, *arguments], self.loader))
         return [as_typed(override) for override in shared], [dimension_of(override) for override in swept]
 
@@ -97,7 +98,7 @@ class Composer:
 
 
 def require_one_location(config: DictConfig, shared: Sequence[str], swept: Collection[str]) -> None:
-    """Refuses a sweep whose jobs would not lie in one directory, in which all look for them.
+    """Refuses a sweep whose jobs would lie in several directories: whoever reads a sweep looks in one.
 
     Raises:
         UserError: as above.
@@ -112,9 +113,11 @@ def require_one_location(config: DictConfig, shared: Sequence[str], swept: Colle
             raise UserError(
                 "paths.run must be left to the jobs of a sweep, each its own", override, "sweep.name=… alone"
             )
+    # Unresolved: the names in the interpolations are what is looked for.
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     directory = values["hydra"]["sweep"]["dir"]
     for name in _named_in(directory, values):
+        # A value below a swept group, such as optimizer.name, differs between jobs too.
         own = [one for one in swept if f"{name}.".startswith(f"{one.replace('/', '.')}.")]
         if own or name.removeprefix("hydra.") in {f"job.{part}" for part in OF_A_JOB}:
             raise UserError(

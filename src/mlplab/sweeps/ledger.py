@@ -80,6 +80,7 @@ class Entry:
     @property
     def assignments(self) -> list[Assignment]:
         """Returns each value with its override."""
+        # A key can begin with +, which adds it, and end in @ with its package.
         by_name = {re.split("[=@]", override.lstrip("+"))[0]: override for override in self.overrides}
         return [Assignment(name, value, by_name.get(name)) for name, value in self.values.items()]
 
@@ -104,6 +105,7 @@ class Ledger:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # A dict and no set: it keeps the order in which names were first swept.
         self._names = dict.fromkeys(name for entry in self.entries for name in entry.values)
         self._by_values: dict[frozenset[tuple[str, str]], list[Entry]] | None = None
         self.why_not_own: str | None = None
@@ -125,6 +127,7 @@ class Ledger:
         """Notes the values that a job has for names that only other jobs had been given."""
         entry.values |= values  # the job stays the same: its configuration has them already
         self._names |= dict.fromkeys(values)
+        # The index holds the values of before.
         self._by_values = None
 
     def next_number(self) -> int:
@@ -151,6 +154,7 @@ class Ledger:
                 NAME.fullmatch(entry.directory)  # it becomes a part of Hydra's overrides
                 and isinstance(entry.arm, str | None)
                 and isinstance(entry.stage, str)
+                # By type, as isinstance takes true for an integer.
                 and type(entry.trial) in (int, type(None))
                 and type(entry.values.get("seed", 0)) is int
                 and (entry.stage == "search" or "seed" in entry.values)
@@ -179,6 +183,7 @@ class Ledger:
             "folder": self.metadata.get("folder"),
             "jobs": [entry.overrides for entry in self.entries],
         }
+        # Sorted, so that the signature does not depend on the order of the keys.
         return json.dumps(parts, sort_keys=True).encode()
 
 
@@ -199,6 +204,7 @@ def read_ledger(directory: Path) -> Ledger | None:
         raise UserError(
             "a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name"
         ) from None
+    # Taken out, as the rest is written again, and then signed anew.
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, shared, configs, content)
     # Used where jobs are run; a report may read any sweep.
@@ -264,6 +270,7 @@ def key_of(values: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
 
 def canonical(value: Any) -> str:
     """Spells a value in one way."""
+    # For Python true is 1, but a job that is given true is another one.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return repr(float(value))  # one spelling for 1, 1.0 and 1e0
     if isinstance(value, list | tuple):

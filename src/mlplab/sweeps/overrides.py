@@ -19,7 +19,7 @@ from mlplab.errors import UserError
 from mlplab.sweeps.ledger import Assignment
 
 OF_THE_SWEEP = ("sweep.retry_failed", "sweep.rerun")
-"""Options that say how a sweep is run, and that its jobs are not given."""
+"""Options for the sweep alone: its jobs do not get them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def params_as_overrides(params: Mapping[str, Any] | None, where: str) -> list[st
     for name, space in (params or {}).items():
         if isinstance(space, Mapping):  # as in Hydra's own Optuna sweeper
             raise UserError(requirement, f"{where}.{name}={space}", f"{name}: 0,1,2")
+        # In Hydra's grammar Python's None would be the text "None".
         text = str(space).lower() if isinstance(space, bool) else "null" if space is None else str(space)
         overrides.append(f"{name}={text}")
     return overrides
@@ -100,6 +101,7 @@ def split_swept(overrides: Sequence[Override]) -> tuple[list[Override], list[Ove
 def as_typed(override: Override) -> str:
     """Spells a parsed override as on the command line."""
     key = override.get_key_element()
+    # ~name has no value; ~name=value, which deletes only that value, keeps it.
     return key if override.is_delete() and override.value() is None else f"{key}={override.get_value_element_as_str()}"
 
 

@@ -43,6 +43,7 @@ def read_state(directory: Path) -> State:
         return State("waiting")  # no file, or one that is a link or a pipe
     except (ValueError, RecursionError):  # the process died between creating and writing the file
         status = {}
+    # A list or a text would make those fail who look for a name in it.
     if not isinstance(status, dict) or not isinstance(status.get("seconds", {}), dict):
         status = {}
     name = status.get("state")

@@ -15,6 +15,7 @@ from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.states import State, read_result, read_state
 
 EVERY_SECONDS = 0.5
+"""Time between two looks at the files of the jobs."""
 
 
 class SweepProgress:
@@ -57,6 +58,7 @@ class SweepProgress:
         self._stamps = {number: self._stamp(number) for number in self._left}
         if self._bar.console.is_terminal:
             self._bar.start()
+        # A daemon, as it must not keep a process alive that ends in an error.
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._thread.start()
         return self

@@ -46,6 +46,7 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
     if not all(state.has_ended for state in states):
         return None
     for state in states:
+        # The mean over the other seeds would favour settings that diverge now and then.
         if state.name in ("failed", "infeasible"):
             return Outcome(state.name, reason=state.reason)
     if any(state.name == "pruned" for state in states):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+# Names of classes, and not the classes: importing Optuna takes half a second.
 SAMPLERS = {
     "tpe": "TPESampler",
     "cmaes": "CmaEsSampler",
@@ -24,6 +25,7 @@ PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "Successive
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cmaes": {"warn_independent_sampling": False},
+    # Unscrambled, the first points of Sobol' are the corner and the middle of every space.
     "qmc": {"warn_independent_sampling": False, "qmc_type": "sobol", "scramble": True},
 }
 """Options that differ from Optuna's defaults. That choices are drawn independently is documented, and no warning."""
@@ -39,6 +41,7 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
 
     _require(name, SAMPLERS, "hydra.sweeper.sampler")
     if name == "grid":
+        # A grid has all combinations, of which many are one job where a name is not drawn.
         if space.conditions:
             raise UserError(
                 "sampler=grid must have a space without conditions", f"when: {next(iter(space.conditions))}",
@@ -49,6 +52,7 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
         return sampler
     return _built(  # type: ignore[no-any-return]
         getattr(optuna.samplers, SAMPLERS[name]),
+        # The seed comes last: it has a setting of its own, which is in sweep.json.
         {**OPTIONS.get(name, {}), **options, "seed": seed},
         f"hydra.sweeper.sampler_options of {name}",
     )
@@ -79,6 +83,7 @@ def _built(kind: Any, options: dict[str, Any], what: str) -> Any:
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
+        # Optuna calls some samplers experimental each time they are built, such as QMCSampler.
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             return kind(**options)

@@ -38,6 +38,7 @@ class Budget:
     def is_spent(self, trials: int, epochs: int, minutes: float) -> bool:
         """Returns whether no more trials may begin."""
         limits = ((self.trials, trials), (self.epochs, epochs), (self.minutes, minutes))
+        # A batch can overshoot, as the epochs of a trial are known only after it.
         return any(limit is not None and spent >= limit for limit, spent in limits)
 
     def __str__(self) -> str:
@@ -85,6 +86,7 @@ class SearchSettings:
         """Returns the budget; a grid ends when all of it is done."""
         if self.sampler != "grid":
             return self.budget
+        # After all of them, Optuna's sampler would draw points of the grid again.
         points = math.prod(len(values) for values in grid_of(space).values())
         return replace(self.budget, trials=min(points, self.budget.trials or points))
 
@@ -111,11 +113,13 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
         seed=_integer(settings, "seed", least=0),
         budget=_budget(settings),
         batch=_integer(settings, "batch", least=1),
+        # null on the command line means none too.
         pruner=str(settings["pruner"] or "none"),
         pruner_options=_options(settings, "pruner_options"),
         objectives=_objectives(settings["objectives"], monitor, mode),
     )
     build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
+    # Jobs report the monitor while they run, and Optuna has no pruning for several objectives.
     metrics = [objective.metric for objective in read.objectives]
     if read.pruner != "none" and metrics != [monitor]:
         raise UserError(
@@ -133,6 +137,7 @@ def _budget(settings: Mapping[str, Any]) -> Budget:
         ("minutes", int | float, "a positive number"),
     ):
         value = settings[name]
+        # For Python true is 1; "not > 0" also refuses NaN.
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
             raise _refused(settings, name, f"{what} or null", "20")
     trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
@@ -154,6 +159,7 @@ def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ..
         if direction not in ("min", "max") or not (str(metric).startswith("val/") or metric in OF_RUNS):
             raise UserError(requirement, f"{metric}: {direction}", example)
         if metric not in OF_RUNS:
+            # Else a misspelled metric would be noticed only after the first trial.
             require_metric("objective", str(metric), str(direction), None)
     return tuple(Objective(str(metric), str(direction)) for metric, direction in objectives.items())
 

@@ -40,6 +40,7 @@ class Space:
     def is_drawn(self, name: str, values: Mapping[str, Any]) -> bool:
         """Returns whether a name is drawn, given the values that have been drawn before."""
         return all(
+            # A name that is not drawn itself has no value on which others could depend.
             parent in values and canonical(values[parent]) in {canonical(value) for value in allowed}
             for parent, allowed in self.conditions.get(name, {}).items()
         )
@@ -64,6 +65,7 @@ class Space:
         """Counts the different jobs; returns None where there are real intervals or conditions."""
         if self.conditions or any(one.interval is not None and not one.is_int for one in self.dimensions):
             return None
+        # Values that are spelled in two ways, such as 1 and 1.0, are one job.
         ends = [one.interval or (1, len(set(map(canonical, one.values)))) for one in self.dimensions]
         return math.prod(int(high - low + 1) for low, high in ends)
 
@@ -119,6 +121,7 @@ def space_of(dimensions: Sequence[Dimension], conditions: Conditions) -> Space:
         ready = [name for name in waiting if ordered.keys() >= conditions.get(name, {}).keys()]
         if not ready:
             raise UserError("conditions must not form a circle", " ↔ ".join(waiting), "hydra.sweeper.when=null")
+        # One at a time, as typed: the sampler's random numbers depend on the order of the names.
         ordered[ready[0]] = by_name[ready[0]]
     return Space(tuple(ordered.values()), {n: dict(c) for n, c in conditions.items() if n in by_name})
 
@@ -154,6 +157,7 @@ def distribution(dimension: Dimension) -> "BaseDistribution":
             return IntDistribution(int(low), int(high), log=dimension.is_log)
         return FloatDistribution(float(low), float(high), log=dimension.is_log)
     if dimension.step and len(dimension.values) > 1:
+        # A range can fall: range(9,1,-2).
         low, high = sorted((dimension.values[0], dimension.values[-1]))
         step = abs(dimension.step)
         if isinstance(low, int) and isinstance(high, int) and step == int(step):

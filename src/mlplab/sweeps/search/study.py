@@ -61,6 +61,7 @@ class Search:
 
         self.storage, self.name, self.space = storage, name, space
         directions: list[Any] = ["minimize" if mode == "min" else "maximize" for mode in modes]
+        # This study only stores trials, so its sampler is never asked.
         self.study = optuna.create_study(
             storage=storage, study_name=name, directions=directions, load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
@@ -69,10 +70,12 @@ class Search:
         self._replay()
 
     def _trials(self) -> "list[FrozenTrial]":
+        # Without copies, as all trials are read several times for each batch.
         return self.study.get_trials(deepcopy=False)
 
     def _replay(self) -> None:
         """Lets the sampler propose all earlier trials again, and tells it their outcomes."""
+        # As it was then: all trials of a batch are proposed, and only afterwards their outcomes are told.
         for _, batch in itertools.groupby(self._trials(), key=lambda frozen: frozen.user_attrs.get("batch")):
             asked = []
             for frozen in batch:

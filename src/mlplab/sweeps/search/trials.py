@@ -58,6 +58,7 @@ class Trials:
         """
         self._retry(progress)  # first, as later proposals depend on the outcomes
         budget = self.settings.budget_in(self.search.space)
+        # A trial is a job for each seed.
         at_once = self.settings.batch or max(1, self.sweep.n_at_once // max(1, len(self.seeds)))
         while True:
             proposals = self.search.begun()  # of a launch that was stopped
@@ -85,7 +86,9 @@ class Trials:
     def _carry_out(self, proposals: Sequence[Proposal], progress: SweepProgress) -> None:
         """Runs the jobs of some trials until each has an outcome, and tells the search in the order of proposal."""
         entries = {proposal.number: self.entries(proposal) for proposal in proposals}
+        # Before the jobs begin: with a pruner, each finds its trial through sweep.json.
         self.sweep.save()
+        # The same values can be proposed twice in a batch.
         unique = {entry.number: entry for found in entries.values() for entry in found}
         to_do = select_to_do(self.sweep, list(unique.values()))
         launch_jobs(self.sweep, to_do, progress)
@@ -188,6 +191,7 @@ def _print_best(sweep: Sweep, search: Search, settings: SearchSettings) -> None:
         raise RunFailed(
             f"none of the {search.n_trials} trials finished; python scripts/report.py {sweep.shown} lists the reasons"
         )
+    # A trial that repeats an earlier one has no job of its own, and so no directory here.
     directories = {entry.trial: entry.directory for entry in sweep.ledger.entries}
     for trial in trials:
         values = ", ".join(
