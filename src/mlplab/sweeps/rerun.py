@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mlplab.errors import UserError, counted
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import SEEDS, Assignment, Entry, key_of
-from mlplab.sweeps.states import read_result
+from mlplab.sweeps.search.outcomes import Objective, value_of
 from mlplab.sweeps.sweep import Sweep
 
 
@@ -21,11 +21,12 @@ def rerun_best(sweep: Sweep) -> None:
     n_seeds = sweep.config.sweep.rerun
     if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
         raise UserError("sweep.rerun must be a positive number of seeds", f"sweep.rerun={n_seeds}", "sweep.rerun=10")
-    if len(sweep.ledger.metadata.get("search", {}).get("objectives", [])) > 1:
-        raise UserError(
-            "a sweep must have one objective to have a best", "this search has several, and a front of best ones",
-            "seed='range(1,11)' with the values of one of them",
-        )  # fmt: skip
+    match sweep.ledger.metadata.get("search"):
+        case {"objectives": [_, _, *_]}:
+            raise UserError(
+                "a sweep must have one objective to have a best", "this search has several, and a front of best ones",
+                "seed='range(1,11)' with the values of one of them",
+            )  # fmt: skip
     best = best_settings(sweep)
     if not best:
         raise UserError(
@@ -35,7 +36,7 @@ def rerun_best(sweep: Sweep) -> None:
     entries = [entry for setting in best for entry in on_seeds(sweep, setting[0], seeds)]
     to_do = select_to_do(sweep, entries)
     for setting in best:
-        print(f"best    {sweep.config.monitor} {_mean(_objectives(sweep, setting)):.4g}, {setting[0].directory}")
+        print(f"best    {_objective(sweep).metric} {_mean(_objectives(sweep, setting)):.4g}, {setting[0].directory}")
     print(f"rerun   on {counted(n_seeds, 'new seed')}: {counted(len(entries), 'job')}, {len(to_do)} to do")
     sweep.save()
     run_jobs(sweep, to_do, progress_of(sweep))
@@ -49,7 +50,7 @@ def best_settings(sweep: Sweep) -> list[list[Entry]]:
             without_seeds = {name: value for name, value in entry.values.items() if name not in SEEDS}
             settings[entry.arm, key_of(without_seeds)].append(entry)
     best: dict[str | None, tuple[tuple[bool, float], list[Entry]]] = {}
-    sign = 1.0 if sweep.config.mode == "min" else -1.0
+    sign = 1.0 if _objective(sweep).mode == "min" else -1.0
     for (arm, _), entries in settings.items():
         values = _objectives(sweep, entries)
         # A setting with a run that did not finish ranks after those without, as in the report.
@@ -59,11 +60,19 @@ def best_settings(sweep: Sweep) -> list[list[Entry]]:
     return [entries for _, entries in best.values()]
 
 
+def _objective(sweep: Sweep) -> Objective:
+    """Returns the objective of a search, which may be another than the monitor; else the monitor."""
+    match sweep.ledger.metadata.get("search"):  # from a file that somebody may have sent
+        case {"objectives": [{"metric": str(metric), "mode": str(mode)}]}:
+            return Objective(metric, mode)
+    return Objective(str(sweep.config.monitor), str(sweep.config.mode))
+
+
 def _objectives(sweep: Sweep, entries: Sequence[Entry]) -> list[float]:
-    """Reads the best validation value of each job of a setting that has one."""
+    """Reads the objective of each job of a setting that has one."""
     done = [entry for entry in entries if sweep.state(entry).name == "finished"]
-    values = [read_result(sweep.directory / entry.directory).get("objective") for entry in done]
-    return [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    values = [value_of(sweep.directory / entry.directory, _objective(sweep).metric) for entry in done]
+    return [value for value in values if math.isfinite(value)]
 
 
 def _mean(values: Sequence[float]) -> float:

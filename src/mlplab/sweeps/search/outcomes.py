@@ -53,7 +53,7 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
         return Outcome("pruned")  # one seed is enough to judge by
     means = []
     for objective in objectives:
-        mean = sum(_value(directory, objective.metric) for directory in directories) / len(directories)
+        mean = sum(value_of(directory, objective.metric) for directory in directories) / len(directories)
         if not math.isfinite(mean):
             # Optuna refuses values that are not finite.
             return Outcome("infeasible", reason=f"{objective.metric} is {mean:g}")
@@ -61,7 +61,8 @@ def read_outcome(directories: Sequence[Path], objectives: Sequence[Objective]) -
     return Outcome("finished", tuple(means))
 
 
-def _value(directory: Path, metric: str) -> float:
+def value_of(directory: Path, metric: str) -> float:
+    """Reads the value of a metric that a finished job has reached; NaN where it has none."""
     result = read_result(directory)
     if metric == result.get("monitor"):  # the value of the best state, not of the last
         value = result.get("objective")

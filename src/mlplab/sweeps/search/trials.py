@@ -192,7 +192,7 @@ def _print_best(sweep: Sweep, search: Search, settings: SearchSettings) -> None:
             f"none of the {search.n_trials} trials finished; python scripts/report.py {sweep.shown} lists the reasons"
         )
     # A trial that repeats an earlier one has no job of its own, and so no directory here.
-    directories = {entry.trial: entry.directory for entry in sweep.ledger.entries}
+    directories = {entry.trial: entry.directory for entry in sweep.ledger.entries if entry.stage == "search"}
     for trial in trials:
         values = ", ".join(
             f"{one.metric} {value:,.0f}" if one.metric in OF_RUNS else f"{one.metric} {value:.4g}"
