@@ -35,6 +35,7 @@ def require_named_columns(
     for key, name in [("target", target), *wanted]:
         if name not in names:
             near = nearest_name(name, names) or names[-1]
+            # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
             form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in said else "{}"
             raise UserError(
@@ -43,6 +44,7 @@ def require_named_columns(
                 for_shell(f"data.{key}={form.format(for_hydra(near))}"),
             )
     for key, name in wanted:
+        # A class may be called NA, so the target may keep values.
         if name == target and key != "keep_values":
             raise UserError(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
     for name in said["numeric"]:
@@ -52,6 +54,7 @@ def require_named_columns(
                 f"{name!r} is named as both",
                 override_of("data.numeric", [name]),
             )
+    # A cut in time would go through the middle of groups.
     if "group_column" in special and "time_column" in special:
         raise UserError(
             "the split must go by groups or by time",
@@ -84,6 +87,7 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
 
 def require_one_header(frame: pl.DataFrame) -> None:
     """Refuses a file whose first row is text where everything below it is numbers: a second header line."""
+    # With a single row below it, text above a number proves nothing.
     if len(frame) < 3:
         return
     text = [series for series in frame if series.dtype == pl.String]
@@ -102,6 +106,7 @@ def require_one_header(frame: pl.DataFrame) -> None:
 def _begins_with_a_name(text: pl.Series) -> bool:
     """Checks for text that is no number above numbers."""
     for rows in (text.head(FIRST_ROWS), text):  # text in the first few answers for all
+        # Decimal commas count too, as the decimal mark is inferred only later.
         is_number = as_numbers(rows.str.replace(",", ".", literal=True), ".", "").is_not_null()
         if rows[0] is None or is_number[0] or is_number[1:].sum() < rows[1:].count():
             return False

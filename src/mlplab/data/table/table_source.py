@@ -68,6 +68,7 @@ def table(
             the first row.
     """
     paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
+    # A column may be called 2020, which YAML reads as a number.
     target = str(target)
     said = {
         "drop": [str(name) for name in drop],
@@ -80,6 +81,7 @@ def table(
         TextOptions(delimiter, quote, header, encoding, skip_lines),
         tuple(str(value) for value in missing_values),
         keep_values,
+        # Read as text: as numbers, the categories 007 and 7 would be one.
         tuple(said["categorical"]),
         decimal,
     )
@@ -108,10 +110,12 @@ def table(
         def column(name: str) -> Column:
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
+        # data.task alone decides what the target is.
         of_target = replace(hints(target), kind=None, date_format=None)
         return infer_target(frame[target], task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
+    # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
     if decimal == "auto" and any(column.decimal == "," for column in (learned.column, *columns)):
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
@@ -143,11 +147,13 @@ def table(
                 f"{test.name} lacks it",
                 "data.test_path=null, and scripts/predict.py for rows without a target",
             )
+        # Columns that are no features may be missing in the test file.
         needed = [*(column.name for column in features), target, *special.values()]
         notes += require_columns(other.frame, needed, test, "data.test_path")
         files.append(values_of(other, test))
     return TableDataset(
         name=paths[0].name,
+        # After the files are put together, so that both share the categories.
         values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), as_enum)),
         columns=tuple(columns),
         target=learned,
@@ -188,6 +194,7 @@ def _values_of_file(
     try:
         targets, noticed = target_values(frame[target.name], target, reading.missing_values)
     except UserError as error:
+        # The error of a column does not say in which of the two files it is.
         raise UserError(f"{path.name}: {error.requirement}", error.actual, error.hint) from None
     notes = [rows_have(count, what) for what, count in noticed.items()]
     has_target = ~is_missing(targets, target)
