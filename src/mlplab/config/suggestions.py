@@ -9,6 +9,7 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
     given = given.lower()
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
     similar = difflib.get_close_matches(given, names, n=1)
+    # Longest first: given learning_rates, learning_rate is nearer than learning.
     within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
     containing = sorted((name for name in names if given in name), key=len) if len(given) > 1 else []
     return next(iter([*beginning, *within, *containing, *similar]), None)
@@ -17,6 +18,7 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
     """Returns the dotted key that ends alike (`lr` → `optimizer.lr`), or else a similar one; None if there is none."""
     last = _last_part(given)
+    # People forget the group more often than they misspell the name.
     same_end = [key for key in keys if _last_part(key) == last]
     # A name with a point is no misspelt group.
     same_depth = [key for key in keys if ("." in key) == ("." in given)]
