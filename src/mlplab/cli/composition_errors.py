@@ -60,6 +60,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
             "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse",
             text.rstrip(", ") if text.endswith(",") else hint,
         )  # fmt: skip
+    # Hydra has cleared its state when it failed, but the choices and keys can be asked for only within it.
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
             loader = GlobalHydra.instance().config_loader()
@@ -86,6 +87,7 @@ def _typed(override: Override) -> tuple[str, str]:
 
 
 def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
+    # Looked up in sys.argv, as Hydra keeps its flags to itself when it fails.
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         return None
     for override in overrides:
@@ -124,11 +126,13 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
 
 
 def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
+    # The chosen groups decide which keys there are. Of a sweep over a group, the first choice stands for all.
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _choices(o.key_or_group) and _values(o)]
     keys = _keys_with(groups)
     for override in overrides:
         key, (text, value) = override.key_or_group, _typed(override)
         if override.is_add() and key in keys:
+            # Hydra refuses + for a name that is there.
             return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
         if override.is_add() or override.is_force_add() or key in keys:
             continue
@@ -138,6 +142,7 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
                 return unknown
         if key.startswith("hydra"):
             continue
+        # Such flags are real ones of Lightning's, so the nearest name would mislead.
         flag = key.removeprefix("trainer.") if key.startswith("trainer.") else ""
         if flag in CHOSEN_ELSEWHERE:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+# Windows has no SIGHUP.
 TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 """SIGTERM, and SIGHUP of a closed terminal."""
 
