@@ -69,7 +69,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
-        # In Hydra's words.
+        # Without a suggestion, Hydra's own words are the best explanation there is.
         return known or UserError("the configuration must compose", reason, "python train.py --help")
 
 
@@ -142,8 +142,8 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
                 return unknown
         if key.startswith("hydra"):
             continue
-        # Such flags are real ones of Lightning's, so the nearest name would mislead.
         flag = key.removeprefix("trainer.") if key.startswith("trainer.") else ""
+        # Lightning has these flags, so a suggestion of the nearest name would mislead.
         if flag in CHOSEN_ELSEWHERE:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
         hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
@@ -159,7 +159,7 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     known = _settings_of(part, groups)
     if name in known:
         return None
-    # These have no options.
+    # The basic launcher and the grid sweeper have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
     near = nearest_name(name, known) or ("" if others or not known else known[0])

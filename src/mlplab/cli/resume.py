@@ -60,7 +60,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
     Raises:
         UserError: there is no such run, another process runs it, or what it learns would change.
     """
-    # Flags are Hydra's, which would compose a new configuration instead of the stored one.
+    # Hydra does not run here, so its flags would be ignored without a word.
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise UserError("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
@@ -136,7 +136,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
         return
     actual = f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}"
     hint = f"trainer.max_epochs={shown_or_nothing(old)}"
-    # Lightning reads both as no limit of its own.
+    # Both mean that epochs do not limit the run.
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)

@@ -98,11 +98,11 @@ class Result:
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the given options of `WRITTEN`, under the names that the table reader uses."""
-    said = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
+    given = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
     # The reader of tables takes booleans, or auto.
-    if said.get("header") in ("true", "false"):
-        said["header"] = said["header"] == "true"
-    return said
+    if given.get("header") in ("true", "false"):
+        given["header"] = given["header"] == "true"
+    return given
 
 
 def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str, Any]:

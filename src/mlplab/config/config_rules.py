@@ -185,13 +185,13 @@ _NAME = Rule(
     "column_1",
 )
 _NAMES = Rule(lambda v: isinstance(v, list) and all(_NAME.holds(name) for name in v), "a list of columns", "[column_1]")
-_CELLS = Rule(
-    lambda v: isinstance(v, list) and all(isinstance(cell, str | int | float) for cell in v),
-    "a list of cells",
+_MARKERS = Rule(
+    lambda v: isinstance(v, list) and all(isinstance(marker, str | int | float) for marker in v),
+    "a list of texts and numbers",
     "[-999,unknown]",
 )
 
-# Of data=table; a source of one's own may mean other things by the same names.
+# Only for data=table: a source of the user's own may mean other things by the same names.
 TABLE_RULES: dict[str, Rule] = {
     "path": _FILE,
     "target": _NAME,
@@ -209,10 +209,12 @@ TABLE_RULES: dict[str, Rule] = {
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
     # Without a directive of strptime, a format fits nothing but itself.
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
-    "missing_values": _CELLS,
+    "missing_values": _MARKERS,
     "keep_values": Rule(
-        lambda v: v is None or _CELLS.holds(v) or (isinstance(v, dict) and all(_CELLS.holds(c) for c in v.values())),
-        "null, a list of cells, or such a list for each of some columns",
+        lambda v: (
+            v is None or _MARKERS.holds(v) or (isinstance(v, dict) and all(_MARKERS.holds(c) for c in v.values()))
+        ),
+        "null, a list of texts and numbers, or such a list for each of some columns",
         "[NA]",
     ),
     "drop": _NAMES,

@@ -18,7 +18,6 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
 def nearest_key(given: str, keys: Sequence[str]) -> str | None:
     """Returns the dotted key that ends alike (`lr` → `optimizer.lr`), or else a similar one; None if there is none."""
     last = _last_part(given)
-    # People forget the group more often than they misspell the name.
     same_end = [key for key in keys if _last_part(key) == last]
     # A name with a point is no misspelt group.
     same_depth = [key for key in keys if ("." in key) == ("." in given)]

@@ -25,7 +25,7 @@ class ResumableCSVLogger(CSVLogger):
     def __init__(self, directory: str) -> None:
         # Empty names, so that Lightning adds no folders of its own.
         super().__init__(save_dir=directory, name="", version="")
-        self._held: list[tuple[int | None, Mapping[str, Any]]] = []
+        self._buffer: list[tuple[int | None, Mapping[str, Any]]] = []
 
     @property
     def experiment(self) -> Any:
@@ -35,13 +35,13 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        self._held.append((step, dict(metrics)))
+        self._buffer.append((step, dict(metrics)))
 
     def settle(self) -> None:
         """Passes the buffered rows on in the order of steps; the next `save` writes them."""
         # The sort keeps the order of rows that have the same step.
-        held, self._held = sorted(self._held, key=lambda row: row[0] or 0), []
-        for step, metrics in held:
+        rows, self._buffer = sorted(self._buffer, key=lambda row: row[0] or 0), []
+        for step, metrics in rows:
             super().log_metrics(metrics, step)  # type: ignore[arg-type]
 
     def finalize(self, status: str) -> None:

@@ -108,7 +108,7 @@ class Interruption:
             yield begun.set
             return
         reader, writer = os.pipe()
-        # Python wants it so: a full pipe must not block a signal.
+        # set_wakeup_fd takes non-blocking descriptors only: a full pipe must not block a signal.
         os.set_blocking(writer, False)
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 

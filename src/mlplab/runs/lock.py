@@ -97,11 +97,11 @@ def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] 
 def is_alive(process: Any) -> bool:
     """Returns whether a process with this number exists on this machine."""
     try:
-        # Signal 0 is only a question whether the process is there.
+        # Signal 0 only checks that the process exists.
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, TypeError, OverflowError):
         return False
-    # It is there, and belongs to another user.
+    # The process exists, and belongs to another user.
     except PermissionError:
         return True
     return True

@@ -133,7 +133,7 @@ def code_digest(root: Path) -> str:
             if not stat.S_ISREG(status.st_mode):
                 continue
             large = status.st_size > LARGEST
-            # Reading a data set that somebody has put into src/ would hold up each start of a run.
+            # Reading a large file, such as data within src/, would delay the start of each run.
             content = repr((status.st_size, status.st_mtime_ns)).encode() if large else _content(path)
             # With name and length in front, no other files give the same bytes.
             digest.update(repr((path[beginning:], len(content))).encode() + content)

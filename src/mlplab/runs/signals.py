@@ -9,7 +9,7 @@ TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") e
 """SIGTERM, and SIGHUP of a closed terminal."""
 
 HANDLED = [signal.SIGINT, *TERMINATIONS]
-"""These, and SIGINT of Ctrl-C."""
+"""Signals that a run handles: `TERMINATIONS`, and SIGINT of Ctrl-C."""
 
 
 def on_termination(handler: Callable[[int, Any], None]) -> None:

@@ -1,4 +1,4 @@
-"""Text that a run prints on the terminal before and after training."""
+"""Formats the text that a run prints on the terminal before and after training."""
 
 import sys
 from pathlib import Path

@@ -29,7 +29,8 @@ DATE_FORMATS = (
     "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%Y-%m-%d %I:%M %p",
     "%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p",
 )  # fmt: skip
-"""Tried in this order. A day above 12 tells day/month from month/day; where none is, month/day is taken and said."""
+"""Tried in this order. A day above 12 tells day/month from month/day; without one, month/day is taken and a note
+says so."""
 
 FEW_UNREADABLE = 0.05
 """Share of strings that are no numbers, up to which they count as mistakes in a column of numbers."""
@@ -107,7 +108,7 @@ class Hints:
 
 
 def infer_column(series: pl.Series, hints: Hints) -> Column:
-    """Infers what a column holds, whose missing values are null.
+    """Infers what a column holds. Its missing values must be null.
 
     Raises:
         UserError: it has no value, or is a column of numbers with a few strings that are none.
@@ -230,7 +231,7 @@ def _number_marks(hints: Hints) -> list[tuple[str, str]]:
 
 
 def _is_identifier(numbers: pl.Series) -> bool:
-    """Checks for a name that says so, and whole numbers, each there once."""
+    """Checks for the name of an identifier, and for whole numbers that are all different."""
     # Splits customer_id, customerId and CustomerID alike, so that the word id is found in each.
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", str(numbers.name))
     if not {word.lower() for word in words} & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
@@ -244,7 +245,7 @@ def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
     """Finds the formats that all strings have; returns None if there is none.
 
     Raises:
-        UserError: nearly all strings have one.
+        UserError: nearly all strings have a format, but not all.
     """
     name = str(text.name)
     n_known = text.count()

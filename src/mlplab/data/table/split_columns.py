@@ -39,7 +39,7 @@ def time_column_of(
 
 
 def require_decided(series: pl.Series, key: str, rows: npt.NDArray[np.bool_]) -> None:
-    """Refuses a column that decides the split, but not of every row.
+    """Refuses a column that shall decide the split, but lacks a usable value in some row.
 
     Args:
         series: of the whole file, so that the message can tell the row.

@@ -115,7 +115,7 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
         plain = text.str.replace_all(thousands, "", literal=True)
         text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
     if decimal != ".":
-        # polars reads decimal points only. A point that stands in the text already is no decimal mark: \0 spoils it.
+        # polars reads decimal points only. A point in the text is no decimal mark here, so \0 makes it unreadable.
         text = text.str.replace(".", "\0", literal=True).str.replace(decimal, ".", literal=True)
     # polars reads the string nan as a number.
     return text.cast(pl.Float64, strict=False).fill_nan(None)

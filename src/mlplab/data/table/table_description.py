@@ -46,7 +46,7 @@ class ColumnDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """A table. As text for the terminal, as plain values for data.json."""
+    """Description of a table: as text for the terminal, as plain values for data.json."""
 
     name: str
     n_rows: int

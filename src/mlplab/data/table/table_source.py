@@ -70,7 +70,7 @@ def table(
     paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
     # A column may be called 2020, which YAML reads as a number.
     target = str(target)
-    said = {
+    column_lists = {
         "drop": [str(name) for name in drop],
         "numeric": [str(name) for name in numeric],
         "categorical": [str(name) for name in categorical],
@@ -82,35 +82,35 @@ def table(
         tuple(str(value) for value in missing_values),
         keep_values,
         # Read as text: as numbers, the categories 007 and 7 would be one.
-        tuple(said["categorical"]),
+        tuple(column_lists["categorical"]),
         decimal,
     )
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
     # The layout of the text, and its strings.
-    named = [target, *special.values(), *(name for names in said.values() for name in names)]
+    named = [target, *special.values(), *(name for names in column_lists.values() for name in names)]
     raw = read_table(paths[0], reading, known_names=named)
-    require_named_columns(raw.frame, target, said, special, keep_values)
+    require_named_columns(raw.frame, target, column_lists, special, keep_values)
     require_one_header(raw.frame)
 
     # What each column holds.
     roles = {special[key]: role for key, role in ROLES.items() if key in special}
-    roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
+    roles |= {name: "left out: data.drop" for name in column_lists["drop"] if name not in special.values()}
     require_values(raw.frame, {target, *roles})
 
     others = [name for name in raw.frame.columns if name != target]
 
     def infer(frame: pl.DataFrame, with_commas: Sequence[str] = ()) -> tuple[Target, list[Column]]:
         def hints(name: str) -> Hints:
-            kind = next((kind for kind in ("numeric", "categorical") if name in said[kind]), None)
+            kind = next((kind for kind in ("numeric", "categorical") if name in column_lists[kind]), None)
             mark = "," if name in with_commas else decimal
             return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
 
         def column(name: str) -> Column:
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
-        # data.task alone decides what the target is.
+        # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
         of_target = replace(hints(target), kind=None, date_format=None)
         return infer_target(frame[target], task, of_target), for_each(others, column)
 
@@ -120,7 +120,7 @@ def table(
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
-    time, time_role = time_column_of(columns, special, said["drop"])
+    time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     features = [column for column in columns if column.is_feature]
     if all(column.name in roles for column in features):

@@ -58,7 +58,7 @@ def find_warnings(
     if repeated:
         warnings.append(
             f"{counted(repeated, 'row')} of the validation and test parts {'is' if repeated == 1 else 'are'} equal to "
-            "a training row in every feature and the target: the scores are too good by what is known by heart"
+            "a training row in every feature and the target: the scores count rows that training has seen"
         )
     return warnings
 
@@ -180,7 +180,7 @@ def _repeated_across_parts(features: pl.DataFrame, targets: Targets, split: Spli
     """Counts rows of the validation and test parts that are equal to a training row."""
     # A name that no column has.
     rows = features.with_columns(pl.Series("\0target", targets))
-    # Hashes have 64 bits: among a million rows, two different ones are equal with a probability of about 3e-8.
+    # A hash has 64 bits: among a million rows, two different ones share one with a probability of about 3e-8.
     hashes = pl.concat(for_each(rows.iter_slices(HASHED_ROWS), pl.DataFrame.hash_rows))
     others = np.concatenate([split.val, split.test])
     return int(hashes[others].is_in(hashes[split.train].implode()).sum())

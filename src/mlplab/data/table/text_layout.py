@@ -28,7 +28,6 @@ DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": 
 
 QUOTES = {"double": '"', "single": "'", "none": ""}
 
-# Looser than the reading of columns: here a number only has to be told from a name.
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 
