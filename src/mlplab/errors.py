@@ -24,6 +24,7 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         name, is_given, value = self.actual.partition("=")
+        # The requirement names the option already, so only its value is repeated.
         if is_given and self.requirement.startswith(f"{name} must"):
             found = f"got {value or 'nothing'}"
         elif (is_given and " " not in name) or " " not in self.actual:
@@ -43,7 +44,9 @@ def printable(text: object) -> str:
     Names of columns and classes come from files that anybody may have written.
     """
     return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character for character in str(text)
+        # Python's escape, such as \x1b, without its quotes.
+        repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character
+        for character in str(text)
     )
 
 
@@ -84,12 +87,14 @@ class DiskFull(RunFailed):
     """A run that filled the disk. It can resume from its last checkpoint."""
 
 
+# Not every system knows quotas.
 FULL_DISK_NUMBERS = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """Error numbers of the system for a full disk, a limit on the size of files, and a used-up quota."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Returns whether an error, or one of its causes, is a full disk."""
+    # Causes of errors can form a circle.
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, DiskFull | NoRoom) or (
@@ -117,6 +122,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+# No RunFailed: the run goes on.
 class SkipUpdate(Exception):
     """Skips the current update: raised after its gradient is known, and caught by the learner."""
 

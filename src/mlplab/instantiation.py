@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlplab.errors import RunStopped, UserError, described
 
+# Code of the user's may rely on what Hydra does with its arguments.
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
 """Packages whose code is called directly, without Hydra, if all options are plain values."""
 
@@ -31,6 +32,7 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
             function = hydra.utils.get_object(node["_target_"])
             if str(getattr(function, "__module__", None)).startswith(OWN):  # not a name that its module merely imports
                 return functools.partial(function, **options) if node.get("_partial_") else function(**options)
+        # Plain lists and dicts: PyTorch's and Lightning's classes do not take OmegaConf's.
         return hydra.utils.instantiate(node, **arguments, _convert_="all")
     except (KeyboardInterrupt, RunStopped):
         raise
@@ -40,6 +42,7 @@ def instantiate(group: str, node: Any, **arguments: Any) -> Any:
         cause = failure.__cause__ or failure if isinstance(failure, InstantiationException) else failure
         if isinstance(cause, UserError):
             raise cause from None
+        # The last frame is where the error arose.
         place = traceback.extract_tb(cause.__traceback__)[-1]
         raise UserError(
             f"{group} must be built by {node.get('_target_')} without an error",
@@ -58,6 +61,7 @@ def _options_of_own(node: Any, arguments: Mapping[str, Any]) -> dict[str, Any] |
         return None
     try:
         resolved = OmegaConf.is_config(node) and OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        # A copy, as the object that is built may change its arguments.
         plain: Any = resolved or copy.deepcopy(dict(node))
     except OmegaConfBaseException:
         return None
@@ -75,6 +79,7 @@ def _are_plain(values: Sequence[Any]) -> bool:
     """Returns whether there is nothing for Hydra to resolve in the values."""
     return all(
         value is None
+        # OmegaConf writes a missing value as ???.
         or (type(value) is str and "${" not in value and value != "???")
         or type(value) in (bool, int, float)
         or (type(value) is list and _are_plain(value))
@@ -103,6 +108,7 @@ def accepted_options(group: str, node: Any) -> list[str]:
             f"{target}: {error.__cause__ or error}",
             "the full dotted name",
         ) from None
+    # **options takes any name, so there is nothing to check against.
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return []
     unknown = [str(name) for name in node if not str(name).startswith("_") and name not in parameters]

@@ -57,6 +57,7 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
     from matplotlib.figure import Figure  # half a second to import, at the end of a run
 
     counts = multiclass_confusion_matrix(predicted, targets, task.n_classes, validate_args=False).numpy()
+    # A class may have no row in this part.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
     is_labelled = n <= MAX_LABELLED_CLASSES
@@ -104,6 +105,7 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         ends = [float(finite.min()), float(finite.max())]
         axes.plot(ends, ends, color="black", linewidth=1, label="predicted = true")
         axes.legend(loc="upper left", frameon=False)
+    # Over all rows, also those that are not drawn.
     rmse = float((predicted - targets).square().mean().sqrt())
     unit = f" {_short(task.unit)}" if task.unit else ""
     title = f"{_short(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"

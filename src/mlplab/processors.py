@@ -7,6 +7,7 @@ import sys
 def memory() -> int:
     """Returns the bytes of the machine's memory; `sys.maxsize` if the system does not say."""
     try:
+        # Windows has no `os.sysconf`.
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return sys.maxsize
@@ -17,6 +18,7 @@ def available_cores() -> int:
 
     Launchers of several jobs, and clusters, limit it by OMP_NUM_THREADS.
     """
+    # Containers and taskset give a process fewer cores than the machine has; macOS has no such call.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores

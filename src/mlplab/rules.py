@@ -18,6 +18,7 @@ class Rule:
 
 def is_number(value: Any) -> bool:
     """Returns whether it is a finite number; for Python, true is 1."""
+    # YAML reads .nan and .inf as numbers.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -63,15 +64,18 @@ def shown(value: Any) -> str:
     """Formats a value as one would type it."""
     if value is None:
         return "null"
+    # Before numbers, as for Python a boolean is an integer.
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(shown(part) for part in value)}]"
+    # In quotes, or YAML would read the text as a number.
     return str(value) if number_in(value) is None else f"'{value}'"
 
 
 def number_in(value: Any) -> float | int | None:
     """Returns the number that a text would be without quotes; None for another value."""
+    # Whole numbers first, so that 3 does not become 3.0.
     for kind in (int, float) if isinstance(value, str) else ():
         try:
             return kind(value)

@@ -97,7 +97,7 @@ def _unwind_on_signals() -> None:
     """Makes signals raise, as Ctrl-C does, until training handles them: `finally` blocks then clean up."""
 
     def stop(number: int, frame: object) -> None:
-        # Training has its own.
+        # While a run trains, `Interruption` handles signals instead.
         raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
@@ -148,7 +148,7 @@ def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> 
     objective = objective_of_finished(directory)
     if objective is not None:
         return objective
-    # Exactly, from its checkpoint.
+    # A job that has begun goes on from its checkpoint; what is left of one that never began is removed.
     return train(config, resume=True) if begun_before(directory, config) else train(config)
 
 

@@ -60,6 +60,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
             "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse",
             text.rstrip(", ") if text.endswith(",") else hint,
         )  # fmt: skip
+    # Hydra has cleared its state when it failed, but the choices and keys can be asked for only within it.
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
             loader = GlobalHydra.instance().config_loader()
@@ -68,7 +69,7 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
-        # In Hydra's words.
+        # Without a suggestion, Hydra's own words are the best explanation there is.
         return known or UserError("the configuration must compose", reason, "python train.py --help")
 
 
@@ -86,6 +87,7 @@ def _typed(override: Override) -> tuple[str, str]:
 
 
 def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
+    # Looked up in sys.argv, as Hydra keeps its flags to itself when it fails.
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         return None
     for override in overrides:
@@ -124,11 +126,13 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
 
 
 def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
+    # The chosen groups decide which keys there are. Of a sweep over a group, the first choice stands for all.
     groups = [f"{o.key_or_group}={_values(o)[0]}" for o in overrides if _choices(o.key_or_group) and _values(o)]
     keys = _keys_with(groups)
     for override in overrides:
         key, (text, value) = override.key_or_group, _typed(override)
         if override.is_add() and key in keys:
+            # Hydra refuses + for a name that is there.
             return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
         if override.is_add() or override.is_force_add() or key in keys:
             continue
@@ -139,6 +143,7 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         if key.startswith("hydra"):
             continue
         flag = key.removeprefix("trainer.") if key.startswith("trainer.") else ""
+        # Lightning has these flags, so a suggestion of the nearest name would mislead.
         if flag in CHOSEN_ELSEWHERE:
             return UserError(f"{key} must be chosen by another option", text, CHOSEN_ELSEWHERE[flag])
         hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
@@ -154,7 +159,7 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     known = _settings_of(part, groups)
     if name in known:
         return None
-    # These have no options.
+    # The basic launcher and the grid sweeper have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
     near = nearest_name(name, known) or ("" if others or not known else known[0])

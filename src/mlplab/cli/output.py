@@ -22,11 +22,13 @@ def tolerate_closed_output() -> None:
     dropped. If an output was closed from the start (`>&-`), its file descriptor is occupied; otherwise the first file
     that is opened would get it, and receive what is printed.
     """
+    # The system gives the lowest free number, so this fills 0, 1 and 2 first.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)  # by child processes, which print there too
     os.close(descriptor)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        # Python sets a stream to None if its descriptor is closed at the start.
         if stream is None:
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         if not isinstance(stream, _TolerantStream):
@@ -36,6 +38,7 @@ def tolerate_closed_output() -> None:
 
 def why_unwritten() -> str | None:
     """Returns why standard output is incomplete; None if it is complete, or if the reader closed it."""
+    # What is still buffered has not been able to fail yet.
     sys.stdout.flush()
     failure: OSError | None = getattr(sys.stdout, "failure", None)
     return None if failure is None or isinstance(failure, BrokenPipeError) else failure.strerror or str(failure)
@@ -69,6 +72,7 @@ class _TolerantStream:
         """Redirects the descriptor to os.devnull, for buffered output and for child processes too."""
         self.failure = self.failure or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
+        # Python flushes its buffer once more at the end, and would fail again on the old target.
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 

@@ -60,6 +60,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
     Raises:
         UserError: there is no such run, another process runs it, or what it learns would change.
     """
+    # Hydra does not run here, so its flags would be ignored without a word.
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise UserError("resume= must be used without flags", f"resume=… with {flags[0]}", "resume=… alone")
@@ -83,6 +84,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
+    # After all overrides, so that one message lists every change.
     _require_same_training(flat(before), flat(OmegaConf.to_container(config, resolve=False)), directory)
     set_hydra_config(directory, choices_of=directory)
     status = read_status(directory)
@@ -105,6 +107,7 @@ def _change(config: DictConfig, override: Override) -> None:
         value = composed[key]  # the group as conf/ has it now
     else:
         keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
+        # The beginning of a key is one too: it replaces a whole part of the configuration.
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
         if not is_known and not override.is_add() and not override.is_force_add():
             near = nearest_key(key, [str(known) for known in keys])
@@ -133,9 +136,11 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
         return
     actual = f"trainer.max_epochs={shown_or_nothing(new)} instead of {shown_or_nothing(old)}"
     hint = f"trainer.max_epochs={shown_or_nothing(old)}"
+    # Both mean that epochs do not limit the run.
     unlimited = (-1, None)
     if new not in unlimited and (not isinstance(new, int) or old in unlimited or new < old):
         raise UserError("trainer.max_epochs must not be smaller when a run resumes", actual, hint)
+    # Earlier steps would have had other learning rates or averages if the number of epochs had been another one.
     dependent = _averaging_by_epochs(after)
     if after.get("scheduler.name") in NEED_END:
         dependent.append(f"scheduler={after['scheduler.name']}")
@@ -150,6 +155,7 @@ def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in (key.removesuffix("._target_") for key in averaging)
+        # Lightning multiplies a share by max_epochs, and hands max_epochs to the cosine schedule of the averages.
         if not isinstance(values.get(f"{name}.swa_epoch_start"), int)
         or values.get(f"{name}.annealing_strategy") != "linear"
     ]
@@ -188,6 +194,7 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
         for name in ("hydra", "runtime", "choices"):
             plain = plain.get(name) if isinstance(plain, dict) else None
         named = plain.items() if isinstance(plain, dict) else ()
+        # Hydra would resolve an interpolation in a choice, which somebody else may have written.
         choices = {str(group): choice for group, choice in named if isinstance(choice, str) and "${" not in choice}
     hydra = OmegaConf.structured(HydraConf)
     hydra.mode = "RUN"  # a job of a sweep goes on as a run of its own

@@ -19,6 +19,7 @@ from mlplab.errors import RunFailed, RunStopped, UserError, printable
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
 
+# 2 is argparse's status for a wrong command line, 130 the shell's for Ctrl-C: 128 plus the signal's number.
 EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -97,10 +98,11 @@ class Result:
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the given options of `WRITTEN`, under the names that the table reader uses."""
-    said = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
-    if said.get("header") in ("true", "false"):
-        said["header"] = said["header"] == "true"
-    return said
+    given = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
+    # The reader of tables takes booleans, or auto.
+    if given.get("header") in ("true", "false"):
+        given["header"] = given["header"] == "true"
+    return given
 
 
 def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     Raises:
         UserError: an argument is not name=value, its name is unknown or repeated, or a required option is missing.
     """
+    # Flags first, as they may stand anywhere, also before the first option without a name.
     flags = [name for name, option in options.items() if option.kind == "flag"]
     given: dict[str, Any] = {name: True for name in flags if name in typed}
     typed = [text for text in typed if text not in flags]
@@ -168,9 +171,11 @@ def run_script(
             print(as_json(dict(result.content)) if is_json else result.text)
         reason = why_unwritten()
         if reason is not None:
+            # With status 0, a script that reads the truncated output would take it for complete.
             message = f"the output of a script must be writable, but standard output: {reason}"
             raise RunFailed(f"{message}; try another file for it")
         return result.status if isinstance(result, Result) else result or 0
+    # An OSError is most likely a wrong path, so it is explained without a traceback.
     except (UserError, OSError) as error:
         return print_error(_explained(error) if isinstance(error, OSError) else error, EXIT_REFUSED)
     except RunFailed as error:

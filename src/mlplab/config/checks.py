@@ -62,6 +62,7 @@ def check(config: DictConfig) -> None:
     Raises:
         UserError: for the first value that breaks its rule, or the first two that do not go together.
     """
+    # First, as all other checks read values below these groups.
     for group, example in REQUIRED.items():
         if config.get(group) is None:
             raise UserError(f"{group} must be chosen", f"{group}=null, or ~{group}", f"{group}={example}")
@@ -73,6 +74,7 @@ def check(config: DictConfig) -> None:
                 "adding that line",
             )
     rules = dict(RULES)
+    # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") == "mlplab.models.MLP":
         rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
@@ -97,10 +99,12 @@ def check_sweep(config: DictConfig) -> None:
 
 
 def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
+    # null is a value, so a missing key needs a mark of its own.
     absent = object()
     for key, rule in rules.items():
         value = _select(config, key, absent)
         if value is not absent and not rule.holds(value):
+            # A value of the environment may be a password: it is neither shown nor made a suggestion of.
             printed = reduce(lambda node, name: node[name], key.split("."), without_secrets(config))
             near = nearest(value, rule) if printed == value else rule.example
             raise UserError(f"{key} must be {rule.requirement}", f"{key}={shown(printed)}", f"{key}={near}")
@@ -121,6 +125,7 @@ def _select(config: DictConfig, key: str, default: Any = None) -> Any:
 
 def _loss_fits_task(config: DictConfig) -> None:
     task, loss = _select(config, "data.task"), _select(config, "loss.name")
+    # The task of a table may be known only once its target is read: the loss is checked again then.
     if loss is None or loss == "auto" or task not in LOSSES or loss in LOSSES[task]:
         return
     fitting = LOSSES[task]
@@ -134,6 +139,7 @@ def _loss_fits_task(config: DictConfig) -> None:
 def _keys_are_known(config: DictConfig) -> None:
     for group, (known, hint) in KNOWN_KEYS.items():
         for key, value in (config.get(group) or {}).items():
+            # Nothing reads other keys, so a typing error would have no effect and no message.
             if key not in known.split(", "):
                 raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
 
@@ -168,6 +174,7 @@ def require_trainer_flag(flag: str, given: str) -> None:
     """
     if flag in CHOSEN_ELSEWHERE:
         raise UserError(f"what trainer.{flag} says must be chosen elsewhere", given, CHOSEN_ELSEWHERE[flag])
+    # conf/trainer has one key of this project beside Lightning's flags.
     if flag not in (*TRAINER_FLAGS, "threads"):
         near = nearest_name(flag, [name for name in TRAINER_FLAGS if name not in CHOSEN_ELSEWHERE])
         hint = f"trainer.{near}" if near else "leaving it out; Lightning's documentation of its Trainer has them all"
@@ -195,6 +202,7 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
     if metric not in names:
         close = nearest_name(str(metric), list(names)) or "val/loss"
         raise UserError(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
+    # The wrong direction would keep the worst weights as the best.
     if mode != names[metric]:
         good = "small" if names[metric] == "min" else "large"
         raise UserError(
@@ -211,6 +219,7 @@ def _table_is_there(config: DictConfig) -> None:
         given = _select(config, f"data.{key}")
         if given is not None:
             require_file(Path(given).expanduser(), f"data.{key}")
+    # Each row would be in the training part and in the test part.
     if _select(config, "data.path") == _select(config, "data.test_path"):
         raise UserError("data.test_path must be another file", "it is data.path", "data.test_path=null")
 
@@ -226,6 +235,7 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
 
 
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
+    # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
         raise UserError(
             "model.normalization=batch must have at least two rows in a batch",
@@ -237,7 +247,9 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
+    # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
     for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+        # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(
                 "optimizer=lbfgs must have the plain gradient of one batch",
@@ -248,6 +260,7 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
 
 def _epochs_have_an_order(config: DictConfig) -> None:
     least, most = _select(config, "trainer.min_epochs"), _select(config, "trainer.max_epochs")
+    # Both mean that there is no limit.
     if least is not None and most not in (None, -1) and least > most:
         raise UserError(
             "trainer.min_epochs must not exceed trainer.max_epochs",
@@ -273,6 +286,7 @@ def _processes_can_share(config: DictConfig) -> None:
 
 
 def _plateau_is_validated(config: DictConfig) -> None:
+    # The plateau schedule lowers the rate when the validation loss no longer falls.
     if _select(config, "scheduler.name") == "plateau" and _select(config, "trainer.limit_val_batches") in (0, 0.0):
         raise UserError("scheduler=plateau must have a validation", "trainer.limit_val_batches=0", "scheduler=cosine")
 
@@ -305,6 +319,7 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
             f"{name}.low={high / 1e8:g}",
         )  # fmt: skip
     for key, neutral, choice in (
+        # The test raises the rate at each step: a schedule would change it too, and accumulation would skip steps.
         ("scheduler.name", "none", "scheduler"),
         ("trainer.accumulate_grad_batches", 1, "trainer.accumulate_grad_batches"),
         ("trainer.devices", 1, "trainer.devices"),

@@ -36,6 +36,7 @@ def _is_encoding(value: Any) -> bool:
 
 def _is_folder_name(text: str) -> bool:
     return (
+        # File systems limit the bytes of a name, not its characters.
         0 < len(text.encode()) <= 100
         and text == text.strip()
         and text.isprintable()
@@ -43,13 +44,16 @@ def _is_folder_name(text: str) -> bool:
     )
 
 
+# NumPy's and Lightning's seeds are below 2**32.
 SEED = Rule(lambda v: is_integer(v) and 0 <= v < 2**32, "an integer from 0 to 4294967295", "0")
 LIMIT = Rule(lambda v: v is None or (is_integer(v) and v >= -1), "-1 (no limit), or an integer of 0 or more", "100")
+# Lightning goes by the type: 1.0 is all batches, 1 is one batch.
 FRACTION_OR_COUNT = Rule(
     lambda v: v is None or (is_integer(v) and v >= 0) or (isinstance(v, float) and 0 <= v <= 1),
     "a share in [0.0, 1.0], or a number of batches",
     "1.0",
 )
+# At 1, Adam's bias correction would divide by zero.
 BETAS = Rule(
     lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(b) and 0 <= b < 1 for b in v),
     "two numbers in [0, 1)",
@@ -64,6 +68,7 @@ RULES: dict[str, Rule] = {
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
+    # Neither may be 0: a run selects its weights by the validation, and ends with a test.
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
@@ -74,6 +79,7 @@ RULES: dict[str, Rule] = {
     "model.compile": SWITCH,
     "regularization.l1": NOT_NEGATIVE,
     "regularization.l2": NOT_NEGATIVE,
+    # The kinds of parameters that `parameter_groups` tells apart.
     "regularization.applies_to": Rule(
         lambda v: isinstance(v, list) and all(kind in KINDS for kind in v),
         f"a list of {', '.join(KINDS)}",
@@ -146,6 +152,7 @@ RULES: dict[str, Rule] = {
         "0.5",
     ),
     "trainer.num_sanity_val_steps": Rule(lambda v: is_integer(v) and v >= -1, "an integer of -1 or more", "0"),
+    # The form that Lightning's Timer reads.
     "trainer.max_time": Rule(
         lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"\d\d:\d\d:\d\d:\d\d", v) is not None),
         "null, or days:hours:minutes:seconds with two digits each",
@@ -154,6 +161,7 @@ RULES: dict[str, Rule] = {
     "trainer.deterministic": Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn", "true"),
     "data.task": one_of(("auto", "classification", "regression"), "auto"),
     "sweep.name": Rule(
+        # YAML reads a name such as 2026 as a number.
         lambda v: isinstance(v, str | int) and not isinstance(v, bool) and _is_folder_name(str(v)),
         "the name of a folder: up to 100 characters without /, the first no point",
         "lr_study",
@@ -171,18 +179,19 @@ RULES: dict[str, Rule] = {
 
 _FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
 _NAME = Rule(
+    # YAML reads a column's name such as 2020 as a number.
     lambda v: isinstance(v, str | int | float) and not isinstance(v, bool) and str(v) != "",
     "the name of a column",
     "column_1",
 )
 _NAMES = Rule(lambda v: isinstance(v, list) and all(_NAME.holds(name) for name in v), "a list of columns", "[column_1]")
-_CELLS = Rule(
-    lambda v: isinstance(v, list) and all(isinstance(cell, str | int | float) for cell in v),
-    "a list of cells",
+_MARKERS = Rule(
+    lambda v: isinstance(v, list) and all(isinstance(marker, str | int | float) for marker in v),
+    "a list of texts and numbers",
     "[-999,unknown]",
 )
 
-# Of data=table; a source of one's own may mean other things by the same names.
+# Only for data=table: a source of the user's own may mean other things by the same names.
 TABLE_RULES: dict[str, Rule] = {
     "path": _FILE,
     "target": _NAME,
@@ -198,11 +207,14 @@ TABLE_RULES: dict[str, Rule] = {
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
+    # Without a directive of strptime, a format fits nothing but itself.
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
-    "missing_values": _CELLS,
+    "missing_values": _MARKERS,
     "keep_values": Rule(
-        lambda v: v is None or _CELLS.holds(v) or (isinstance(v, dict) and all(_CELLS.holds(c) for c in v.values())),
-        "null, a list of cells, or such a list for each of some columns",
+        lambda v: (
+            v is None or _MARKERS.holds(v) or (isinstance(v, dict) and all(_MARKERS.holds(c) for c in v.values()))
+        ),
+        "null, a list of texts and numbers, or such a list for each of some columns",
         "[NA]",
     ),
     "drop": _NAMES,
@@ -244,6 +256,7 @@ OPTIMIZER_RULES: dict[str, Rule] = {
     "tolerance_grad": NOT_NEGATIVE,
     "tolerance_change": NOT_NEGATIVE,
     "history_size": COUNT,
+    # The only line search that PyTorch's LBFGS has.
     "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
     "ns_steps": COUNT,
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlplab.rules import shown
 
+# None is a value of the configuration, so a missing key needs a mark of its own.
 ABSENT = object()
 
 RENAMED = {
@@ -32,6 +33,7 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
         now: the present one.
         free: keys to ignore, with all keys below them.
     """
+    # Dotted keys let a whole group be compared with one that has other keys.
     before, after = flat(then), flat(now)
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {

@@ -17,6 +17,7 @@ def require_file(path: Path, key: str) -> None:
     try:
         if path.is_dir():
             raise UserError(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+        # Reading a pipe would wait for a writer, and a device may have no end.
         if path.exists() and not path.is_file():
             raise UserError(f"{key} must be a file", f"{path} is a device or a pipe", "a copy of it in a file")
         if not path.is_file():
@@ -27,6 +28,7 @@ def require_file(path: Path, key: str) -> None:
             likely = next((name for name in names if Path(name).stem == near), None)
             hint = f"{key}={folder / likely}" if likely else "the path of a file that does"
             raise UserError(f"{key} must be a file that exists", f"there is no {path}", hint)
+        # Only opening shows whether it may be read.
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
@@ -46,8 +48,10 @@ def find_run(path: Path) -> tuple[Path, Path]:
     """
     if path.is_file():
         folder = path.absolute().parent
+        # A checkpoint that was copied elsewhere has no directory of a run around it.
         return folder.parent if folder.name == "checkpoints" else folder, path
     require_folder_of_run(path, "run")
+    # A kill between two renames leaves previous.ckpt alone.
     for name in ("best", "last", "previous"):
         checkpoint = path / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():

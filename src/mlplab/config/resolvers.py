@@ -47,8 +47,10 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
 
 def register_resolvers(root: Path) -> None:
     """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which is the same throughout a process."""
+    # replace=True, as tests and notebooks register more than once in a process.
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    # Cached: each use of ${run_name:} would otherwise give another name.
     OmegaConf.register_new_resolver("run_name", new_run_name, use_cache=True, replace=True)
     _parse_once()
 
@@ -63,12 +65,14 @@ def _parse_once() -> None:
 
     Every run resolves the same ten strings a few dozen times, and so does every job of a sweep.
     """
+    # Each of the two has imported the function under a name of its own.
     for module in (omegaconf.base, omegaconf._utils):
         parse = getattr(module, "parse", None)
         if parse is not None and not hasattr(parse, "cache_info"):
             module.parse = functools.lru_cache(maxsize=1024)(parse)  # type: ignore[attr-defined]
 
 
+# A variable of the environment cannot contain a zero byte, so no value holds this text by chance.
 MARK = "\0environment"
 """Stands for a value of the environment while a configuration is resolved."""
 
@@ -83,7 +87,9 @@ def without_secrets(config: DictConfig, keys: Sequence[str] | None = None) -> di
         config: whole.
         keys: of the values to return; None for all.
     """
+    # OmegaConf has no public way to read a resolver that is registered.
     resolver = BaseContainer._resolvers["oc.env"]
+    # The mark passes through interpolations of interpolations, so values made of a secret are found as well.
     OmegaConf.register_new_resolver("oc.env", lambda *arguments: MARK, replace=True)
     try:
         values: dict[str, Any] = _resolved(config, keys)

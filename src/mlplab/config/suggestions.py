@@ -9,6 +9,7 @@ def nearest_name(given: str, names: Sequence[str]) -> str | None:
     given = given.lower()
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
     similar = difflib.get_close_matches(given, names, n=1)
+    # Longest first: given learning_rates, learning_rate is nearer than learning.
     within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
     containing = sorted((name for name in names if given in name), key=len) if len(given) > 1 else []
     return next(iter([*beginning, *within, *containing, *similar]), None)

@@ -1,11 +1,13 @@
 """Names what Lightning's Trainer takes, without importing Lightning: a test compares them with its own."""
 
+# YAML reads 32 without quotes as a number, which Lightning takes as well.
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "32", "64", 32, 64)
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "single_device")
 """Lightning's strategies that work. Others split the weights, which checkpoints hold whole, or train in process copies
 (spawn, fork, notebook), from which neither the best state nor the history comes back."""
 
+# Listed here, as importing Lightning takes seconds, and a typing error shall be answered at once.
 TRAINER_FLAGS = (
     "accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "callbacks", "fast_dev_run", "max_epochs",
     "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches", "limit_val_batches",

@@ -23,8 +23,9 @@ class ResumableCSVLogger(CSVLogger):
     """
 
     def __init__(self, directory: str) -> None:
+        # Empty names, so that Lightning adds no folders of its own.
         super().__init__(save_dir=directory, name="", version="")
-        self._held: list[tuple[int | None, Mapping[str, Any]]] = []
+        self._buffer: list[tuple[int | None, Mapping[str, Any]]] = []
 
     @property
     def experiment(self) -> Any:
@@ -34,12 +35,13 @@ class ResumableCSVLogger(CSVLogger):
         return self._experiment
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        self._held.append((step, dict(metrics)))
+        self._buffer.append((step, dict(metrics)))
 
     def settle(self) -> None:
         """Passes the buffered rows on in the order of steps; the next `save` writes them."""
-        held, self._held = sorted(self._held, key=lambda row: row[0] or 0), []
-        for step, metrics in held:
+        # The sort keeps the order of rows that have the same step.
+        rows, self._buffer = sorted(self._buffer, key=lambda row: row[0] or 0), []
+        for step, metrics in rows:
             super().log_metrics(metrics, step)  # type: ignore[arg-type]
 
     def finalize(self, status: str) -> None:
@@ -52,6 +54,7 @@ class ResumableCSVLogger(CSVLogger):
         if self._experiment is not None:
             self.save()
         if self._path.is_file():
+            # Flushed to the disk, as the checkpoint that stores this position must not outlive the rows.
             flush(self._path)
         return len(_read(self._path))
 
@@ -67,9 +70,11 @@ class ResumableCSVLogger(CSVLogger):
 
 
 class _Writer(ExperimentWriter):
+    # Lightning's own method deletes an existing file here.
     def _check_log_dir_exists(self) -> None:
         rows = _read(Path(self.metrics_file_path))
         self.metrics_keys = list(rows[0]) if rows else []
+        # Lightning writes the header only when it creates the file.
         if not rows:
             Path(self.metrics_file_path).unlink(missing_ok=True)
 
@@ -81,6 +86,7 @@ class _Writer(ExperimentWriter):
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
+    # The csv module translates line ends itself, and wants them as they are in the file.
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:

@@ -42,10 +42,12 @@ class EventFile:
 
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files in the order of their names. The last number tells files of one second apart.
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}"
         self.path = self.directory / name
-        self._held: list[bytes | Scalars] = []
+        self._buffer: list[bytes | Scalars] = []
         self._size = 0
+        # TensorBoard expects the version in the first event of a file.
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def get_logdir(self) -> str:
@@ -61,7 +63,7 @@ class EventFile:
         self._hold((time.time(), step, values))
 
     def _hold(self, record: bytes | Scalars) -> None:
-        self._held.append(record)
+        self._buffer.append(record)
         self._size += _size_of(record)
         if self._size > MOST_HELD:
             self.flush()
@@ -78,11 +80,12 @@ class EventFile:
         Raises:
             OSError: the file cannot be written; it is unchanged, and the events stay buffered.
         """
-        records = [_serialized(record) for record in self._held]
+        records = [_serialized(record) for record in self._buffer]
         if records:
+            # One write for all events: a reader sees whole records, and the file is open for moments only.
             _append(self.path, memoryview(b"".join(map(framed, records))))
-        del self._held[: len(records)]  # another thread may have added events meanwhile
-        self._size = sum(map(_size_of, self._held))
+        del self._buffer[: len(records)]  # another thread may have added events meanwhile
+        self._size = sum(map(_size_of, self._buffer))
 
     def close(self) -> None:
         self.flush()
@@ -99,6 +102,7 @@ def _serialized(record: bytes | Scalars) -> bytes:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     wall_time, step, values = record
+    # One event for all names, as they have the step and the time in common.
     numbers = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
     return bytes(Event(wall_time=wall_time, step=step, summary=Summary(value=numbers)).SerializeToString())
 
@@ -109,15 +113,13 @@ def _append(path: Path, content: memoryview) -> None:
         size = os.fstat(descriptor).st_size
         try:
             while content:
+                # The system may write less than it is given.
                 content = content[os.write(descriptor, content) :]
         except BaseException:
             os.ftruncate(descriptor, size)  # a partial record would make all later ones unreadable
             raise
     finally:
         os.close(descriptor)
-
-
-# --- the format of records -----------------------------------------------------------------------------------
 
 
 def framed(record: bytes) -> bytes:

@@ -41,6 +41,7 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
         for key, value in values.items():
             if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
                 continue
+            # The HParams tab takes no lists.
             table[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
     return table
 
@@ -73,6 +74,7 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard.summary import hparams
 
+    # A name of its own, as the curve of val/… ends with the last validation and not with the best.
     metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
         "test"
     ]

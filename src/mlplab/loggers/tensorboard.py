@@ -29,8 +29,10 @@ class CalmTensorBoardLogger(TensorBoardLogger):
     """
 
     def __init__(self, directory: str, every_seconds: float = 2.0) -> None:
+        # Lightning would otherwise log hp_metric = -1 in every run.
         super().__init__(save_dir=directory, name="", version="", default_hp_metric=False)
         self.every_seconds = every_seconds
+        # The wall clock may be set back, and would then hold events for hours.
         self._last_flush = time.monotonic()
 
     @property
@@ -47,6 +49,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
             self._experiment.flush()
         sizes = {}
         for path in self._event_files():
+            # To the disk, as the checkpoint that stores these lengths must not outlive the events.
             flush(path)
             sizes[path.name] = path.stat().st_size
         return sizes
@@ -61,11 +64,14 @@ class CalmTensorBoardLogger(TensorBoardLogger):
         for path in self._event_files():
             size = (position or {}).get(path.name)
             if size is None:
+                # The checkpoint does not know the file: it was begun later.
                 path.unlink()
             elif path.stat().st_size > size:
                 os.truncate(path, size)
+        # The run has more to learn, so its final metrics are not final.
         shutil.rmtree(Path(self.log_dir) / "final", ignore_errors=True)
         if step:
+            # TensorBoard drops points from this step on, the checkpoint's own ones stay.
             self._kwargs["purge_step"] = step + 1
 
     def _event_files(self) -> list[Path]:

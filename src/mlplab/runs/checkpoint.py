@@ -41,8 +41,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             RunFailed: the disk is full, or the content is not plain data.
         """
         path = Path(path)
+        # First, as a checkpoint that cannot be read back must not replace one that can.
         _require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # The fallback if last.ckpt turns out to be damaged.
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
         with explain_full_disk(path, (OSError, RuntimeError)):  # PyTorch raises RuntimeError for a full disk
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), keep=keep)
@@ -71,6 +73,7 @@ def _require_plain(content: Any) -> None:
         RunFailed: names the first such value.
     """
     for place, value in _leaves(content):
+        # The exact type, as pickle stores a subclass by the name of its code.
         if type(value) not in PLAIN and not isinstance(value, Tensor):
             raise RunFailed(
                 f"a checkpoint must hold plain data only, but {place} is {type(value).__name__}; try a "
@@ -88,9 +91,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError("a checkpoint must exist", f"there is no file {path}", "ls logs/runs/*/checkpoints")
     try:
         _require_whole(path)
+        # To the CPU, as the machine may lack the device that the tensors were on.
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict):
             raise ValueError(f"it holds {type(content).__name__}, and no dict")
+        # Only now, as a view takes no memory of its own until something is computed with it.
         _require_stored(content, path)
     except Exception as error:  # a damaged file may raise anything
         raise UserError(
@@ -118,14 +123,18 @@ def _require_whole(path: Path) -> None:
     size = path.stat().st_size
     if size > memory():
         raise ValueError(f"it has {in_megabytes(size)}, but this machine has {in_megabytes(memory())} of memory")
+    # PyTorch's format before 1.6 was a bare pickle, which has no checksums.
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no PyTorch checkpoint")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        # A few compressed bytes can unpack to any size.
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed, which PyTorch's are not")
+        # Overlapping entries can stand for many times the bytes of the file.
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError("its entries claim more bytes than it has")
+        # Reads each entry once, and compares its CRC-32.
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"it is damaged: {damaged}")
@@ -169,6 +178,7 @@ def model_card(
     """
     network = model.network if isinstance(model, WithInputs) else model
     names = {kind: name for name, kind in MODELS.items()}
+    # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
     return {
         "format": FORMAT,
@@ -223,6 +233,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path)
     card, state = checkpoint.get("mlplab"), checkpoint.get("state_dict")
+    # Lightning's own checkpoints, and those of other projects, have no card.
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(
             f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
@@ -258,10 +269,12 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             return WithInputs(build_inputs(encoding, task.n_features), network)
 
         if model is None:
+            # Before memory is taken for the weights.
             _require_shapes(build, card)
         network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
+    # Dropout is off, and batch normalisation uses its running statistics.
     return predictor.eval()
 
 
@@ -284,6 +297,7 @@ def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> 
     A card can describe a network that does not fit into memory. On the meta device building it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
+    # Millions of layers would take long to build, even on the meta device.
     if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
         raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):

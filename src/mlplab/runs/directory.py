@@ -42,6 +42,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
+        # The current folder may change while the run goes on.
         self.path = path.absolute()
         self.checkpoints = self.path / CHECKPOINTS
         self.tensorboard = self.path / TENSORBOARD
@@ -67,6 +68,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             require_ordinary(self.path)
             if any(_is_of_a_run(entry) for entry in self.path.iterdir()) and not never_began(self.path):
+                # The more telling message, if a process is still at work there.
                 require_free(self._lock.path)
                 raise FileExistsError
             require_room(self.path, room)
@@ -103,6 +105,7 @@ class RunDirectory:
         """
         require_ordinary(self.path)
         try:
+            # Before anything else: leftovers and status may be those of a process at work.
             last = self._lock.acquire()
             require_room(self.path, room)
             for folder in (self.checkpoints, self.figures):
@@ -117,6 +120,7 @@ class RunDirectory:
             raise _not_writable(self.path, error) from None
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
+        # They describe an end that no longer holds.
         for name in ("ended", "infeasible", "pruned"):
             self._status.pop(name, None)
         resumed = self._status.get("resumed", 0) + 1
@@ -138,11 +142,13 @@ class RunDirectory:
     def add_seconds(self, name: str, seconds: float) -> None:
         """Adds to the seconds of a phase of the run; the next `update` writes them."""
         known: dict[str, float] = self._status.setdefault("seconds", {})
+        # To a millisecond.
         known[name] = round(known.get(name, 0.0) + seconds, 3)
 
     def begin_phase(self, name: str) -> None:
         """Ends the current phase and begins another; status.json holds the seconds of each."""
         self.end_phase()
+        # The wall clock may be set meanwhile.
         self._phase = (name, time.perf_counter())
 
     def end_phase(self) -> None:
@@ -160,6 +166,7 @@ class RunDirectory:
         except OSError:
             # A full disk has no room for a new file, but the old one can be overwritten.
             _write_in_place(self.path / STATUS, json.dumps(self._status, indent=2).encode())
+        # Locked until the state is on the disk: whoever takes the lock next reads how the run ended.
         once_flushed(self.release)
 
 
@@ -171,6 +178,7 @@ def _write_in_place(path: Path, content: bytes) -> None:
     """
     with path.open("r+b", buffering=0) as file:
         about = os.fstat(file.fileno())
+        # st_blocks counts 512 bytes each, whatever the file system's own blocks are.
         if len(content) > max(about.st_size, getattr(about, "st_blocks", 0) * 512):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         file.write(content.ljust(about.st_size))  # padded by blanks, so that no old text ever follows the JSON
@@ -189,6 +197,7 @@ def never_began(directory: Path) -> bool:
         return False
     has_both = (directory / MANIFEST).exists() and (directory / CONFIG).exists()
     names = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
+    # A checkpoint means that something was learned.
     return not has_both and names <= BEFORE_TRAINING and not any((directory / CHECKPOINTS).glob("*.ckpt"))
 
 

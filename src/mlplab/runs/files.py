@@ -47,6 +47,7 @@ def read_ordinary(path: Path, most: int = LARGEST) -> bytes:
     Raises:
         OSError: the file is missing, a link, a pipe or a device, or has too many bytes.
     """
+    # Not `stat`, which would follow a link to any file.
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode):  # reading a pipe would block, a device may have no end
         raise OSError(errno.EINVAL, "it is a link" if path.is_symlink() else "it is no ordinary file", str(path))
@@ -59,6 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object that somebody else may have made; empty if it is missing, unreadable or no object."""
     try:
         content = json.loads(read_ordinary(path))
+    # Deeply nested JSON exceeds Python's limit of recursion.
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -86,6 +88,7 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
         for path in entries:
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
+                # A link that stays within the directory reaches nothing else.
                 if path.resolve().is_relative_to(whole):
                     continue
                 what = f"a link to {os.readlink(path)}"
@@ -112,6 +115,7 @@ class _Written:
     keep: Path | None
 
     def rename(self) -> None:
+        # First the second name, then the replacement: a kill in between leaves both names with a complete file.
         if self.keep is not None and self.path.exists():
             _keep(self.path, self.keep)
         if self.replace:
@@ -131,6 +135,7 @@ class _Batch:
     def finish(self) -> None:
         try:
             own = {file.path for file in self.written}  # they do not exist under their final names yet
+            # Before the renames: a file renamed earlier could be empty after a crash of the machine.
             _flush([*(file.temporary for file in self.written), *(path for path in self.others if path not in own)])
             for file in self.written:
                 file.rename()
@@ -138,6 +143,7 @@ class _Batch:
             for file in self.written:
                 file.temporary.unlink(missing_ok=True)
             raise
+        # The names stand in the folders, which are flushed by themselves.
         _flush(list(dict.fromkeys(file.path.parent for file in self.written)))
         for action in self.actions:
             action()
@@ -157,6 +163,7 @@ def flushed_together() -> Iterator[None]:
     read a deferred file before. Errors of `write_atomically` are raised at its end. If an exception leaves the block,
     the files written so far are kept.
     """
+    # Nested blocks end with the outermost one.
     if _batch.get() is not None:
         yield
         return
@@ -165,6 +172,7 @@ def flushed_together() -> Iterator[None]:
     try:
         yield
     finally:
+        # Before the end, so that its actions write at once.
         _batch.reset(token)
         batch.finish()
 
@@ -247,6 +255,7 @@ def _flush(paths: Sequence[Path]) -> None:
 
 
 def _flush_one(path: Path) -> None:
+    # A folder can be opened for reading only, and fsync needs no more.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -277,6 +286,7 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
         if match is None or name not in (None, match[1]):
             continue
         with contextlib.suppress(OSError):
+            # A link that somebody has put there is not followed.
             descriptor = os.open(leftover, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
                 if lock_file(descriptor) is not False:
@@ -323,6 +333,7 @@ def write_json(path: Path, content: dict[str, Any], *, flushed: bool = True) -> 
 
 def as_json(content: dict[str, Any]) -> str:
     """Formats JSON with indentation; numbers that are not finite become null."""
+    # An infinite number that is overlooked raises, as other programs could not read the file.
     return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -344,6 +355,7 @@ def lock_file(descriptor: int) -> bool | None:
     if fcntl is None:
         return None
     try:
+        # Not `lockf`, whose lock ends when the process closes any descriptor of the file.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

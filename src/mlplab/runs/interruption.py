@@ -67,6 +67,7 @@ class Interruption:
     def install(self) -> None:
         """Handles signals from now on; of several processes on a machine, only the first one does."""
         for number in HANDLED:
+            # A terminal sends Ctrl-C to every process in it: the others of this machine stop with the first.
             _set_handler(number, self.handle if self.leads or is_first_of_node() else signal.SIG_IGN)
 
     @contextmanager
@@ -107,6 +108,7 @@ class Interruption:
             yield begun.set
             return
         reader, writer = os.pipe()
+        # set_wakeup_fd takes non-blocking descriptors only: a full pipe must not block a signal.
         os.set_blocking(writer, False)
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
@@ -116,12 +118,14 @@ class Interruption:
                     self._end_from_thread(trainer, signal.Signals(received[0]))
             os.close(reader)
 
+        # A daemon, as the end of the process must not wait for a signal.
         threading.Thread(target=watch, daemon=True).start()
         try:
             yield begun.set
         finally:
             begun.set()
             signal.set_wakeup_fd(before)
+            # The thread then reads nothing, and ends.
             os.close(writer)
 
     def _end_from_thread(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
@@ -134,6 +138,7 @@ class Interruption:
             self.end(message)
             print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
         finally:
+            # Within a thread, sys.exit ends the thread alone.
             os._exit(128 + number)
 
 

@@ -32,6 +32,7 @@ def read_status(directory: Path) -> dict[str, Any]:
         status = json.loads(read_ordinary(path))
         seconds = status.get("seconds", {})
         if not (
+            # Reports and resumed runs compute with these values, so their types are checked once, here.
             isinstance(status.get("state"), str)
             and isinstance(status.get("resumed", 0), int)
             and isinstance(seconds, dict)
@@ -51,6 +52,7 @@ def read_status(directory: Path) -> dict[str, Any]:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """Reads the manifest of a run; empty if it is missing or unreadable."""
     manifest = read_json(directory / MANIFEST)
+    # Resuming appends to this list.
     return manifest if isinstance(manifest.get("resumed", []), list) else {}
 
 
@@ -64,6 +66,7 @@ def read_history(directory: Path) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             content = json.loads(line)
+        # A kill may have cut the last line off.
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):

@@ -66,6 +66,7 @@ def require_free(path: Path) -> None:
         UserError: names the process that holds it, and its host.
     """
     try:
+        # Without O_CREAT: looking at a directory must not put a file into it.
         descriptor = os.open(path, os.O_RDWR)
     except OSError:  # the file is missing or cannot be opened
         return
@@ -96,9 +97,11 @@ def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] 
 def is_alive(process: Any) -> bool:
     """Returns whether a process with this number exists on this machine."""
     try:
+        # Signal 0 only checks that the process exists.
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, TypeError, OverflowError):
         return False
+    # The process exists, and belongs to another user.
     except PermissionError:
         return True
     return True

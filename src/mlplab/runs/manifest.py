@@ -49,6 +49,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
     """
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        # Relative paths of the command start there.
         "working_directory": os.getcwd(),
         "git": describe_commit(root),
         "code": code_digest(root),
@@ -61,6 +62,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
+        # Sums over several threads are added in another order, which changes the last bits.
         "threads": torch.get_num_threads(),
         "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "as set by GOMP_SPINCOUNT or KMP_BLOCKTIME").lower(),
     }
@@ -84,6 +86,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if then.get("code") and _at(then, ("git",)) == _at(now, ("git",)):  # otherwise listed already
         compared["code that is not committed"] = ("code",)
     lines = []
+    # A stack multiplies the matrices of several networks at once, whose sums may be added in another order.
     if bool(then.get("stacked")) != bool(now.get("stacked")):
         lines.append("in a stack then, alone now" if then.get("stacked") else "alone then, in a stack now")
     for name, keys in compared.items():
@@ -123,14 +126,18 @@ def code_digest(root: Path) -> str:
     that it has imported.
     """
     digest, beginning = hashlib.sha256(), len(str(root))
+    # File systems list files in no fixed order.
     for path in sorted(_files_of_code(str(root))):
         with contextlib.suppress(OSError):
             status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
                 continue
             large = status.st_size > LARGEST
+            # Reading a large file, such as data within src/, would delay the start of each run.
             content = repr((status.st_size, status.st_mtime_ns)).encode() if large else _content(path)
+            # With name and length in front, no other files give the same bytes.
             digest.update(repr((path[beginning:], len(content))).encode() + content)
+    # 64 bits: enough to notice a change, which nobody makes on purpose.
     return digest.hexdigest()[:16]
 
 
@@ -138,6 +145,7 @@ def _files_of_code(root: str) -> Iterator[str]:
     for name in CODE:
         yield os.path.join(root, name)
         for folder, folders, files in os.walk(os.path.join(root, name)):
+            # In place, as os.walk goes on with the folders that are left in its list.
             folders[:] = [one for one in folders if not one.endswith(NOT_CODE)]
             yield from (f"{folder}/{file}" for file in files)
 

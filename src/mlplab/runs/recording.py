@@ -31,6 +31,7 @@ LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
 def recording_run(directory: RunDirectory) -> Iterator[None]:
     """Writes train.log, and the final state of the run however it ends."""
     with ending_only_by_error(directory):
+        # If the log cannot be opened, the run still ends with a state in its status.json.
         handler = train_log(directory.path)
     with logged(handler), ending(directory):
         yield
@@ -74,6 +75,7 @@ def ending(directory: RunDirectory) -> Iterator[None]:
         directory.end("stopped", "Ctrl-C")
         raise
     except BaseException as error:
+        # First, as a full disk raises many classes of errors, and the run can resume.
         if is_disk_full(error):
             full = error if isinstance(error, DiskFull) else _disk_full(directory, error)
             log.error(str(full), exc_info=error)
@@ -124,6 +126,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     folder = (directory.path / CONFIG).parent
     folder.mkdir(exist_ok=True)
     if HydraConfig.initialized():  # not in a notebook or a test
+        # Not resolved, so that no value of the environment is written.
         hydra = OmegaConf.to_container(HydraConfig.get(), enum_to_str=True)
         write_bytes(folder / "hydra.yaml", as_yaml({"hydra": hydra}).encode())
         write_bytes(folder / "overrides.yaml", as_yaml(HydraConfig.get().overrides.task).encode())

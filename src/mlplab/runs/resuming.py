@@ -20,6 +20,7 @@ from mlplab.runs.recording import add_to_manifest
 
 log = logging.getLogger("mlplab")
 
+# Not best.ckpt, whose optimizer state is missing.
 NAMES = ("last", "previous")
 """Checkpoints to resume from, the newest first."""
 
@@ -104,6 +105,7 @@ def prepare_to_resume(
     saved = newest_checkpoint(directory.checkpoints)
     if saved is not None:
         then = saved.content["mlplab"].get("data", {}).get("fingerprint")
+        # The split and the statistics of the training part depend on every row.
         if then != data.fingerprint:
             raise UserError(
                 "a run must resume with the data that it began with", f"{data.name} has changed", "a new run"
@@ -112,10 +114,12 @@ def prepare_to_resume(
     if directory.taken_over is not None:
         warnings.append(f"{directory.taken_over} died while it used the directory")
     step = int(saved.content["global_step"]) if saved else 0
+    # After the checks, so that a refused attempt leaves no trace.
     differing = add_to_manifest(directory, config, step)
     if differing:
         warnings.append(f"results may differ in the last bits from an uninterrupted run: {'; '.join(differing)}")
     for warning in warnings:
+        # To train.log, and to the terminal: `mlplab` does not propagate to the root logger.
         log.warning(warning)
         print(f"warning {warning}")
     place = f"{shortest(saved.path)}, step {step}" if saved else "the beginning, as no checkpoint had been written"

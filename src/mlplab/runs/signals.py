@@ -4,11 +4,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+# Windows has no SIGHUP.
 TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 """SIGTERM, and SIGHUP of a closed terminal."""
 
 HANDLED = [signal.SIGINT, *TERMINATIONS]
-"""These, and SIGINT of Ctrl-C."""
+"""Signals that a run handles: `TERMINATIONS`, and SIGINT of Ctrl-C."""
 
 
 def on_termination(handler: Callable[[int, Any], None]) -> None:

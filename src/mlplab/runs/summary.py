@@ -1,4 +1,4 @@
-"""Text that a run prints on the terminal before and after training."""
+"""Formats the text that a run prints on the terminal before and after training."""
 
 import sys
 from pathlib import Path
@@ -26,16 +26,19 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
         learned = f"{task.n_classes} classes of {printable(task.target_name)}"
     else:
         learned = printable(f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}")
+    # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
     widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
+    # Only tables have columns of different kinds to tell of.
     table = [] if data.description is None else [data.description.as_text(), ""]
     return "\n".join(
         [
             *table,
             f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
             "train/validate/test",
+            # A network behind an input layer goes by its own name.
             f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
             f"run     {shortest(directory)}",
         ]
@@ -69,6 +72,7 @@ def describe_profile(profiler: Profiler, directory: Path) -> str:
     if not folder.is_dir():
         return ""
     lines = [f"profile {type(profiler).__name__}, in {shortest(folder)}"]
+    # The other profilers keep no list of durations: their file has it all.
     if isinstance(profiler, SimpleProfiler):
         seconds = {action: sum(times) for action, times in profiler.recorded_durations.items()}
         table = Table(title=None)
@@ -78,6 +82,7 @@ def describe_profile(profiler: Profiler, directory: Path) -> str:
         for action in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST]:
             n_calls = len(profiler.recorded_durations[action])
             row = (f"{n_calls:,}", f"{seconds[action]:.3f}", f"{1000 * seconds[action] / n_calls:.3f}")
+            # Actions bear names of callbacks, which may be the user's.
             table.add_row(escape(printable(action)), *row)
         lines.insert(0, _as_text(table))
     return "\n".join(lines)
@@ -95,6 +100,7 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
 
 
 def _as_text(table: Table) -> str:
+    # In a pipe, rich does not know any width.
     console = Console(width=80, file=sys.stdout, emoji=False)
     with console.capture() as capture:
         console.print(table)

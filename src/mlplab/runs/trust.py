@@ -95,6 +95,7 @@ def why_not_own(signature: Any, text: bytes, directory: Path) -> str | None:
         expected = _hmac(text, directory, _key())
     except NoKey as reason:
         return str(reason)
+    # It takes equally long for any signature, so that its time tells nothing about the right one.
     is_valid = hmac.compare_digest(expected.encode(), str(signature).encode(errors="replace"))
     return None if is_valid else NOT_AS_SIGNED
 
@@ -132,17 +133,22 @@ def _key(*, make: bool = False) -> bytes:
     path = key_file()
     try:
         if make and not path.exists():
+            # For the user alone, as the key is.
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process has created the key meanwhile
+                # Whole from the beginning: another process must never read half a key.
                 write_atomically(
                     path,
                     lambda temporary: temporary.write_bytes(secrets.token_bytes(KEY_BYTES)),
                     replace=False, now=True, mode=0o600,
                 )  # fmt: skip
         with path.open("rb") as file:
+            # Of the open file, as its path may lead elsewhere a moment later.
+            # One byte more than a key shows a file that is too long.
             about, key = os.fstat(file.fileno()), file.read(KEY_BYTES + 1)
     except OSError as error:
         raise NoKey(f"there is no key in {path} ({error.strerror})") from None
+    # Windows has no such permissions.
     if hasattr(os, "getuid") and (about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077):
         raise NoKey(f"{path} belongs to another user, or others can read it")
     if len(key) != KEY_BYTES:

@@ -53,6 +53,7 @@ def require_run(path: Path, key: str) -> Path:
         raise UserError(
             f"{key} must be the directory of a run", f"{path} has no {CONFIG}{reason}", f"{key}=logs/runs/NAME"
         )
+    # A link in the directory could lead the run to write elsewhere.
     require_ordinary(path)
     return path.absolute()
 
@@ -73,6 +74,7 @@ def read_config(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     """
     path = directory / CONFIG
     content = _read(path)
+    # Before the check, as conf/ has the present names only.
     config = _with_present_names(_parsed(content, path))
     unsafe = _first_unsafe(OmegaConf.to_container(config, resolve=False), path, conf)
     require_trust(path, unsafe, lambda: why_text_is_not_own(content, directory), trust=trust)
@@ -105,12 +107,14 @@ def _read(path: Path) -> bytes:
 def _parsed(content: bytes, path: Path) -> DictConfig:
     try:
         text = content.decode()
+        # Only plain values: YAML's tags could build any object.
         plain = yaml.safe_load(text)
         if not plain or not isinstance(plain, dict):
             raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
         # Counted before OmegaConf copies them: by aliases, a few bytes can stand for billions of values.
         if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        # Read once more by OmegaConf, for which 1e3 is a number.
         config = OmegaConf.load(io.StringIO(text))
         assert isinstance(config, DictConfig)
     except Exception as error:  # an untrusted file may raise anything
@@ -143,6 +147,7 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
     for place, value in _walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
         texts = [text for text in (value, *place) if isinstance(text, str)]  # keys too, to be on the safe side
+        # In the same group and under the same key, as harmless code in one place may do harm in another.
         if place[-1] == "_target_" and not is_known:
             requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:

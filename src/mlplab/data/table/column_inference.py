@@ -29,7 +29,8 @@ DATE_FORMATS = (
     "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%Y-%m-%d %I:%M %p",
     "%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p",
 )  # fmt: skip
-"""Tried in this order. A day above 12 tells day/month from month/day; where none is, month/day is taken and said."""
+"""Tried in this order. A day above 12 tells day/month from month/day; without one, month/day is taken and a note
+says so."""
 
 FEW_UNREADABLE = 0.05
 """Share of strings that are no numbers, up to which they count as mistakes in a column of numbers."""
@@ -37,6 +38,7 @@ FEW_UNREADABLE = 0.05
 MOST_UNREADABLE_OF_FEW = 0.2
 """Share of a few strings that do not have the form of a date, up to which the whole column is tried."""
 
+# A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
 FEW_CATEGORIES = 20
 
@@ -106,12 +108,13 @@ class Hints:
 
 
 def infer_column(series: pl.Series, hints: Hints) -> Column:
-    """Infers what a column holds, whose missing values are null.
+    """Infers what a column holds. Its missing values must be null.
 
     Raises:
         UserError: it has no value, or is a column of numbers with a few strings that are none.
     """
     name, dtype = str(series.name), series.dtype
+    # First, as a type inferred from no value would be arbitrary.
     if series.null_count() == len(series):
         raise UserError(
             f"column {name!r} must have a value in some row",
@@ -120,17 +123,21 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
         )
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Column(name, "nested", reason="holds lists or bytes")
+    # The user's format holds only for columns that it reads whole: other columns may have other formats.
     if hints.date_format and hints.kind is None and (dtype == pl.String or dtype.is_integer()):
         text = series.cast(pl.String)
         if as_datetimes(text, hints.date_format).null_count() == text.null_count():
             return Column(name, "datetime", date_format=hints.date_format)
+    # Parquet has these types only where its writer declared categories.
     if hints.kind == "categorical" or dtype in (pl.Categorical, pl.Enum):
         return Column(name, "categorical", kept=hints.kept)
     if dtype == pl.String:
         return _infer_text(series, hints)
     if dtype == pl.Boolean:
         return Column(name, "boolean")
+    # A duration is a length of time, so it is a number and no date.
     if dtype.is_temporal() and dtype != pl.Duration:
+        # A time of day keeps its form, as another file may hold it as text.
         return Column(name, "datetime", date_format="%H:%M:%S%.f" if dtype == pl.Time else "")
     if hints.kind != "numeric" and dtype.is_integer() and _is_identifier(series):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
@@ -147,20 +154,24 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         return _numeric(name, form, hints.kept)
     if hints.kind == "numeric":
         raise unreadable_strings(text, as_numbers(text, *form), "a number", name)
+    # After numbers: a plain 20201231 is a number unless data.date_format names its form.
     datetimes = _infer_datetimes(text, hints.date_format)
     if datetimes is not None:
         return datetimes
     categories = distinct_strings(text)[0].unique()
     n_categories = len(categories)
+    # Up to four, as each of the two words may also stand there in capitals.
     if n_categories <= 4 and set(categories.str.to_lowercase()) in BOOLEAN_WORDS:
         return Column(name, "boolean")
     # Numbers with a few words among them are refused rather than taken for categories, unless they look like codes.
     are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
     if share >= MOSTLY_NUMBERS and not are_codes:
         raise unreadable_strings(text, as_numbers(text, *form), "a number", name)
+    # In fewer than ten rows, categories may be all different by chance.
     are_all_different = n_categories == n_known and n_known >= 10
     if are_all_different or (n_categories > FEW_CATEGORIES and n_categories > 0.5 * n_known):
         length = text.str.len_chars().mean()
+        # Both kinds are left out: the difference only tells people what stands in the column.
         is_prose = isinstance(length, float) and length > 15 and bool(text.str.contains(" ").mean() > 0.5)  # type: ignore[operator]
         reason = f"{n_categories:,} different texts in {n_known:,} rows"
         return Column(name, "text" if is_prose else "identifier", reason=reason)
@@ -180,6 +191,7 @@ def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
 def _likeliest_numbers(text: pl.Series, hints: Hints) -> tuple[float, NumberForm]:
     """Returns the share of the strings that are numbers in the form in which most are, and that form."""
     strings, counts = distinct_strings(text)
+    # value_counts has no fixed order, but the first string decides for all: the column's own first one is put in front.
     around = affixes(text.drop_nulls().head(1).append(strings))
     shares: dict[NumberForm, float] = {}
     for marks in _number_marks(hints):
@@ -187,6 +199,7 @@ def _likeliest_numbers(text: pl.Series, hints: Hints) -> tuple[float, NumberForm
         shares[form] = _n_rows(counts, as_numbers(strings, *form)) / text.count()
         if shares[form] == 1:
             break
+    # Of equal shares, `max` takes the first form, which is the likeliest.
     form = max(shares, key=lambda form: shares[form])
     return shares[form], form
 
@@ -209,18 +222,22 @@ def _numeric(name: str, form: NumberForm, kept: tuple[str, ...]) -> Column:
 def _number_marks(hints: Hints) -> list[tuple[str, str]]:
     """Returns decimal and thousands marks to try, the likeliest first."""
     if hints.decimal != "auto":
+        # The user names the decimal mark only: the other mark may still group thousands.
         return [(hints.decimal, ""), (hints.decimal, "." if hints.decimal == "," else ",")]
     commas, points = [(",", ""), (",", ".")], [(".", ","), (".", " "), (".", "'")]
     likelier, other = (commas, points) if hints.prefers_comma else (points, commas)
+    # Plain numbers come first, as they mean the same in any country.
     return [(".", ""), *likelier, *other, (",", " ")]
 
 
 def _is_identifier(numbers: pl.Series) -> bool:
-    """Checks for a name that says so, and whole numbers, each there once."""
+    """Checks for the name of an identifier, and for whole numbers that are all different."""
+    # Splits customer_id, customerId and CustomerID alike, so that the word id is found in each.
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", str(numbers.name))
     if not {word.lower() for word in words} & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
         return False
     whole = numbers.drop_nulls()
+    # In fewer than ten rows, whole numbers may be all different by chance.
     return len(whole) >= 10 and whole.n_unique() == len(whole) and bool((whole.cast(pl.Float64) % 1 == 0).all())
 
 
@@ -228,7 +245,7 @@ def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
     """Finds the formats that all strings have; returns None if there is none.
 
     Raises:
-        UserError: nearly all strings have one.
+        UserError: nearly all strings have a format, but not all.
     """
     name = str(text.name)
     n_known = text.count()
@@ -238,6 +255,7 @@ def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
         return None
     strings, counts = distinct_strings(text)
     fitting = []
+    # The user's format comes first, so that it is taken where several fit.
     for candidate in (date_format, *DATE_FORMATS) if date_format else DATE_FORMATS:
         if as_datetimes(few, candidate).null_count() > MOST_UNREADABLE_OF_FEW * len(few):
             continue

@@ -8,12 +8,15 @@ from mlplab.data.table.column_inference import DATE_FORMATS, Column
 from mlplab.data.table.strings import as_datetimes, as_numbers, null_missing, override_of, unreadable_strings
 from mlplab.errors import UserError
 
+# Networks compute in 32 bits, where a larger number would be infinite.
 LARGEST_FLOAT32 = 3.4028234663852886e38
+# Above it float64 skips whole numbers, so that the last digits of a code would be made up.
 LARGEST_EXACT_WHOLE = 2.0**53
 
 TRUE_WORDS = ["true", "yes", "t", "y"]
 FALSE_WORDS = ["false", "no", "f", "n"]
 
+# The first nine put the year first, so that day and month cannot be exchanged.
 UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")
 """Forms of dates and times that are read in any file."""
 
@@ -45,6 +48,7 @@ def column_values(series: pl.Series, column: Column, missing_values: Sequence[st
         return _datetimes(series, column, first_row)
     text = as_categories(series)
     if column.kind == "boolean":
+        # One spelling, so that a file with yes and no fits a model that has learned true and false.
         text = text.str.to_lowercase().replace([*TRUE_WORDS, *FALSE_WORDS], ["true"] * 4 + ["false"] * 4)
     return text
 
@@ -58,8 +62,10 @@ def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], f
             numbers = plain if plain.null_count() == series.null_count() else numbers
         if numbers.null_count() > series.null_count():
             raise unreadable_strings(series, numbers, "a number", column.name, first_row)
+        # Once more as numbers, as -9.99e2 is the marker -999 in another spelling.
         return null_missing(numbers, (), missing_values)
     if series.dtype == pl.Duration:
+        # In seconds.
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype.is_nested() or series.dtype.is_temporal():
         raise _wrong_type(series, "numbers")
@@ -72,6 +78,7 @@ def _may_be_grouped(text: pl.Series) -> bool:
 
 
 def _require_finite(numbers: pl.Series, first_row: int) -> pl.Series:
+    # One pass over the column is enough for nearly all of them: the rest is for the message.
     largest = numbers.abs().max()
     if largest is None or float(largest) <= LARGEST_FLOAT32:  # type: ignore[arg-type]
         return numbers
@@ -111,8 +118,10 @@ def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         )
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise _wrong_type(series, "dates")
+    # One unit of time, as the times of two files are compared and concatenated as plain numbers.
     datetimes = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series.dt.cast_time_unit("us")
     if getattr(datetimes.dtype, "time_zone", None) is not None:
+        # An instant has the same features whatever zone its file is written in.
         datetimes = datetimes.dt.convert_time_zone("UTC")
     return datetimes.dt.replace_time_zone(None)
 
@@ -138,6 +147,7 @@ def as_enum(series: pl.Series) -> pl.Series:
     """Stores text as Enum, in a fraction of the memory; looking up its categories takes a fraction of the time."""
     if series.dtype != pl.String:
         return series
+    # Sorted, as `unique` has no fixed order: the same strings always give the same Enum.
     return series.cast(pl.Enum(series.drop_nulls().unique().sort()))
 
 

@@ -26,18 +26,20 @@ def time_column_of(
     time = next((column for column in columns if column.name == special.get("time_column")), None)
     if time is None:
         return None, {}
+    # An identifier that numbers the rows orders them as well.
     if time.kind not in ("datetime", "numeric", "identifier"):
         raise UserError(
             "data.time_column must hold dates or numbers",
             f"{time.name!r} holds {time.kind} values",
             "data.date_format=… with the form that they are written in, such as '%d/%m/%y'",
         )
+    # The parts of a date, such as its hour, come again in new rows and stay features. A running number does not.
     role = {time.name: "says what comes later"} if time.kind != "datetime" or time.name in dropped else {}
     return time if time.kind == "datetime" else replace(time, kind="numeric"), role
 
 
 def require_decided(series: pl.Series, key: str, rows: npt.NDArray[np.bool_]) -> None:
-    """Refuses a column that decides the split, but not of every row.
+    """Refuses a column that shall decide the split, but lacks a usable value in some row.
 
     Args:
         series: of the whole file, so that the message can tell the row.
@@ -75,6 +77,7 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
         UserError: the split is given twice, lacks a part, or cuts a group.
     """
     special = {
+        # As text, since the two files may store the column in different types.
         key: pl.concat([as_categories(special[key]) for special in special_of_files])
         for key in special_of_files[0]
         if key != "time_column"
@@ -89,8 +92,10 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
                 "data.split_column and data.test_path both give it",
                 "leaving one of them out",
             )
+        # An empty name leaves the row to the random draw.
         parts = np.repeat(["", "test"], sizes)
     if "group_column" in special:
+        # Ranks of the names do not depend on the order of the rows, so a shuffled file has the same groups.
         groups = special["group_column"].rank("dense").to_numpy().astype(np.int64) - 1
         if parts is not None:
             _require_whole_groups(special["group_column"], parts)
@@ -102,6 +107,7 @@ def split_rules(special_of_files: Sequence[Mapping[str, pl.Series]], sizes: Sequ
 
 
 def _require_whole_groups(names: pl.Series, parts: npt.NDArray[np.str_]) -> None:
+    # In the order of the file, so that the message always names the same group.
     n_parts = pl.DataFrame({"name": names, "part": parts}).group_by("name", maintain_order=True).n_unique()
     shared = n_parts.filter(pl.col("part") > 1)["name"]
     if len(shared):
@@ -113,6 +119,7 @@ def _require_whole_groups(names: pl.Series, parts: npt.NDArray[np.str_]) -> None
 
 
 def _named_parts(names: pl.Series) -> npt.NDArray[np.str_]:
+    # Five characters hold the longest name, train.
     parts = names.str.to_lowercase().replace_strict(PART_NAMES, return_dtype=pl.String).to_numpy().astype("<U5")
     for part in ("train", "test"):
         if not (parts == part).any():

@@ -33,16 +33,20 @@ def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequenc
         missing_values: strings that stand for a missing value beside `MISSING`; those of numbers also in numbers.
     """
     if series.dtype in (pl.Categorical, pl.Enum):
+        # By way of text, as the markers may be among the categories.
         return null_missing(series.cast(pl.String), kept, missing_values).cast(pl.Categorical)
     if series.dtype == pl.String:
         if has_few_strings(series):
+            # Most columns have no marker: looking at the different strings alone saves a copy of the column.
             distinct = series.unique()
             if _null_missing_text(distinct, kept, missing_values).equals(distinct):
                 return series
         return _null_missing_text(series, kept, missing_values)
     if series.dtype.is_float():
+        # The look saves a copy of a column without NaN.
         if series.is_nan().any():
             series = series.fill_nan(None)
+    # Booleans and dates cannot hold a marker.
     elif not series.dtype.is_numeric():
         return series
     for marker in missing_values:
@@ -59,6 +63,7 @@ def _null_missing_text(text: pl.Series, kept: Sequence[str], missing_values: Seq
     is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
     if kept:
         is_missing &= ~text.is_in(list(kept))
+    # For a null, `is_in` gives null and not true.
     return text.set(is_missing.fill_null(True), None)
 
 
@@ -73,6 +78,7 @@ def _spellings(marker: str) -> list[str]:
 
 def _number(text: str) -> float | None:
     try:
+        # A marker may be written with a decimal comma.
         return float(text.replace(",", "."))
     except ValueError:
         return None
@@ -98,6 +104,7 @@ def distinct_strings(text: pl.Series) -> tuple[pl.Series, pl.Series]:
 def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", suffix: str = "") -> pl.Series:
     """Reads text as Float64, null where it is no number; `prefix` and `suffix` may stand around it."""
     if prefix or suffix:
+        # The last step removes the blank between a number and its unit.
         text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
     if thousands == " ":
         text = text.str.replace_all(NARROW_BLANKS, " ")
@@ -108,7 +115,9 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
         plain = text.str.replace_all(thousands, "", literal=True)
         text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
     if decimal != ".":
+        # polars reads decimal points only. A point in the text is no decimal mark here, so \0 makes it unreadable.
         text = text.str.replace(".", "\0", literal=True).str.replace(decimal, ".", literal=True)
+    # polars reads the string nan as a number.
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
@@ -126,11 +135,14 @@ def affixes(text: pl.Series) -> tuple[str, str]:
 def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
     """Reads text as Datetime in microseconds, null where it does not have the format."""
     if date_format.startswith(("%H", "%I")):
+        # A Datetime needs a day, which a time alone lacks.
         text, date_format = pl.Series(text.name, "1970-01-01 " + text), f"%Y-%m-%d {date_format}"
     try:
         datetimes = text.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
     except pl.exceptions.PolarsError:
+        # polars raises for a format that it does not know, which then fits no string.
         return pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
+    # Formats with an offset, such as %+, give times in UTC together with that zone.
     datetimes = datetimes.dt.replace_time_zone(None)
     # "1/2/20" has the form of the year 20.
     return datetimes.set((datetimes.dt.year() < 1000).fill_null(False), None)
@@ -162,8 +174,12 @@ def for_shell(override: str) -> str:
 
 def for_hydra(text: str) -> str:
     """Quotes a text where Hydra needs it, also within a list; a line break becomes a blank."""
+    # Hydra would read 007 and 1.50 as 7 and 1.5, so numbers that would change are quoted.
     is_word = re.fullmatch(r"[A-Za-z_][\w.-]*|-?(0|[1-9]\d*)(\.\d*[1-9])?", text, flags=re.ASCII)
+    # Hydra reads these words as values of other types.
     if is_word and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
+    # Unescaped, ${ would begin an interpolation.
     plain = " ".join(text.splitlines()).replace("${", "\\${")
+    # Hydra unescapes backslashes only in front of a quote, so only those are doubled.
     return '"' + re.sub(r"(\\+)$", r"\1\1", re.sub(r'(\\*)"', r'\1\1\\"', plain)) + '"'

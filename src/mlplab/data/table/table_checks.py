@@ -1,4 +1,4 @@
-"""Refuses files that lack what is said of them."""
+"""Refuses files that do not fit what the user says of their columns."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +20,13 @@ def first_of(names: Sequence[str], most: int) -> str:
 
 
 def require_named_columns(
-    frame: pl.DataFrame, target: str, said: Mapping[str, Sequence[str]], special: Mapping[str, str], keep_values: Any
+    frame: pl.DataFrame,
+    target: str,
+    column_lists: Mapping[str, Sequence[str]],
+    special: Mapping[str, str],
+    keep_values: Any,
 ) -> None:
-    """Refuses the name of a column that is not there, and one that is to be two things."""
+    """Refuses names of columns that the file lacks, and columns that are named for two purposes."""
     names = frame.columns
     if len(names) < 2:
         raise UserError(
@@ -30,28 +34,31 @@ def require_named_columns(
             f"the file has only one, {names[0]!r}",
             "data.delimiter=… with the character that stands between values",
         )
-    lists = {**said, "keep_values": list(keep_values) if isinstance(keep_values, Mapping) else []}
+    lists = {**column_lists, "keep_values": list(keep_values) if isinstance(keep_values, Mapping) else []}
     wanted = [*special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
     for key, name in [("target", target), *wanted]:
         if name not in names:
             near = nearest_name(name, names) or names[-1]
+            # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
-            form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in said else "{}"
+            form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in column_lists else "{}"
             raise UserError(
                 f"data.{key} must name a column of the file: {shown}",
                 f"data.{key}={form.format(for_hydra(name))}",
                 for_shell(f"data.{key}={form.format(for_hydra(near))}"),
             )
     for key, name in wanted:
+        # A class may be called NA, so the target may keep values.
         if name == target and key != "keep_values":
             raise UserError(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
-    for name in said["numeric"]:
-        if name in said["categorical"]:
+    for name in column_lists["numeric"]:
+        if name in column_lists["categorical"]:
             raise UserError(
                 "a column must be numeric or categorical",
                 f"{name!r} is named as both",
                 override_of("data.numeric", [name]),
             )
+    # A cut in time would go through the middle of groups.
     if "group_column" in special and "time_column" in special:
         raise UserError(
             "the split must go by groups or by time",
@@ -84,6 +91,7 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
 
 def require_one_header(frame: pl.DataFrame) -> None:
     """Refuses a file whose first row is text where everything below it is numbers: a second header line."""
+    # With a single row below it, text above a number proves nothing.
     if len(frame) < 3:
         return
     text = [series for series in frame if series.dtype == pl.String]
@@ -102,6 +110,7 @@ def require_one_header(frame: pl.DataFrame) -> None:
 def _begins_with_a_name(text: pl.Series) -> bool:
     """Checks for text that is no number above numbers."""
     for rows in (text.head(FIRST_ROWS), text):  # text in the first few answers for all
+        # Decimal commas count too, as the decimal mark is inferred only later.
         is_number = as_numbers(rows.str.replace(",", ".", literal=True), ".", "").is_not_null()
         if rows[0] is None or is_number[0] or is_number[1:].sum() < rows[1:].count():
             return False
@@ -109,7 +118,7 @@ def _begins_with_a_name(text: pl.Series) -> bool:
 
 
 def require_values(frame: pl.DataFrame, besides: set[str]) -> None:
-    """Refuses columns without a single value, all of them at once; but for those of `besides`."""
+    """Refuses columns without a single value, and names them all; those of `besides` may be empty."""
     empty = [series.name for series in frame if series.name not in besides and series.null_count() == len(frame)]
     if empty:
         raise UserError(

@@ -87,6 +87,7 @@ class TableDataset:
         indicated: list[int] = []
         for fitted in for_each(features, lambda column: self._fit_column(column, rows)):
             if isinstance(fitted, CategoricalInput):
+                # One category in all training rows tells the network nothing.
                 categorical += [fitted] if fitted.n_categories > 1 else []
                 continue
             if any(one.has_missing for one in fitted):  # once for all parts of a date
@@ -98,7 +99,9 @@ class TableDataset:
                 f"none of its {len(self.columns)} columns beside the target does",
                 "another file, or data.categorical=[…] for columns that were taken for text",
             )
+        # In float64 up to the scaling: float32 would round 1e9 + 1 to 1e9.
         statistics = [(one.median, one.mean, one.std) for one in numeric]
+        # The reshape gives (0, 3) where there are no numeric features.
         median, mean, std = torch.tensor(statistics, dtype=torch.float64).reshape(-1, 3).T.contiguous()
         quantiles = scores = None
         if numeric and self.numeric_scaling == "quantile_normal":
@@ -119,7 +122,9 @@ class TableDataset:
         """Returns the categories of a column in these rows, or the statistics of each feature of it that varies."""
         known = self.values[column.name][rows]
         if column.kind in ("categorical", "boolean"):
+            # Sorted, as `unique` has no fixed order: the same rows must give the same codes.
             categories = tuple(sorted(known.drop_nulls().unique().to_list()))
+            # "Missing" has a code only where training has such rows, as its embedding would never be learned otherwise.
             return CategoricalInput(column, categories, known.null_count() > 0)
         found: list[_Fitted] = []
         for part in DATETIME_PARTS if column.kind == "datetime" else ("",):
@@ -131,6 +136,7 @@ class TableDataset:
             if len(numbers) == 0 or (numbers.min() == numbers.max() and (not n_missing or found)):
                 continue
             median = _median(numbers)
+            # `forward` imputes before it scales, so mean and std are those of the imputed values.
             imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
             mean, std = float(imputed.mean()), float(imputed.std())
             # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
@@ -142,6 +148,7 @@ class TableDataset:
         return found
 
     def _embedding_dim(self, column: CategoricalInput) -> int:
+        # Width 0 stands for one-hot.
         if column.n_categories <= self.one_hot_levels:
             return 0
         width = self.embedding_dim
@@ -161,6 +168,7 @@ class TableDataset:
         values = {series.name: series for series in self.values}
 
         def use_of(column: Column) -> str:
+            # Roles first: their columns have no kind of a feature, and would be said to be left out.
             if column.name in self.roles:
                 return self.roles[column.name]
             if not column.is_feature:

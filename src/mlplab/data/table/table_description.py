@@ -16,6 +16,7 @@ from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.target_column import Target
 from mlplab.errors import printable
 
+# A wide table would otherwise fill the terminal for pages; data.json holds every column.
 SHOWN_COLUMNS = 40
 SHOWN_CATEGORIES = 3
 SHOWN_CLASSES = 12
@@ -45,7 +46,7 @@ class ColumnDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """A table. As text for the terminal, as plain values for data.json."""
+    """Description of a table: as text for the terminal, as plain values for data.json."""
 
     name: str
     n_rows: int
@@ -68,6 +69,7 @@ class Description:
             shown = (column.name, column.kind, _percent(column.missing_share), column.holds, column.use)
             # Anybody may have written the names and values, which could hold rich's markup and control characters.
             table.add_row(*(escape(_one_line(text)) for text in shown))
+        # The width does not depend on the terminal, so the same table always gives the same text.
         console = Console(width=140, color_system=None, force_terminal=False, emoji=False)
         with console.capture() as capture:
             console.print(table)
@@ -94,6 +96,7 @@ class Description:
 
 def describe_column(column: Column, values: pl.Series | None, use: str) -> ColumnDescription:
     """Describes a column; `values` is None for one that was not read."""
+    # Columns that are no features are never converted to values.
     if values is None:
         return ColumnDescription(column.name, column.kind, use=use)
     known = values.drop_nulls()
@@ -106,9 +109,11 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         return ColumnDescription(column.name, column.kind, missing, holds, use, smallest=low, largest=high)
     if values.dtype in (pl.String, pl.Enum):
         counts = known.value_counts(sort=True)
+        # At most 100, so that data.json does not grow with the rows.
         categories = dict(zip(counts[values.name].head(100), counts["count"].head(100), strict=True))
         holds = f"{len(counts):,}: {first_of(list(categories), SHOWN_CATEGORIES)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=categories)
+    # A date without a time of day is read as midnight.
     holds = " to ".join(str(end).removesuffix(" 00:00:00") for end in (known.min(), known.max()))
     return ColumnDescription(column.name, column.kind, missing, holds, use)
 
@@ -118,6 +123,7 @@ def describe_target(target: Target, targets: npt.NDArray[np.generic], unit: str)
     task = "classification" if target.class_names else "regression"
     plain: dict[str, Any] = {"name": target.name, "task": task, "because": target.reason}
     if target.class_names:
+        # A class of a named list may have no row: it shows a count of 0.
         counts = np.bincount(targets.astype(np.int64), minlength=len(target.class_names))
         return {**plain, "classes": dict(zip(target.class_names, counts.tolist(), strict=True))}
     numbers = targets.astype(np.float64)
@@ -126,6 +132,7 @@ def describe_target(target: Target, targets: npt.NDArray[np.generic], unit: str)
 
 
 def _percent(share: float) -> str:
+    # 0.0% would look like none.
     return "" if share == 0 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 

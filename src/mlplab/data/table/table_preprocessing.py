@@ -64,10 +64,12 @@ class CategoricalInput:
             codes = self._codes(series)
         if series.null_count() and self.has_missing:
             codes = codes.set(series.is_null(), self.n_categories)
+        # 0 is "unknown": a category, or a missing value, that training did not have.
         return codes.fill_null(0)
 
     def _codes(self, strings: pl.Series) -> pl.Series:
         """Returns the numbers of categories, null where training did not have them."""
+        # Unless strict, a string that is no category becomes null.
         return strings.cast(pl.Enum(self.categories), strict=False).to_physical().cast(pl.Int64) + 1
 
     def n_unknown(self, frame: pl.DataFrame) -> int:
@@ -87,6 +89,7 @@ class TableInputs:
     def columns(self) -> tuple[Column, ...]:
         """Returns the columns that a file must have, each once."""
         inputs: list[NumericInput | CategoricalInput] = [*self.numeric, *self.categorical]
+        # The parts of a date are several features of one column.
         return tuple({one.column.name: one.column for one in inputs}.values())
 
     def encode(self, frame: pl.DataFrame) -> tuple[Tensor, Tensor]:
@@ -164,6 +167,7 @@ class TablePreprocessing(Preprocessing):
         self.inputs = inputs
         self.embedding_dims = embedding_dims
         for name, value in (("median", median), ("mean", mean), ("std", std)):
+            # Buffers go with the module to another device and into exported models, and no optimizer changes them.
             self.register_buffer(name, value.to(torch.float64))
         self.register_buffer("indicated", indicated.to(torch.int64))
         self.register_buffer("quantiles", quantiles)
@@ -190,9 +194,11 @@ class TablePreprocessing(Preprocessing):
 
     def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
         is_missing = numeric.isnan()
+        # In float64 up to here, so that values that differ only in late digits stay apart; rounded once, at the end.
         numbers = torch.where(is_missing, self.median, numeric)
         scaled = (numbers - self.mean) / self.std if self.quantiles is None else self._normal_scores(numbers)
         indicators = is_missing.index_select(1, self.indicated)
+        # One tensor holds all of them: float32 is exact for codes below 2**24.
         return torch.cat([scaled.to(torch.float32), indicators.to(torch.float32), categorical.to(torch.float32)], dim=1)
 
     def _normal_scores(self, numbers: Tensor) -> Tensor:
@@ -212,6 +218,7 @@ class TablePreprocessing(Preprocessing):
             step //= 2
         above = (below + 1).clamp(max=N_QUANTILES - 1)
         low, high = self.quantiles[columns, below], self.quantiles[columns, above]
+        # Repeated quantiles enclose nothing. Numbers beyond the outermost quantiles get the outermost score.
         share = ((numbers - low) / torch.where(high > low, high - low, 1.0)).clamp(0.0, 1.0)
         return self.scores[columns, below] * (1 - share) + self.scores[columns, above] * share
 
@@ -247,6 +254,7 @@ def quantiles_and_scores(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[n
     shares = np.linspace(0, 1, N_QUANTILES)
     distinct, first, count = np.unique(np.quantile(values, shares), return_index=True, return_counts=True)
     middle = (shares[first] + shares[first + count - 1]) / 2
+    # At shares of 0 and 1, ndtri is infinite.
     scores = torch.special.ndtri(torch.from_numpy(middle)).clamp(-LARGEST_SCORE, LARGEST_SCORE).numpy()
     rest = N_QUANTILES - len(distinct)
     return np.pad(distinct, (0, rest), mode="edge"), np.pad(scores, (0, rest), mode="edge")

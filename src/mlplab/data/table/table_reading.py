@@ -69,7 +69,9 @@ class Reading:
     def markers(self) -> list[str]:
         """Returns spellings of missing values for polars to look for; without those that are kept in any column."""
         names = self.keep_values if isinstance(self.keep_values, Mapping) else [""]
+        # polars looks for markers in all columns alike, so what one column keeps is left to `null_missing`.
         kept = {value for name in names for value in self.kept(name)}
+        # polars compares exactly: every usual mixture of capitals is a marker of its own.
         usual = {spelling for word in MISSING for spelling in (word, word.upper(), word.title(), word.capitalize())}
         return sorted((usual | {"NaN", *self.missing_values}) - kept)
 
@@ -86,6 +88,7 @@ class Reading:
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
         """Rebuilds the reading from `as_dict`. UTF-8 is recognised in another file, whatever the encoding was."""
         text = TextOptions(**plain["text"])
+        # UTF-16 without a byte-order mark would be refused for its zero bytes, so here the user's word stands.
         if text.encoding != "auto" and not text.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32")):
             text = replace(text, encoding="auto", encoding_if_not_utf8=text.encoding)
         return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
@@ -106,6 +109,7 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
     require_file(path, key)
     if is_parquet(path):
         try:
+            # By default polars takes * and [ ] in a file's name for a pattern of several files.
             raw = RawTable(pl.read_parquet(path, glob=False))
         except UNREADABLE as error:
             raise unreadable_file(path, error) from None
@@ -116,7 +120,9 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
             as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
+            # Two readers have counted the rows: a difference would mean that rows are lost without a word.
             assert len(frame) == n_rows, f"{path}: polars found {len(frame)} of {n_rows} rows"
+            # Between commas, a decimal comma would need quotes, so it is unlikely there.
             raw = RawTable(frame, file.dialect.delimiter != ",", file.notes)
     if len(raw.frame) == 0 or not raw.frame.columns:
         raise UserError(f"{key} must hold rows", f"{path} has none", "another file")
@@ -145,6 +151,8 @@ def _typed_beside_nulls(series: pl.Series) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
     if series.dtype != pl.String or series.null_count() in (0, len(series)):
         return series
+    # Whole numbers first, as these may number the rows or be classes.
+    # The first rows rule most text out without a pass over the column.
     for dtype in (pl.Int64, pl.Float64):
         if all(rows.cast(dtype, strict=False).null_count() == rows.null_count() for rows in (series.head(99), series)):
             return series.cast(dtype)
@@ -156,6 +164,7 @@ def fingerprint(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
+            # Each file is hashed by itself: a row that moves from one file to the other changes the result.
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
@@ -174,6 +183,7 @@ def parquet_blocks(path: Path) -> Iterator[pl.DataFrame]:
     """
     try:
         scan = pl.scan_parquet(path, glob=False)
+        # Only the blocks are ever in memory, so the file may be larger.
         n_rows = int(scan.select(pl.len()).collect().item())
         for begin in range(0, n_rows, BLOCK_ROWS):
             yield scan.slice(begin, BLOCK_ROWS).collect()
@@ -189,6 +199,7 @@ def text_blocks(path: Path, file: TextFile) -> Iterator[pl.DataFrame]:
     """
     with plain_text(path, file) as (plain, _):
         try:
+            # Types inferred from one block could differ from those of the next.
             scan = pl.scan_csv(plain.path, **_csv_options(plain), infer_schema=False)
             yield from scan.collect_batches(chunk_size=BLOCK_ROWS)
         except UNREADABLE as error:
@@ -226,6 +237,7 @@ def _read_csv(path: Path, file: TextFile, as_text: Sequence[str], markers: Seque
         try:
             return pl.read_csv(file.path, **_csv_options(file), schema_overrides=overrides, **attempt)
         except UNREADABLE as error:
+            # Python deletes the name `error` at the end of its clause.
             last_error = error
     raise unreadable_file(path, last_error)
 
@@ -237,6 +249,7 @@ def _csv_options(file: TextFile) -> dict[str, Any]:
         "skip_lines": dialect.skip_lines,
         "separator": dialect.delimiter,
         "quote_char": dialect.quote or None,
+        # Without the blanks and line breaks of the header.
         "new_columns": list(file.names),
         "glob": False,
     }

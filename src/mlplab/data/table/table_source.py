@@ -68,8 +68,9 @@ def table(
             the first row.
     """
     paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
+    # A column may be called 2020, which YAML reads as a number.
     target = str(target)
-    said = {
+    column_lists = {
         "drop": [str(name) for name in drop],
         "numeric": [str(name) for name in numeric],
         "categorical": [str(name) for name in categorical],
@@ -80,43 +81,46 @@ def table(
         TextOptions(delimiter, quote, header, encoding, skip_lines),
         tuple(str(value) for value in missing_values),
         keep_values,
-        tuple(said["categorical"]),
+        # Read as text: as numbers, the categories 007 and 7 would be one.
+        tuple(column_lists["categorical"]),
         decimal,
     )
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
     # The layout of the text, and its strings.
-    named = [target, *special.values(), *(name for names in said.values() for name in names)]
+    named = [target, *special.values(), *(name for names in column_lists.values() for name in names)]
     raw = read_table(paths[0], reading, known_names=named)
-    require_named_columns(raw.frame, target, said, special, keep_values)
+    require_named_columns(raw.frame, target, column_lists, special, keep_values)
     require_one_header(raw.frame)
 
     # What each column holds.
     roles = {special[key]: role for key, role in ROLES.items() if key in special}
-    roles |= {name: "left out: data.drop" for name in said["drop"] if name not in special.values()}
+    roles |= {name: "left out: data.drop" for name in column_lists["drop"] if name not in special.values()}
     require_values(raw.frame, {target, *roles})
 
     others = [name for name in raw.frame.columns if name != target]
 
     def infer(frame: pl.DataFrame, with_commas: Sequence[str] = ()) -> tuple[Target, list[Column]]:
         def hints(name: str) -> Hints:
-            kind = next((kind for kind in ("numeric", "categorical") if name in said[kind]), None)
+            kind = next((kind for kind in ("numeric", "categorical") if name in column_lists[kind]), None)
             mark = "," if name in with_commas else decimal
             return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
 
         def column(name: str) -> Column:
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
+        # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
         of_target = replace(hints(target), kind=None, date_format=None)
         return infer_target(frame[target], task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
+    # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
     if decimal == "auto" and any(column.decimal == "," for column in (learned.column, *columns)):
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
-    time, time_role = time_column_of(columns, special, said["drop"])
+    time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     features = [column for column in columns if column.is_feature]
     if all(column.name in roles for column in features):
@@ -143,11 +147,13 @@ def table(
                 f"{test.name} lacks it",
                 "data.test_path=null, and scripts/predict.py for rows without a target",
             )
+        # Columns that are no features may be missing in the test file.
         needed = [*(column.name for column in features), target, *special.values()]
         notes += require_columns(other.frame, needed, test, "data.test_path")
         files.append(values_of(other, test))
     return TableDataset(
         name=paths[0].name,
+        # After the files are put together, so that both share the categories.
         values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), as_enum)),
         columns=tuple(columns),
         target=learned,
@@ -188,6 +194,7 @@ def _values_of_file(
     try:
         targets, noticed = target_values(frame[target.name], target, reading.missing_values)
     except UserError as error:
+        # The error of a column does not say in which of the two files it is.
         raise UserError(f"{path.name}: {error.requirement}", error.actual, error.hint) from None
     notes = [rows_have(count, what) for what, count in noticed.items()]
     has_target = ~is_missing(targets, target)

@@ -58,7 +58,7 @@ def find_warnings(
     if repeated:
         warnings.append(
             f"{counted(repeated, 'row')} of the validation and test parts {'is' if repeated == 1 else 'are'} equal to "
-            "a training row in every feature and the target: the scores are too good by what is known by heart"
+            "a training row in every feature and the target: the scores count rows that training has seen"
         )
     return warnings
 
@@ -88,6 +88,7 @@ def _likely_markers(values: pl.Series) -> Iterator[tuple[float, int]]:
     for marker in (marker for marker in LIKELY_MARKERS if marker in ends):
         rest = values.filter(values != marker)
         count = values.count() - len(rest)
+        # A single extreme number may be an outlier.
         if count >= 2 and len(rest) >= 2:
             low, high = float(rest.min()), float(rest.max())  # type: ignore[arg-type]
             if max(low - marker, marker - high) > high - low:
@@ -98,6 +99,7 @@ def _differing_in_capitals(name: str, categories: Sequence[str | None]) -> Itera
     """Warns of the first two categories that are one but for capitals."""
     seen: dict[str, str] = {}
     for category in sorted(category for category in categories if category is not None):
+        # casefold also takes ß and ss for the same.
         other = seen.setdefault(category.casefold(), category)
         if other != category:
             yield f"{name} has categories that differ only in capitals, and are two: {other!r} and {category!r}"
@@ -127,12 +129,15 @@ def _class_counts(targets: Targets, n_classes: int = 0) -> npt.NDArray[np.int64]
 def _is_one_to_one(values: pl.Series, classes: Targets, n_classes: int) -> bool:
     """Checks for a feature that has one value for each class."""
     known = values.drop_nulls()
+    # With few known values, one for each class may be chance.
+    # The first rows show of most features that they have too many values, without a pass over all.
     if len(known) < max(3, 0.5 * len(values)) or known.head(max(FIRST_ROWS, 10 * n_classes)).n_unique() > n_classes:
         return False
     classes = classes[values.is_not_null().to_numpy()]
     n_classes = int(np.count_nonzero(_class_counts(classes)))
     if n_classes < 2 or known.n_unique() != n_classes:
         return False
+    # As many pairs as values and as classes: then each value goes with one class.
     return len(pl.DataFrame({"x": known, "y": classes}).unique()) == n_classes
 
 
@@ -149,6 +154,7 @@ def _is_linear(values: pl.Series, numbers: Targets) -> bool:
     # leaves more of them than this, as it mostly does, the correlation of all rows is smaller.
     first = slice(FIRST_ROWS)
     residual = (1 - _correlation(x[first], y[first]) ** 2) * np.square((y[first] - y[first].mean()) / span).sum()
+    # Another unit leaves only rounding errors, about 1e-16 of each number.
     return bool(residual < 1e-9 * len(y) and abs(_correlation(x, y)) > 1 - 1e-9)
 
 
@@ -166,12 +172,15 @@ def _numbers_the_rows(values: pl.Series) -> bool:
     if values.null_count() or len(values) < 20:
         return False
     smallest, largest = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    # The cheapest condition first: it is false for most columns.
     return largest - smallest == len(values) - 1 and values.n_unique() == len(values) and bool((values % 1 == 0).all())
 
 
 def _repeated_across_parts(features: pl.DataFrame, targets: Targets, split: Split) -> int:
     """Counts rows of the validation and test parts that are equal to a training row."""
+    # A name that no column has.
     rows = features.with_columns(pl.Series("\0target", targets))
+    # A hash has 64 bits: among a million rows, two different ones share one with a probability of about 3e-8.
     hashes = pl.concat(for_each(rows.iter_slices(HASHED_ROWS), pl.DataFrame.hash_rows))
     others = np.concatenate([split.val, split.test])
     return int(hashes[others].is_in(hashes[split.train].implode()).sum())

@@ -72,6 +72,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
             raise UserError(
                 f"the target {name!r} must hold numbers or classes", f"{series.dtype}", "another data.target"
             )
+        # Numbers with a typing error must not become text with many classes.
         if series.dtype == pl.String and task != "classification":
             _require_no_mistakes(series, hints)
         if task == "regression":
@@ -119,6 +120,7 @@ def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None
         if column is None:
             return None
         return column, as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+    # Truth values, dates and lists are no numbers, though polars could cast the first two.
     if not series.dtype.is_numeric():
         return None
     return Column(str(series.name), "numeric"), series.cast(pl.Float64)
@@ -128,6 +130,7 @@ def _no_numbers(series: pl.Series, hints: Hints) -> UserError:
     found = f"{series.dtype}"
     if series.dtype == pl.String:
         try:
+            # Refused as numbers, as that error names the first string that is none.
             infer_column(series, replace(hints, kind="numeric"))
         except UserError as error:
             found = error.actual
@@ -148,6 +151,7 @@ def _require_no_mistakes(text: pl.Series, hints: Hints) -> None:
 
 
 def _class_target(series: pl.Series, column: Column, reason: str) -> Target:
+    # Sorted, so that class indices do not depend on the order of the rows, and class 10 comes after class 9.
     names = sorted(column_values(series, column, []).drop_nulls().unique().to_list(), key=_numbers_then_text)
     n_known = series.count()
     if len(names) == 1:
@@ -193,10 +197,12 @@ def target_values(
     names, noticed = list(target.class_names), {}
     by_plain_label = {_plain_label(name): name for name in names}
     distinct = values.drop_nulls().unique(maintain_order=True)
+    # Only labels that are no class: few or none, so a pass over the column for each costs little.
     for label in distinct.filter(~distinct.is_in(names)):
         # Classes that differ in capitals alone do not tell which one is meant.
         name = by_plain_label.get(_plain_label(label)) if len(by_plain_label) == len(names) else None
         places = (values == label).fill_null(False)
+        # The network has no output for a label that training did not have.
         if name is None:
             near = nearest_name(label, names)
             raise UserError(
@@ -207,6 +213,7 @@ def target_values(
             )
         noticed[f"the label {label!r}, which is taken for {name!r}"] = int(places.sum())
         values = values.set(places, name)
+    # The physical values of an Enum are the places in its list of names, so they are the class indices.
     codes = values.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
     return codes.fill_null(-1).to_numpy(), noticed
 
@@ -222,8 +229,10 @@ def rows_have(count: int, what: str) -> str:
 
 
 def _plain_label(label: str) -> str | float:
+    # UCI's Adult data ends each label of its test file, and of that alone, with a full stop.
     text = label.strip().rstrip(".").strip().casefold()
     try:
+        # As a number, 1.0 is the class 1.
         return float(text)
     except ValueError:
         return text

@@ -52,6 +52,7 @@ def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
         UserError: they are those of an Excel file.
     """
     with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+        # `peek` leaves the position alone, so the caller begins at the first byte.
         if file.peek(4).startswith(b"PK\x03\x04"):
             raise UserError(MUST_BE_TEXT, f"{path} is a zip archive, as Excel's .xlsx is", "saving the sheet as CSV")
         yield file  # type: ignore[misc]
@@ -81,6 +82,7 @@ def first_lines(path: Path, encoding: str, skip_lines: int) -> list[str]:
         ) from None
     except UNREADABLE as error:
         raise unreadable_file(path, error) from None
+    # The mark stays in the text where the user names plain utf-8.
     return [line.removeprefix("\ufeff") for line in lines[:1]] + lines[1:]
 
 
@@ -97,12 +99,15 @@ def find_encoding(path: Path, otherwise: str = "latin-1") -> str:
             for mark, encoding in MARKS.items():
                 if first.startswith(mark):
                     return encoding
+            # A zero byte stands in no text in UTF-8 or latin-1, but soon in most binary files.
             if b"\x00" in first:
                 raise UserError(
                     "data.path must be text or Parquet", f"{path} holds bytes that are no text", "another file"
                 )
             for block in itertools.chain([first], iter(lambda: file.read(BLOCK_BYTES), b"")):
+                # The decoder is incremental, as a block may end within a character.
                 decoder.decode(block)
+            # Refuses a character that the end of the file cuts off.
             decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return otherwise
@@ -113,5 +118,6 @@ def find_encoding(path: Path, otherwise: str = "latin-1") -> str:
 
 def unreadable_file(path: Path, error: BaseException) -> UserError:
     """Makes the error for a file that a library could not read, with the library's reason."""
+    # Messages of polars go on with advice on its own options, which users of this project do not have.
     reason = " ".join(str(error).split())[:200]
     return UserError("data.path must be a table that can be read", f"{path}: {reason}", "another file, or mending it")

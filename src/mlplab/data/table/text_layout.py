@@ -81,6 +81,7 @@ class Dialect:
                 last_line = line
                 yield line
 
+        # Many files have a blank after each comma; the csv module would take a quote behind it for text.
         for strings in csv.reader(noted(), delimiter=self.delimiter, skipinitialspace=True, **options):
             # Blanks at the end of a line separate nothing.
             if (
@@ -95,6 +96,7 @@ class Dialect:
     def readable_records(self, lines: Iterable[str]) -> list[list[str]]:
         """Returns the strings of each record that is not blank, up to the first that cannot be read."""
         records: list[list[str]] = []
+        # What comes before an unclosed quote is enough to detect the layout; the check of all records refuses it later.
         with suppress(csv.Error):
             records.extend(record for record in self.records(lines) if record)
         return records
@@ -128,6 +130,7 @@ def open_text(path: Path, options: TextOptions, *, known_names: Sequence[str] = 
     encoding = options.encoding
     if encoding == "auto":
         encoding = find_encoding(path, options.encoding_if_not_utf8)
+        # latin-1 decodes any bytes: a wrong guess raises no error, so people are told.
         if encoding == "latin-1":
             notes.append("the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise")
     lines = first_lines(path, encoding, options.skip_lines)
@@ -142,6 +145,7 @@ def open_text(path: Path, options: TextOptions, *, known_names: Sequence[str] = 
     if not dialect.has_header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     file = TextFile(path, dialect, names, tuple(notes))
+    # ASCII is a part of UTF-8, so such a file needs no copy.
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     if is_utf8 and not is_gzip(path) and not has_old_line_ends:
         yield file
@@ -151,6 +155,7 @@ def open_text(path: Path, options: TextOptions, *, known_names: Sequence[str] = 
         try:
             with (
                 open_unpacked(path) as packed,
+                # newline=None turns the line ends of old Macs into line feeds, too.
                 io.TextIOWrapper(packed, encoding=encoding, newline=None) as source,
                 copy.open("w", encoding="utf-8") as target,
             ):
@@ -181,6 +186,7 @@ def detect_dialect(
     delimiter = DELIMITERS.get(options.delimiter, options.delimiter)
     if delimiter == "auto":
         delimiter, _ = _find_delimiter(lines, quote)
+    # The quick count and polars compare single bytes, so the delimiter must be one byte in UTF-8.
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in ("\r", "\n", quote):
         raise UserError(
             f"data.delimiter must be auto, {', '.join(DELIMITERS)}, or a character that is no quote",
@@ -209,7 +215,9 @@ def _find_delimiter(lines: Sequence[str], quote: str) -> tuple[str, float]:
     best, best_share = ",", 0.0
     for delimiter in DELIMITERS.values():
         widths = Counter(len(record) for record in Dialect(delimiter, quote).readable_records(lines))
+        # Of equally frequent widths the larger one, as more columns are less likely to be chance.
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+        # Any character that is absent splits every line into one string, so width 1 is no sign of a delimiter.
         share = count / sum(widths.values()) if width > 1 else 0.0
         # Prose has blanks too: they count only where nothing else separates strings.
         if share > best_share and not (delimiter == " " and best_share > 0.5):
@@ -222,6 +230,7 @@ def _has_header(records: Sequence[Sequence[str]], known_names: Sequence[str]) ->
     if not records:
         return True
     first = [string.strip() for string in records[0]]
+    # A name that the user or the model gives settles it.
     if any(name in first for name in known_names):
         return True
     body = [[string.strip() for string in record] for record in records[1:] if len(record) == len(first)]
@@ -253,7 +262,9 @@ def _names(strings: Sequence[str], dialect: Dialect, path: Path) -> tuple[str, .
         UserError: one is blank, or there twice.
     """
     if not dialect.has_header:
+        # The names that polars would give.
         return tuple(f"column_{number}" for number in range(1, len(strings) + 1))
+    # A line break in a name could not be typed on the command line.
     names = tuple(re.sub(r"\s*[\r\n]\s*", " ", string.strip()) for string in strings)
     blank = [number for number, name in enumerate(names, 1) if not name]
     if blank:

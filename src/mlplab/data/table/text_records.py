@@ -50,6 +50,7 @@ def count_rows(file: TextFile) -> int | None:
         for _ in range(dialect.skip_lines):
             source.readline()
         for block in _blocks(source):
+            # Only double quotes are counted below, so a file with others goes the slow way.
             has_quotes = dialect.quote != "" and (dialect.quote.encode() in block or b'"' in block)
             if has_quotes and dialect.quote != '"':
                 return None
@@ -67,13 +68,16 @@ def _blocks(source: IO[bytes]) -> Iterator[bytes]:
     is_beginning = source.tell() == 0
     while block := source.read(BLOCK_BYTES) + source.readline():
         if is_beginning:
+            # The mark would stand in front of a quote that opens the first string.
             block, is_beginning = block.removeprefix(codecs.BOM_UTF8), False
         if b'"' in block:
             for _ in range(MOST_LINES_OF_A_STRING):
+                # A doubled quote within a string leaves the parity as it is.
                 if block.count(b'"') % 2 == 0:
                     break
                 block += source.readline()
         if block:
+            # Records are counted by their line ends, which the last line of a file may lack.
             yield block if block.endswith(b"\n") else block + b"\n"
 
 
@@ -85,6 +89,7 @@ def _strings_per_record(text: Bytes, delimiter: int, *, has_quotes: bool) -> Pos
         return np.diff(_counts_before(is_delimiter, ends), prepend=0) + 1
     quotes = np.flatnonzero(text == QUOTE)
     opening, closing = quotes[::2], quotes[1::2]
+    # A string that is longer than the csv module takes likely comes from a quote that is not closed.
     if len(opening) != len(closing) or (closing - opening).max() > csv.field_size_limit():
         return None
     # The last byte is a line end, so it also stands for what is in front of the first one.
@@ -93,8 +98,10 @@ def _strings_per_record(text: Bytes, delimiter: int, *, has_quotes: bool) -> Pos
     returns = np.flatnonzero(text == RETURN)
     if not (may_open.all() and may_close.all() and (text[returns + 1] == LINE_END).all()):
         return None
+    # A line end with as many quotes opened as closed before it ends a record; any other one stands within a string.
     n_closed = np.searchsorted(closing, ends)
     ends_record = np.searchsorted(opening, ends) == n_closed
+    # Delimiters between an opening and a closing quote separate nothing.
     within = _counts_before(is_delimiter, closing) - _counts_before(is_delimiter, opening)
     n_within = np.concatenate([[0], np.cumsum(within)])[n_closed]
     n_separating: Positions = (_counts_before(is_delimiter, ends) - n_within)[ends_record]
@@ -111,6 +118,7 @@ def _counts_before(mask: Mask, positions: Positions) -> Positions:
     words.view(np.uint8)[: len(bits)] = bits
     before = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
     word, bit = positions >> 6, (positions & 63).astype(np.uint64)
+    # The bits of the last word that are below the position.
     lower = (np.uint64(1) << bit) - np.uint64(1)
     counts: Positions = before[word] + np.bitwise_count(words[word] & lower)
     return counts
@@ -127,6 +135,7 @@ def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]
     Raises:
         UserError: a quote is not closed, or records differ in their number of strings.
     """
+    # polars takes each blank for a delimiter of its own.
     dialect = Dialect("\t" if file.dialect.delimiter == " " else file.dialect.delimiter, '"', file.dialect.has_header)
     n_records = n_ragged = 0
     first_ragged: tuple[int, int] | None = None
@@ -147,6 +156,7 @@ def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]
 
 def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n_strings: int) -> UserError:
     hint = "mending the file"
+    # When every row differs, the layout is more likely wrong than the file.
     if n_ragged == n_rows > 0:
         hint = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
     # A title above the header is a single string in most files, and the only line of its kind.
