@@ -29,3 +29,8 @@ def test_the_key_that_was_meant(given: str, meant: str | None) -> None:
 )
 def test_the_name_that_was_meant(given: str, meant: str | None) -> None:
     assert nearest_name(given, ["sgd", "adam", "adamw", "rmsprop"]) == meant
+
+
+@pytest.mark.parametrize(("given", "meant"), [("price", "SalePrice"), ("saleprise", "SalePrice"), ("AGE", "age")])
+def test_case_does_not_count(given: str, meant: str) -> None:
+    assert nearest_name(given, ["Id", "SalePrice", "age", "Age"]) == meant

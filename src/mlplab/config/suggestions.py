@@ -7,11 +7,13 @@ from collections.abc import Sequence
 def nearest_name(given: str, names: Sequence[str]) -> str | None:
     """Returns the name that begins with the given text, begins it, contains it, or is most similar; None if none is."""
     given = given.lower()
+    # The first of two names that differ in case alone.
+    as_written = {name.lower(): name for name in reversed(names)}
     beginning = [name for name in names if name.lower().startswith(given)] if given else []
-    similar = difflib.get_close_matches(given, names, n=1)
+    similar = [as_written[name] for name in difflib.get_close_matches(given, as_written, n=1)]
     # Longest first: given learning_rates, learning_rate is nearer than learning.
     within = sorted((name for name in names if len(name) > 2 and given.startswith(name.lower())), key=len, reverse=True)
-    containing = sorted((name for name in names if given in name), key=len) if len(given) > 1 else []
+    containing = sorted((name for name in names if given in name.lower()), key=len) if len(given) > 1 else []
     return next(iter([*beginning, *within, *containing, *similar]), None)
 
 

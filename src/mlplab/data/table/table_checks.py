@@ -74,8 +74,9 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     Raises:
         UserError: with the missing names, and the nearest to the first that is there.
     """
-    missing = [name for name in needed if name not in set(frame.columns)]
-    extra = [name for name in frame.columns if name not in set(needed)]
+    there, wanted = set(frame.columns), set(needed)  # a table may have thousands of columns
+    missing = [name for name in needed if name not in there]
+    extra = [name for name in frame.columns if name not in wanted]
     if missing:
         near = nearest_name(missing[0], extra)
         raise UserError(
