@@ -6,6 +6,7 @@ from collections.abc import Callable
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+# Often enough for somebody who watches a sweep, and far longer than the file takes to write.
 EVERY_SECONDS = 5.0
 
 
