@@ -110,7 +110,6 @@ def build_data(config: DictConfig) -> DataModule:
 
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
-    # Reads the data if nobody has yet; everything below takes its widths from them.
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
     objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))

@@ -99,8 +99,8 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._loaded is not None:
             saved, self._loaded = self._loaded, None
-            # Lightning restores optimizers after `on_load_checkpoint`, so their states can be corrected only here.
             restore_metrics(trainer, saved["resume"]["metrics"])
+            # Lightning restores optimizers after `on_load_checkpoint`, so their states can be corrected only here.
             for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
                 _restore_types(optimizer, state)
             # Only now, as the optimizer's state lists the weights in their order before they were split.

@@ -64,10 +64,10 @@ class LearningRateRange(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
         limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        # If the run ends earlier, the same range is passed in fewer steps.
         self.planned = np.geomspace(self.low, self.high, min(self.n_steps, limit or self.n_steps))
         self._set_rate(trainer)
 
-    # If the run ends earlier, the same range is passed in fewer steps.
     def _set_rate(self, trainer: pl.Trainer) -> None:
         """Sets the rate of the next step now, so that other callbacks see it when the step begins."""
         rate = float(self.planned[min(trainer.global_step, len(self.planned) - 1)])

@@ -29,10 +29,10 @@ BLOCK_ROWS = 1 << 14
 class Source(Splittable, Protocol):
     """Interface of data sets, of arrays and of tables."""
 
+    # The members that the DataModule uses; `Dataset` and the tables have them without inheriting from here.
     @property
     def name(self) -> str: ...
     @property
-    # The members that the DataModule uses; `Dataset` and the tables have them without inheriting from here.
     def fingerprint(self) -> str: ...
     @property
     def kind(self) -> str: ...

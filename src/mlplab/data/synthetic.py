@@ -48,7 +48,6 @@ def xor(n_samples: int, noise: float, seed: int) -> Dataset:
     generator = np.random.default_rng(seed)
     corner = _alternating(n_samples, 4)
     features = np.stack([corner % 2, corner // 2], axis=1).astype(np.float64)
-    # The exclusive or of the two coordinates.
     targets = (corner % 2) ^ (corner // 2)
     return _classes("xor", features, targets, noise, generator, ("same", "different"))
 

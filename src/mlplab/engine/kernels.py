@@ -46,6 +46,7 @@ def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], Activati
     return {kernel.forward: kernel for kernel in kernels}
 
 
+# In-place pairs are those whose gradient follows from the outputs alone.
 # Numbers are PyTorch's defaults: slope of leaky_relu, α of elu, β and threshold of softplus.
 ACTIVATION_KERNELS = _kernels(
     ActivationKernel(
@@ -96,6 +97,7 @@ LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
     if targets.ndim != 1 or len(targets) != len(outputs):
         cross_entropy(outputs, targets)  # refuses them in its own words
+    # In two steps, as `functional.cross_entropy` does: the same kernels give the same bits.
     log_probabilities = torch.log_softmax(outputs, 1)
     loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, MEAN, NO_CLASS)
 

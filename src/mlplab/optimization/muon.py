@@ -75,8 +75,8 @@ class MuonAdamW(Optimizer):
 
 
 def _split(groups: list[Any]) -> list[dict[str, Any]]:
-    # The form that PyTorch's optimizers accept: bare parameters instead of groups.
     """Divides each group into its hidden matrices (`matrices=True`) and the rest."""
+    # The form that PyTorch's optimizers accept: bare parameters instead of groups.
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
     everything = [_parameter(entry) for group in groups for entry in group["params"]]
