@@ -72,7 +72,7 @@ class Learner(pl.LightningModule):
         self.scheduler = scheduler or {"name": "none"}
         self.l1, self.l2 = l1, l2
         self.applies_to = tuple(applies_to)
-        # Collected once: walking through the modules at every step would cost more than a small network's step.
+        # Collected once: walking through the modules at every step takes long beside a small network's step.
         self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
         self.monitor, self.mode = monitor, mode
         self.seed = seed

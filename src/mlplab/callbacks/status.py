@@ -11,7 +11,7 @@ EVERY_SECONDS = 5.0
 
 
 class Status(Callback):
-    """Tells epoch and step at the end of an epoch, at most every few seconds.
+    """Writes epoch and step to status.json at the end of an epoch, at most every few seconds.
 
     Args:
         update: takes `epoch` and `step`, and writes them.

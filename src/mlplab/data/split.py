@@ -88,7 +88,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         part_of[free[rows]] = PARTS.index(part)
     split = Split(*(np.flatnonzero(part_of == position) for position in range(len(PARTS))))
     _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, n_rows)
-    # A rare class may be rounded down to no row of a part; where rules decide the parts, that cannot be helped.
+    # A rare class may be rounded down to no row of a part; where rules decide the parts, a class may be missing.
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for chosen in (split.train, split.val, split.test):
             if np.count_nonzero(np.bincount(dataset.targets[chosen].astype(np.int64))) < len(dataset.class_names):

@@ -28,7 +28,7 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
     try:
         # Dropout in this trial must not move the generator on, or the run would draw other masks.
         with torch.random.fork_rng(devices=[]):
-            # Backward too, as its graph is compiled apart from that of the forward pass.
+            # Backward too, as its part is compiled only when it is first called.
             model.train()(rows).sum().backward()
     except Exception as error:
         # The compiler wraps the error that says what is wrong.

@@ -155,7 +155,7 @@ class FastEpochLoop(ResumableEpochLoop):
         if (
             progress.is_last_batch
             or trainer.should_stop
-            # Lightning saves or ends the run on SIGTERM.
+            # Lightning ends the run on SIGTERM, between two batches.
             or trainer.received_sigterm
             # Logged values are given out by Lightning between two batches.
             or self._has_logged

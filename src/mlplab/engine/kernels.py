@@ -116,4 +116,4 @@ LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBac
     cross_entropy: _cross_entropy,
     mse: _mse,
 }
-"""Loss → its kernel with gradient, for calls without options. Of any other loss autograd finds that of the outputs."""
+"""Loss → its kernel with gradient, for calls without options. For any other loss autograd computes the gradient of the outputs."""

@@ -57,7 +57,7 @@ CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
 ORIGINAL_CALLS = [getattr(nn.Module, name) for name in CALLS]
 
 ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
-"""Methods by which a module is called, and by which what it is made of is found and set."""
+"""Methods that call a module, and that look up and set its attributes."""
 
 
 def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | None:
@@ -128,7 +128,7 @@ def _unfusable_network(learner: Learner) -> str | None:
     if type(model) is WithInputs:
         if type(model.inputs) not in INPUTS:
             return f"{type(model.inputs).__name__} has no fused step"
-        # Their gradients are sparse sums over rows, which no kernel here computes.
+        # Their gradient is a sum over the rows of each category, which no kernel here computes.
         if next(model.inputs.parameters(), None) is not None:
             return "embeddings have no fused kernel"
         edited = first_edited([type(model.inputs).forward])
@@ -220,10 +220,9 @@ def method_on_instance(part: Any) -> str | None:
 
 
 def _overridden_access(kind: type[nn.Module]) -> str | None:
-    """Returns the method by which a class of this project is called, or has its attributes, in its own way."""
+    """Returns the first method of `ACCESS` that a class of this project overrides; None if it overrides none."""
     if not kind.__module__.startswith("mlplab."):
         return None
-    # Lightning's base overrides some of them itself.
     base: type = pl.LightningModule if issubclass(kind, pl.LightningModule) else nn.Module
     return next((name for name in ACCESS if getattr(kind, name) is not getattr(base, name)), None)
 

@@ -191,7 +191,7 @@ class ResumableEpochLoop(_TrainingEpochLoop):
         if hasattr(loader, "first_batch"):
             loader.first_batch = n_batches
             return
-        for _ in range(n_batches):  # a loader of one's own: drawn and left
+        for _ in range(n_batches):  # a user's own loader: its batches are drawn and dropped
             next(data_fetcher)
         # The fetcher must count what was passed over, or it would expect as many batches at the end.
         data_fetcher.fetched = n_batches

@@ -52,7 +52,7 @@ def _use_stand_ins() -> None:
     new = [package for package, minors in TESTED.items() if _minor_version(package) not in minors]
     if new:
         logging.getLogger("mlplab").debug(f"plain imports: this version of {', '.join(new)} has no tested stand-ins")
-    # A module that has been imported holds its own references, which a stand-in would not reach.
+    # Modules that are imported already refer to the real ones, which a stand-in would not replace there.
     elif not REPLACED & sys.modules.keys():
         # First in the list, before Python's finder looks for a file.
         sys.meta_path.insert(0, _SubmoduleFinder())

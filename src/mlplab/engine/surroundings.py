@@ -43,7 +43,7 @@ def why_replaced() -> str | None:
     """Returns which function was replaced by another, or what is called with every operation; None if nothing."""
     for (owner, name), module in GENUINE_MODULES.items():
         function = getattr(owner, name)
-        # A function in C has no `__module__` that tells it from another.
+        # Where the genuine function is written in C, a replacement is one of Python.
         is_genuine = type(function).__name__.startswith("builtin") if module is None else function.__module__ == module
         if not is_genuine:
             return f"{getattr(owner, '__name__', owner)}.{name} was replaced"

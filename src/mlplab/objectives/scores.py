@@ -48,7 +48,7 @@ def one_against_the_rest(probabilities: NDArray[Any], is_class: NDArray[np.bool_
     larger probability; a tie counts half (Hanley and McNeil 1982). NOTE[DIFF]: a class with no row, or with all rows,
     has no pairs and gets 0, as in torchmetrics.
     """
-    # Sorting needs each class's probabilities side by side in memory.
+    # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     areas = np.zeros(is_class.shape[:-1])
     for place in np.ndindex(areas.shape):

@@ -123,7 +123,7 @@ class StackedJobs:
             return
         n_processes = self._n_processes(alike)
         stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
-        # Each member keeps files open, and systems allow 1024 by default.
+        # Each member keeps files open, and Linux usually allows a process 1024.
         _allow_open_files(FILES * max(map(len, stacks)))
         cache = DataCache()
 

@@ -101,7 +101,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
 def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    # A daemon ends with this process, however that ends.
+    # A daemon is terminated when this process exits, so that no worker is left behind.
     process = context.Process(target=_serve, args=(work, threads, theirs, [*inherited, ours]), daemon=True)
     with warnings.catch_warnings():
         # The thread that shows the progress holds no lock that a worker needs.

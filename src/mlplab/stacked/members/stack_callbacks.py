@@ -235,7 +235,7 @@ class StackCallbacks(Callback):
 
     def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
         is_within_epoch = loop_of(trainer).is_within_epoch
-        # Within an epoch Lightning does not stop either.
+        # Members stop at the end of an epoch, after its validation.
         if not is_within_epoch:
             self._remove_stopping(trainer)
         now = time.monotonic()

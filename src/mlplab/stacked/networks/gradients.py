@@ -1,4 +1,4 @@
-"""The passes through K plain networks written out: forward, and the gradient of every weight.
+"""Forward and backward pass of K plain networks by direct kernel calls.
 
 As `mlplab.engine.fused_step` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
 C outputs of the network.

@@ -104,7 +104,7 @@ class StackedObjective(nn.Module):
         return torch.vmap(one)(outputs, targets, own)
 
 
-# Written out, as `torch.vmap` over the room's definition takes ten times as long.
+# By hand, as `torch.vmap` over the room's definition takes ten times as long.
 def _cross_entropies(
     outputs: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: Tensor | None
 ) -> LossesAndBackward:

@@ -24,7 +24,7 @@ RATES = ("lr", "weight_decay")
 """Options that may differ between members that one optimizer of PyTorch updates."""
 
 WORTH_A_CALL = 1 << 18
-"""So many numbers are updated by a call of their own in less time than it takes to multiply them by their rates."""
+"""Numbers from which on a call of their own takes less time than multiplying them by their rates."""
 
 
 class StackedOptimizer(Optimizer):
@@ -154,7 +154,7 @@ class StackedOptimizer(Optimizer):
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> None:
-        """Leaves those members, in that order. Those that go have their state in their own optimizers."""
+        """Keeps those members, in that order. Writes the states of the others to their own optimizers."""
         self.write_to_members()
         self._blocks = []  # read again in the next step, when the network has its new rows
         self.optimizers = [self.optimizers[row] for row in rows]
