@@ -51,6 +51,7 @@ def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], Activati
 ACTIVATION_KERNELS = _kernels(
     ActivationKernel(
         torch.relu,
+        # The outputs are positive exactly where the sums are, so the sums need not be kept.
         lambda gradient, sums, outputs: _aten.threshold_backward.default(gradient, outputs, 0),
         (torch.relu_, lambda gradient, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)),
     ),
@@ -66,11 +67,13 @@ ACTIVATION_KERNELS = _kernels(
     ),
     ActivationKernel(
         identity,
+        # No kernel at all: autograd records nothing for it either.
         lambda gradient, sums, outputs: gradient,
         (lambda sums: sums, lambda gradient, y: gradient),
     ),
     ActivationKernel(
         functional.leaky_relu,
+        # False: the gradient is computed from the sums, as autograd does, and not from the outputs.
         lambda gradient, sums, outputs: _aten.leaky_relu_backward(gradient, sums, 0.01, False),
     ),
     ActivationKernel(
@@ -116,4 +119,4 @@ LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBac
     cross_entropy: _cross_entropy,
     mse: _mse,
 }
-"""Loss → its kernel with gradient, for calls without options. For any other loss autograd computes the gradient of the outputs."""
+"""Loss → its kernel with gradient, for calls without options. Other losses leave their gradient to autograd."""
