@@ -61,6 +61,7 @@ def require_device(config: DictConfig) -> None:
         UserError: PyTorch finds no GPU, or float16 is asked for without one.
     """
     accelerator, precision = config.trainer.accelerator, str(config.trainer.precision)
+    # Apple's GPU, which PyTorch calls mps, counts as a GPU for Lightning's accelerator=gpu.
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available() and not torch.backends.mps.is_available():
         raise UserError(f"trainer.accelerator={accelerator} must find a GPU", "PyTorch sees none", "trainer=cpu")
     if precision.startswith("16-") and (accelerator == "cpu" or not torch.cuda.is_available()):
@@ -81,6 +82,7 @@ def is_on_gpu(config: DictConfig) -> bool:
 def build_data(config: DictConfig) -> DataModule:
     """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source."""
     options = {name: config.data[name] for name in DATA_OPTIONS}
+    # A source is called with its own options only, so that its signature decides which ones it accepts.
     source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
     if "task" in accepted_options("data", source):  # only tables can be either classification or regression
@@ -119,6 +121,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     seed_generators(derive_seed(config.seed, "initialization"))
     inputs = _build_inputs(config, data)
     in_features = task.n_features if inputs is None else inputs.out_features
+    # The widths follow from the data, so the configuration never has to repeat them.
     shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
     accepted_options("model", {**model_config, **shapes})
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
@@ -185,7 +188,9 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} built {type(model).__name__}",
             "a class that extends torch.nn.Module",
         )
+    # Two rows of the real data, as a network may depend on their dtype.
     rows = data.part("train")[0][:2]
+    # In evaluation mode dropout draws no random numbers, and batch normalisation does not update its statistics.
     model.eval()
     try:
         with torch.no_grad():
@@ -216,6 +221,7 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
         # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", options)
+    # Only its errors matter: Lightning builds the optimizer that trains, when the weights are on their device.
     build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
     return factory
 
@@ -240,6 +246,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
     Progress bars are disabled in the jobs of a sweep, which shows the progress of all its jobs.
     """
+    # Bars of parallel jobs would overwrite one another on the terminal.
     is_job = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     callbacks = []
     for name, node in (config.get("callbacks") or {}).items():
@@ -289,9 +296,11 @@ def build_trainer(
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers)
     flags = _plain(config.trainer)
+    # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
     use_threads(config, data, learner)
     interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
+    # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
         raise UserError(
             f"trainer.val_check_interval must not exceed the {n_batches} batches of an epoch",
@@ -309,6 +318,7 @@ def build_trainer(
             logger=loggers or False,
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,  # `Batches` shares rows between processes itself
+            # `describe_before` prints a summary of its own.
             enable_model_summary=False,
             # Lightning would add a ModelCheckpoint of its own if there is no checkpoint callback.
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -332,6 +342,7 @@ def build_trainer(
 def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserError:
     """Makes the refusal of trainer flags that Lightning rejects, and suggests another value of the flag it names."""
     reason = " ".join(str(error).split())
+    # Lightning's messages often name several flags; the first one is usually the one at fault.
     named = min((flag for flag in flags if flag in reason), key=reason.index, default=None)
     return UserError(requirement, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 

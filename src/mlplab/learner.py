@@ -67,10 +67,12 @@ class Learner(pl.LightningModule):
         self.model = model
         self.objective = objective
         self.task = task
+        # Not built here: the parameters may still move to another device or dtype.
         self.optimizer_factory = optimizer
         self.scheduler = scheduler or {"name": "none"}
         self.l1, self.l2 = l1, l2
         self.applies_to = tuple(applies_to)
+        # Collected once: walking through the modules at every step takes long beside a small network's step.
         self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
         self.monitor, self.mode = monitor, mode
         self.seed = seed
@@ -115,6 +117,7 @@ class Learner(pl.LightningModule):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         closure = optimizer_closure
+        # Lightning wraps the optimizer; the wrapped one has the class.
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
 
             def closure() -> Any:
@@ -184,4 +187,5 @@ class Learner(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Makes the checkpoint usable alone: prediction and export read no other file of the run.
         checkpoint["mlplab"] = self.card

@@ -11,6 +11,7 @@ import torch
 STREAMS = {"initialization": 1, "order": 2, "step": 3}
 """Uses of randomness. A new use takes a new number; numbers are never reused."""
 
+# Python's integers do not wrap around at 64 bits as the published algorithm expects.
 _MASK = (1 << 64) - 1
 
 
@@ -44,6 +45,7 @@ def _root(seed: int, stream: str, *first: int) -> int:
 
 def batch_order(n_rows: int, seed: int, epoch: int) -> torch.Tensor:
     """Draws the order of the training rows in an epoch: a permutation (n_rows,) of int64."""
+    # Drawn on the CPU whatever the device: CUDA's generators give other permutations.
     # A generator of its own: the order must not depend on what else has been drawn, nor change it.
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return torch.randperm(n_rows, generator=generator)

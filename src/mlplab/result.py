@@ -38,6 +38,7 @@ def evaluate_best(
     Raises:
         Diverged: training diverged, and `on_divergence` is `raise`.
     """
+    # The callback is absent where somebody removed it from conf/callbacks.
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None:
         directory.add_seconds("checkpoints", checkpoints.seconds)
@@ -45,6 +46,7 @@ def evaluate_best(
         directory.add_seconds("compile", learner.compile_seconds)
     if divergence is not None and config.on_divergence == "raise":
         raise divergence
+    # The reason alone: the advice behind it belongs into the error message.
     ended = str(divergence).partition("; try")[0] if divergence else stop_reason(trainer, interruption)
 
     directory.begin_phase("test")
@@ -53,6 +55,7 @@ def evaluate_best(
     can_be_evaluated = _best_of(trainer) is not None or not (is_interrupted or ended.startswith("diverged"))
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
+        # An interrupted run may go on, and the test part is to be used once.
         test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
     best, guard = _best_of(trainer), _find(trainer, NonFiniteGuard)
     result = {
@@ -68,6 +71,7 @@ def evaluate_best(
         "validation": validation_metrics,
         "test": test_metrics,
     }
+    # The file first: it is there even if a logger raises.
     write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
@@ -90,6 +94,7 @@ def mark_finished(
         raise RunStopped(f"{message}; resume={shortest(directory.path)} goes on", interruption.status)
     if ended.startswith("diverged"):
         raise divergence or Diverged(f"{ended}; try a smaller optimizer.lr, or trainer.gradient_clip_val=1")
+    # Sweeps and searches read the flag, to tell pruned trials from those that ran to their end.
     directory.end("finished", ended, **({"pruned": True} if ended.startswith("pruned") else {}))
 
 
@@ -143,6 +148,7 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
         return dict(best.metrics)
     metrics: dict[str, float] = {}
     if _is_finite(learner) and trainer.enable_validation:
+        # Lightning logs to `trainer.loggers` whatever it validates.
         loggers = trainer.loggers
         if best is not None:
             trainer.loggers = []  # the curves already have a point at this step
@@ -159,6 +165,7 @@ def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[s
     """Evaluates the test part, once, with the best weights by validation."""
     best = _best_of(trainer)
     if best is not None and best.weights is not None:
+        # Before loading, as the stored weights have their usual names, without masks.
         remove_masks(learner)
         learner.load_state_dict(best.weights)
     elif not _is_finite(learner):

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 
+# Frozen: learner, scores and checkpoint share one task.
 @dataclass(frozen=True)
 class Task:
     """Classification into named classes, or regression of one number.
@@ -40,5 +41,6 @@ class Task:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Task":
         """Rebuilds the task from `as_dict`."""
+        # Tuples again, so that the task equals the one that was saved.
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()}
         return cls(**values)

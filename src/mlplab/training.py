@@ -66,10 +66,12 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     quiet()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
+    # Data before the network, as its widths and class weights follow from them.
     data = build_data(config)
     data.setup()
     learner = build_learner(config, data)
     loggers = build_loggers(config)
+    # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
     watching = [Status(directory.update), History(directory.path)]
     trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
     if resume:
@@ -78,6 +80,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 
+    # Asked of the disk before training: a full disk would otherwise end the run hours later.
     room = room_of(learner)
     directory.reopen(room) if resume else directory.claim(room)
     with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
@@ -91,6 +94,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
             print(profile)
         has_tensorboard = any(isinstance(logger, TensorBoardLogger) for logger in loggers)
         print(describe_after(result, directory.path, has_tensorboard=has_tensorboard), flush=True)
+        # Last, as it raises if the run was stopped or diverged: by now everything is written and printed.
         mark_finished(directory, result, divergence, interruption)
     return objective_of(result)
 
@@ -114,6 +118,7 @@ def prepare_run_files(
     n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
     text = None if resume else write_manifest(directory, config, data, n_parameters)
     if data.description is not None:
+        # The file keeps the warnings, which the terminal loses.
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
@@ -129,6 +134,7 @@ def _fit(
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
             # All epochs: the loops of Lightning, or of the engine, call the learner's steps and the callbacks.
+            # weights_only: unpickling anything else could run code from a checkpoint that came from elsewhere.
             trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
@@ -140,6 +146,7 @@ def _fit(
 def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
     """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
     with stop_on_signal(leads=False) as interruption:
+        # Evaluation sums over all processes, so those that write nothing must take part in it.
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
             test_best(trainer, learner, data)

@@ -72,7 +72,9 @@ class Checkpoints(Checkpoint):
         self.best = Best(score=math.inf if mode == "min" else -math.inf)
         self.has_other_weights = False
         self.seconds = 0.0
+        # Grows where writing is slow, see `write`.
         self._wait = every_seconds
+        # There is no best state yet, so there is nothing to write.
         self._best_is_written = True
         self._last_writing = time.monotonic()
         self._validated: dict[str, Tensor] = {}
@@ -80,6 +82,7 @@ class Checkpoints(Checkpoint):
         self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # Validation and test have no safe points: they change nothing.
         if stage == "fit":
             loop_of(trainer).on_safe_point = partial(self._on_safe_point, trainer, pl_module)
 
@@ -97,10 +100,12 @@ class Checkpoints(Checkpoint):
         if self._loaded is not None:
             saved, self._loaded = self._loaded, None
             restore_metrics(trainer, saved["resume"]["metrics"])
+            # Lightning restores optimizers after `on_load_checkpoint`, so their states can be corrected only here.
             for optimizer, state in zip(trainer.optimizers, saved["optimizer_states"], strict=False):
                 _restore_types(optimizer, state)
             # Only now, as the optimizer's state lists the weights in their order before they were split.
             restore_parts(pl_module, trainer.callbacks, saved["resume"].get("pruned", {}))  # type: ignore[attr-defined]
+        # Building the run and loading its checkpoint are no part of the interval.
         self._last_writing = time.monotonic()
 
     def on_validation_batch_start(
@@ -111,6 +116,7 @@ class Checkpoints(Checkpoint):
             self._validated = _copy_of(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # The sanity check validates untrained weights on a few batches, and tests validate what is kept already.
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self.consider(trainer, pl_module, trainer.callback_metrics, trainer.current_epoch + 1)
 
@@ -123,6 +129,7 @@ class Checkpoints(Checkpoint):
             return
         score = float(metrics[self.monitor])
         # A NaN is neither smaller nor larger, and so never the best.
+        # Strictly better: of equal states the earliest is kept, which trained least.
         if score < self.best.score if self.mode == "min" else score > self.best.score:
             of_validation = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
             weights = without_masks(validated or _copy_of(pl_module))
@@ -130,6 +137,7 @@ class Checkpoints(Checkpoint):
             self._best_is_written = False
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
+        # A state that has just been loaded is on the disk already.
         if not loop_of(trainer).is_as_loaded and (stopping or self.is_due(trainer)):
             self.write(trainer, pl_module)
         if stopping:
@@ -154,6 +162,7 @@ class Checkpoints(Checkpoint):
         # Lightning calls checkpoint callbacks last: others have changed the weights by now, if they do at all.
         before, self._at_end = self._at_end, {}
         now = without_masks(pl_module.state_dict())
+        # Pruning may have removed its masks at the end, which changes names and not weights, hence `without_masks`.
         self.has_other_weights = any(name not in now or not torch.equal(before[name], now[name]) for name in before)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -174,6 +183,7 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(last)
         self._last_writing = time.monotonic()
         cost = self._last_writing - began
+        # With every_seconds=0 each step is to be written, whatever it costs.
         self._wait = max(self.every_seconds, cost / MOST if self.every_seconds else 0.0)
         self.seconds += cost
 
@@ -181,6 +191,7 @@ class Checkpoints(Checkpoint):
         """Writes best.ckpt, unless the best state has already been written."""
         if self._best_is_written:
             return
+        # The keys of Lightning's own checkpoints, so that one reader opens best.ckpt and last.ckpt.
         content: dict[str, Any] = {
             "state_dict": self.best.weights,
             "epoch": self.best.epoch,
@@ -199,6 +210,7 @@ class Checkpoints(Checkpoint):
         checkpoint["state_dict"] = without_masks(checkpoint["state_dict"])
         checkpoint["resume"] = {
             "pruned": pruned_parts(pl_module),
+            # A dict, as checkpoints are read without unpickling classes.
             "best": dict(vars(self.best)),
             # Early stopping or a plateau schedule may still read them in this epoch.
             "metrics": {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()},
@@ -211,6 +223,7 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        # Kept until training starts: optimizers and metrics do not exist yet.
         self._loaded = checkpoint
         states = checkpoint["callbacks"]
         if "Divergence" in states:  # the name that NonFiniteGuard had in release 0.5
@@ -228,6 +241,7 @@ def _restore_types(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Restores the dtypes of an optimizer's state: PyTorch casts it to that of the parameters on loading."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    # Every state lists its parameters by number, in the order of the groups.
     for parameter, number in zip(parameters, numbers, strict=True):
         state = optimizer.state.get(parameter, {})
         for key, value in saved["state"].get(number, {}).items():

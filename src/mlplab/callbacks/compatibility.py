@@ -34,6 +34,7 @@ NEVER: dict[type[Callback], tuple[str, str, str]] = {
 }
 """Callback → requirement, what was given, what to try."""
 
+# Lightning refuses these without a logger too, but only after the run directory has been claimed.
 WITH_LOGGER = (lightnings.DeviceStatsMonitor, lightnings.LearningRateMonitor, lightnings.ThroughputMonitor)
 AVERAGING = (lightnings.WeightAveraging, lightnings.StochasticWeightAveraging)
 
@@ -72,6 +73,7 @@ def require_resumable(callbacks: Sequence[Callback], network: nn.Module) -> None
     Raises:
         UserError: a callback cannot restore its exact state from a checkpoint.
     """
+    # The modules whose statistics StochasticWeightAveraging recomputes.
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
     for callback in callbacks:
         if isinstance(callback, lightnings.SpikeDetection):

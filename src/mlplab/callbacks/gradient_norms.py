@@ -27,6 +27,7 @@ class GradientNorms(Callback):
         # Behind an input layer the MLP is called `network`; its layers keep their names in the curves.
         network = getattr(pl_module, "model", pl_module)
         parameters = {
+            # The network itself has an empty name, for parameters outside of its layers.
             name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]
             for name, layer in network.named_modules()
         }
@@ -55,6 +56,7 @@ class GradientNorms(Callback):
         """Writes the pending norms to the loggers; also before a checkpoint, which stores the length of the logs."""
         if not self.pending:
             return
+        # One transfer from the device for all pending norms.
         of_parameters = iter(torch.stack([norm for _, norms in self.pending for norm in norms]).tolist())
         for step, _ in self.pending:
             named = {

@@ -52,6 +52,7 @@ class History(Callback):
         """Keeps the lines up to the checkpoint that the run resumes from, so that none comes twice."""
         lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
         kept = lines[: self._lines]
+        # Replaced as a whole, as a crash while cutting would lose the kept lines too.
         if len(kept) < len(lines):
             write_atomically(self.path, lambda temporary: temporary.write_bytes(b"".join(kept)))
         self._lines = len(kept)  # fewer if a crash of the machine has lost some
@@ -97,6 +98,7 @@ class History(Callback):
         if self._since is not None:
             self._seconds, self._since = self._seconds + now - self._since, now
         line: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        # Tenths of milliseconds: more digits would only make the file longer.
         line["seconds"] = round(self._seconds, 4)
         for name, value in metrics.items():
             number = float(value)

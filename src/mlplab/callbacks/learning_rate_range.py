@@ -64,6 +64,7 @@ class LearningRateRange(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
         limit = planned_steps(batches_per_epoch=n_batches, max_epochs=trainer.max_epochs, max_steps=trainer.max_steps)
+        # If the run ends earlier, the same range is passed in fewer steps.
         self.planned = np.geomspace(self.low, self.high, min(self.n_steps, limit or self.n_steps))
         self._set_rate(trainer)
 
@@ -81,12 +82,14 @@ class LearningRateRange(Callback):
         loss = data_loss(outputs, 1)
         value = math.nan if loss is None else float(loss)
         self.losses.append(value)
+        # The number of losses, not `global_step`: the average has an entry for each.
         n = len(self.losses)
         self._average = MEMORY * self._average + (1 - MEMORY) * value
         average = self._average / (1 - MEMORY**n)  # corrects the bias of starting at 0
         self._lowest = min(self._lowest, average)
         if n <= BEGUN:
             self._first = average
+        # Early losses are noisy, so a rise must also exceed where the test began.
         if not math.isfinite(value) or average > max(EXPLODED * self._lowest, self._first):
             self.exploded_at = self.rates[-1]
             trainer.should_stop = True
@@ -116,7 +119,9 @@ class LearningRateRange(Callback):
         folder.mkdir(exist_ok=True)
         write_bytes(folder / f"{NAME}.png", png)
         write_atomically(
-            folder / f"{NAME}.svg", lambda path: figure.savefig(path, format="svg", metadata={"Date": None})
+            # Without a date the same run draws the same file.
+            folder / f"{NAME}.svg",
+            lambda path: figure.savefig(path, format="svg", metadata={"Date": None}),
         )
         log_picture(trainer.loggers, NAME, png, trainer.global_step)
         if not found:
@@ -134,6 +139,7 @@ def smoothed(losses: Curve) -> Curve:
     NOTE[DIFF]: the usual exponential average looks backwards only, which shifts the curve to larger rates.
     """
     steps = np.arange(len(losses))
+    # A full matrix of weights: a test has some hundred steps. The divisor corrects for the ends of the curve.
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / max(WIDTH * len(losses), 1.0)) ** 2)
     mean: Curve = weights @ losses / weights.sum(axis=1)
     return mean
@@ -157,6 +163,7 @@ def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
     # If the lowest loss comes first, or hardly below the beginning, the range has no descent to suggest from.
     if lowest < 2 or losses[lowest] > before - LEAST_FALL * abs(before):
         return {}
+    # Against the first smoothed loss: `before` is of one batch, and too noisy for that.
     begun = int(np.flatnonzero(losses < losses[0] - DESCENT * fall)[0])
     slopes = np.gradient(losses[: lowest + 1], np.log(rates[: lowest + 1]))
     return {
@@ -169,6 +176,7 @@ def suggestions(rates: Curve, losses: Curve, before: float) -> dict[str, float]:
 def _command(rate: float) -> str:
     """Returns the command of this run with a fixed learning rate instead of the range test."""
     mine = ("experiment=", "optimizer.lr=", f"callbacks.{NAME}", "trainer.max_steps=", "trainer.max_epochs=")
+    # Outside of Hydra, in a notebook for example, there are no overrides to repeat.
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     kept = [word for word in overrides if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]
     return shlex.join(["python", "train.py", *kept, f"optimizer.lr={rate:.2g}"])

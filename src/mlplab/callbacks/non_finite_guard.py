@@ -68,6 +68,7 @@ class NonFiniteGuard(Callback):
         if self._are_finite(gradients) and (self._is_shared or math.isfinite(self._loss.item())):
             self._in_a_row = 0
             return
+        # Lightning has divided the loss by the number of accumulated batches.
         loss = self._loss.item() * trainer.accumulate_grad_batches
         what = (
             f"loss {loss:g} and gradient norm {get_total_norm(gradients).item():g} in epoch "
@@ -89,12 +90,14 @@ class NonFiniteGuard(Callback):
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if not self._found.item():
             return True
+        # The kernel sets the flag and never clears it.
         self._found.zero_()
         return False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # After a finite but far too large update the weights are finite, and the validation value is not.
         value = trainer.callback_metrics.get(self.monitor)
+        # With `skip` only updates are guarded: a bad validation may recover in later epochs.
         if trainer.state.fn != "fit" or self.action == "skip" or value is None or math.isfinite(float(value)):
             return
         raise Diverged(

@@ -42,12 +42,14 @@ class ProgressLine(ProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and self._is_terminal:  # the table of results takes its place
+            # Back to the first column, and clear to the end of the line.
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 
     def _draw(self, trainer: pl.Trainer, batch_idx: int) -> None:
         now = time.monotonic()
         self._drawn = now
+        # max_epochs is -1 or None where only steps or time limit the run.
         limit = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         # Metrics of the last epoch: those of the current one are not known yet.
         share = (batch_idx + 1) / trainer.num_training_batches

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 def without_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Replaces each pruned weight by original times mask, under its usual name, as `prune.remove` does."""
     pruned = _names_of_pruned(state)
+    # The names that torch.nn.utils.prune gives to the two halves.
     products = {name: state[f"{name}_orig"] * state[f"{name}_mask"] for name in pruned}
     hidden = {f"{name}{ending}" for name in pruned for ending in ("_orig", "_mask")}
     return {name: value for name, value in state.items() if name not in hidden} | products
@@ -55,4 +56,5 @@ def remove_masks(pl_module: pl.LightningModule) -> None:
 def _names_of_pruned(state: Mapping[str, Tensor]) -> list[str]:
     """Returns the names of pruned weights, in the order of their modules."""
     names = [name.removesuffix("_orig") for name in state if name.endswith("_orig")]
+    # Both halves must be there, as a module of one's own may have a parameter whose name ends in _orig.
     return [name for name in names if f"{name}_mask" in state]

@@ -37,6 +37,7 @@ class Pruning(Callback):
         self._trial: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A report from each of several processes would count one validation several times.
         if trainer.is_global_zero:
             self._trial = self.find_trial(self.directory)
 

@@ -38,6 +38,7 @@ class Figures(Callback):
     ) -> None:
         # Somebody's own test_step may return anything.
         if isinstance(outputs, dict) and {"predictions", "targets"} <= outputs.keys():
+            # Off the GPU at once, where they would take memory until the end of the pass.
             self._predicted.append(outputs["predictions"].detach().cpu())
             self._targets.append(outputs["targets"].detach().cpu())
 
@@ -46,6 +47,7 @@ class Figures(Callback):
         if not self._predicted or trainer.world_size > 1:
             return
         predicted, targets = torch.cat(self._predicted), torch.cat(self._targets)
+        # A second test of the same run must not add to the first.
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
         name, figure = result_figure(predicted, targets, task)

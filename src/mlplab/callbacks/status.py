@@ -6,11 +6,12 @@ from collections.abc import Callable
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+# Often enough for somebody who watches a sweep, and far longer than the file takes to write.
 EVERY_SECONDS = 5.0
 
 
 class Status(Callback):
-    """Tells epoch and step at the end of an epoch, at most every few seconds.
+    """Writes epoch and step to status.json at the end of an epoch, at most every few seconds.
 
     Args:
         update: takes `epoch` and `step`, and writes them.

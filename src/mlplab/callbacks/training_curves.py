@@ -28,6 +28,7 @@ class TrainingCurves(Callback):
     """
 
     def __init__(self) -> None:
+        # The rate at the start of the step, which `on_train_batch_start` sets.
         self._rate = 0.0
         self.last_step = 0
         self.losses: list[Tensor] = []
@@ -62,6 +63,7 @@ class TrainingCurves(Callback):
             if trainer.world_size > 1:
                 own = torch.tensor([total, n_rows], dtype=torch.float64, device=pl_module.device)
                 total, n_rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+            # NaN if every update of the epoch was skipped.
             mean = torch.tensor(total / n_rows if n_rows else math.nan, device=pl_module.device)
             # The mean already covers all processes; sync_dist only silences Lightning's warning.
             pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
@@ -70,6 +72,7 @@ class TrainingCurves(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the losses of the current epoch. Pending steps were flushed before the checkpoint."""
+        # `torch.stack` refuses an empty list.
         losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
         return {"losses": losses, "rows": torch.tensor(self.rows), "last_step": self.last_step}
 

@@ -44,21 +44,26 @@ class Batches:
         self.first_batch = 0
 
     def __len__(self) -> int:
+        # Rounded up: the last batch may be smaller.
         return -(-len(self.targets) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Used once: an epoch after the resumed one begins at its first batch.
         first, self.first_batch = self.first_batch, 0
         if self.order is None or self.batch_size >= len(self.targets):
             # The order of rows within the only batch changes nothing but rounding.
             yield from self._in_place(first)
             return
+        # The whole order is drawn and its beginning left out, so that a resumed epoch goes on with the same rows.
         order = self.order().to(self.features.device)[first * self.batch_size :]
         for rows in torch.split(order, self.batch_size):
+            # `tensor_split` allows shares of different sizes, and empty ones.
             own = rows.tensor_split(self.world_size)[self.rank] if self.world_size > 1 else rows
             yield self.features.index_select(0, own), self.targets.index_select(0, own)
 
     def _in_place(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.batch_size
+        # Views of the stored tensors: no row is copied.
         whole = zip(torch.split(self.features, size), torch.split(self.targets, size), strict=True)
         for features, targets in islice(whole, first, None):
             if self.world_size > 1:

@@ -36,6 +36,7 @@ def bundled(name: str) -> Dataset:
     if name not in TARGETS:
         raise UserError(f"data.name must be one of {', '.join(TARGETS)}", f"data.name={name!r}", "data=digits")
     dataset = _read(name)
+    # Copies, as the arrays in the cache are those of all later jobs of this process.
     return replace(dataset, features=dataset.features.copy(), targets=dataset.targets.copy())
 
 
@@ -46,7 +47,9 @@ def _read(name: str) -> Dataset:
         return _digits()
     from sklearn import datasets  # takes a second to import
 
+    # scikit-learn's default scales by statistics of all rows, those of the test part included.
     bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+    # Regression data have no class names; iris and wine have NumPy strings, which are no plain text for a checkpoint.
     class_names = tuple(str(label) for label in getattr(bunch, "target_names", ()))
     return Dataset(
         name=name,
@@ -69,6 +72,7 @@ def _digits() -> Dataset:
         name="digits",
         features=values[:, :-1],
         targets=values[:, -1].astype(np.int64),
+        # The names that scikit-learn has for them.
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
         class_names=tuple(str(digit) for digit in range(10)),
         target_name=TARGETS["digits"],

@@ -43,6 +43,7 @@ class Dataset:
         Raises:
             UserError: the shapes do not match, a value is not finite, or a target is no class index.
         """
+        # Types first, as the checks below compute with the values.
         for role, array in (("features", self.features), ("targets", self.targets)):
             if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
                 kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -65,6 +66,7 @@ class Dataset:
                 f"there are {self.features.shape[1]} features and {len(self.feature_names)} names",
                 "feature_names=()",
             )
+        # With one class nothing is to be learned, and the cross-entropy is 0 for any network.
         if len(self.class_names) == 1:
             raise UserError(f"{self.name}: there must be at least two classes", f"{self.class_names}", "another target")
         # One NaN makes every weight NaN in the first step.
@@ -76,6 +78,7 @@ class Dataset:
                 "imputing it, or leaving the row out",
             )
         if self.class_names:
+            # Floating-point labels may be scores, so they are refused rather than rounded.
             fits = np.issubdtype(self.targets.dtype, np.integer)
             if not fits or self.targets.min() < 0 or self.targets.max() >= len(self.class_names):
                 raise UserError(
@@ -99,12 +102,15 @@ class Dataset:
         for array in (self.features, self.targets):
             # Equal bytes in another shape are other data.
             digest.update(str((array.dtype.str, array.shape)).encode())
+            # `hashlib` reads memory in order, which a slice of an array need not lie in.
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def fit(self, rows: Rows) -> Preprocessing:
         """Fits the preprocessing on these rows alone."""
+        # These rows alone: statistics of the other parts would leak into training.
         features = self._tensor(rows)
+        # Bytes are grey values; standardising them here would make them four times as large in memory.
         return (ScalePixels if features.dtype == torch.uint8 else Standardize).fit(features)
 
     def inputs(self, rows: Rows, preprocessing: Preprocessing) -> tuple[Tensor, ...]:
@@ -114,6 +120,7 @@ class Dataset:
     def _tensor(self, rows: Rows) -> Tensor:
         """Copies rows into a tensor, from an array of any layout and byte order."""
         features = self.features[rows]
+        # PyTorch takes neither negative strides nor the other byte order.
         return torch.from_numpy(np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("=")))
 
     def names_after(self, preprocessing: Preprocessing) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
     Raises:
         UserError: a file is missing or damaged, or the four do not belong together.
     """
+    # All four first, so that a missing file is refused before any is unpacked.
     paths = _find(_folder(directory))
     arrays = {key: _read(path, key[1]) for key, path in paths.items()}
     for part in ("train", "test"):
@@ -82,6 +83,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
             "files of one data set",
         )
     train_labels, test_labels = arrays["train", "labels"], arrays["test", "labels"]
+    # The training labels number the classes; a test label outside of them could never be predicted.
     unknown = np.setdiff1d(test_labels, train_labels)
     if unknown.size:
         raise UserError(
@@ -90,12 +92,14 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
             "files of one data set",
         )
     n_rows, n_columns = sizes["train"]
+    # Row by row, in the order of `feature_names`.
     images = [arrays[part, "images"].reshape(-1, n_rows * n_columns) for part in ("train", "test")]
     return Dataset(
         name=name,
         features=np.concatenate(images),
         targets=np.concatenate([train_labels, test_labels]).astype(np.int64),
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(n_rows) for column in range(n_columns)),
+        # Numbered up to the largest label, so that a label is its own class index; two at least, as `Dataset` asks for.
         class_names=tuple(str(label) for label in range(max(int(train_labels.max()) + 1, 2))),
         target_name="digit" if name == "mnist" else "label",
         split_rules=SplitRules(parts=np.repeat(np.array(["", "test"]), [len(train_labels), len(test_labels)])),
@@ -113,10 +117,12 @@ def read_idx(path: Path) -> Bytes:
     """
     try:
         with path.open("rb") as file:
+            # The two bytes that every gzip file begins with; `peek` leaves them to be read.
             if file.peek(2).startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     return _read_stream(unpacked, path)
             return _read_stream(file, path)
+    # gzip raises these for a file that is cut off, damaged inside, or damaged at its checksum.
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
             f"{path} must be an intact gzip file", f"unpacking it failed ({error})", "a fresh copy of the file"
@@ -130,6 +136,7 @@ def read_idx(path: Path) -> Bytes:
 
 def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:
     shape = _read_header(stream, path)
+    # Python's product cannot overflow, however large the sizes of a forged header are.
     n_bytes = math.prod(shape)
     # A header may lie about the size. So memory grows with what follows, up to one byte further than the header says.
     values = bytearray()
@@ -141,11 +148,13 @@ def _read_stream(stream: BufferedIOBase, path: Path) -> Bytes:
             f"it holds {'more' if len(values) > n_bytes else len(values)}",
             "a fresh copy of the file",
         )
+    # From a bytearray the array is writable; PyTorch warns of tensors that share memory which is not.
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
     """Reads the dimensions, each at least 1; leaves the stream at the first value."""
+    # A file of another kind is recognised by its first bytes, before anything is allocated.
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise UserError(
@@ -172,6 +181,7 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[int, ...]:
             f"it ends after {len(magic) + len(dimensions)} bytes",
             "a fresh copy of the file",
         )
+    # Big-endian whatever the machine, as the format says.
     shape = tuple(int(size) for size in np.frombuffer(dimensions, ">u4"))
     if 0 in shape:
         raise UserError(f"{path} must hold at least one value", f"its size is {_times(shape)}", "another file")
@@ -200,6 +210,7 @@ def _folder(directory: str | None) -> Path:
             "data.directory=path/to/mnist",
         )
     # Unlike those of Path, these functions take any text for a name: none of them raises.
+    # A shell leaves a tilde behind `data.directory=` as it is.
     folder = Path(os.path.expanduser(str(directory)))
     if not os.path.isdir(folder):
         is_file = os.path.isfile(folder)
@@ -215,7 +226,9 @@ def _find(folder: Path) -> dict[tuple[str, str], Path]:
     """Finds the four files: (part, content) → path."""
     paths = {}
     for key, name in FILES.items():
+        # Some mirrors publish the files under this spelling.
         dotted = name.replace("-idx", ".idx")
+        # The plain file first: reading it takes no unpacking.
         spellings = (name, f"{name}.gz", dotted, f"{dotted}.gz")
         path = next((folder / spelling for spelling in spellings if os.path.isfile(folder / spelling)), None)
         if path is None:

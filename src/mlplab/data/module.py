@@ -29,6 +29,7 @@ BLOCK_ROWS = 1 << 14
 class Source(Splittable, Protocol):
     """Interface of data sets, of arrays and of tables."""
 
+    # The members that the DataModule uses; `Dataset` and the tables have them without inheriting from here.
     @property
     def name(self) -> str: ...
     @property
@@ -102,12 +103,15 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: the data cannot be split or learned from.
         """
+        # Lightning calls `setup` again for every stage; reading once is enough.
         if self._parts:
             return
         dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
+        # By the training rows alone; the other parts are transformed with these statistics.
         self.preprocessor = dataset.fit(split.train)
         targets = self._scaled_targets(dataset, split.train)
+        # Now, as the data set is not kept: the tensors below hold all that training needs.
         self.reading, self.description = dataset.reading, dataset.describe(split, self.preprocessor)
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
@@ -140,10 +144,12 @@ class DataModule(pl.LightningDataModule):
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
         """Returns class indices (N,) int64, or values (N, 1) float32, standardised by the training rows."""
+        # Classification needs no scaling back: mean 0 and std 1 leave a value as it is.
         self._target_mean, self._target_std = 0.0, 1.0
         if dataset.class_names:
             return torch.from_numpy(dataset.targets.astype(np.int64))
         values = dataset.targets.astype(np.float64)
+        # In float64: the standard deviation of large values loses its digits in float32.
         mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
         if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
             raise UserError(
@@ -167,6 +173,7 @@ class DataModule(pl.LightningDataModule):
         """Counts the training rows of each class; empty for regression."""
         if self.task.kind == "regression":
             return []
+        # `minlength` counts the classes without a training row, too.
         return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()
 
     def train_dataloader(self) -> Batches:
@@ -175,10 +182,12 @@ class DataModule(pl.LightningDataModule):
         n_rows = len(targets)
 
         def order() -> Tensor:
+            # Read when an epoch begins: the epoch is the only thing that changes from one order to the next.
             return batch_order(n_rows, self.seed, trainer.current_epoch if trainer else 0)
 
         # overfit_batches means the same few batches in every epoch.
         shuffled = trainer is None or not trainer.overfit_batches  # type: ignore[attr-defined]
+        # Over all processes, so that "full" is batch gradient descent on any number of them.
         size = n_rows if self.batch_size == "full" else self.batch_size
         return self._batches(features, targets, size, order if shuffled else None)
 
@@ -205,6 +214,7 @@ def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tens
         found: Tensor = preprocessing(*dataset.inputs(rows[begin : begin + BLOCK_ROWS], preprocessing))
         return found
 
+    # The first block shows the width and the dtype of all of them.
     first = block(0)
     if len(first) == len(rows):
         return first
@@ -212,6 +222,7 @@ def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tens
     features[: len(first)] = first
 
     def fill(begin: int) -> None:
+        # Blocks write into separate rows, so the threads need no lock.
         features[begin : begin + BLOCK_ROWS] = block(begin)
 
     # Blocks run in parallel, each in one thread: several threads per block would wait for each other.

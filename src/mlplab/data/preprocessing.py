@@ -42,6 +42,7 @@ class Standardize(Preprocessing):
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
+        # Buffers, so that exports and moves to a device take them along.
         self.register_buffer("mean", mean.to(torch.float64))
         self.register_buffer("std", std.to(torch.float64))
 
@@ -49,12 +50,15 @@ class Standardize(Preprocessing):
     def fit(cls, features: Tensor) -> "Standardize":
         """Takes mean and standard deviation (over N, not N − 1) of the training rows (N, F)."""
         exact = features.to(torch.float64)
+        # Over N, as in scikit-learn's StandardScaler; for one row N − 1 would divide by zero.
         return cls(exact.mean(0), exact.std(0, correction=0))
 
     def forward(self, features: Tensor) -> Tensor:
         # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
         constant = self.std <= 1e-12 * self.mean.abs()
+        # Dividing by 1 leaves the centred constant at 0, and lets a deviating value through unscaled.
         scale = torch.where(constant, torch.ones_like(self.std), self.std)
+        # Subtracted in float64: for values far from 0, float32 would lose the digits in which they differ.
         return ((features.to(torch.float64) - self.mean) / scale).to(torch.float32)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,10 +85,12 @@ class ScalePixels(Preprocessing):
     @classmethod
     def fit(cls, features: Tensor) -> "ScalePixels":
         """Takes mean and standard deviation over all pixels of the training rows (N, F) uint8."""
+        # Counts of 256 values instead of a copy in float64, eight times as large as the pixels.
         counts = torch.bincount(features.flatten(), minlength=256).to(torch.float64)
         levels = torch.arange(256, dtype=torch.float64)
         mean = float((counts * levels).sum() / counts.sum())
         variance = float((counts * (levels - mean).square()).sum() / counts.sum())
+        # A std of 0, of images in one colour, would divide by zero.
         return cls(mean, variance**0.5 or 1.0)
 
     def forward(self, features: Tensor) -> Tensor:

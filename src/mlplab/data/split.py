@@ -67,9 +67,12 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     free = np.flatnonzero(rules.parts == "") if rules.parts is not None else np.arange(n_rows)
     fractions = {
         part: fraction
+        # The test part comes first, so that by time it gets the latest rows.
         for part, fraction in (("test", test_fraction), ("val", validation_fraction))
+        # A part whose rows are given is not drawn as well.
         if not (part_of == PARTS.index(part)).any()
     }
+    # Shares of the rows that are to be drawn, not of those whose part is given.
     sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
     if not sizes:
         drawn: dict[str, Rows] = {}
@@ -78,12 +81,14 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     elif rules.groups is not None:
         drawn = _whole_groups(dataset, rules.groups[free], free, sizes, seed)
     else:
+        # Before drawing, which needs at least a row for each part; groups and times check in their own way.
         _require_rows(dataset, {"train": len(free) - sum(sizes.values()), **sizes}, len(free))
         drawn = _at_random(dataset, free, sizes, seed)
     for part, rows in drawn.items():
         part_of[free[rows]] = PARTS.index(part)
     split = Split(*(np.flatnonzero(part_of == position) for position in range(len(PARTS))))
     _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, n_rows)
+    # A rare class may be rounded down to no row of a part; where rules decide the parts, a class may be missing.
     if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
         for chosen in (split.train, split.val, split.test):
             if np.count_nonzero(np.bincount(dataset.targets[chosen].astype(np.int64))) < len(dataset.class_names):
@@ -105,6 +110,7 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
 def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
     """Draws positions within `free` at random, stratified by class for classification."""
     labels = dataset.targets[free] if dataset.class_names else None
+    # Rows of the test part are taken out before the validation part is drawn from the rest.
     rest = np.arange(len(free))
     drawn = {}
     for part, size in sizes.items():
@@ -122,6 +128,7 @@ def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, 
     Each part begins at the time that brings its size nearest to the requested one, but leaves at least one time for
     each earlier part.
     """
+    # Stable, so that rows of equal time keep their order on every machine.
     order = np.argsort(times, kind="stable")
     begins = np.unique(times[order], return_index=True)[1]
     if len(begins) < len(sizes) + 1:
@@ -132,6 +139,7 @@ def _latest(times: npt.NDArray[np.float64], sizes: dict[str, int]) -> dict[str, 
         )
     drawn, end = {}, len(order)
     for n_later, (part, size) in enumerate(sizes.items(), 1):
+        # Skips the first times, one for each earlier part.
         possible = begins[len(sizes) + 1 - n_later :]
         start = int(possible[np.abs(possible - (end - size)).argmin()])
         drawn[part] = order[start:end]
@@ -155,9 +163,11 @@ def _whole_groups(
             f"data.group_column has {len(names)}",
             "another data.group_column",
         )
+    # Regression is treated as one class, so that only the sizes count.
     classes = dataset.targets[free].astype(np.int64) if dataset.class_names else np.zeros(len(free), np.int64)
     table = np.zeros((len(names), max(1, len(dataset.class_names))))
     np.add.at(table, (members, classes), 1)
+    # One generator for all draws, so that a seed gives the same parts again.
     generator = np.random.default_rng(seed)
     best: tuple[float, dict[str, Rows]] | None = None
     for _ in range(GROUP_DRAWS):
@@ -170,6 +180,7 @@ def _whole_groups(
             chosen[part] = order[begin : begin + n_groups]
             begin += n_groups
         distance = sum(
+            # Rows by which a part differs from a proportional share of each class.
             float(np.abs(table[chosen[part]].sum(0) - size * table.sum(0) / len(free)).sum())
             for part, size in sizes.items()
         )

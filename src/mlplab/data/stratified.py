@@ -22,6 +22,7 @@ def draw(n_rows: int, size: int, seed: int, labels: npt.NDArray[np.generic] | No
     Raises:
         ValueError: a class has a single row, or there are more classes than drawn or remaining rows.
     """
+    # The legacy generator and the order of the draws are those of scikit-learn, or the rows would differ.
     generator = np.random.RandomState(seed)
     if labels is None:
         order = generator.permutation(n_rows)
@@ -30,10 +31,12 @@ def draw(n_rows: int, size: int, seed: int, labels: npt.NDArray[np.generic] | No
     counts = np.bincount(members)
     if counts.min() < 2 or min(size, n_rows - size) < len(classes):
         raise ValueError("too few rows of a class, or for the classes")
+    # What stays is rounded first; what is drawn is rounded by the counts that remain.
     n_left = _whole_shares(counts, n_rows - size, generator)
     n_drawn = _whole_shares(counts - n_left, size, generator)
     left, drawn = [], []
     for label, (stays, goes) in enumerate(zip(n_left, n_drawn, strict=True)):
+        # A permutation for each class, then one of all: shuffling once would give other rows than scikit-learn.
         rows = np.flatnonzero(members == label)[generator.permutation(counts[label])]
         left.append(rows[:stays])
         drawn.append(rows[stays : stays + goes])
@@ -49,6 +52,7 @@ def _whole_shares(counts: npt.NDArray[np.int64], total: int, generator: np.rando
     whole = np.floor(exact)
     over = int(total - whole.sum())
     lost = exact - whole
+    # From the largest remainder down; equal ones are handled together, as only among them the choice is random.
     for loss in np.unique(lost)[::-1]:
         if over <= 0:
             break

@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 def for_each(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:
     """Applies a function to all items in threads; returns results, or raises the first error, in the items' order."""
     with ThreadPoolExecutor(available_cores()) as threads:
+        # `map` keeps the order of the items, whichever is done first.
         return list(threads.map(function, items))
 
 

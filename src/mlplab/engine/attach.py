@@ -20,11 +20,13 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal[
         engine: `plain` runs Lightning's loops, PyTorch's optimizers and autograd on exactly the code of the learner;
             `fast` gives the same bits in less time. It takes over only what it recognises.
     """
+    # With both engines, as checkpoints are written and read at its safe points.
     use_resumable_loops(trainer)
     # Lightning loads a checkpoint before it sets the precision: weights of 64 bits would be rounded to 32.
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":
         use_fast_loops(trainer)
         use_fast_trainer(trainer)
+        # Another LightningModule builds its optimizer by itself.
         if isinstance(learner, Learner):
             learner.optimizer_factory = fused_adam(learner.optimizer_factory)

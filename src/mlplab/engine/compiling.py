@@ -20,14 +20,18 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
         UserError: there is no compiler for it here, or the network cannot be compiled.
     """
     began = time.perf_counter()
+    # In place: `torch.compile(model)` would wrap the network, and put `_orig_mod.` before the names in checkpoints.
     model.compile()
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         return time.perf_counter() - began
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     try:
+        # Dropout in this trial must not move the generator on, or the run would draw other masks.
         with torch.random.fork_rng(devices=[]):
+            # Backward too, as its part is compiled only when it is first called.
             model.train()(rows).sum().backward()
     except Exception as error:
+        # The compiler wraps the error that says what is wrong.
         cause = getattr(error, "inner_exception", error)
         message = str(cause).strip() or type(cause).__name__
         raise UserError(
@@ -36,6 +40,7 @@ def compile_network(model: nn.Module, rows: Tensor) -> float:
             "model.compile=false",
         ) from error
     finally:
+        # The trial's gradients must not be added to those of the first step.
         model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for name, value in model.named_buffers():  # of normalisation, which has seen these rows

@@ -31,6 +31,7 @@ def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
 
 
 def _is_known(function: Callable[..., Any]) -> bool:
+    # A partial, an object or a C function has no Python source to compare.
     if type(function) is not FunctionType:
         return False
     owner, name = owner_and_name(function)
@@ -43,6 +44,7 @@ def owner_and_name(function: FunctionType) -> tuple[str, str]:
 
     The file's name stands for the module of the program that runs.
     """
+    # A function is looked up by where it was defined, wherever it has been imported to.
     module = function.__module__
     if module == "__main__":
         module = Path(function.__code__.co_filename).stem
@@ -65,9 +67,11 @@ class _Fingerprint:
 
     def is_current(self) -> bool:
         return all(
+            # By value, as a dict of keyword defaults can be changed in place.
             function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
             for function, code, defaults, by_name in self.functions
         ) and all(
+            # A name is found in the dict of a module's globals, or as an attribute of a module or class.
             (owner.get(name) if type(owner) is dict else getattr(owner, name, None)) is value
             for owner, name, value in self.values
         )
@@ -86,7 +90,9 @@ def fingerprint(function: FunctionType) -> str:
         descriptions: dict[FunctionType, str] = {}
         values: list[Value] = []
         _describe(function, descriptions, values)
+        # Sorted, so that the order in which helpers are found does not count; 40 bits are enough to notice an edit.
         digest = hashlib.sha256("\n".join(sorted(descriptions.values())).encode()).hexdigest()[:10]
+        # A copy of the keyword defaults, to notice that somebody changes the dict in place.
         functions = [(f, f.__code__, f.__defaults__, copy(f.__kwdefaults__)) for f in descriptions]
         found = _FINGERPRINTS[function] = _Fingerprint(digest, functions, values)
     return found.digest
@@ -94,6 +100,7 @@ def fingerprint(function: FunctionType) -> str:
 
 def _describe(function: FunctionType, descriptions: dict[FunctionType, str], values: list[Value]) -> None:
     """Adds the description of a function, and of those that it calls."""
+    # Functions may call each other in a circle.
     if function in descriptions:
         return
     descriptions[function] = f"{function.__qualname__} {id(function)}"  # unlike any other, if it cannot be read
@@ -109,8 +116,10 @@ def _describe(function: FunctionType, descriptions: dict[FunctionType, str], val
         # Containers of a library, such as `sys.modules`, are states.
         f"{name}={'' if isinstance(owner, ModuleType) and isinstance(value, CONTAINERS) else _described(value, module)}"
         for name, (owner, _, value) in sorted(own.items())
+        # Builtins and names of no value are None here: they are in no module's globals.
         if value is not None
     )
+    # Defaults are evaluated where the function is defined, so its source alone does not show them.
     defaults = f"{function.__defaults__!r} {function.__kwdefaults__!r}"
     descriptions[function] = f"{function.__qualname__} {defaults} {_serialized(tree)} {named}"
     for _, _, value in own.values():
@@ -128,6 +137,7 @@ def _syntax_tree(function: FunctionType, code: CodeType) -> ast.AST | None:
         code: that of the function; only for the cache, as a function can be given other code.
     """
     try:
+        # The source of a method is indented, which the parser refuses.
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, TypeError, SyntaxError, IndexError):
         return None
@@ -148,6 +158,7 @@ class _WithoutNotes(ast.NodeTransformer):
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        # As a plain assignment, so that adding an annotation is no edit.
         return None if node.value is None else ast.Assign(targets=[node.target], value=self.visit(node.value))
 
 
@@ -157,6 +168,7 @@ def _serialized(node: Any) -> str:
         return f"[{' '.join(map(_serialized, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
+    # `ctx` says whether a name is read or set, which its place in the tree says already.
     fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []) and name != "ctx")
     return f"{type(node).__name__}({' '.join(f'{name}={_serialized(value)}' for name, value in fields)})"
 
@@ -164,10 +176,12 @@ def _serialized(node: Any) -> str:
 def _values_of_names(tree: ast.AST, function: FunctionType) -> dict[str, Value]:
     """Finds the values of a function's dotted names: globals, what is in modules, and what a class gives to `self`."""
     scope = function.__globals__
+    # Local variables hide globals of the same name.
     own_variables = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
     kind = scope.get(function.__qualname__.partition(".")[0])
     values: dict[str, Value] = {}
     for node in ast.walk(tree):
+        # `a.b.c` is nested from the outside: the last name comes first.
         path: list[str] = []
         while isinstance(node, ast.Attribute):
             path.insert(0, node.attr)
@@ -203,6 +217,7 @@ def _described(value: Any, module: str) -> str:
         return f"dict({' '.join(pairs)})"
     if isinstance(value, CONTAINERS):
         parts = [_described(part, module) for part in value]
+        # Sets have no order of their own; lists and tuples do.
         return f"{type(value).__name__}({' '.join(parts if isinstance(value, list | tuple) else sorted(parts))})"
     if callable(value):  # of a library, in C: versions differ in all but its name
         return str(getattr(value, "__name__", type(value).__name__))

@@ -46,6 +46,7 @@ expect Lightning's bookkeeping when they log."""
 def use_fast_loops(trainer: pl.Trainer) -> None:
     """Puts the fast loops in the place of Lightning's; to be called before `Trainer.fit`."""
     loop = trainer.fit_loop.epoch_loop
+    # The limits of steps stay those of the Trainer.
     trainer.fit_loop.epoch_loop = FastEpochLoop(trainer, loop.min_steps, loop.max_steps)
 
 
@@ -75,6 +76,7 @@ class FastEpochLoop(ResumableEpochLoop):
         super().on_run_start(data_fetcher)
         trainer = self.trainer
         self._module = module = trainer.lightning_module
+        # The dict behind the module: setting an attribute through nn.Module takes microseconds.
         self._attributes = vars(module)
         self._is_fast = self._can_be_fast(data_fetcher)
         device = trainer.strategy.root_device
@@ -83,6 +85,7 @@ class FastEpochLoop(ResumableEpochLoop):
             copy_to_device(loader, device)
         if self._is_fast:
             self._batches = _only_iterator(data_fetcher)
+            # Constant within an epoch, so it is not asked after each batch.
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)
             # Lightning moves these after each batch; those of an epoch it moves when the epoch ends.
@@ -116,6 +119,7 @@ class FastEpochLoop(ResumableEpochLoop):
             self._log_reason(f"Lightning's own loop makes the steps: {self._why_lightnings_loop(data_fetcher)}")
             super().advance(data_fetcher)
             return
+        # Training comes first, so there is no validation to resume in the middle.
         self.val_loop.restarting = False
         validations: Any = self.val_loop
         if self._n_validations != validations.n_runs:  # its hooks, or those of the epoch, may have changed anything
@@ -123,8 +127,10 @@ class FastEpochLoop(ResumableEpochLoop):
             self._refresh_step()
         outer = loop_of(self.trainer)
         self._step(data_fetcher)
+        # Batches follow one another here, without a return to Lightning's loop after each.
         while not self._must_return():
             if not self._is_accumulating():
+                # Lightning counts updates in `on_advance_end`, which these batches never reach.
                 self._batches_that_stepped += 1
                 outer.safe_point()
             self._step(data_fetcher)
@@ -149,7 +155,9 @@ class FastEpochLoop(ResumableEpochLoop):
         if (
             progress.is_last_batch
             or trainer.should_stop
+            # Lightning ends the run on SIGTERM, between two batches.
             or trainer.received_sigterm
+            # Logged values are given out by Lightning between two batches.
             or self._has_logged
             or self._has_plateau
             or 0 <= self.max_steps <= self.global_step
@@ -158,8 +166,10 @@ class FastEpochLoop(ResumableEpochLoop):
         if not self._validates:
             return False
         every = trainer.val_check_batch
+        # By the clock, or without a known number of batches: Lightning decides after each batch.
         if trainer._val_check_time_interval is not None or every is None or every == float("inf"):
             return True
+        # Without check_val_every_n_epoch the interval goes on over the ends of epochs.
         n_batches = progress.total.ready if trainer.check_val_every_n_epoch is None else progress.current.ready
         return bool(n_batches % every == 0)
 
@@ -171,13 +181,16 @@ class FastEpochLoop(ResumableEpochLoop):
         batch_idx = current.ready
         batch = self._next_batch(data_fetcher)
         progress.is_last_batch = data_fetcher.done
+        # GPU only: on the CPU a batch is where it is needed.
         if not self._is_on_cpu:
             batch = self.trainer.strategy.batch_to_device(batch)
         total.ready += 1
         current.ready += 1
         connector._first_loop_iter = connector._first_loop_iter is None  # as `on_batch_start`: True on the first batch
+        # `log` takes the batch size from here when somebody logs.
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
 
+        # Lightning's rule: a hook that returns -1 skips the rest of the epoch.
         if self._on_train_batch_start and self._on_train_batch_start(batch, batch_idx) == -1:
             self._skip_rest_of_epoch()
         total.started += 1
@@ -192,6 +205,7 @@ class FastEpochLoop(ResumableEpochLoop):
         has_logged = self._has_logged = results.has_logged()
         if has_logged:
             connector.on_batch_end()
+        # Lets go of the batch, so that its memory can be used for the next.
         results.batch = results.batch_size = None
         total.completed += 1
         current.completed += 1
@@ -202,10 +216,12 @@ class FastEpochLoop(ResumableEpochLoop):
         self.batch_progress.increment_by(0, is_last_batch=True)
         self.batch_progress.increment_processed()
         self._step_schedulers()
+        # Lightning's loop takes it for the end of the epoch.
         raise StopIteration
 
     def _next_batch(self, data_fetcher: _DataFetcher) -> Any:
         """Does what `next(data_fetcher)` does, without three iterators in between."""
+        # Lightning's fetcher also knows the cases with several loaders.
         if self._batches is None or data_fetcher.done:
             return next(data_fetcher)[0]
         try:
@@ -222,6 +238,7 @@ class FastEpochLoop(ResumableEpochLoop):
         return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
 
     def _step_schedulers(self) -> None:
+        # Plateau schedules wait for the validation, after which Lightning moves them.
         self.update_lr_schedulers("step", update_plateau_schedulers=False)
         if self._num_ready_batches_reached():
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
@@ -237,7 +254,9 @@ class FastEpochLoop(ResumableEpochLoop):
             if not torch.is_grad_enabled():  # the optimizer has called the closure under `no_grad`
                 with torch.enable_grad():
                     return closure()
+            # Forward before `zero_grad`, in the order of Lightning's closure.
             outputs, loss, backward = self._forward(batch, batch_idx)
+            # At the first of the batches whose gradients are accumulated.
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
             if loss is not None:
@@ -250,6 +269,7 @@ class FastEpochLoop(ResumableEpochLoop):
 
         def closure_before_update() -> Tensor | None:
             loss = closure()
+            # Between backward pass and clipping, where Lightning calls it: callbacks see the unclipped gradient.
             if self._on_before_optimizer_step:
                 self._on_before_optimizer_step(optimizer)
             if trainer.gradient_clip_val:
@@ -280,6 +300,7 @@ class FastEpochLoop(ResumableEpochLoop):
         attributes = self._attributes
         batches_per_update = self.trainer.accumulate_grad_batches
         if self._fused is not None and (self._is_fused_verified or self._matches_autograd(batch, batch_idx)):
+            # Gradients follow when `backward` is called, so that `on_before_backward` comes in between.
             outputs, backward = self._fused(batch, batches_per_update)
             return outputs, outputs["loss"], backward
         attributes["_current_fx_name"] = "training_step"  # past the slow `__setattr__` of nn.Module
@@ -295,6 +316,7 @@ class FastEpochLoop(ResumableEpochLoop):
         module, trainer = self._module, self.trainer
         if isinstance(module, HasFusedStep):
             self._is_fused_verified = True
+            # Anomaly detection looks into autograd's graph, which the fused step does not build.
             return module.fused_step() if self._is_on_cpu and not torch.is_anomaly_enabled() else None
         if self._is_fused_wrong:
             return None
@@ -310,6 +332,7 @@ class FastEpochLoop(ResumableEpochLoop):
         if matches_autograd(self._fused, self._module, batch, batch_idx):
             self._is_fused_verified = True
             return True
+        # Not tried again in this run: what differs on one batch is not to be trusted on another.
         self._fused, self._is_fused_wrong = None, True
         self._log_reason("its numbers differ from autograd's on the first batch")
         return False
@@ -332,6 +355,7 @@ class FastEpochLoop(ResumableEpochLoop):
         is_default = type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
         if is_default:  # what it does, without a look at each device
             for group in optimizer.param_groups:
+                # None rather than zeros, as `zero_grad` does by default.
                 for parameter in group["params"]:
                     parameter.grad = None
         else:
@@ -344,6 +368,7 @@ def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
     """Returns the data loader's own iterator, if it is the only one and its number of batches is known."""
     loaders: Any = data_fetcher.combined_loader
     is_plain_fetcher = type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None
+    # Several loaders come through an iterator that combines them.
     if not is_plain_fetcher or len(loaders.flattened) != 1 or loaders.iterables is not loaders.flattened[0]:
         return None
     iterator: Iterator[Any] = loaders._iterator.iterators[0]
@@ -359,4 +384,5 @@ def _makes_one_update(module: pl.LightningModule) -> bool:
     update = type(module).optimizer_step
     if isinstance(module, HasFusedStep) or update is pl.LightningModule.optimizer_step:
         return True
+    # An `optimizer_step` set on the object hides that of the class.
     return "optimizer_step" not in vars(module) and first_edited([update]) is None

@@ -48,6 +48,7 @@ class _DirectStep(Adam):
         super().add_param_group(param_group)
         kinds = {(p.device.type, p.dtype) for group in self.param_groups for p in group["params"]}
         is_genuine = has_genuine_step(Adam) and why_replaced() is None
+        # Decided here, where both the constructor and later additions of groups come by.
         self._is_direct = kinds in SUPPORTED and is_genuine
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -56,6 +57,7 @@ class _DirectStep(Adam):
             return self._pytorchs_step(closure)
         loss = None
         if closure is not None:
+            # Callers may hold `no_grad`, as PyTorch's own step does around its update.
             if torch.is_grad_enabled():
                 loss = closure()
             else:
@@ -77,12 +79,14 @@ class _DirectStep(Adam):
         for group in self.param_groups:
             own = *group["betas"], group["lr"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
             if own in by_options:
+                # A new list: `+=` would add to the parameters of the group itself.
                 by_options[own] = by_options[own] + group["params"]
             else:
                 by_options[own] = group["params"]
         found = vars(self).setdefault("_found", {})  # not of a copy, which has its own state
         for place, ((beta1, beta2, lr, eps, weight_decay, is_decoupled), parameters) in enumerate(by_options.items()):
             gradients = [p.grad for p in parameters]
+            # The usual case has no None, and is found without building lists anew.
             if not all(map(is_not, gradients, _NONE)):
                 parameters = [p for p in parameters if p.grad is not None]
                 gradients = [p.grad for p in parameters]
@@ -94,8 +98,10 @@ class _DirectStep(Adam):
             kernel(
                 parameters,
                 gradients,  # type: ignore[arg-type]  # none of them is None
+                # Lists are made at every step, as the kernel takes lists; the states in them are looked up once.
                 [state["exp_avg"] for state in known.states],
                 [state["exp_avg_sq"] for state in known.states],
+                # The maxima of AMSGrad, which only PyTorch's own step supports.
                 [],
                 known.steps,
                 lr=lr,
@@ -114,11 +120,13 @@ class _DirectStep(Adam):
             before is None
             or not _are_same(before.parameters, parameters)
             or not _are_same(before.all_states, all_states)
+            # A state that was emptied since begins again.
             or not all(before.states)
             or not _are_same(before.steps, [state["step"] for state in before.states])
         ):
             states = [self.state[p] or self._begin(p) for p in parameters]
             step_buffer = torch.stack([state["step"] for state in states])
+            # Views: counting in the buffer counts for each parameter, where checkpoints look.
             steps = list(step_buffer.unbind())
             for state, step in zip(states, steps, strict=True):
                 state["step"] = step
@@ -127,6 +135,7 @@ class _DirectStep(Adam):
 
     def _begin(self, parameter: Tensor) -> dict[str, Tensor]:
         state = {
+            # float32 for parameters of any type, as PyTorch's fused Adam has it.
             "step": torch.zeros((), dtype=torch.float32),
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
@@ -147,6 +156,7 @@ class FusedAdamW(_DirectStep, AdamW):
     """Makes the step of `torch.optim.AdamW`."""
 
 
+# `map` stops at the end of the gradients.
 _NONE = repeat(None)
 _ONE = torch.ones(())
 

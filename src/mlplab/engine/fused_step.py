@@ -66,6 +66,7 @@ class _Layer:
         activations = outputs = self.kernel.forward(sums) if in_place is None else in_place[0](sums)
         mask = None
         if self.dropout > 0:  # as `functional.dropout`, which draws the same numbers
+            # Dropout in its inverted form: what is kept is divided by its share.
             keep = 1 - self.dropout
             mask = torch.empty_like(outputs).bernoulli_(keep).div_(keep)
             outputs = outputs * mask
@@ -73,6 +74,7 @@ class _Layer:
             outputs = outputs + inputs
 
         def backward(gradient: Tensor, gradients: "_Gradients", needs_inputs: bool) -> Tensor:
+            # Kept for the residual connection, which passes the gradient on unchanged.
             of_outputs = gradient
             if mask is not None:
                 gradient = gradient * mask
@@ -81,6 +83,7 @@ class _Layer:
             else:
                 gradient = in_place[1](gradient, activations)
             gradients.add_linear(self.weight, self.bias, inputs, gradient)
+            # The features learn nothing, so the first layer's gradient goes no further.
             if not needs_inputs:
                 return gradient
             gradient = gradient.mm(self.weight)
@@ -109,6 +112,7 @@ class _Gradients:
         if self._of_penalty and parameter in self._of_penalty:
             gradient = self._of_penalty[parameter] + gradient
         if parameter.grad is None:
+            # Not added to zeros: autograd takes over the first gradient as well.
             parameter.grad = gradient
         else:
             parameter.grad += gradient
@@ -126,6 +130,7 @@ class FusedStep:
 
     def __init__(self, learner: Learner) -> None:
         model = learner.model
+        # The input layer has no parameters here, so no gradient passes it.
         network = model.network if isinstance(model, WithInputs) else model
         assert isinstance(network, MLP)
         self._learner = learner
@@ -134,6 +139,7 @@ class FusedStep:
         self._layers = [_Layer.of(layer) for layer in network.hidden]
         self._output = network.output.weight, network.output.bias
         objective = learner.objective
+        # A label smoothing of 0 counts as no option.
         has_options = objective.class_weights is not None or any(objective.options.values())
         self._objective, self._loss = objective, None if has_options else LOSS_KERNELS.get(objective.function)
 
@@ -150,15 +156,18 @@ class FusedStep:
             outputs, through_network = self._forward(features)
             if self._loss is not None:
                 loss, through_loss = self._loss(outputs, targets)
+        # Outside of that context, as autograd is needed for such a loss.
         if self._loss is None:
             loss, through_loss = self._loss_by_autograd(outputs, targets)
         penalty = l1_l2_penalty(learner.regularized, l1=learner.l1, l2=learner.l2) if learner.regularized else None
         with BELOW_AUTOGRAD():
+            # The penalty has no part in `data_loss`, which curves show.
             total = loss if penalty is None else loss + penalty.detach()
             if batches_per_update > 1:
                 total = total / batches_per_update
 
         def backward() -> None:
+            # The gradient of the loss by itself, from which every backward pass starts.
             share = torch.ones_like(loss)
             of_penalty: dict[Tensor, Tensor] = {}
             if batches_per_update > 1:
@@ -179,6 +188,7 @@ class FusedStep:
     def _forward(self, features: Tensor) -> tuple[Tensor, Callable[[Tensor, _Gradients], None]]:
         """Returns the outputs (B, C), and a function that carries their gradient to the weights."""
         if self._inputs is not None:
+            # No gradient is needed here, see `why_not_fused`.
             features = self._inputs(features)
         inputs = functional.dropout(features, self._input_dropout)
         backwards = []
@@ -190,6 +200,7 @@ class FusedStep:
 
         def backward(gradient: Tensor, gradients: _Gradients) -> None:
             gradients.add_linear(weight, bias, inputs, gradient)
+            # A linear model has no hidden layers to go on to.
             if backwards:
                 gradient = gradient.mm(weight)
             for depth in range(len(backwards) - 1, -1, -1):
@@ -227,6 +238,7 @@ def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, 
     try:
         # Backward into `.grad`, and not `torch.autograd.grad`, so that hooks on the way there are heard.
         expected, gradients = _with_gradients(parameters, lambda: _by_autograd(learner, batch, batch_idx))
+        # Both passes draw the same dropout masks.
         torch.set_rng_state(generator)
         try:
             loss, found = _with_gradients(parameters, lambda: _by_kernels(fused, batch))
@@ -234,10 +246,12 @@ def matches_autograd(fused: FusedStep, learner: pl.LightningModule, batch: Any, 
             return False
     finally:
         torch.set_rng_state(generator)
+        # Whatever had been accumulated goes back, as if nothing had been compared.
         for parameter, gradient in zip(parameters, accumulated, strict=True):
             parameter.grad = gradient
     pairs = zip([loss, *found], [expected, *gradients], strict=True)
     return all(
+        # The same object means None for both: a parameter without a gradient.
         a is b or (a is not None and b is not None and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
         for a, b in pairs
     )

@@ -15,6 +15,7 @@ def copy_to_device(loader: Any, device: torch.device) -> None:
 
     Only the loader holds the copy: the tensors of the DataModule stay where they are.
     """
+    # Exactly this class: a loader of one's own may read, augment or draw in its own way.
     if type(loader) is not Batches or device.type == "cpu" or loader.features.device == device:
         return
     if loader.features.nbytes + loader.targets.nbytes <= SHARE_OF_GPU * _free_bytes(device):
@@ -23,4 +24,5 @@ def copy_to_device(loader: Any, device: torch.device) -> None:
 
 def _free_bytes(device: torch.device) -> int:
     """Returns the free memory of a GPU; 0 where it is not known."""
+    # Elsewhere nothing is known to fit, so nothing is copied.
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

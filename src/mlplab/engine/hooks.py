@@ -41,6 +41,7 @@ class Hooks:
     def __init__(self, trainer: pl.Trainer, names: Collection[str]) -> None:
         self._trainer, self._module, self._names = trainer, trainer.lightning_module, frozenset(names)
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        # Remembered, to notice callbacks and hooks that are added later.
         self._seen = self._owners()
         found = {
             name: (overriding(callbacks, name, Callback), overriding([self._module], name, pl.LightningModule))
@@ -53,7 +54,9 @@ class Hooks:
         """Returns itself; or new hooks, if callbacks were added, or hooks were set on one, since."""
         now = self._owners()
         is_same = len(now) == len(self._seen) and all(
-            one is other and own == before for (one, own), (other, before) in zip(now, self._seen, strict=True)
+            # Hooks are compared by value, as bound methods are made anew at each access.
+            one is other and own == before
+            for (one, own), (other, before) in zip(now, self._seen, strict=True)
         )
         return self if is_same else Hooks(self._trainer, self._names)
 
@@ -61,6 +64,7 @@ class Hooks:
         """Returns callbacks and module, each with its hooks: of its class, and set on the object itself."""
         callbacks = self._trainer.callbacks  # type: ignore[attr-defined]
         return [
+            # A hook set on the object comes before that of its class, as in an ordinary call.
             (owner, [vars(owner).get(name) or getattr(type(owner), name, None) for name in self._names])
             for owner in (*callbacks, self._module)
         ]
@@ -82,6 +86,7 @@ class Hooks:
             outer, attributes["_current_fx_name"] = attributes["_current_fx_name"], name  # `log` asks for it
             for hook in callbacks:
                 hook(trainer, module, *arguments)
+            # Only the module's answer counts for Lightning; those of callbacks are dropped.
             answer = None
             for hook in own:
                 answer = hook(*arguments)
@@ -104,10 +109,12 @@ def overriding(owners: Iterable[Any], name: str, base: type) -> list[Callable[..
 def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
     """Returns why a step is more than one call of `step(batch, batch_idx)` on one device in full precision."""
     module, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    # Exactly this class: a subclass may do more with each batch.
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return type(trainer.strategy).__name__
     if type(trainer.precision_plugin) is not Precision:
         return f"trainer.precision={trainer.precision_plugin.precision}"
+    # A profiler measures Lightning's calls by their names, which the fast loops do not make.
     profiler = trainer.profiler  # type: ignore[attr-defined]
     if type(profiler) is not PassThroughProfiler:
         return type(profiler).__name__
@@ -124,4 +131,5 @@ def why_not_plain(trainer: pl.Trainer, step: str) -> str | None:
 def _takes_batch_and_index(function: Callable[..., Any]) -> bool:
     """Returns whether a method takes these two alone, and does not fetch its batches itself."""
     parameters = inspect.signature(function).parameters
+    # Three with `self`.
     return len(parameters) == 3 and "dataloader_iter" not in parameters

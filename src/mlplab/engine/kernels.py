@@ -46,10 +46,12 @@ def _kernels(*kernels: ActivationKernel) -> dict[Callable[..., Tensor], Activati
     return {kernel.forward: kernel for kernel in kernels}
 
 
+# In-place pairs are those whose gradient follows from the outputs alone.
 # Numbers are PyTorch's defaults: slope of leaky_relu, α of elu, β and threshold of softplus.
 ACTIVATION_KERNELS = _kernels(
     ActivationKernel(
         torch.relu,
+        # The outputs are positive exactly where the sums are, so the sums need not be kept.
         lambda gradient, sums, outputs: _aten.threshold_backward.default(gradient, outputs, 0),
         (torch.relu_, lambda gradient, y: _aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)),
     ),
@@ -65,11 +67,13 @@ ACTIVATION_KERNELS = _kernels(
     ),
     ActivationKernel(
         identity,
+        # No kernel at all: autograd records nothing for it either.
         lambda gradient, sums, outputs: gradient,
         (lambda sums: sums, lambda gradient, y: gradient),
     ),
     ActivationKernel(
         functional.leaky_relu,
+        # False: the gradient is computed from the sums, as autograd does, and not from the outputs.
         lambda gradient, sums, outputs: _aten.leaky_relu_backward(gradient, sums, 0.01, False),
     ),
     ActivationKernel(
@@ -96,6 +100,7 @@ LossWithBackward = tuple[Tensor, Callable[[Tensor], Tensor]]
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> LossWithBackward:
     if targets.ndim != 1 or len(targets) != len(outputs):
         cross_entropy(outputs, targets)  # refuses them in its own words
+    # In two steps, as `functional.cross_entropy` does: the same kernels give the same bits.
     log_probabilities = torch.log_softmax(outputs, 1)
     loss, n_rows = _aten.nll_loss_forward.default(log_probabilities, targets, None, MEAN, NO_CLASS)
 
@@ -114,4 +119,4 @@ LOSS_KERNELS: dict[Callable[..., Tensor], Callable[[Tensor, Tensor], LossWithBac
     cross_entropy: _cross_entropy,
     mse: _mse,
 }
-"""Loss → its kernel with gradient, for calls without options. Of any other loss autograd finds that of the outputs."""
+"""Loss → its kernel with gradient, for calls without options. Other losses leave their gradient to autograd."""

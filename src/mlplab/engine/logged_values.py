@@ -26,20 +26,25 @@ class FastResults(_ResultCollection):
     def __setitem__(self, key: str, metric: Any) -> None:
         super().__setitem__(key, metric)
         if metric.is_tensor:
+            # On the object, as Lightning asks each metric to move at every look at it.
             vars(metric)["to"] = _LazyTo(metric)
 
+    # As Lightning's own method: the compiler must not trace into its bookkeeping.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log(self, fx: str, name: str, value: Any, **options: Any) -> None:
         self._may_have_logged = True
         self._cached.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
+        # With several loaders Lightning adds the loader's number to the name.
         if self.dataloader_idx is None and self._logged_as.get(place) == options:
             metric = self[f"{fx}.{name}"]
             kept = metric.value
             if metric.is_tensor and isinstance(value, Tensor) and value.device == kept.device:
+                # A graph that is kept would hold the memory of the whole step.
                 value = value if options.get("enable_graph") else value.detach()
                 metric.forward(value, self._extract_batch_size(metric, batch_size, metric.meta))
+                # As Lightning's own update: the value counts as new.
                 metric.has_reset = False
                 return
         super().log(fx, name, value, batch_size=batch_size, **options)
@@ -53,6 +58,7 @@ class FastResults(_ResultCollection):
 
     def metrics(self, on_step: bool) -> Any:
         question = (on_step, self.dataloader_idx)
+        # Asked several times after each validation, with the same answer until something is logged.
         if question not in self._cached:
             self._cached[question] = super().metrics(on_step)
         return self._cached[question]

@@ -57,7 +57,7 @@ CALLS = ("__call__", "_wrapped_call_impl", "_call_impl")
 ORIGINAL_CALLS = [getattr(nn.Module, name) for name in CALLS]
 
 ACCESS = (*CALLS, "__getattr__", "__getattribute__", "__setattr__")
-"""Methods by which a module is called, and by which what it is made of is found and set."""
+"""Methods that call a module, and that look up and set its attributes."""
 
 
 def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | None:
@@ -71,6 +71,7 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
         return "trainer.detect_anomaly=true looks for the anomaly in autograd"
     if torch.is_autocast_enabled("cpu"):
         return "torch.autocast chooses the precision of each operation"
+    # A subclass may override any part of the step.
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
     return (
@@ -84,7 +85,9 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
 def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
     """Returns which hook of a step is not known to leave the network as it is."""
     heard = [name for name in STEP_HOOKS if overriding([learner], name, pl.LightningModule)]
+    # The learner's own hook seeds the step, which the fast loop calls in any case.
     unknown = [name for name in heard if name != "on_train_batch_start"]
+    # A schedule of one's own may change anything between two steps.
     if overriding([learner], "lr_scheduler_step", pl.LightningModule):
         unknown.append("lr_scheduler_step")
     if unknown:
@@ -95,6 +98,7 @@ def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
         is_set = any(name in vars(callback) for name in hooks)
         if not hooks or (_is_lightnings_watcher(kind) and not is_set):
             continue
+        # Exactly the class and its own hooks: a subclass may do more.
         if kind not in WATCHERS or is_set:
             return f"{kind.__name__}.{hooks[0]} may change the network between two steps"
         edited = first_edited(getattr(kind, name) for name in hooks)
@@ -110,6 +114,7 @@ def _is_lightnings_watcher(kind: type) -> bool:
 def _unfusable_network(learner: Learner) -> str | None:
     """Returns what in network or loss the kernels were not written for."""
     model, objective = learner.model, learner.objective
+    # By type and not isinstance: a subclass may have another `forward`.
     network = model.network if type(model) is WithInputs else model
     if type(network) is not MLP:
         return f"{type(network).__name__} has no fused step, only MLP has one"
@@ -123,6 +128,7 @@ def _unfusable_network(learner: Learner) -> str | None:
     if type(model) is WithInputs:
         if type(model.inputs) not in INPUTS:
             return f"{type(model.inputs).__name__} has no fused step"
+        # Their gradient is a sum over the rows of each category, which no kernel here computes.
         if next(model.inputs.parameters(), None) is not None:
             return "embeddings have no fused kernel"
         edited = first_edited([type(model.inputs).forward])
@@ -139,6 +145,7 @@ def why_other_layers(network: MLP) -> str | None:
         if type(layer) is not HiddenLayer:
             return f"{type(layer).__name__} is not a layer of MLP"
         activation = layer.activation
+        # An unhashable activation cannot be looked up in the table.
         if not isinstance(activation, Hashable) or activation not in ACTIVATION_KERNELS:
             return f"the activation {getattr(activation, '__name__', activation)} has no kernel"
         if layer.residual and layer.linear.in_features != layer.linear.out_features:
@@ -157,6 +164,7 @@ def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
     for layer in network.hidden:
         if layer.normalization is not None:
             return f"{type(layer.normalization).__name__} has no fused kernel"
+        # Functions of PyTorch are known by their identity; those of this project may have been edited.
         if type(layer.activation) is FunctionType and layer.activation.__module__.startswith("mlplab."):
             edited = first_edited([layer.activation])
             if edited is not None:
@@ -166,12 +174,14 @@ def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
         return "a layer's weights are not an nn.Parameter"
     if not all(parameter.is_contiguous() for parameter in parameters):  # kernels of updates read memory in order
         return "a layer's weights do not lie in memory row by row"
+    # Gradients of a shared parameter add up over its layers, which the fused step does not do.
     identities = set(map(id, parameters))
     if len(identities) < len(parameters):
         return "two layers share a parameter"
     if not identities.issuperset(map(id, learner.regularized)):
         return "a penalty applies to a parameter outside the network"
     for name, parameter in network.named_parameters():
+        # Autograd leaves out the gradients of frozen parameters; the kernels compute them all.
         if not parameter.requires_grad:
             return f"{name} is frozen"
     for module in (*learner.model.modules(), *learner.objective.modules()):
@@ -190,12 +200,14 @@ def why_intercepted(learner: Learner) -> str | None:
         kind, own = type(module), vars(module)
         if any(own[hooks] for hooks in MODULE_HOOKS):
             return f"a hook is registered on {kind.__name__}"
+        # A compiled network runs its own program, in which other kernels may be fused.
         if module._compiled_call_impl is not None:
             return "the network is compiled"
         replaced = method_on_instance(module) or _overridden_access(kind)
         if replaced is not None:
             return f"{kind.__name__}.{replaced} was replaced"
     for name, parameter in learner.model.named_parameters():
+        # Such hooks are called by autograd alone.
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"a hook is registered on {name}"
     return None
@@ -208,7 +220,7 @@ def method_on_instance(part: Any) -> str | None:
 
 
 def _overridden_access(kind: type[nn.Module]) -> str | None:
-    """Returns the method by which a class of this project is called, or has its attributes, in its own way."""
+    """Returns the first method of `ACCESS` that a class of this project overrides; None if it overrides none."""
     if not kind.__module__.startswith("mlplab."):
         return None
     base: type = pl.LightningModule if issubclass(kind, pl.LightningModule) else nn.Module

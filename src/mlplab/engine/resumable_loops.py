@@ -34,6 +34,7 @@ def use_resumable_loops(trainer: pl.Trainer) -> None:
     """Puts these loops in the place of Lightning's; to be called before `Trainer.fit`."""
     old = trainer.fit_loop
     trainer.fit_loop = ResumableFitLoop(trainer, old.min_epochs, old.max_epochs)
+    # Lightning's loops are replaced as a whole, with the limits that the Trainer has set.
     trainer.fit_loop.epoch_loop = ResumableEpochLoop(trainer, old.epoch_loop.min_steps, old.epoch_loop.max_steps)
 
 
@@ -59,6 +60,7 @@ def withdraw_overtaken_stop(trainer: pl.Trainer) -> None:
     early_stopping = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
     stopped = [one for one in early_stopping if one.stopping_reason is not EarlyStoppingReason.NOT_STOPPED]
     for one in stopped:
+        # A stop for another reason stands, as does one whose patience is still exhausted.
         if one.stopping_reason is not EarlyStoppingReason.PATIENCE_EXHAUSTED or one.wait_count >= one.patience:
             return
     if stopped:
@@ -115,6 +117,7 @@ class ResumableFitLoop(_FitLoop):
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         super().load_state_dict(state_dict, prefix)
+        # Lightning would otherwise repeat or skip what it guesses to be half done.
         _take_as_it_was(self)
         self.is_as_loaded = True
         self._goes_on_within_epoch = self.is_within_epoch
@@ -128,6 +131,7 @@ class ResumableFitLoop(_FitLoop):
     def on_advance_start(self) -> None:
         self.is_as_loaded = False
         super().on_advance_start()
+        # Their hook has been called before the checkpoint, but what it set is in no checkpoint.
         if self.restarted_mid_epoch:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:
@@ -137,6 +141,7 @@ class ResumableFitLoop(_FitLoop):
     def on_advance_end(self) -> None:
         super().on_advance_end()
         withdraw_overtaken_stop(self.trainer)
+        # After the last epoch the safe point comes in `on_run_end`.
         if not self.done:
             self.safe_point()
 
@@ -156,6 +161,7 @@ class ResumableFitLoop(_FitLoop):
         if trainer.should_stop and self._can_stop_early:
             return  # what is left of the epoch is done first, and all is saved at the end
         stopping = self.stop_requested
+        # All processes stop together, or the others would wait for this one for ever.
         if self._is_shared:
             stopping = trainer.strategy.reduce_boolean_decision(stopping, all=False)
         if self.on_safe_point is not None:
@@ -168,6 +174,7 @@ class ResumableEpochLoop(_TrainingEpochLoop):
     """Goes from batch to batch, from wherever in the epoch the checkpoint was written."""
 
     def reset(self) -> None:
+        # The counters are those of the checkpoint; a reset would begin the epoch again.
         if not self.trainer.fit_loop.restarted_mid_epoch:
             super().reset()
 
@@ -180,11 +187,13 @@ class ResumableEpochLoop(_TrainingEpochLoop):
     def _pass_over(self, n_batches: int, data_fetcher: _DataFetcher) -> None:
         """Places the batches where the epoch goes on."""
         loader = self.trainer.train_dataloader
+        # The project's loader draws the order of the epoch and skips to a batch at no cost.
         if hasattr(loader, "first_batch"):
             loader.first_batch = n_batches
             return
-        for _ in range(n_batches):  # a loader of one's own: drawn and left
+        for _ in range(n_batches):  # a user's own loader: its batches are drawn and dropped
             next(data_fetcher)
+        # The fetcher must count what was passed over, or it would expect as many batches at the end.
         data_fetcher.fetched = n_batches
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
@@ -199,5 +208,6 @@ def _take_as_it_was(loop: _Loop) -> None:
     """Marks a loop as not restarting: nothing is half done at a safe point, so nothing is guessed or repeated."""
     loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
     for part in vars(loop).values():
+        # Loops contain loops: that of the epoch has one for validation.
         if isinstance(part, _Loop):
             _take_as_it_was(part)

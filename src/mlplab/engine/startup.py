@@ -40,17 +40,21 @@ def quick_imports() -> Iterator[None]:
     try:
         yield
     finally:
+        # What is imported stays for good, so later collections need not look through it.
         gc.freeze()
         gc.enable()
 
 
 def _use_stand_ins() -> None:
+    # The stand-ins are in place already.
     if any(isinstance(finder, _SubmoduleFinder) for finder in sys.meta_path):
         return
     new = [package for package, minors in TESTED.items() if _minor_version(package) not in minors]
     if new:
         logging.getLogger("mlplab").debug(f"plain imports: this version of {', '.join(new)} has no tested stand-ins")
+    # Modules that are imported already refer to the real ones, which a stand-in would not replace there.
     elif not REPLACED & sys.modules.keys():
+        # First in the list, before Python's finder looks for a file.
         sys.meta_path.insert(0, _SubmoduleFinder())
         _replace_signal()
         _replace_plots()
@@ -84,6 +88,7 @@ class LazyModule(ModuleType):
         return getattr(self.load(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # A module's own attributes are set on the stand-in; any other setting is meant for the real module.
         if name in vars(self) or name.startswith("__"):
             super().__setattr__(name, value)
         else:
@@ -91,6 +96,7 @@ class LazyModule(ModuleType):
 
     def load(self) -> ModuleType:
         """Imports the module, and returns it."""
+        # Only as long as the stand-in is in place: a second load must not import the module again.
         replaced = [name for name, module in self._group.items() if sys.modules.get(name) is module]
         for name in replaced:
             del sys.modules[name]
@@ -113,6 +119,7 @@ class _SubmoduleFinder(MetaPathFinder, Loader):
             return None
         package = parent.load()
         module = sys.modules.get(name)
+        # The module is not there yet, or was put there without a spec: Python's own finder takes it.
         if module is None or module.__spec__ is None:
             return PathFinder.find_spec(name, package.__path__, target)
         # The package has imported it. By the module's own spec, Python would execute it once more.
@@ -142,6 +149,7 @@ def _replace_signal() -> None:
 
 def _replace_plots() -> None:
     """Replaces torchmetrics' plots, which import matplotlib, a quarter of a second."""
+    # Types in annotations only, for which any class will do.
     types = dict.fromkeys(("_AX_TYPE", "_PLOT_OUT_TYPE", "_CMAP_TYPE"), object)
     plot = LazyModule("torchmetrics.utilities.plot", {}, lambda: None, **types)
     for name in ("plot_confusion_matrix", "plot_curve", "plot_single_or_multi_val"):
@@ -153,6 +161,7 @@ class _IsCompiled(type):
 
     def __instancecheck__(cls, instance: object) -> bool:
         compiler: Any = sys.modules.get("torch._dynamo")
+        # A stand-in is a LazyModule: then nothing can be compiled yet.
         return type(compiler) is ModuleType and isinstance(instance, compiler.OptimizedModule)
 
 
@@ -161,6 +170,7 @@ def _replace_compiler() -> None:
     to_disable: list[Callable[[Any], None]] = []
 
     def disable(function: Any = None, *args: Any, **options: Any) -> Any:
+        # Used as a decorator with options, or on a class: rare enough to import the compiler.
         if not isinstance(function, FunctionType):
             return compiler.function("disable")(function, *args, **options)
         called = function  # by plain Python, until there is a compiler to leave it alone
@@ -180,10 +190,12 @@ def _replace_compiler() -> None:
         for tell in to_disable:
             tell(sys.modules["torch._dynamo"])
         settings: Any = import_module("torch._inductor.config")
+        # PyTorch sets this option in the stand-in if determinism is asked for before the import.
         settings.deterministic = sys.modules["torch"].are_deterministic_algorithms_enabled()
 
     group: dict[str, LazyModule] = {}
     optimized = _IsCompiled("OptimizedModule", (), {})
+    # Outside of a compiled program, breaking the graph does nothing.
     compiler = LazyModule(
         "torch._dynamo", group, tell_all, disable=disable, graph_break=lambda: None, OptimizedModule=optimized
     )

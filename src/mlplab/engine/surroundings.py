@@ -43,9 +43,11 @@ def why_replaced() -> str | None:
     """Returns which function was replaced by another, or what is called with every operation; None if nothing."""
     for (owner, name), module in GENUINE_MODULES.items():
         function = getattr(owner, name)
+        # Where the genuine function is written in C, a replacement is one of Python.
         is_genuine = type(function).__name__.startswith("builtin") if module is None else function.__module__ == module
         if not is_genuine:
             return f"{getattr(owner, '__name__', owner)}.{name} was replaced"
+    # Profilers and tracers among others: they would miss what is called below them.
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
         return "a mode of PyTorch listens to all functions"
     find_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
@@ -57,6 +59,7 @@ def why_replaced() -> str | None:
 def has_genuine_step(kind: type[Optimizer]) -> bool:
     """Returns whether the `step` of an optimizer of PyTorch is PyTorch's own."""
     step: Any = kind.step
+    # Unwraps what PyTorch itself puts around `step`; any other wrapper is somebody's own.
     while hasattr(step, "__wrapped__"):
         if step.__code__ not in DECORATORS:
             return False
@@ -86,6 +89,7 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
             return f"a hook is registered on {kind.__name__}"
     for config in trainer.lr_scheduler_configs:
         for schedule in _with_parts(config.scheduler):
+            # These two call functions of the user, which may do anything.
             if type(schedule).__module__ != "torch.optim.lr_scheduler" or isinstance(
                 schedule, LambdaLR | MultiplicativeLR
             ):
@@ -95,5 +99,6 @@ def why_changed_by_updates(trainer: pl.Trainer) -> str | None:
 
 def _with_parts(schedule: Any) -> Iterator[Any]:
     yield schedule
+    # SequentialLR and ChainedScheduler hold others.
     for part in getattr(schedule, "_schedulers", ()):
         yield from _with_parts(part)

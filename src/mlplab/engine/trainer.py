@@ -20,6 +20,7 @@ class FastTrainer(pl.Trainer):
     @property
     def _active_loop(self) -> Any:
         state = self.state
+        # Stages are members of an enum, so identity is enough.
         if state.fn is TrainerFn.FITTING:
             if state.stage is RunningStage.TRAINING:
                 return self.fit_loop
@@ -31,6 +32,7 @@ class FastTrainer(pl.Trainer):
     def enable_validation(self) -> bool:
         source = self.fit_loop.epoch_loop.val_loop._data_source.instance
         asked = source, self.lightning_module, self.limit_val_batches
+        # By identity: comparing modules or loaders by value could be slow, or mean something else.
         if self._enabled is None or not all(map(is_, asked, self._enabled[0])):
             self._enabled = (asked, super().enable_validation)
         return self._enabled[1]
@@ -40,10 +42,12 @@ class FastTrainer(pl.Trainer):
     sanity_checking = _is_in("sanity_checking", RunningStage.SANITY_CHECKING)
 
 
+# Class names stand in logs and messages.
 FastTrainer.__name__ = FastTrainer.__qualname__ = "Trainer"
 
 
 def use_fast_trainer(trainer: pl.Trainer) -> None:
     """Gives a Trainer the faster answers; one of a class of one's own keeps its own."""
     if type(trainer) is pl.Trainer:
+        # The same object, as callbacks and loggers may hold references to it.
         trainer.__class__ = FastTrainer

@@ -45,6 +45,7 @@ class FastValidationLoop(_EvaluationLoop):
     _results: FastResults
 
     def __init__(self, trainer: pl.Trainer) -> None:
+        # The arguments with which Lightning builds its own.
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
         self._results = FastResults(training=False)
         self._is_verified = False
@@ -52,11 +53,13 @@ class FastValidationLoop(_EvaluationLoop):
         self._hooks: Hooks | None = None
 
     def run(self) -> list[dict[str, Any]]:
+        # The epoch loop looks whether validations were run since it last asked.
         self.n_runs += 1
         self.setup_data()
         if self.skip or not self._can_be_fast():
             return super().run()  # type: ignore[no-any-return]
         if not self._is_verified:
+            # Lightning checks the signature of `validation_step` once as well.
             self._verify_dataloader_idx_requirement()
             self._is_verified = True
         with torch.no_grad():
@@ -83,6 +86,7 @@ class FastValidationLoop(_EvaluationLoop):
         _set_sampler_epoch(loader, loop_of(trainer).n_epochs_done)
         hooks = self._hooks = self._hooks.as_now() if self._hooks else Hooks(trainer, HOOKS)
 
+        # Modules that somebody has set to evaluation mode, frozen ones for example, stay in it afterwards.
         modes = [(part, part.training) for part in trainer.lightning_module.modules()]
         if hooks.is_heard("on_validation_model_eval"):
             hooks.call("on_validation_model_eval")
@@ -94,6 +98,7 @@ class FastValidationLoop(_EvaluationLoop):
             for batch_idx, batch in enumerate(islice(loader, int(self.max_batches[0]))):
                 self._step(hooks, batch, batch_idx)
         finally:
+            # In any case, as Lightning's loop ends an iteration when it fails, too.
             self.on_iteration_done()
         connector.epoch_end_reached()
         by_step = connector.update_eval_epoch_metrics() if self._results.has_logged() else {}
@@ -109,6 +114,7 @@ class FastValidationLoop(_EvaluationLoop):
         else:
             for part, mode in modes:
                 vars(part)["training"] = mode
+        # From which `trainer.val_check_interval`, given as a time, counts.
         trainer._last_val_time = time.monotonic()  # type: ignore[attr-defined]
         return logged
 
@@ -138,6 +144,7 @@ class FastValidationLoop(_EvaluationLoop):
         if has_logged:
             connector.update_eval_step_metrics(self._seen_batches_per_dataloader[0])
         self._seen_batches_per_dataloader[0] += 1
+        # Between two batches, where Lightning ends a validation on SIGTERM.
         if not progress.is_last_batch and trainer.received_sigterm:
             raise SIGTERMException
 

@@ -9,7 +9,7 @@ __all__ = ["MLP", "MODELS"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not before it is asked for: options.py beside it is read by the command line, which does without PyTorch.
+    # Not before it is asked for: mlp_options.py beside it is read by the command line, which does without PyTorch.
     if name in __all__:
         from mlplab.models import mlp
 

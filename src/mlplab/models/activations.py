@@ -31,6 +31,7 @@ class Activation:
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(torch.relu, 2**0.5),
     "sigmoid": Activation(torch.sigmoid, 1.0),
+    # NOTE[DIFF]: 5/3 is PyTorch's convention; the rule of He et al. would give 1.59.
     "tanh": Activation(torch.tanh, 5 / 3),
     "leaky_relu": Activation(functional.leaky_relu, (2 / (1 + 0.01**2)) ** 0.5),
     "elu": Activation(functional.elu, 1.2452),

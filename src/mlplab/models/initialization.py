@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def _xavier_std(weight: "Tensor", gain: float) -> float:
+    # Of an nn.Linear both entries of the shape are fans: (fan_out, fan_in).
     return gain * math.sqrt(2 / sum(weight.shape))
 
 
@@ -35,6 +36,7 @@ def _kaiming_std(weight: "Tensor", gain: float) -> float:
 
 
 def _orthogonal(weight: "Tensor", gain: float, std: float) -> object:
+    # Imported here, as the module is read by the command line, which does without PyTorch.
     from torch.nn.init import orthogonal_
 
     return orthogonal_(weight, gain)
@@ -90,6 +92,7 @@ def initialize(
         if weights == "pytorch":
             layer.reset_parameters()
             continue
+        # Autograd refuses in-place changes of parameters that it differentiates by.
         with torch.no_grad():
             # No activation follows the output layer.
             WEIGHT_METHODS[weights](layer.weight, gain if position < len(layers) else 1.0, weight_std)

@@ -22,10 +22,12 @@ class PixelInputs(nn.Module):
     def __init__(self, *, n_features: int, mean: float, std: float) -> None:
         super().__init__()
         self.out_features = n_features
+        # Buffers, so that they follow the module to its device and dtype, and into exports.
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, features: Tensor) -> Tensor:
+        # A copy even without a conversion: the next two operations work in place, on rows of the data set otherwise.
         return features.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
 
 
@@ -54,15 +56,20 @@ class CategoryInputs(nn.Module):
             )
         self.n_numeric = n_features - len(n_levels)
         columns = list(zip(range(self.n_numeric, n_features), n_levels, embedding_dims, strict=True))
+        # The columns are listed once per category, so that a single comparison encodes all of them.
         one_hot = [(column, level) for column, n, width in columns if not width for level in range(1, n + 1)]
+        # False: not in the state dict, as both follow from the options in the checkpoint.
         self.register_buffer("one_hot_column", torch.tensor([c for c, _ in one_hot], dtype=torch.int64), False)
         self.register_buffer("one_hot_level", torch.tensor([level for _, level in one_hot]), False)
         self.embedded_columns = [column for column, _, width in columns if width]
+        # One row more, for the unknown category; `padding_idx` keeps its gradient at zero.
         self.embeddings = nn.ModuleList(nn.Embedding(n + 1, width, padding_idx=0) for _, n, width in columns if width)
         for embedding in self.embeddings:
             assert isinstance(embedding, nn.Embedding)
             with torch.no_grad():
+                # The squared length of an embedding is then 1 on average, as that of a one-hot vector.
                 embedding.weight.normal_(0.0, embedding.embedding_dim**-0.5)
+                # `normal_` has just overwritten the zeros that nn.Embedding puts there.
                 embedding.weight[0] = 0.0
         self.out_features = self.n_numeric + len(one_hot) + sum(embedding_dims)
 
@@ -72,6 +79,7 @@ class CategoryInputs(nn.Module):
             codes = features.index_select(1, self.one_hot_column)
             parts.append((codes == self.one_hot_level).to(features.dtype))
         for column, embedding in zip(self.embedded_columns, self.embeddings, strict=True):
+            # Codes travel as floating-point numbers, which hold whole numbers up to 2**24 exactly in float32.
             parts.append(embedding(features[:, column].to(torch.int64)))
         return torch.cat(parts, dim=1)
 
@@ -89,6 +97,7 @@ class WithInputs(nn.Module):
 
 InputLayer = PixelInputs | CategoryInputs
 
+# A closed table: importing whatever name a checkpoint holds would let it run code.
 INPUTS: dict[str, type[PixelInputs] | type[CategoryInputs]] = {"pixels": PixelInputs, "categories": CategoryInputs}
 """Name → input layer. A checkpoint can name no others."""
 

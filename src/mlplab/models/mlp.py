@@ -22,6 +22,7 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training and inputs.shape[0] < 2:
+            # `False` takes the running statistics; a momentum of 0 would leave them as they are in any case.
             return functional.batch_norm(
                 inputs, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
@@ -114,11 +115,13 @@ class MLP(nn.Module):
         arguments = dict(locals())
         super().__init__()
         self.architecture: dict[str, Any] = {
+            # Lists, as a checkpoint holds neither tuples nor configuration nodes.
             name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
             for name, value in arguments.items()
             if name not in ("self", "__class__")
         }
         for name, value in self.architecture.items():
+            # The command line applies the same rules; this protects those who build the network in Python.
             if name in OPTIONS and not OPTIONS[name].rule.holds(value):
                 rule = OPTIONS[name].rule
                 raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
@@ -142,6 +145,7 @@ class MLP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         features = functional.dropout(features, self.input_dropout, self.training)
+        # No activation behind the last layer: the losses take logits, or values of any sign.
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ from mlplab.rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_in
 
 def _names_of(table: str, file: str) -> tuple[str, ...]:
     """Reads the names of a table in a file beside this one, whose import would take PyTorch and a second."""
+    # Parsed and not executed: only the keys are needed, which are literals.
     for node in ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict) and ast.unparse(node.target) == table:
             return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
@@ -26,6 +27,7 @@ OPTIONS: dict[str, Option] = {
     "out_features": Option(COUNT),
     "hidden_dims": Option(WIDTHS),
     "activation": Option(one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")),
+    # In a stack, networks of one shape train together; what only changes their numbers may differ.
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
     "bias_initialization": Option(one_of(BIAS_METHODS, "zeros"), may_differ_in_stack=True),

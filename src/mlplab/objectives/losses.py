@@ -11,6 +11,7 @@ from mlplab.errors import UserError
 
 
 def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
+    # Equal shapes only: (B,) against (B, 1) would broadcast to (B, B), and train without an error.
     if outputs.shape != targets.shape:
         raise UserError(
             "outputs and targets must have the same shape",
@@ -20,6 +21,7 @@ def _require_same_shape(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _require_classes(outputs: Tensor, targets: Tensor, n_outputs: int | None = None) -> None:
+    # Targets with two dimensions are one-hot rows, which PyTorch would take for class probabilities.
     fits = outputs.ndim == 2 and targets.ndim == 1 and len(outputs) == len(targets)
     if not fits or (n_outputs is not None and outputs.shape[1] != n_outputs):
         width = "C" if n_outputs is None else n_outputs
@@ -82,9 +84,11 @@ def binary_cross_entropy(
     """
     _require_classes(outputs, targets, n_outputs=1)
     # PyTorch computes it from the logit: the logarithm of a sigmoid is −∞ for large negative z.
+    # Only the second dimension: a bare `squeeze()` would also drop that of a batch of one row.
     logits = outputs.squeeze(1)
     smoothed = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     if class_weights is None:
         return functional.binary_cross_entropy_with_logits(logits, smoothed)
     per_row = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+    # The mean over rows and not over weights, see `cross_entropy`.
     return (per_row * class_weights[targets]).mean()

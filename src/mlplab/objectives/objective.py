@@ -38,10 +38,13 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.function = function
+        # A copy, as the caller's mapping may change, and the default is shared by all calls.
         self.options = dict(options)
+        # Not in the state dict: the configuration and the data give the weights again.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        # Losses of regression accept no class weights, not even None.
         if self.class_weights is None:
             return self.function(outputs, targets, **self.options)
         return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
@@ -63,6 +66,7 @@ def build_objective(
         UserError: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
     """
     fitting = LOSSES[task.kind]
+    # The first loss is the usual one of its task.
     if name == "auto":
         name = fitting[0]
     if name not in fitting:
@@ -88,6 +92,7 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
     if class_weights is None:
         return None
     if class_weights == "balanced":
+        # A class without rows would get an infinite weight.
         if 0 in class_counts:
             raise UserError(
                 "loss.class_weights=balanced must have a training row of every class",
@@ -106,6 +111,7 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
 
 def n_outputs(objective: Objective, task: Task) -> int:
     """Returns the width of the output layer that this objective needs."""
+    # One logit is enough for two classes: the probability of the other is the rest.
     if task.kind == "regression" or objective.function is binary_cross_entropy:
         return 1
     return task.n_classes
@@ -121,5 +127,6 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
         return outputs * task.target_std + task.target_mean
     if outputs.shape[1] == 1:  # one logit, from binary_cross_entropy
         second = torch.sigmoid(outputs)
+        # Columns in the order of the class indices, as softmax gives them.
         return torch.cat([1 - second, second], dim=1)
     return torch.softmax(outputs, dim=1)

@@ -3,6 +3,7 @@
 from mlplab.rules import POSITIVE, SHARE, Option, Rule, is_number
 
 LOSSES = {
+    # The names are those of the functions, and of the files in conf/loss.
     "classification": ("cross_entropy", "binary_cross_entropy"),
     "regression": ("mse", "mae", "huber"),
 }
@@ -15,6 +16,7 @@ SCORES = {
 """Task → what runs can be compared by, of that which `scores.py` computes → whether small or large is good."""
 
 OPTIONS: dict[str, Option] = {
+    # A stacked loss takes one value for each of its networks.
     "label_smoothing": Option(SHARE, may_differ_in_stack=True),
     "delta": Option(POSITIVE),
     "class_weights": Option(

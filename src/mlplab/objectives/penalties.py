@@ -14,6 +14,7 @@ def l1_l2_penalty(weights: Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0
     """
     total = torch.zeros(())  # a tensor also without any penalty, so that it can be added to a loss on any device
     for weight in weights:
+        # A penalty of zero is left out, as its gradient would cost as much as any other.
         if l1 > 0:
             total = total + l1 * weight.abs().sum()
         if l2 > 0:

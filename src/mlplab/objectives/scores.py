@@ -32,9 +32,11 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
     n_hits, n_either = (is_known & is_taken).sum(axis=-1), is_known.sum(axis=-1) + is_taken.sum(axis=-1)
     scores = {
         "accuracy": n_hits.sum(axis=-1) / shares.shape[-2],
+        # `maximum` avoids 0/0 for a class without rows; the divisor counts only the other classes.
         "f1": (2 * n_hits / np.maximum(n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
         "auroc": one_against_the_rest(shares, np.broadcast_to(is_known, is_taken.shape)).mean(axis=-1),
     }
+    # In one transfer to the device, instead of one for each score.
     values = torch.from_numpy(np.stack(list(scores.values()))).to(torch.get_default_dtype()).to(probabilities.device)
     return dict(zip(scores, values, strict=True))
 
@@ -46,6 +48,7 @@ def one_against_the_rest(probabilities: NDArray[Any], is_class: NDArray[np.bool_
     larger probability; a tie counts half (Hanley and McNeil 1982). NOTE[DIFF]: a class with no row, or with all rows,
     has no pairs and gets 0, as in torchmetrics.
     """
+    # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     areas = np.zeros(is_class.shape[:-1])
     for place in np.ndindex(areas.shape):
@@ -67,6 +70,7 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     targets = targets.double()  # in float32, squares of large values would lose their last digits
     error = predicted.double() - targets
     square = error.square()
+    # The population variance, so that its quotient with mse is that of the sums.
     mse, variance = square.mean(dim=-1), targets.var(dim=-1, correction=0)
     r2 = torch.where(variance > 0, 1 - mse / variance, (mse == 0).double())
     if targets.shape[-1] < 2:
@@ -98,6 +102,7 @@ class Scores:
         if self._task.kind == "regression":
             predicted, targets = predicted.squeeze(1), predictions(targets, self._task).squeeze(1)
         self._losses.append(loss.detach())
+        # Kept until the end of the pass: f1, auroc and r2 are no means over batches.
         self._predicted.append(predicted)
         self._targets.append(targets)
         return predicted, targets
@@ -116,6 +121,7 @@ class Scores:
         if _are_several():
             own = torch.tensor([total, n_rows], dtype=torch.float64, device=losses.device)
             total, n_rows = torch.stack(gather_all_tensors(own)).sum(dim=0).tolist()
+        # bfloat16 would round the mean to three digits.
         kind = torch.promote_types(losses.dtype, torch.float32)
         return torch.tensor(total / n_rows, dtype=kind, device=losses.device)
 

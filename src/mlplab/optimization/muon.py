@@ -51,6 +51,7 @@ class MuonAdamW(Optimizer):
         """Makes the two inner optimizers work on this one's groups and state, so that there is one of each."""
         self._inner: list[Optimizer] = []
         for is_matrix, rule in ((True, self._of_matrices), (False, self._of_the_rest)):
+            # Later changes by a schedule reach the inner optimizers, as the groups are the same objects.
             groups = [group for group in self.param_groups if group["matrices"] is is_matrix]
             if groups:
                 inner = rule(groups)  # takes the groups themselves, and adds the options that they lack
@@ -64,6 +65,7 @@ class MuonAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
         loss = None
+        # A closure computes gradients, which `no_grad` around this step would prevent.
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
@@ -74,9 +76,11 @@ class MuonAdamW(Optimizer):
 
 def _split(groups: list[Any]) -> list[dict[str, Any]]:
     """Divides each group into its hidden matrices (`matrices=True`) and the rest."""
+    # The form that PyTorch's optimizers accept: bare parameters instead of groups.
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
     everything = [_parameter(entry) for group in groups for entry in group["params"]]
+    # In the order of the model, so that the last matrix is that of the output layer.
     matrices = [parameter for parameter in everything if parameter.ndim == 2]
     # By identity, as tensors compare element by element.
     hidden = {id(parameter) for parameter in matrices[:-1]}

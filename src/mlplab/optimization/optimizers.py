@@ -23,12 +23,14 @@ def build_optimizer(
     Raises:
         UserError: the model has no trainable parameter, or the optimizer rejects an option.
     """
+    # Anything callable may be configured; a partial carries the class and its options.
     rule, options = getattr(factory, "func", factory), getattr(factory, "keywords", {})
     accepted = inspect.signature(rule).parameters
     weight_decay = None
     if "weight_decay" in accepted:
         # If none is given, the optimizer's default (0.01 for AdamW) must not decay the biases either.
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
+    # Groups have names and named parameters, which make a checkpoint of the optimizer readable.
     groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
     if not groups or not groups[0]["params"]:
         raise UserError("the model must have a trainable parameter", "it has none", "a layer such as nn.Linear")

@@ -8,6 +8,7 @@ from torch import nn
 from mlplab.optimization.names import Kind
 
 NORMALIZATION_LAYERS = (
+    # The common base of batch and instance normalisation in any number of dimensions; it has no public name.
     nn.modules.batchnorm._NormBase,
     nn.LayerNorm,
     nn.GroupNorm,
@@ -24,6 +25,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
     """
     kinds: dict[str, Kind] = {}
     seen: set[nn.Parameter] = set()
+    # By module, as only the module tells the scale of a normalisation from another weight.
     for prefix, module in model.named_modules():
         for full_name, parameter in module.named_parameters(prefix, recurse=False):
             if parameter in seen or not parameter.requires_grad:
@@ -32,12 +34,14 @@ def parameter_kinds(model: nn.Module) -> dict[str, Kind]:
             if isinstance(module, NORMALIZATION_LAYERS):
                 kinds[full_name] = "normalization"
             else:
+                # "contains", for names such as `in_proj_bias` of attention and `bias_ih_l0` of recurrent layers.
                 kinds[full_name] = "bias" if "bias" in full_name.rpartition(".")[2] else "weight"
     return kinds
 
 
 def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weight",)) -> list[nn.Parameter]:
     """Returns the trainable parameters of the given kinds, in the model's order."""
+    # A frozen parameter has no kind, and so is never regularised.
     kinds = parameter_kinds(model)
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 

@@ -31,6 +31,7 @@ def cosine(optimizer: Optimizer, total_steps: int, *, min_lr: float) -> LRSchedu
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, *, warmup_fraction: float, min_lr: float) -> LRScheduler:
     """Raises the rate in a straight line, then lowers it along half a cosine."""
+    # At least one step is left to the cosine, whose formula divides by its number of steps.
     warmup = min(round(warmup_fraction * total_steps), total_steps - 1)
     falling = cosine(optimizer, total_steps - warmup, min_lr=min_lr)
     if warmup == 0:
@@ -53,7 +54,9 @@ def one_cycle(
     """Raises the rate to that of the optimizer, and lowers it to almost nothing (Smith and Topin 2018)."""
     return OneCycleLR(
         optimizer,
+        # Groups may have rates of their own, each of which is the peak of its own cycle.
         max_lr=[group["lr"] for group in optimizer.param_groups],
+        # A schedule is stepped after each update too, so it has one value more than there are updates.
         total_steps=total_steps + 1,
         pct_start=pct_start,
         anneal_strategy=anneal_strategy,  # type: ignore[arg-type]
@@ -78,6 +81,7 @@ BY_STEP: dict[str, Callable[..., LRScheduler]] = {
 }
 """Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
 
+# They come from the run: a user who gave them would contradict the Trainer or `mode`.
 SET_HERE = ("optimizer", "total_steps", "last_epoch", "mode")
 """Parameters of schedules that are no options in conf/scheduler."""
 
@@ -92,6 +96,7 @@ def require_known_options(name: str, **options: Any) -> None:
     if name not in ("none", *schedules):
         names = ", ".join(["none", *schedules])
         raise UserError(f"scheduler must be one of {names}", f"scheduler={name}", "scheduler=cosine")
+    # The signature is the list of options, so that it cannot differ from what the schedule accepts.
     parameters = {} if name == "none" else inspect.signature(schedules[name]).parameters
     known = {option: parameter for option, parameter in parameters.items() if option not in SET_HERE}
     for option, value in options.items():
@@ -126,12 +131,14 @@ def planned_steps(
         accumulate_grad_batches: batches per update; or epoch → batches per update from that epoch on.
     """
     if isinstance(limit_train_batches, float):
+        # Rounded down, as the Trainer does.
         n_batches = int(batches_per_epoch * limit_train_batches)
     else:
         n_batches = min(batches_per_epoch, limit_train_batches)
     limits = []
     if max_epochs is not None and max_epochs >= 0:
         by_epoch = accumulate_grad_batches
+        # Lightning's scheduler uses 1 before the first epoch that it lists.
         factors = {0: by_epoch} if isinstance(by_epoch, int) else {0: 1, **by_epoch}
         begins = sorted(begin for begin in factors if begin < max_epochs)
         n_epochs = [end - begin for begin, end in zip(begins, [*begins[1:], max_epochs], strict=False)]
@@ -140,6 +147,7 @@ def planned_steps(
         limits.append(sum(n * per_epoch for n, per_epoch in zip(n_epochs, updates, strict=True)))
     if max_steps >= 0:
         limits.append(max_steps)
+    # A schedule over no steps would divide by zero.
     return max(1, min(limits)) if limits else None
 
 
@@ -163,6 +171,7 @@ def build_schedule(
         return None
     if name in BY_EPOCH:
         if name == "plateau":
+            # Better means what it means for `monitor`; PyTorch's default would be `min`.
             options["mode"] = mode
         scheduler, interval = BY_EPOCH[name](optimizer, **options), "epoch"
     elif total_steps is None:
@@ -173,4 +182,5 @@ def build_schedule(
         )
     else:
         scheduler, interval = BY_STEP[name](optimizer, total_steps, **options), "step"
+    # Lightning's LearningRateMonitor labels its curve with this name.
     return {"scheduler": scheduler, "interval": interval, "monitor": monitor, "name": "lr"}

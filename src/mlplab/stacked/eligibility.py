@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 
 FREE: dict[str, Any] = {
     "seed": None,
+    # A schedule only changes the learning rate, which each member has for itself.
     "scheduler": None,
+    # Another split has parts of the same sizes.
     "data": {"split_seed"},
     "model": {name for name, option in MLP_OPTIONS.items() if option.may_differ_in_stack},
     "loss": {name for name, option in LOSS_OPTIONS.items() if option.may_differ_in_stack},
+    # Penalties are added to each member's gradient by itself.
     "regularization": {"l1", "l2"},
     "trainer": {"gradient_clip_val"},
 }  # fmt: skip
@@ -96,6 +99,7 @@ def config_of_stack(values: Mapping[str, Any]) -> str:
         for name, node in (values.get("callbacks") or {}).items()
         if isinstance(node, dict)
     }
+    # Sorted, as jobs may have given their options in another order.
     return json.dumps(kept, sort_keys=True, default=str)
 
 
@@ -108,9 +112,11 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     for flag, possible in FLAGS.items():
         if flag in trainer and trainer[flag] not in possible:
             return f"trainer.{flag}={trainer[flag]}"
+    # A stack reads these itself, without the Trainer's defaults.
     for flag in ("threads", "precision", "gradient_clip_val", "gradient_clip_algorithm"):
         if flag not in trainer:
             return f"no trainer.{flag}"
+    # A stack takes a diverging member out; skipping one member's update is not possible.
     if values.get("on_divergence") == "skip":
         return "on_divergence=skip"
     if (values.get("model") or {}).get("compile"):
@@ -129,6 +135,7 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
 def _targets(kinds: Sequence[type]) -> set[str]:
     """Returns the names of classes in a configuration: in their own module, or in the package of all callbacks."""
     modules = [(kind, kind.__module__) for kind in kinds]
+    # conf/callbacks writes `mlplab.callbacks.History`, and both names mean one class.
     return {f"{place}.{kind.__name__}" for kind, module in modules for place in (module, module.rpartition(".")[0])}
 
 
@@ -139,6 +146,7 @@ def why_alone_by_hydra(settings: Any, words: Sequence[str]) -> str | None:
         settings: `hydra.job` of the sweep.
         words: the job's own.
     """
+    # Variables and the working directory belong to a process, which here trains many jobs.
     if settings.env_set or settings.env_copy:
         return "hydra.job.env_set, or env_copy"
     if settings.chdir or any("hydra.job." in word.partition("=")[0] for word in words):
@@ -164,6 +172,7 @@ def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
     replaced = method_on_instance(optimizer)
     if replaced is not None:
         return f"{type(optimizer).__name__}.{replaced} was replaced"
+    # "full" is the whole training part.
     rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
     work = rows * sum(parameter.numel() for parameter in learner.model.parameters())
     if work >= LARGE:
@@ -174,6 +183,7 @@ def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
 def stack_shape(member: "Member", optimizer: Optimizer) -> Hashable:
     """Returns the properties beyond the configuration that all members of a stack share."""
     learner, data = member.learner, member.data
+    # Tests are made member by member, so their sizes may differ.
     sizes = tuple(len(data.part(part)[1]) for part in ("train", "val"))
     return (network_shape(learner.model), loss_shape(learner.objective), type(optimizer), sizes)
 
@@ -191,7 +201,9 @@ def position_of(member: "Member") -> Hashable:
 
 def loss_shape(objective: Objective) -> Hashable:
     """Returns the properties of a loss that all members of a stack share."""
+    # As text, since options may be lists, which have no hash.
     options = sorted((name, repr(value)) for name, value in objective.options.items() if name not in FREE["loss"])
+    # Weights may differ, as balanced ones follow from the split; but all members have some, or none.
     return objective.function, tuple(options), objective.class_weights is None
 
 
@@ -210,6 +222,7 @@ def why_no_stacked_optimizer(optimizer: Optimizer) -> str | None:
     for name in ADDITIONS:
         if any(group.get(name) for group in optimizer.param_groups):
             return f"its option {name} has no stacked form"
+    # Rates are compared and stored as numbers.
     if any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups):
         return "its lr is a tensor"
     if has_step_hooks(optimizer):
@@ -239,6 +252,7 @@ def why_no_stacked_network(network: nn.Module) -> str | None:
     elif not getattr(type(body), "stackable", False):
         return f"its class {type(body).__name__} does not say stackable = True"
     parameters = list(network.parameters())
+    # Stacked tensors have one type and one device.
     kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
     if len(kinds) != 1 or parameters[0].dtype not in (torch.float32, torch.float64):
         return "its parameters are not all float32, or all float64, on one device"
@@ -250,6 +264,7 @@ def _why_other_normalization(network: MLP) -> str | None:
         if layer is None:
             continue
         has_parts = all(getattr(layer, part, None) is not None for part in ("weight", "bias"))
+        # Without a momentum the running mean is over all steps, which the stacked kernel does not count.
         is_tracked = not isinstance(layer, nn.BatchNorm1d) or (layer.track_running_stats and layer.momentum is not None)
         if type(layer) not in (BatchNorm, nn.LayerNorm) or not (has_parts and is_tracked):
             return f"{type(layer).__name__} is not a normalisation of MLP"
@@ -266,6 +281,7 @@ def network_shape(network: nn.Module) -> Hashable:
 
 
 def _settings(module: nn.Module) -> Hashable:
+    # Private attributes hold tensors and hooks, which are compared elsewhere.
     own = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
     if type(module) is MLP:
         own["architecture"] = {name: v for name, v in module.architecture.items() if name not in FREE["model"]}
@@ -285,5 +301,6 @@ def _comparable(value: Any) -> Hashable:
     try:
         hash(value)
     except TypeError:
+        # Equal to itself only: two networks with such a setting are not stacked.
         return id(value)
     return type(value), value

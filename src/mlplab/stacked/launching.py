@@ -60,6 +60,7 @@ class StackedJobs:
         self.members, self.processes = members, processes
         loader = context.config_loader
         self.loader = loader if isinstance(loader, JobLoader) else JobLoader(loader)
+        # PyTorch's threads do not survive a fork, so no process is forked once this one has computed.
         self._has_trained = False
 
     def run(self, job_words: Sequence[Sequence[str]], first_number: int) -> list[JobReturn]:
@@ -70,6 +71,7 @@ class StackedJobs:
         """
         jobs = [Job(words, first_number + index, self.config, self.loader) for index, words in enumerate(job_words)]
         alike, alone = self._sorted(jobs)
+        # Before training, so that the reasons do not get lost between lines of progress.
         for reason, left in alone.items():
             _tell_alone(reason, left)
         self._train_all(alike)
@@ -82,6 +84,7 @@ class StackedJobs:
         alike: dict[str, list[Job]] = {}
         alone: dict[str, list[Job]] = {}
         for job in jobs:
+            # A sweep that goes on does not train its finished jobs again.
             objective = objective_of_finished(job.directory)
             if objective is not None:
                 job.objective = objective
@@ -120,14 +123,17 @@ class StackedJobs:
             return
         n_processes = self._n_processes(alike)
         stacks = [part for group in alike for part in _in_equal_parts(group, self.members, n_processes)]
+        # Each member keeps files open, and Linux usually allows a process 1024.
         _allow_open_files(FILES * max(map(len, stacks)))
         cache = DataCache()
 
         def train(index: int, say: Say) -> Trained:
             self._require_going_on()
             jobs = stacks[index]
+            # Members' own summaries would be hundreds of lines.
             with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
                 left = train_jobs(jobs, cache, say)
+                # Trainer, callbacks and members refer to each other; their memory is needed by the next stack.
                 gc.collect()
             for job in jobs:
                 job.forget()
@@ -142,6 +148,7 @@ class StackedJobs:
             for reason, numbers in left.items():
                 those = [jobs[number] for number in numbers]
                 _tell_alone(reason, those)
+                # Only now: after a run in this process no stack could be forked.
                 self._run_alone(those)
 
     def _n_processes(self, alike: Sequence[Sequence[Job]]) -> int:
@@ -150,14 +157,17 @@ class StackedJobs:
 
         config = alike[0][0].config
         most = sum(map(len, alike)) // FEWEST
+        # CUDA cannot be used in a forked process.
         if not HAS_FORKS or self._has_trained or most < 2 or is_on_gpu(config):
             return 1
         if self.processes != "auto":
             return min(most, int(self.processes))
         threads = config.trainer.threads
+        # Each process gets the cores that its threads take.
         return max(1, min(most, available_cores() // (1 if threads == "auto" else threads)))
 
     def _require_going_on(self) -> None:
+        # Another process may have been told to stop: the file tells all of them.
         if (self.task.directory / STOPPING).exists():
             raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
 
@@ -182,6 +192,7 @@ def _require_positive(name: str, what: str, value: object, example: int) -> None
 
 def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:
     """Splits jobs into parts of about one size: as few as give each process the same number of parts."""
+    # Rounded up.
     n_parts = -(-len(jobs) // most)
     n_parts = min(-(-n_parts // n_processes) * n_processes, max(n_parts, len(jobs) // FEWEST))
     return [list(jobs[len(jobs) * i // n_parts : len(jobs) * (i + 1) // n_parts]) for i in range(n_parts)]
@@ -204,6 +215,7 @@ def _allow_open_files(n_files: int) -> None:
             f"{counted(n_files // FILES, 'member')} need {needed}, and the system allows {hard}",
             f"hydra.launcher.members={most}" if most > 0 else "hydra/launcher=basic, or ulimit -n 1024 before it",
         )
+    # Only the soft limit, which a process may raise by itself up to the hard one.
     if needed > soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

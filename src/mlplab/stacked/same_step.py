@@ -58,6 +58,7 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)
     yield from (classification_scores, regression_scores)
     yield from (building.build_data, building.build_trainer, training._fit, training.train, result.evaluate_best)
+    # All methods, as a new one may be a hook that the stack would never call.
     yield from _methods(Learner, pl.LightningModule)
     yield from _methods(DataModule, pl.LightningDataModule)
     for kind, base in [*((k, object) for k in (Batches, Scores)), *((k, pl.Callback) for k in CALLBACKS)]:
@@ -92,8 +93,10 @@ def why_another_step(member: Member) -> str | None:
     reason = why_other_code(member)
     if reason is not None:
         return reason
+    # The comparison must not move the generator of the runs that follow.
     generator = torch.get_rng_state()
     try:
+        # A copy: the step leaves gradients and running statistics behind.
         are_close = _is_step_close(copy.deepcopy(member.learner), member.data)
     finally:
         torch.set_rng_state(generator)
@@ -119,6 +122,7 @@ def _why_other_parts(member: Member) -> str | None:
         if replaced:
             return f"{kind.__name__}.{replaced} was edited"
     penalized = regularized_parameters(learner.model, learner.applies_to) if learner.l1 > 0 or learner.l2 > 0 else []
+    # By identity, as tensors compare number by number.
     if list(map(id, learner.regularized)) != list(map(id, penalized)):
         return "Learner.regularized was edited"
     return None
@@ -146,13 +150,16 @@ def _is_step_close(learner: Learner, data: DataModule) -> bool:
     features, targets = (
         part.to(dtype) if part.is_floating_point() else part for part in (rows[:n_rows] for rows in data.part("train"))
     )
+    # All that `mean_over_processes` asks of a Trainer.
     trainer = SimpleNamespace(world_size=1)
     learner.trainer = trainer  # type: ignore[assignment]
+    # Both draw the same dropout masks.
     seed_generators(SEED)
     alone = learner.training_step((features, targets), 0)
     alone["loss"].backward()  # type: ignore[no-untyped-call]
     network = StackedNetwork([model]).train(learner.training)
     network.seeds = [SEED]
+    # A stack of one member.
     losses = StackedObjective([learner.objective])(network(features.unsqueeze(0)), targets.unsqueeze(0))
     losses.sum().backward()
     regularized = [name for name, kind in parameter_kinds(model).items() if kind in learner.applies_to]

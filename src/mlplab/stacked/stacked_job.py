@@ -41,6 +41,7 @@ class Job:
 
     def _directory(self) -> Path:
         subdir = self._loader.value_of(self.words, "hydra.sweep.subdir")
+        # The common case: the sweep's directory is known, and composing the job again is spared.
         if subdir is not None and "$" not in str(subdir) and _is_shared(self._sweep, self.words):
             return Path(str(self._sweep.hydra.sweep.dir), str(subdir)).absolute()
         whole = self.whole()
@@ -49,6 +50,7 @@ class Job:
     def whole(self) -> DictConfig:
         """Composes its configuration with the `hydra` part, as Hydra does to run a job."""
         whole = self._loader.load_sweep_config(self._sweep, self.words)
+        # Hydra's configurations are read-only, and refuse new keys.
         with read_write(whole), open_dict(whole):
             whole.hydra.job.id = whole.hydra.job.num = self.number
         return whole
@@ -60,6 +62,7 @@ class Job:
 
     def forget(self) -> None:
         """Frees the memory of its configuration."""
+        # `cached_property` keeps its value in the object's dict.
         vars(self).pop("config", None)
 
     @contextmanager
@@ -85,11 +88,13 @@ class Job:
 def names_of(jobs: Sequence[Job]) -> str:
     """Lists the jobs by their directories, not more than fit in a line."""
     names = [job.directory.name for job in jobs]
+    # Long lists would fill the terminal.
     return ", ".join(names if len(names) <= 4 else [*names[:2], "…", names[-1]])
 
 
 def plain_values(job: Job) -> dict[str, Any]:
     """Returns the configuration in plain values, but for interpolations of the job's own directory."""
+    # Unresolved: OmegaConf's resolver is slow, see `_resolved`.
     values: dict[str, Any] = OmegaConf.to_container(job.config)  # type: ignore[assignment]
     try:
         return {str(name): _resolved(value, values) for name, value in values.items()}
@@ -134,6 +139,7 @@ def _resolved(value: Any, values: dict[str, Any]) -> Any:
 def _is_shared(sweep: DictConfig, words: Sequence[str]) -> bool:
     """Returns whether the directory of the sweep follows from overrides that all jobs share."""
     text = str(OmegaConf.to_container(sweep.hydra.sweep)["dir"])  # type: ignore[index,call-overload]
+    # Other interpolations, such as of the time or the job's number, may give each job another directory.
     if not all(name.startswith(("paths.", "sweep.")) for name in re.findall(r"\$\{([^}]*)", text)):
         return False
     shared = {*sweep.hydra.overrides.task, *sweep.hydra.overrides.hydra}

@@ -64,13 +64,16 @@ def train_jobs(jobs: Sequence[Job], cache: DataCache, say: Callable[[str], None]
 def _train(members: Sequence[Member], alone: Alone, say: Callable[[str], None]) -> None:
     """Trains members of one shape. Members that resume from different steps go to different stacks."""
     first = members[0]
+    # The products of all members count together, so a stack may use threads where one network would not.
     use_threads(first.job.config, first.data, first.learner.model, copies=len(members))
     stacks: dict[Hashable, list[Member]] = {}
+    # One flush to the disk for the files of all members.
     with flushed_together():
         for member in members:
             try:
                 claim(member)
             except Exception as error:
+                # A full disk would stop the next member too.
                 if is_disk_full(error):
                     raise
                 alone.setdefault(_why(error, member.job), []).append(member.job)

@@ -61,7 +61,9 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
         return [work(unit, say) for unit in range(n_units)]
     answers: list[Any] = [None] * n_units
     failed: BaseException | None = None
+    # Reversed, as `pop` takes the last.
     waiting = list(range(n_units))[::-1]
+    # Together the workers use as many threads as there are cores.
     share = max(1, available_cores() // n_processes)
     workers: dict[Connection, BaseProcess] = {}
     in_hand: dict[Connection, int] = {}
@@ -74,15 +76,18 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
         while in_hand:
             ready = wait(list(in_hand))
             for connection in [c for c in in_hand if c in ready]:
+                # A killed worker makes its pipe ready too, and `recv` raises.
                 try:
                     answer: _Answer = connection.recv()
                 except (EOFError, ConnectionError):
                     answer = _Answer(raised=BrokenProcessPool("a process that trained a stack was killed"))
+                # A line is no answer: the worker goes on with its unit.
                 if answer.said is not None:
                     say(answer.said)
                     continue
                 answers[in_hand.pop(connection)] = answer.value
                 failed = failed or answer.raised
+                # After an error no new unit begins, and those that have begun are finished.
                 if waiting and failed is None:
                     in_hand[connection] = waiting.pop()
                     _send(connection, in_hand[connection])
@@ -96,6 +101,7 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
 def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
+    # A daemon is terminated when this process exits, so that no worker is left behind.
     process = context.Process(target=_serve, args=(work, threads, theirs, [*inherited, ours]), daemon=True)
     with warnings.catch_warnings():
         # The thread that shows the progress holds no lock that a worker needs.
@@ -107,6 +113,7 @@ def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[C
 
 def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Connection]) -> None:
     """Does one unit after the other in a worker, until there is none."""
+    # Inherited ends of other pipes would keep these open when the launcher has closed them.
     for other in others:
         other.close()
     become_worker()
@@ -140,6 +147,7 @@ def _answer(work: Work, unit: int, say: Say) -> _Answer:
 def _end(workers: dict[Connection, BaseProcess]) -> None:
     """Waits for workers to end, then terminates those that are left, then kills them."""
     for connection in workers:
+        # A worker that waits for a unit takes the closed pipe for the end.
         connection.close()
     _join(workers.values())
     for process in workers.values():
@@ -153,6 +161,7 @@ def _end(workers: dict[Connection, BaseProcess]) -> None:
 
 
 def _join(processes: Iterable[BaseProcess]) -> None:
+    # One deadline for all workers, not one for each.
     deadline = time.monotonic() + PATIENCE
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))

@@ -48,6 +48,7 @@ class MemberTrainerView:
         self.callbacks, self.loggers, self.datamodule = callbacks, loggers, data
         self.optimizers: list[Optimizer] = []
         self.callback_metrics: dict[str, Tensor] = {}
+        # What `restore_metrics` writes to.
         self._logger_connector = SimpleNamespace(_callback_metrics=self.callback_metrics)
         self.should_stop = False
 
@@ -56,6 +57,7 @@ class MemberTrainerView:
 
     def leave(self) -> None:
         """Fixes epoch and step of the member when it leaves the stack; does nothing the second time."""
+        # The Trainer goes on counting; the member's own numbers stay those of its last step.
         if "global_step" not in vars(self):
             self.current_epoch, self.global_step = self._all.current_epoch, self._all.global_step
 
@@ -101,6 +103,7 @@ class Member:
         self.curves = self.callback(TrainingCurves)
         self.norms: GradientNorms | None = self.callback(GradientNorms)
         self.clip_at: float | None = job.config.trainer.gradient_clip_val
+        # Lightning's default.
         self.clip_by = str(job.config.trainer.gradient_clip_algorithm or "norm")
         self.optimizer: Optimizer
         self.scheduler: Any = None
@@ -126,6 +129,7 @@ class Member:
         )  # fmt: skip
         self.learner.trainer = self.trainer  # type: ignore[assignment]
         # Lightning's `log` writes to the metrics of the Trainer, which are those of the stack.
+        # Past the slow `__setattr__` of nn.Module, which would also look for parameters.
         vars(self.learner).update(log=self._log, log_dict=self._log_all)
 
     def configure(self) -> None:
@@ -142,6 +146,7 @@ class Member:
         if self.saved is None:
             return
         content: Any = self.saved.content
+        # Copied into the rows of the stack, of which the learner's parameters are views.
         self.learner.load_state_dict(content["state_dict"])
         self.optimizer.load_state_dict(content["optimizer_states"][0])
         if self.scheduler is not None:
@@ -150,6 +155,7 @@ class Member:
             moves = loop["epoch_loop.scheduler_progress"]
             self._moves = (loop["epoch_progress"]["current"]["ready"] - 1, moves["current"]["completed"])
             self._all_moves = moves["total"]["completed"]
+        # In Lightning's order: the hook first, then the callbacks' own states.
         self.call("on_load_checkpoint", content)
         for callback in self.callbacks:
             state = content["callbacks"].get(callback.state_key)
@@ -163,6 +169,7 @@ class Member:
             hooks = self._hooks[hook] = [
                 getattr(callback, hook)
                 for callback in self.callbacks
+                # Found by class, so that empty hooks of Lightning's base are not called.
                 if getattr(type(callback), hook) is not getattr(Callback, hook)
             ]
         for function in hooks:
@@ -172,6 +179,7 @@ class Member:
         """Moves the learning rate on after a `step` or an `epoch`."""
         if self._schedule.get("interval") != interval:
             return
+        # A plateau schedule moves only in epochs with a validation.
         if (self.trainer.current_epoch + 1) % self._schedule.get("frequency", 1) and interval == "epoch":
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -198,11 +206,13 @@ class Member:
     def checkpoint(self) -> dict[str, Any]:
         """Returns what `Trainer.save_checkpoint` would write of the run alone."""
         trainer = self.trainer
+        # The state is in the stack's optimizer until it is asked for.
         self._write_optimizer(self)
         scheduler = trainer.fit_loop.epoch_loop.scheduler_progress
         epoch, count = self._moves
         moves_in_epoch = count if epoch == trainer.fit_loop.epoch_progress.current.ready - 1 else 0
         for progress, moves in ((scheduler.total, self._all_moves), (scheduler.current, moves_in_epoch)):
+            # The loops' state below contains these counters, which are those of a single member.
             progress.ready = progress.completed = moves
         content: dict[str, Any] = {
             "epoch": trainer.current_epoch,
@@ -217,6 +227,7 @@ class Member:
             "optimizer_states": [_owned(self.optimizer.state_dict())],
             "lr_schedulers": [] if self.scheduler is None else [self.scheduler.state_dict()],
         }
+        # In Lightning's order: callbacks, then the module.
         self.call("on_save_checkpoint", content)
         self.learner.on_save_checkpoint(content)
         return content
@@ -229,6 +240,7 @@ class Member:
         learner.eval()
         with torch.no_grad():
             for index, batch in enumerate(getattr(self.data, loader)()):
+                # Data are float32, and a run in 64 bits converts each batch.
                 batch = trainer.precision_plugin.convert_input(batch)
                 outputs = getattr(learner, step)(batch, index)
                 if part == "test":

@@ -60,6 +60,7 @@ class _StepBuffer:
 
     def flush(self, members: Sequence[Member]) -> None:
         """Passes the values on."""
+        # (K, batches), so that a row is one member's curve.
         columns = torch.stack(self._losses, dim=1) if self._losses else None
         for row, member in enumerate(members):
             if columns is not None:
@@ -115,6 +116,7 @@ class StackCallbacks(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._call("on_train_start")
+        # A resumed member may have been about to stop.
         self._remove_stopping(trainer)
 
     # Every step
@@ -123,6 +125,7 @@ class StackCallbacks(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._is_logged(trainer, trainer.global_step + 1):
+            # At the start of the step, as the schedule moves the rate at its end.
             self._buffer.rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
 
     def on_before_optimizer_step(
@@ -149,6 +152,7 @@ class StackCallbacks(Callback):
         stacked = self.learner.model.tensors
         for row in (~fine).nonzero().flatten().tolist():
             member = self.members[row]
+            # The guard reads `.grad` of the member's own parameters.
             for name, parameter in member.learner.model.named_parameters():
                 of_all = stacked[name].grad
                 parameter.grad = None if of_all is None else of_all[row]
@@ -156,6 +160,7 @@ class StackCallbacks(Callback):
             try:
                 member.divergence.on_before_optimizer_step(member.trainer, member.learner, member.optimizer)
             except Diverged as diverged:
+                # Fixed now, as the step counts on before the member leaves.
                 member.trainer.leave()
                 # A traceback would keep the frames of the step alive, and with them the autograd graph.
                 self._diverged[member] = diverged.with_traceback(None)
@@ -177,6 +182,7 @@ class StackCallbacks(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_together()
+        # The number that Lightning gives to its loggers at a validation.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = {name: values.unbind() for name, values in self.learner.validated.items()}
         for row, member in enumerate(self.members):
@@ -185,6 +191,7 @@ class StackCallbacks(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._buffer.flush(self.members)
+        # As Lightning: epoch values are logged at the step of the last batch.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
         are_due = time.monotonic() - self._last_seen >= SECONDS_UNSEEN
 
@@ -219,6 +226,7 @@ class StackCallbacks(Callback):
         for member in members:
             try:
                 function(member)
+            # These are the run's own; any other error is a fault of the stack, and ends it.
             except (RunFailed, OSError) as error:
                 errors[member] = error
         return errors
@@ -227,6 +235,7 @@ class StackCallbacks(Callback):
 
     def _on_safe_point(self, trainer: pl.Trainer, stopping: bool) -> None:
         is_within_epoch = loop_of(trainer).is_within_epoch
+        # Members stop at the end of an epoch, after its validation.
         if not is_within_epoch:
             self._remove_stopping(trainer)
         now = time.monotonic()
@@ -250,6 +259,7 @@ class StackCallbacks(Callback):
         if loop_of(trainer)._can_stop_early:
             leaving = [member for member in self.members if member.trainer.should_stop]
             self._write_checkpoints(leaving)
+            # Writing may have failed, which removes a member at once.
             self._end([member for member in leaving if member in self.members])
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -267,6 +277,7 @@ class StackCallbacks(Callback):
         """Removes members from the stack; the others continue unaffected."""
         if not leaving:
             return
+        # Buffered values stand by rows, so they are passed on before the rows change.
         self._buffer.flush(self.members)
         rows = [row for row, member in enumerate(self.members) if member not in leaving]
         for member in leaving:

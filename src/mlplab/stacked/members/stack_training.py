@@ -43,6 +43,7 @@ class DataCache:
             UserError: the data cannot be read or split.
         """
         config = job.config
+        # Jobs with equal options read the same data, whatever their seeds.
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
         if key not in self._cached:
             data = build_data(config)
@@ -64,6 +65,7 @@ def build_member(job: Job, cache: DataCache) -> Member:
         check(config)
         data = cache.of(job)
         learner = build_learner(config, data)
+        # Lightning would convert the weights later, but the stack copies them into its memory now.
         if str(config.trainer.precision).startswith("64"):
             learner.double()
         directory = RunDirectory(Path(config.paths.run))
@@ -81,6 +83,7 @@ def claim(member: Member) -> None:
         UserError: the directory holds something else, or another process uses it.
     """
     directory, job = member.directory, member.job
+    # The lock is a file in the directory.
     directory.path.mkdir(parents=True, exist_ok=True)
     resume = begun_before(directory.path, job.config)
     room = room_of(member.learner)
@@ -117,6 +120,7 @@ def train_stack(members: Sequence[Member]) -> None:
             data = StackedData([member.data for member in members])
             learner = StackedLearner(members)
             trainer = _trainer(first, learner, StackCallbacks(learner, data, end))
+            # All members of a stack are at one step, so the loops of the first are those of all.
             if first.saved is not None:
                 trainer.fit_loop.load_state_dict(dict(first.saved.content["loops"]["fit_loop"]))
             with interruption.finishing_the_step(trainer), explain_out_of_memory(first.data):
@@ -124,8 +128,10 @@ def train_stack(members: Sequence[Member]) -> None:
         except StackIsEmpty:
             pass
         except BaseException as error:
+            # A copy, as `end` takes members off the list.
             unfinished = list(left)
             for member in unfinished:
+                # One member's failing end must not keep the others from theirs.
                 with contextlib.suppress(Exception):
                     end(member, error)
             if not unfinished or isinstance(error, RunStopped | KeyboardInterrupt):
@@ -146,6 +152,7 @@ def _trainer(first: Member, learner: StackedLearner, callbacks: StackCallbacks) 
     for flag, value in (("gradient_clip_val", None), ("enable_progress_bar", False)):
         OmegaConf.update(config, f"trainer.{flag}", value, force_add=True)
     with first.job.in_hand():
+        # No loggers: each member has its own.
         return build_trainer(config, [callbacks], [], first.data, learner)
 
 
@@ -155,6 +162,7 @@ def _end(member: Member, error: BaseException | None, interruption: Interruption
     met: BaseException | None = None
     try:
         with logged(train_log(member.directory.path)), member.job.in_hand(), ending(member.directory):
+            # Raised here, so that it is recorded in the member's directory.
             if error is not None and divergence is None:
                 raise error
             trainer: Any = member.trainer

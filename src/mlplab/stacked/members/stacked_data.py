@@ -47,6 +47,7 @@ class StackedData(pl.LightningDataModule):
         of_member = []
         for data in self.members:
             part = data.part(name)  # type: ignore[arg-type]
+            # By identity: copies of a data module share their tensors.
             parts.setdefault(id(part[0]), part)
             of_member.append(list(parts).index(id(part[0])))
         return list(parts.values()), of_member
@@ -79,6 +80,7 @@ class StackedBatches:
         )
 
     def __len__(self) -> int:
+        # Rounded up: the last batch may be smaller.
         return -(-self.n_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -91,6 +93,7 @@ class StackedBatches:
         else:
             self._order = torch.stack(
                 [
+                    # The order that the member draws alone, shifted to its split.
                     batch_order(self.n_rows, data.seed, epoch) + part * self.n_rows
                     for data, part in zip(self.data.members, of_member, strict=True)
                 ]
@@ -100,6 +103,7 @@ class StackedBatches:
 
     def _batch(self, begin: int) -> tuple[Tensor, Tensor]:
         rows = self._order[:, begin : begin + self.batch_size]
+        # One batch of rows that all share: handed out as it is, without a copy.
         if self.batch_size >= self.n_rows and len(self._targets) == self.n_rows:
             return self._features, self._targets
         flat = rows.reshape(-1)
@@ -118,6 +122,7 @@ class StackedBatches:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these members."""
+        # Its shape has the old number of members.
         self._lent = {}
         if len(self._order):
             self._order = self._order[list(rows)]
@@ -128,6 +133,7 @@ class StackedParts:
 
     def __init__(self, data: StackedData) -> None:
         self.data = data
+        # All members are validated at once, so they share the rows of a batch.
         self.batch_size = max(1, min(EVALUATION_BATCH_ROWS, EVALUATION_ROWS // len(data.members)))
         self.n_rows = len(data.members[0].part("val")[1])
 

@@ -35,6 +35,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         super().__init__()
         self.members = list(members)
         learners = [member.learner for member in members]
+        # Members share all of it but mean and std of the target.
         self.task = learners[0].task
         networks = [learner.model for learner in learners]
         self.model = StackedNetwork(networks)
@@ -51,6 +52,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self.optimizer: StackedOptimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Without dropout no seed is read, and deriving one for each member takes time at every step.
         if not self.model.draws:
             return
         epoch = self.trainer.current_epoch
@@ -65,19 +67,23 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         outputs, through_network = self.model.with_backward(batch[0])
         losses, through_losses = self.objective.with_backward(outputs, self._targets_of_all(batch))
         self.losses = losses.detach()
+        # The loss of the stack is the sum, so each member's own has the gradient 1.
         ones = torch.ones_like(self.losses)
         return {"loss": self.losses.sum()}, lambda: through_network(through_losses(ones))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self._losses_of(self.model(batch[0]), batch)
         self.losses = losses.detach()
+        # The sum: no member's gradient is divided by their number.
         return losses.sum()
 
     def on_after_backward(self) -> None:
+        # After the backward pass, as the penalties are no part of the loss that autograd sees.
         self.penalty.add_gradients(self.model)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         super().optimizer_step(*arguments, **options)
+        # After the update, as Lightning does.
         for member in self.members:
             member.move_schedule("step")
 
@@ -93,12 +99,14 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
     def _targets_of_all(self, batch: Batch) -> Tensor:
         """Returns the targets of each member, also of rows that all share."""
         features, targets = batch
+        # Expanded, not copied.
         return targets.expand(len(self.members), *targets.shape) if features.ndim == 2 else targets
 
     def on_validation_epoch_end(self) -> None:
         outputs, targets, losses = zip(*self._validation, strict=True)
         self._validation = []
         n_rows = [part.shape[1] for part in outputs]
+        # Weighted by rows, as the last batch may be smaller.
         loss = torch.stack([part * n for part, n in zip(losses, n_rows, strict=True)]).sum(0) / sum(n_rows)
         scores = self._scores(torch.cat(outputs, dim=1), torch.cat(targets, dim=0 if self._is_shared else 1))
         self.validated = {"val/loss": loss, **{f"val/{name}": value for name, value in scores.items()}}
@@ -111,6 +119,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
                 return classification_scores(torch.cat([1 - second, second], dim=-1), targets)
             return classification_scores(torch.softmax(outputs, dim=-1), targets)
         tasks = [member.learner.task for member in self.members]
+        # Each member has the mean and std of its own training rows.
         mean, std = (outputs.new_tensor([getattr(t, f"target_{name}") for t in tasks]) for name in ("mean", "std"))
         predicted, true = (part.squeeze(-1) * std[:, None] + mean[:, None] for part in (outputs, targets))
         return regression_scores(predicted, true)
@@ -129,6 +138,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps the members of these rows. The others get memory of their own."""
+        # The optimizer first: it writes states back by the rows that are still there.
         self.optimizer.select(rows)
         self.model.select(rows)
         self.objective.select(rows)

@@ -19,6 +19,7 @@ class StackedMasks:
     """
 
     def __init__(self, places: Sequence[tuple[int, Sequence[float]]]) -> None:
+        # The share that is kept, as `bernoulli_` takes it.
         self.places = [(width, [1 - share for share in shares]) for width, shares in places]
         self.n_members = len(self.places[0][1])
 
@@ -44,6 +45,7 @@ class StackedMasks:
         masks = self.none()
         drawn = []
         for place, (width, kept) in enumerate(self.places):
+            # Where no member drops anything there is no mask, and nothing to multiply by.
             if min(kept) < 1:
                 masks[place] = mask = memory.take((self.n_members, like.shape[-2], width))
                 drawn.append((mask.unbind(0), kept))
@@ -51,15 +53,18 @@ class StackedMasks:
             return masks
         assert seeds is not None, "each member must have a seed for the step"
 
+        # A generator of its own, so that the default one stays where it is; for one seed both draw the same bits.
         generator = torch.Generator(like.device)
         for member, seed in enumerate(seeds):
             generator.manual_seed(seed)
             for rows, kept in drawn:
+                # A member without dropout draws nothing alone either, and its later masks would be others.
                 if kept[member] < 1:
                     rows[member].bernoulli_(kept[member], generator=generator)
                 else:
                     rows[member].fill_(1.0)
         for factors, (_, kept) in zip(masks, self.places, strict=True):
             if factors is not None:
+                # By a number in the masks' type, as `functional.dropout` divides.
                 factors.div_(torch.tensor(kept, dtype=torch.float64).to(factors).view(-1, 1, 1))
         return masks

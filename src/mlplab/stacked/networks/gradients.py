@@ -1,4 +1,4 @@
-"""The passes through K plain networks written out: forward, and the gradient of every weight.
+"""Forward and backward pass of K plain networks by direct kernel calls.
 
 As `mlplab.engine.fused_step` for each member. Legend: K members, B batch, F inputs of a layer, H outputs of a layer,
 C outputs of the network.
@@ -42,7 +42,9 @@ def pass_through(
             if ways_back:
                 gradient = step.product(gradient, network.output.weight)
             for depth in range(len(ways_back) - 1, -1, -1):
+                # The features need no gradient, so the first layer computes none for its inputs.
                 gradient = ways_back[depth](gradient, depth > 0)
+        # Not before: the pass back reads what the pass forward has left.
         memory.give_back([*step.taken, *(mask for mask in masks if mask is not None)])
 
     return outputs, backward
@@ -60,6 +62,7 @@ class _Step:
         return self.taken[-1]
 
     def product(self, first: Tensor, second: Tensor) -> Tensor:
+        # Into memory that is used again, see `Workspace`.
         return torch.bmm(first, second, out=self.take(*first.shape[:2], second.shape[2]))
 
     def hidden_layer(self, layer: StackedLayer, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, WayBack]:
@@ -77,6 +80,7 @@ class _Step:
 
         def backward(gradient: Tensor, wants_inputs: bool) -> Tensor:
             past = gradient  # by the residual connection
+            # New memory also without a mask: kernels in place would overwrite what the residual connection still needs.
             if mask is not None or layer.residual:
                 gradient = torch.mul(gradient, 1 if mask is None else mask, out=self.take(*gradient.shape))
             if in_place is None:
@@ -94,6 +98,7 @@ class _Step:
     def add_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
         """Adds the gradients of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H)."""
         weight = linear.weight
+        # The first gradient goes to fixed memory; accumulated ones are added to it.
         if weight.grad is None:
             torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)
             weight.grad = linear.weight_gradient

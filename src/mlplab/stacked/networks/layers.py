@@ -36,14 +36,17 @@ class StackedNormalization:
     def __call__(self, sums: Tensor, is_training: bool) -> Tensor:
         """Normalizes the sums of each unit of each member. (K, B, H) -> (K, B, H)."""
         if self.running_mean is None or self.running_var is None or self.n_tracked is None:
+            # PyTorch's kernel takes one scale for all rows, so the scale of each member is applied behind it.
             normalized = functional.layer_norm(sums, sums.shape[2:], eps=self.eps)
             return torch.addcmul(self.shift.unsqueeze(1), normalized, self.scale.unsqueeze(1))
         # A batch of one row has no variance, see `mlplab.models.mlp.BatchNorm`.
         is_training = is_training and sums.shape[1] > 1
         if is_training:
+            # Members take the same steps, but each has a counter, as its own module would.
             self.n_tracked.add_(1)
         # Each unit of each member is one column for PyTorch's kernel.
         columns = functional.batch_norm(
+            # (K, B, H) -> (B, K·H), as the statistics of a column depend on that column alone.
             sums.transpose(0, 1).flatten(1),
             self.running_mean.view(-1),
             self.running_var.view(-1),
@@ -70,6 +73,7 @@ class StackedLinear:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Computes weighted sums. (K, B, F) -> (K, B, H)."""
+        # Product and bias in one kernel.
         return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.transpose(1, 2))
 
 
@@ -92,6 +96,7 @@ class StackedMLP:
     """
 
     def __init__(self, networks: Sequence[MLP], stacked: Mapping[str, Tensor]) -> None:
+        # The members have one architecture, so the first shows what the layers are.
         first = networks[0]
         self.layers = [
             _stacked_layer(layer, f"hidden.{depth}", stacked)
@@ -100,6 +105,7 @@ class StackedMLP:
         ]
         self.output = StackedLinear(stacked["output.weight"], stacked["output.bias"])
         self.n_members = len(networks)
+        # Normalisation is left to autograd: its gradient has no kernel here.
         self.has_kernels = all(layer.normalization is None for layer in self.layers)
         places = [(first.architecture["in_features"], [network.input_dropout for network in networks])]
         for depth, layer in enumerate(self.layers):
@@ -122,6 +128,7 @@ class StackedMLP:
 
     def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
         """Activates in the memory of the sums where nobody needs them: new memory takes longer to get than to fill."""
+        # Autograd may need the sums for the gradient.
         if torch.is_grad_enabled() or layer.kernel.in_place is None:
             return layer.kernel.forward(sums)
         return layer.kernel.in_place[0](sums)
@@ -130,6 +137,7 @@ class StackedMLP:
         """Returns the inputs of the first layer (K, B, F)."""
         if mask is not None:
             return features * mask
+        # Expanded, not copied: all members read the same rows.
         return features if features.ndim == 3 else features.expand(self.n_members, -1, -1)
 
 
@@ -144,6 +152,7 @@ def _stacked_layer(layer: HiddenLayer, name: str, stacked: Mapping[str, Tensor])
             stacked.get(f"{prefix}.running_mean"),
             stacked.get(f"{prefix}.running_var"),
             stacked.get(f"{prefix}.num_batches_tracked"),
+            # Layer normalisation has no momentum, nor anything that it would move.
             getattr(own, "momentum", 0.0),
         )
     linear = StackedLinear(stacked[f"{name}.linear.weight"], stacked[f"{name}.linear.bias"])
@@ -158,8 +167,10 @@ class StackedPixelInputs:
         self.mean, self.std = (stacked[name].view(-1, 1, 1) for name in ("mean", "std"))
 
     def __call__(self, features: Tensor) -> Tensor:
+        # A copy, as the last line works in place.
         features = features.to(self.mean.dtype, copy=True)
         if features.ndim == 2:
+            # Repeated, not expanded: each member writes its own numbers into it.
             features = features.repeat(len(self.mean), 1, 1)
         return features.sub_(self.mean).div_(self.std)
 
@@ -176,6 +187,7 @@ class StackedCategoryInputs:
 
     def __call__(self, features: Tensor) -> Tensor:
         if self.vectors and features.ndim == 2:
+            # Members that share rows still have vectors of their own.
             features = features.expand(len(self.vectors[0]), -1, -1)
         parts = [features[..., : self.n_numeric]]
         if len(self.levels):
@@ -189,6 +201,8 @@ class StackedCategoryInputs:
 def _look_up(vectors: Tensor, codes: Tensor) -> Tensor:
     """Returns vectors (K, B, width) for codes (K, B) out of (K, levels, width); that of code 0 is and stays 0."""
     n_members, n_levels, _ = vectors.shape
+    # The tables of all members lie one below the other, so that one call looks up all codes.
     first_rows = torch.arange(0, n_members * n_levels, n_levels, device=codes.device).unsqueeze(1)
     found = functional.embedding(codes + first_rows, vectors.flatten(0, 1))
+    # A `padding_idx` is one row of the table, and here each member has such a row.
     return found * (codes != 0).unsqueeze(-1)

@@ -38,6 +38,7 @@ class StackedNetwork(nn.Module):
         self.stack = _Branch()
         named = [dict(named_tensors(network)) for network in networks]
         for name, first in named[0].items():
+            # A copy, into which the members' own tensors are pointed by `_arrange`.
             rows = torch.stack([tensors[name].detach() for tensors in named])
             if isinstance(first, nn.Parameter):
                 self.stack.plant(name, nn.Parameter(rows, requires_grad=first.requires_grad))
@@ -73,12 +74,14 @@ class StackedNetwork(nn.Module):
     @property
     def draws(self) -> bool:
         """Returns whether a step drops anything, or a user's own module may."""
+        # A user's own module may draw whatever its options say.
         return isinstance(self._body, StackedModule) or self._body.masks.draws
 
     @property
     def has_kernels(self) -> bool:
         """Returns whether `with_backward` finds all gradients: for plain perceptrons, nothing before them learning."""
         learns_before = any(isinstance(tensor, nn.Parameter) for tensor in _below(self.tensors, "inputs").values())
+        # The kernels compute all gradients, those of frozen parameters as well.
         is_frozen = any(not parameter.requires_grad for parameter in self.stack.parameters())
         return isinstance(self._body, StackedMLP) and self._body.has_kernels and not (learns_before or is_frozen)
 
@@ -87,11 +90,13 @@ class StackedNetwork(nn.Module):
         index = torch.tensor(rows, dtype=torch.int64, device=next(iter(self.tensors.values())).device)
         staying = set(rows)
         for row, network in enumerate(self.networks):
+            # Before the rows move, as these members are views of them.
             if row not in staying:
                 for _, tensor in named_tensors(network):
                     tensor.data = tensor.data.clone()
         self.networks = [self.networks[row] for row in rows]
         for tensor in self.tensors.values():
+            # Taken off first: PyTorch refuses a gradient of another shape than its tensor.
             gradient, tensor.grad = tensor.grad, None
             tensor.data = tensor.data.index_select(0, index)
             if gradient is not None:
@@ -105,6 +110,7 @@ class StackedNetwork(nn.Module):
         self.tensors: dict[str, Tensor] = dict(named_tensors(self.stack))
         for row, network in enumerate(self.networks):
             for name, tensor in named_tensors(network):
+                # `.data` changes the memory only: the parameter stays the object that optimizers and learners hold.
                 tensor.data = self.tensors[name].data[row]
         if not self.networks:  # all have left, and nothing is computed any more
             return
@@ -121,10 +127,12 @@ class StackedNetwork(nn.Module):
             tensors = _below(self.tensors, "network")
         perceptrons = [network for network in bodies if isinstance(network, MLP)]
         self._body = StackedMLP(perceptrons, tensors) if perceptrons else StackedModule(bodies, tensors)
+        # Memory of the old number of members is of no use any more.
         self._memory = Workspace(next(self.stack.parameters()))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "StackedNetwork":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # A move to another device or type makes new tensors, of which the members must be views again.
         self._arrange()
         return self
 

@@ -28,6 +28,7 @@ class StackedModule:
 
     def __call__(self, features: Tensor, is_training: bool) -> Tensor:
         """Calls `forward` of all members. (K, B, F) or (B, F) -> (K, B, C)."""
+        # Setting the mode walks through all modules, so it is set only when it changes.
         if self.skeleton.training != is_training:
             self.skeleton.train(is_training)
         every_member = vmap(self._one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")

@@ -35,6 +35,7 @@ class StackedObjective(nn.Module):
     @property
     def has_kernels(self) -> bool:
         """Returns whether the gradient is computed by kernels."""
+        # Losses without a kernel go through autograd, but only as far as to the outputs.
         return self.function in (cross_entropy, mse)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -60,10 +61,12 @@ class StackedObjective(nn.Module):
                     return kernel(gradient)
 
             return losses, below_autograd
+        # A leaf, so that autograd stops at the outputs.
         leaf = outputs.requires_grad_()
         losses = self(leaf, targets)
 
         def backward(gradient: Tensor) -> Tensor:
+            # Losses of members do not depend on each other's outputs: one pass gives the gradients of all.
             (of_outputs,) = torch.autograd.grad((losses * gradient).sum(), leaf)
             return of_outputs
 
@@ -75,6 +78,7 @@ class StackedObjective(nn.Module):
 
     def _arrange(self, objectives: Sequence[Objective]) -> None:
         self.objectives = list(objectives)
+        # Either all members have class weights or none, see `loss_shape`.
         weights = [objective.class_weights for objective in objectives if objective.class_weights is not None]
         shares = [float(objective.options.get("label_smoothing", 0.0)) for objective in objectives]
         self.class_weights = torch.stack(weights) if weights else None
@@ -86,6 +90,7 @@ class StackedObjective(nn.Module):
         return _cross_entropies(outputs, targets, self.class_weights, self.label_smoothing)
 
     def _batched(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        # Equal for all members, but for the smoothing.
         shared = {name: v for name, v in self.objectives[0].options.items() if name != "label_smoothing"}
         own: dict[str, Tensor] = {}
         if self.class_weights is not None:
@@ -99,7 +104,7 @@ class StackedObjective(nn.Module):
         return torch.vmap(one)(outputs, targets, own)
 
 
-# Written out, as `torch.vmap` over the room's definition takes ten times as long.
+# By hand, as `torch.vmap` over the room's definition takes ten times as long.
 def _cross_entropies(
     outputs: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: Tensor | None
 ) -> LossesAndBackward:
@@ -123,6 +128,7 @@ def _cross_entropies(
         row_losses = row_losses * row_weights
 
     def backward(gradient: Tensor) -> Tensor:
+        # The gradient of each row's log-probability: the mean divides by the rows, the loss has a minus.
         of_rows = (gradient / -n_rows).unsqueeze(1).expand(targets.shape)
         if row_weights is not None:
             of_rows = of_rows * row_weights
@@ -139,6 +145,7 @@ def _cross_entropies(
 def _squared_errors(outputs: Tensor, targets: Tensor) -> LossesAndBackward:
     """Computes `losses.mse` of each member. (K, B, T), (K, B, T) -> (K,)."""
     errors = outputs - targets
+    # The mean is over the values of one member.
     n_values = errors[0].numel()
     return errors.square().mean((1, 2)), lambda gradient: errors * (gradient * (2 / n_values)).view(-1, 1, 1)
 
@@ -154,7 +161,9 @@ class StackedPenalty:
     def __init__(self, l1: Sequence[float], l2: Sequence[float], regularized: Sequence[str]) -> None:
         self._terms = [
             (torch.tensor(factors, dtype=torch.float64), derivative)
+            # d|w|/dw = sign(w), and d(½w²)/dw = w.
             for factors, derivative in ((l1, torch.sign), (l2, torch.positive))
+            # A penalty that nobody has costs nothing.
             if any(factors)
         ]
         self._regularized = list(regularized)

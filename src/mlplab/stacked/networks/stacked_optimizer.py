@@ -24,7 +24,7 @@ RATES = ("lr", "weight_decay")
 """Options that may differ between members that one optimizer of PyTorch updates."""
 
 WORTH_A_CALL = 1 << 18
-"""So many numbers are updated by a call of their own in less time than it takes to multiply them by their rates."""
+"""Numbers from which on a call of their own takes less time than multiplying them by their rates."""
 
 
 class StackedOptimizer(Optimizer):
@@ -55,6 +55,7 @@ class StackedOptimizer(Optimizer):
         self._blocks: list[_Block] = []
         for optimizer in optimizers:
             optimizer._opt_called = True  # type: ignore[attr-defined]  # schedules ask for it: this one steps for it
+        # No options here: those of the members' optimizers count.
         super().__init__(list(self._owners), {})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -65,6 +66,7 @@ class StackedOptimizer(Optimizer):
                 loss = closure()
         with torch.no_grad():
             self.clip()
+            # A block whose members' rates have become different cannot go on as one: the blocks are made anew.
             if not all(block.follow_rates() for block in self._blocks):
                 self.write_to_members()
                 self._blocks = []
@@ -79,6 +81,7 @@ class StackedOptimizer(Optimizer):
     def clip(self) -> None:
         """Clips the gradients of members that have a limit."""
         for clip, limits in ((clip_norms, self.clip_norm), (clip_values, self.clip_value)):
+            # Most stacks clip nothing.
             if limits.count(None) < len(limits):
                 gradients = [p.grad for p in self._owners if p.grad is not None]
                 if gradients:
@@ -95,6 +98,7 @@ class StackedOptimizer(Optimizer):
         for first, last in _runs(kinds, 0, len(members)):
             pieces = _runs(rates, first, last)
             n_numbers = sum(parameter[0].numel() for parameter in self._owners) * (last - first)
+            # Large stacks are updated in pieces of equal rates, which saves a pass over all numbers.
             is_split = n_numbers >= WORTH_A_CALL * len(pieces)
             for rows in pieces if is_split else [(first, last)]:
                 own = [(parameters, groups[slice(*rows)]) for parameters, groups in columns]
@@ -107,6 +111,7 @@ class StackedOptimizer(Optimizer):
         columns: dict[tuple[int, ...], tuple[list[nn.Parameter], list[Group]]] = {}
         for parameter, owners in self._owners.items():
             groups = [of[owner] for of, owner in zip(group_of, owners, strict=True)]
+            # By identity: groups of equal options may still be changed one by one.
             columns.setdefault(tuple(map(id, groups)), ([], groups))[0].append(parameter)
         return list(columns.values())
 
@@ -118,6 +123,7 @@ class StackedOptimizer(Optimizer):
             for group in (groups[member] for _, groups in columns)
         ]
         states = [optimizer.state.get(owners[member], {}) for owners in self._owners.values()]
+        # Numbers such as that of steps have no row for each member, so all members of a block need the same ones.
         numbers = [[(n, None if v is None or v.ndim else float(v)) for n, v in state.items()] for state in states]
         return options, numbers
 
@@ -125,6 +131,7 @@ class StackedOptimizer(Optimizer):
         """Returns the state of a parameter's rows; numbers, such as that of steps, are the same in all."""
         states = [self.optimizers[first + row].state.get(owner, {}) for row, owner in enumerate(owners)]
         return {
+            # Copied, as the optimizer counts on in its own.
             name: torch.stack([state[name] for state in states]) if value.ndim else value.clone()
             for name, value in states[0].items()
             if value is not None
@@ -140,12 +147,14 @@ class StackedOptimizer(Optimizer):
                 for row, member in enumerate(members):
                     if wanted is None or member in wanted:
                         self.optimizers[member].state[self._owners[parameter][member]] = {
-                            name: (value[row] if value.ndim else value).clone() for name, value in state.items()
+                            # Copies, as a view would keep the memory of the whole stack, and change with it.
+                            name: (value[row] if value.ndim else value).clone()
+                            for name, value in state.items()
                         }
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> None:
-        """Leaves those members, in that order. Those that go have their state in their own optimizers."""
+        """Keeps those members, in that order. Writes the states of the others to their own optimizers."""
         self.write_to_members()
         self._blocks = []  # read again in the next step, when the network has its new rows
         self.optimizers = [self.optimizers[row] for row in rows]
@@ -178,6 +187,7 @@ class _Block:
         self._parameters = [parameter for parameters, _ in columns for parameter in parameters]
         self._rates: list[list[tuple[float, float]]] = [[] for _ in columns]
         self._has_own_rates = any(len(set(map(_rates, groups))) > 1 for _, groups in columns)
+        # The whole parameter is updated in place; anything else works on rows of it.
         self._is_whole = not self._has_own_rates and rows == slice(0, len(self._parameters[0]))
         first: Group = columns[0][1][0]
         # PyTorch's own decoupled decay, of 1, empties the directions without one more pass over them.
@@ -190,9 +200,11 @@ class _Block:
         inner_groups: list[Group] = []
         for parameters, groups in columns:
             targets = [self._target(parameter) for parameter in parameters]
+            # Names belong to the members' parameters, not to these.
             options = {name: value for name, value in groups[0].items() if name not in ("params", "param_names")}
             inner_groups.append({**options, **(as_direction if self._has_own_rates else {}), "params": targets})
             self._targets += targets
+        # The direct step where there is one: it gives the same bits in less time.
         make: Any = FUSED.get(kind, kind)
         self._optimizer: Optimizer = make(inner_groups)
         for parameter, target in zip(self._parameters, self._targets, strict=True):
@@ -204,6 +216,7 @@ class _Block:
         """Returns the tensor that is updated in the place of a parameter's rows."""
         if self._is_whole:
             return parameter
+        # A view, so that an update of the rows is one of the parameter.
         rows = parameter.detach()[self.rows]
         return torch.zeros_like(rows) if self._has_own_rates else rows
 
@@ -223,11 +236,13 @@ class _Block:
         if not self._has_own_rates:
             for own, group in zip(rates, self._optimizer.param_groups, strict=True):
                 group["lr"], group["weight_decay"] = own[0]
+            # Only as long as they are equal can one optimizer use one rate.
             return all(own.count(own[0]) == len(own) for own in rates)
         self._lrs: list[Tensor] = []
         self._decays: list[Tensor] = []
         for (parameters, _), own in zip(self._columns, rates, strict=True):
             lrs, decays = torch.tensor(own, dtype=torch.float64, device=parameters[0].device).unbind(1)
+            # Decoupled decay multiplies the weights by 1 − lr·λ; the other adds λ·w to the gradient.
             factors = 1 - lrs * decays if self._is_decoupled else decays
             self._lrs += [per_member(lrs, parameter) for parameter in parameters]
             self._decays += [per_member(factors, parameter) for parameter in parameters]
@@ -240,6 +255,7 @@ class _Block:
             self._optimizer.step()
             return
         for parameter, target in zip(self._parameters, self._targets, strict=True):
+            # A view of the rows: nothing is copied.
             target.grad = None if parameter.grad is None else parameter.grad[self.rows]
         if not self._has_own_rates:
             self._optimizer.step()
@@ -249,9 +265,11 @@ class _Block:
         directions = [self._targets[index] for index in moving]
         if self._has_decay:
             self._decay(parameters, directions, [self._decays[index] for index in moving])
+        # The inner optimizer adds to what is there, so directions begin at zero.
         if not self._are_emptied:
             torch._foreach_zero_(directions)
         self._optimizer.step()
+        # Added: a direction points downhill already.
         torch._foreach_addcmul_(parameters, directions, [self._lrs[index] for index in moving])
 
     def _decay(self, parameters: list[Tensor], directions: list[Tensor], factors: list[Tensor]) -> None:
@@ -260,6 +278,7 @@ class _Block:
             return
         for direction, parameter, factor in zip(directions, parameters, factors, strict=True):
             assert direction.grad is not None
+            # A new tensor, as the gradient is a view of the stack's.
             direction.grad = direction.grad.addcmul(parameter, factor)
 
 
@@ -278,12 +297,14 @@ def _runs(values: Sequence[Any], first: int, last: int) -> list[tuple[int, int]]
 
 def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
     """Shrinks the gradient of each member with a limit to that norm, in place, as `torch.nn.utils.clip_grad_norm_`."""
+    # First by parameter, then over all of them, in the order of PyTorch's own clipping.
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
     total = torch.linalg.vector_norm(norms, dim=0)
     is_limited = torch.tensor([limit is not None for limit in limits], device=total.device)
     most = torch.tensor([limit or 0.0 for limit in limits], dtype=total.dtype, device=total.device)
     # 1e-6 as PyTorch has it. A member without limit keeps what it has, also where its norm is not finite.
     shares = torch.where(is_limited, (most / (total + 1e-6)).clamp(max=1.0), 1.0)
+    # Usually nobody is above the limit, and the pass over all gradients is saved.
     if (shares != 1).any():
         for gradient in gradients:
             gradient.mul_(per_member(shares, gradient))
@@ -291,6 +312,7 @@ def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> N
 
 def clip_values(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
     """Moves each number of a member with a limit into [−limit, limit], as `torch.nn.utils.clip_grad_value_`."""
+    # No limit is an infinite one.
     most = torch.tensor([torch.inf if limit is None else limit for limit in limits], dtype=torch.float64)
     for gradient in gradients:
         bound = per_member(most.to(gradient.device), gradient)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:
     """Shapes one number for each member (K,) so that it multiplies a stacked tensor (K, …), in that tensor's type."""
+    # Numbers are kept in float64 and rounded once, as PyTorch rounds a Python number.
     return values.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))
 
 
@@ -29,6 +30,7 @@ class Workspace:
 
     def take(self, shape: Sequence[int]) -> Tensor:
         """Lends a tensor with anything in it."""
+        # A full batch and the last one of an epoch have different shapes, each with memory of its own.
         free = self._free.get(tuple(shape))
         return free.pop() if free else self._like.new_empty(tuple(shape))
 
