@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 
 from mlplab.engine.epoch_loop import use_fast_loops
 from mlplab.engine.fused_adam import fused_adam
+from mlplab.engine.logged_values import use_fast_log_dict
 from mlplab.engine.resumable_loops import use_resumable_loops
 from mlplab.engine.trainer import use_fast_trainer
 from mlplab.learner import Learner
@@ -30,3 +31,4 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal[
         # Another LightningModule builds its optimizer by itself.
         if isinstance(learner, Learner):
             learner.optimizer_factory = fused_adam(learner.optimizer_factory)
+            use_fast_log_dict(learner)

@@ -3,11 +3,49 @@
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor
+
+from mlplab.engine.hooks import overriding
+
+
+class FastLogDict:
+    """Stands for `log_dict` of a module: values logged before with the same options take a shorter way.
+
+    At the end of an epoch, `LightningModule.log` takes longer for five scores than computing them.
+
+    Args:
+        module: whose class has Lightning's `log` and `log_dict`.
+    """
+
+    def __init__(self, module: pl.LightningModule) -> None:
+        self._module = module
+
+    def __call__(self, dictionary: Mapping[str, Any], *arguments: Any, **options: Any) -> None:
+        module = self._module
+        trainer, hook = module.trainer, module._current_fx_name
+        results = trainer._results
+        kind = type(module)
+        is_lightnings = kind.log is pl.LightningModule.log and kind.log_dict is pl.LightningModule.log_dict
+        if not arguments and isinstance(results, FastResults) and hook and is_lightnings and "log" not in vars(module):
+            if results.log_again(hook, dictionary, options):
+                trainer._logger_connector._current_fx = hook
+                return
+            type(module).log_dict(module, dictionary, **options)
+            results.remember(hook, dictionary, options)
+        else:
+            type(module).log_dict(module, dictionary, *arguments, **options)
+
+
+def use_fast_log_dict(module: pl.LightningModule) -> None:
+    """Lets a module with Lightning's own `log` and `log_dict` log by a shorter way."""
+    if not any(overriding([module], name, pl.LightningModule) for name in ("log", "log_dict")):
+        vars(module)["log_dict"] = FastLogDict(module)
 
 
 class FastResults(_ResultCollection):
@@ -21,6 +59,8 @@ class FastResults(_ResultCollection):
         super().__init__(training)
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self._cached: dict[tuple[bool, int | None], Any] = {}
+        self._remembered: dict[tuple[str, str], dict[str, Any]] = {}
+        self._again: dict[str, Tensor] = {}
         self._may_have_logged = False
 
     def __setitem__(self, key: str, metric: Any) -> None:
@@ -36,6 +76,10 @@ class FastResults(_ResultCollection):
         self._cached.clear()
         batch_size = options.pop("batch_size", None)
         place = (fx, name, self.dataloader_idx)
+        if f"{fx}.{name}" in self._again:  # it is logged twice in this epoch
+            metric = self[f"{fx}.{name}"]
+            metric.forward(self._again.pop(f"{fx}.{name}"), 1)
+            metric.has_reset = False
         # With several loaders Lightning adds the loader's number to the name.
         if self.dataloader_idx is None and self._logged_as.get(place) == options:
             metric = self[f"{fx}.{name}"]
@@ -50,9 +94,38 @@ class FastResults(_ResultCollection):
         super().log(fx, name, value, batch_size=batch_size, **options)
         self._logged_as[place] = options
 
+    def remember(self, fx: str, values: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Notes with which options these values of an epoch were logged from a hook."""
+        if self.dataloader_idx is None:
+            self._remembered |= {(fx, name): dict(options) for name in values if f"{fx}.{name}" in self}
+
+    def log_again(self, fx: str, values: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+        """Takes the one value each of an epoch, logged before from this hook with these options and emptied since.
+
+        Returns:
+            whether it did: all of them or none.
+        """
+        if self.dataloader_idx is not None or any(self._remembered.get((fx, name)) != options for name in values):
+            return False
+        again = {f"{fx}.{name}": value for name, value in values.items()}
+        for key, value in again.items():
+            is_scalar = isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float64) and not value.ndim
+            if key in self._again or not is_scalar or value.requires_grad or not self._is_of_epoch(self[key]):
+                return False
+        self._may_have_logged = True
+        self._cached.clear()
+        self._again |= {key: value.to(self[key].value.device) for key, value in again.items()}
+        return True
+
+    def _is_of_epoch(self, metric: Any) -> bool:
+        """Returns whether a metric is empty, and takes the mean of an epoch, which of one value is that value."""
+        meta = metric.meta
+        is_mean = metric.is_tensor and meta.is_mean_reduction and meta.on_epoch and not meta.on_step
+        return bool(is_mean and metric.has_reset)
+
     def has_logged(self) -> bool:
         """Returns whether something was logged since the last reset, which leaves metrics there, emptied."""
-        if self._may_have_logged:
+        if self._may_have_logged and not self._again:
             self._may_have_logged = any(not metric.has_reset for metric in self.values())
         return self._may_have_logged
 
@@ -60,7 +133,14 @@ class FastResults(_ResultCollection):
         question = (on_step, self.dataloader_idx)
         # Asked several times after each validation, with the same answer until something is logged.
         if question not in self._cached:
-            self._cached[question] = super().metrics(on_step)
+            self._cached[question] = answer = super().metrics(on_step)
+            for key, value in self._again.items() if not on_step and self.dataloader_idx is None else ():
+                meta = self[key].meta
+                answer["callback"][meta.name] = value
+                if meta.logger:
+                    answer["log"][meta.name] = value
+                if meta.prog_bar:
+                    answer["pbar"][meta.name] = value.item()
         return self._cached[question]
 
     def reset(self, metrics: bool | None = None, fx: str | None = None) -> None:
@@ -70,6 +150,8 @@ class FastResults(_ResultCollection):
             # What is empty is left as it is; but a torchmetrics object may have been updated without being logged.
             if is_selected and not (item.is_tensor and item.has_reset):
                 item.reset()
+        if metrics is not True:
+            self._again = {key: v for key, v in self._again.items() if fx is not None and self[key].meta.fx != fx}
 
 
 class _LazyTo:

@@ -18,6 +18,7 @@ from mlplab.callbacks import GradientNorms, LearningRateRange, NonFiniteGuard, P
 from mlplab.engine.edits import first_edited
 from mlplab.engine.hooks import STEP_HOOKS, overriding
 from mlplab.engine.kernels import ACTIVATION_KERNELS
+from mlplab.engine.logged_values import FastLogDict
 from mlplab.engine.surroundings import why_changed_by_updates, why_replaced
 from mlplab.learner import Learner
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
@@ -216,7 +217,8 @@ def why_intercepted(learner: Learner) -> str | None:
 def method_on_instance(part: Any) -> str | None:
     """Returns a name under which an object has something else to call than its class; None if there is none."""
     kind = type(part)
-    return next((name for name, value in vars(part).items() if callable(value) and hasattr(kind, name)), None)
+    own = ((name, value) for name, value in vars(part).items() if type(value) is not FastLogDict)
+    return next((name for name, value in own if callable(value) and hasattr(kind, name)), None)
 
 
 def _overridden_access(kind: type[nn.Module]) -> str | None:
