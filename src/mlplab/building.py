@@ -34,7 +34,7 @@ from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
 
-SMALL_NETWORK = 25_000_000
+ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
 
 Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
@@ -308,7 +308,7 @@ def build_trainer(
             f"trainer.val_check_interval={n_batches}, or with trainer.check_val_every_n_epoch=null",
         )
     if flags.get("profiler") is not None:
-        # Without a file, Lightning writes profiles to its log, which `quiet` silences.
+        # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
     try:
@@ -352,6 +352,6 @@ def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies
     threads = config.trainer.threads
     if threads == "auto":  # one for a network so small that threads would mostly wait for each other
         weights = sum(parameter.numel() for parameter in network.parameters())
-        is_small = copies * len(_a_batch(data)) * weights < SMALL_NETWORK
+        is_small = copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)

@@ -81,6 +81,7 @@ class Learner(pl.LightningModule):
         self._scores = {part: Scores(task) for part in ("val", "test")}
 
     def forward(self, features: Tensor) -> Tensor:
+        # For `learner(features)` from outside. The steps below call the model themselves.
         return self.model(features)  # type: ignore[no-any-return]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -63,7 +63,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         RunStopped: a signal stopped the run; its state is saved.
     """
     check(config)
-    quiet()
+    silence_lightning()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
     # Data before the network, as its widths and class weights follow from them.
@@ -81,7 +81,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         return math.nan
 
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
-    room = room_of(learner)
+    room = bytes_needed(learner)
     directory.reopen(room) if resume else directory.claim(room)
     with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
@@ -99,7 +99,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     return objective_of(result)
 
 
-def room_of(learner: Learner) -> int:
+def bytes_needed(learner: Learner) -> int:
     """Estimates the bytes that the files of a run take at most."""
     return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
 
@@ -169,7 +169,7 @@ SILENCED = (
 """Warnings of Lightning that do not apply here, as regular expressions."""
 
 
-def quiet() -> None:
+def silence_lightning() -> None:
     """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

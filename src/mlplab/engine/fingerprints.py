@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:1df1bdfd48 build_trainer:0cc83c146a",
+    "mlplab.building": "build_data:1df1bdfd48 build_trainer:aeb358652c",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
@@ -72,14 +72,14 @@ FINGERPRINTS = {
     "mlplab.objectives.objective": "predictions:7e01faa144",
     "mlplab.objectives.objective.Objective": "forward:f9794a9909",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:b5a6070e24 regression_scores:eb53bb723e",
+    "mlplab.objectives.scores": "classification_scores:59d9489119 regression_scores:eb53bb723e",
     "mlplab.objectives.scores.Scores": (
-        "__init__:530b764a12 _mean_loss:63dffe46dd compute:70e37d4de5 reset:49cf121bb7 update:e078ace70b "
+        "__init__:530b764a12 _mean_loss:63dffe46dd compute:6eb56a46d5 reset:49cf121bb7 update:e078ace70b "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:176cc6ff04",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:e352d58a06",
     "train": "main:8f293364ba",
 }

@@ -25,16 +25,18 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
     """
     # NumPy has no bfloat16; and on a GPU the many small sorts of the last score would take longer.
     exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
-    shares, known = exact.detach().cpu().numpy(), targets.long().cpu().numpy()
-    classes = np.arange(shares.shape[-1])[:, np.newaxis]
-    taken_for = shares.argmax(axis=-1)
-    is_known, is_taken = known[..., np.newaxis, :] == classes, taken_for[..., np.newaxis, :] == classes  # (..., C, N)
-    n_hits, n_either = (is_known & is_taken).sum(axis=-1), is_known.sum(axis=-1) + is_taken.sum(axis=-1)
+    predicted, true_class = exact.detach().cpu().numpy(), targets.long().cpu().numpy()
+    classes = np.arange(predicted.shape[-1])[:, np.newaxis]
+    predicted_class = predicted.argmax(axis=-1)
+    # Both (..., C, N): a row for each class.
+    is_true = true_class[..., np.newaxis, :] == classes
+    is_predicted = predicted_class[..., np.newaxis, :] == classes
+    n_hits, n_either = (is_true & is_predicted).sum(axis=-1), is_true.sum(axis=-1) + is_predicted.sum(axis=-1)
     scores = {
-        "accuracy": n_hits.sum(axis=-1) / shares.shape[-2],
+        "accuracy": n_hits.sum(axis=-1) / predicted.shape[-2],
         # `maximum` avoids 0/0 for a class without rows; the divisor counts only the other classes.
         "f1": (2 * n_hits / np.maximum(n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
-        "auroc": one_against_the_rest(shares, np.broadcast_to(is_known, is_taken.shape)).mean(axis=-1),
+        "auroc": one_against_the_rest(predicted, np.broadcast_to(is_true, is_predicted.shape)).mean(axis=-1),
     }
     # In one transfer to the device, instead of one for each score.
     values = torch.from_numpy(np.stack(list(scores.values()))).to(torch.get_default_dtype()).to(probabilities.device)

@@ -82,7 +82,7 @@ BY_STEP: dict[str, Callable[..., LRScheduler]] = {
 """Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
 
 # They come from the run: a user who gave them would contradict the Trainer or `mode`.
-SET_HERE = ("optimizer", "total_steps", "last_epoch", "mode")
+NOT_OPTIONS = ("optimizer", "total_steps", "last_epoch", "mode")
 """Parameters of schedules that are no options in conf/scheduler."""
 
 
@@ -98,7 +98,7 @@ def require_known_options(name: str, **options: Any) -> None:
         raise UserError(f"scheduler must be one of {names}", f"scheduler={name}", "scheduler=cosine")
     # The signature is the list of options, so that it cannot differ from what the schedule accepts.
     parameters = {} if name == "none" else inspect.signature(schedules[name]).parameters
-    known = {option: parameter for option, parameter in parameters.items() if option not in SET_HERE}
+    known = {option: parameter for option, parameter in parameters.items() if option not in NOT_OPTIONS}
     for option, value in options.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"

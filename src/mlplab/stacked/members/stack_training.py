@@ -27,7 +27,7 @@ from mlplab.stacked.members.stacked_data import StackedData
 from mlplab.stacked.members.stacked_learner import StackedLearner
 from mlplab.stacked.stacked_job import Job
 from mlplab.sweeps.job import begun_before
-from mlplab.training import prepare_run_files, quiet, room_of
+from mlplab.training import bytes_needed, prepare_run_files, silence_lightning
 
 
 class DataCache:
@@ -86,7 +86,7 @@ def claim(member: Member) -> None:
     # The lock is a file in the directory.
     directory.path.mkdir(parents=True, exist_ok=True)
     resume = begun_before(directory.path, job.config)
-    room = room_of(member.learner)
+    room = bytes_needed(member.learner)
     directory.reopen(room) if resume else directory.claim(room)
     with ending_only_by_error(directory):
         handler = train_log(directory.path)
@@ -104,7 +104,7 @@ def train_stack(members: Sequence[Member]) -> None:
         RunStopped: a signal has stopped the run; its state is saved.
         DiskFull: the disk was too full for some members; these have stopped, and the others are finished.
     """
-    quiet()
+    silence_lightning()
     first = members[0]
     full: list[BaseException] = []
     with stop_on_signal() as interruption:
