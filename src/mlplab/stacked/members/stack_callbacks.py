@@ -132,6 +132,8 @@ class StackCallbacks(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for p in self.learner.model.tensors.values() if p.grad is not None]
+        if self._found.device != gradients[0].device:
+            self._found, self._one = self._found.to(gradients[0].device), self._one.to(gradients[0].device)
         # One call says whether any number of all gradients is not finite.
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
         if self._found.item() or not isfinite(self.learner.losses.sum().item()):

@@ -96,7 +96,7 @@ class StackedObjective(nn.Module):
         if self.class_weights is not None:
             own["class_weights"] = self.class_weights
         if self.label_smoothing is not None:
-            own["label_smoothing"] = self.label_smoothing.to(outputs.dtype)
+            own["label_smoothing"] = self.label_smoothing.to(outputs)
 
         def one(outputs: Tensor, targets: Tensor, own: Mapping[str, Any]) -> Tensor:
             return self.function(outputs, targets, **shared, **own)
@@ -120,7 +120,7 @@ def _cross_entropies(
     of_true = of_all = None
     if label_smoothing is not None:
         of_true, of_all = (
-            share.to(outputs.dtype).unsqueeze(1) for share in (1 - label_smoothing, label_smoothing / n_classes)
+            share.to(outputs).unsqueeze(1) for share in (1 - label_smoothing, label_smoothing / n_classes)
         )
         row_losses = of_true * row_losses - of_all * log_probabilities.sum(1)
     row_weights = None if class_weights is None else class_weights.gather(1, targets)

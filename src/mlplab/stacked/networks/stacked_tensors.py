@@ -8,7 +8,7 @@ from torch import Tensor, nn
 def per_member(values: Tensor, like: Tensor) -> Tensor:
     """Shapes one number for each member (K,) so that it multiplies a stacked tensor (K, …), in that tensor's type."""
     # Numbers are kept in float64 and rounded once, as PyTorch rounds a Python number.
-    return values.to(like.dtype).view(-1, *(1,) * (like.ndim - 1))
+    return values.to(like).view(-1, *(1,) * (like.ndim - 1))
 
 
 def named_tensors(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
