@@ -22,7 +22,7 @@ setup: .venv/installed ## makes .venv with the locked environment
 train: .venv/installed ## trains an MLP on digits; ARGS="optimizer=sgd data=wine" changes choices
 	@$(BIN)/python train.py $(ARGS)
 
-test: .venv/installed ## the ordinary tests, five to six minutes on two cores
+test: .venv/installed ## the ordinary tests, about four minutes on two cores
 	$(PYTEST) $(ARGS)
 
 test-full: .venv/installed ## all tests, the slow grids too, and other examples each time
