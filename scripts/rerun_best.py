@@ -14,6 +14,7 @@ in. What has been run already is not run again.
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from mlplab.cli.script import Option, run_script
 from mlplab.errors import UserError
+from mlplab.runs.signals import on_termination
 from mlplab.sweeps.ledger import read_ledger
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
@@ -69,7 +71,17 @@ def main(settings: dict[str, Any]) -> int:
     if trust:  # the words of the jobs come from the same file
         words.append("trust=true")
     command = [sys.executable, str(TRAIN), *words]
-    return subprocess.run(command, cwd=folder if folder.is_dir() else None, env=environment, check=False).returncode
+    return _run(command, folder if folder.is_dir() else None, environment)
+
+
+def _run(command: list[str], folder: Path | None, environment: dict[str, str]) -> int:
+    """Runs the sweep, which handles signals: it finishes its step, saves, and says so. This script waits for it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # A terminal sends Ctrl-C to both. Not SIG_IGN, which the sweep would inherit.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+    with subprocess.Popen(command, cwd=folder, env=environment) as sweep:
+        on_termination(lambda number, frame: sweep.send_signal(number))
+        return sweep.wait()
 
 
 def _quoted(path: Path) -> str:

@@ -10,6 +10,7 @@ import torch
 from comparing import difference
 
 from mlplab import training
+from mlplab.engine import epoch_loop
 from mlplab.engine.edits import first_edited
 from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers
 
@@ -63,11 +64,13 @@ def skip_where_edited() -> None:
 def spy_on_fast(monkeypatch: pytest.MonkeyPatch, loop: type) -> list[bool]:
     """Returns what a kind of loop answers, each time that it is asked whether it can be fast."""
     decisions: list[bool] = []
-    decide = loop._can_be_fast  # type: ignore[attr-defined]
+    owner, name = (loop, "_can_be_fast") if hasattr(loop, "_can_be_fast") else (epoch_loop, "_why_lightnings_loop")
+    decide = getattr(owner, name)
 
-    def note(self: Any, *arguments: Any) -> bool:
-        decisions.append(decide(self, *arguments))
-        return decisions[-1]
+    def note(*arguments: Any) -> Any:
+        answer = decide(*arguments)
+        decisions.append(answer is None or answer is True)
+        return answer
 
-    monkeypatch.setattr(loop, "_can_be_fast", note)
+    monkeypatch.setattr(owner, name, note)
     return decisions

@@ -8,6 +8,10 @@ HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories of invisible characters: control, format, surrogate, private use, line and paragraph breaks."""
 
 
+CLAUSE = re.compile(r"\S+ (is|has|holds|leads|lacks) ")
+"""The beginning of a statement about a file, whose name may contain an equals sign."""
+
+
 class UserError(ValueError):
     """A mistake of the user's: shown as one message with a hint, without a traceback.
 
@@ -27,7 +31,7 @@ class UserError(ValueError):
         # The requirement names the option already, so only its value is repeated.
         if is_given and self.requirement.startswith(f"{name} must"):
             found = f"got {value or 'nothing'}"
-        elif (is_given and " " not in name) or " " not in self.actual:
+        elif " " not in self.actual or (is_given and " " not in name and not CLAUSE.match(self.actual)):
             found = f"got {self.actual}"
         else:
             found = f"but {self.actual}"

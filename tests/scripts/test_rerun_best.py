@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,11 +33,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """What the script would start; starting it takes seconds, and is left to the tests of sweeps."""
     found: list[SimpleNamespace] = []
 
-    def run(command: list[str], **options: Any) -> SimpleNamespace:
+    def start(command: list[str], **options: Any) -> AbstractContextManager[SimpleNamespace]:
         found.append(SimpleNamespace(words=command[2:], **options))
-        return SimpleNamespace(returncode=0)
+        return nullcontext(SimpleNamespace(wait=lambda: 0))
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
     return found
 
 

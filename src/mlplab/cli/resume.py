@@ -72,7 +72,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         for override in overrides:
             key = override.key_or_group
             if key in given:
-                raise UserError(f"{key} must be given once", f"{key}=… is there twice", str(override.input_line))
+                raise UserError(f"{key} must be given once", "it is there twice", str(override.input_line))
             given[key] = override
         directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False

@@ -123,7 +123,7 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
         if not equals or name not in options or name in flags:
             raise _unknown(text, options, given)
         if name in given:
-            raise UserError(f"{name} must be given once", f"{name}=… is there twice", f"{name}={value}")
+            raise UserError(f"{name} must be given once", "it is there twice", f"{name}={value}")
         given[name] = options[name].read(name, value)
     for name, option in options.items():
         if option.is_required and name not in given:
@@ -157,7 +157,7 @@ def run_script(
     show_every_text()
     tolerate_closed_output()  # `| head` is no error
     # SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files are removed.
-    on_termination(lambda received, frame: sys.exit(128 + received))
+    on_termination(_stop)
     sys.unraisablehook = _unraisable
     try:
         result: Result | int | None = Result(str(help_text).strip(), {})
@@ -183,7 +183,11 @@ def run_script(
     except RunStopped as stopped:
         return print_error(stopped, stopped.status)
     except KeyboardInterrupt:
-        return print_error("interrupted; nothing was written", EXIT_INTERRUPTED)
+        return print_error("stopped by Ctrl-C", EXIT_INTERRUPTED)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise RunStopped(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def print_error(message: object, status: int) -> int:

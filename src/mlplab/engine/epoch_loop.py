@@ -9,7 +9,6 @@ elsewhere it leaves the work to Lightning's loop. A test compares the two bit fo
 The class below it is private to Lightning, which is why pyproject.toml admits one minor version only.
 """
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,21 +16,18 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher, _PrefetchDataFetcher
-from lightning.pytorch.loops.optimization.automatic import ClosureResult
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mlplab.engine.edits import first_edited
-from mlplab.engine.fused_step import Backward, FusedStep, HasFusedStep, Outputs, Step, matches_autograd
+from mlplab.engine.fused_step import HasFusedStep, Outputs
 from mlplab.engine.gpu_data import copy_to_device
 from mlplab.engine.hooks import STEP_HOOKS, Hooks, overriding, why_not_plain
 from mlplab.engine.logged_values import FastResults
-from mlplab.engine.recognition import why_not_fused
+from mlplab.engine.loss_and_gradient import LossAndGradient
 from mlplab.engine.resumable_loops import ResumableEpochLoop, loop_of
 from mlplab.engine.surroundings import STRATEGY_METHODS, why_replaced
 from mlplab.engine.validation_loop import FastValidationLoop
-
-log = logging.getLogger("mlplab")
 
 TAKEN_OVER = (
     "backward",
@@ -61,10 +57,8 @@ class FastEpochLoop(ResumableEpochLoop):
         self._results = FastResults(training=True)
         self._hooks: Hooks | None = None
         self._is_fast = self._has_logged = False
-        self._fused: Step | None = None
-        self._is_fused_verified = self._is_fused_wrong = False
+        self._loss_and_gradient = LossAndGradient(trainer)
         self._n_validations = -1
-        self._logged_reason: str | None = None
 
     @property
     def global_step(self) -> int:
@@ -75,10 +69,9 @@ class FastEpochLoop(ResumableEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         trainer = self.trainer
-        self._module = module = trainer.lightning_module
-        # The dict behind the module: setting an attribute through nn.Module takes microseconds.
-        self._attributes = vars(module)
-        self._is_fast = self._can_be_fast(data_fetcher)
+        self._module = trainer.lightning_module
+        self._reason = _why_lightnings_loop(trainer, data_fetcher)
+        self._is_fast = self._reason is None
         device = trainer.strategy.root_device
         self._is_on_cpu = device.type == "cpu"
         for loader in data_fetcher.combined_loader.flattened:
@@ -93,30 +86,10 @@ class FastEpochLoop(ResumableEpochLoop):
             self._n_validations = -1
             self._epoch = trainer.current_epoch
 
-    def _can_be_fast(self, data_fetcher: _DataFetcher) -> bool:
-        return self._why_lightnings_loop(data_fetcher) is None
-
-    def _why_lightnings_loop(self, data_fetcher: _DataFetcher) -> str | None:
-        """Returns why Lightning's own loop makes the steps of this epoch; None if this one can."""
-        trainer, module = self.trainer, self._module
-        if not module.automatic_optimization:
-            return "manual optimization"
-        if len(trainer.optimizers) != 1:
-            return f"{len(trainer.optimizers)} optimizers"
-        if isinstance(data_fetcher, _DataLoaderIterDataFetcher):
-            return "training_step fetches its batches itself"
-        overridden = [name for name in TAKEN_OVER if overriding([module], name, pl.LightningModule)]
-        if overridden:
-            return f"{type(module).__name__}.{overridden[0]} is overridden"
-        replaced = [name for name in STRATEGY_METHODS if name in vars(trainer.strategy)]
-        if replaced:
-            return f"{type(trainer.strategy).__name__}.{replaced[0]} was replaced"
-        return why_not_plain(trainer, "training_step") or why_replaced()
-
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Runs batches until Lightning has other work than the next batch; each as `_TrainingEpochLoop.advance`."""
         if not self._is_fast:
-            self._log_reason(f"Lightning's own loop makes the steps: {self._why_lightnings_loop(data_fetcher)}")
+            self._loss_and_gradient.log_reason(f"Lightning's own loop makes the steps: {self._reason}")
             super().advance(data_fetcher)
             return
         # Training comes first, so there is no validation to resume in the middle.
@@ -147,7 +120,7 @@ class FastEpochLoop(ResumableEpochLoop):
             self._on_train_batch_end,
         ) = map(hooks.callers.get, STEP_HOOKS)
         self._is_update_known = _makes_one_update(self._module)
-        self._fused = self._fused_step()
+        self._loss_and_gradient.refresh()
 
     def _must_return(self) -> bool:
         """Returns whether Lightning has work after this batch (validation, logging, schedules), or the epoch ends."""
@@ -179,7 +152,7 @@ class FastEpochLoop(ResumableEpochLoop):
         current: Any = progress.current
         connector = self.trainer._logger_connector
         batch_idx = current.ready
-        batch = self._next_batch(data_fetcher)
+        batch = _next_batch(data_fetcher, self._batches)
         progress.is_last_batch = data_fetcher.done
         # GPU only: on the CPU a batch is where it is needed.
         if not self._is_on_cpu:
@@ -219,20 +192,6 @@ class FastEpochLoop(ResumableEpochLoop):
         # Lightning's loop takes it for the end of the epoch.
         raise StopIteration
 
-    def _next_batch(self, data_fetcher: _DataFetcher) -> Any:
-        """Does what `next(data_fetcher)` does, without three iterators in between."""
-        # Lightning's fetcher also knows the cases with several loaders.
-        if self._batches is None or data_fetcher.done:
-            return next(data_fetcher)[0]
-        try:
-            batch = next(self._batches)
-        except StopIteration:
-            data_fetcher.done = True
-            raise
-        data_fetcher.fetched += 1
-        data_fetcher.done = data_fetcher.fetched >= (data_fetcher.length or 0)
-        return batch
-
     def _is_accumulating(self) -> bool:
         """Returns whether the gradients of this batch wait for those of the next."""
         return self.trainer.accumulate_grad_batches > 1 and self._should_accumulate()
@@ -255,7 +214,7 @@ class FastEpochLoop(ResumableEpochLoop):
                 with torch.enable_grad():
                     return closure()
             # Forward before `zero_grad`, in the order of Lightning's closure.
-            outputs, loss, backward = self._forward(batch, batch_idx)
+            outputs, loss, backward = self._loss_and_gradient(batch, batch_idx)
             # At the first of the batches whose gradients are accumulated.
             if batch_idx % trainer.accumulate_grad_batches == 0:
                 self._zero_grad(optimizer)
@@ -295,54 +254,6 @@ class FastEpochLoop(ResumableEpochLoop):
         current.completed += 1
         return outputs
 
-    def _forward(self, batch: Any, batch_idx: int) -> tuple[Outputs, Tensor | None, Backward]:
-        """Computes the loss; returns it with the outputs for `on_train_batch_end` and a function for its gradient."""
-        attributes = self._attributes
-        batches_per_update = self.trainer.accumulate_grad_batches
-        if self._fused is not None and (self._is_fused_verified or self._matches_autograd(batch, batch_idx)):
-            # Gradients follow when `backward` is called, so that `on_before_backward` comes in between.
-            outputs, backward = self._fused(batch, batches_per_update)
-            return outputs, outputs["loss"], backward
-        attributes["_current_fx_name"] = "training_step"  # past the slow `__setattr__` of nn.Module
-        output = self._module.training_step(batch, batch_idx)
-        attributes["_current_fx_name"] = None
-        result = ClosureResult.from_training_step_output(output, batches_per_update)
-        if result.closure_loss is None:
-            return {}, None, _do_nothing
-        return result.asdict(), result.closure_loss, result.closure_loss.backward
-
-    def _fused_step(self) -> Step | None:
-        """Returns the fused step of the module as it is now; None where autograd is to be used."""
-        module, trainer = self._module, self.trainer
-        if isinstance(module, HasFusedStep):
-            self._is_fused_verified = True
-            # Anomaly detection looks into autograd's graph, which the fused step does not build.
-            return module.fused_step() if self._is_on_cpu and not torch.is_anomaly_enabled() else None
-        if self._is_fused_wrong:
-            return None
-        reason = why_not_fused(trainer, module)
-        if reason is not None:
-            self._log_reason(reason)
-            return None
-        return FusedStep(module)
-
-    def _matches_autograd(self, batch: Any, batch_idx: int) -> bool:
-        """Compares the fused step with autograd on the first batch of the run."""
-        assert isinstance(self._fused, FusedStep)
-        if matches_autograd(self._fused, self._module, batch, batch_idx):
-            self._is_fused_verified = True
-            return True
-        # Not tried again in this run: what differs on one batch is not to be trusted on another.
-        self._fused, self._is_fused_wrong = None, True
-        self._log_reason("its numbers differ from autograd's on the first batch")
-        return False
-
-    def _log_reason(self, reason: str) -> None:
-        """Says in train.log why autograd is used, once for each reason."""
-        if self._logged_reason != reason:
-            self._logged_reason = reason
-            log.info(f"training uses autograd instead of the fused step: {reason}")
-
     def _zero_grad(self, optimizer: Optimizer) -> None:
         progress: Any = self.automatic_optimization.optim_progress.optimizer.zero_grad
         total, current = progress.total, progress.current
@@ -352,14 +263,7 @@ class FastEpochLoop(ResumableEpochLoop):
             self._on_before_zero_grad(optimizer)
         total.started += 1
         current.started += 1
-        is_default = type(optimizer).zero_grad is Optimizer.zero_grad and "zero_grad" not in vars(optimizer)
-        if is_default:  # what it does, without a look at each device
-            for group in optimizer.param_groups:
-                # None rather than zeros, as `zero_grad` does by default.
-                for parameter in group["params"]:
-                    parameter.grad = None
-        else:
-            optimizer.zero_grad()
+        _clear_gradients(optimizer)
         total.completed += 1
         current.completed += 1
 
@@ -375,8 +279,48 @@ def _only_iterator(data_fetcher: _DataFetcher) -> Iterator[Any] | None:
     return iterator
 
 
-def _do_nothing() -> None:
-    """Stands for the backward pass of a step that was skipped."""
+def _next_batch(data_fetcher: _DataFetcher, batches: Iterator[Any] | None) -> Any:
+    """Does what `next(data_fetcher)` does, without three iterators in between."""
+    # Lightning's fetcher also knows the cases with several loaders.
+    if batches is None or data_fetcher.done:
+        return next(data_fetcher)[0]
+    try:
+        batch = next(batches)
+    except StopIteration:
+        data_fetcher.done = True
+        raise
+    data_fetcher.fetched += 1
+    data_fetcher.done = data_fetcher.fetched >= (data_fetcher.length or 0)
+    return batch
+
+
+def _clear_gradients(optimizer: Optimizer) -> None:
+    """Does what `optimizer.zero_grad()` does, without a look at each device."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad or "zero_grad" in vars(optimizer):
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        # None rather than zeros, as `zero_grad` does by default.
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def _why_lightnings_loop(trainer: pl.Trainer, data_fetcher: _DataFetcher) -> str | None:
+    """Returns why Lightning's own loop makes the steps of this epoch; None if the fast one can."""
+    module = trainer.lightning_module
+    if not module.automatic_optimization:
+        return "manual optimization"
+    if len(trainer.optimizers) != 1:
+        return f"{len(trainer.optimizers)} optimizers"
+    if isinstance(data_fetcher, _DataLoaderIterDataFetcher):
+        return "training_step fetches its batches itself"
+    overridden = [name for name in TAKEN_OVER if overriding([module], name, pl.LightningModule)]
+    if overridden:
+        return f"{type(module).__name__}.{overridden[0]} is overridden"
+    replaced = [name for name in STRATEGY_METHODS if name in vars(trainer.strategy)]
+    if replaced:
+        return f"{type(trainer.strategy).__name__}.{replaced[0]} was replaced"
+    return why_not_plain(trainer, "training_step") or why_replaced()
 
 
 def _makes_one_update(module: pl.LightningModule) -> bool:

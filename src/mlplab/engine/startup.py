@@ -7,7 +7,9 @@ needs none of them. Stand-ins take their places in `sys.modules` until somebody 
 import gc
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -28,13 +30,40 @@ REPLACED = {"scipy.signal", "torchmetrics.utilities.plot", "torch._dynamo", "tor
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Collects no garbage during the imports within it, and uses the stand-ins from then on.
+    """Collects no garbage during the imports within it, uses the stand-ins from then on, and lets signals wait.
 
-    With MLPLAB_PLAIN_IMPORTS=1 it does nothing, not even to the collection of garbage.
+    With MLPLAB_PLAIN_IMPORTS=1 it only lets signals wait.
     """
-    if os.environ.get("MLPLAB_PLAIN_IMPORTS") == "1":
+    with _signals_waiting():
+        if os.environ.get("MLPLAB_PLAIN_IMPORTS") == "1":
+            yield
+            return
+        with _without_garbage_collection():
+            yield
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Delivers signals that come within it at its end.
+
+    PyTorch imports NumPy from C++ and goes on if that fails. It would swallow an exception that a signal's handler
+    raises, and a run would begin with half of NumPy.
+    """
+    is_possible = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
+    if not is_possible:
         yield
         return
+    waiting = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Puts the stand-ins in place, and collects no garbage within it."""
     _use_stand_ins()
     gc.disable()  # imports make a million objects and no garbage; looking for some takes a second
     try:

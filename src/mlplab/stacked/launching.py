@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -13,12 +12,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mlplab.engine.startup import quick_imports
-from mlplab.errors import RunStopped, UserError, counted
+from mlplab.errors import UserError, counted
 from mlplab.processors import available_cores
 from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
 from mlplab.stacked.stacked_job import MOST_HELD, Job, names_of, plain_values
 from mlplab.stacked.workers import HAS_FORKS, Say, in_processes
-from mlplab.sweeps.job import STOPPING, JobOfSweep, objective_of_finished
+from mlplab.sweeps.job import JobOfSweep, objective_of_finished, require_not_stopping
 from mlplab.sweeps.job_loader import JobLoader
 
 try:
@@ -168,8 +167,7 @@ class StackedJobs:
 
     def _require_going_on(self) -> None:
         # Another process may have been told to stop: the file tells all of them.
-        if (self.task.directory / STOPPING).exists():
-            raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
+        require_not_stopping(self.task.directory)
 
     def _run_alone(self, jobs: Sequence[Job]) -> None:
         self._has_trained = self._has_trained or bool(jobs)

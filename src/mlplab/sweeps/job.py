@@ -58,8 +58,7 @@ class JobOfSweep:
         become_worker(self.process if self.host == socket.gethostname() else None)
 
     def __call__(self, config: DictConfig) -> Any:
-        if (self.directory / STOPPING).exists():
-            raise RunStopped("the sweep is being stopped", 128 + signal.SIGINT)
+        require_not_stopping(self.directory)
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(nowhere),  # the sweep has its own progress
@@ -69,6 +68,21 @@ class JobOfSweep:
                 return self.task(config)
             finally:
                 gc.collect()  # figures and Trainers are cycles of few objects and many megabytes
+
+
+def require_not_stopping(sweep: Path) -> None:
+    """Begins no further job once a signal has asked the sweep to stop.
+
+    Raises:
+        RunStopped: with the signal, which the launcher has written into the file.
+    """
+    try:
+        text = (sweep / STOPPING).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    number = signal.Signals(int(text)) if text.isdecimal() else signal.SIGINT
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    raise RunStopped(f"stopped by {name} before this job began", 128 + number)
 
 
 class Worker:

@@ -123,7 +123,9 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line
             os.write(1, b"\nstopping after this step and saving; Ctrl-C again ends at once\n")
         with contextlib.suppress(OSError):
-            (sweep / STOPPING).touch()  # idle workers look for it before they begin a job
+            (sweep / STOPPING).write_text(
+                str(number), encoding="utf-8"
+            )  # idle workers look for it before they begin a job
         _wait([sweep / name for name in names])
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         raise RunStopped(f"stopped by {name}; all that was reached is saved", 128 + number)
