@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -329,3 +330,17 @@ assert "find_spec" in {way!r} or type(package.inner.__spec__.loader).__name__ ==
 assert sorted(seen) == ["package.inner", "package.outer", "package.outer.deep"], seen
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal can be held back on this system")
+def test_a_signal_waits_for_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLPLAB_PLAIN_IMPORTS", "1")
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with startup.quick_imports():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert received == []
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

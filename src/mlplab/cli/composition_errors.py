@@ -19,6 +19,7 @@ from mlplab.config.checks import REQUIRED
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.rules import shown
 
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choice → extra of this package that installs what the choice needs."""
@@ -121,7 +122,9 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
                 hint = f'pip install -c constraints.txt -e ".[{OF_EXTRAS[f"{group}={value}"]}]"'
                 return UserError(f"{group}={value} must have its package installed", "there is none", hint)
             near = nearest_name(str(value), choices) or choices[0]
-            return UserError(f"{group} must be one of {', '.join(choices)}", f"{group}={value}", f"{group}={near}")
+            return UserError(
+                f"{group} must be one of {', '.join(choices)}", f"{group}={shown(value)}", f"{group}={near}"
+            )
     return None
 
 

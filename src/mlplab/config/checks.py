@@ -65,7 +65,7 @@ def check(config: DictConfig) -> None:
     # First, as all other checks read values below these groups.
     for group, example in REQUIRED.items():
         if config.get(group) is None:
-            raise UserError(f"{group} must be chosen", f"{group}=null, or ~{group}", f"{group}={example}")
+            raise UserError(f"{group} must be chosen", f"{group}=null", f"{group}={example}")
     for group in ("experiment", "debug"):
         if config.get(group) is not None:
             raise UserError(
