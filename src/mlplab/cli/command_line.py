@@ -130,7 +130,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
             if _wants_traceback():
                 traceback.print_exc()  # at once, as the message comes with the table
             if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one
-                raise RunStopped(f"{message.partition('; try ')[0]}; free some room", EXIT_FAILED) from error
+                raise RunStopped(f"{message.partition('; try ')[0]}; try freeing some space", EXIT_FAILED) from error
             _note_failure(directory, message)  # the sweep's table shows it
             return math.nan  # Hydra goes on with the next job
         has_log = (directory / "train.log").is_file()
