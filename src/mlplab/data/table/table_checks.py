@@ -38,7 +38,9 @@ def require_named_columns(
     wanted = [*special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
     for key, name in [("target", target), *wanted]:
         if name not in names:
-            near = nearest_name(name, names) or names[-1]
+            # The target serves no other purpose.
+            others = [other for other in names if key == "target" or other != target]
+            near = nearest_name(name, others) or others[-1]
             # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
             form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in column_lists else "{}"
