@@ -38,8 +38,8 @@ def require_named_columns(
     wanted = [*special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
     for key, name in [("target", target), *wanted]:
         if name not in names:
-            # The target serves no other purpose.
-            others = [other for other in names if key == "target" or other != target]
+            # The target serves no other purpose, but it may keep values, as a class may be called NA.
+            others = [other for other in names if key in ("target", "keep_values") or other != target]
             near = nearest_name(name, others) or others[-1]
             # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
