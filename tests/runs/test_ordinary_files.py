@@ -189,3 +189,12 @@ def test_what_is_made_of_a_run_stays_in_it(tmp_path: Path, outside: Path) -> Non
     (tmp_path / "logs" / "exports").symlink_to(outside)
     with pytest.raises(UserError, match="only ordinary files and folders"):
         run.own_folder("exports")
+
+
+def test_a_temporary_file_that_vanishes_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "last.ckpt").touch()
+    listed = [tmp_path / ".last.ckpt.0.tmp", tmp_path / "last.ckpt"]
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(listed))
+    require_ordinary(tmp_path)

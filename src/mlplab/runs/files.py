@@ -86,7 +86,10 @@ def require_ordinary(directory: Path, *, deep: bool = True) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         for path in entries:
-            mode = path.lstat().st_mode
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # a temporary file of the process that uses the directory
+                continue
             if stat.S_ISLNK(mode):
                 # A link that stays within the directory reaches nothing else.
                 if path.resolve().is_relative_to(whole):
