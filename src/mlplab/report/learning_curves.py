@@ -95,7 +95,7 @@ def _value_at(curve: Curve, epoch: float) -> float:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """How long runs took to reach a target; a run that missed it counts as infinite.
+    """Times of runs to reach a target; a run that missed it counts as infinite.
 
     Attributes:
         n: runs.

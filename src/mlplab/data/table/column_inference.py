@@ -47,7 +47,7 @@ MARK_NAMES = {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}
 
 @dataclass(frozen=True)
 class Column:
-    """How the strings of a column become values.
+    """Says how the strings of a column become values.
 
     Attributes:
         name: as in the file.
@@ -90,7 +90,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Hints:
-    """What is known of a column beside its strings.
+    """Holds what is known of a column beside its strings.
 
     Attributes:
         kind: "numeric" or "categorical", where the user says so.

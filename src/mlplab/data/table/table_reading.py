@@ -45,7 +45,7 @@ class RawTable:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read, to read another one like it.
+    """Says how a file was read, to read another one like it.
 
     Attributes:
         text: layout of text files.

@@ -40,7 +40,7 @@ MOST_UNPAIRED = 0.1
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What the user says of a text file instead of letting it be detected."""
+    """Holds the options of a text file that the user gives, which are then not detected."""
 
     delimiter: str = "auto"
     quote: str = "auto"
