@@ -1,7 +1,7 @@
 """The same run by both engines, chosen as a user chooses: `engine=fast` and `engine=plain`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mlplab import training
 from mlplab.engine import epoch_loop
 from mlplab.engine.edits import first_edited
 from mlplab.engine.recognition import LOSSES, functions_of_step, functions_of_watchers
+from mlplab.learner import Learner
 
 ENGINES = ("fast", "plain")
 
@@ -74,3 +75,17 @@ def spy_on_fast(monkeypatch: pytest.MonkeyPatch, loop: type) -> list[bool]:
 
     monkeypatch.setattr(owner, name, note)
     return decisions
+
+
+def spy_on_hooks(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> list[str]:
+    """Overrides hooks of the learner, as a user's own module does; returns the names of those called, in order."""
+    calls: list[str] = []
+    for name in names:
+        original = getattr(Learner, name)
+
+        def overriding(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
+            calls.append(name)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Learner, name, overriding)
+    return calls

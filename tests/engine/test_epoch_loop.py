@@ -5,7 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from both_engines import last_checkpoint, require_same_bits, run_both, spy_on_fast
+from both_engines import last_checkpoint, require_same_bits, run_both, spy_on_fast, spy_on_hooks
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, Timer, WeightAveraging
 
@@ -168,15 +168,7 @@ def test_it_steps_aside_for_a_module_that_overrides_what_it_takes_over(
 
 
 def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    for name in STEP_HOOKS:
-        original = getattr(Learner, name)
-
-        def overriding(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
-            calls.append(name)
-            return original(self, *arguments)
-
-        monkeypatch.setattr(Learner, name, overriding)
+    calls = spy_on_hooks(monkeypatch, STEP_HOOKS)
     run = train_run("trainer.max_epochs=1", *QUICK)
     assert calls == [*STEP_HOOKS] * run.result["steps"]
 

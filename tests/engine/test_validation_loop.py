@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from both_engines import run_both, spy_on_fast
+from both_engines import run_both, spy_on_fast, spy_on_hooks
 from lightning.pytorch.callbacks import Callback
 from torchmetrics import MeanMetric
 
@@ -181,15 +181,7 @@ def test_it_steps_aside_for_batches_that_are_changed_on_their_way(
 
 
 def test_hooks_of_a_users_own_module_are_called(train_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    for name in HOOKS:
-        original = getattr(Learner, name)
-
-        def overriding(self: Any, *arguments: Any, name: str = name, original: Any = original) -> Any:
-            calls.append(name)
-            return original(self, *arguments)
-
-        monkeypatch.setattr(Learner, name, overriding)
+    calls = spy_on_hooks(monkeypatch, HOOKS)
     train_run(*QUICK)
     assert calls == [*HOOKS]
 
