@@ -90,7 +90,7 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAx
     # A little inside the axis, so that crosses are whole.
     worst = y.at(0.965 if objective.sign > 0 else 0.035)
     layers.append(Layer("cross", rows_of(map(axis.value, axis.places(failed)), [worst] * len(failed)), FAULT))
-    caption = f"A point is a setting's mean over seeds; the line joins the best of each value.{y.note()}"
+    caption = f"A point is a setting's mean over seeds; the line shows the best of each value.{y.note()}"
     if failed:
         caption += f" Red crosses: {len(failed)} with a run that diverged or failed."
     return Chart(f"by_{axis.name}", f"By {axis.name}", caption, axis.chart_axis(), y, tuple(layers))
