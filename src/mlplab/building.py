@@ -112,7 +112,10 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
-    objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
+    has_weights = any(weights is not None for weights in data.weights.values())
+    objective = build_objective(
+        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
+    )
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)

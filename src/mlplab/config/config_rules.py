@@ -225,6 +225,7 @@ TABLE_RULES: dict[str, Rule] = {
     "split_column": optional(_NAME),
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
+    "weight_column": optional(_NAME),
     "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),

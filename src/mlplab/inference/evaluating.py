@@ -1,7 +1,7 @@
 """Evaluates a trained run on rows with known targets: metrics and a figure."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ from torch import Tensor
 from mlplab.data.table.target_column import is_missing, rows_have
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.predicting import BATCH_ROWS
-from mlplab.inference.row_reader import RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
 from mlplab.plots import as_png, result_figure
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
-
-Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
 
 
 @dataclass
@@ -67,13 +65,16 @@ def evaluate(
 
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
     n_missing = 0
-    for block in reader.blocks(path, {"target": reader.target.name}):
+    weighing = {} if reader.weight is None else {"weights": reader.weight.name}
+    for block in reader.blocks(path, {"target": reader.target.name, **weighing}):
         targets = reader.targets(block)
         known = ~is_missing(targets, reader.target)
         n_missing += int((~known).sum())
         # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
         if known.any():
-            yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
+            weights = reader.weights(block, known)
+            inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
+            yield inputs, targets[known], None if weights is None else weights[known]
     if n_missing:
         reader.notes.append(f"{rows_have(n_missing, 'no target')}: left out")
 
@@ -82,15 +83,21 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     predictor, objective = run.predictor, _objective(run)
     scores = Scores(run.task)
     predicted, known = [], []
-    for inputs, targets in rows:
-        for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
+    total_weight = 0.0
+    for inputs, targets, weights in rows:
+        # As the loss takes them: targets, and weights where there are some.
+        learned = [_targets(targets, run), *([] if weights is None else [torch.from_numpy(weights).float()])]
+        total_weight += len(targets) if weights is None else float(weights.sum())
+        for batch in zip(*(torch.split(tensor, BATCH_ROWS) for tensor in (*inputs, *learned)), strict=True):
+            of_batch = batch[len(inputs) :]
             with torch.inference_mode():
-                outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
-                made, true = scores.update(objective(outputs, batch[-1]), outputs, batch[-1])
+                outputs = predictor.model(predictor.preprocessing(*batch[: len(inputs)]))
+                made, true = scores.update(objective(outputs, *of_batch), outputs, *of_batch)
             predicted.append(made)
             known.append(true)
-    if not predicted:
-        raise UserError("there must be rows with a target", f"{name} has none", "another file")
+    if not total_weight:
+        above = " and a weight above 0" if predicted else ""
+        raise UserError(f"there must be rows with a target{above}", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
     return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)

@@ -110,7 +110,7 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
             # Rows of the first block are enough, however long the file is.
             inputs = next(RowReader(run, written).blocks(path)).inputs
         else:
-            inputs, _ = next(rows_of_training(run, "test"))
+            inputs, *_ = next(rows_of_training(run, "test"))
     except UserError as error:
         if path is not None:
             raise

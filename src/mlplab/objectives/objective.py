@@ -16,14 +16,14 @@ from mlplab.task import Task
 LossFunction = Callable[..., Tensor]
 
 
-def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
+def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
     """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,)."""
     counts = torch.tensor(class_counts, dtype=torch.float32)
     return counts.sum() / (len(counts) * counts)
 
 
 class Objective(nn.Module):
-    """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T) -> ().
+    """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T), and perhaps weights (B,) -> ().
 
     Args:
         function: a loss of `mlplab.objectives.losses`, or a function of the same form.
@@ -43,27 +43,34 @@ class Objective(nn.Module):
         # Not in the state dict: the configuration and the data give the weights again.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, targets: Tensor, *weights: Tensor) -> Tensor:
         # Losses of regression accept no class weights, not even None.
         if self.class_weights is None:
-            return self.function(outputs, targets, **self.options)
-        return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
+            return self.function(outputs, targets, *weights, **self.options)
+        return self.function(outputs, targets, *weights, class_weights=self.class_weights, **self.options)
 
 
 def build_objective(
-    name: str, task: Task, *, class_counts: Sequence[int] = (), class_weights: Any = None, **options: Any
+    name: str,
+    task: Task,
+    *,
+    class_counts: Sequence[float] = (),
+    class_weights: Any = None,
+    has_weights: bool = False,
+    **options: Any,
 ) -> Objective:
     """Builds the objective by its name.
 
     Args:
         name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression.
         task: what is learned.
-        class_counts: rows of each class in the training part, for balanced weights.
+        class_counts: rows of each class in the training part, or their weight, for balanced class weights.
         class_weights: None, "balanced", or one number for each class.
+        has_weights: whether the rows have weights.
         **options: of the loss (label_smoothing, delta).
 
     Raises:
-        UserError: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
+        UserError: the loss does not fit the task, takes no such option or no weights, or the class weights do not fit.
     """
     fitting = LOSSES[task.kind]
     # The first loss is the usual one of its task.
@@ -79,7 +86,14 @@ def build_objective(
         )
     function: LossFunction = getattr(losses, name)
     # The options of a loss are the keyword arguments of its function.
-    known = [option for option in inspect.signature(function).parameters if option not in ("outputs", "targets")]
+    parameters = inspect.signature(function).parameters
+    known = [option for option in parameters if option not in ("outputs", "targets", "weights")]
+    if has_weights and "weights" not in list(parameters)[:3]:
+        raise UserError(
+            f"loss={name} must take weights, as the rows of the data have some",
+            f"the third argument of {function.__name__} is not weights",
+            "data.weight_column=null",
+        )
     weights = {} if class_weights is None else {"class_weights": class_weights}
     for option, value in {**options, **weights}.items():
         if option not in known:
@@ -88,7 +102,7 @@ def build_objective(
     return Objective(function, class_weights=_weights(class_weights, task, class_counts), options=options)
 
 
-def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Tensor | None:
+def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
     if class_weights is None:
         return None
     if class_weights == "balanced":

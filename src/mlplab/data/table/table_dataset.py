@@ -33,10 +33,12 @@ class TableDataset:
 
     Attributes:
         name: for people.
-        values: the feature columns as values: Float64, Enum or String, or Datetime; null where missing.
+        values: the feature columns, and the weights if there are some, as values: Float64, Enum or String, or
+            Datetime; null where missing.
         columns: all columns of the file but the target, also those that are no features.
         target: what is predicted.
         targets: (N,) class indices int64, or float64.
+        weight: the column of `values` with the weights of the rows; None where they have none.
         fingerprint: SHA-256 of the files.
         unit: of the target.
         split_rules: constraints of columns and files on the split.
@@ -54,6 +56,7 @@ class TableDataset:
     target: Target
     targets: npt.NDArray[np.generic]
     fingerprint: str
+    weight: Column | None = None
     unit: str = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     numeric_scaling: str = "standardize"
@@ -74,6 +77,10 @@ class TableDataset:
     @property
     def target_name(self) -> str:
         return self.target.name
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        return None if self.weight is None else self.values[self.weight.name].to_numpy()
 
     def fit(self, rows: Rows) -> TablePreprocessing:
         """Fits medians, means and categories on these rows alone.

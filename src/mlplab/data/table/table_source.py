@@ -4,6 +4,7 @@ text_encoding, text_layout   how the text is written, detected or as the user sa
 text_records, table_reading  its strings, as many in each row, and null for missing values
 column_inference             what each column holds
 target_column                the task, and the classes or values to learn
+row_weights                  how much each row counts
 column_values                the strings of each column as numbers, categories or datetimes
 split_columns                which rows belong to which part
 table_preprocessing          statistics of the training part, which `TableDataset` fits once the rows are split
@@ -20,6 +21,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values
+from mlplab.data.table.row_weights import infer_weights, row_weights
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
 from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
 from mlplab.data.table.table_dataset import TableDataset
@@ -54,6 +56,7 @@ def table(
     split_column: str | None = None,
     group_column: str | None = None,
     time_column: str | None = None,
+    weight_column: str | None = None,
     numeric_scaling: str = "standardize",
     one_hot_levels: int = 10,
     embedding_dim: int | str = "auto",
@@ -76,6 +79,7 @@ def table(
         "categorical": [str(name) for name in categorical],
     }
     deciding = {"split_column": split_column, "group_column": group_column, "time_column": time_column}
+    deciding["weight_column"] = weight_column
     special = {key: str(name) for key, name in deciding.items() if name is not None}
     reading = Reading(
         TextOptions(delimiter, quote, header, encoding, skip_lines),
@@ -97,7 +101,7 @@ def table(
     # What each column holds.
     roles = {special[key]: role for key, role in ROLES.items() if key in special}
     roles |= {name: "left out: data.drop" for name in column_lists["drop"] if name not in special.values()}
-    require_values(raw.frame, {target, *roles})
+    require_values(raw.frame, {target, special.get("weight_column", target), *roles})
 
     others = [name for name in raw.frame.columns if name != target]
 
@@ -108,6 +112,8 @@ def table(
             return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
 
         def column(name: str) -> Column:
+            if name == special.get("weight_column"):
+                return infer_weights(frame[name], hints(name))
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
@@ -122,7 +128,11 @@ def table(
         learned, columns = infer(raw.frame, [series.name for series in grouped])
     time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
-    features = [column for column in columns if column.is_feature]
+    weight_column = special.pop("weight_column", None)
+    weight = next((column for column in columns if column.name == weight_column), None)
+    if weight is not None:
+        roles[weight.name] = "says how much a row counts"
+    features = [column for column in columns if column.is_feature and column is not weight]
     if all(column.name in roles for column in features):
         raise UserError(
             f"{paths[0].name} must have a feature beside the target",
@@ -133,7 +143,15 @@ def table(
     # The values of each file, and the rules for the split.
     def values_of(table: RawTable, path: Path) -> "FileValues":
         return _values_of_file(
-            table.frame, path, features, learned, reading, special, time, drop_missing_target=drop_missing_target
+            table.frame,
+            path,
+            features,
+            learned,
+            reading,
+            special,
+            time,
+            weight,
+            drop_missing_target=drop_missing_target,
         )
 
     files, notes = [values_of(raw, paths[0])], list(raw.notes)
@@ -148,7 +166,7 @@ def table(
                 "data.test_path=null, and scripts/predict.py for rows without a target",
             )
         # Columns that are no features may be missing in the test file.
-        needed = [*(column.name for column in features), target, *special.values()]
+        needed = [*(column.name for column in features), target, *special.values(), *([weight.name] if weight else [])]
         notes += require_columns(other.frame, needed, test, "data.test_path")
         files.append(values_of(other, test))
     return TableDataset(
@@ -157,6 +175,7 @@ def table(
         values=pl.DataFrame(for_each(pl.concat([file.values for file in files]), as_enum)),
         columns=tuple(columns),
         target=learned,
+        weight=weight,
         targets=np.concatenate([file.targets for file in files]),
         fingerprint=hashed(),
         unit=unit,
@@ -164,7 +183,11 @@ def table(
         numeric_scaling=numeric_scaling,
         one_hot_levels=one_hot_levels,
         embedding_dim=embedding_dim,
-        reading={**reading.as_dict(), "target": learned.as_dict()},
+        reading={
+            **reading.as_dict(),
+            "target": learned.as_dict(),
+            "weight": None if weight is None else weight.as_dict(),
+        },
         notes=(*notes, *(note for file in files for note in file.notes)),
         roles=roles,
     )
@@ -172,7 +195,10 @@ def table(
 
 @dataclass(frozen=True)
 class FileValues:
-    """The rows of one file that have a target; in `special` the columns that decide the split, by their key."""
+    """The rows of one file that have a target; in `special` the columns that decide the split, by their key.
+
+    The weights, if there are some, are the last of the values.
+    """
 
     values: pl.DataFrame
     targets: npt.NDArray[np.generic]
@@ -188,6 +214,7 @@ def _values_of_file(
     reading: Reading,
     special: Mapping[str, str],
     time: Column | None,
+    weight: Column | None,
     *,
     drop_missing_target: bool,
 ) -> FileValues:
@@ -208,6 +235,8 @@ def _values_of_file(
         )
     # Rows are left out last, so that messages number them as in the file.
     values = for_each(features, lambda column: column_values(frame[column.name], column, reading.missing_values))
+    if weight is not None:
+        values.append(row_weights(frame[weight.name], weight, reading.missing_values, has_target))
     deciding = {key: frame[name] for key, name in special.items()}
     for key, series in deciding.items():
         require_decided(series, key, has_target)
