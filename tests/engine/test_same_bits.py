@@ -57,8 +57,8 @@ FUSED = {
                                                 "scheduler=warmup_cosine", "trainer.val_check_interval=0.5"],
     "weighted rows of balanced classes, accumulation": [
         "data=table", "data.target=colour", "data.drop=[shape]", "data.weight_column=count", "data.batch_size=20",
-        "data.drop_missing_target=true", "loss.class_weights=balanced", "loss=cross_entropy", "loss.label_smoothing=0.1",
-        "trainer.accumulate_grad_batches=2", "regularization.l2=0.01",
+        "data.drop_missing_target=true", "loss=cross_entropy", "loss.class_weights=balanced",
+        "loss.label_smoothing=0.1", "trainer.accumulate_grad_batches=2", "regularization.l2=0.01",
     ],
     "weighted rows, clipping": [
         "data=table", "data.target=price", "data.weight_column=count", "loss=mse", "trainer.gradient_clip_val=0.1",

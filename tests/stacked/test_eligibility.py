@@ -4,10 +4,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from composing import composed
 from omegaconf import OmegaConf
 
-from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
+from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra, why_alone_once_built
 
 
 @pytest.fixture
@@ -80,3 +81,9 @@ def test_what_hydra_does_for_one_job_is_not_done_in_a_stack() -> None:
     assert "env_set" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "env_set": {"A": "1"}}), []))
     assert "chdir" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "chdir": True}), []))
     assert "chdir" in str(why_alone_by_hydra(plain, ["hydra.job.name=x"]))
+
+
+def test_rows_with_weights_keep_a_job_out() -> None:
+    data = SimpleNamespace(weights={"train": None, "val": torch.ones(3)})
+    member: Any = SimpleNamespace(learner=None, data=data)
+    assert why_alone_once_built(member, None) == "the weights of its rows have no stacked form"  # type: ignore[arg-type]
