@@ -96,7 +96,8 @@ def build_data(config: DictConfig) -> DataModule:
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        if task not in ("auto", dataset.kind):
+        # Labels are so many classifications.
+        if task not in ("auto", "classification" if dataset.kind == "multilabel" else dataset.kind):
             raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +103,18 @@ class Dataset:
                 )
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["classification", "regression"]:
         return "classification" if self.class_names else "regression"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Returns no names, as arrays have one target."""
+        return ()
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        """Returns no names, as there are no labels."""
+        return ()
 
     @property
     def fingerprint(self) -> str:

@@ -39,11 +39,19 @@ class Source(Splittable, Protocol):
     @property
     def fingerprint(self) -> str: ...
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> Literal["classification", "regression", "multilabel"]: ...
     @property
     def target_name(self) -> str: ...
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str | tuple[str, ...]: ...
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Returns the names of several targets, which have a column of `targets` each; empty for one target."""
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        """Returns for each of several labels the names of false and true; empty for other targets."""
+
     @property
     def weights(self) -> npt.NDArray[np.float64] | None:
         """Returns the weight of each row (N,), finite and not negative; None where rows have none."""
@@ -128,7 +136,7 @@ class DataModule(pl.LightningDataModule):
             self._parts[part] = (_features(dataset, rows, self.preprocessor), targets[torch.from_numpy(rows)])
             self.weights[part] = _weights(dataset, part, split)
         self.task = Task(
-            kind="classification" if dataset.class_names else "regression",
+            kind=dataset.kind,
             n_features=self._parts["train"][0].shape[1],
             feature_names=dataset.names_after(self.preprocessor),
             class_names=dataset.class_names,
@@ -136,6 +144,8 @@ class DataModule(pl.LightningDataModule):
             unit=dataset.unit,
             target_mean=self._target_mean,
             target_std=self._target_std,
+            target_names=dataset.target_names,
+            label_names=dataset.label_names,
         )
 
     def read(self) -> tuple[Source, Split]:
@@ -154,22 +164,31 @@ class DataModule(pl.LightningDataModule):
         return dataset, split
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
-        """Returns class indices (N,) int64, or values (N, 1) float32, standardised by the training rows."""
+        """Returns class indices (N,) int64, or values (N, T) float32, standardised by the training rows; or labels."""
         # Classification needs no scaling back: mean 0 and std 1 leave a value as it is.
-        self._target_mean, self._target_std = 0.0, 1.0
-        if dataset.class_names:
+        self._target_mean: float | tuple[float, ...] = 0.0
+        self._target_std: float | tuple[float, ...] = 1.0
+        if dataset.kind == "classification":
             return torch.from_numpy(dataset.targets.astype(np.int64))
+        if dataset.kind == "multilabel":
+            return torch.from_numpy(dataset.targets.astype(np.float32))
         values = dataset.targets.astype(np.float64)
-        # In float64: the standard deviation of large values loses its digits in float32.
-        mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
-        if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
+        # In float64: the standard deviation of large values loses its digits in float32. Each target by itself.
+        mean, std = values[train_rows].mean(axis=0), values[train_rows].std(axis=0)
+        # Rounding leaves a constant target with a std near 1e-16 of its size.
+        constant = np.flatnonzero(std <= 1e-12 * abs(mean))
+        if len(constant):
+            which = f"the target {dataset.target_names[constant[0]]!r}" if dataset.target_names else "the target"
             raise UserError(
-                f"{dataset.name}: the target must vary",
-                f"it is {mean:g} in every training row",
+                f"{dataset.name}: {which} must vary",
+                f"it is {mean.flat[constant[0]]:g} in every training row",
                 "another target",
             )
-        self._target_mean, self._target_std = mean, std
-        return torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
+        if dataset.target_names:
+            self._target_mean, self._target_std = tuple(mean.tolist()), tuple(std.tolist())
+        else:
+            self._target_mean, self._target_std = float(mean), float(std)
+        return torch.from_numpy((values - mean) / std).to(torch.float32).reshape(len(values), -1)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns source, split, fingerprint and reading of the data, as plain values for a checkpoint."""
@@ -181,8 +200,8 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def class_counts(self) -> list[float]:
-        """Counts the training rows of each class, or adds up their weights; empty for regression."""
-        if self.task.kind == "regression":
+        """Counts the training rows of each class, or adds up their weights; empty for other tasks."""
+        if self.task.kind != "classification":
             return []
         # `minlength` counts the classes without a training row, too.
         return torch.bincount(self._parts["train"][1], self.weights["train"], self.task.n_classes).tolist()

@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:1df1bdfd48 build_trainer:aeb358652c",
+    "mlplab.building": "build_data:5b669f5a3f build_trainer:aeb358652c",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
@@ -40,7 +40,7 @@ FINGERPRINTS = {
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
-        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:9d0dcd32eb "
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f8ec27fddb "
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
@@ -51,8 +51,8 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:729994d69d as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a8da25c23b setup:5d35103355 test_dataloader:655d480236 "
+        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:2d782761ec as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:146a0b9af6 read:a8da25c23b setup:bbfb2c96c6 test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
@@ -69,14 +69,14 @@ FINGERPRINTS = {
     "mlplab.models.mlp.HiddenLayer": "forward:459424a005",
     "mlplab.models.mlp.MLP": "forward:dad00e856d",
     "mlplab.objectives.losses": (
-        "binary_cross_entropy:383f11ffec cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
+        "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
     ),
-    "mlplab.objectives.objective": "predictions:7e01faa144",
+    "mlplab.objectives.objective": "predictions:c26c9f8cf4",
     "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:8bc7ead68e regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:603b329fbf reset:eb34d1018d update:d0e5eda7d7 "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:55f05bfd70 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",

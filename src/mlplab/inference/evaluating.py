@@ -11,14 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlplab.data.table.target_column import is_missing, rows_have
+from mlplab.data.table.several_targets import columns_of, missing_of_each
+from mlplab.data.table.table_checks import first_of
+from mlplab.data.table.target_column import rows_have
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
-from mlplab.plots import as_png, result_figure
+from mlplab.plots import as_png, result_figures
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
 
@@ -31,8 +33,8 @@ class Evaluation:
         name: of the rows.
         metrics: loss and scores, in the target's own unit.
         n_rows: number of these rows.
-        predicted: probabilities (N, C), or values (N,).
-        targets: class indices (N,), or values (N,).
+        predicted: probabilities (N, C), or values (N,); of several targets (N, T).
+        targets: class indices (N,), or values (N,); of several targets (N, T).
         notes: what was noticed in reading them, for people.
     """
 
@@ -66,9 +68,12 @@ def evaluate(
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
     n_missing = 0
     weighing = {} if reader.weight is None else {"weights": reader.weight.name}
-    for block in reader.blocks(path, {"target": reader.target.name, **weighing}):
+    columns = columns_of(reader.target)
+    # The name stands in the message of a column that is not there.
+    wanted = {"target" if len(columns) == 1 else f"target {one.name}": one.name for one in columns}
+    for block in reader.blocks(path, {**wanted, **weighing}):
         targets = reader.targets(block)
-        known = ~is_missing(targets, reader.target)
+        known = ~np.logical_or.reduce(missing_of_each(targets, reader.target), axis=1)
         n_missing += int((~known).sum())
         # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
         if known.any():
@@ -119,7 +124,14 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
     # r2 divides by the variance of the targets.
     if run.task.kind == "regression" and len(targets) < 2:
         notes.append("r2 is left out, for there is one row only")
-        left_out = {"r2"}
+        left_out = {"r2", *(f"r2_{name}" for name in run.task.target_names)}
+    elif run.task.kind == "multilabel":
+        constant = targets.min(dim=0).values == targets.max(dim=0).values
+        same = [repr(name) for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
+        if same:
+            notes.append(
+                f"the rows do not differ in {first_of(same, 5)}: auroc counts {'it' if len(same) == 1 else 'each'} as 0"
+            )
     elif run.task.kind == "classification":
         # Without minlength the counts would end at the largest class that occurs.
         counts = torch.bincount(targets, minlength=run.task.n_classes)
@@ -131,13 +143,13 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
 
 
 def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:
-    """Writes metrics.json and the figure into a new directory, and returns the figure's path.
+    """Writes metrics.json and the figures into a new directory, and returns the path of the figure, or of several.
 
     Raises:
         UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
     # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
-    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
+    figures = result_figures(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     try:
         # Without exist_ok: a second evaluation would mix its files with those of the first.
         directory.mkdir(parents=True)
@@ -145,7 +157,6 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
     except OSError as error:
         raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
-    picture = directory / f"{name}.png"
     content = {
         "checkpoint": str(run.checkpoint),
         "rows": {"from": evaluation.name, "count": evaluation.n_rows},
@@ -153,12 +164,14 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         "notes": evaluation.notes,
     }
     try:
-        write_bytes(picture, as_png(figure))
+        for name, figure in figures.items():
+            write_bytes(directory / f"{name}.png", as_png(figure))
         write_json(directory / "metrics.json", content)
     except BaseException:  # also a signal: half an evaluation would pass for a whole one
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    return picture
+    # Several figures are found in their folder.
+    return directory / f"{next(iter(figures))}.png" if len(figures) == 1 else directory
 
 
 def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
@@ -167,6 +180,6 @@ def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
     if task.kind == "classification":
         return torch.from_numpy(targets.astype(np.int64))
     # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
-    scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
+    scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
     # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
-    return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)
+    return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)

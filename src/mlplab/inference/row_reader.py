@@ -26,12 +26,13 @@ from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values
 from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.several_targets import AnyTarget, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
 from mlplab.data.table.table_source import table
-from mlplab.data.table.target_column import Target, rows_have, target_values
+from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import open_text
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
@@ -93,12 +94,12 @@ class RowReader:
         self._noticed: Counter[str] = Counter()
 
     @functools.cached_property
-    def target(self) -> Target:
+    def target(self) -> AnyTarget:
         """Returns how the target of the run is read from a file."""
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
-                return Target.from_dict(card["target"])
+                return target_from_dict(card["target"])
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
@@ -198,9 +199,9 @@ class RowReader:
 
     def targets(self, block: Block) -> npt.NDArray[np.generic]:
         """Returns the targets of a block that was read with the target's column: −1 or NaN where missing."""
-        series = self._known(block.frame, self.target.column)
-        with _errors_of_a_run(block.first_row, len(series)):
-            targets, noticed = target_values(series, self.target, self._reading.missing_values, block.first_row)
+        known = pl.DataFrame([self._known(block.frame, one.column) for one in columns_of(self.target)])
+        with _errors_of_a_run(block.first_row, len(known)):
+            targets, noticed = read_targets(known, self.target, self._reading.missing_values, block.first_row)
         self._noticed.update(noticed)
         return targets
 

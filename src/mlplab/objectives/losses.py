@@ -111,17 +111,23 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Computes the cross-entropy from one logit, that of class 1 of two. (B, 1) logits, (B,) of 0 and 1 -> ().
 
+    For T labels, each true or false by itself: the mean over the labels. (B, T), (B, T) of 0.0 and 1.0 -> ().
+
     Args:
         outputs: the logit z of p(class 1) = sigmoid(z).
-        targets: int64 class indices, 0 or 1.
+        targets: int64 class indices, 0 or 1; or floating-point labels.
         weights: (B,), or None.
         class_weights: (2,), as in `cross_entropy`.
         label_smoothing: ε: the target becomes y(1 − ε) + ε/2.
     """
-    _require_classes(outputs, targets, n_outputs=1)
+    if targets.is_floating_point():
+        _require_same_shape(outputs, targets)
+        logits = outputs
+    else:
+        _require_classes(outputs, targets, n_outputs=1)
+        # Only the second dimension: a bare `squeeze()` would also drop that of a batch of one row.
+        logits = outputs.squeeze(1)
     # PyTorch computes it from the logit: the logarithm of a sigmoid is −∞ for large negative z.
-    # Only the second dimension: a bare `squeeze()` would also drop that of a batch of one row.
-    logits = outputs.squeeze(1)
     smoothed = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     if class_weights is None and weights is None:
         return functional.binary_cross_entropy_with_logits(logits, smoothed)

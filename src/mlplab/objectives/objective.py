@@ -62,7 +62,8 @@ def build_objective(
     """Builds the objective by its name.
 
     Args:
-        name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression.
+        name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression,
+            binary_cross_entropy for several labels.
         task: what is learned.
         class_counts: rows of each class in the training part, or their weight, for balanced class weights.
         class_weights: None, "balanced", or one number for each class.
@@ -78,7 +79,7 @@ def build_objective(
         name = fitting[0]
     if name not in fitting:
         raise UserError(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
-    if name == "binary_cross_entropy" and task.n_classes != 2:
+    if name == "binary_cross_entropy" and task.kind == "classification" and task.n_classes != 2:
         raise UserError(
             "loss=binary_cross_entropy must have two classes",
             f"the data have {task.n_classes}",
@@ -105,6 +106,12 @@ def build_objective(
 def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
     if class_weights is None:
         return None
+    if task.kind == "multilabel":
+        raise UserError(
+            "loss.class_weights must be null for several labels",
+            f"loss.class_weights={class_weights}",
+            "loss.class_weights=null",
+        )
     if class_weights == "balanced":
         # A class without rows would get an infinite weight.
         if 0 in class_counts:
@@ -125,6 +132,8 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> T
 
 def n_outputs(objective: Objective, task: Task) -> int:
     """Returns the width of the output layer that this objective needs."""
+    if task.target_names:
+        return len(task.target_names)
     # One logit is enough for two classes: the probability of the other is the rest.
     if task.kind == "regression" or objective.function is binary_cross_entropy:
         return 1
@@ -135,12 +144,19 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     """Converts raw outputs to predictions.
 
     Classification: probabilities (B, C), from C logits by softmax, from one logit by sigmoid.
-    Regression: values (B, T) in the target's own unit.
+    Regression: values (B, T) in the target's own unit. Several labels: probabilities (B, T) that they are true.
     """
     if task.kind == "regression":
-        return outputs * task.target_std + task.target_mean
+        return outputs * _per_target(task.target_std, outputs) + _per_target(task.target_mean, outputs)
+    if task.kind == "multilabel":
+        return torch.sigmoid(outputs)
     if outputs.shape[1] == 1:  # one logit, from binary_cross_entropy
         second = torch.sigmoid(outputs)
         # Columns in the order of the class indices, as softmax gives them.
         return torch.cat([1 - second, second], dim=1)
     return torch.softmax(outputs, dim=1)
+
+
+def _per_target(value: float | tuple[float, ...], outputs: Tensor) -> float | Tensor:
+    """Returns the number of one target, or a row (T,) with those of several."""
+    return outputs.new_tensor(value) if isinstance(value, tuple) else value

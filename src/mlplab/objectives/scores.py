@@ -1,6 +1,7 @@
 """Computes the scores of a validation or test pass.
 
-Legend: N rows, C classes. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at once.
+Legend: N rows, C classes, T targets. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at
+once.
 Weights (N,) of the rows, where there are some, make every score that of data in which a row of weight 2 stands twice.
 """
 
@@ -109,6 +110,62 @@ def regression_scores(predicted: Tensor, targets: Tensor, weights: Tensor | None
     return {name: score.to(torch.get_default_dtype()) for name, score in scores.items()}
 
 
+def scores_of_several(
+    task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Scores values, or probabilities of labels, (N, T) against targets (N, T): each score as its mean, and by target.
+
+    The mean over the targets stands under the score's name, as `rmse`; that of a target under `rmse_NAME`.
+    """
+    of_all: dict[str, Tensor] = {}
+    if task.kind == "regression":
+        of_each = regression_scores(predicted.T, targets.T, weights)
+    else:
+        of_each, of_all = label_scores(predicted, targets, weights)
+    means = {name: score.mean() for name, score in of_each.items()}
+    by_target = {
+        f"{name}_{target}": value
+        for name, score in of_each.items()
+        for target, value in zip(task.target_names, score, strict=True)
+    }
+    return {**means, **of_all, **by_target}
+
+
+def label_scores(
+    probabilities: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Scores probabilities (N, T) against labels (N, T): the scores of each label (T,), and those of all together ().
+
+    accuracy: the share of rows in which the label is right; predicted is what has a probability above ½.
+    f1: 2·hits / (rows that have the label + rows predicted to have it); the mean is over the labels that have either.
+    auroc: rows that have the label against the others, see `one_against_the_rest`.
+    subset_accuracy: the share of rows in which every label is right.
+    """
+    exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
+    predicted = exact.detach().cpu().numpy()
+    is_true, is_predicted = (targets > 0.5).T.cpu().numpy(), (predicted > 0.5).T
+    own = None if weights is None else weights.double().cpu().numpy()
+    total = predicted.shape[0] if own is None else own.sum()
+    is_right = is_true == is_predicted
+    n_either = _count(is_true, own) + _count(is_predicted, own)
+    f1 = 2 * _count(is_true & is_predicted, own) / np.where(n_either > 0, n_either, 1)
+    of_each = {
+        "accuracy": _count(is_right, own) / total,
+        "f1": f1,
+        "auroc": one_against_the_rest(predicted, is_true, own),
+    }
+    of_all = {
+        "f1": f1.sum() / max((n_either > 0).sum(), 1),
+        "subset_accuracy": _count(is_right.all(axis=0), own) / total,
+    }
+
+    def as_tensors(scores: dict[str, Any]) -> dict[str, Tensor]:
+        kind = torch.get_default_dtype()
+        return {name: torch.as_tensor(score, dtype=kind).to(probabilities.device) for name, score in scores.items()}
+
+    return as_tensors(of_each), as_tensors(of_all)
+
+
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
     """Computes the mean over the rows, Σ w·x / Σ w where they have weights: (..., N) -> (...)."""
     if weights is None:
@@ -135,11 +192,13 @@ class Scores:
 
         Returns:
             Predictions and targets in the target's own unit: probabilities (B, C) and class indices (B,), or values
-            (B,) each.
+            (B,) each; of several targets (B, T) each.
         """
         predicted = predictions(outputs, self._task)
         if self._task.kind == "regression":
-            predicted, targets = predicted.squeeze(1), predictions(targets, self._task).squeeze(1)
+            targets = predictions(targets, self._task)
+            if not self._task.target_names:
+                predicted, targets = predicted.squeeze(1), targets.squeeze(1)
         self._losses.append(loss.detach())
         # Kept until the end of the pass: f1, auroc and r2 are no means over batches.
         self._predicted.append(predicted)
@@ -149,9 +208,13 @@ class Scores:
 
     def compute(self) -> dict[str, Tensor]:
         """Returns the mean `loss` over the rows, and the scores, each ()."""
-        score = regression_scores if self._task.kind == "regression" else classification_scores
         parts = [self._predicted, self._targets, *([self._weights] if self._weights else [])]
-        return {"loss": self._mean_loss(), **score(*map(_of_all_batches, parts))}
+        rows = list(map(_of_all_batches, parts))
+        if self._task.target_names:
+            scores = scores_of_several(self._task, *rows)
+        else:
+            scores = (regression_scores if self._task.kind == "regression" else classification_scores)(*rows)
+        return {"loss": self._mean_loss(), **scores}
 
     def _mean_loss(self) -> Tensor:
         losses = torch.stack(self._losses)

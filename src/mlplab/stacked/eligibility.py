@@ -165,6 +165,8 @@ def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
     learner, data = member.learner, member.data
     if any(weights is not None for weights in data.weights.values()):
         return "the weights of its rows have no stacked form"
+    if data.task.target_names:
+        return "several targets have no stacked form"
     reason = why_no_stacked_network(learner.model)
     if reason is not None:
         return reason
