@@ -63,6 +63,10 @@ FUSED = {
     "weighted rows, clipping": [
         "data=table", "data.target=price", "data.weight_column=count", "loss=mse", "trainer.gradient_clip_val=0.1",
     ],
+    "several numbers": ["data=table", "data.target=[price,size]", "data.weight_column=count", "loss=huber"],
+    "several labels": [
+        "data=table", "data.target=[big,round]", "loss=binary_cross_entropy", "loss.label_smoothing=0.1",
+    ],
     "a table with categories": ["data=table", "data.target=price", "optimizer=adamw", "data.batch_size=20"],
 }  # fmt: skip
 
@@ -110,11 +114,12 @@ def run_by_both(train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def write_table(path: Path) -> None:
     generator = random.Random(0)
-    lines = ["size,colour,shape,price,count"]
+    lines = ["size,colour,shape,price,count,big,round"]
     for _ in range(150):
         size, colour, shape = generator.random(), generator.choice(["red", "green", ""]), generator.choice("abcdefg")
         price = 3 * size + len(colour) + generator.random()
-        lines.append(f"{size:.3f},{colour},{shape},{price:.3f},{generator.randrange(5)}")
+        labels = f"{int(size > 0.4)},{size + generator.random() > 1}"
+        lines.append(f"{size:.3f},{colour},{shape},{price:.3f},{generator.randrange(5)},{labels}")
     path.write_text("\n".join(lines) + "\n")
 
 

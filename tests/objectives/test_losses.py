@@ -279,3 +279,14 @@ def test_weights_of_another_shape_are_refused() -> None:
     for weights in (torch.ones(3), torch.ones(4, 1)):
         with pytest.raises(UserError, match=r"weights must have shape \(B,\)"):
             mse(torch.zeros(4, 1), torch.zeros(4, 1), weights)
+
+
+def test_labels_are_yes_or_no_each_by_itself() -> None:
+    outputs, labels = double([1.0, -2.0], [0.5, 3.0]), double([1.0, 0.0], [0.0, 1.0])
+    each = [(outputs[:, [place]], labels[:, place].long()) for place in (0, 1)]
+    alone = [binary_cross_entropy(*one, label_smoothing=0.1).item() for one in each]
+    assert binary_cross_entropy(outputs, labels, label_smoothing=0.1).item() == pytest.approx(sum(alone) / 2, rel=1e-14)
+    weighted = binary_cross_entropy(outputs, labels, double(2.0, 0.0)).item()
+    assert weighted == pytest.approx(binary_cross_entropy(outputs[:1], labels[:1]).item(), rel=1e-14)
+    with pytest.raises(UserError, match="the same shape"):
+        binary_cross_entropy(torch.zeros(4, 1), torch.zeros(4))

@@ -24,6 +24,7 @@ from mlplab.objectives.scores import (
     classification_scores,
     one_against_the_rest,
     regression_scores,
+    scores_of_several,
 )
 from mlplab.task import Task
 
@@ -306,3 +307,41 @@ def test_a_row_of_weight_two_counts_as_two_rows_in_every_score() -> None:
             weighted.update(objective(*batch), *batch)
         repeated.update(objective(outputs[twice], targets[twice]), outputs[twice], targets[twice])
         assert numbers(weighted.compute()) == pytest.approx(numbers(repeated.compute()), rel=1e-6)
+
+
+@settings(max_examples=examples(30))
+@given(is_weighted=st.booleans(), **WEIGHTED)
+def test_scores_of_several_targets_are_those_of_each_and_their_mean(
+    n: int, seed: int, has_ties: bool, has_zeros: bool, is_weighted: bool
+) -> None:
+    names = ("a", "b", "c")
+    weights = [drawn_weights(n, seed, has_zeros)] if is_weighted else []
+    w = weights[0].double() if weights else None
+    values, true = drawn(seed, n, 3, has_ties=has_ties), drawn(seed + 1, n, 3)
+    found = numbers(scores_of_several(Task("regression", 2, target_names=names), values, true, *weights))
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(true, values, sample_weight=w), rel=1e-5)
+    assert found["mae_b"] == pytest.approx(mean_absolute_error(true[:, 1], values[:, 1], sample_weight=w), rel=1e-5)
+    assert 1 - found["r2"] == pytest.approx(1 - r2_score(true, values, sample_weight=w), rel=1e-5)
+
+    task = Task("multilabel", 2, target_names=names, label_names=(("no", "yes"),) * 3)
+    probabilities, labels = values.sigmoid(), (true > 0.3).float()
+    labels[0], labels[1] = 1.0, 0.0  # each label is there, and is not, with a weight above 0
+    if weights:
+        weights[0][:2], w = 0.5, None
+        w = weights[0].double()
+    found = numbers(scores_of_several(task, probabilities, labels, *weights))
+    predicted = (probabilities > 0.5).int()
+    each = [accuracy_score(labels[:, place], predicted[:, place], sample_weight=w) for place in range(3)]
+    assert [found[f"accuracy_{name}"] for name in names] == pytest.approx(each, rel=1e-6)
+    assert found["accuracy"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert found["subset_accuracy"] == pytest.approx(accuracy_score(labels, predicted, sample_weight=w), rel=1e-6)
+    f1 = f1_score(labels, predicted, average="macro", sample_weight=w, zero_division=0)
+    assert found["f1"] == pytest.approx(f1, rel=1e-6)
+    auroc = roc_auc_score(labels, probabilities, average="macro", sample_weight=w)
+    assert found["auroc"] == pytest.approx(auroc, rel=1e-6)
+
+
+def test_a_label_without_rows_counts_in_no_mean_of_f1() -> None:
+    task = Task("multilabel", 2, target_names=("a", "b"), label_names=(("no", "yes"),) * 2)
+    found = numbers(scores_of_several(task, torch.tensor([[0.9, 0.1], [0.2, 0.1]]), torch.tensor([[1.0, 0], [0, 0]])))
+    assert (found["f1"], found["f1_a"], found["f1_b"], found["auroc_b"]) == (1.0, 1.0, 0.0, 0.0)

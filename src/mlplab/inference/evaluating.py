@@ -81,7 +81,8 @@ def _rows_of_file(reader: RowReader, path: Path) -> Rows:
             inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
             yield inputs, targets[known], None if weights is None else weights[known]
     if n_missing:
-        reader.notes.append(f"{rows_have(n_missing, 'no target')}: left out")
+        what = "no target" if len(columns) == 1 else "not every target"
+        reader.notes.append(f"{rows_have(n_missing, what)}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
