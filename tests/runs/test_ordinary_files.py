@@ -163,7 +163,7 @@ def test_the_name_of_a_job_is_a_plain_one(tmp_path: Path, name: str) -> None:
         "jobs": [{"number": 0, "directory": name, "values": {}, "overrides": []}],
     }  # fmt: skip
     (tmp_path / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"must go on from its own sweep\.json") as refusal:
+    with pytest.raises(UserError, match=r"sweep\.json must be readable") as refusal:
         read_ledger(tmp_path).require_sound()  # type: ignore[union-attr]
     assert str(refusal.value).isprintable()
 

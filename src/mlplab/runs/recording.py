@@ -23,7 +23,7 @@ from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 log = logging.getLogger("mlplab")
 log.addHandler(logging.NullHandler())  # before train.log is open, Python would print errors with their tracebacks
 
-LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
+LOGGERS = ("mlplab", "lightning.pytorch")
 """Names of the Python loggers whose messages go to train.log."""
 
 
@@ -53,7 +53,6 @@ def logged(handler: logging.Handler) -> Iterator[None]:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False  # the command line prints errors on the terminal itself
-    logging.captureWarnings(False)
     try:
         yield
     finally:
