@@ -19,8 +19,8 @@ from mlplab.errors import UserError
 from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_atomically
-from mlplab.runs.layout import read_status
 from mlplab.runs.lock import Lock
+from mlplab.runs.reading import read_status
 
 
 def claimed(path: Path) -> RunDirectory:

@@ -16,11 +16,10 @@ from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import read_history, read_manifest, read_status
+from mlplab.runs.reading import read_history, read_manifest, read_state, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
-from mlplab.sweeps.states import read_state
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 SECRET = '{"state": "finished", "format": 1, "secret": "of the user"}\n'

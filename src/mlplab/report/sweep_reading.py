@@ -24,10 +24,9 @@ from mlplab.report.sweep_records import (
     as_number,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import read_history
+from mlplab.runs.reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
-from mlplab.sweeps.states import read_result, read_state
 
 STAGES = ("search", "rerun", "default")
 

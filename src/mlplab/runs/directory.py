@@ -18,18 +18,9 @@ from mlplab.runs.files import (
     timestamp,
     write_json,
 )
-from mlplab.runs.layout import (
-    BEFORE_TRAINING,
-    CHECKPOINTS,
-    CONFIG,
-    FIGURES,
-    LOCK,
-    MANIFEST,
-    STATUS,
-    TENSORBOARD,
-    read_status,
-)
+from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, MANIFEST, STATUS, TENSORBOARD
 from mlplab.runs.lock import Lock, require_free
+from mlplab.runs.reading import read_status
 
 
 class RunDirectory:

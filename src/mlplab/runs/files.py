@@ -70,6 +70,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file with a JSON object in each line; skips truncated lines."""
+    try:
+        text = read_ordinary(path).decode()
+    except (OSError, UnicodeDecodeError):
+        return []
+    lines = []
+    for line in text.splitlines():
+        # A kill may have cut the last line off.
+        with contextlib.suppress(ValueError, RecursionError):
+            lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict)]
+
+
 def require_ordinary(directory: Path, *, deep: bool = True) -> None:
     """Refuses a directory that contains pipes, devices, or links that lead out of it.
 

@@ -16,8 +16,9 @@ from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
-from mlplab.runs.layout import CONFIG, LOG, MANIFEST, read_manifest
+from mlplab.runs.layout import CONFIG, LOG, MANIFEST
 from mlplab.runs.manifest import describe_environment, differences
+from mlplab.runs.reading import read_manifest
 from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")
