@@ -22,7 +22,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
-        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:463eeee09d "
+        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
         "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
@@ -80,6 +80,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:e352d58a06",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:9da406490d",
     "train": "main:8f293364ba",
 }
