@@ -183,6 +183,9 @@ class TableDataset:
         """Describes what the columns hold and what becomes of them."""
         uses = {name: ", ".join(parts) for name, parts in preprocessing.uses_of_columns().items()}
         values = {series.name: series for series in self.values}
+        notes = [*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)]
+        if self.weights is not None and self.weights.min() == self.weights.max():
+            notes.append("every row has the same weight, which is the same as none")
 
         def use_of(column: Column) -> str:
             # Roles first: their columns have no kind of a feature, and would be said to be left out.
@@ -200,7 +203,7 @@ class TableDataset:
                 self.columns, lambda column: describe_column(column, values.get(column.name), use_of(column))
             ),
             target=describe_target(self.target, self.targets, self.unit),
-            notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
+            notes=notes,
             warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
         )
 
