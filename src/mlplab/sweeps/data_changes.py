@@ -32,7 +32,8 @@ def require_same_data(
     now: dict[tuple[str, ...], str | None] = {}
     for entry in ledger.entries:
         data = read_json(ledger.directory / entry.directory / "manifest.json").get("data")
-        then = data.get("fingerprint") if isinstance(data, dict) else None
+        data = data if isinstance(data, dict) else {}
+        then = data.get("fingerprint")
         if then is None:  # it has not begun
             continue
         # Composing is slow, and most jobs have the data of another one: values beside the data do not change them.
