@@ -45,7 +45,7 @@ FINGERPRINTS = {
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
-        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:fb3ba7b452 state_dict:226458d8e2 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b state_dict:226458d8e2 "
     ),
     "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
     "mlplab.data.module.DataModule": (
