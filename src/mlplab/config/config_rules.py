@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from dataclasses import replace
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
@@ -167,6 +168,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
@@ -267,6 +269,29 @@ OPTIMIZER_RULES: dict[str, Rule] = {
     "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
     "ns_steps": COUNT,
 }
+
+_SEEDS = Rule(
+    lambda v: isinstance(v, list) and bool(v) and all(is_integer(seed) and seed >= 0 for seed in v),
+    "a list of seeds", "[100,101,102]",
+)  # fmt: skip
+_OPTIONS = optional(Rule(lambda v: isinstance(v, dict), "a mapping of names to values", "{n_startup_trials:5}"))
+
+SWEEP_RULES: dict[str, Rule] = {
+    "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
+    "hydra.launcher.processes": Rule(
+        lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),
+    "hydra.sweeper.batch": optional(replace(COUNT, example="1")),
+    "hydra.sweeper.seed": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
+    "hydra.sweeper.sampler_options": _OPTIONS,
+    "hydra.sweeper.pruner_options": _OPTIONS,
+    "hydra.sweeper.tuning_seeds": _SEEDS,
+    "hydra.sweeper.seeds": _SEEDS,
+}
+"""Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 
 
 def nearest(value: Any, rule: Rule) -> str:
