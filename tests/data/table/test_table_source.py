@@ -659,6 +659,8 @@ OPTIONS = st.fixed_dictionaries(
         "time_column": st.sampled_from([None, None, "c"]),
         "group_column": st.sampled_from([None, None, "a"]),
         "split_column": st.sampled_from([None, None, "b"]),
+        "weight_column": st.sampled_from([None, None, "c"]),
+        "target": st.sampled_from(["y", ["y"], ["y", "c"], ["a", "y", "b"]]),
         "date_format": st.sampled_from([None, "%d/%m/%Y", "%", "%Q"]),
     },
 )
@@ -681,7 +683,7 @@ def is_read_or_refused(path: Path, options: dict[str, Any]) -> bool:
         with open_text(path, TextOptions(**text_options)) as file:
             list(text_blocks(path, file))
 
-    module = DataModule(lambda: table(str(path), "y", **options))
+    module = DataModule(lambda: table(str(path), **{"target": "y", **options}))
     refusals = [refusal_of(read_blocks), refusal_of(module.setup)]
     assert all("\n" not in str(refusal) for refusal in refusals)
     if refusals[1] is not None:
