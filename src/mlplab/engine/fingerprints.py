@@ -50,7 +50,7 @@ FINGERPRINTS = {
     "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
     "mlplab.data.module.DataModule": (
         "__init__:4103f2aa6a _batches:ba265639ca _scaled_targets:729994d69d as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:1519bbfd42 read:a8da25c23b setup:e9b7cbc981 test_dataloader:c2312c01f4 "
+        "predict_dataloader:1519bbfd42 read:a90d0990a7 setup:64f9004d9b test_dataloader:c2312c01f4 "
         "train_dataloader:91886d82a9 val_dataloader:3ef320933b "
     ),
     "mlplab.learner.Learner": (
@@ -72,9 +72,9 @@ FINGERPRINTS = {
     "mlplab.objectives.objective": "predictions:7e01faa144",
     "mlplab.objectives.objective.Objective": "forward:f9794a9909",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:59d9489119 regression_scores:eb53bb723e",
+    "mlplab.objectives.scores": "classification_scores:ad81453e22 regression_scores:eb53bb723e",
     "mlplab.objectives.scores.Scores": (
-        "__init__:530b764a12 _mean_loss:63dffe46dd compute:6eb56a46d5 reset:49cf121bb7 update:e078ace70b "
+        "__init__:530b764a12 _mean_loss:63dffe46dd compute:7f5ca3776f reset:49cf121bb7 update:e078ace70b "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",

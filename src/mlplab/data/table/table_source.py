@@ -21,6 +21,7 @@ import polars as pl
 from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
+from mlplab.data.table.strings import as_numbers
 from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
@@ -51,6 +52,7 @@ def table(
     numeric: Sequence[Any] = (),
     categorical: Sequence[Any] = (),
     drop_missing_target: bool = False,
+    rare_classes: str = "keep",
     split_column: str | None = None,
     group_column: str | None = None,
     time_column: str | None = None,
@@ -90,7 +92,7 @@ def table(
 
     # The layout of the text, and its strings.
     named = [target, *special.values(), *(name for names in column_lists.values() for name in names)]
-    raw = read_table(paths[0], reading, known_names=named)
+    raw = read_table(paths[0], reading, known_names=named, labels=target)
     require_named_columns(raw.frame, target, column_lists, special, keep_values)
     require_one_header(raw.frame)
 
@@ -118,6 +120,10 @@ def table(
     # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
     if decimal == "auto" and any(column.decimal == "," for column in (learned.column, *columns)):
         grouped = read_grouping_points(raw.frame, paths[0], reading)
+        # The target's text may have been kept.
+        labels = raw.frame[target]
+        if labels.dtype == pl.String and as_numbers(labels, ",", ".").null_count() == labels.null_count():
+            grouped.append(labels)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
     time, time_role = time_column_of(columns, special, column_lists["drop"])
@@ -159,8 +165,11 @@ def table(
         target=learned,
         targets=np.concatenate([file.targets for file in files]),
         fingerprint=hashed(),
-        unit=unit,
-        split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
+        unit=unit or ("" if learned.class_names else f"{learned.column.prefix}{learned.column.suffix}".strip()),
+        split_rules=replace(
+            split_rules([file.special for file in files], [len(file.targets) for file in files]),
+            rare_classes=rare_classes,
+        ),
         numeric_scaling=numeric_scaling,
         one_hot_levels=one_hot_levels,
         embedding_dim=embedding_dim,

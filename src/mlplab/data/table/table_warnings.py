@@ -114,11 +114,21 @@ def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Sp
     ]
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
+    lacking = []
     for part in ("train", "val", "test"):
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
-        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        # Those that are rare have a note of their own.
+        absent = [name for number, name in enumerate(class_names) if counts[number] == 0 and number not in split.rare]
         if absent:
             yield f"no row of the {part} part has the class {', '.join(absent)}"
+        if part != "train" and (counts == 0).any():
+            lacking.append((part, np.count_nonzero(counts) < 2))
+    # Classes without rows have no area under a curve.
+    if lacking:
+        parts = " and ".join(part for part, _ in lacking)
+        alone = " and ".join(part for part, is_alone in lacking if is_alone)
+        undefined = f"; it is not defined for the single class of the {alone} part, and left empty" if alone else ""
+        yield f"auroc is the mean over the classes that a part has, as the {parts} part lacks some{undefined}"
 
 
 def _class_counts(targets: Targets, n_classes: int = 0) -> npt.NDArray[np.int64]:
