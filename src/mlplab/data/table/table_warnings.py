@@ -114,7 +114,7 @@ def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Sp
     ]
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
-    lacking = []
+    lacking: dict[bool, list[str]] = {True: [], False: []}
     for part in ("train", "val", "test"):
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
         # Those that are rare have a note of their own.
@@ -122,13 +122,12 @@ def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Sp
         if absent:
             yield f"no row of the {part} part has the class {', '.join(absent)}"
         if part != "train" and (counts == 0).any():
-            lacking.append((part, np.count_nonzero(counts) < 2))
+            lacking[bool(np.count_nonzero(counts) > 1)].append(part)
     # Classes without rows have no area under a curve.
-    if lacking:
-        parts = " and ".join(part for part, _ in lacking)
-        alone = " and ".join(part for part, is_alone in lacking if is_alone)
-        undefined = f"; it is not defined for the single class of the {alone} part, and left empty" if alone else ""
-        yield f"auroc is the mean over the classes that a part has, as the {parts} part lacks some{undefined}"
+    if lacking[True]:
+        yield f"auroc of the {' and '.join(lacking[True])} part is the mean over the classes that have rows in it"
+    if lacking[False]:
+        yield f"auroc of the {' and '.join(lacking[False])} part is left empty: its rows are all of one class"
 
 
 def _class_counts(targets: Targets, n_classes: int = 0) -> npt.NDArray[np.int64]:
