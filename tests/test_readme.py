@@ -88,7 +88,8 @@ IS_OFTEN = {command: any(word in command for word in OFTEN) for command in TRAIN
 def test_every_other_training_command_composes_to_what_can_be_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    write_houses(tmp_path / "housing.csv")
+    for name in ("housing.csv", "cards.csv"):
+        write_houses(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     check(composed(*shlex.split(command)[2:]))
 
@@ -100,7 +101,8 @@ def test_every_training_command_runs(start: Start, tmp_path: Path, command: str)
     few = [word for part, words in FEW.items() if part in command for word in words]
     words = [*shlex.split(command)[2:], *few]
     shows = [word for word in words if word.startswith("--")]
-    write_houses(tmp_path / "housing.csv")
+    for name in ("housing.csv", "cards.csv"):
+        write_houses(tmp_path / name)
     start(tmp_path, ["train.py", *words, *([] if shows else [*QUICK, f"paths.logs={tmp_path}"])])
     if not shows:
         states = [path.read_text() for path in tmp_path.rglob("status.json")]

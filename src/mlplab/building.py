@@ -98,7 +98,8 @@ def build_data(config: DictConfig) -> DataModule:
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        if task not in ("auto", dataset.kind):
+        # Labels are so many classifications.
+        if task not in ("auto", "classification" if dataset.kind == "multilabel" else dataset.kind):
             raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
 
@@ -115,7 +116,10 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
     _require_defined_metrics(config, data)
-    objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
+    has_weights = any(weights is not None for weights in data.weights.values())
+    objective = build_objective(
+        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
+    )
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)
@@ -170,10 +174,12 @@ def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
         monitored[f"callbacks.{name}.monitor"] = (node or {}).get("monitor")
     targets = data.part("val")[1]
     for key, metric in monitored.items():
-        if metric == "val/auroc" and data.task.class_names and bool((targets == targets[0]).all()):
+        # Of several labels, one that varies is enough.
+        if metric == "val/auroc" and bool((targets == targets[0]).all()):
+            one = f"of class {data.task.class_names[int(targets[0])]!r}" if data.task.class_names else "alike"
             raise UserError(
                 f"{key}=val/auroc must have validation rows of two classes",
-                f"all {len(targets)} are of class {data.task.class_names[int(targets[0])]!r}",
+                f"all {len(targets)} are {one}",
                 "monitor=val/loss mode=min, or a larger data.validation_fraction",
             )
 

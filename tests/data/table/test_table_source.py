@@ -843,3 +843,10 @@ def test_a_target_of_labels_may_have_grouping_points_beside_decimal_commas(write
     assert (dataset.targets[:3].tolist(), dataset.unit) == ([1000, 2100, 3200], "")
     dataset = table(str(write(lines("x,y", *(f"{n},{n * 7 % 50} %" for n in range(60))))), "y")
     assert (dataset.targets[1], dataset.unit) == (7, "%")
+
+
+def test_columns_may_be_called_count(write: Write) -> None:
+    for target in ("count", "y"):
+        module = DataModule(lambda target=target: table(str(write(lines("count,y", *rows(60, "{c},{c}")))), target))
+        module.setup()
+        assert [one.levels for one in module.description.columns] == [{"a": 30, "b": 30}]

@@ -56,7 +56,7 @@ def _without_leading_zeros(text: pl.Series) -> pl.Series:
     return _as_numbers(plain(text).str.to_lowercase().str.replace(r"^([+-]?)0+(\d)", "$1$2"))
 
 
-def _truth_values(text: pl.Series) -> pl.Series:
+def truth_values(text: pl.Series) -> pl.Series:
     """Writes truth values of any program as true and false; null for other text."""
     words = _without_capitals(text)
     return words.replace_strict(
@@ -77,10 +77,10 @@ class Spellings:
     @functools.cached_property
     def _by_form(self) -> list[pl.DataFrame]:
         known = pl.Series("known", self.known, dtype=pl.String)
-        truth = _truth_values(known)
+        truth = truth_values(known)
         # 1 means yes where the labels are yes and no. Among 0, 1 and 2 it does not.
-        are_truth_values = truth.null_count() == 0 and truth.n_unique() == len(known) == 2
-        forms = [_without_capitals(known), _without_leading_zeros(known), *([truth] if are_truth_values else [])]
+        aretruth_values = truth.null_count() == 0 and truth.n_unique() == len(known) == 2
+        forms = [_without_capitals(known), _without_leading_zeros(known), *([truth] if aretruth_values else [])]
         # A form that several labels share does not tell which one is meant.
         return [pl.DataFrame({"form": form, "known": known}).unique("form", keep="none") for form in forms]
 
@@ -91,7 +91,7 @@ class Spellings:
             text: strings that are none of the labels as they are written.
         """
         found = pl.Series(text.name, [None] * len(text), dtype=pl.String)
-        for rule, table in zip((_without_capitals, _without_leading_zeros, _truth_values), self._by_form, strict=False):
+        for rule, table in zip((_without_capitals, _without_leading_zeros, truth_values), self._by_form, strict=False):
             if found.null_count() == 0:
                 break
             forms = pl.DataFrame({"form": rule(text)})
@@ -111,12 +111,12 @@ def merged(counts: Mapping[str, int]) -> list[str]:
     """
     labels = list(counts)
     forms = plain(pl.Series(labels, dtype=pl.String)).to_list()
-    are_truth_values = {form.lower() for form in forms} <= {*TRUE_WORDS, *FALSE_WORDS}
+    aretruth_values = {form.lower() for form in forms} <= {*TRUE_WORDS, *FALSE_WORDS}
     groups: dict[str, list[str]] = {}
     for label, form in zip(labels, forms, strict=True):
         is_code = sum(character.isalpha() for character in form) <= SHORT and form.lower() != "no"
         is_word = form in (form.lower(), form.upper(), form.title(), form.capitalize())
-        key = form.lower() if is_word and (are_truth_values or not is_code) else form
+        key = form.lower() if is_word and (aretruth_values or not is_code) else form
         groups.setdefault(key, []).append(label)
     # Among equally frequent spellings the first by alphabet, so that the order of the rows does not matter.
     return [max(sorted(group), key=lambda label: counts[label]) for group in groups.values()]

@@ -95,7 +95,7 @@ class Reading:
 
 
 def read_table(
-    path: Path, reading: Reading, *, known_names: Sequence[str] = (), labels: str = "", key: str = "data.path"
+    path: Path, reading: Reading, *, known_names: Sequence[str] = (), labels: Sequence[str] = (), key: str = "data.path"
 ) -> RawTable:
     """Reads a whole file, typed where polars is sure of the type.
 
@@ -103,7 +103,7 @@ def read_table(
         path: CSV, TSV, gzip of them, or Parquet.
         reading: how.
         known_names: names of columns that the file should have.
-        labels: the column of which text is kept as it is written, 1.0 and TRUE, if the same comes in many rows.
+        labels: columns of which text is kept as it is written, 1.0 and TRUE, if the same comes in many rows.
         key: option that names the file, for messages.
 
     Raises:
@@ -120,7 +120,7 @@ def read_table(
     else:
         with open_text(path, reading.text, known_names=known_names) as file:
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
-            kept_text = {*reading.as_text, labels}
+            kept_text = {*reading.as_text, *labels}
             as_text = [name for name in file.names if reading.decimal == "," or name in kept_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
@@ -135,7 +135,7 @@ def read_table(
         # Each look at a column would put its pieces together.
         series = series.rechunk()
         # What hardly repeats is no label. As numbers, it needs no pass over its strings.
-        if series.name == labels and series.dtype == pl.String and not has_few_strings(series):
+        if series.name in labels and series.dtype == pl.String and not has_few_strings(series):
             series = series if reading.decimal == "," else _typed(series)
         known = null_missing(series, reading.kept(series.name), reading.missing_values)
         return known if series.name in as_text else _typed_beside_nulls(known)

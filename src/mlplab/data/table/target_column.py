@@ -117,7 +117,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
     reason = "data.task" if task == "regression" else "numbers"
     # Whole numbers may be codes or counts. Few of them, with several rows each, are more likely codes.
     if task == "auto" and not len(fractions):
-        rows = values.drop_nulls().value_counts()["count"]
+        rows = values.drop_nulls().rename("").value_counts()["count"]
         n_distinct, rows_per_class, fewest = len(rows), n_known / len(rows), int(rows.min())  # type: ignore[arg-type]
         are_few = (n_distinct <= FEW_CLASSES and rows_per_class >= ROWS_PER_CLASS) or (
             n_distinct <= VERY_FEW_CLASSES and rows_per_class >= 2
