@@ -169,6 +169,7 @@ RULES: dict[str, Rule] = {
     ),
     "sweep.retry_failed": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
+    "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))

@@ -10,7 +10,8 @@ from mlplab.rules import shown
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Assignment, Entry, require_same
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides, split_swept
-from mlplab.sweeps.rerun import best_settings, on_seeds, rerun_best
+from mlplab.sweeps.ranking import print_best
+from mlplab.sweeps.rerun import best_settings, first_job, on_seeds, rerun_best
 from mlplab.sweeps.search.settings import SearchSettings, read_settings
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
 from mlplab.sweeps.search.study import JOURNAL, Search, open_journal
@@ -95,9 +96,11 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
             f"then the best and the defaults on {len(seeds)} more"
         )
         print(f"compare {sweep.shown}: {', '.join(arm.name for arm in arms)}; {plan}")
-        progress = progress_of(sweep)
+        known = [entry for entry in sweep.ledger.entries if entry.arm in {arm.name for arm in arms}]
+        progress = progress_of(sweep, known)
         _tune(sweep, arms, search, tuning_seeds, len(seeds), progress)
         _judge(sweep, arms, seeds, progress)
+        print_best(sweep)
 
 
 def _arms(sweep: Sweep, settings: Mapping[str, Any], shared: Sequence[str], given: set[str]) -> list[Arm]:
@@ -182,6 +185,10 @@ def _tune(
         # One study for each arm.
         search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes)
         n_jobs_after = (len(arms) - position - 1) * n_jobs_of_arm + 2 * n_seeds * len(arms)
+        later = {other.name for other in arms[position + 1 :]}
+        # Jobs that earlier launches have ended are counted by themselves.
+        after = [entry for entry in sweep.ledger.entries if entry.stage != "search" or entry.arm in later]
+        n_jobs_after = max(0, n_jobs_after - sum(sweep.state(entry).has_ended for entry in after))
         of_arm = settings if arm.space.dimensions else settings.with_trials(1)  # with nothing to tune one trial is all
         Trials(sweep, search, of_arm, arm.fixed, arm.name, tuning_seeds, n_jobs_after).run(progress)
 
@@ -191,8 +198,8 @@ def _judge(sweep: Sweep, arms: Sequence[Arm], seeds: Sequence[int], progress: Sw
     names = {arm.name for arm in arms}
     entries: list[Entry] = []
     for best in best_settings(sweep):
-        if best[0].arm in names:
-            entries += on_seeds(sweep, best[0], seeds)
+        if best.arm in names:
+            entries += on_seeds(sweep, first_job(sweep, best), seeds)
     for arm in arms:
         if arm.space.dimensions:
             entries += [

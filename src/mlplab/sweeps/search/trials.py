@@ -9,8 +9,9 @@ from mlplab.errors import RunFailed, UserError, counted
 from mlplab.sweeps.launch import MOST_DEATHS, launch_jobs, progress_of, select_to_do
 from mlplab.sweeps.ledger import Assignment, Entry, require_same
 from mlplab.sweeps.overrides import params_as_overrides
+from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import rerun_best
-from mlplab.sweeps.search.outcomes import OF_RUNS, Outcome, read_outcome
+from mlplab.sweeps.search.outcomes import Outcome, read_outcome
 from mlplab.sweeps.search.settings import SearchSettings, read_settings
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
 from mlplab.sweeps.search.study import JOURNAL, Proposal, Search, mend_journal, open_journal
@@ -161,8 +162,12 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes)
         done = counted(search.n_trials, "trial")
         print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
-        Trials(sweep, search, read).run(progress_of(sweep))
-        _print_best(sweep, search, read)
+        Trials(sweep, search, read).run(progress_of(sweep, sweep.ledger.entries))
+        if not print_best(sweep):
+            raise RunFailed(
+                f"none of the {search.n_trials} trials finished; "
+                f"python scripts/report.py {sweep.shown} lists the reasons"
+            )
 
 
 def _require_same_search(sweep: Sweep, settings: SearchSettings, space: Space) -> None:
@@ -179,23 +184,3 @@ def mend(sweep: Sweep) -> None:
     """Repairs the journal, unless a process writes to it."""
     if not any(sweep.state(entry).name == "running" for entry in sweep.ledger.entries):
         mend_journal(sweep.directory / JOURNAL)
-
-
-def _print_best(sweep: Sweep, search: Search, settings: SearchSettings) -> None:
-    objectives = settings.objectives
-    try:
-        trials = search.study.best_trials if len(objectives) > 1 else [search.study.best_trial]
-    except ValueError:  # Optuna raises it where no trial is complete
-        trials = []
-    if not trials:
-        raise RunFailed(
-            f"none of the {search.n_trials} trials finished; python scripts/report.py {sweep.shown} lists the reasons"
-        )
-    # A trial that repeats an earlier one has no job of its own, and so no directory here.
-    directories = {entry.trial: entry.directory for entry in sweep.ledger.entries if entry.stage == "search"}
-    for trial in trials:
-        values = ", ".join(
-            f"{one.metric} {value:,.0f}" if one.metric in OF_RUNS else f"{one.metric} {value:.4g}"
-            for one, value in zip(objectives, trial.values, strict=True)
-        )
-        print(f"best    {values}  {directories.get(trial.number, '')}".rstrip())
