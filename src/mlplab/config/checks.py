@@ -192,7 +192,9 @@ def require_trainer_flag(flag: str, given: str) -> None:
 
 
 def _monitor_exists(config: DictConfig) -> None:
-    require_metric("monitor", *(_select(config, key) for key in ("monitor", "mode", "data.task")))
+    metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
+    # Several classifications are labels, which have scores of their own.
+    require_metric("monitor", metric, mode, None if isinstance(target, list) else task)
 
 
 def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
@@ -207,7 +209,7 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
     """
-    known = SCORES.get(str(task)) or {**SCORES["regression"], **SCORES["classification"]}
+    known = SCORES.get(str(task)) or {name: good for scores in SCORES.values() for name, good in scores.items()}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if metric not in names:
         close = nearest_name(str(metric), list(names)) or "val/loss"

@@ -197,7 +197,9 @@ _MARKERS = Rule(
 # Only for data=table: a source of the user's own may mean other things by the same names.
 TABLE_RULES: dict[str, Rule] = {
     "path": _FILE,
-    "target": _NAME,
+    "target": Rule(
+        lambda v: _NAME.holds(v) or (_NAMES.holds(v) and len(v) > 0), "the name of a column, or a list of them", "y"
+    ),
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
@@ -224,10 +226,15 @@ TABLE_RULES: dict[str, Rule] = {
     "numeric": _NAMES,
     "categorical": _NAMES,
     "drop_missing_target": SWITCH,
-    "unit": Rule(lambda v: isinstance(v, str), "text", "cm"),
+    "unit": Rule(
+        lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
+        "text, or a list of texts",
+        "cm",
+    ),
     "split_column": optional(_NAME),
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
+    "weight_column": optional(_NAME),
     "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
