@@ -290,7 +290,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.sweeper.sampler_options": _OPTIONS,
     "hydra.sweeper.pruner_options": _OPTIONS,
     "hydra.sweeper.tuning_seeds": _SEEDS,
-    "hydra.sweeper.seeds": _SEEDS,
+    # Their number, too, for a search.
+    "hydra.sweeper.seeds": optional(
+        replace(
+            _SEEDS,
+            holds=lambda v: (is_integer(v) and v > 0) or _SEEDS.holds(v),
+            requirement="a list of seeds, or their number",
+        )
+    ),
 }
 """Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 

@@ -166,7 +166,9 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
 
 
 def _unknown_noise(sweep: SweepRecord) -> Finding:
-    hint = "Sweep over seed=range(0,5) too"
+    # A search over seeds would choose the luckiest.
+    is_search = sweep.asked.get("sweeper") == "optuna"
+    hint = "Average over seeds by hydra.sweeper.seeds=3" if is_search else "Sweep over seed=range(0,5) too"
     if len(sweep.objectives) == 1:  # with several there is no best to run once more
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"

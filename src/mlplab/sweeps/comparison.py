@@ -1,7 +1,7 @@
 """A fair comparison: each arm is tuned in its own space with the same budget, and judged on other seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
@@ -12,7 +12,13 @@ from mlplab.sweeps.ledger import Assignment, Entry, require_same
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides, split_swept
 from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import best_settings, first_job, on_seeds, rerun_best
-from mlplab.sweeps.search.settings import SearchSettings, read_settings
+from mlplab.sweeps.search.settings import (
+    SearchSettings,
+    read_settings,
+    require_comparable,
+    require_one_setting,
+    seeds_of,
+)
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
 from mlplab.sweeps.search.study import JOURNAL, Search, open_journal
 from mlplab.sweeps.search.trials import Trials, mend
@@ -61,6 +67,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
     # Every arm has the same budget, in trials.
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     search = read_settings({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
+    search = replace(search, seeds=())  # they are of the reruns
     shared, swept = sweep.composer.read_overrides(arguments, [])
     if swept:
         raise UserError(
@@ -75,7 +82,11 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         )  # fmt: skip
     arms = _arms(sweep, settings, shared, given)
     # A seed that is given twice is one job.
-    tuning_seeds, seeds = (list(dict.fromkeys(settings[name])) for name in ("tuning_seeds", "seeds"))
+    tuning_seeds, seeds = (list(seeds_of(settings[name], 100)) for name in ("tuning_seeds", "seeds"))
+    if not seeds:
+        raise UserError(
+            "a comparison must have seeds to judge on", "hydra.sweeper.seeds=null", "hydra.sweeper.seeds=10"
+        )
     both = sorted(set(tuning_seeds) & set(seeds))
     if both:
         raise UserError(
@@ -87,6 +98,9 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         for job in arm.space.to_check():
             sweep.composer.check_job([*shared, *arm.overrides, *job])
     with sweep.opened(shared, sorted({"seed", *(name for arm in arms for name in arm.names)})):
+        if "comparison" not in sweep.ledger.metadata:
+            require_comparable([name for arm in arms for name in arm.names], search)
+            require_one_setting(name for arm in arms for name in arm.space.names)
         _note_settings(sweep, search, arms, tuning_seeds, seeds)
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep)
