@@ -47,14 +47,19 @@ class Evaluation:
 
 
 def evaluate(
-    run: TrainedRun, path: Path | None = None, part: str = "test", written: Mapping[str, Any] = {}
+    run: TrainedRun,
+    path: Path | None = None,
+    part: str = "test",
+    written: Mapping[str, Any] = {},
+    *,
+    accepts_unknown: bool = False,
 ) -> Evaluation:
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
         UserError: the rows cannot be read, or none has a target.
     """
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     # Complete only now: the rows are read one block at a time while they are evaluated.
@@ -141,7 +146,11 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
             shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"no row is of class {shown}: auroc counts {'each' if len(absent) > 1 else 'it'} as 0")
+            is_defined = run.task.n_classes - len(absent) > 1
+            notes.append(
+                f"no row is of class {shown}: auroc is {'the mean over the others' if is_defined else 'left out'}"
+            )
+            left_out = set() if is_defined else {"auroc"}
     return {name: float(score) for name, score in scores.compute().items() if name not in left_out}, notes
 
 

@@ -1,5 +1,6 @@
 """Formats the text that a run prints on the terminal before and after training."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -124,4 +125,5 @@ def logs_of(directory: Path) -> Path:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+    # A score that these rows do not define, such as the auroc of a single class, is left empty.
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

@@ -127,11 +127,20 @@ def _warnings_of_classes(targets: Values, class_names: Sequence[str], split: Spl
     ]
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
+    lacking: dict[bool, list[str]] = {True: [], False: []}
     for part in ("train", "val", "test"):
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
-        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        # Those that are rare have a note of their own.
+        absent = [name for number, name in enumerate(class_names) if counts[number] == 0 and number not in split.rare]
         if absent:
             yield f"no row of the {part} part has the class {', '.join(absent)}"
+        if part != "train" and (counts == 0).any():
+            lacking[bool(np.count_nonzero(counts) > 1)].append(part)
+    # Classes without rows have no area under a curve.
+    if lacking[True]:
+        yield f"auroc of the {' and '.join(lacking[True])} part is the mean over the classes that have rows in it"
+    if lacking[False]:
+        yield f"auroc of the {' and '.join(lacking[False])} part is left empty: its rows are all of one class"
 
 
 def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator[str]:
