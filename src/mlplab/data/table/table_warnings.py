@@ -148,7 +148,7 @@ def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator
         own = labels[getattr(split, part)]
         if target.class_names and own.min() == own.max():
             value = target.class_names[int(own[0])]
-            yield f"{target.name} is {value} in every row of the {part} part: auroc counts it as 0"
+            yield f"{target.name} is {value} in every row of the {part} part: auroc leaves it out"
 
 
 def _class_counts(targets: Values, n_classes: int = 0) -> npt.NDArray[np.int64]:
