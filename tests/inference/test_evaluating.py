@@ -352,4 +352,5 @@ def test_weights_count_in_the_evaluation_of_any_file(tmp_path: Path) -> None:
     bare = evaluate(run, tmp_path / "bare.csv")
     assert bare.metrics["r2"] == pytest.approx(r2_score(bare.targets, bare.predicted), rel=1e-5)
     assert "bare.csv has no column 'w': each row counts once" in bare.notes
+    assert ["weighted" in " ".join(one.notes) for one in (again, whole, bare)] == [True, True, False]
     assert predict_file(run, tmp_path / "bare.csv", tmp_path / "out.csv").n_rows == 120

@@ -169,6 +169,7 @@ RULES: dict[str, Rule] = {
     ),
     "sweep.retry_failed": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
+    "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
@@ -296,7 +297,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.sweeper.sampler_options": _OPTIONS,
     "hydra.sweeper.pruner_options": _OPTIONS,
     "hydra.sweeper.tuning_seeds": _SEEDS,
-    "hydra.sweeper.seeds": _SEEDS,
+    # Their number, too, for a search.
+    "hydra.sweeper.seeds": optional(
+        replace(
+            _SEEDS,
+            holds=lambda v: (is_integer(v) and v > 0) or _SEEDS.holds(v),
+            requirement="a list of seeds, or their number",
+        )
+    ),
 }
 """Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 

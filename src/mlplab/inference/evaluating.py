@@ -111,6 +111,8 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
         raise UserError(f"there must be rows with a target{above}", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
+    if weights is not None:
+        notes.append("the metrics are weighted, as in training")
     return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)
 
 

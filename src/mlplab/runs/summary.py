@@ -103,7 +103,8 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
     for heading in columns:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
-        table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
+        # Scores of several targets bear the names of columns.
+        table.add_row(escape(printable(name)), *(_number(metrics.get(name)) for metrics in columns.values()))
     return _as_text(table)
 
 

@@ -852,7 +852,7 @@ def test_categories_of_a_test_file_may_be_written_in_another_way(write: Write) -
     module.setup()
     assert module.part("test")[0].tolist() == [[n % 3 + 1, 0] for n in range(6)]
     assert module.description.warnings[0].startswith(
-        "6 of 6 rows of the test part have a category of b that training did not have, such as 'r'"
+        "6 of 6 rows of the test part have a category of b that training lacks, such as 'r'"
     )
 
 

@@ -206,6 +206,9 @@ class TableDataset:
         uses = {name: ", ".join(parts) for name, parts in preprocessing.uses_of_columns().items()}
         values = {series.name: series for series in self.values}
         read = (*(one.column for one in columns_of(self.target)), *self.columns)
+        notes = [*self.notes, *(f"{one.name}: {one.note}" for one in read if one.note), *self._note_of_rare(split)]
+        if self.weights is not None and self.weights.min() == self.weights.max():
+            notes.append("every row has the same weight, which is the same as none")
 
         def use_of(column: Column) -> str:
             # Roles first: their columns have no kind of a feature, and would be said to be left out.
@@ -223,7 +226,7 @@ class TableDataset:
                 self.columns, lambda column: describe_column(column, values.get(column.name), use_of(column))
             ),
             target=describe_target(self.target, self.targets, self.unit),
-            notes=[*self.notes, *(f"{one.name}: {one.note}" for one in read if one.note), *self._note_of_rare(split)],
+            notes=notes,
             warnings=[
                 *warnings_of_unknown(self.values, preprocessing.inputs.categorical, split),
                 *find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),

@@ -29,6 +29,9 @@ FIRST_ROWS = 1000
 HASHED_ROWS = 1 << 15
 """Rows that are hashed at once, as polars takes a copy of them."""
 
+MOST_COMPARED = 20
+"""Targets that each feature is compared with, of several: more would take longer than reading the file."""
+
 Values = npt.NDArray[Any]
 
 
@@ -44,9 +47,10 @@ def find_warnings(
     features = [column for column in columns if column.is_feature and column.name not in not_features]
     # One target has the shape (N,).
     learned = list(zip(columns_of(target), targets.reshape(len(targets), -1).T, strict=True))
+    compared = learned[:MOST_COMPARED]
 
     def of_column(column: Column) -> list[str]:
-        return list(_warnings_of_column(column, values[column.name], learned))
+        return list(_warnings_of_column(column, values[column.name], compared))
 
     warnings = [warning for found in for_each(features, of_column) for warning in found]
     out = [column.name for column in columns if column.kind in ("identifier", "text", "nested")]
@@ -81,7 +85,7 @@ def warnings_of_unknown(values: pl.DataFrame, inputs: Sequence[CategoricalInput]
             if len(known) > 1 and len(unknown) >= NEARLY_ALL * len(known):
                 warnings.append(
                     f"{len(unknown):,} of {len(known):,} rows of the {part} part have a category of {one.name} that "
-                    f"training did not have, such as {unknown[0, 0]!r}: if they are spelled otherwise, scores are too low"
+                    f"training lacks, such as {unknown[0, 0]!r}: if they are spelled otherwise, the scores are too low"
                 )
         return warnings
 
