@@ -847,6 +847,17 @@ def test_a_target_of_labels_may_have_grouping_points_beside_decimal_commas(write
     assert (dataset.targets[1], dataset.unit) == (7, "%")
 
 
+def test_categories_of_a_test_file_may_be_written_in_another_way(write: Write) -> None:
+    train = str(write(lines("a,b,y", *(f"{n % 3},{'pq'[n % 2]},{n}" for n in range(60)))))
+    test = str(write(lines("a,b,y", *(f"{n % 3}.0,{'rs'[n % 2]},{n}" for n in range(6)))))
+    module = DataModule(lambda: table(train, "y", test_path=test, categorical=["a"]))
+    module.setup()
+    assert module.part("test")[0].tolist() == [[n % 3 + 1, 0] for n in range(6)]
+    assert module.description.warnings[0].startswith(
+        "6 of 6 rows of the test part have a category of b that training lacks, such as 'r'"
+    )
+
+
 def test_columns_may_be_called_count(write: Write) -> None:
     for target in ("count", "y"):
         module = DataModule(lambda target=target: table(str(write(lines("count,y", *rows(60, "{c},{c}")))), target))

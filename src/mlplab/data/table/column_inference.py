@@ -262,7 +262,8 @@ def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
         n_fitting = _n_rows(counts, as_datetimes(strings, candidate))
         if n_fitting == n_known:
             fitting.append(candidate)
-        elif n_fitting >= (1 - FEW_UNREADABLE) * n_known:
+        # Once a form fits all strings, it is no mistake that another one fits nearly all.
+        elif not fitting and n_fitting >= (1 - FEW_UNREADABLE) * n_known:
             # A few days above 12 may be the reason: then all strings fit with day and month exchanged.
             other_way = candidate.replace("%m/%d", "%d/%m").replace("%m-%d-", "%d-%m-")
             if _n_rows(counts, as_datetimes(strings, other_way)) != n_known:
