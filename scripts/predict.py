@@ -8,12 +8,17 @@
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
+    temperature=fitted  divides the network's outputs by the temperature of the run before; off leaves probabilities as
+                       they are trained
+    intervals=0.9      lower and upper around each value, or for classes the set of likely ones, which hold the truth
+                       for so many of new rows
     formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
                        otherwise it is written with an apostrophe before it, and counted
     overwrite=true     if out is there already
     --json             what was written as one JSON document on standard output, and nothing else
 
-The file appears whole or not at all. Levels that training did not have are counted and told.
+The file appears whole or not at all. Levels that training did not have are counted and told. Intervals and
+temperature come from the validation part: docs/explaining.md says what they are worth.
 """
 
 import sys
@@ -30,6 +35,8 @@ OPTIONS = {
     "out": Option("path", example="predictions.csv", is_required=True),
     "id": Option(example="COLUMN"),
     "proba": Option("switch", False),
+    "temperature": Option(default="off", choices=("off", "fitted")),
+    "intervals": Option("share", example="0.9"),
     "formulas": Option("switch", False),
     "overwrite": Option("switch", False),
     **WRITTEN,
@@ -50,6 +57,8 @@ def main(settings: dict[str, Any]) -> Result:
         settings["out"],
         id_column=settings["id"],
         probabilities=settings["proba"],
+        temperature=settings["temperature"] == "fitted",
+        intervals=settings["intervals"],
         formulas=settings["formulas"],
         overwrite=settings["overwrite"],
         written=how_written(settings),

@@ -8,13 +8,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.plots import as_png, log_picture, result_figure
+from mlplab.callbacks.calibrating import Calibration
+from mlplab.errors import counted
+from mlplab.plots import as_png, log_picture, reliability_figure, result_figure
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 
 class Figures(Callback):
-    """Draws the confusion matrix, or predicted against true values, of the test part.
+    """Draws the confusion matrix and the reliability diagram, or predicted against true values, of the test part.
 
     Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
 
@@ -51,6 +53,13 @@ class Figures(Callback):
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
         name, figure = result_figure(predicted, targets, task)
-        png = as_png(figure)
-        write_bytes(self.directory / f"{name}.png", png)
-        log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)
+        figures = {name: figure}
+        calibration = next((one for one in trainer.callbacks if isinstance(one, Calibration)), None)  # type: ignore[attr-defined]
+        if calibration is not None and calibration.before is not None:
+            temperature = calibration.summary["temperature"]
+            title = f"test part: {counted(len(targets), 'row')}"
+            figures["reliability"] = reliability_figure(calibration.before, calibration.after, title, temperature)
+        for name, figure in figures.items():
+            png = as_png(figure)
+            write_bytes(self.directory / f"{name}.png", png)
+            log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)

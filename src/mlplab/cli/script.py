@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,8 +29,8 @@ class Option:
     """An option of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), or `flag` (a name with --
-            and no value).
+        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), `share` (between 0 and 1),
+            or `flag` (a name with -- and no value).
         default: value if the option is not given.
         example: of a value, for messages.
         is_required: whether the option must be given.
@@ -63,6 +64,10 @@ class Option:
                 requirement = "a positive integer" if least else "an integer of 0 or more"
                 raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={self.example}")
             return int(text)
+        if self.kind == "share":
+            if not re.fullmatch(r"0?\.\d*[1-9]\d*", text):  # float() also takes nan, 1e-1 and blanks
+                raise UserError(f"{name} must be between 0 and 1", f"{name}={text}", f"{name}={self.example}")
+            return float(text)
         if not text:
             raise UserError(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
         return Path(os.path.expanduser(text)) if self.kind == "path" else text  # a shell expands no ~ after "="

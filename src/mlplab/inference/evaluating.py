@@ -13,9 +13,8 @@ from torch import Tensor
 
 from mlplab.data.table.target_column import is_missing, rows_have
 from mlplab.errors import UserError, not_writable
-from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.row_reader import RowReader, rows_of_training
-from mlplab.inference.trained import TrainedRun
+from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
 from mlplab.plots import as_png, result_figure
@@ -83,7 +82,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     scores = Scores(run.task)
     predicted, known = [], []
     for inputs, targets in rows:
-        for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
+        for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, run.scaled_targets(targets))), strict=True):
             with torch.inference_mode():
                 outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
                 made, true = scores.update(objective(outputs, batch[-1]), outputs, batch[-1])
@@ -152,14 +151,3 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return picture
-
-
-def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
-    """Returns the targets as the network learned them."""
-    task = run.task
-    if task.kind == "classification":
-        return torch.from_numpy(targets.astype(np.int64))
-    # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
-    scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
-    # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
-    return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
+from mlplab.inference.intervals import Calibrated
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
+from mlplab.objectives.objective import predictions
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
-
-# Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
-BATCH_ROWS = 8192
-"""Rows that pass through the network at once."""
 
 FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
 
@@ -43,14 +40,17 @@ def predict_file(
     *,
     id_column: str | None = None,
     probabilities: bool = False,
+    temperature: bool = False,
+    intervals: float | None = None,
     formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
-    Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
-    with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all. In CSV and TSV,
+    Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit; with
+    `intervals`, their level, "lower" and "upper", or for classes "set"; with `probabilities`, "probability_CLASS" for
+    each class, which `temperature` scales by that of the run. The file appears whole or not at all. In CSV and TSV,
     text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
     `written` says how `path` is written, as in `RowReader`.
 
@@ -64,13 +64,16 @@ def predict_file(
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
+    if temperature and not probabilities:
+        raise UserError("temperature=fitted must be given with proba=true", "proba=false", "proba=true, or without it")
+    calibrated = Calibrated(run, intervals, scales=temperature)
     reader = RowReader(run, written)
     count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal count, n_formulas
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
-            columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
+            columns = _columns(run, run.outputs(block.inputs), calibrated, probabilities=probabilities)
             if id_column is not None:
                 columns.insert(0, _identifiers(block.frame[id_column], [column.name for column in columns]))
             count += len(block.frame)
@@ -98,7 +101,7 @@ def predict_file(
             f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "
             "before, so that no spreadsheet runs them; formulas=true leaves them as they are"
         )
-    return Predictions(count, tuple(reader.notes))
+    return Predictions(count, (*calibrated.notes, *reader.notes))
 
 
 def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -115,14 +118,6 @@ def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count
 
 
-def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
-    """Computes probabilities (N, C) or values (N, 1) for any number of rows, without gradients."""
-    with torch.inference_mode():
-        # Tables come as two tensors, numeric and categorical, which are split alike.
-        batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
-        return torch.cat([predictor(*batch) for batch in batches])
-
-
 def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     if series.name in others:
         raise UserError(
@@ -134,12 +129,16 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     return series
 
 
-def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:
+def _columns(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probabilities: bool) -> list[pl.Series]:
+    predicted = predictions(outputs, run.task)
     if run.task.kind == "regression":
-        return [pl.Series("prediction", predicted.squeeze(1).numpy())]
+        values = pl.Series("prediction", predicted.squeeze(1).numpy())
+        return [values, *calibrated.bounds(values)]
     names = pl.Series(run.task.class_names)
-    columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction")]
+    columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction"), *calibrated.sets(predicted)]
     if probabilities:
+        # After the class was decided, which the temperature does not change.
+        predicted = predictions(outputs / calibrated.temperature, run.task)
         columns += [
             pl.Series(f"probability_{name}", predicted[:, index].numpy())
             for index, name in enumerate(run.task.class_names)
