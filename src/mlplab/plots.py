@@ -62,7 +62,7 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
     is_labelled = n <= MAX_LABELLED_CLASSES
-    names = [_short(name) for name in task.class_names] if is_labelled else []
+    names = [short_name(name) for name in task.class_names] if is_labelled else []
     # TensorBoard shows images a few centimetres wide: the smaller the figure, the larger its text.
     side = min(max(2.4, 0.38 * n), 10.0) if is_labelled else 4.5
     beside = 0.08 * max(map(len, names), default=3)  # inches for the names beside and below the matrix
@@ -84,10 +84,10 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=points)
-    axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
+    axes.set(xlabel=f"predicted {short_name(task.target_name)}", ylabel=f"true {short_name(task.target_name)}")
     n_right, n_rows = int(counts.trace()), int(counts.sum())
     right = f"{n_right:,} of {counted(n_rows, 'row')} right ({n_right / max(n_rows, 1):.1%})"
-    axes.set_title(f"{_short(rows)}: {right}", fontsize=10)
+    axes.set_title(f"{short_name(rows)}: {right}", fontsize=10)
     return figure
 
 
@@ -108,14 +108,16 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         axes.legend(loc="upper left", frameon=False)
     # Over all rows, also those that are not drawn.
     rmse = float((predicted - targets).square().mean().sqrt())
-    unit = f" {_short(task.unit)}" if task.unit else ""
-    title = f"{_short(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
+    unit = f" {short_name(task.unit)}" if task.unit else ""
+    title = f"{short_name(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):
         title += f"\n{counted(left_out, 'row')} not finite and not drawn"
-    unit = f" [{_short(task.unit)}]" if task.unit else ""
-    axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
+    unit = f" [{short_name(task.unit)}]" if task.unit else ""
+    axes.set(
+        xlabel=f"true {short_name(task.target_name)}{unit}", ylabel=f"predicted {short_name(task.target_name)}{unit}"
+    )
     axes.set_title(title, fontsize=10)
     axes.set_aspect("equal")
     return figure
@@ -188,7 +190,7 @@ def rate_range_figure(
     return figure
 
 
-def _short(text: str, limit: int = 24) -> str:
+def short_name(text: str, limit: int = 24) -> str:
     """Shortens a name for a label, and escapes "$", which would start mathematics."""
     text = printable(text)
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"

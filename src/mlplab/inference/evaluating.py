@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def evaluate(
         UserError: the rows cannot be read, or none has a target.
     """
     reader = RowReader(run, written)
-    rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
+    rows = rows_of_training(run, part) if path is None else rows_with_targets(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     # Complete only now: the rows are read one block at a time while they are evaluated.
     evaluation.notes += reader.notes
@@ -64,7 +65,8 @@ def evaluate(
     return evaluation
 
 
-def _rows_of_file(reader: RowReader, path: Path) -> Rows:
+def rows_with_targets(reader: RowReader, path: Path) -> Rows:
+    """Yields inputs and targets of the rows of a file; those without a target are left out and counted in a note."""
     n_missing = 0
     for block in reader.blocks(path, {"target": reader.target.name}):
         targets = reader.targets(block)
@@ -130,13 +132,6 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     """
     # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
     name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
-    try:
-        # Without exist_ok: a second evaluation would mix its files with those of the first.
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
-    except OSError as error:
-        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     picture = directory / f"{name}.png"
     content = {
         "checkpoint": str(run.checkpoint),
@@ -144,10 +139,28 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         "metrics": evaluation.metrics,
         "notes": evaluation.notes,
     }
-    try:
+    with new_directory(directory):
         write_bytes(picture, as_png(figure))
         write_json(directory / "metrics.json", content)
-    except BaseException:  # also a signal: half an evaluation would pass for a whole one
+    return picture
+
+
+@contextmanager
+def new_directory(directory: Path) -> Iterator[None]:
+    """Makes a directory for results; it is gone again if anything fails within this context.
+
+    Raises:
+        UserError: it is there already, or cannot be made.
+    """
+    try:
+        # Without exist_ok: a second result would mix its files with those of the first.
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
+    except OSError as error:
+        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
+    try:
+        yield
+    except BaseException:  # also a signal: half a result would pass for a whole one
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    return picture

@@ -79,7 +79,7 @@ def predict_file(
             count += len(block.frame)
             frame = pl.DataFrame(columns)
             if out.suffix in SEPARATORS and not formulas:
-                frame, changed = _without_formulas(frame)
+                frame, changed = without_formulas(frame)
                 n_formulas += changed
             yield frame
 
@@ -104,7 +104,7 @@ def predict_file(
     return Predictions(count, (*calibrated.notes, *reader.notes))
 
 
-def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Puts an apostrophe before text that begins as a formula, headings too; counts the values that it changed."""
     count = 0
     columns = []
