@@ -51,6 +51,7 @@ def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
         from mlplab.errors import UserError, printable
+        from mlplab.inference.evaluating import directory_exists
         from mlplab.inference.explaining import describe_importances, explain, split_names, write_explanation
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import shortest
@@ -61,6 +62,8 @@ def main(settings: dict[str, Any]) -> Result:
         )
     run = load_run(settings["run"])
     out = settings["out"] or run.own_folder("explain") / new_run_name()
+    if out.exists():  # known before the work is done
+        raise directory_exists(out)
     explanation = explain(
         run,
         settings["data.path"],

@@ -156,7 +156,7 @@ def new_directory(directory: Path) -> Iterator[None]:
         # Without exist_ok: a second result would mix its files with those of the first.
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
+        raise directory_exists(directory) from None
     except OSError as error:
         raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     try:
@@ -164,3 +164,8 @@ def new_directory(directory: Path) -> Iterator[None]:
     except BaseException:  # also a signal: half a result would pass for a whole one
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def directory_exists(directory: Path) -> UserError:
+    """Makes the error for a directory of results that is there already."""
+    return UserError("out must be a new directory", f"{directory} is there already", "another name")

@@ -24,6 +24,9 @@ MOST_CLASSES = len(COLOURS)
 MOST_BARS = 30
 """Columns whose importance is drawn; the table lists all of them."""
 
+FEW_TICKS = 4
+"""Values of a number up to which each has a tick."""
+
 FEW_VALUES = 12
 """Values of a number up to which each has a point on its curve."""
 
@@ -43,15 +46,17 @@ def importance_figure(explanation: Explanation, task: Task) -> "Figure":
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, [short_name(one.column, 40) for one in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
-    unit = f" [{short_name(task.unit)}]" if task.unit and explanation.score in ("rmse", "mae") else ""
+    unit = short_name(task.unit) if task.unit and explanation.score in ("rmse", "mae") else ""
     change = "rise" if explanation.score in ERRORS else "drop"
     spread = f", mean ± std of {explanation.repeats}" if explanation.repeats > 1 else ""
-    axes.set_xlabel(f"{change} of {explanation.score}{unit} when the column is permuted{spread}")
+    axes.set_xlabel(
+        f"{change} of {explanation.score}{f' [{unit}]' if unit else ''} when the column is permuted{spread}"
+    )
     _style(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     title = f"{short_name(explanation.rows, 40)}, {counted(explanation.n_rows, 'row')}: "
-    title += f"{explanation.score} {explanation.base:.4g}{unit}"
+    title += f"{explanation.score} {explanation.base:.4g} {unit}".rstrip()
     if len(bars) < len(explanation.importances):
         title += f"\nthe {len(bars)} most important of {len(explanation.importances):,} columns"
     axes.set_title(title, fontsize=10, loc="left")
@@ -75,12 +80,13 @@ def dependence_figure(explanation: Explanation, task: Task) -> "Figure":
         axes.set_visible(False)
     low, high = (float(end) for end in grid[0, 0].get_ylim())
     # Below the curves there is room for the distribution of the data.
+    grid[0, 0].set_yticks([tick for tick in grid[0, 0].get_yticks() if low <= tick <= high])
     grid[0, 0].set_ylim(low - 0.2 * (high - low), high)
     classes = [task.class_names[number] for number in explanation.classes] if task.class_names else []
     title = f"{short_name(explanation.rows, 40)}, {counted(explanation.n_rows, 'row')}"
     what = f"mean prediction of {short_name(task.target_name, 40)}{f' [{short_name(task.unit)}]' if task.unit else ''}"
     if len(classes) == 1:
-        what = f"mean probability of {short_name(classes[0], 40)}"
+        what = f"mean probability of {short_name(task.target_name)} = {short_name(classes[0])}"
     elif classes:
         what = f"mean probability of each {short_name(task.target_name, 40)}"
     figure.supylabel(what, fontsize=10)
@@ -107,6 +113,8 @@ def dependence_figure(explanation: Explanation, task: Task) -> "Figure":
 
 def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     """Draws the curves of one input, and how often its values occur."""
+    from matplotlib.ticker import MaxNLocator
+
     is_numeric = not one.levels
     known = ~np.isnan(one.values)
     x = one.values[known] if is_numeric else np.arange(len(one.levels))
@@ -125,12 +133,16 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
             axes.axhline(float(y[-1]), color=colour, linestyle=":", linewidth=1.2)
     counts = axes.twinx()
     if is_numeric:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=bool((x % 1 == 0).all())))
         within = one.data[(one.data >= x[0]) & (one.data <= x[-1])]
-        heights, edges = np.histogram(within, bins=min(30, max(1, len(x))))
-        if marker and len(x) > 1:  # a bar at each value, and not between them
+        if len(x) > 1 and np.isin(within, x).all():  # a bar at each value, and none between them
             heights = np.array([(within == value).sum() for value in x])
-            counts.bar(x, heights, 0.5 * float(np.diff(x).min()), color="#999999", alpha=0.45, linewidth=0)
+            width = (0.3 if marker else 0.8) * float(np.diff(x).min())
+            counts.bar(x, heights, width, color="#999999", alpha=0.45, linewidth=0)
+            if len(x) <= FEW_TICKS:
+                axes.set_xticks(x, [f"{value:.4g}" for value in x])
         else:
+            heights, edges = np.histogram(within, bins=30)
             counts.stairs(heights, edges, fill=True, color="#999999", alpha=0.45, linewidth=0)
     else:
         heights = one.data
@@ -143,7 +155,8 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     counts.set_axis_off()
     axes.set_zorder(counts.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.set_xlabel(short_name(one.name, 34))
+    shown = f" ({len(one.levels)} of {one.n_levels})" if len(one.levels) < one.n_levels else ""
+    axes.set_xlabel(short_name(one.name, 34 - len(shown)) + shown)
     _style(axes)
 
 

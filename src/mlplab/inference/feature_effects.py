@@ -75,6 +75,7 @@ class Dependence:
         column: to which it belongs.
         values: (V,) of a number; NaN as the last one stands for a missing value.
         levels: (V,) categories, None for a missing value; empty for a number.
+        n_levels: number of all categories in training; 0 for a number.
         predicted: (V, C) mean probabilities, or (V, 1) values in the target's unit.
         data: the input's own values in the rows; of categories, the number of rows of each level (V,).
     """
@@ -83,13 +84,16 @@ class Dependence:
     column: str
     values: npt.NDArray[np.float64]
     levels: tuple[str | None, ...]
+    n_levels: int
     predicted: npt.NDArray[np.float64]
     data: npt.NDArray[np.float64]
 
     @property
     def labels(self) -> list[str | None]:
         """Returns the values as text, None for a missing one."""
-        return list(self.levels) or [None if np.isnan(value) else repr(float(value)).removesuffix(".0") for value in self.values]
+        return list(self.levels) or [
+            None if np.isnan(value) else repr(float(value)).removesuffix(".0") for value in self.values
+        ]
 
 
 @dataclass(frozen=True)
@@ -213,12 +217,13 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     """Averages the predictions of all rows with one input set to each of its values (Friedman 2001, section 8.2)."""
     data = rows.inputs[one.tensor][:, one.position].double().numpy()
     levels: tuple[str | None, ...] = ()
+    n_levels = 0 if one.category is None else one.category.n_categories
     if one.category is None:
         values = _grid(data[~np.isnan(data)])
         if one.may_miss:
             values = np.append(values, np.nan)
     else:
-        n_rows = np.bincount(data.astype(np.int64), minlength=one.category.n_categories + 1)
+        n_rows = np.bincount(data.astype(np.int64), minlength=n_levels + 1)
         # Codes from 1: 0 is a category that training did not have. Stable, so that ties keep the alphabet.
         codes = np.argsort(-n_rows[1:], kind="stable")[:MOST_LEVELS] + 1
         values, data = np.sort(codes).astype(np.float64), n_rows[np.sort(codes)].astype(np.float64)
@@ -227,7 +232,7 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     for value in values:
         with rows.replaced([one], value=float(value)):
             means.append(rows.predict().mean(dim=0).numpy())
-    return Dependence(one.name, column, values, levels, np.stack(means), data)
+    return Dependence(one.name, column, values, levels, n_levels, np.stack(means), data)
 
 
 def _grid(known: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -75,7 +75,7 @@ def conformal_quantile(calibration: Mapping[str, Any], level: float) -> float:
     rank = math.ceil((n_rows + 1) * Fraction(str(level)))
     assert rank <= n_rows
     # Of the scores that were kept, the first that is not below it.
-    return float(scores[-(-rank * len(scores) // n_rows) - 1])
+    return float(scores[(rank - 1) * len(scores) // n_rows])
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float | None:
