@@ -33,7 +33,7 @@ def test_a_run_stores_the_calibration_of_its_best_state(train_run: Any, override
 def test_the_result_has_the_calibration_error_of_the_test_part_before_and_after(train_run: Any) -> None:
     done = train_run(*QUICK, "data=circles", "data.noise=0.3")
     found, test = done.result["calibration"], evaluate(load_run(done.directory))
-    assert set(found) == {"rows", "temperature", "test_ece", "test_ece_with_temperature"}
+    assert set(found) == {"rows", "test_coverage_of_0.9", "temperature", "test_ece", "test_ece_with_temperature"}
     assert found["test_ece"] == pytest.approx(reliability(test.predicted, test.targets).error, abs=1e-6)
     scaled = (test.predicted.double().log() / found["temperature"]).softmax(1)
     assert found["test_ece_with_temperature"] == pytest.approx(reliability(scaled, test.targets).error, abs=1e-5)
@@ -50,5 +50,9 @@ def test_without_it_a_run_is_as_it_was(train_run: Any) -> None:
     assert "calibration" not in load_run(done.directory).card
     assert not (done.directory / "figures" / "reliability.png").exists()
     values = train_run(*QUICK, "data=diabetes")
-    assert values.result["calibration"] == {"rows": 66}
+    # The share of test rows whose error is at most that of ⌈67 · 0.9⌉ = 61 validation rows.
+    validation, test = (evaluate(load_run(values.directory), part=part) for part in ("val", "test"))
+    errors = (validation.predicted - validation.targets).abs().sort().values
+    covered = ((test.predicted - test.targets).abs() <= errors[60]).double().mean()
+    assert values.result["calibration"] == {"rows": 66, "test_coverage_of_0.9": pytest.approx(float(covered))}
     assert not (values.directory / "figures" / "reliability.png").exists()

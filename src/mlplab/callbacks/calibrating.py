@@ -10,8 +10,11 @@ from torch import Tensor
 from mlplab.callbacks.checkpoints import Checkpoints
 from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.learner import Learner
-from mlplab.objectives.calibration import Reliability, calibrate, reliability
+from mlplab.objectives.calibration import Reliability, calibrate, coverage, reliability
 from mlplab.objectives.objective import predictions
+
+LEVEL = 0.9
+"""Of the intervals whose coverage is measured."""
 
 
 class Calibration(Callback):
@@ -41,17 +44,19 @@ class Calibration(Callback):
         if calibration is None:
             return
         pl_module.card["calibration"] = calibration
-        self.summary = {"rows": calibration["n_rows"]}
-        if pl_module.task.kind == "classification":
-            self.summary["temperature"] = calibration["temperature"]
-            self._measure(trainer, pl_module, data, calibration["temperature"])
+        self._measure(trainer, pl_module, data, calibration)
         checkpoints = next((one for one in trainer.callbacks if isinstance(one, Checkpoints)), None)  # type: ignore[attr-defined]
         if checkpoints is not None:
             checkpoints.write_best(trainer, pl_module, again=True)
 
-    def _measure(self, trainer: pl.Trainer, learner: Learner, data: DataModule, temperature: float | None) -> None:
-        """Measures the reliability on the test part."""
+    def _measure(self, trainer: pl.Trainer, learner: Learner, data: DataModule, calibration: dict[str, Any]) -> None:
+        """Measures on the test part what the calibration is worth."""
         outputs, targets = _outputs(trainer, learner, data, "test")
+        covered = coverage(calibration, LEVEL, outputs, targets, learner.task)
+        self.summary = {"rows": calibration["n_rows"], f"test_coverage_of_{LEVEL}": covered}
+        if learner.task.kind == "regression":
+            return
+        temperature = self.summary["temperature"] = calibration["temperature"]
         self.before = reliability(predictions(outputs, learner.task), targets)
         self.summary["test_ece"] = self.before.error
         if temperature is not None:

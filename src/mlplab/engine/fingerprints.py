@@ -6,7 +6,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS = {
     "mlplab.building": "build_data:1df1bdfd48 build_trainer:aeb358652c",
-    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:825fa9c24e on_test_start:e72457eef9",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:92a4491ed8 on_test_start:47d5956a8d",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "

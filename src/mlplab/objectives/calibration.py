@@ -40,15 +40,18 @@ def calibrate(outputs: Tensor, targets: Tensor, task: Task) -> dict[str, Any] | 
     """
     if len(outputs) == 0 or not bool(outputs.isfinite().all()):
         return None
-    temperature = None
-    if task.kind == "regression":
-        scores = (outputs.double() - targets.double()).abs().squeeze(1) * task.target_std
-    else:
-        # In 32 bits first, as predictions are: what is compared with these scores must be rounded like them.
-        of_class = predictions(outputs.float(), task).gather(1, targets.unsqueeze(1)).squeeze(1)
-        scores = 1 - of_class.double()
-        temperature = fit_temperature(outputs, targets)
+    scores = conformity_scores(outputs, targets, task)
+    temperature = fit_temperature(outputs, targets) if task.kind == "classification" else None
     return {"n_rows": len(scores), "temperature": temperature, "scores": _kept(scores.sort().values)}
+
+
+def conformity_scores(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
+    """Returns how far each row is from its prediction, (N,) float64; see `calibrate`."""
+    if task.kind == "regression":
+        return (outputs.double() - targets.double()).abs().squeeze(1) * task.target_std
+    # In 32 bits first, as predictions are: what is compared with these scores must be rounded like them.
+    of_class = predictions(outputs.float(), task).gather(1, targets.unsqueeze(1)).squeeze(1)
+    return 1 - of_class.double()
 
 
 def _kept(ordered: Tensor) -> Tensor:
@@ -76,6 +79,18 @@ def conformal_quantile(calibration: Mapping[str, Any], level: float) -> float:
     assert rank <= n_rows
     # Of the scores that were kept, the first that is not below it.
     return float(scores[(rank - 1) * len(scores) // n_rows])
+
+
+def coverage(
+    calibration: Mapping[str, Any], level: float, outputs: Tensor, targets: Tensor, task: Task
+) -> float | None:
+    """Returns the share of rows whose target is in its interval or set; None if there are too few calibration rows."""
+    if calibration["n_rows"] < rows_needed(level):
+        return None
+    is_covered = conformity_scores(outputs, targets, task) <= conformal_quantile(calibration, level)
+    if task.kind == "classification":  # the predicted class is in every set
+        is_covered |= predictions(outputs, task).argmax(1) == targets
+    return float(is_covered.double().mean())
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float | None:
