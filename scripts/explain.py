@@ -76,6 +76,7 @@ def main(settings: dict[str, Any]) -> Result:
         columns=split_names(settings["columns"] or ""),
         classes=split_names(settings["classes"] or ""),
         written=how_written(settings),
+        tell=lambda text: print(f"note    {text}", file=sys.stderr, flush=True),
     )
     files = write_explanation(explanation, run, out)
     lines = [f"note    {printable(note)}" for note in explanation.notes]

@@ -57,7 +57,7 @@ class Figures(Callback):
         calibration = next((one for one in trainer.callbacks if isinstance(one, Calibration)), None)  # type: ignore[attr-defined]
         if calibration is not None and calibration.before is not None:
             temperature = calibration.summary["temperature"]
-            title = f"test part: {counted(len(targets), 'row')}"
+            title = f"test part: {counted(int(calibration.before.n_rows.sum()), 'row')}"
             figures["reliability"] = reliability_figure(calibration.before, calibration.after, title, temperature)
         for name, figure in figures.items():
             png = as_png(figure)

@@ -1,7 +1,8 @@
 """Explains a trained run by the columns of its table, as files and for the terminal."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from mlplab.runs.summary import describe_metrics
 SHOWN = 15
 """Columns in the table on the terminal; the file lists all of them."""
 
+LONG = 60
+"""Seconds from which it is told how long the permutations take."""
+
 CORRELATED = 0.8
 """Rank correlation from which two columns are said to go together."""
 
@@ -56,6 +60,7 @@ def explain(
     columns: Sequence[str] = (),
     classes: Sequence[str] = (),
     written: Mapping[str, Any] = {},
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Explanation:
     """Explains a run on the rows of a file, or on a part of the data that it was trained on.
 
@@ -71,6 +76,7 @@ def explain(
         columns: these columns instead.
         classes: whose probabilities are drawn; all of up to ten if there are none.
         written: how the file is written, as in `RowReader`.
+        tell: called with a line for people, if it will take minutes.
 
     Raises:
         UserError: the rows cannot be read, an option does not fit the run, or there are fewer than two rows.
@@ -99,6 +105,11 @@ def explain(
     if n_rows < n_all:
         notes.append(f"{n_rows:,} of {n_all:,} rows, drawn at random: rows={n_all} takes all of them")
 
+    began = time.perf_counter()
+    base = rows.score(score)
+    seconds = (time.perf_counter() - began) * len(inputs) * repeats
+    if seconds > LONG:
+        tell(f"{len(inputs):,} columns take about {seconds / 60:.0f} minutes: smaller rows=… and repeats=… take less")
     orders = [torch.from_numpy(np.random.default_rng((seed, repeat)).permutation(n_rows)) for repeat in range(repeats)]
     # The largest first; columns alike in the order of the table.
     importances = sorted(permutation_importance(rows, inputs, score, orders), key=lambda one: -one.mean)
@@ -109,7 +120,7 @@ def explain(
         rows=name,
         n_rows=n_rows,
         score=score,
-        base=rows.score(score),
+        base=base,
         repeats=repeats,
         importances=importances,
         dependences=[partial_dependence(rows, column, one) for column in chosen for one in inputs[column]],
