@@ -161,6 +161,7 @@ def test_bundled_data_have_columns_too_and_images_are_refused(tmp_path: Path) ->
         ({"columns": ["lenght"]}, "got lenght; try columns=length"),
         ({"columns": ["kind"]}, "columns must be among length, gap, when, colour, town, flag, got kind"),
         ({"classes": ["smal"]}, "got smal; try classes=small"),
+        ({"classes": ["large old"]}, """got large old; try classes='"large, old"'"""),
         ({"path": "one"}, "there must be at least two rows with a target, but one.csv has 1"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Explains a trained run by the columns of its table, as files and for the terminal."""
 
 import csv
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,9 @@ def _require_names(given: Sequence[str], known: Sequence[str], key: str) -> None
     for name in given:
         if name not in known:
             near = nearest_name(name, known) or (known[0] if known else "…")
-            raise UserError(f"{key} must be among {first_of(known, 8)}", f"{key}={name}", f"{key}={near}")
+            # As it can be typed, also with commas and blanks.
+            typed = shlex.quote(f'"{near}"' if "," in near else near)
+            raise UserError(f"{key} must be among {first_of(known, 8)}", f"{key}={name}", f"{key}={typed}")
 
 
 def _sample(
