@@ -5,14 +5,24 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
+    data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
+    data.quote=…       double, single, none
+    data.header=…      true or false: whether the first line names the columns
+    data.encoding=…    such as cp1251
+    data.decimal=…     the decimal mark, . or ,
+    data.skip_lines=…  lines before the header
+    data.date_format=… such as '"%d/%m/%Y"'
+    data.missing_values=[…]  texts that stand for a missing value, beside those of training
+    accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
     part=test          that part: train, val or test
     score=accuracy     f1, auroc or log_loss; for a regression r2, rmse, mae or mse
     repeats=5          permutations of each column
     rows=10000         the most rows to take; of more, a sample is drawn
     top=6              columns whose partial dependence is computed, the most important ones
     columns=A,B        these columns instead
+    target=NAME        which of several targets is explained
     classes=A,B        whose probabilities are drawn; all of up to ten by itself
+    accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
     seed=0             of permutations and sample
     out=DIRECTORY      for tables and figures; a new one within the run's by itself
     --json             the same as one JSON document on standard output, and nothing else
@@ -23,9 +33,10 @@ It writes importance.csv, partial_dependence.csv and a figure of each. docs/expl
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
+from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_file
 from mlplab.engine.startup import quick_imports
+from mlplab.rules import WHOLE
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -36,10 +47,12 @@ OPTIONS = {
     "rows": Option("count", 10_000, example="10000"),
     "top": Option("count", 6, example="6"),
     "columns": Option(example="NAME"),
+    "target": Option(example="NAME"),
     "classes": Option(example="NAME"),
-    "seed": Option("number", 0, example="0"),
+    "seed": Option("setting", 0, example="0", rule=WHOLE),
     "out": Option("path", example="explanation"),
     **WRITTEN,
+    **ACCEPT_UNKNOWN,
     **JSON,
 }
 
@@ -75,10 +88,12 @@ def main(settings: dict[str, Any]) -> Result:
         top=settings["top"],
         columns=split_names(settings["columns"] or ""),
         classes=split_names(settings["classes"] or ""),
+        target=settings["target"],
         written=how_written(settings),
+        accepts_unknown=settings["accept_unknown"],
         tell=lambda text: print(f"note    {text}", file=sys.stderr, flush=True),
     )
-    files = write_explanation(explanation, run, out)
+    files = write_explanation(explanation, out)
     lines = [f"note    {printable(note)}" for note in explanation.notes]
     lines.append(describe_importances(explanation))
     content = {

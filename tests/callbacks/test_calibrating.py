@@ -27,7 +27,7 @@ def test_a_run_stores_the_calibration_of_its_best_state(train_run: Any, override
     outputs = validation.predicted.double().log()  # as good as the logits
     assert calibration["temperature"] == pytest.approx(fit_temperature(outputs, validation.targets), rel=1e-3)
     of_class = validation.predicted.gather(1, validation.targets.unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(calibration["scores"], (1 - of_class.double()).sort().values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(calibration["scores"][:, 0], (1 - of_class.double()).sort().values, rtol=0, atol=1e-5)
 
 
 def test_the_result_has_the_calibration_error_of_the_test_part_before_and_after(train_run: Any) -> None:

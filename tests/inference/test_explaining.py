@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from inference.small_runs import (
     change_card,
     files_of_at_most,
@@ -22,6 +23,9 @@ from mlplab.inference import explaining, explanation_figures, row_reader
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.explaining import describe_importances, explain, split_names, write_explanation
 from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.task import Task
+
+REGRESSION = Task(kind="regression", n_features=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def test_tables_hold_what_was_found_and_figures_are_drawn(
 ) -> None:
     one = run if name == "classes" else regression
     explanation = explain(one, top=2, columns=["when", "town", "gap"])
-    files = write_explanation(explanation, one, tmp_path / "out")
+    files = write_explanation(explanation, tmp_path / "out")
     assert {file.name for file in files} == {path.name for path in (tmp_path / "out").iterdir()}
     importances = rows_of(tmp_path / "out" / "importance.csv")
     assert [row["column"] for row in importances] == [found.column for found in explanation.importances]
@@ -109,8 +113,8 @@ def test_a_sample_is_a_fair_one(run: TrainedRun) -> None:
     drawn = np.zeros(100)
     blocks = [np.arange(begin, begin + 10) for begin in range(0, 100, 10)]
     for seed in range(2000):
-        read = iter([((explaining.torch.from_numpy(b)[:, None].double(),), b.astype(float)) for b in blocks])
-        rows, n_all = explaining._sample(run, read, 20, seed)
+        read = iter([((torch.from_numpy(b)[:, None].double(),), b.astype(float), None) for b in blocks])
+        rows, n_all = explaining._sample(run, read, 20, seed, REGRESSION, None)
         assert n_all == 100
         assert (rows.inputs[0][:, 0].numpy() == rows.targets.numpy()).all()
         drawn[rows.targets.numpy().astype(int)] += 1
@@ -202,11 +206,11 @@ def test_names_are_split_at_commas(text: str) -> None:
 def test_whatever_fails_leaves_no_directory(run: TrainedRun, tmp_path: Path) -> None:
     explanation = replace(explain(run), dependences=[])
     with files_of_at_most(1000), pytest.raises(OSError):  # noqa: PT011
-        write_explanation(explanation, run, tmp_path / "out")
+        write_explanation(explanation, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "there").mkdir()
     with pytest.raises(UserError, match="out must be a new directory"):
-        write_explanation(explanation, run, tmp_path / "there")
+        write_explanation(explanation, tmp_path / "there")
 
 
 def test_the_table_on_the_terminal_names_the_score(run: TrainedRun, regression: TrainedRun) -> None:
@@ -222,10 +226,10 @@ def test_names_of_any_kind_are_drawn_and_no_formula_for_a_spreadsheet(tmp_path: 
     frame.write_csv(tmp_path / "houses.csv")
     run = load_run(save_run(tmp_path / "run", table_options(tmp_path / "houses.csv", "price")))
     explanation = explain(run)
-    write_explanation(explanation, run, tmp_path / "out")
+    write_explanation(explanation, tmp_path / "out")
     columns = {row["column"] for row in rows_of(tmp_path / "out" / "importance.csv")}
     assert "'=2+3" in columns
-    figure = explanation_figures.importance_figure(explanation, run.task)
+    figure = explanation_figures.importance_figure(explanation)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert all(len(label) <= 42 and "\x1b" not in label for label in labels)
     assert "\x1b" not in describe_importances(explanation)
@@ -233,7 +237,7 @@ def test_names_of_any_kind_are_drawn_and_no_formula_for_a_spreadsheet(tmp_path: 
 
 def test_panels_share_a_scale_and_a_class_has_one_colour(run: TrainedRun) -> None:
     explanation = explain(run, columns=["length", "colour", "town"])
-    figure = explanation_figures.dependence_figure(explanation, run.task)
+    figure = explanation_figures.dependence_figure(explanation)
     panels = [axes for axes in figure.axes if axes.axison]
     assert len({axes.get_ylim() for axes in panels}) == 1
     assert [axes.get_xlabel() for axes in panels] == ["length", "colour", "town (12 of 15)"]

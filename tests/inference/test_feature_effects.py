@@ -52,8 +52,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedRun]:
 
 
 def rows_of(run: TrainedRun) -> Rows:
-    inputs, targets = next(rows_of_training(run, "test"))
-    return Rows(run, tuple(tensor.clone() for tensor in inputs), torch.from_numpy(np.ascontiguousarray(targets)))
+    inputs, targets, _ = next(rows_of_training(run, "test"))
+    return Rows(
+        run, run.task, tuple(tensor.clone() for tensor in inputs), torch.from_numpy(np.ascontiguousarray(targets))
+    )
 
 
 class Fitted(BaseEstimator):  # type: ignore[misc]

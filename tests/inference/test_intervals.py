@@ -46,8 +46,8 @@ def test_bounds_lie_around_the_prediction_by_a_quantile_of_the_validation_errors
 ) -> None:
     frame = predicted(regression, folder, tmp_path / f"out.{ending}", intervals=0.9)
     assert frame.columns == ["prediction", "lower", "upper"]
-    ((inputs, targets),) = rows_of_training(regression, "val")
-    errors = np.sort(np.abs(predictions(regression.outputs(inputs), regression.task).squeeze(1).numpy() - targets))
+    ((inputs, targets, _),) = rows_of_training(regression, "val")
+    errors = np.sort(np.abs(predictions(regression.outputs(inputs), regression.task)[:, 0].numpy() - targets))
     expected = errors[27]  # ⌈31 · 0.9⌉ = 28 of 30
     values = frame["prediction"].to_numpy()
     np.testing.assert_allclose(frame["upper"].to_numpy() - values, expected, rtol=1e-4)
@@ -61,7 +61,7 @@ def test_sets_hold_the_classes_that_are_likely_enough(
     frame = predicted(run, folder, tmp_path / "out.csv", intervals=level, probabilities=True)
     names = run.task.class_names
     assert frame.columns == ["prediction", "set", *(f"probability_{name}" for name in names)]
-    ((inputs, targets),) = rows_of_training(run, "val")
+    ((inputs, targets, _),) = rows_of_training(run, "val")
     probabilities = predictions(run.outputs(inputs), run.task).numpy()
     scores = np.sort(1 - probabilities[np.arange(30), targets].astype(np.float64))
     threshold = scores[int(np.ceil(31 * level - 1e-9)) - 1]
@@ -73,7 +73,7 @@ def test_sets_hold_the_classes_that_are_likely_enough(
 
 def test_labels_of_a_set_can_be_told_apart(run: TrainedRun) -> None:
     calibrated = Calibrated(run, 0.9)
-    calibrated._quantile = 0.75
+    calibrated._quantiles = [0.75]
     probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.4, 0.4, 0.2]])
     assert calibrated.sets(probabilities)[0].to_list() == ["large, old|medium", "large, old", "large, old|medium"]
     object.__setattr__(run.task, "class_names", ("a|b", "c;d", "e"))
@@ -98,7 +98,7 @@ def test_too_few_rows_are_refused_with_the_number_that_is_needed(run: TrainedRun
 def test_a_temperature_scales_probabilities_and_changes_no_class(folder: Path, tmp_path: Path, loss: str) -> None:
     options = table_options(folder / "houses.csv", "binary")
     save_run(tmp_path / "run", options, loss=loss)
-    change_card(tmp_path / "run", ("calibration",), {"n_rows": 1, "temperature": 2.5, "scores": torch.zeros(1)})
+    change_card(tmp_path / "run", ("calibration",), {"n_rows": 1, "temperature": 2.5, "scores": torch.zeros(1, 1)})
     run = load_run(tmp_path / "run")
     raw = predicted(run, folder, tmp_path / "raw.csv", probabilities=True)
     scaled = predicted(run, folder, tmp_path / "scaled.csv", probabilities=True, temperature=True)
@@ -154,12 +154,12 @@ def test_coverage_on_new_rows_is_the_level(tmp_path: Path, level: float) -> None
     covered = []
     for _ in range(400):
         errors = np.sort(np.abs(generator.standard_t(3, 60)))
-        calibration = {"n_rows": 60, "scores": torch.from_numpy(errors), "temperature": None}
+        calibration = {"n_rows": 60, "scores": torch.from_numpy(errors)[:, None], "temperature": None}
         object.__setattr__(run, "card", {**run.card, "calibration": calibration})
         values = pl.Series(np.zeros(300))
         lower, upper = Calibrated(run, level).bounds(values)
         truth = generator.standard_t(3, 300)
         covered.append(float(((lower.to_numpy() <= truth) & (truth <= upper.to_numpy())).mean()))
-        assert upper[0] == conformal_quantile(calibration, level)
+        assert [upper[0]] == conformal_quantile(calibration, level)
     expected = np.ceil(61 * level) / 61
     assert abs(np.mean(covered) - expected) < 4 * np.std(covered) / 20

@@ -78,7 +78,7 @@ def test_scores_of_values_are_absolute_errors_in_the_targets_unit() -> None:
     found = calibrate(torch.tensor([[1.0], [0.0], [-2.0]]), torch.tensor([[0.0], [0.1], [-2.0]]), REGRESSION)
     assert found is not None
     assert (found["n_rows"], found["temperature"]) == (3, None)
-    np.testing.assert_allclose(found["scores"].numpy(), [0.0, 0.5, 5.0], atol=1e-6)
+    np.testing.assert_allclose(found["scores"][:, 0].numpy(), [0.0, 0.5, 5.0], atol=1e-6)
 
 
 @pytest.mark.parametrize("n_classes", [1, 3])
@@ -88,7 +88,7 @@ def test_scores_of_classes_are_probabilities_of_other_classes(n_classes: int) ->
     expected = 1 - both.double().softmax(1)[torch.arange(50), targets]
     found = calibrate(logits, targets, task_of(max(2, n_classes)))
     assert found is not None
-    np.testing.assert_allclose(found["scores"].numpy(), np.sort(expected.numpy()), atol=1e-6)
+    np.testing.assert_allclose(found["scores"][:, 0].numpy(), np.sort(expected.numpy()), atol=1e-6)
     assert found["temperature"] == fit_temperature(logits, targets)
 
 
@@ -99,17 +99,17 @@ def test_what_is_not_finite_is_not_calibrated() -> None:
 
 @pytest.mark.parametrize(("level", "needed"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99), (0.98, 49)])
 def test_the_rows_needed_are_the_fewest_that_have_such_a_quantile(level: float, needed: int) -> None:
-    assert rows_needed(level) == needed
-    scores = torch.arange(1.0, needed + 1)
+    assert rows_needed(level) == [needed]
+    scores = torch.arange(1.0, needed + 1)[:, None]
     # With the fewest rows it is the largest score.
-    assert conformal_quantile({"n_rows": needed, "scores": scores}, level) == needed
+    assert conformal_quantile({"n_rows": needed, "scores": scores}, level) == [needed]
 
 
 def test_the_quantile_is_an_order_statistic_with_a_rank_for_a_finite_sample() -> None:
-    scores = torch.arange(1.0, 101)
-    assert conformal_quantile({"n_rows": 100, "scores": scores}, 0.9) == 91  # ⌈101 · 0.9⌉ = ⌈90.9⌉
-    scores = torch.arange(1.0, 20)
-    assert conformal_quantile({"n_rows": 19, "scores": scores}, 0.95) == 19  # 20 · 0.95 is 19 and no more
+    scores = torch.arange(1.0, 101)[:, None]
+    assert conformal_quantile({"n_rows": 100, "scores": scores}, 0.9) == [91]  # ⌈101 · 0.9⌉ = ⌈90.9⌉
+    scores = torch.arange(1.0, 20)[:, None]
+    assert conformal_quantile({"n_rows": 19, "scores": scores}, 0.95) == [19]  # 20 · 0.95 is 19 and no more
 
 
 @pytest.mark.parametrize("n_rows", [MOST_SCORES, MOST_SCORES + 1, 3 * MOST_SCORES - 1, 100_000])
@@ -121,7 +121,7 @@ def test_of_many_scores_the_next_larger_one_is_kept(n_rows: int) -> None:
     assert len(found["scores"]) == MOST_SCORES
     for level in (0.001, 0.5, 0.9, 0.95, 0.999):
         exact = math.ceil((n_rows + 1) * level) - 1
-        assert 0 <= conformal_quantile(found, level) - exact <= n_rows / MOST_SCORES
+        assert 0 <= conformal_quantile(found, level)[0] - exact <= n_rows / MOST_SCORES
 
 
 @pytest.mark.parametrize(("n_rows", "level"), [(19, 0.9), (40, 0.8), (200, 0.95)])
@@ -134,7 +134,7 @@ def test_intervals_cover_new_rows_as_often_as_they_say(n_rows: int, level: float
         errors = torch.randn(n_rows + n_new, 1, generator=generator, dtype=torch.float64).exp()  # far from normal
         found = calibrate(errors[:n_rows], torch.zeros(n_rows, 1), REGRESSION)
         assert found is not None
-        covered.append(float((errors[n_rows:] * 5.0 <= conformal_quantile(found, level)).double().mean()))
+        covered.append(float((errors[n_rows:] * 5.0 <= conformal_quantile(found, level)[0]).double().mean()))
     expected = math.ceil((n_rows + 1) * level - 1e-9) / (n_rows + 1)
     # Four standard errors of the mean over draws.
     assert abs(np.mean(covered) - expected) < 4 * np.std(covered) / math.sqrt(n_draws)

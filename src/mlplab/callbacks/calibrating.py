@@ -54,7 +54,7 @@ class Calibration(Callback):
         outputs, targets = _outputs(trainer, learner, data, "test")
         covered = coverage(calibration, LEVEL, outputs, targets, learner.task)
         self.summary = {"rows": calibration["n_rows"], f"test_coverage_of_{LEVEL}": covered}
-        if learner.task.kind == "regression":
+        if learner.task.kind != "classification":
             return
         temperature = self.summary["temperature"] = calibration["temperature"]
         self.before = reliability(predictions(outputs, learner.task), targets)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mlplab.callbacks.calibrating import Calibration
 from mlplab.errors import counted
-from mlplab.plots import as_png, log_picture, reliability_figure, result_figure
+from mlplab.plots import as_png, log_picture, reliability_figure, result_figures
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 
 class Figures(Callback):
-    """Draws the confusion matrix and the reliability diagram, or predicted against true values, of the test part.
+    """Draws the test part: confusion matrix and reliability diagram, or predicted against true values for each target.
 
     Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
 
@@ -52,8 +52,7 @@ class Figures(Callback):
         # A second test of the same run must not add to the first.
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        name, figure = result_figure(predicted, targets, task)
-        figures = {name: figure}
+        figures = result_figures(predicted, targets, task)
         calibration = next((one for one in trainer.callbacks if isinstance(one, Calibration)), None)  # type: ignore[attr-defined]
         if calibration is not None and calibration.before is not None:
             temperature = calibration.summary["temperature"]

@@ -3,12 +3,11 @@
 import csv
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
@@ -30,10 +29,12 @@ from mlplab.inference.feature_effects import (
 )
 from mlplab.inference.predicting import without_formulas
 from mlplab.inference.row_reader import RowReader, rows_of_training
+from mlplab.inference.row_reader import Rows as BlocksOfRows
 from mlplab.inference.trained import TrainedRun
 from mlplab.plots import as_png
 from mlplab.runs.files import write_bytes
 from mlplab.runs.summary import describe_metrics
+from mlplab.task import Task
 
 SHOWN = 15
 """Columns in the table on the terminal; the file lists all of them."""
@@ -60,7 +61,9 @@ def explain(
     top: int = 6,
     columns: Sequence[str] = (),
     classes: Sequence[str] = (),
+    target: str | None = None,
     written: Mapping[str, Any] = {},
+    accepts_unknown: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Explanation:
     """Explains a run on the rows of a file, or on a part of the data that it was trained on.
@@ -76,13 +79,15 @@ def explain(
         top: number of columns whose partial dependence is computed, the most important ones.
         columns: these columns instead.
         classes: whose probabilities are drawn; all of up to ten if there are none.
+        target: which of several is explained.
         written: how the file is written, as in `RowReader`.
+        accepts_unknown: likewise.
         tell: called with a line for people, if it will take minutes.
 
     Raises:
         UserError: the rows cannot be read, an option does not fit the run, or there are fewer than two rows.
     """
-    task = run.task
+    task, place = _task_of(run, target)
     possible = SCORES[task.kind]
     score = possible[0] if score is None else score
     if score not in possible:
@@ -95,9 +100,9 @@ def explain(
         raise UserError("classes must be for a classification", "the run is a regression", "leaving it out")
     _require_names(classes, task.class_names, "classes")
 
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     read = rows_of_training(run, part) if path is None else rows_with_targets(reader, path)
-    rows, n_all = _sample(run, read, most_rows, seed)
+    rows, n_all = _sample(run, read, most_rows, seed, task, place)
     name = f"{part} part" if path is None else path.name
     n_rows = len(rows.targets)
     if n_rows < 2:
@@ -116,10 +121,11 @@ def explain(
     importances = sorted(permutation_importance(rows, inputs, score, orders), key=lambda one: -one.mean)
     chosen = list(columns) or [one.column for one in importances[:top]]
     notes += _correlations(rows, inputs, chosen)
-    drawn, said = _classes_to_draw(run, rows, classes)
+    drawn, said = _classes_to_draw(rows, classes)
     return Explanation(
         rows=name,
         n_rows=n_rows,
+        task=task,
         score=score,
         base=base,
         repeats=repeats,
@@ -130,8 +136,8 @@ def explain(
     )
 
 
-def _classes_to_draw(run: TrainedRun, rows: Rows, classes: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
-    names = run.task.class_names
+def _classes_to_draw(rows: Rows, classes: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
+    names = rows.task.class_names
     if classes or len(names) < 2:
         return tuple(names.index(name) for name in classes) or (0,), []
     if len(names) == 2:  # the probability of the first is the rest
@@ -153,27 +159,43 @@ def _require_names(given: Sequence[str], known: Sequence[str], key: str) -> None
             raise UserError(f"{key} must be among {first_of(known, 8)}", f"{key}={name}", f"{key}={typed}")
 
 
+def _task_of(run: TrainedRun, target: str | None) -> tuple[Task, int | None]:
+    """Returns the task to explain, and the place of its target among several."""
+    names = run.task.target_names
+    if target is None and not names:
+        return run.task, None
+    if target is None:
+        typed = shlex.quote(names[0])
+        raise UserError("target must name one of several", f"the run has {first_of(names, 8)}", f"target={typed}")
+    _require_names([target], names or [run.task.target_name], "target")
+    return (run.task.of_each_target()[names.index(target)], names.index(target)) if names else (run.task, None)
+
+
 def _sample(
-    run: TrainedRun, blocks: Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]], most: int, seed: int
+    run: TrainedRun, blocks: BlocksOfRows, most: int, seed: int, task: Task, place: int | None
 ) -> tuple[Rows, int]:
     """Draws at most `most` rows, in their order; returns them with the number of all."""
     generator, n_all = np.random.default_rng(seed), 0
-    keys = np.empty(0)
-    inputs: list[Tensor] = []
-    targets = torch.empty(0)
-    for some, known in blocks:
-        new = torch.from_numpy(known.astype(np.int64 if run.task.kind == "classification" else np.float64))
-        targets = torch.cat([targets, new]) if n_all else new
-        inputs = [torch.cat(pair) for pair in zip(inputs, some, strict=True)] if n_all else list(some)
-        n_all += len(new)
-        keys = np.concatenate([keys, generator.random(len(new))])
-        if len(keys) > most:
+    kept: list[Tensor] = []
+    kind = np.int64 if task.kind == "classification" else np.float64
+    for inputs, targets, weights in blocks:
+        known = torch.from_numpy((targets if place is None else targets[:, place]).astype(kind))
+        keys = torch.from_numpy(generator.random(len(known)))
+        # Keys first, then targets and weights, then the inputs.
+        own = [keys, known, torch.ones(len(known)) if weights is None else torch.from_numpy(weights), *inputs]
+        kept = [torch.cat(pair) for pair in zip(kept, own, strict=True)] if n_all else own
+        n_all += len(known)
+        if len(kept[0]) > most:
             # Those with the smallest keys so far, so that memory does not grow with the number of rows.
-            kept = np.sort(np.argpartition(keys, most)[:most])
-            keys, rows = keys[kept], torch.from_numpy(kept)
-            targets, inputs = targets[rows], [tensor[rows] for tensor in inputs]
+            chosen = kept[0].topk(most, largest=False, sorted=False).indices.sort().values
+            kept = [tensor[chosen] for tensor in kept]
+    if not n_all:
+        return Rows(run, task, (), torch.empty(0)), 0
     # Copies, as permuting changes them and the data set may be shared.
-    return Rows(run, tuple(tensor.clone() for tensor in inputs), targets), n_all
+    _, targets_of_all, weights_of_all, *inputs_of_all = (tensor.clone() for tensor in kept)
+    has_weights = bool((weights_of_all != 1).any())
+    used = weights_of_all.double() if has_weights else None
+    return Rows(run, task, tuple(inputs_of_all), targets_of_all, used, place), n_all
 
 
 def _correlations(rows: Rows, columns: Mapping[str, Sequence[Input]], chosen: Sequence[str]) -> list[str]:
@@ -214,7 +236,7 @@ def describe_importances(explanation: Explanation) -> str:
     return describe_metrics(table, "column") + (f"\nand {rest:,} more in importance.csv" if rest else "")
 
 
-def write_explanation(explanation: Explanation, run: TrainedRun, directory: Path) -> list[Path]:
+def write_explanation(explanation: Explanation, directory: Path) -> list[Path]:
     """Writes two tables and two figures into a new directory; returns their paths.
 
     importance.csv has a row for each column: `column`, `score`, `base` (the score of the rows as they are), `mean` and
@@ -226,11 +248,11 @@ def write_explanation(explanation: Explanation, run: TrainedRun, directory: Path
         UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
     # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
-    figures = {"importance": importance_figure(explanation, run.task)}
+    figures = {"importance": importance_figure(explanation)}
     if explanation.dependences:
-        figures["partial_dependence"] = dependence_figure(explanation, run.task)
+        figures["partial_dependence"] = dependence_figure(explanation)
     pictures = {f"{name}.png": as_png(figure) for name, figure in figures.items()}
-    tables = {"importance.csv": _importance_table(explanation), "partial_dependence.csv": _table(explanation, run)}
+    tables = {"importance.csv": _importance_table(explanation), "partial_dependence.csv": _table(explanation)}
     texts = {name: without_formulas(frame)[0].write_csv().encode() for name, frame in tables.items()}
     with new_directory(directory):
         for name, content in (texts | pictures).items():
@@ -247,8 +269,8 @@ def _importance_table(explanation: Explanation) -> pl.DataFrame:
     )
 
 
-def _table(explanation: Explanation, run: TrainedRun) -> pl.DataFrame:
-    names = run.task.class_names
+def _table(explanation: Explanation) -> pl.DataFrame:
+    names = explanation.task.class_names
     rows = [
         (one.column, one.name, value, *([names[number]] if names else []), prediction)
         for one in explanation.dependences

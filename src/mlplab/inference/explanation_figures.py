@@ -7,7 +7,6 @@ import numpy as np
 from mlplab.errors import counted
 from mlplab.inference.feature_effects import ERRORS, Dependence, Explanation
 from mlplab.plots import DOTS_PER_INCH, short_name
-from mlplab.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,10 +30,11 @@ FEW_VALUES = 12
 """Values of a number up to which each has a point on its curve."""
 
 
-def importance_figure(explanation: Explanation, task: Task) -> "Figure":
+def importance_figure(explanation: Explanation) -> "Figure":
     """Draws a bar for each column, the longest at the top, with the standard deviation over permutations."""
     from matplotlib.figure import Figure
 
+    task = explanation.task
     bars = explanation.importances[:MOST_BARS]
     figure = Figure(figsize=(6.4, 1.3 + 0.27 * len(bars)), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
@@ -46,7 +46,7 @@ def importance_figure(explanation: Explanation, task: Task) -> "Figure":
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, [short_name(one.column, 40) for one in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
-    unit = short_name(task.unit) if task.unit and explanation.score in ("rmse", "mae") else ""
+    unit = short_name(str(task.unit)) if task.unit and explanation.score in ("rmse", "mae") else ""
     change = "rise" if explanation.score in ERRORS else "drop"
     spread = f", mean ± std of {explanation.repeats}" if explanation.repeats > 1 else ""
     axes.set_xlabel(
@@ -63,11 +63,12 @@ def importance_figure(explanation: Explanation, task: Task) -> "Figure":
     return figure
 
 
-def dependence_figure(explanation: Explanation, task: Task) -> "Figure":
+def dependence_figure(explanation: Explanation) -> "Figure":
     """Draws a panel for each input; all have one scale, so that large effects look large."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    task = explanation.task
     panels = explanation.dependences
     n_columns = min(len(panels), 3)
     n_rows = -(-len(panels) // n_columns)
@@ -84,7 +85,8 @@ def dependence_figure(explanation: Explanation, task: Task) -> "Figure":
     grid[0, 0].set_ylim(low - 0.2 * (high - low), high)
     classes = [task.class_names[number] for number in explanation.classes] if task.class_names else []
     title = f"{short_name(explanation.rows, 40)}, {counted(explanation.n_rows, 'row')}"
-    what = f"mean prediction of {short_name(task.target_name, 40)}{f' [{short_name(task.unit)}]' if task.unit else ''}"
+    unit = f" [{short_name(str(task.unit))}]" if task.unit else ""
+    what = f"mean prediction of {short_name(task.target_name, 40)}{unit}"
     if len(classes) == 1:
         what = f"mean probability of {short_name(task.target_name)} = {short_name(classes[0])}"
     elif classes:

@@ -18,6 +18,7 @@ from mlplab.errors import UserError
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, predict
 from mlplab.objectives.scores import classification_scores, regression_scores
+from mlplab.task import Task
 
 SCORES = {
     "classification": ("accuracy", "f1", "auroc", "log_loss"),
@@ -103,6 +104,7 @@ class Explanation:
     Attributes:
         rows: name of these rows.
         n_rows: number of these rows.
+        task: of the target, or of the chosen one of several.
         score: by which importance is measured.
         base: its value without permutation.
         repeats: permutations of each column.
@@ -114,6 +116,7 @@ class Explanation:
 
     rows: str
     n_rows: int
+    task: Task
     score: str
     base: float
     repeats: int
@@ -129,29 +132,46 @@ class Rows:
 
     Attributes:
         run: whose network predicts them.
+        task: of its target, or of one of several.
         inputs: of the preprocessing, (N, …) each; changed in place for a moment, and restored.
         targets: class indices (N,), or values (N,) in the target's unit.
+        weights: (N,), where the rows have some.
+        place: of the target among several.
     """
 
     run: TrainedRun
+    task: Task
     inputs: tuple[Tensor, ...]
     targets: Tensor
+    weights: Tensor | None = None
+    place: int | None = None
 
     def predict(self) -> Tensor:
         """Predicts probabilities (N, C), or values (N, 1), float64."""
-        return predict(self.run.predictor, self.inputs).double()
+        predicted = predict(self.run.predictor, self.inputs).double()
+        if self.place is None:
+            return predicted
+        of_one = predicted[:, [self.place]]
+        # Of a label the network gives the probability that it is true.
+        return torch.cat([1 - of_one, of_one], dim=1) if self.task.kind == "classification" else of_one
 
     def score(self, name: str) -> float:
         """Returns one of `SCORES` of the predictions."""
         predicted = self.predict()
-        if self.run.task.kind == "regression":
-            return float(regression_scores(predicted.squeeze(1), self.targets)[name])
+        if self.task.kind == "regression":
+            return float(regression_scores(predicted.squeeze(1), self.targets, self.weights)[name])
         if name == "accuracy":  # the other scores of classes take as long as the predictions
-            return float((predicted.argmax(1) == self.targets).double().mean())
+            return float(self.mean((predicted.argmax(1) == self.targets).double()))
         if name == "log_loss":
-            of_class = predicted.gather(1, self.targets.unsqueeze(1))
-            return float(-of_class.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
-        return float(classification_scores(predicted, self.targets)[name])
+            of_class = predicted.gather(1, self.targets.unsqueeze(1)).squeeze(1)
+            return float(self.mean(-of_class.clamp(min=torch.finfo(torch.float32).tiny).log()))
+        return float(classification_scores(predicted, self.targets, self.weights)[name])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Computes the mean over the rows, by their weights where they have some: (N, …) -> (…)."""
+        if self.weights is None:
+            return values.mean(dim=0)
+        return torch.tensordot(self.weights / self.weights.sum(), values, dims=1)
 
     @contextmanager
     def replaced(self, inputs: Sequence[Input], rows: Tensor | None = None, value: float = 0.0) -> Iterator[None]:
@@ -231,7 +251,7 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     means = []
     for value in values:
         with rows.replaced([one], value=float(value)):
-            means.append(rows.predict().mean(dim=0).numpy())
+            means.append(rows.mean(rows.predict()).numpy())
     return Dependence(one.name, column, values, levels, n_levels, np.stack(means), data)
 
 

@@ -38,15 +38,25 @@ class Calibrated:
 
     def __init__(self, run: TrainedRun, level: float | None = None, *, scales: bool = False) -> None:
         self._run, self.temperature = run, 1.0
-        self._quantile: float | None = None
+        self._quantiles: list[float] | None = None
         self.notes: list[str] = []
         if level is None and not scales:
             return
+        if run.task.kind == "multilabel":
+            raise UserError(
+                "intervals and temperature must be for numbers or classes",
+                "the run has several labels",
+                "proba=true alone",
+            )
+        if scales and run.task.kind == "regression":
+            raise UserError(
+                "temperature=fitted must be for a classification", "the run is a regression", "temperature=off"
+            )
         calibration = self._calibration()
         with explain_bad_card(run.checkpoint, "calibration"):
             if level is not None:
                 _require_rows(int(calibration["n_rows"]), level)
-                self._quantile = conformal_quantile(calibration, level)
+                self._quantiles = conformal_quantile(calibration, level)
             if scales and calibration["temperature"] is not None:
                 self.temperature = float(calibration["temperature"])
                 self.notes.append(f"probabilities are scaled by temperature {self.temperature:.4g}")
@@ -61,7 +71,7 @@ class Calibrated:
         try:
             parts = [
                 (self._run.outputs(inputs), self._run.scaled_targets(targets))
-                for inputs, targets in rows_of_training(self._run, "val")
+                for inputs, targets, _ in rows_of_training(self._run, "val")
             ]
         except UserError as error:
             raise UserError(
@@ -77,11 +87,17 @@ class Calibrated:
         self.notes.append(f"the checkpoint has no calibration: computed now, from {rows} of the validation part")
         return calibration
 
-    def bounds(self, values: pl.Series) -> list[pl.Series]:
-        """Returns the columns `lower` and `upper`, values ∓ the quantile of |y − ŷ|; none without a level."""
-        if self._quantile is None:
+    def bounds(self, values: pl.Series, place: int = 0) -> list[pl.Series]:
+        """Returns the columns `lower` and `upper`: values ∓ the quantile of |y − ŷ|; none without a level.
+
+        Args:
+            values: predictions (N,).
+            place: of their target among several.
+        """
+        if self._quantiles is None:
             return []
-        return [(values - self._quantile).alias("lower"), (values + self._quantile).alias("upper")]
+        half_width = self._quantiles[place]
+        return [(values - half_width).alias("lower"), (values + half_width).alias("upper")]
 
     def sets(self, probabilities: Tensor) -> list[pl.Series]:
         """Returns the column `set`, the labels of likely classes, for probabilities (N, C); none without a level.
@@ -89,9 +105,9 @@ class Calibrated:
         A class is in it if 1 − p is at most the quantile of 1 − p over true classes (Sadinle et al. 2019).
         NOTE[DIFF]: the predicted class always is, so that no set is empty.
         """
-        if self._quantile is None:
+        if self._quantiles is None:
             return []
-        is_in = 1 - probabilities.double() <= self._quantile
+        is_in = 1 - probabilities.double() <= self._quantiles[0]
         is_in.scatter_(1, probabilities.argmax(1, keepdim=True), True)
         names = self._run.task.class_names
         separator = next((one for one in SEPARATORS if not any(one in name for name in names)), SEPARATORS[0])
@@ -106,7 +122,10 @@ def describe_calibration(run: TrainedRun) -> dict[str, Any]:
         return {}
     with explain_bad_card(run.checkpoint, "calibration"):
         possible = [level for level in LEVELS if rows_needed(level) <= int(calibration["n_rows"])]
-        quantiles = {str(level): conformal_quantile(calibration, level) for level in possible}
+        of_targets = {str(level): conformal_quantile(calibration, level) for level in possible}
+        if run.task.target_names:
+            return {"rows": calibration["n_rows"], "half_width_of_each_target": of_targets}
+        quantiles = {level: found[0] for level, found in of_targets.items()}
         if run.task.kind == "regression":
             return {"rows": calibration["n_rows"], "half_width": quantiles}
         # A class is in the set if 1 − p is at most this.

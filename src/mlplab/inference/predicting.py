@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
@@ -16,6 +17,7 @@ from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import predictions
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
+from mlplab.task import Task
 
 FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
 
@@ -45,14 +47,16 @@ def predict_file(
     formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
+    accepts_unknown: bool = False,
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
     Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit; with
     `intervals`, their level, "lower" and "upper", or for classes "set"; with `probabilities`, "probability_CLASS" for
-    each class, which `temperature` scales by that of the run. The file appears whole or not at all. In CSV and TSV,
-    text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
-    `written` says how `path` is written, as in `RowReader`.
+    each class, which `temperature` scales by that of the run. Of several targets: "prediction_TARGET" for each, with
+    `intervals` "lower_TARGET" and "upper_TARGET", and with `probabilities` "probability_TARGET", that the label is
+    true. The file appears whole or not at all. In CSV and TSV, text that a spreadsheet would take for a formula gets an
+    apostrophe before it, unless `formulas` says otherwise. `written` and `accepts_unknown` are those of `RowReader`.
 
     Raises:
         UserError: a file cannot be read or written, or is there already.
@@ -67,7 +71,7 @@ def predict_file(
     if temperature and not probabilities:
         raise UserError("temperature=fitted must be given with proba=true", "proba=false", "proba=true, or without it")
     calibrated = Calibrated(run, intervals, scales=temperature)
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:
@@ -131,6 +135,14 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
 
 def _columns(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probabilities: bool) -> list[pl.Series]:
     predicted = predictions(outputs, run.task)
+    if run.task.target_names:
+        columns = list(_columns_of_several(run.task, predicted, probabilities))
+        for place, name in enumerate(run.task.target_names):
+            columns += [
+                one.alias(f"{one.name}_{name}")
+                for one in calibrated.bounds(pl.Series(predicted[:, place].numpy()), place)
+            ]
+        return columns
     if run.task.kind == "regression":
         values = pl.Series("prediction", predicted.squeeze(1).numpy())
         return [values, *calibrated.bounds(values)]
@@ -144,6 +156,18 @@ def _columns(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probab
             for index, name in enumerate(run.task.class_names)
         ]
     return columns
+
+
+def _columns_of_several(task: Task, predicted: Tensor, probabilities: bool) -> Iterator[pl.Series]:
+    """Yields a column for each target: the value, or the name of the label, and perhaps its probability to be true."""
+    for place, (name, of_one) in enumerate(zip(task.target_names, predicted.T, strict=True)):
+        if task.kind == "regression":
+            yield pl.Series(f"prediction_{name}", of_one.numpy())
+            continue
+        names = pl.Series(task.label_names[place])
+        yield names.gather((of_one > 0.5).to(torch.int64).numpy()).rename(f"prediction_{name}")
+        if probabilities:
+            yield pl.Series(f"probability_{name}", of_one.numpy())
 
 
 def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str = "predictions") -> None:

@@ -46,14 +46,14 @@ class TrainedRun:
         return predict(lambda *batch: predictor.model(predictor.preprocessing(*batch)), inputs)
 
     def scaled_targets(self, targets: npt.NDArray[np.generic]) -> Tensor:
-        """Returns targets (N,) as the network learned them: class indices (N,), or scaled values (N, 1) float32."""
+        """Returns targets (N,) or (N, T) as the network learned them: class indices (N,), or float32 (N, T or 1)."""
         task = self.task
         if task.kind == "classification":
             return torch.from_numpy(targets.astype(np.int64))
         # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
-        scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
+        scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
         # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
-        return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)
+        return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)
 
     def own_folder(self, name: str) -> Path:
         """Returns a folder in the run's directory, for evaluations or exports.

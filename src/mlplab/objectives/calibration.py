@@ -1,6 +1,7 @@
 """Compares what a network claims with what is true: a temperature, conformity scores, reliability.
 
-All are computed on rows that the network was not trained on. Legend: N rows, C classes.
+All are computed on rows that the network was not trained on, each of which counts once, whatever its weight. Legend: N
+rows, C classes, T targets of a regression; 1 for classes.
 """
 
 import math
@@ -27,31 +28,33 @@ N_BINS = 15
 
 
 def calibrate(outputs: Tensor, targets: Tensor, task: Task) -> dict[str, Any] | None:
-    """Returns the calibration of a network as plain values for its checkpoint; None if an output is not finite.
+    """Returns the calibration of a network as plain values for its checkpoint.
 
     Its parts: `n_rows`; `temperature`, see `fit_temperature`; and `scores`, the conformity scores of the rows in
-    ascending order, float64. The score of a row is 1 − p for the probability p of its class, or |y − ŷ| in the
+    ascending order (n, T), float64. The score of a row is 1 − p for the probability p of its class, or |y − ŷ| in the
     target's unit. Large scores are those of rows that the network does not expect.
 
     Args:
-        outputs: of the network, (N, C), (N, 1) for one logit, or (N, 1) scaled values.
-        targets: class indices (N,), or scaled values (N, 1), as the loss takes them.
+        outputs: of the network, (N, C), (N, 1) for one logit, or (N, T) scaled values.
+        targets: class indices (N,), or scaled values (N, T), as the loss takes them.
         task: what was learned.
+
+    Returns:
+        None if an output is not finite, or for several labels.
     """
-    if len(outputs) == 0 or not bool(outputs.isfinite().all()):
+    if task.kind == "multilabel" or len(outputs) == 0 or not bool(outputs.isfinite().all()):
         return None
     scores = conformity_scores(outputs, targets, task)
     temperature = fit_temperature(outputs, targets) if task.kind == "classification" else None
-    return {"n_rows": len(scores), "temperature": temperature, "scores": _kept(scores.sort().values)}
+    return {"n_rows": len(scores), "temperature": temperature, "scores": _kept(scores.sort(dim=0).values)}
 
 
 def conformity_scores(outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Returns how far each row is from its prediction, (N,) float64; see `calibrate`."""
+    """Returns how far each row is from its prediction, (N, T) float64; see `calibrate`."""
     if task.kind == "regression":
-        return (outputs.double() - targets.double()).abs().squeeze(1) * task.target_std
+        return (outputs.double() - targets.double()).abs() * torch.tensor(task.target_std, dtype=torch.float64)
     # In 32 bits first, as predictions are: what is compared with these scores must be rounded like them.
-    of_class = predictions(outputs.float(), task).gather(1, targets.unsqueeze(1)).squeeze(1)
-    return 1 - of_class.double()
+    return 1 - predictions(outputs.float(), task).gather(1, targets.unsqueeze(1)).double()
 
 
 def _kept(ordered: Tensor) -> Tensor:
@@ -67,8 +70,8 @@ def rows_needed(level: float) -> int:
     return math.ceil(share / (1 - share))
 
 
-def conformal_quantile(calibration: Mapping[str, Any], level: float) -> float:
-    """Returns the score that a new row stays at or below with a probability of `level` or more.
+def conformal_quantile(calibration: Mapping[str, Any], level: float) -> list[float]:
+    """Returns for each of T targets the score that a new row stays at or below with a probability of `level` or more.
 
     It is the ⌈(n + 1)·level⌉-th smallest of n scores (Lei et al. 2018, section 2.2). The probability is over the
     draw of the calibration rows and the new row, which must be exchangeable. There must be `rows_needed(level)` rows.
@@ -78,18 +81,20 @@ def conformal_quantile(calibration: Mapping[str, Any], level: float) -> float:
     rank = math.ceil((n_rows + 1) * Fraction(str(level)))
     assert rank <= n_rows
     # Of the scores that were kept, the first that is not below it.
-    return float(scores[(rank - 1) * len(scores) // n_rows])
+    quantiles: list[float] = scores[(rank - 1) * len(scores) // n_rows].tolist()
+    return quantiles
 
 
 def coverage(
     calibration: Mapping[str, Any], level: float, outputs: Tensor, targets: Tensor, task: Task
 ) -> float | None:
-    """Returns the share of rows whose target is in its interval or set; None if there are too few calibration rows."""
+    """Returns the share of targets that are in their interval or set; None if there are too few calibration rows."""
     if calibration["n_rows"] < rows_needed(level):
         return None
-    is_covered = conformity_scores(outputs, targets, task) <= conformal_quantile(calibration, level)
+    quantiles = torch.tensor(conformal_quantile(calibration, level), dtype=torch.float64)
+    is_covered = conformity_scores(outputs, targets, task) <= quantiles
     if task.kind == "classification":  # the predicted class is in every set
-        is_covered |= predictions(outputs, task).argmax(1) == targets
+        is_covered |= (predictions(outputs, task).argmax(1) == targets).unsqueeze(1)
     return float(is_covered.double().mean())
 
 
