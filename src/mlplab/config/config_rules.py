@@ -169,6 +169,7 @@ RULES: dict[str, Rule] = {
     ),
     "sweep.retry_failed": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
+    "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
@@ -225,6 +226,7 @@ TABLE_RULES: dict[str, Rule] = {
     "numeric": _NAMES,
     "categorical": _NAMES,
     "drop_missing_target": SWITCH,
+    "rare_classes": one_of(("keep", "drop", "refuse"), "keep"),
     "unit": Rule(
         lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
         "text, or a list of texts",
@@ -238,6 +240,12 @@ TABLE_RULES: dict[str, Rule] = {
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
+
+OF_ANY_FILE = (
+    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "date_format"),
+    "missing_values",
+)
+"""Options of a table that say how a file is written, which another file may be in another way."""
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.
@@ -289,7 +297,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.sweeper.sampler_options": _OPTIONS,
     "hydra.sweeper.pruner_options": _OPTIONS,
     "hydra.sweeper.tuning_seeds": _SEEDS,
-    "hydra.sweeper.seeds": _SEEDS,
+    # Their number, too, for a search.
+    "hydra.sweeper.seeds": optional(
+        replace(
+            _SEEDS,
+            holds=lambda v: (is_integer(v) and v > 0) or _SEEDS.holds(v),
+            requirement="a list of seeds, or their number",
+        )
+    ),
 }
 """Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 

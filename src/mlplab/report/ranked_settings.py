@@ -178,6 +178,13 @@ def contenders(settings: Sequence[Setting]) -> list[Setting]:
     return first or other
 
 
+def judged(settings: Sequence[Setting]) -> list[Setting]:
+    """Selects what differences are judged by: several reruns on new seeds, else the contenders."""
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    # The seeds that chose the best flatter it.
+    return reruns if sum(setting.validation.mean is not None for setting in reruns) > 1 else contenders(settings)
+
+
 def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:
     """Selects the settings that no other one of its data set improves on in every objective, by the first one.
 
