@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.paths import require_file
-from mlplab.data.table.strings import MISSING, as_numbers, null_missing
+from mlplab.data.table.strings import MISSING, as_numbers, has_few_strings, null_missing
 from mlplab.data.table.text_encoding import unreadable_file
 from mlplab.data.table.text_layout import TextFile, TextOptions, open_text
 from mlplab.data.table.text_records import copy_plainly, count_rows
@@ -94,13 +94,16 @@ class Reading:
         return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
-def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (), key: str = "data.path") -> RawTable:
+def read_table(
+    path: Path, reading: Reading, *, known_names: Sequence[str] = (), labels: Sequence[str] = (), key: str = "data.path"
+) -> RawTable:
     """Reads a whole file, typed where polars is sure of the type.
 
     Args:
         path: CSV, TSV, gzip of them, or Parquet.
         reading: how.
         known_names: names of columns that the file should have.
+        labels: columns of which text is kept as it is written, 1.0 and TRUE, if the same comes in many rows.
         key: option that names the file, for messages.
 
     Raises:
@@ -117,7 +120,8 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
     else:
         with open_text(path, reading.text, known_names=known_names) as file:
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
-            as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
+            kept_text = {*reading.as_text, *labels}
+            as_text = [name for name in file.names if reading.decimal == "," or name in kept_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
             # Two readers have counted the rows: a difference would mean that rows are lost without a word.
@@ -129,7 +133,11 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
 
     def column(series: pl.Series) -> pl.Series:
         # Each look at a column would put its pieces together.
-        known = null_missing(series.rechunk(), reading.kept(series.name), reading.missing_values)
+        series = series.rechunk()
+        # What hardly repeats is no label. As numbers, it needs no pass over its strings.
+        if series.name in labels and series.dtype == pl.String and not has_few_strings(series):
+            series = series if reading.decimal == "," else _typed(series)
+        known = null_missing(series, reading.kept(series.name), reading.missing_values)
         return known if series.name in as_text else _typed_beside_nulls(known)
 
     return replace(raw, frame=pl.DataFrame(for_each(raw.frame, column)))
@@ -149,7 +157,12 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
 
 def _typed_beside_nulls(series: pl.Series) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
-    if series.dtype != pl.String or series.null_count() in (0, len(series)):
+    return series if series.null_count() in (0, len(series)) else _typed(series)
+
+
+def _typed(series: pl.Series) -> pl.Series:
+    """Types a column if all of its text is numbers."""
+    if series.dtype != pl.String:
         return series
     # Whole numbers first, as these may number the rows or be classes.
     # The first rows rule most text out without a pass over the column.
