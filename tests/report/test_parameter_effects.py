@@ -121,7 +121,7 @@ def test_noise_has_no_importances() -> None:
     assert search(generator.uniform(size=(60, 2)), generator.permutation(60).astype(float)) is None
 
 
-def test_pruned_trials_count(tmp_path: Path) -> None:
+def test_pruned_trials_count(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Half of the learning rates were pruned early; among the finished ones dropout is all that differs."""
     generator = np.random.default_rng(0)
     jobs = []
@@ -137,3 +137,4 @@ def test_pruned_trials_count(tmp_path: Path) -> None:
     finished = analyse(write_sweep(tmp_path / "f", [j for j in jobs if j["state"] == "finished"], space=space)).effects
     assert finished is not None
     assert finished.alone["lr"] < 0.2 < effects.alone["lr"]
+    assert capfd.readouterr().err == ""

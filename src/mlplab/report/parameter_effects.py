@@ -110,6 +110,7 @@ def search_effects(
         else FloatDistribution(*ends[c])
         for c in varying
     }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of the study that is made here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study()
