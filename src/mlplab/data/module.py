@@ -151,7 +151,11 @@ class DataModule(pl.LightningDataModule):
         values = dataset.targets.astype(np.float64)
         # In float64: the standard deviation of large values loses its digits in float32.
         mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
-        if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
+        if std <= 1e-12 * abs(mean):
+            # Rounding leaves a constant target with a std near 1e-16 of its size; from its first value on, with none.
+            differences = values[train_rows] - values[train_rows][0]
+            mean, std = float(values[train_rows][0] + differences.mean()), float(differences.std())
+        if std == 0:
             raise UserError(
                 f"{dataset.name}: the target must vary",
                 f"it is {mean:g} in every training row",

@@ -49,8 +49,8 @@ FINGERPRINTS = {
     ),
     "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
     "mlplab.data.module.DataModule": (
-        "__init__:4103f2aa6a _batches:ba265639ca _scaled_targets:729994d69d as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:1519bbfd42 read:a8da25c23b setup:e9b7cbc981 test_dataloader:c2312c01f4 "
+        "__init__:4103f2aa6a _batches:ba265639ca _scaled_targets:54f221695f as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:1519bbfd42 read:a8da25c23b setup:ba9e02ab8b test_dataloader:c2312c01f4 "
         "train_dataloader:91886d82a9 val_dataloader:3ef320933b "
     ),
     "mlplab.learner.Learner": (
@@ -69,7 +69,7 @@ FINGERPRINTS = {
     "mlplab.objectives.losses": (
         "binary_cross_entropy:796accdcab cross_entropy:697c10a746 huber:2f9f8e320b mae:52f8677089 mse:c8d5cc0dff "
     ),
-    "mlplab.objectives.objective": "predictions:7e01faa144",
+    "mlplab.objectives.objective": "predictions:e172f25256",
     "mlplab.objectives.objective.Objective": "forward:f9794a9909",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:59d9489119 regression_scores:eb53bb723e",

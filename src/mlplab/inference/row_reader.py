@@ -24,7 +24,7 @@ from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.column_values import column_values
+from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import TablePreprocessing
@@ -145,9 +145,13 @@ class RowReader:
 
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
+        known = [self._known(frame, column) for column in self.columns]
         values = pl.DataFrame(
-            [column_values(self._known(frame, c), c, missing_values, first_row) for c in self.columns]
+            [column_values(s, c, missing_values, first_row) for s, c in zip(known, self.columns, strict=True)]
         )
+        for series in known:
+            unreadable = n_unreadable(series, values[series.name])
+            self._noticed[f"a value of {series.name!r} that cannot be read, and counts as missing"] += unreadable
         if isinstance(self._preprocessing, TablePreprocessing):
             self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)

@@ -124,6 +124,9 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     Regression: values (B, T) in the target's own unit.
     """
     if task.kind == "regression":
+        # Beside a far larger mean, such as of 1e17 ± 800, float32 would round the differences away.
+        if abs(task.target_mean) > 1e4 * task.target_std:
+            outputs = outputs.double()
         return outputs * task.target_std + task.target_mean
     if outputs.shape[1] == 1:  # one logit, from binary_cross_entropy
         second = torch.sigmoid(outputs)

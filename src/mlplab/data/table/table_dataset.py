@@ -45,6 +45,7 @@ class TableDataset:
         embedding_dim: width of the embeddings, or "auto".
         reading: how another file is read like this one, as plain values.
         notes: what was detected in reading, for people.
+        warnings: values that could not be read, for people.
         roles: uses of the columns that are no features.
     """
 
@@ -61,6 +62,7 @@ class TableDataset:
     embedding_dim: int | str = "auto"
     reading: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -139,8 +141,9 @@ class TableDataset:
             # `forward` imputes before it scales, so mean and std are those of the imputed values.
             imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
             mean, std = float(imputed.mean()), float(imputed.std())
-            # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
-            std = std if std > 1e-12 * abs(mean) else 1.0
+            if std <= 1e-12 * abs(mean):
+                # Rounding leaves a constant column with a std near 1e-16 of its size; from its median on, with none.
+                mean, std = float(median + (imputed - median).mean()), float((imputed - median).std()) or 1.0
             is_normal = self.numeric_scaling == "quantile_normal"
             quantiles = quantiles_and_scores(numbers) if is_normal else None
             # Quantiles are those of the known values: imputed medians would be a step in the middle.
@@ -184,7 +187,10 @@ class TableDataset:
             ),
             target=describe_target(self.target, self.targets, self.unit),
             notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
-            warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
+            warnings=[
+                *self.warnings,
+                *find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
+            ],
         )
 
 

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mlplab.config.paths import require_file
-from mlplab.data.table.strings import MISSING, as_numbers, null_missing
-from mlplab.data.table.text_encoding import unreadable_file
+from mlplab.data.table.number_strings import plain_numbers
+from mlplab.data.table.strings import MISSING, null_missing
+from mlplab.data.table.text_encoding import BLOCK_BYTES, unreadable_file
 from mlplab.data.table.text_layout import TextFile, TextOptions, open_text
 from mlplab.data.table.text_records import copy_plainly, count_rows
 from mlplab.data.threads import for_each
@@ -23,6 +25,9 @@ INFERENCE_ROWS = 1000
 
 BLOCK_ROWS = 1 << 16
 """Rows that are in memory at once where a file is read in blocks."""
+
+LONGEST_CODE = 64
+"""Digits of the longest code whose leading zero is found."""
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """Errors of polars over a damaged file; a panic is no `Exception`."""
@@ -120,6 +125,7 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
             as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
+                frame = _with_leading_zeros(plain, frame)
             # Two readers have counted the rows: a difference would mean that rows are lost without a word.
             assert len(frame) == n_rows, f"{path}: polars found {len(frame)} of {n_rows} rows"
             # Between commas, a decimal comma would need quotes, so it is unlikely there.
@@ -144,18 +150,19 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
     if not doubtful or is_parquet(path):
         return []
     text = read_table(path, replace(reading, decimal=","), known_names=frame.columns).frame.select(doubtful)
-    return [series for series in text if as_numbers(series, ",", ".").null_count() == series.null_count()]
+    return [series for series in text if plain_numbers(series, ",", ".").null_count() == series.null_count()]
 
 
 def _typed_beside_nulls(series: pl.Series) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
     if series.dtype != pl.String or series.null_count() in (0, len(series)):
         return series
-    # Whole numbers first, as these may number the rows or be classes.
+    # Whole numbers first, as these may number the rows or be classes; long ones exactly.
     # The first rows rule most text out without a pass over the column.
-    for dtype in (pl.Int64, pl.Float64):
+    for dtype in (pl.Int64, pl.Int128, pl.Float64):
         if all(rows.cast(dtype, strict=False).null_count() == rows.null_count() for rows in (series.head(99), series)):
-            return series.cast(dtype)
+            # As a number, the code 007 would be 7.
+            return series if dtype != pl.Float64 and _has_leading_zero(series) else series.cast(dtype)
     return series
 
 
@@ -240,6 +247,39 @@ def _read_csv(path: Path, file: TextFile, as_text: Sequence[str], markers: Seque
             # Python deletes the name `error` at the end of its clause.
             last_error = error
     raise unreadable_file(path, last_error)
+
+
+def _with_leading_zeros(file: TextFile, frame: pl.DataFrame) -> pl.DataFrame:
+    """Puts text in place of whole numbers where one begins with 0: the code 01234 may be another than 1234."""
+    places = [place for place, series in enumerate(frame) if series.dtype.is_integer()]
+    # The look takes a tenth of the time of the reading.
+    if not places or not has_leading_zero(file):
+        return frame
+    text = pl.read_csv(file.path, **_csv_options(file), columns=places, infer_schema=False)
+    return frame.with_columns(series for series in text if _has_leading_zero(series))
+
+
+def _has_leading_zero(text: pl.Series) -> bool:
+    return bool(text.str.contains(r"^\s*0\d").any())
+
+
+def has_leading_zero(file: TextFile) -> bool:
+    """Looks through the bytes of a plain file for a string of digits that begins with 0, but is not 0."""
+    ends = [ord(file.dialect.delimiter), *b'\n\r"']
+    before = b"\n"
+    with file.path.open("rb") as source:
+        while block := source.read(BLOCK_BYTES):
+            # Strings that the end of a block cuts are in the next one, too.
+            text = np.frombuffer(before + block + b"\n" * (len(block) < BLOCK_BYTES), np.uint8)
+            before = (before + block)[-LONGEST_CODE:]
+            first, second, third = text[:-2], text[1:-1], text[2:]
+            begins = (first == ends[0]) | (first == ends[1]) | (first == ends[3])
+            end = np.flatnonzero(begins & (second == ord("0")) & (third >= ord("0")) & (third <= ord("9"))) + 3
+            while len(end := end[end < len(text)]):
+                if np.isin(text[end], ends).any():
+                    return True
+                end = end[(text[end] >= ord("0")) & (text[end] <= ord("9"))] + 1
+    return False
 
 
 def _csv_options(file: TextFile) -> dict[str, Any]:

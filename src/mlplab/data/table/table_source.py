@@ -19,9 +19,15 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
-from mlplab.data.table.column_values import as_enum, column_values
+from mlplab.data.table.column_values import as_enum, column_values, n_unreadable, tell_markers, tell_unreadable
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
-from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
+from mlplab.data.table.table_checks import (
+    require_columns,
+    require_date_format,
+    require_named_columns,
+    require_one_header,
+    require_values,
+)
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, infer_target, is_missing, rows_have, target_values
@@ -50,6 +56,7 @@ def table(
     drop: Sequence[Any] = (),
     numeric: Sequence[Any] = (),
     categorical: Sequence[Any] = (),
+    unreadable_cells: float = 0.02,
     drop_missing_target: bool = False,
     split_column: str | None = None,
     group_column: str | None = None,
@@ -105,13 +112,13 @@ def table(
         def hints(name: str) -> Hints:
             kind = next((kind for kind in ("numeric", "categorical") if name in column_lists[kind]), None)
             mark = "," if name in with_commas else decimal
-            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
+            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name), unreadable_cells)
 
         def column(name: str) -> Column:
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
-        of_target = replace(hints(target), kind=None, date_format=None)
+        of_target = replace(hints(target), kind=None, date_format=None, unreadable_cells=0.0)
         return infer_target(frame[target], task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
@@ -120,6 +127,7 @@ def table(
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
+    require_date_format(columns, date_format)
     time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     features = [column for column in columns if column.is_feature]
@@ -166,6 +174,7 @@ def table(
         embedding_dim=embedding_dim,
         reading={**reading.as_dict(), "target": learned.as_dict()},
         notes=(*notes, *(note for file in files for note in file.notes)),
+        warnings=tuple(warning for file in files for warning in file.warnings),
         roles=roles,
     )
 
@@ -178,6 +187,7 @@ class FileValues:
     targets: npt.NDArray[np.generic]
     special: dict[str, pl.Series]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _values_of_file(
@@ -208,6 +218,13 @@ def _values_of_file(
         )
     # Rows are left out last, so that messages number them as in the file.
     values = for_each(features, lambda column: column_values(frame[column.name], column, reading.missing_values))
+    warnings = []
+    for column, series in zip(features, values, strict=True):
+        strings = frame[column.name]
+        if n_unreadable(strings, series):
+            warnings.append(tell_unreadable(strings, series, "numbers" if column.kind == "numeric" else "dates"))
+        if strings.dtype == pl.String and series.null_count() > strings.null_count():
+            notes += [told for told in [tell_markers(strings, series)] if told]
     deciding = {key: frame[name] for key, name in special.items()}
     for key, series in deciding.items():
         require_decided(series, key, has_target)
@@ -219,4 +236,4 @@ def _values_of_file(
         values = [series.filter(rows) for series in values]
         deciding = {key: series.filter(rows) for key, series in deciding.items()}
         targets = targets[has_target]
-    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes))
+    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes), tuple(warnings))

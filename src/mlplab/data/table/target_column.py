@@ -9,9 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers
+from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers, read_strings
 from mlplab.data.table.column_values import column_values
-from mlplab.data.table.strings import as_numbers
 from mlplab.errors import UserError, counted
 
 FEW_CLASSES = 20
@@ -66,7 +65,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
     if n_known == 0:
         raise UserError(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
     classes = Column(name, "categorical", kept=hints.kept)
-    numbers = _numbers(series, hints)
+    numbers = _numbers(series, replace(hints, kind="numeric") if task == "regression" else hints)
     if numbers is None:
         if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
             raise UserError(
@@ -119,7 +118,7 @@ def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None
         column = infer_numbers(series, hints)
         if column is None:
             return None
-        return column, as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+        return column, read_strings(series, column)
     # Truth values, dates and lists are no numbers, though polars could cast the first two.
     if not series.dtype.is_numeric():
         return None
