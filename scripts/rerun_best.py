@@ -96,8 +96,9 @@ def _words(directory: Path, commands: Any) -> list[str]:
         words = []
     if len(words) < 3 or words[1] != TRAIN.name:
         raise UserError(
-            "sweep.json must say by which command the sweep was run", f"{directory}/sweep.json", "another sweep"
-        )
+            "sweep.json must say by which command the sweep was run", f"{directory}/sweep.json has no such command",
+            "the sweep's own command with sweep.rerun=10",
+        )  # fmt: skip
     return words[2:]
 
 

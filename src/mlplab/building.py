@@ -1,5 +1,7 @@
 """Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -355,3 +357,28 @@ def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies
         is_small = copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
+
+
+SILENCED = (
+    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
+    ".*isinstance.treespec, LeafSpec.*",
+    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
+    ".*overriding `LightningModule.optimizer_.*",
+    # trainer.strategy=ddp with a single process has nothing to synchronise.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
+    ".*Be aware that when using `ckpt_path`.*",
+    "GPU available but not used.*",
+)
+"""Warnings of Lightning that do not apply here, as regular expressions."""
+
+
+def silence_lightning() -> None:
+    """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in SILENCED:
+        warnings.filterwarnings("ignore", message=message)

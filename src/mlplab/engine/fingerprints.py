@@ -22,7 +22,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
-        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:463eeee09d "
+        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
         "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
@@ -45,7 +45,7 @@ FINGERPRINTS = {
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
-        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:fb3ba7b452 state_dict:226458d8e2 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b state_dict:226458d8e2 "
     ),
     "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
     "mlplab.data.module.DataModule": (
@@ -80,6 +80,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:e352d58a06",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:9da406490d",
     "train": "main:8f293364ba",
 }

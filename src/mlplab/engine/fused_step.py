@@ -190,7 +190,7 @@ class FusedStep:
         if self._inputs is not None:
             # No gradient is needed here, see `why_not_fused`.
             features = self._inputs(features)
-        inputs = functional.dropout(features, self._input_dropout)
+        inputs = functional.dropout(features, self._input_dropout) if self._input_dropout else features
         backwards = []
         for layer in self._layers:
             inputs, backward_of_layer = layer.forward(inputs)

@@ -24,10 +24,9 @@ from mlplab.report.sweep_records import (
     as_number,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import read_history
+from mlplab.runs.reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
-from mlplab.sweeps.states import read_result, read_state
 
 STAGES = ("search", "rerun", "default")
 
@@ -66,11 +65,7 @@ def _ledger(directory: Path) -> Ledger:
     # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
-    try:
-        ledger = read_ledger(directory)
-    except UserError as error:
-        hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
-        raise UserError("a sweep's sweep.json must be readable", error.actual, hint) from None
+    ledger = read_ledger(directory)
     assert ledger is not None
     return ledger
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import UserError, counted
+from mlplab.runs.reading import read_result
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Entry, canonical
 from mlplab.sweeps.overrides import Dimension, dimension_of, params_as_overrides, parse_overrides
 from mlplab.sweeps.rerun import rerun_best
-from mlplab.sweeps.states import read_result
 from mlplab.sweeps.sweep import Sweep
 
 

@@ -22,10 +22,10 @@ from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import RunStopped, UserError
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.lock import is_alive
+from mlplab.runs.reading import read_result, read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.sweeps.ledger import require_same
-from mlplab.sweeps.states import read_result, read_state
 
 STOPPING = ".stopping"
 """File in the sweep's directory while its processes are asked to stop: no job begins then."""

@@ -14,10 +14,10 @@ from typing import NoReturn
 
 from mlplab.config.paths import shortest
 from mlplab.errors import RunFailed, RunStopped, UserError, counted
+from mlplab.runs.reading import read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.states import read_state
 from mlplab.sweeps.sweep import Sweep
 from mlplab.sweeps.sweep_progress import SweepProgress
 

@@ -18,13 +18,13 @@ from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
 from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
+from mlplab.runs.reading import State, read_state
 from mlplab.sweeps.composer import Composer, require_one_location
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
-from mlplab.sweeps.states import State, read_state
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mlplab.errors import printable
+from mlplab.runs.reading import State, read_result, read_state
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.states import State, read_result, read_state
 
 EVERY_SECONDS = 0.5
 """Time between two looks at the files of the jobs."""
