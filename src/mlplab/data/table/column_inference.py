@@ -355,27 +355,30 @@ class _Fit:
 
 def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
     """Finds the form in which most strings are numbers."""
-    sample = strings.sample
-    around = around_numbers(sample)
-    fits: list[_Fit] = []
+    around = around_numbers(strings.sample)
+    none = _Fit(0.0, Column(strings.name, "numeric"))
     # Prose has no numbers among a few of its strings either, and need not be read in each form.
     if around is None:
-        return _Fit(0.0, Column(strings.name, "numeric"))
-    for decimal, thousands in _number_marks(hints):
-        form = (decimal, thousands, *around)
+        return none
+    forms = [(*marks, *around) for marks in _number_marks(hints)]
+    shares = {form: as_numbers(strings.sample, *form).count() for form in forms}
+    best, best_form, best_read = 0.0, forms[0], strings.counts
+    # The form of all strings is that of the sample, too. Of equal ones, the sort leaves the likeliest in front.
+    for form in sorted(forms, key=lambda form: -shares[form]):
+        if shares[form] < 0.5 * max(shares.values()):
+            break
         read = as_numbers(strings.strings, *form)
-        bounds = (are_bounds(strings.strings) & read.is_not_null()) if read.null_count() < len(read) else None
-        if bounds is not None and bounds.any() and around[1] != "+":
+        bounds = are_bounds(strings.strings) & read.is_not_null()
+        if around[1] != "+" and bounds.any():
             # Bounds beside few numbers, or instead of numbers, are groups.
             are_few = int(read.n_unique()) <= FEW_CATEGORIES
             if are_few or strings.rows(bounds) > 0.5 * strings.rows(read.is_not_null()):
                 read = read.set(bounds, None)
-        column = _numeric(strings, form, hints, read)
-        fits.append(_Fit(strings.share(read), column))
-        if fits[-1].share == 1:
+        if (share := strings.share(read)) > best:
+            best, best_form, best_read = share, form, read
+        if share == 1:
             break
-    # Of equal shares, `max` takes the first form, which is the likeliest.
-    return max(fits, key=lambda fit: fit.share, default=_Fit(0.0, Column(strings.name, "numeric")))
+    return _Fit(best, _numeric(strings, best_form, hints, best_read)) if best else none
 
 
 def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:

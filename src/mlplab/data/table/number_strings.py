@@ -210,7 +210,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     is_scale = prefix != "" or not set(found) <= {"m", "t", "b", ""}
     if not is_kelvin and is_scale and set(found) <= set(_factors(SCALED)):
         # A few thousands among many plain numbers are more likely mistakes.
-        return prefix, SCALED if float((units != "").mean() or 0) >= FEW else ""
+        return prefix, SCALED if (units != "").sum() >= FEW * len(units) else ""
     for base in BASES:
         if (base in found or len(found) > 1) and set(found) <= set(_factors(base)):
             return prefix, base
@@ -218,6 +218,6 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     # A letter behind a number is more likely a part of a name.
     is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "+", "h", "d", "t", "x", *BASES) or is_kelvin
     is_unit |= re.fullmatch(CURRENCY, unit) is not None
-    share = float(units.is_in(list(_factors(unit))).mean() or 0)  # type: ignore[arg-type]
+    share = units.is_in(list(_factors(unit))).sum() / len(units)
     # 12% and 0.12 may be the same.
     return (prefix, unit) if is_unit and share >= (1.0 if unit == "%" else 0.5) else (prefix, "")
