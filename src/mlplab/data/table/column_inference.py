@@ -75,6 +75,8 @@ QUANTITY_WORDS = {
 }
 """Names of numbers that are written with leading zeros to have one width."""
 
+HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
+
 SAMPLE = 1000
 """Strings from which the form of a column is inferred, before all of them are read in it."""
 
@@ -244,6 +246,11 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     name = str(text.name)
     strings = _Strings(text, *distinct_strings(text))
     if hints.kind != "numeric" and (why := strings.are_codes()):
+        # 0930 is half past nine.
+        if {"time", "times", "hhmm", "clock"} & name_words(name) and strings.strings.str.contains(
+            HOUR_AND_MINUTE
+        ).all():
+            return Column(name, "datetime", date_format="%H%M", note="times of day")
         return _codes(text, why, hints)
     likeliest = _Fit(0.0, Column(name, "categorical"))
     # After plain numbers: 20201231 is a number unless there is reason to take it for a date.

@@ -8,7 +8,7 @@ COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
     "seconds": (
         (
             # 36:15:00, 1:06.5, 2 days 03:04:05 and 1.03:04:05
-            r"^(?P<sign>[+-])?(?:(?P<d>\d+)(?: ?days?,?\s*|[.:]| ?d,?\s+))??(?:(?P<h>\d{1,5}):)??"
+            r"^(?P<sign>-)?(?:(?P<d>\d+)(?: ?days?,?\s*|[.:]| ?d,?\s+))??(?:(?P<h>\d{1,5}):)??"
             r"(?P<m>\d{1,5}):(?P<s>[0-5]\d(?:[.,]\d+)?)$",
             rf"^(?P<sign>[+-])?P(?:(?P<w>{NUMBER})W)?(?:(?P<d>{NUMBER})D)?"
             rf"(?:T(?:(?P<h>{NUMBER})H)?(?:(?P<m>{NUMBER})M)?(?:(?P<s>{NUMBER})S)?)?$",
@@ -19,6 +19,13 @@ COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
             rf"(?:(?P<s>{NUMBER}) ?(?:seconds?|secs?|s)\.?)?$",
         ),
         {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0},
+    ),
+    "months": (
+        (
+            rf"(?i)^(?P<sign>-)?(?:(?P<years>{NUMBER}) ?(?:years?|yrs?|y)\.?,?\s*)?(?:and )?"
+            rf"(?:(?P<months>{NUMBER}) ?(?:months?|mons?|mos?|m)\.?)?$",
+        ),
+        {"years": 12.0, "months": 1.0},
     ),
     "inches": (
         (

@@ -17,7 +17,7 @@ MONTHS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%Y-%b",
     "%Y %b", "%Y %B", "%b, %Y", "%B, %Y", "%Y-Q%q", "%YQ%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V",
 )  # fmt: skip
-CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p")
+CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%H%M")
 ZONES = ("", "%#z", " %#z")
 SECONDS = "%s"
 """The form of Unix time: seconds since 1970, or thousandths, millionths or billionths of them, told by their size."""
@@ -101,7 +101,7 @@ def formats_of(strings: Sequence[str], *, times: bool = False) -> list[str]:
     """Returns the formats of dates, or of times of day, that any of a few strings has, in the order of their tables."""
     tidied = _with_usual_names(pl.Series(strings, dtype=pl.String)).to_list()
     if times:
-        return [form for form in CLOCKS if any(_pattern(form).fullmatch(string) for string in strings)]
+        return [form for form in CLOCKS[:-1] if any(_pattern(form).fullmatch(string) for string in strings)]
     found = {form for pair in zip(strings, tidied, strict=True) for string in set(pair) for form in _formats(string)}
     places = {day: place for place, day in enumerate((*DAYS, *MONTHS))}
     return sorted(found, key=lambda form: (places[_day_of(form)], form))

@@ -21,7 +21,7 @@ NUMBER = (
     rf"(?P<prefix>{CURRENCY})?\s*(?P<inner>[+-])?\s*"
     r"(?:(?P<whole>\d+)\s+)??(?P<number>\d+\s?/\s?\d+|\d(?:[\d.,' ]*\d)?[.,]?|[.,]\d+)"
     r"(?:\s?[×x*·⋅]\s?10\s?(?:\^|\*\*)?\s?(?P<power>[+-]?\d+|[⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)|[eE](?P<exponent>[+-]?\d+))?"
-    r"(?P<gap>\s*)(?P<suffix>[%‰°µ\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
+    r"(?P<gap>\s*)(?P<suffix>[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
     r"\s*(?P<after>[+-])?\s*(?P<close>\))?\s*(?:[*†‡§]+|\[\w{1,4}\])*$"
 )
 """The parts of a number, after `TYPED`."""
@@ -151,7 +151,7 @@ def _fractions(parts: pl.DataFrame) -> pl.Series:
     """Reads 3/4 and 1 1/2; null for what is no proper fraction of a usual kind."""
     pair = parts["number"].str.extract_groups(r"^(\d{1,3})\s?/\s?(\d{1,3})$").struct.unnest()
     above, below = (pair[name].cast(pl.Int64) for name in pair.columns)
-    shares = (above / below).set(((above >= below) | ~below.is_in(FRACTIONS)).fill_null(False), None)
+    shares = (above / below).set(((above > below) | ~below.is_in(FRACTIONS)).fill_null(False), None)
     return shares + parts["whole"].cast(pl.Float64, strict=False).fill_null(0.0)
 
 
@@ -216,7 +216,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
             return prefix, base
     unit = max((unit for unit in found if unit), key=lambda unit: int((units == unit).sum()))
     # A letter behind a number is more likely a part of a name.
-    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "+", "h", "d", "t", "x", *BASES) or is_kelvin
+    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "¢", "+", "h", "d", "t", "x", *BASES) or is_kelvin
     is_unit |= re.fullmatch(CURRENCY, unit) is not None
     share = units.is_in(list(_factors(unit))).sum() / len(units)
     # 12% and 0.12 may be the same.

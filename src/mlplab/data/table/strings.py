@@ -22,6 +22,7 @@ NO_NUMBER = (
     *("n.a.", "n.a", "n. a.", "n/d", "nd", "n.d.", "k.a.", "k. a.", "s/d", "<na>", "(na)", "(null)", "(none)", "\\n"),
     *("not available", "not applicable", "not reported", "not known", "no data", "nodata", "undefined", "nat"),
     *("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "#error!", "div/0"),
+    *("0000-00-00", "0000-00-00 00:00:00", "0001-01-01", "0001-01-01 00:00:00", "0001-01-01t00:00:00"),
 )
 """Strings that stand for a missing value among numbers and dates alone, in any mixture of capitals."""
 
