@@ -98,7 +98,8 @@ def build_data(config: DictConfig) -> DataModule:
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        if task not in ("auto", dataset.kind):
+        # Labels are so many classifications.
+        if task not in ("auto", "classification" if dataset.kind == "multilabel" else dataset.kind):
             raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
 
@@ -114,7 +115,10 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
-    objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
+    has_weights = any(weights is not None for weights in data.weights.values())
+    objective = build_objective(
+        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
+    )
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)

@@ -304,9 +304,9 @@ def test_parts_are_those_that_training_had(
     module.setup()
     monkeypatch.setattr(row_reader, "BLOCK_ROWS", 16)
     blocks = list(rows_of_training(run, part))
-    assert max(len(targets) for _, targets in blocks) == 16
-    features = torch.cat([run.predictor.preprocessing(*taken) for taken, _ in blocks])
-    targets = np.concatenate([targets for _, targets in blocks])
+    assert max(len(targets) for _, targets, _ in blocks) == 16
+    features = torch.cat([run.predictor.preprocessing(*taken) for taken, *_ in blocks])
+    targets = np.concatenate([targets for _, targets, _ in blocks])
     expected_features, expected_targets = module.part(part)
     assert torch.equal(features, expected_features)
     if run.task.kind == "classification":
@@ -419,5 +419,5 @@ def test_a_card_without_its_target_is_refused_where_the_target_is_read(own_run: 
 
 
 def test_a_source_is_found_by_the_name_that_it_had_in_an_earlier_release(own_run: Callable[..., TrainedRun]) -> None:
-    inputs, targets = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
+    inputs, targets, _ = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
     assert len(inputs[0]) == len(targets) == 30

@@ -18,11 +18,13 @@ from sklearn.metrics import (
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_f1_score
 from torchmetrics.functional.regression import r2_score as torchmetrics_r2_score
 
+from mlplab.objectives.objective import build_objective
 from mlplab.objectives.scores import (
     Scores,
     classification_scores,
     one_against_the_rest,
     regression_scores,
+    scores_of_several,
 )
 from mlplab.task import Task
 
@@ -238,3 +240,108 @@ def test_counts_of_a_large_part_stay_exact() -> None:
     values[n // 2 - 1], values[n // 2] = values[n // 2].item(), values[n // 2 - 1].item()  # a pair in the wrong order
     area = areas(torch.stack([1 - values, values], dim=1), targets)
     assert area == [1 - 1 / (n // 2) ** 2] * 2
+
+
+WEIGHTED = {
+    "n": st.integers(3, 40), "seed": st.integers(0, 999), "has_ties": st.booleans(), "has_zeros": st.booleans(),
+}  # fmt: skip
+
+
+def drawn_weights(n: int, seed: int, has_zeros: bool) -> torch.Tensor:
+    weights = torch.rand(n, generator=torch.Generator().manual_seed(seed + 7)) + 0.1
+    weights[:: 3 if has_zeros else n] = 0.0
+    return weights
+
+
+@settings(max_examples=examples(60))
+@given(n_classes=st.integers(2, 4), **WEIGHTED)
+def test_weighted_scores_of_a_classification_are_those_of_scikit_learn(
+    n: int, n_classes: int, seed: int, has_ties: bool, has_zeros: bool
+) -> None:
+    # A class of weight 0 is none here, and one with an F1 of 0 in scikit-learn: rows of weight 0 are not given to that.
+    probabilities, targets = drawn(seed, n, n_classes, has_ties=has_ties).softmax(1), drawn_classes(seed, n_classes, n)
+    weights = drawn_weights(n, seed, has_zeros)
+    found = numbers(classification_scores(probabilities, targets, weights))
+    probabilities, targets, weights = (part[weights > 0] for part in (probabilities, targets, weights))
+    predicted, w = probabilities.argmax(1), weights.double()
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted, sample_weight=w), rel=1e-6)
+    f1 = f1_score(targets, predicted, average="macro", sample_weight=w, zero_division=0)
+    assert found["f1"] == pytest.approx(f1, rel=1e-6)
+    present = targets.unique().tolist()
+    if len(present) > 1:
+        areas = [
+            roc_auc_score(targets == c, probabilities[:, c], sample_weight=w) if c in present else 0.0
+            for c in range(n_classes)
+        ]
+        assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6, abs=1e-9)
+
+
+@settings(max_examples=examples(60))
+@given(**WEIGHTED)
+def test_weighted_scores_of_a_regression_are_those_of_scikit_learn(
+    n: int, seed: int, has_ties: bool, has_zeros: bool
+) -> None:
+    targets, predicted = drawn(seed, n, has_ties=has_ties).double(), drawn(seed + 1, n, has_ties=has_ties).double()
+    weights = drawn_weights(n, seed, has_zeros)
+    found, w = numbers(regression_scores(predicted, targets, weights)), weights.double()
+    functions = {
+        "mse": mean_squared_error, "rmse": root_mean_squared_error, "mae": mean_absolute_error,
+    }  # fmt: skip
+    for name, function in functions.items():
+        assert found[name] == pytest.approx(function(targets, predicted, sample_weight=w), rel=1e-5)
+    if len(targets[weights > 0].unique()) > 1:
+        assert 1 - found["r2"] == pytest.approx(1 - r2_score(targets, predicted, sample_weight=w), rel=1e-5)
+
+
+def test_a_row_of_weight_two_counts_as_two_rows_in_every_score() -> None:
+    weights = torch.tensor([2, 1, 0, 3, 1])
+    twice = torch.arange(5).repeat_interleave(weights)
+    for task, outputs, targets in (
+        (THREE, PROBABILITIES.log(), TARGETS),
+        (REGRESSION, torch.tensor([[1.0], [2.0], [0.0], [-1.0], [5.0]]), torch.tensor([[1.5], [0], [1], [-2], [4]])),
+    ):
+        objective = build_objective("auto", task)
+        weighted, repeated = Scores(task), Scores(task)
+        for rows in (torch.arange(2), torch.arange(2, 5)):  # batches of different weights
+            batch = outputs[rows], targets[rows], weights[rows].float()
+            weighted.update(objective(*batch), *batch)
+        repeated.update(objective(outputs[twice], targets[twice]), outputs[twice], targets[twice])
+        assert numbers(weighted.compute()) == pytest.approx(numbers(repeated.compute()), rel=1e-6)
+
+
+@settings(max_examples=examples(30))
+@given(is_weighted=st.booleans(), **WEIGHTED)
+def test_scores_of_several_targets_are_those_of_each_and_their_mean(
+    n: int, seed: int, has_ties: bool, has_zeros: bool, is_weighted: bool
+) -> None:
+    names = ("a", "b", "c")
+    weights = [drawn_weights(n, seed, has_zeros)] if is_weighted else []
+    w = weights[0].double() if weights else None
+    values, true = drawn(seed, n, 3, has_ties=has_ties), drawn(seed + 1, n, 3)
+    found = numbers(scores_of_several(Task("regression", 2, target_names=names), values, true, *weights))
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(true, values, sample_weight=w), rel=1e-5)
+    assert found["mae_b"] == pytest.approx(mean_absolute_error(true[:, 1], values[:, 1], sample_weight=w), rel=1e-5)
+    assert 1 - found["r2"] == pytest.approx(1 - r2_score(true, values, sample_weight=w), rel=1e-5)
+
+    task = Task("multilabel", 2, target_names=names, label_names=(("no", "yes"),) * 3)
+    probabilities, labels = values.sigmoid(), (true > 0.3).float()
+    labels[0], labels[1] = 1.0, 0.0  # each label is there, and is not, with a weight above 0
+    if weights:
+        weights[0][:2], w = 0.5, None
+        w = weights[0].double()
+    found = numbers(scores_of_several(task, probabilities, labels, *weights))
+    predicted = (probabilities > 0.5).int()
+    each = [accuracy_score(labels[:, place], predicted[:, place], sample_weight=w) for place in range(3)]
+    assert [found[f"accuracy_{name}"] for name in names] == pytest.approx(each, rel=1e-6)
+    assert found["accuracy"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert found["subset_accuracy"] == pytest.approx(accuracy_score(labels, predicted, sample_weight=w), rel=1e-6)
+    f1 = f1_score(labels, predicted, average="macro", sample_weight=w, zero_division=0)
+    assert found["f1"] == pytest.approx(f1, rel=1e-6)
+    auroc = roc_auc_score(labels, probabilities, average="macro", sample_weight=w)
+    assert found["auroc"] == pytest.approx(auroc, rel=1e-6)
+
+
+def test_a_label_without_rows_counts_in_no_mean_of_f1() -> None:
+    task = Task("multilabel", 2, target_names=("a", "b"), label_names=(("no", "yes"),) * 2)
+    found = numbers(scores_of_several(task, torch.tensor([[0.9, 0.1], [0.2, 0.1]]), torch.tensor([[1.0, 0], [0, 0]])))
+    assert (found["f1"], found["f1_a"], found["f1_b"], found["auroc_b"]) == (1.0, 1.0, 0.0, 0.0)

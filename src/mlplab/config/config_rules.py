@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from dataclasses import replace
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
@@ -167,6 +168,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
@@ -194,7 +196,9 @@ _MARKERS = Rule(
 # Only for data=table: a source of the user's own may mean other things by the same names.
 TABLE_RULES: dict[str, Rule] = {
     "path": _FILE,
-    "target": _NAME,
+    "target": Rule(
+        lambda v: _NAME.holds(v) or (_NAMES.holds(v) and len(v) > 0), "the name of a column, or a list of them", "y"
+    ),
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
@@ -222,10 +226,15 @@ TABLE_RULES: dict[str, Rule] = {
     "categorical": _NAMES,
     "unreadable_cells": Rule(lambda v: is_number(v) and 0 <= v < 1, "a share in [0.0, 1.0)", "0.02"),
     "drop_missing_target": SWITCH,
-    "unit": Rule(lambda v: isinstance(v, str), "text", "cm"),
+    "unit": Rule(
+        lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
+        "text, or a list of texts",
+        "cm",
+    ),
     "split_column": optional(_NAME),
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
+    "weight_column": optional(_NAME),
     "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
@@ -261,6 +270,29 @@ OPTIMIZER_RULES: dict[str, Rule] = {
     "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
     "ns_steps": COUNT,
 }
+
+_SEEDS = Rule(
+    lambda v: isinstance(v, list) and bool(v) and all(is_integer(seed) and seed >= 0 for seed in v),
+    "a list of seeds", "[100,101,102]",
+)  # fmt: skip
+_OPTIONS = optional(Rule(lambda v: isinstance(v, dict), "a mapping of names to values", "{n_startup_trials:5}"))
+
+SWEEP_RULES: dict[str, Rule] = {
+    "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
+    "hydra.launcher.processes": Rule(
+        lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),
+    "hydra.sweeper.batch": optional(replace(COUNT, example="1")),
+    "hydra.sweeper.seed": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
+    "hydra.sweeper.sampler_options": _OPTIONS,
+    "hydra.sweeper.pruner_options": _OPTIONS,
+    "hydra.sweeper.tuning_seeds": _SEEDS,
+    "hydra.sweeper.seeds": _SEEDS,
+}
+"""Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 
 
 def nearest(value: Any, rule: Rule) -> str:

@@ -25,12 +25,14 @@ from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
+from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.several_targets import AnyTarget, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
 from mlplab.data.table.table_source import table
-from mlplab.data.table.target_column import Target, rows_have, target_values
+from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import open_text
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
@@ -92,22 +94,29 @@ class RowReader:
         self._noticed: Counter[str] = Counter()
 
     @functools.cached_property
-    def target(self) -> Target:
+    def target(self) -> AnyTarget:
         """Returns how the target of the run is read from a file."""
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
-                return Target.from_dict(card["target"])
+                return target_from_dict(card["target"])
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
+
+    @functools.cached_property
+    def weight(self) -> Column | None:
+        """Returns how the weights of rows are read from a file; None if the run had none."""
+        with explain_bad_card(self.run.checkpoint):
+            plain = (self.run.card["data"].get("reading") or {}).get("weight")
+            return None if plain is None else Column.from_dict(plain)
 
     def blocks(self, path: Path, also: Mapping[str, str] = {}) -> Iterator[Block]:
         """Yields all rows of a file in their order.
 
         Args:
             path: CSV, TSV, gzip of them, or Parquet.
-            also: purpose of a further column → its name.
+            also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
@@ -129,6 +138,9 @@ class RowReader:
         for frame in frames:
             # Once, as all blocks of a file have the same columns.
             if first_row == 1:
+                if "weights" in also and also["weights"] not in frame.columns:
+                    self.notes.append(f"{path.name} has no column {also['weights']!r}: each row counts once")
+                    also = {purpose: name for purpose, name in also.items() if purpose != "weights"}
                 for purpose, name in also.items():
                     _require_further_column(frame, purpose, name, path)
                 needed = [*(column.name for column in self.columns), *also.values()]
@@ -191,11 +203,20 @@ class RowReader:
 
     def targets(self, block: Block) -> npt.NDArray[np.generic]:
         """Returns the targets of a block that was read with the target's column: −1 or NaN where missing."""
-        series = self._known(block.frame, self.target.column)
-        with _errors_of_a_run(block.first_row, len(series)):
-            targets, noticed = target_values(series, self.target, self._reading.missing_values, block.first_row)
+        known = pl.DataFrame([self._known(block.frame, one.column) for one in columns_of(self.target)])
+        with _errors_of_a_run(block.first_row, len(known)):
+            targets, noticed = read_targets(known, self.target, self._reading.missing_values, block.first_row)
         self._noticed.update(noticed)
         return targets
+
+    def weights(self, block: Block, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
+        """Returns the weights of a block, checked in these of its rows; None where there are none."""
+        if self.weight is None or self.weight.name not in block.frame.columns:
+            return None
+        series = self._known(block.frame, self.weight)
+        with _errors_of_a_run(block.first_row, len(series)):
+            weights = row_weights(series, self.weight, self._reading.missing_values, rows, block.first_row)
+        return weights.to_numpy()
 
 
 @contextmanager
@@ -228,8 +249,12 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
     raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", hint)
 
 
-def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]:
-    """Reads and splits the data of the training again; yields inputs and targets of one part.
+Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[np.float64] | None]]
+"""Inputs, targets and, where there are some, weights: block by block."""
+
+
+def rows_of_training(run: TrainedRun, part: str) -> Rows:
+    """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
 
     Raises:
         UserError: the data are gone, have changed, or come from code of one's own.
@@ -270,4 +295,5 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     # In blocks, as the whole part may be larger than what the network is given at once.
     for begin in range(0, len(rows), BLOCK_ROWS):
         block = rows[begin : begin + BLOCK_ROWS]
-        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block]
+        weights = None if dataset.weights is None else dataset.weights[block]
+        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights

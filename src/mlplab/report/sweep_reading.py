@@ -13,6 +13,7 @@ import yaml
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
+from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
 from mlplab.report.sweep_records import (
     Criterion,
     Curve,
@@ -26,6 +27,7 @@ from mlplab.report.sweep_records import (
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
 from mlplab.runs.reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
+from mlplab.sweeps.comparability import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
 
 STAGES = ("search", "rerun", "default")
@@ -46,16 +48,23 @@ def read_sweep(directory: Path) -> SweepRecord:
     # Only these curves are shown; a history can have many more.
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
+    if any(chooses_loss(name) for entry in entries for name in entry.values):
+        metrics |= {criterion.metric for criterion in SHARED}
+    runs = [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)]
+    runs = with_data_sets(runs, as_mapping(ledger.configs))
+    shared = shared_criterion(runs) if any(o.metric == LOSS for o in objectives) else None
+    replaced = next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None
     return SweepRecord(
         directory,
         asked,
         [word for word in as_list(ledger.shared) if isinstance(word, str)],
         as_mapping(ledger.configs),
-        objectives,
+        tuple(shared if shared is not None and o.metric == LOSS else o for o in objectives),
         target,
         _spaces(asked),
-        [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)],
+        runs,
         len(ledger.entries) - len(entries),
+        replaced,
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
+from mlplab.task import Task
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
@@ -24,8 +25,10 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
         learned = f"{task.n_classes} classes of {printable(task.target_name)}"
+    elif task.kind == "multilabel":
+        learned = f"{len(task.target_names)} labels: {printable(task.target_name)}"
     else:
-        learned = printable(f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}")
+        learned = printable(", ".join(_with_unit(one) for one in task.of_each_target() or [task]))
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
     widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
@@ -43,6 +46,10 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
             f"run     {shortest(directory)}",
         ]
     )
+
+
+def _with_unit(task: Task) -> str:
+    return f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}"
 
 
 def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:

@@ -73,7 +73,8 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
             "hydra.sweeper.tuning_seeds=[3]",
         )  # fmt: skip
     arms = _arms(sweep, settings, shared, given)
-    tuning_seeds, seeds = _seeds(settings, "tuning_seeds"), _seeds(settings, "seeds")
+    # A seed that is given twice is one job.
+    tuning_seeds, seeds = (list(dict.fromkeys(settings[name])) for name in ("tuning_seeds", "seeds"))
     both = sorted(set(tuning_seeds) & set(seeds))
     if both:
         raise UserError(
@@ -139,17 +140,6 @@ def _arm(sweep: Sweep, name: str, params: Any, shared: Sequence[str]) -> Arm:
         [*shared, *(str(one.override) for one in fixed)], list(map(dimension_of, swept)), when
     )
     return Arm(name, fixed, space_of(dimensions, conditions))
-
-
-def _seeds(settings: Mapping[str, Any], name: str) -> list[int]:
-    seeds = settings[name]
-    is_list = isinstance(seeds, list) and bool(seeds)
-    if not is_list or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise UserError(
-            f"hydra.sweeper.{name} must be a list of seeds", f"hydra.sweeper.{name}={shown(seeds)}",
-            f"hydra.sweeper.{name}=[100,101,102]",
-        )  # fmt: skip
-    return list(dict.fromkeys(seeds))  # a seed that is given twice is one job
 
 
 def _note_settings(

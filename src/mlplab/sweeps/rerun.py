@@ -19,8 +19,6 @@ def rerun_best(sweep: Sweep) -> None:
         RunStopped: by a signal.
     """
     n_seeds = sweep.config.sweep.rerun
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, int) or n_seeds < 1:
-        raise UserError("sweep.rerun must be a positive number of seeds", f"sweep.rerun={n_seeds}", "sweep.rerun=10")
     match sweep.ledger.metadata.get("search"):
         case {"objectives": [_, _, *_]}:
             raise UserError(

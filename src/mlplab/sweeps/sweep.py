@@ -20,6 +20,7 @@ from mlplab.runs.files import remove_temporary_files, require_ordinary, timestam
 from mlplab.runs.lock import Lock
 from mlplab.runs.reading import State, read_state
 from mlplab.sweeps.composer import Composer, require_one_location
+from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
@@ -142,6 +143,12 @@ class Sweep:
                 self._require_composable(entry.overrides)
                 now = self.composer.as_plain([*shared, *entry.overrides])
                 require_same(ledger.configs[str(entry.number)], now, entry.directory)
+
+        def compose(overrides: Sequence[str]) -> DictConfig:
+            self._require_composable(overrides)
+            return self.composer.compose([*shared, *overrides])
+
+        require_same_data(ledger, compose, self.loader.is_group)
         return shared
 
     def _note_command(self) -> None:

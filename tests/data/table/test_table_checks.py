@@ -15,7 +15,7 @@ def require(**given: Any) -> None:
     lists = {name: given.pop(name, []) for name in ("drop", "numeric", "categorical")}
     frame = given.pop("frame", FRAME)
     target, keep_values = given.pop("target", "height"), given.pop("keep_values", None)
-    require_named_columns(frame, target, lists, given, keep_values)
+    require_named_columns(frame, [target] if isinstance(target, str) else target, lists, given, keep_values)
 
 
 def test_columns_that_are_there_are_accepted() -> None:

@@ -1,7 +1,7 @@
 """A table as a data set: fits the preprocessing on the training rows, and describes what its columns became."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from torch import Tensor
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
+from mlplab.data.table.several_targets import AnyTarget, Targets
 from mlplab.data.table.table_description import Description, describe_column, describe_target
 from mlplab.data.table.table_preprocessing import (
     CategoricalInput,
@@ -22,7 +23,6 @@ from mlplab.data.table.table_preprocessing import (
     quantiles_and_scores,
 )
 from mlplab.data.table.table_warnings import find_warnings
-from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError
 
@@ -33,12 +33,14 @@ class TableDataset:
 
     Attributes:
         name: for people.
-        values: the feature columns as values: Float64, Enum or String, or Datetime; null where missing.
+        values: the feature columns, and the weights if there are some, as values: Float64, Enum or String, or
+            Datetime; null where missing.
         columns: all columns of the file but the target, also those that are no features.
         target: what is predicted.
-        targets: (N,) class indices int64, or float64.
+        targets: (N,) class indices int64, or float64; of several targets (N, T) likewise.
+        weight: the column of `values` with the weights of the rows; None where they have none.
         fingerprint: SHA-256 of the files.
-        unit: of the target.
+        unit: of the target, or of each of several.
         split_rules: constraints of columns and files on the split.
         numeric_scaling: `standardize` or `quantile_normal`.
         one_hot_levels: up to so many categories are one-hot, more are embeddings.
@@ -52,10 +54,11 @@ class TableDataset:
     name: str
     values: pl.DataFrame
     columns: tuple[Column, ...]
-    target: Target
+    target: AnyTarget
     targets: npt.NDArray[np.generic]
     fingerprint: str
-    unit: str = ""
+    weight: Column | None = None
+    unit: str | tuple[str, ...] = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     numeric_scaling: str = "standardize"
     one_hot_levels: int = 10
@@ -66,7 +69,9 @@ class TableDataset:
     roles: dict[str, str] = field(default_factory=dict)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["classification", "regression", "multilabel"]:
+        if self.label_names:
+            return "multilabel"
         return "classification" if self.target.class_names else "regression"
 
     @property
@@ -76,6 +81,18 @@ class TableDataset:
     @property
     def target_name(self) -> str:
         return self.target.name
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.target.names if isinstance(self.target, Targets) else ()
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        return self.target.label_names if isinstance(self.target, Targets) else ()
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        return None if self.weight is None else self.values[self.weight.name].to_numpy()
 
     def fit(self, rows: Rows) -> TablePreprocessing:
         """Fits medians, means and categories on these rows alone.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlplab.config.checks import require_metric
+from mlplab.config.checks import check_settings, require_metric
 from mlplab.errors import UserError
 from mlplab.rules import shown
 from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
@@ -107,15 +107,21 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
         raise UserError(
             "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
         )
+    check_settings("hydra.sweeper", settings)
+    trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
+    if trials is None and epochs is None and minutes is None:
+        raise UserError(
+            "a search must have a budget", "trials, epochs and minutes are all null", "hydra.sweeper.trials=20"
+        )
     read = SearchSettings(
         sampler=str(settings["sampler"]),
-        sampler_options=_options(settings, "sampler_options"),
-        seed=_integer(settings, "seed", least=0),
-        budget=_budget(settings),
-        batch=_integer(settings, "batch", least=1),
+        sampler_options=settings["sampler_options"] or {},
+        seed=settings["seed"],
+        budget=Budget(trials, epochs, minutes),
+        batch=settings["batch"],
         # null on the command line means none too.
         pruner=str(settings["pruner"] or "none"),
-        pruner_options=_options(settings, "pruner_options"),
+        pruner_options=settings["pruner_options"] or {},
         objectives=_objectives(settings["objectives"], monitor, mode),
     )
     build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
@@ -128,24 +134,6 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
             "hydra.sweeper.pruner=none",
         )
     return read
-
-
-def _budget(settings: Mapping[str, Any]) -> Budget:
-    for name, kind, what in (
-        ("trials", int, "a positive integer"),
-        ("epochs", int, "a positive integer"),
-        ("minutes", int | float, "a positive number"),
-    ):
-        value = settings[name]
-        # For Python true is 1; "not > 0" also refuses NaN.
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
-            raise _refused(settings, name, f"{what} or null", "20")
-    trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
-    if trials is None and epochs is None and minutes is None:
-        raise UserError(
-            "a search must have a budget", "trials, epochs and minutes are all null", "hydra.sweeper.trials=20"
-        )
-    return Budget(trials, epochs, None if minutes is None else float(minutes))
 
 
 def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ...]:
@@ -162,22 +150,3 @@ def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ..
             # Else a misspelled metric would be noticed only after the first trial.
             require_metric("objective", str(metric), str(direction), None)
     return tuple(Objective(str(metric), str(direction)) for metric, direction in objectives.items())
-
-
-def _integer(settings: Mapping[str, Any], name: str, least: int) -> int | None:
-    value = settings[name]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise _refused(settings, name, f"an integer of {least} or more, or null", str(least))
-    return value
-
-
-def _options(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = settings[name] or {}
-    if not isinstance(value, Mapping):
-        raise _refused(settings, name, "a mapping of names to values, or null", "{n_startup_trials:5}")
-    return {str(key): option for key, option in value.items()}
-
-
-def _refused(settings: Mapping[str, Any], name: str, requirement: str, example: str) -> UserError:
-    setting = f"hydra.sweeper.{name}"
-    return UserError(f"{setting} must be {requirement}", f"{setting}={shown(settings[name])}", f"{setting}={example}")
