@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:5b669f5a3f build_trainer:aeb358652c",
+    "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
@@ -82,6 +82,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:9da406490d",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
     "train": "main:8f293364ba",
 }

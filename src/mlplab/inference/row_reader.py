@@ -273,6 +273,8 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):

@@ -47,6 +47,7 @@ class TableDataset:
         embedding_dim: width of the embeddings, or "auto".
         reading: how another file is read like this one, as plain values.
         notes: what was detected in reading, for people.
+        known: the preprocessing of a run that goes on, which is not fitted again.
         warnings: values that could not be read, for people.
         roles: uses of the columns that are no features.
     """
@@ -65,6 +66,7 @@ class TableDataset:
     embedding_dim: int | str = "auto"
     reading: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    known: TablePreprocessing | None = None
     warnings: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
 
@@ -100,6 +102,8 @@ class TableDataset:
         Raises:
             UserError: no column varies in them.
         """
+        if self.known is not None:
+            return self.known
         features = [column for column in self.columns if column.is_feature and column.name not in self.roles]
         numeric: list[_Fitted] = []
         categorical: list[CategoricalInput] = []

@@ -58,6 +58,7 @@ class Reading:
         keep_values: of the usual ones, those that are categories: a list for all columns, or a dict by column.
         as_text: columns in which polars infers no type.
         decimal: the decimal mark; "," leaves all columns as text.
+        keeps_zeros: leaves whole numbers as text where one begins with 0, as releases up to 0.5 did not.
     """
 
     text: TextOptions = field(default_factory=TextOptions)
@@ -65,6 +66,7 @@ class Reading:
     keep_values: Any = None
     as_text: tuple[str, ...] = ()
     decimal: str = "auto"
+    keeps_zeros: bool = True
 
     def kept(self, name: str) -> tuple[str, ...]:
         """Returns the missing markers that are categories in a column."""
@@ -87,6 +89,7 @@ class Reading:
             "missing_values": list(self.missing_values),
             "keep_values": self.keep_values,
             "as_text": list(self.as_text),
+            "keeps_zeros": self.keeps_zeros,
         }
 
     @classmethod
@@ -96,7 +99,13 @@ class Reading:
         # UTF-16 without a byte-order mark would be refused for its zero bytes, so here the user's word stands.
         if text.encoding != "auto" and not text.encoding.lower().startswith(("utf-16", "utf-32", "utf_16", "utf_32")):
             text = replace(text, encoding="auto", encoding_if_not_utf8=text.encoding)
-        return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
+        return cls(
+            text,
+            tuple(plain["missing_values"]),
+            plain["keep_values"],
+            tuple(plain["as_text"]),
+            keeps_zeros=plain.get("keeps_zeros", False),
+        )
 
 
 def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (), key: str = "data.path") -> RawTable:
@@ -125,7 +134,7 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
             as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
-                frame = _with_leading_zeros(plain, frame)
+                frame = _with_leading_zeros(plain, frame) if reading.keeps_zeros else frame
             # Two readers have counted the rows: a difference would mean that rows are lost without a word.
             assert len(frame) == n_rows, f"{path}: polars found {len(frame)} of {n_rows} rows"
             # Between commas, a decimal comma would need quotes, so it is unlikely there.
@@ -136,7 +145,7 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
     def column(series: pl.Series) -> pl.Series:
         # Each look at a column would put its pieces together.
         known = null_missing(series.rechunk(), reading.kept(series.name), reading.missing_values)
-        return known if series.name in as_text else _typed_beside_nulls(known)
+        return known if series.name in as_text else _typed_beside_nulls(known, keeps_zeros=reading.keeps_zeros)
 
     return replace(raw, frame=pl.DataFrame(for_each(raw.frame, column)))
 
@@ -153,7 +162,7 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
     return [series for series in text if plain_numbers(series, ",", ".").null_count() == series.null_count()]
 
 
-def _typed_beside_nulls(series: pl.Series) -> pl.Series:
+def _typed_beside_nulls(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
     if series.dtype != pl.String or series.null_count() in (0, len(series)):
         return series
@@ -162,7 +171,8 @@ def _typed_beside_nulls(series: pl.Series) -> pl.Series:
     for dtype in (pl.Int64, pl.Int128, pl.Float64):
         if all(rows.cast(dtype, strict=False).null_count() == rows.null_count() for rows in (series.head(99), series)):
             # As a number, the code 007 would be 7.
-            return series if dtype != pl.Float64 and _has_leading_zero(series) else series.cast(dtype)
+            is_code = keeps_zeros and dtype != pl.Float64 and _has_leading_zero(series)
+            return series if is_code else series.cast(dtype)
     return series
 
 

@@ -29,6 +29,7 @@ from mlplab.data.table.several_targets import (
     infer_targets,
     missing_of_each,
     read_targets,
+    target_from_dict,
 )
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
 from mlplab.data.table.table_checks import (
@@ -39,6 +40,7 @@ from mlplab.data.table.table_checks import (
     require_values,
 )
 from mlplab.data.table.table_dataset import TableDataset
+from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions
@@ -76,10 +78,13 @@ def table(
     one_hot_levels: int = 10,
     embedding_dim: int | str = "auto",
     unit: str | Sequence[str] = "",
+    trained: Mapping[str, Any] | None = None,
 ) -> TableDataset:
     """Reads a CSV, TSV or Parquet file (or gzip of the former), and infers what its columns hold.
 
-    The arguments are the values of conf/data/table.yaml, where each is explained.
+    The arguments are the values of conf/data/table.yaml, where each is explained; beside them `trained`, the card of a
+    checkpoint. Its columns, target and preprocessing are taken instead of inferred and fitted, as another release may
+    take a column for something else.
 
     Raises:
         UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
@@ -104,6 +109,11 @@ def table(
         tuple(column_lists["categorical"]),
         decimal,
     )
+    known: TablePreprocessing | None = None
+    if trained is not None:
+        known = TablePreprocessing.from_dict(trained["preprocessing"])
+        reading = replace(reading, keeps_zeros=Reading.from_dict(trained["data"]["reading"]).keeps_zeros)
+    known_columns = {column.name: column for column in known.inputs.columns} if known else {}
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
@@ -129,13 +139,16 @@ def table(
         def column(name: str) -> Column:
             if name == special.get("weight_column"):
                 return infer_weights(frame[name], hints(name))
+            if known and name not in (*roles, *special.values()):
+                return known_columns.get(name, Column(name, "", reason="no feature when the training began"))
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
         def of_target(name: str) -> Hints:
             return replace(hints(name), kind=None, date_format=None, unreadable_cells=0.0)
 
-        return infer_targets(frame, names, task, of_target), for_each(others, column)
+        learned = target_from_dict(trained["data"]["reading"]["target"]) if trained else None
+        return learned or infer_targets(frame, names, task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
     # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
@@ -145,7 +158,8 @@ def table(
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
-    require_date_format(columns, date_format)
+    if known is None:
+        require_date_format(columns, date_format)
     time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     weight_column = special.pop("weight_column", None)
@@ -210,6 +224,7 @@ def table(
             "weight": None if weight is None else weight.as_dict(),
         },
         notes=(*notes, *(note for file in files for note in file.notes)),
+        known=known,
         warnings=tuple(warning for file in files for warning in file.warnings),
         roles=roles,
     )
