@@ -152,6 +152,19 @@ def test_a_value_to_go_by_that_the_task_lacks_is_refused_once_the_task_is_known(
         train_run(*words(path, "price (€)", "loss=cross_entropy"))
 
 
+def test_an_area_that_no_validation_row_defines_is_empty_and_nothing_to_go_by(train_run: Any, tmp_path: Path) -> None:
+    parts = [("train", "a"), ("train", "b"), ("val", "a"), ("test", "b"), ("test", "c")]
+    rows = [(n, *parts[n % 5]) for n in range(100)]
+    told = words(write(tmp_path / "a.csv", ["x", "part", "y"], rows), "y", "data.split_column=part")
+    run = train_run(*told, "loss.class_weights=balanced")
+    assert run.result["validation"]["val/auroc"] is None
+    assert 0 <= run.result["test"]["test/auroc"] <= 1
+    for key in ("monitor", "callbacks.early_stopping.monitor"):
+        mode = "mode=max" if key == "monitor" else "callbacks.early_stopping.mode=max"
+        with pytest.raises(UserError, match=f"{key}=val/auroc must have validation rows of two classes"):
+            train_run(*told, f"{key}=val/auroc", mode)
+
+
 Damage = Callable[[Path], None]
 
 

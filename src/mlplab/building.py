@@ -122,6 +122,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
+    _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())
     objective = build_objective(
         task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
@@ -167,6 +168,27 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         precision=str(config.trainer.precision),
     )
     return learner
+
+
+def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
+    """Refuses to monitor val/auroc where all validation rows are of one class.
+
+    Raises:
+        UserError: it would be NaN in each epoch.
+    """
+    monitored = {"monitor": config.monitor}
+    for name, node in (config.get("callbacks") or {}).items():
+        monitored[f"callbacks.{name}.monitor"] = (node or {}).get("monitor")
+    targets = data.part("val")[1]
+    for key, metric in monitored.items():
+        # Of several labels, one that varies is enough.
+        if metric == "val/auroc" and bool((targets == targets[0]).all()):
+            one = f"of class {data.task.class_names[int(targets[0])]!r}" if data.task.class_names else "alike"
+            raise UserError(
+                f"{key}=val/auroc must have validation rows of two classes",
+                f"all {len(targets)} are {one}",
+                "monitor=val/loss mode=min, or a larger data.validation_fraction",
+            )
 
 
 def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:

@@ -231,7 +231,7 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(regression, path)
     assert "'much' in row 51" in refusal.actual
-    assert "data." not in refusal.hint
+    assert refusal.hint == "data.missing_values=[much] if it means that there is no value"
 
 
 def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
@@ -244,7 +244,8 @@ def test_a_class_that_no_row_has_is_said_of(run: TrainedRun, folder: Path, tmp_p
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluation = evaluate(run, path)
-    assert "no row is of class 'large, old', 'medium': auroc counts each as 0" in evaluation.notes
+    assert "no row is of class 'large, old', 'medium': auroc is left out" in evaluation.notes
+    assert "auroc" not in evaluation.metrics
 
 
 def test_a_single_row_is_evaluated_without_r2(regression: TrainedRun, folder: Path, tmp_path: Path) -> None:
@@ -351,4 +352,5 @@ def test_weights_count_in_the_evaluation_of_any_file(tmp_path: Path) -> None:
     bare = evaluate(run, tmp_path / "bare.csv")
     assert bare.metrics["r2"] == pytest.approx(r2_score(bare.targets, bare.predicted), rel=1e-5)
     assert "bare.csv has no column 'w': each row counts once" in bare.notes
+    assert ["weighted" in " ".join(one.notes) for one in (again, whole, bare)] == [True, True, False]
     assert predict_file(run, tmp_path / "bare.csv", tmp_path / "out.csv").n_rows == 120

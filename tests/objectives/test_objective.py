@@ -42,11 +42,10 @@ def test_balanced_weights_give_every_class_the_same_pull() -> None:
     torch.testing.assert_close(pulls, torch.full((3,), 37.0))
 
 
-def test_balanced_weights_without_a_row_of_some_class_are_refused_rather_than_infinite() -> None:
-    with pytest.raises(UserError) as refusal:
-        build_objective("cross_entropy", THREE, class_weights="balanced", class_counts=[3, 0, 4])
-    assert "every class" in refusal.value.requirement
-    assert refusal.value.actual == "class 1 has none"
+def test_a_class_without_training_rows_has_the_weight_one() -> None:
+    objective = build_objective("auto", THREE, class_weights="balanced", class_counts=[3, 0, 9])
+    assert objective.class_weights is not None
+    assert objective.class_weights.tolist() == pytest.approx([12 / (2 * 3), 1, 12 / (2 * 9)])
 
 
 def test_auto_is_cross_entropy_for_classes_and_mse_for_numbers() -> None:

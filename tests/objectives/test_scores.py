@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,14 @@ def test_scores_of_a_classification_are_those_of_scikit_learn(
     assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-6)
     assert found["f1"] == pytest.approx(f1_score(targets, predicted, average="macro", zero_division=0), rel=1e-6)
     present = targets.unique().tolist()
-    if len(present) > 1:  # scikit-learn has no area for a class without rows, and counts it in no mean
-        areas = [roc_auc_score(targets == c, probabilities[:, c]) if c in present else 0.0 for c in range(n_classes)]
+    if len(present) > 1:  # a class without rows has no area, and counts in no mean
+        areas = [roc_auc_score(targets == c, probabilities[:, c]) for c in present]
         assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6)
+
+
+def mean_of_present(probabilities: torch.Tensor, targets: torch.Tensor) -> float:
+    areas = multiclass_auroc(probabilities, targets, probabilities.shape[1], average=None)
+    return areas[targets.unique()].mean().item()
 
 
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets")
@@ -90,9 +96,10 @@ def test_scores_of_a_classification_are_those_of_torchmetrics(n: int, n_classes:
         {
             "accuracy": multiclass_accuracy(probabilities, targets, n_classes, average="micro").item(),
             "f1": multiclass_f1_score(probabilities, targets, n_classes, average="macro").item(),
-            "auroc": multiclass_auroc(probabilities, targets, n_classes, average="macro").item(),
+            "auroc": math.nan if len(targets.unique()) < 2 else mean_of_present(probabilities, targets),
         },
         rel=1e-6,
+        nan_ok=True,
     )
 
 
@@ -223,7 +230,9 @@ def test_it_is_what_torchmetrics_gets_from_the_curves(
     probabilities = (scores.round() if has_ties else scores).softmax(1)
     targets = torch.randint(0, n_classes, (n,), generator=generator)
     expected = multiclass_auroc(probabilities, targets, n_classes, average=None)
-    assert areas(probabilities, targets) == pytest.approx(expected.tolist(), abs=1e-6)
+    n_rows = torch.bincount(targets, minlength=n_classes)
+    expected[(n_rows == 0) | (n_rows == n)] = math.nan  # there are no pairs
+    assert areas(probabilities, targets) == pytest.approx(expected.tolist(), abs=1e-6, nan_ok=True)
 
 
 def test_the_smallest_differences_are_seen() -> None:
@@ -240,6 +249,18 @@ def test_counts_of_a_large_part_stay_exact() -> None:
     values[n // 2 - 1], values[n // 2] = values[n // 2].item(), values[n // 2 - 1].item()  # a pair in the wrong order
     area = areas(torch.stack([1 - values, values], dim=1), targets)
     assert area == [1 - 1 / (n // 2) ** 2] * 2
+
+
+def test_a_class_without_rows_counts_in_no_mean_also_in_a_stack() -> None:
+    targets = torch.tensor([0, 0, 1, 1])
+    perfect = torch.nn.functional.one_hot(targets, 3).float()
+    found = classification_scores(torch.stack([perfect, perfect.flip(0)]), targets)
+    assert found["accuracy"].tolist() == [1, 0]
+    assert found["auroc"].tolist() == [1, 0]
+    assert found["f1"].tolist() == [1, 0]
+    alone = classification_scores(perfect[:2], targets[:2])
+    assert alone["auroc"].isnan()
+    assert (alone["accuracy"], alone["f1"]) == (1, 1)
 
 
 WEIGHTED = {
@@ -269,10 +290,7 @@ def test_weighted_scores_of_a_classification_are_those_of_scikit_learn(
     assert found["f1"] == pytest.approx(f1, rel=1e-6)
     present = targets.unique().tolist()
     if len(present) > 1:
-        areas = [
-            roc_auc_score(targets == c, probabilities[:, c], sample_weight=w) if c in present else 0.0
-            for c in range(n_classes)
-        ]
+        areas = [roc_auc_score(targets == c, probabilities[:, c], sample_weight=w) for c in present]
         assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6, abs=1e-9)
 
 
@@ -341,7 +359,9 @@ def test_scores_of_several_targets_are_those_of_each_and_their_mean(
     assert found["auroc"] == pytest.approx(auroc, rel=1e-6)
 
 
-def test_a_label_without_rows_counts_in_no_mean_of_f1() -> None:
+def test_a_label_without_rows_counts_in_no_mean() -> None:
     task = Task("multilabel", 2, target_names=("a", "b"), label_names=(("no", "yes"),) * 2)
     found = numbers(scores_of_several(task, torch.tensor([[0.9, 0.1], [0.2, 0.1]]), torch.tensor([[1.0, 0], [0, 0]])))
-    assert (found["f1"], found["f1_a"], found["f1_b"], found["auroc_b"]) == (1.0, 1.0, 0.0, 0.0)
+    assert (found["f1"], found["f1_a"], found["f1_b"]) == (1.0, 1.0, 0.0)
+    assert (found["auroc"], found["auroc_a"]) == (1.0, 1.0)
+    assert math.isnan(found["auroc_b"])

@@ -226,6 +226,7 @@ TABLE_RULES: dict[str, Rule] = {
     "categorical": _NAMES,
     "unreadable_cells": Rule(lambda v: is_number(v) and 0 <= v < 1, "a share in [0.0, 1.0)", "0.02"),
     "drop_missing_target": SWITCH,
+    "rare_classes": one_of(("keep", "drop", "refuse"), "keep"),
     "unit": Rule(
         lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
         "text, or a list of texts",
@@ -239,6 +240,12 @@ TABLE_RULES: dict[str, Rule] = {
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
+
+OF_ANY_FILE = (
+    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "date_format"),
+    "missing_values",
+)
+"""Options of a table that say how a file is written, which another file may be in another way."""
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.

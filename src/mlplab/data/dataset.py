@@ -153,6 +153,10 @@ class Dataset:
         """Returns None, as arrays are not read from a file."""
         return None
 
+    def without_classes(self, classes: tuple[int, ...]) -> "Dataset":
+        """Is not called, as arrays refuse rare classes."""
+        raise NotImplementedError
+
     def describe(self, split: Split, preprocessing: Preprocessing) -> None:
         """Returns None, as only tables are described."""
         return

@@ -69,6 +69,9 @@ class Source(Splittable, Protocol):
     def reading(self) -> dict[str, Any] | None:
         """Returns how a table was read, as plain values; None for arrays."""
 
+    def without_classes(self, classes: tuple[int, ...]) -> "Source":
+        """Returns the data without the rows of some classes. Only called where `split_rules` says drop."""
+
     def describe(self, split: Split, preprocessing: Any) -> Any:
         """Describes the columns of a table and their preprocessing; None for arrays."""
 
@@ -155,13 +158,17 @@ class DataModule(pl.LightningDataModule):
             UserError: it cannot be read or split.
         """
         dataset = self.source()
-        split = split_rows(
-            dataset,
-            validation_fraction=self.validation_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.split_seed,
-        )
-        return dataset, split
+        while True:
+            split = split_rows(
+                dataset,
+                validation_fraction=self.validation_fraction,
+                test_fraction=self.test_fraction,
+                seed=self.split_seed,
+            )
+            if not split.rare or dataset.split_rules.rare_classes != "drop":
+                return dataset, split
+            # Shares of fewer rows may be too small for further classes.
+            dataset = dataset.without_classes(split.rare)
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
         """Returns class indices (N,) int64, or values (N, T) float32, standardised by the training rows; or labels."""

@@ -52,7 +52,7 @@ FINGERPRINTS = {
     ),
     "mlplab.data.module.DataModule": (
         "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a8da25c23b setup:030238ee21 test_dataloader:655d480236 "
+        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:46f163d840 test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
@@ -74,9 +74,9 @@ FINGERPRINTS = {
     "mlplab.objectives.objective": "predictions:b87abe199d",
     "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:8bc7ead68e regression_scores:37f21c4c19",
+    "mlplab.objectives.scores": "classification_scores:3f70a17460 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:55f05bfd70 reset:eb34d1018d update:7b2fd90acb "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:d91b5cc541 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",

@@ -47,14 +47,19 @@ class Evaluation:
 
 
 def evaluate(
-    run: TrainedRun, path: Path | None = None, part: str = "test", written: Mapping[str, Any] = {}
+    run: TrainedRun,
+    path: Path | None = None,
+    part: str = "test",
+    written: Mapping[str, Any] = {},
+    *,
+    accepts_unknown: bool = False,
 ) -> Evaluation:
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
         UserError: the rows cannot be read, or none has a target.
     """
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     # Complete only now: the rows are read one block at a time while they are evaluated.
@@ -106,6 +111,8 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
         raise UserError(f"there must be rows with a target{above}", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
+    if weights is not None:
+        notes.append("the metrics are weighted, as in training")
     return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)
 
 
@@ -139,7 +146,11 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
             shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"no row is of class {shown}: auroc counts {'each' if len(absent) > 1 else 'it'} as 0")
+            is_defined = run.task.n_classes - len(absent) > 1
+            notes.append(
+                f"no row is of class {shown}: auroc is {'the mean over the others' if is_defined else 'left out'}"
+            )
+            left_out = set() if is_defined else {"auroc"}
     return {name: float(score) for name, score in scores.compute().items() if name not in left_out}, notes
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.table.column_values import DATETIME_PARTS, FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.column_values import DATETIME_PARTS
+from mlplab.data.table.spellings import FALSE_WORDS, TRUE_WORDS
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun

@@ -47,6 +47,7 @@ def predict_file(
     formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
+    accepts_unknown: bool = False,
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
@@ -54,7 +55,7 @@ def predict_file(
     with `probabilities`, "probability_CLASS" for each class. Of several targets: "prediction_TARGET" for each, and with
     `probabilities` "probability_TARGET", that the label is true. The file appears whole or not at all. In CSV and TSV,
     text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
-    `written` says how `path` is written, as in `RowReader`.
+    `written` and `accepts_unknown` are those of `RowReader`.
 
     Raises:
         UserError: a file cannot be read or written, or is there already.
@@ -66,7 +67,7 @@ def predict_file(
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:

@@ -18,9 +18,12 @@ LossFunction = Callable[..., Tensor]
 
 
 def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
-    """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,)."""
+    """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,).
+
+    C counts the classes with training rows. One without any, as a split by group may leave, gets the weight 1.
+    """
     counts = torch.tensor(class_counts, dtype=torch.float32)
-    return counts.sum() / (len(counts) * counts)
+    return torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts), 1.0)
 
 
 class Objective(nn.Module):
@@ -114,13 +117,6 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> T
             "loss.class_weights=null",
         )
     if class_weights == "balanced":
-        # A class without rows would get an infinite weight.
-        if 0 in class_counts:
-            raise UserError(
-                "loss.class_weights=balanced must have a training row of every class",
-                f"class {list(class_counts).index(0)} has none",
-                "one number for each class",
-            )
         return balanced_class_weights(class_counts)
     if len(class_weights) != task.n_classes:
         raise UserError(

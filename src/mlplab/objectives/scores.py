@@ -23,7 +23,8 @@ def classification_scores(probabilities: Tensor, targets: Tensor, weights: Tenso
     accuracy: the share of rows whose largest probability is that of their class; among equal ones the first counts.
     f1: 2·hits / (rows of the class + rows taken for it), the mean over the classes that have either (van Rijsbergen
         1979, chapter 7; scikit-learn's `macro`).
-    auroc: one class against the rest, the mean over all classes; see `one_against_the_rest`.
+    auroc: one class against the rest, the mean over the classes that have rows and do not have all of them; NaN if
+        there is none. See `one_against_the_rest`.
     """
     # NumPy has no bfloat16; and on a GPU the many small sorts of the last score would take longer.
     exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
@@ -36,11 +37,12 @@ def classification_scores(probabilities: Tensor, targets: Tensor, weights: Tenso
     own = None if weights is None else weights.double().cpu().numpy()
     n_true, n_predicted, n_hits = (_count(rows, own) for rows in (is_true, is_predicted, is_true & is_predicted))
     n_either = n_true + n_predicted
+    areas = one_against_the_rest(predicted, np.broadcast_to(is_true, is_predicted.shape), own)
     scores = {
         "accuracy": n_hits.sum(axis=-1) / (predicted.shape[-2] if own is None else own.sum()),
         # The 1 avoids 0/0 for a class without rows; the divisor counts only the other classes.
         "f1": (2 * n_hits / np.where(n_either > 0, n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
-        "auroc": one_against_the_rest(predicted, np.broadcast_to(is_true, is_predicted.shape), own).mean(axis=-1),
+        "auroc": _mean_of_defined(areas),
     }
     # In one transfer to the device, instead of one for each score.
     values = torch.from_numpy(np.stack(list(scores.values()))).to(torch.get_default_dtype()).to(probabilities.device)
@@ -60,7 +62,8 @@ def one_against_the_rest(
 
     A pair is one row of the class and one of the rest. The area is the share of pairs in which the former has the
     larger probability; a tie counts half (Hanley and McNeil 1982). With weights, a pair counts by the product of its
-    two. NOTE[DIFF]: a class with no row, or with all rows, has no pairs and gets 0, as in torchmetrics.
+    two. NOTE[DIFF]: a class with no row, or with all rows, has no pairs and gets NaN; torchmetrics gives it 0, which
+    looks like the worst score there is.
     """
     # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
@@ -73,8 +76,15 @@ def one_against_the_rest(
         rest = np.sort(by_class[place][~is_class[place]])
         # How many of the rest are smaller, and how many are not larger: a tie is in the second number alone.
         smaller, not_larger = (np.searchsorted(rest, members, side).sum() for side in ("left", "right"))
-        areas[place] = (smaller + not_larger) / max(2 * len(members) * len(rest), 1)
+        n_pairs = len(members) * len(rest)
+        areas[place] = (smaller + not_larger) / (2 * n_pairs) if n_pairs else np.nan
     return areas
+
+
+def _mean_of_defined(areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Computes the mean over the last dimension without NaN, which `nanmean` warns of if there is nothing else."""
+    n_defined = (~np.isnan(areas)).sum(axis=-1)
+    return np.where(n_defined > 0, np.nansum(areas, axis=-1) / np.maximum(n_defined, 1), np.nan)
 
 
 def _weighted_area(probabilities: NDArray[Any], is_class: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
@@ -86,7 +96,7 @@ def _weighted_area(probabilities: NDArray[Any], is_class: NDArray[np.bool_], wei
     members, own = probabilities[is_class], weights[is_class]
     smaller, not_larger = (float(own @ before[np.searchsorted(rest, members, side)]) for side in ("left", "right"))
     pairs = 2 * float(own.sum() * before[-1])
-    return (smaller + not_larger) / pairs if pairs > 0 else 0.0
+    return (smaller + not_larger) / pairs if pairs > 0 else np.nan
 
 
 def regression_scores(predicted: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
@@ -149,12 +159,10 @@ def label_scores(
     is_right = is_true == is_predicted
     n_either = _count(is_true, own) + _count(is_predicted, own)
     f1 = 2 * _count(is_true & is_predicted, own) / np.where(n_either > 0, n_either, 1)
-    of_each = {
-        "accuracy": _count(is_right, own) / total,
-        "f1": f1,
-        "auroc": one_against_the_rest(predicted, is_true, own),
-    }
+    areas = one_against_the_rest(predicted, is_true, own)
+    of_each = {"accuracy": _count(is_right, own) / total, "f1": f1, "auroc": areas}
     of_all = {
+        "auroc": _mean_of_defined(areas),
         "f1": f1.sum() / max((n_either > 0).sum(), 1),
         "subset_accuracy": _count(is_right.all(axis=0), own) / total,
     }

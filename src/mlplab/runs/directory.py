@@ -20,7 +20,7 @@ from mlplab.runs.files import (
 )
 from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, MANIFEST, STATUS, TENSORBOARD
 from mlplab.runs.lock import Lock, require_free
-from mlplab.runs.reading import read_status
+from mlplab.runs.reading import read_state, read_status
 
 
 class RunDirectory:
@@ -181,14 +181,11 @@ def _write_in_place(path: Path, content: bytes) -> None:
 
 
 def never_began(directory: Path) -> bool:
-    """Returns whether a run was killed there before its manifest and configuration were written.
+    """Returns whether a run ended there before its manifest and configuration were written, by a kill or an error.
 
     Nothing was learned until then, so another run may begin there.
     """
-    try:
-        if read_status(directory)["state"] != "running":
-            return False
-    except UserError:
+    if read_state(directory).name not in ("cut off", "running", "stopped", "failed"):
         return False
     has_both = (directory / MANIFEST).exists() and (directory / CONFIG).exists()
     names = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
@@ -199,10 +196,12 @@ def never_began(directory: Path) -> bool:
 def _clear_beginning(directory: Path) -> None:
     """Removes what a run writes before its manifest, except the lock, which is this process's own."""
     for entry in list(directory.iterdir()):
-        if entry.name != LOCK and entry.is_dir():
+        if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != LOCK and entry.suffix != ".log":  # Hydra may have opened the log of the next run
+        elif entry.name not in (LOCK, STATUS) and entry.suffix != ".log":  # the next run's log may be open already
             entry.unlink()
+    # Last, as a kill before it leaves a beginning that is recognised.
+    (directory / STATUS).unlink()
 
 
 def require_room(directory: Path, room: int, hint: str) -> None:

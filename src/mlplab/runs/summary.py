@@ -1,5 +1,6 @@
 """Formats the text that a run prints on the terminal before and after training."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
     for heading in columns:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
-        table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
+        # Scores of several targets bear the names of columns.
+        table.add_row(escape(printable(name)), *(_number(metrics.get(name)) for metrics in columns.values()))
     return _as_text(table)
 
 
@@ -123,4 +125,5 @@ def logs_of(directory: Path) -> Path:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+    # A score that these rows do not define, such as the auroc of a single class, is left empty.
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

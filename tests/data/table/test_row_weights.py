@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mlplab.data.module import DataModule
 from mlplab.data.table.table_source import table
 from mlplab.errors import UserError
 
@@ -56,3 +57,9 @@ def test_a_test_file_has_weights_too(write: Write) -> None:
     assert dataset.weights[-6:].tolist() == [3.0, 4.0] * 3
     with pytest.raises(UserError, match="lacks 1 of 3: 'w'"):
         table(train, "y", weight_column="w", test_path=str(write("x\ty\n1\ta\n2\tb\n")))
+
+
+def test_equal_weights_are_told_to_be_none(write: Write) -> None:
+    data = DataModule(lambda: table(file_of(write, ["3"] * 30), "y", weight_column="w"))
+    data.setup()
+    assert "every row has the same weight, which is the same as none" in data.description.notes

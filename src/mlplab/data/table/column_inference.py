@@ -11,6 +11,7 @@ from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
 from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, whole_number_format
 from mlplab.data.table.datetime_strings import SECONDS, as_datetimes
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
+from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
     distinct_strings,
     override_of,
@@ -20,21 +21,12 @@ from mlplab.data.table.strings import (
 )
 from mlplab.errors import counted
 
-TRUE_AND_FALSE = (
-    *(("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"), ("ja", "nein"), ("j", "n")),
-    *(("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("vrai", "faux"), ("wahr", "falsch"), ("да", "нет")),
-)
-"""Words for true and false that stand in a column of truth values, in any capitals."""
-
 FEW_UNREADABLE = 0.05
 """Share of strings that are no numbers, up to which they count as mistakes in a column of numbers."""
 
 # A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
 FEW_CATEGORIES = 20
-
-LARGEST_EXACT_WHOLE = 2**53
-"""Largest whole number up to which float64 skips none, so that no digit of a code would be made up."""
 
 CODE_WORDS = {
     *(
@@ -439,10 +431,8 @@ def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:
 
 
 def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
-    """Infers how the strings of a column are numbers; returns None if one of them is none, or they are codes."""
+    """Infers how the strings of a column are numbers, codes too; returns None if one of them is none."""
     strings = _Strings(text, *distinct_strings(text))
-    if hints.kind != "numeric" and strings.are_codes():
-        return None
     for infer in (_infer_numbers, _infer_compounds):
         fit = infer(strings, replace(hints, kind="numeric"))
         if fit.share == 1:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlplab.data.table.column_inference import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE, Column, read_strings
+from mlplab.data.table.column_inference import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, as_datetimes
+from mlplab.data.table.spellings import FALSE_WORDS, LARGEST_EXACT_WHOLE, TRUE_WORDS
 from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
 from mlplab.errors import UserError, counted
 
 # Networks compute in 32 bits, where a larger number would be infinite.
 LARGEST_FLOAT32 = 3.4028234663852886e38
 
-TRUE_WORDS, FALSE_WORDS = (list(dict.fromkeys(words)) for words in zip(*TRUE_AND_FALSE, strict=True))
 
 DATETIME_PARTS = {
     "year": "such as 2024",

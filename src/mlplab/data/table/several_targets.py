@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.column_inference import TRUE_AND_FALSE, Hints
-from mlplab.data.table.column_values import TRUE_WORDS
+from mlplab.data.table.column_inference import Column, Hints
+from mlplab.data.table.spellings import truth_values
 from mlplab.data.table.strings import for_hydra, for_shell
 from mlplab.data.table.target_column import Target, infer_target, is_missing, target_values
 from mlplab.errors import UserError
-
-LABELS, TRUE = ({"0", "1"}, *map(set, TRUE_AND_FALSE)), {"1", *TRUE_WORDS}
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,13 @@ def target_from_dict(plain: Mapping[str, Any]) -> AnyTarget:
 def columns_of(target: AnyTarget) -> tuple[Target, ...]:
     """Returns the columns to predict."""
     return target.targets if isinstance(target, Targets) else (target,)
+
+
+def as_written(target: AnyTarget, columns: Mapping[str, Column]) -> AnyTarget:
+    """Returns the target with its columns as another file writes them, by their names."""
+    if isinstance(target, Targets):
+        return Targets(tuple(replace(one, column=columns[one.name]) for one in target.targets))
+    return replace(target, column=columns[target.name])
 
 
 def infer_targets(frame: pl.DataFrame, names: Sequence[str], task: str, hints: Callable[[str], Hints]) -> AnyTarget:
@@ -108,11 +113,10 @@ def _are_numbers(target: Target) -> bool:
 
 def _label(target: Target) -> tuple[str, ...]:
     """Returns the names of false and true; none if the classes are others."""
-    if len(target.class_names) != 2 or {name.lower() for name in target.class_names} not in LABELS:
-        return ()
-    first, second = target.class_names
+    truth = truth_values(pl.Series(target.class_names, dtype=pl.String)).to_list()
     # Capitals are sorted first: YES comes before no.
-    return (first, second) if second.lower() in TRUE else (second, first)
+    pairs = dict(zip(truth, target.class_names, strict=True))
+    return (pairs["false"], pairs["true"]) if len(truth) == 2 and set(truth) == {"false", "true"} else ()
 
 
 def read_targets(

@@ -1,6 +1,6 @@
 """A table as a data set: fits the preprocessing on the training rows, and describes what its columns became."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
-from mlplab.data.table.several_targets import AnyTarget, Targets
+from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
+from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.table_description import Description, describe_column, describe_target
 from mlplab.data.table.table_preprocessing import (
     CategoricalInput,
@@ -23,8 +24,9 @@ from mlplab.data.table.table_preprocessing import (
     quantiles_and_scores,
 )
 from mlplab.data.table.table_warnings import find_warnings
+from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
-from mlplab.errors import UserError
+from mlplab.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,26 @@ class TableDataset:
         """Returns these rows as inputs of the preprocessing: numeric (n, P), categorical (n, Q)."""
         return preprocessing.inputs.encode(self.values[rows])
 
+    def without_classes(self, classes: tuple[int, ...]) -> "TableDataset":
+        """Leaves out the rows of some classes, which says a note."""
+        assert isinstance(self.target, Target)  # several labels have no classes
+        kept = ~np.isin(self.targets, classes)
+        left = [number for number in range(len(self.class_names)) if number not in classes]
+        rules = self.split_rules
+        arrays = {name: getattr(rules, name) for name in ("parts", "groups", "times")}
+        rows = {name: array[kept] for name, array in arrays.items() if array is not None}
+        names = first_of([repr(self.class_names[number]) for number in classes], 5)
+        note = f"left out for their class, of which there are too few rows ({names})"
+        return replace(
+            self,
+            values=self.values.filter(pl.Series(kept)),
+            # The classes that are left are numbered anew, in their order.
+            targets=np.searchsorted(left, self.targets[kept]),
+            target=replace(self.target, class_names=tuple(self.class_names[number] for number in left)),
+            split_rules=replace(rules, **rows),
+            notes=(*self.notes, f"{counted(int((~kept).sum()), 'row')} {note}"),
+        )
+
     def names_after(self, preprocessing: TablePreprocessing) -> tuple[str, ...]:
         """Returns the names of the preprocessed features."""
         return preprocessing.feature_names
@@ -190,6 +212,10 @@ class TableDataset:
         """Describes what the columns hold and what becomes of them."""
         uses = {name: ", ".join(parts) for name, parts in preprocessing.uses_of_columns().items()}
         values = {series.name: series for series in self.values}
+        read = (*(one.column for one in columns_of(self.target)), *self.columns)
+        notes = [*self.notes, *(f"{one.name}: {one.note}" for one in read if one.note), *self._note_of_rare(split)]
+        if self.weights is not None and self.weights.min() == self.weights.max():
+            notes.append("every row has the same weight, which is the same as none")
 
         def use_of(column: Column) -> str:
             # Roles first: their columns have no kind of a feature, and would be said to be left out.
@@ -207,12 +233,22 @@ class TableDataset:
                 self.columns, lambda column: describe_column(column, values.get(column.name), use_of(column))
             ),
             target=describe_target(self.target, self.targets, self.unit),
-            notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
+            notes=notes,
             warnings=[
                 *self.warnings,
                 *find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
             ],
         )
+
+    def _note_of_rare(self, split: Split) -> list[str]:
+        if not split.rare:
+            return []
+        counts = np.bincount(self.targets.astype(np.int64))
+        names = [f"{self.class_names[number]!r} ({counted(int(counts[number]), 'row')})" for number in split.rare]
+        return [
+            f"classes with too few rows to be in every part are in training alone: {first_of(names, 5)}; "
+            "data.rare_classes=drop leaves them out"
+        ]
 
 
 @dataclass(frozen=True)

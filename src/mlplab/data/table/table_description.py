@@ -110,9 +110,9 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         holds = f"{_number(low)} to {_number(high)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, smallest=low, largest=high)
     if values.dtype in (pl.String, pl.Enum):
-        counts = known.value_counts(sort=True)
+        counts = known.rename("").value_counts(sort=True)
         # At most 100, so that data.json does not grow with the rows.
-        categories = dict(zip(counts[values.name].head(100), counts["count"].head(100), strict=True))
+        categories = dict(zip(counts[""].head(100), counts["count"].head(100), strict=True))
         holds = f"{len(counts):,}: {first_of(list(categories), SHOWN_CATEGORIES)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=categories)
     # A date without a time of day is read as midnight; a time of day without a date, as one of 1970.

@@ -13,7 +13,7 @@ import polars as pl
 
 from mlplab.config.paths import require_file
 from mlplab.data.table.number_strings import plain_numbers
-from mlplab.data.table.strings import MISSING, null_missing
+from mlplab.data.table.strings import MISSING, has_few_strings, null_missing
 from mlplab.data.table.text_encoding import BLOCK_BYTES, unreadable_file
 from mlplab.data.table.text_layout import TextFile, TextOptions, open_text
 from mlplab.data.table.text_records import copy_plainly, count_rows
@@ -108,13 +108,16 @@ class Reading:
         )
 
 
-def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (), key: str = "data.path") -> RawTable:
+def read_table(
+    path: Path, reading: Reading, *, known_names: Sequence[str] = (), labels: Sequence[str] = (), key: str = "data.path"
+) -> RawTable:
     """Reads a whole file, typed where polars is sure of the type.
 
     Args:
         path: CSV, TSV, gzip of them, or Parquet.
         reading: how.
         known_names: names of columns that the file should have.
+        labels: columns of which text is kept as it is written, 1.0 and TRUE, if the same comes in many rows.
         key: option that names the file, for messages.
 
     Raises:
@@ -131,7 +134,8 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
     else:
         with open_text(path, reading.text, known_names=known_names) as file:
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
-            as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
+            kept_text = {*reading.as_text, *labels}
+            as_text = [name for name in file.names if reading.decimal == "," or name in kept_text]
             with plain_text(path, file) as (plain, n_rows):
                 frame = _read_csv(path, plain, as_text, reading.markers())
                 frame = _with_leading_zeros(plain, frame) if reading.keeps_zeros else frame
@@ -144,7 +148,11 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
 
     def column(series: pl.Series) -> pl.Series:
         # Each look at a column would put its pieces together.
-        known = null_missing(series.rechunk(), reading.kept(series.name), reading.missing_values)
+        series = series.rechunk()
+        # What hardly repeats is no label. As numbers, it needs no pass over its strings.
+        if series.name in labels and series.dtype == pl.String and not has_few_strings(series):
+            series = series if reading.decimal == "," else _typed(series, keeps_zeros=reading.keeps_zeros)
+        known = null_missing(series, reading.kept(series.name), reading.missing_values)
         return known if series.name in as_text else _typed_beside_nulls(known, keeps_zeros=reading.keeps_zeros)
 
     return replace(raw, frame=pl.DataFrame(for_each(raw.frame, column)))
@@ -164,7 +172,12 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
 
 def _typed_beside_nulls(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
-    if series.dtype != pl.String or series.null_count() in (0, len(series)):
+    return series if series.null_count() in (0, len(series)) else _typed(series, keeps_zeros=keeps_zeros)
+
+
+def _typed(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:
+    """Types a column if all of its text is numbers."""
+    if series.dtype != pl.String:
         return series
     # Whole numbers first, as these may number the rows or be classes; long ones exactly.
     # The first rows rule most text out without a pass over the column.

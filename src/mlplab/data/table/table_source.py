@@ -21,6 +21,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights, row_weights
 from mlplab.data.table.several_targets import (
     AnyTarget,
@@ -70,6 +71,7 @@ def table(
     categorical: Sequence[Any] = (),
     unreadable_cells: float = 0.02,
     drop_missing_target: bool = False,
+    rare_classes: str = "keep",
     split_column: str | None = None,
     group_column: str | None = None,
     time_column: str | None = None,
@@ -119,7 +121,7 @@ def table(
 
     # The layout of the text, and its strings.
     named = [*names, *special.values(), *(name for names in column_lists.values() for name in names)]
-    raw = read_table(paths[0], reading, known_names=named)
+    raw = read_table(paths[0], reading, known_names=named, labels=names)
     require_named_columns(raw.frame, names, column_lists, special, keep_values)
     require_one_header(raw.frame)
 
@@ -156,6 +158,9 @@ def table(
         column.decimal == "," for column in (*(one.column for one in columns_of(learned)), *columns)
     ):
         grouped = read_grouping_points(raw.frame, paths[0], reading)
+        # The target's text may have been kept.
+        labels = [raw.frame[name] for name in names if raw.frame[name].dtype == pl.String]
+        grouped += [one for one in labels if plain_numbers(one, ",", ".").null_count() == one.null_count()]
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
     if known is None:
@@ -214,7 +219,10 @@ def table(
         targets=np.concatenate([file.targets for file in files]),
         fingerprint=hashed(),
         unit=_units(unit, learned),
-        split_rules=split_rules([file.special for file in files], [len(file.targets) for file in files]),
+        split_rules=replace(
+            split_rules([file.special for file in files], [len(file.targets) for file in files]),
+            rare_classes=rare_classes,
+        ),
         numeric_scaling=numeric_scaling,
         one_hot_levels=one_hot_levels,
         embedding_dim=embedding_dim,
@@ -231,9 +239,11 @@ def table(
 
 
 def _units(unit: str | Sequence[str], target: AnyTarget) -> str | tuple[str, ...]:
-    """Returns the unit of the target, or of each of several; one text holds for all."""
+    """Returns the unit of the target, or of each of several; one text holds for all, and none is that of the file."""
     n_targets = len(columns_of(target))
     units = (unit,) * n_targets if isinstance(unit, str) else tuple(unit)
+    if unit == "":
+        units = tuple(f"{one.column.prefix}{one.column.suffix}".strip() for one in columns_of(target))
     if len(units) != n_targets:
         raise UserError(
             f"data.unit must be one text, or one for each of the targets, {n_targets} in all",

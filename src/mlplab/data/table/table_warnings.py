@@ -35,6 +35,9 @@ FIRST_ROWS = 1000
 HASHED_ROWS = 1 << 15
 """Rows that are hashed at once, as polars takes a copy of them."""
 
+MOST_COMPARED = 20
+"""Targets that each feature is compared with, of several: more would take longer than reading the file."""
+
 Values = npt.NDArray[Any]
 
 
@@ -50,9 +53,10 @@ def find_warnings(
     features = [column for column in columns if column.is_feature and column.name not in not_features]
     # One target has the shape (N,).
     learned = list(zip(columns_of(target), targets.reshape(len(targets), -1).T, strict=True))
+    compared = learned[:MOST_COMPARED]
 
     def of_column(column: Column) -> list[str]:
-        return list(_warnings_of_column(column, values[column.name], learned))
+        return list(_warnings_of_column(column, values[column.name], compared))
 
     warnings = [warning for found in for_each(features, of_column) for warning in found]
     out = [column.name for column in columns if column.kind in ("identifier", "text", "nested")]
@@ -143,11 +147,20 @@ def _warnings_of_classes(targets: Values, class_names: Sequence[str], split: Spl
     ]
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
+    lacking: dict[bool, list[str]] = {True: [], False: []}
     for part in ("train", "val", "test"):
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
-        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        # Those that are rare have a note of their own.
+        absent = [name for number, name in enumerate(class_names) if counts[number] == 0 and number not in split.rare]
         if absent:
             yield f"no row of the {part} part has the class {', '.join(absent)}"
+        if part != "train" and (counts == 0).any():
+            lacking[bool(np.count_nonzero(counts) > 1)].append(part)
+    # Classes without rows have no area under a curve.
+    if lacking[True]:
+        yield f"auroc of the {' and '.join(lacking[True])} part is the mean over the classes that have rows in it"
+    if lacking[False]:
+        yield f"auroc of the {' and '.join(lacking[False])} part is left empty: its rows are all of one class"
 
 
 def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator[str]:
