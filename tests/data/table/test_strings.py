@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_said_with_its_row_and_what_to_type() -> None:
     assert refusal.requirement == "every value of column 'a b' must be a number"
     assert refusal.actual == "3 of 5 values are not, the first is 'x y' in row 12"
     assert refusal.hint == (
-        """'data.missing_values=["x y",z]' if they mean that there is no value, data.unreadable_cells=0.75 to """
+        """'data.missing_values=["x y",z]' if they mean that there is no value, or data.unreadable_cells=0.75 to """
         """count up to that share as missing, or 'data.categorical=["a b"]'"""
     )
     one = unreadable_strings(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").actual

@@ -317,7 +317,7 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         lines("a,b", *NUMBERS, "oh,7", "no,8"),
         {},
         r"column 'a' must be a number, but 2 of 62 .*'oh' in row 61; try "
-        r"data\.missing_values=\[oh,no\] if they mean that there is no value, data\.unreadable_cells=0\.04 .*, or "
+        r"data\.missing_values=\[oh,no\] if they mean that there is no value, or data\.unreadable_cells=0\.04 .*, or "
         r"data\.categorical=\[a\]",
     ),
     "a number beyond 32 bits": (

@@ -128,7 +128,7 @@ def unreadable_strings(text: pl.Series, read: pl.Series, what: str, name: str, f
         f"{len(bad)} of {len(text)} values {'is' if len(bad) == 1 else 'are'} not, the first is {text[row]!r} in row "
         f"{first_row + row}",
         f"{override_of('data.missing_values', several)} if {'it means' if len(several) == 1 else 'they mean'} that "
-        f"there is no value, data.unreadable_cells={enough:g} to count up to that share as missing, or "
+        f"there is no value, or data.unreadable_cells={enough:g} to count up to that share as missing, or "
         f"{override_of('data.categorical', [name])}",
     )
 
