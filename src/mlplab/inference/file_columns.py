@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column
-from mlplab.data.table.column_values import UNAMBIGUOUS
-from mlplab.data.table.strings import as_datetimes, as_numbers
+from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
+from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
 from mlplab.errors import UserError
 
 MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
@@ -94,7 +93,7 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
 
 
 def _numbers(frame: pl.DataFrame, column: Column) -> pl.Series:
-    return as_numbers(frame[column.name], column.decimal, column.thousands, column.prefix, column.suffix)
+    return read_strings(frame[column.name], column)
 
 
 def _are_read(text: pl.Series, read: pl.Series) -> bool:

@@ -26,7 +26,7 @@ from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.column_values import column_values
+from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
@@ -183,7 +183,13 @@ class RowReader:
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
         columns = [self._as_written[column.name] for column in self.columns]
-        values = pl.DataFrame([column_values(self._known(frame, c), c, missing_values, first_row) for c in columns])
+        known = [self._known(frame, column) for column in columns]
+        values = pl.DataFrame(
+            [column_values(s, c, missing_values, first_row) for s, c in zip(known, columns, strict=True)]
+        )
+        for series in known:
+            unreadable = n_unreadable(series, values[series.name])
+            self._noticed[f"a value of {series.name!r} that cannot be read, and counts as missing"] += unreadable
         if isinstance(self._preprocessing, TablePreprocessing):
             values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
@@ -378,6 +384,8 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):
