@@ -5,7 +5,8 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
+                       takes the wrong one
     part=test          that part: train, val or test
     out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
     --json             the same as one JSON document on standard output, and nothing else
@@ -17,7 +18,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 
 OPTIONS = {
@@ -33,7 +34,7 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
-        require_file(settings["data.path"], "data.path")
+        require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
         from mlplab.errors import UserError, counted, printable

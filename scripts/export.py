@@ -6,7 +6,8 @@
     format=FORMAT      onnx (needs the extra: pip install -c constraints.txt -e ".[onnx]"), torch_export or safetensors
     out=FILE           .onnx, .pt2 or .safetensors; exports/model.… within the run's directory by itself
     data.path=FILE     rows to check with; without it, those of the test part
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
+                       takes the wrong one
     overwrite=true     if out is there already
     --json             what was written as one JSON document on standard output, and nothing else
 
@@ -18,7 +19,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 
 FORMATS = ("onnx", "torch_export", "safetensors")
@@ -37,7 +38,7 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
-        require_file(settings["data.path"], "data.path")
+        require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.errors import counted
         from mlplab.inference.exporting import export

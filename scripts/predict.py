@@ -3,8 +3,9 @@
     python scripts/predict.py run=logs/runs/… data.path=new.csv out=predictions.csv
 
     run=DIRECTORY      of the run, or one of its checkpoints
-    data.path=FILE     CSV, TSV, gzip of them, or Parquet; columns are found by name, in any order
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines: where detection takes the wrong one
+    data.path=FILE     a table in any format that training takes; columns are found by name, in any order
+    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
+                       takes the wrong one
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
@@ -20,7 +21,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
 
@@ -39,7 +40,7 @@ OPTIONS = {
 
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
-    require_file(settings["data.path"], "data.path")
+    require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.inference.predicting import predict_file
         from mlplab.inference.trained import load_run

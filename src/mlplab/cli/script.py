@@ -77,6 +77,7 @@ WRITTEN = {
     "data.header": Option(choices=("auto", "true", "false")),
     "data.encoding": Option(example="latin-1"),
     "data.skip_lines": Option("number", example="1"),
+    "data.sheet": Option(example="Sheet1"),
 }
 """Options on the format of a table file, for scripts that read one. What is not given is detected."""
 

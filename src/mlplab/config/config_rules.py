@@ -198,8 +198,10 @@ TABLE_RULES: dict[str, Rule] = {
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
-        lambda v: v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) == 1 and v.isascii()),
-        f"auto, {', '.join(DELIMITERS)}, or one character",
+        lambda v: (
+            v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) in (1, 2) and v not in "\r\n")
+        ),
+        f"auto, {', '.join(DELIMITERS)}, or one or two characters",
         "semicolon",
         tuple(DELIMITERS),
     ),
@@ -207,6 +209,7 @@ TABLE_RULES: dict[str, Rule] = {
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
+    "sheet": optional(_NAME),
     # Without a directive of strptime, a format fits nothing but itself.
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
     "missing_values": _MARKERS,

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from mlplab.config.differing import RENAMED
-from mlplab.config.paths import require_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
@@ -25,13 +24,13 @@ from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values
+from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import TablePreprocessing
-from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
+from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have, target_values
-from mlplab.data.table.text_layout import open_text
 from mlplab.errors import UserError
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
@@ -43,6 +42,10 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.table.table_source.table": table,
 }
 """The sources that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+
+
+SAID_OF_A_FILE = ("path", "delimiter", "quote", "header", "encoding", "skip_lines", "sheet")
+"""Options on a new file."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +109,21 @@ class RowReader:
         """Yields all rows of a file in their order.
 
         Args:
-            path: CSV, TSV, gzip of them, or Parquet.
+            path: a table in any format that training takes.
             also: purpose of a further column → its name.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
         """
-        require_file(path, "data.path")
+        path = read_once(path, "data.path")
         with _errors_of_a_run():
-            if is_parquet(path):
-                yield from self._encoded(parquet_blocks(path), path, also)
-                return
             # A first line with any of these names is a header, even if it looks like values.
             known = [*(column.name for column in self.columns), *also.values()]
-            with open_text(path, self._text, known_names=known) as file:
+            with open_table(path, self._text, known_names=known) as opened:
+                noticed: list[str] = []
+                yield from self._encoded(table_blocks(path, opened, noticed), path, also)
                 # The hint after it names a setting of training, which can no longer be chosen.
-                self.notes += [note.partition("; data.")[0] for note in file.notes]
-                yield from self._encoded(text_blocks(path, file), path, also)
+                self.notes[:0] = [note.partition("; data.")[0] for note in noticed]
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
@@ -200,8 +201,8 @@ def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        # How columns are read is fixed by training.
-        is_fixed = "data." in error.hint and "data.path" not in error.hint
+        # How columns are read is fixed by training; how the file is written can be said for each file.
+        is_fixed = "data." in error.hint and not any(f"data.{name}=" in error.hint for name in SAID_OF_A_FILE)
         counted_in = f", counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
         # A single block that is not full is the whole file, and its counts need no range of rows.
         is_part = first_row > 1 or n_rows >= BLOCK_ROWS
