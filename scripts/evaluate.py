@@ -5,19 +5,28 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     rows with the target's column; without it, a part of the data that the run was trained on
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
-                       takes the wrong one
+    data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
+    data.quote=…       double, single, none
+    data.header=…      true or false: whether the first line names the columns
+    data.encoding=…    such as cp1251
+    data.decimal=…     the decimal mark, . or ,
+    data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
+    data.date_format=… such as '"%d/%m/%Y"'
+    data.missing_values=[…]  texts that stand for a missing value, beside those of training
+    accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
     part=test          that part: train, val or test
     out=DIRECTORY      for metrics.json and the figure; a new one within the run's by itself
     --json             the same as one JSON document on standard output, and nothing else
 
-Rows without a target are left out and counted.
+Rows without a target are left out and counted. Options that begin with data. say how the file is written, where
+detection takes the wrong one.
 """
 
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
+from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 
@@ -27,6 +36,7 @@ OPTIONS = {
     "part": Option(default="test", choices=("train", "val", "test")),
     "out": Option("path", example="evaluation"),
     **WRITTEN,
+    **ACCEPT_UNKNOWN,
     **JSON,
 }
 
@@ -48,7 +58,13 @@ def main(settings: dict[str, Any]) -> Result:
         )
     run = load_run(settings["run"])
     out = settings["out"] or run.own_folder("evaluations") / new_run_name()
-    evaluation = evaluate(run, settings["data.path"], settings["part"], how_written(settings))
+    evaluation = evaluate(
+        run,
+        settings["data.path"],
+        settings["part"],
+        how_written(settings),
+        accepts_unknown=settings["accept_unknown"],
+    )
     picture = write_evaluation(evaluation, run, out)
     lines = [f"note    {printable(note)}" for note in evaluation.notes]
     lines.append(describe_metrics({f"{evaluation.name}, {counted(evaluation.n_rows, 'row')}": evaluation.metrics}))

@@ -6,8 +6,7 @@
     format=FORMAT      onnx (needs the extra: pip install -c constraints.txt -e ".[onnx]"), torch_export or safetensors
     out=FILE           .onnx, .pt2 or .safetensors; exports/model.… within the run's directory by itself
     data.path=FILE     rows to check with; without it, those of the test part
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
-                       takes the wrong one
+    data.delimiter=…   and other options that say how the file is written, as for predict.py
     overwrite=true     if out is there already
     --json             what was written as one JSON document on standard output, and nothing else
 

@@ -4,23 +4,32 @@
 
     run=DIRECTORY      of the run, or one of its checkpoints
     data.path=FILE     a table in any format that training takes; columns are found by name, in any order
-    data.delimiter=…   and data.quote, data.header, data.encoding, data.skip_lines, data.sheet: where detection
-                       takes the wrong one
+    data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
+    data.quote=…       double, single, none
+    data.header=…      true or false: whether the first line names the columns
+    data.encoding=…    such as cp1251
+    data.decimal=…     the decimal mark, . or ,
+    data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
+    data.date_format=… such as '"%d/%m/%Y"'
+    data.missing_values=[…]  texts that stand for a missing value, beside those of training
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
     formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
                        otherwise it is written with an apostrophe before it, and counted
+    accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
     overwrite=true     if out is there already
     --json             what was written as one JSON document on standard output, and nothing else
 
-The file appears whole or not at all. Levels that training did not have are counted and told.
+The file appears whole or not at all. Categories that training did not have are counted
+and told. Options that begin with data. say how the file is written, where detection takes the wrong one.
 """
 
 import sys
 from typing import Any
 
-from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
+from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
@@ -34,6 +43,7 @@ OPTIONS = {
     "formulas": Option("switch", False),
     "overwrite": Option("switch", False),
     **WRITTEN,
+    **ACCEPT_UNKNOWN,
     **JSON,
 }
 
@@ -54,6 +64,7 @@ def main(settings: dict[str, Any]) -> Result:
         formulas=settings["formulas"],
         overwrite=settings["overwrite"],
         written=how_written(settings),
+        accepts_unknown=settings["accept_unknown"],
     )
     lines = [f"note    {printable(note)}" for note in made.notes]
     lines.append(f"wrote   {settings['out']}: {counted(made.n_rows, 'row')}")

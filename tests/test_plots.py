@@ -15,10 +15,12 @@ from PIL import Image
 from mlplab.plots import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
+    MOST_FIGURES,
     as_png,
     confusion_matrix_figure,
     predicted_against_true_figure,
     result_figure,
+    result_figures,
 )
 from mlplab.task import Task
 
@@ -233,3 +235,18 @@ def test_a_figure_is_the_same_each_time_and_none_stays_open() -> None:
     first, second = (as_png(confusion_matrix_figure(classes, classes, task)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
+
+
+def test_several_targets_have_a_figure_each_whatever_they_are_called() -> None:
+    names = ("a/b", "a b", *map(str, range(20)))
+    several = Task(
+        "regression", 1, unit=("kg",) * 22, target_mean=(0.0,) * 22, target_std=(1.0,) * 22, target_names=names
+    )
+    figures = result_figures(torch.rand(5, 22), torch.rand(5, 22), several)
+    assert list(figures)[:3] == [f"predicted_against_true_{end}" for end in ("1_a_b", "2_a_b", "3_0")]
+    assert len(figures) == MOST_FIGURES
+    assert figures["predicted_against_true_2_a_b"].axes[0].get_xlabel() == "true a b [kg]"
+    labels = Task("multilabel", 1, target_names=("wet", "cold"), label_names=(("no", "yes"), ("0", "1")))
+    of_labels = result_figures(torch.tensor([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]), labels)
+    assert counts(of_labels["confusion_matrix_1_wet"]) == {(1, 0): "1", (1, 1): "1"}
+    assert tick_labels(of_labels["confusion_matrix_2_cold"]) == ["0", "1"]

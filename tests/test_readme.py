@@ -133,7 +133,11 @@ IN_DOCS = {
 @pytest.mark.parametrize(
     "command", sorted(line for line in IN_DOCS if line.startswith("python train.py") and " -m " not in line)
 )
-def test_every_training_command_of_the_docs_composes(command: str) -> None:
+def test_every_training_command_of_the_docs_composes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    write_houses(tmp_path / "cards.csv")
+    monkeypatch.chdir(tmp_path)
     check(composed(*shlex.split(command.partition("  #")[0])[2:]))
 
 

@@ -152,6 +152,19 @@ def test_a_value_to_go_by_that_the_task_lacks_is_refused_once_the_task_is_known(
         train_run(*words(path, "price (€)", "loss=cross_entropy"))
 
 
+def test_an_area_that_no_validation_row_defines_is_empty_and_nothing_to_go_by(train_run: Any, tmp_path: Path) -> None:
+    parts = [("train", "a"), ("train", "b"), ("val", "a"), ("test", "b"), ("test", "c")]
+    rows = [(n, *parts[n % 5]) for n in range(100)]
+    told = words(write(tmp_path / "a.csv", ["x", "part", "y"], rows), "y", "data.split_column=part")
+    run = train_run(*told, "loss.class_weights=balanced")
+    assert run.result["validation"]["val/auroc"] is None
+    assert 0 <= run.result["test"]["test/auroc"] <= 1
+    for key in ("monitor", "callbacks.early_stopping.monitor"):
+        mode = "mode=max" if key == "monitor" else "callbacks.early_stopping.mode=max"
+        with pytest.raises(UserError, match=f"{key}=val/auroc must have validation rows of two classes"):
+            train_run(*told, f"{key}=val/auroc", mode)
+
+
 Damage = Callable[[Path], None]
 
 
@@ -253,3 +266,50 @@ def test_real_files_train(train_run: Any, file: str, target: str, kind: str, n_r
     described = json.loads((run.directory / "data.json").read_text(encoding="utf-8"))
     assert (described["target"]["task"], described["n_rows"]) == (kind, n_rows)
     assert math.isfinite(run.objective)
+
+
+def factorial(path: Path, repeats: bool, weight: Callable[[float], float] = lambda product: 1.0) -> Path:
+    """All corners of a cube, eight times; those with a product of 1 weigh double, or stand there twice.
+
+    Mean and std of every column are those of the corners in either case, so that the network is given equal numbers.
+    """
+    rows: list[list[object]] = []
+    for corner in np.ndindex(2, 2, 2):
+        signs = [2 * place - 1 for place in corner]
+        product = math.prod(signs)
+        rows += [[*signs, "odd" if sum(signs) > 0 else "even", "train", weight(product)]] * (
+            8 * (1 + (repeats and product > 0))
+        )
+        rows += [[*signs, "odd" if sum(signs) > 0 else "even", part, weight(product)] for part in ("val", "test")]
+    return write(path, ["a", "b", "c", "kind", "part", "w"], rows)
+
+
+def network_of(run: Any) -> torch.Tensor:
+    state = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+WEIGHTED = (
+    "data=table", "data.target=kind", "data.split_column=part", "data.batch_size=full", "logger=none",
+    "callbacks.figures=null", "trainer.max_epochs=20", "optimizer=momentum", "loss.class_weights=balanced",
+    "loss=cross_entropy", "model.dropout=0",
+)  # fmt: skip
+
+
+def test_a_weight_of_two_is_a_row_that_stands_twice(train_run: Any, tmp_path: Path) -> None:
+    doubled = factorial(tmp_path / "doubled.csv", repeats=True)
+    weighing = factorial(tmp_path / "weighing.csv", repeats=False, weight=lambda product: 1.5 + product / 2)
+    drop = "data.drop=[w]"
+    twice = train_run(*WEIGHTED, f"data.path={doubled}", drop)
+    weighted = train_run(*WEIGHTED, f"data.path={weighing}", "data.weight_column=w")
+    unweighted = train_run(*WEIGHTED, f"data.path={weighing}", drop)
+    assert torch.allclose(network_of(weighted), network_of(twice), rtol=0, atol=1e-5)
+    assert not torch.allclose(network_of(unweighted), network_of(twice), rtol=0, atol=1e-3)
+
+
+def test_equal_weights_change_no_bit(train_run: Any, tmp_path: Path) -> None:
+    path = factorial(tmp_path / "cube.csv", repeats=False, weight=lambda product: 3.0)
+    one, other = (train_run(*WEIGHTED, f"data.path={path}", w) for w in ("data.weight_column=w", "data.drop=[w]"))
+    assert torch.equal(network_of(one), network_of(other))
+    assert one.result["test"] == other.result["test"]
+    assert "autograd" not in (one.directory / "train.log").read_text(encoding="utf-8")

@@ -35,3 +35,23 @@ def test_a_task_cannot_be_changed() -> None:
 def test_an_unknown_entry_is_not_dropped_silently() -> None:
     with pytest.raises(TypeError, match="colour"):
         Task.from_dict({**REGRESSION.as_dict(), "colour": "red"})
+
+
+SEVERAL = Task(
+    "regression", 3, target_name="a, b", unit=("m", ""), target_mean=(1.0, 2.0), target_std=(3.0, 4.0),
+    target_names=("a", "b"),
+)  # fmt: skip
+LABELS = Task("multilabel", 3, target_names=("a", "b"), label_names=(("no", "yes"), ("0", "1")))
+
+
+@pytest.mark.parametrize("task", [SEVERAL, LABELS])
+def test_a_task_of_several_targets_comes_back_too(task: Task) -> None:
+    back = Task.from_dict(json.loads(json.dumps(task.as_dict())))
+    assert back == task
+    assert hash(back) == hash(task)
+
+
+def test_each_of_several_targets_has_a_task_of_its_own() -> None:
+    assert SEVERAL.of_each_target()[1] == Task("regression", 3, target_name="b", target_mean=2.0, target_std=4.0)
+    assert LABELS.of_each_target()[0] == Task("classification", 3, target_name="a", class_names=("no", "yes"))
+    assert REGRESSION.of_each_target() == []

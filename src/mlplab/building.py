@@ -1,5 +1,7 @@
 """Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +98,8 @@ def build_data(config: DictConfig) -> DataModule:
                 f"{source['_target_']} returned {type(dataset).__name__}",
                 "Dataset(name, features, targets)",
             )
-        if task not in ("auto", dataset.kind):
+        # Labels are so many classifications.
+        if task not in ("auto", "classification" if dataset.kind == "multilabel" else dataset.kind):
             raise UserError(f"data.task must fit the data: {dataset.kind}", f"data.task={task}", "data.task=auto")
         return dataset  # type: ignore[no-any-return]
 
@@ -112,7 +115,11 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     require_metric("monitor", config.monitor, config.mode, task.kind)
-    objective = build_objective(task=task, class_counts=data.class_counts, **_plain(config.loss))
+    _require_defined_metrics(config, data)
+    has_weights = any(weights is not None for weights in data.weights.values())
+    objective = build_objective(
+        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
+    )
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)
@@ -154,6 +161,27 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         precision=str(config.trainer.precision),
     )
     return learner
+
+
+def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
+    """Refuses to monitor val/auroc where all validation rows are of one class.
+
+    Raises:
+        UserError: it would be NaN in each epoch.
+    """
+    monitored = {"monitor": config.monitor}
+    for name, node in (config.get("callbacks") or {}).items():
+        monitored[f"callbacks.{name}.monitor"] = (node or {}).get("monitor")
+    targets = data.part("val")[1]
+    for key, metric in monitored.items():
+        # Of several labels, one that varies is enough.
+        if metric == "val/auroc" and bool((targets == targets[0]).all()):
+            one = f"of class {data.task.class_names[int(targets[0])]!r}" if data.task.class_names else "alike"
+            raise UserError(
+                f"{key}=val/auroc must have validation rows of two classes",
+                f"all {len(targets)} are {one}",
+                "monitor=val/loss mode=min, or a larger data.validation_fraction",
+            )
 
 
 def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
@@ -355,3 +383,28 @@ def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies
         is_small = copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
+
+
+SILENCED = (
+    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
+    ".*isinstance.treespec, LeafSpec.*",
+    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
+    ".*overriding `LightningModule.optimizer_.*",
+    # trainer.strategy=ddp with a single process has nothing to synchronise.
+    ".*It is recommended to use `self.log.*sync_dist=True.*",
+    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
+    ".*Be aware that when using `ckpt_path`.*",
+    "GPU available but not used.*",
+)
+"""Warnings of Lightning that do not apply here, as regular expressions."""
+
+
+def silence_lightning() -> None:
+    """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in SILENCED:
+        warnings.filterwarnings("ignore", message=message)

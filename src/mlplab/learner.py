@@ -22,7 +22,7 @@ from mlplab.optimization.schedules import build_schedule, planned_steps
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.task import Task
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 
 
 class Learner(pl.LightningModule):
@@ -32,7 +32,8 @@ class Learner(pl.LightningModule):
     updates the weights. After each epoch Lightning calls `validation_step` for the batches of the validation part.
 
     Legend: B batch, F features, C classes. A batch is (features (B, F), targets), where targets are class
-    indices (B,) for classification, and scaled values (B, 1) for regression.
+    indices (B,) for classification, and scaled values (B, 1) for regression. Where rows have weights, it is
+    (features, targets, weights (B,)).
 
     Args:
         model: (B, F) -> (B, outputs).
@@ -92,8 +93,8 @@ class Learner(pl.LightningModule):
         seed_generators(derive_seed(self.seed, "step", epoch, batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        features, targets = batch
-        loss = self.objective(self.model(features), targets)
+        features, targets, *weights = batch
+        loss = self.objective(self.model(features), targets, *weights)
         penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         # Curves show the loss without penalties, so that it compares with that of the validation.
         return {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
@@ -142,11 +143,11 @@ class Learner(pl.LightningModule):
         return predictions(self.model(features), self.task)
 
     def _evaluate(self, part: str, batch: Batch) -> dict[str, Tensor]:
-        features, targets = batch
+        features, targets, *weights = batch
         outputs = self.model(features)
         # Of several processes, one may have no rows of a small last batch; the loss of none would be NaN.
-        loss = self.objective(outputs, targets) if len(targets) else outputs.new_zeros(())
-        predicted, targets = self._scores[part].update(loss, outputs, targets)
+        loss = self.objective(outputs, targets, *weights) if len(targets) else outputs.new_zeros(())
+        predicted, targets = self._scores[part].update(loss, outputs, targets, *weights)
         return {"predictions": predicted, "targets": targets}
 
     def on_validation_epoch_end(self) -> None:

@@ -1,5 +1,6 @@
 """Draws figures with matplotlib, without a screen and without its global state."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -25,6 +27,9 @@ MAX_LABELLED_CLASSES = 30
 MAX_POINTS = 5000
 """With twice as many rows or more, only every second, third, … one is drawn."""
 
+MOST_FIGURES = 12
+"""Several targets have a figure each, up to so many."""
+
 DOTS_PER_INCH = 160
 
 
@@ -40,6 +45,28 @@ def result_figure(predicted: Tensor, targets: Tensor, task: Task, rows: str = "t
     if task.kind == "regression":
         return "predicted_against_true", predicted_against_true_figure(predicted, targets, task, rows)
     return "confusion_matrix", confusion_matrix_figure(predicted.argmax(1), targets, task, rows)
+
+
+def result_figures(predicted: Tensor, targets: Tensor, task: Task, rows: str = "test part") -> dict[str, "Figure"]:
+    """Draws the figure of the target, or one for each of several (the first `MOST_FIGURES`); returns them by name.
+
+    Args:
+        predicted: as for `result_figure`; of several targets, values or probabilities that labels are true, (N, T).
+        targets: likewise, (N, T).
+        task: what was learned.
+        rows: name of these rows, for the titles.
+    """
+    if not task.target_names:
+        return dict([result_figure(predicted, targets, task, rows)])
+    figures = {}
+    for place, one in enumerate(task.of_each_target()[:MOST_FIGURES]):
+        of_one, true = predicted[:, place], targets[:, place]
+        if task.kind == "multilabel":
+            of_one, true = torch.stack([1 - of_one, of_one], dim=1), true.long()
+        name, figure = result_figure(of_one, true, one, rows)
+        # The number keeps apart names that become equal in a file name.
+        figures[f"{name}_{place + 1}_{re.sub(r'[^a-zA-Z0-9.-]+', '_', one.target_name)[:40]}"] = figure
+    return figures
 
 
 def as_png(figure: "Figure") -> bytes:
@@ -107,13 +134,13 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         axes.legend(loc="upper left", frameon=False)
     # Over all rows, also those that are not drawn.
     rmse = float((predicted - targets).square().mean().sqrt())
-    unit = f" {_short(task.unit)}" if task.unit else ""
+    unit = f" {_short(str(task.unit))}" if task.unit else ""
     title = f"{_short(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):
         title += f"\n{counted(left_out, 'row')} not finite and not drawn"
-    unit = f" [{_short(task.unit)}]" if task.unit else ""
+    unit = f" [{_short(str(task.unit))}]" if task.unit else ""
     axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
     axes.set_title(title, fontsize=10)
     axes.set_aspect("equal")

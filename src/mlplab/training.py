@@ -1,15 +1,13 @@
 """One run from its configuration to its result, from top to bottom."""
 
-import logging
 import math
 import os
-import warnings
 from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mlplab.building import (
@@ -20,31 +18,22 @@ from mlplab.building import (
     build_trainer,
     misfit,
     require_device,
+    silence_lightning,
 )
 from mlplab.callbacks import History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
-from mlplab.errors import Diverged, printable
+from mlplab.errors import Diverged
 from mlplab.learner import Learner
-from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
-from mlplab.runs.recording import recording_run, write_manifest
-from mlplab.runs.resuming import Saved, newest_checkpoint, prepare_to_resume
+from mlplab.runs.recording import recording_run
+from mlplab.runs.resuming import Saved, bytes_needed, newest_checkpoint, prepare_run_files
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
-
-log = logging.getLogger("mlplab")
-
-COPIES = 12
-"""Disk space of a run in multiples of its network: three checkpoints of weights, two Adam moments and best weights."""
-
-ROOM_FOR_LOGS = 5_000_000
-"""Bytes reserved for logs, figures and JSON files."""
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
@@ -99,34 +88,6 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     return objective_of(result)
 
 
-def bytes_needed(learner: Learner) -> int:
-    """Estimates the bytes that the files of a run take at most."""
-    return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
-
-
-def prepare_run_files(
-    config: DictConfig,
-    directory: RunDirectory,
-    data: DataModule,
-    learner: Learner,
-    loggers: list[Logger],
-    *,
-    resume: bool,
-) -> Saved | None:
-    """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
-    saved = prepare_to_resume(config, directory, data, loggers) if resume else None
-    n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
-    text = None if resume else write_manifest(directory, config, data, n_parameters)
-    if data.description is not None:
-        # The file keeps the warnings, which the terminal loses.
-        write_json(directory.path / "data.json", data.description.as_dict())
-        for warning in data.description.warnings:
-            log.warning(printable(warning))
-    if saved is None:
-        log_configuration(loggers, config, text)
-    return saved
-
-
 def _fit(
     trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
 ) -> Diverged | None:
@@ -150,28 +111,3 @@ def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Save
         if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
             test_best(trainer, learner, data)
-
-
-SILENCED = (
-    # Lightning 2.6 uses an API that PyTorch 2.13 deprecates.
-    ".*isinstance.treespec, LeafSpec.*",
-    # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
-    ".*does not have many workers.*",
-    ".*smaller than the logging interval.*",
-    # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
-    ".*overriding `LightningModule.optimizer_.*",
-    # trainer.strategy=ddp with a single process has nothing to synchronise.
-    ".*It is recommended to use `self.log.*sync_dist=True.*",
-    # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
-    ".*Be aware that when using `ckpt_path`.*",
-    "GPU available but not used.*",
-)
-"""Warnings of Lightning that do not apply here, as regular expressions."""
-
-
-def silence_lightning() -> None:
-    """Silences messages of Lightning that do not apply here: found hardware, and advice on data loaders."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for message in SILENCED:
-        warnings.filterwarnings("ignore", message=message)

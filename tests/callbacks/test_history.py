@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlplab.callbacks import History
-from mlplab.runs.layout import HISTORY, read_history
+from mlplab.runs.layout import HISTORY
+from mlplab.runs.reading import read_history
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=3"]
 

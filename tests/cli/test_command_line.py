@@ -55,6 +55,7 @@ REFUSED = [
     ("+optimizer.fused=true", "+ must only be used for names that are not in the configuration"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
     ("epochs=5", "try trainer.max_epochs=5"),
+    ("sweep.rerun=3", "try python train.py -m sweep.rerun=3"),
     ("hydra.sweeper.trials=3", "try hydra/sweeper=optuna hydra.sweeper.trials=3"),
     ("hydra.launcher.n_jobs=3", "try hydra/launcher=joblib hydra.launcher.n_jobs=3"),
 ]

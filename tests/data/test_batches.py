@@ -126,3 +126,13 @@ def test_an_epoch_begins_where_it_is_told_to_and_the_next_at_its_beginning(shuff
     loader.first_batch = 3
     assert rows(loader) == whole[3:]
     assert rows(loader) == whole
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"order": lambda: torch.tensor([2, 0, 4, 1, 3])}, {"world_size": 2, "rank": 1}]
+)
+def test_weights_come_third_with_the_row_that_they_belong_to(options: dict[str, Any]) -> None:
+    loader = batches(5, 2, weights=torch.arange(5.0) / 4, **options)
+    seen = [(targets.tolist(), weights.tolist()) for _, targets, weights in loader]
+    assert all(weights == [target / 4 for target in targets] for targets, weights in seen)
+    assert sum(len(targets) for targets, _ in seen) == (2 if options.get("rank") else 5)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -312,3 +313,39 @@ def test_pixels_stay_bytes_and_are_scaled_by_the_network() -> None:
     scaled = build_inputs(encoding, 9)(data.part("train")[0])
     assert float(scaled.mean()) == pytest.approx(0.0, abs=1e-5)
     assert float(scaled.std(correction=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_weights_have_the_mean_one_in_the_training_part_and_are_left_out_where_they_are_equal() -> None:
+    plain = numbers()
+    split = split_rows(plain, validation_fraction=0.15, test_fraction=0.15, seed=0)
+    weights = np.arange(100.0)
+    weights[split.val] = 5.0
+    data = module(lambda: replace(plain, weights=weights))
+    (train, val, test), mean = (data.weights[part] for part in ("train", "val", "test")), weights[split.train].mean()
+    assert val is None
+    assert train is not None
+    assert test is not None
+    assert train.tolist() == pytest.approx((weights[split.train] / mean).tolist(), rel=1e-6)
+    assert test.tolist() == pytest.approx((weights[split.test] / mean).tolist(), rel=1e-6)
+    assert [len(batch) for batch in (next(iter(data.val_dataloader())), next(iter(data.test_dataloader())))] == [2, 3]
+    assert module(lambda: replace(plain, weights=np.full(100, 7.0))).weights == dict.fromkeys(("train", "val", "test"))
+
+
+def test_weights_that_leave_nothing_of_a_part_or_are_none_are_refused() -> None:
+    plain = numbers()
+    split = split_rows(plain, validation_fraction=0.15, test_fraction=0.15, seed=0)
+    weights = np.ones(100)
+    weights[split.val] = 0.0
+    with pytest.raises(UserError, match=r"a row of the validation part must have a weight above 0, but all 15 have 0"):
+        module(lambda: replace(plain, weights=weights))
+    for wrong in (np.ones(99), np.full(100, -1.0), np.full(100, np.nan)):
+        with pytest.raises(UserError, match="weights must have shape"):
+            replace(plain, weights=wrong)
+
+
+def test_balanced_classes_count_by_weight() -> None:
+    dataset = classes()
+    weights = np.where(dataset.targets == 0, 3.0, 1.0)
+    data = module(lambda: replace(dataset, weights=weights))
+    zeros, ones = module().class_counts[:2]
+    assert data.class_counts[0] / data.class_counts[1] == pytest.approx(3 * zeros / ones, rel=1e-5)

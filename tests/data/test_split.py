@@ -161,6 +161,41 @@ def test_a_class_of_which_the_test_part_leaves_one_row_is_refused_by_name(seed: 
     assert refusal.value.actual == "class 'class 0' has 3 of 12 rows"
 
 
+@settings(max_examples=examples(60))
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=2, max_size=6),
+    validation=FRACTIONS,
+    test=FRACTIONS,
+    seed=SEEDS,
+)
+def test_rows_of_rare_classes_are_kept_in_training_and_the_rest_is_stratified(
+    counts: list[int], validation: float, test: float, seed: int
+) -> None:
+    dataset = replace(classes(*counts), split_rules=SplitRules(rare_classes="keep"))
+    try:
+        result = split(dataset, validation, test, seed)
+    except UserError:
+        return  # too few rows, or not two classes that are in every part
+    assert sorted(chain(*parts(result))) == list(range(sum(counts)))
+    rows_of = {part: np.bincount(dataset.targets[getattr(result, part)].astype(int), minlength=len(counts))
+               for part in ("train", "val", "test")}  # fmt: skip
+    for number, count in enumerate(counts):
+        is_rare = number in result.rare
+        assert (rows_of["train"][number] == count) == is_rare
+        assert (rows_of["val"][number] > 0) == (rows_of["test"][number] > 0) == (not is_rare)
+    if not result.rare:
+        assert parts(split(classes(*counts), validation, test, seed)) == parts(result)
+
+
+def test_two_classes_must_be_in_every_part() -> None:
+    for rare_classes in ("keep", "drop"):
+        with pytest.raises(UserError) as refusal:
+            split(replace(classes(9, 1), split_rules=SplitRules(rare_classes=rare_classes)))
+        assert refusal.value.actual == "class 'class 1' has 1 of 10 rows"
+    with pytest.raises(UserError, match=r"data\.rare_classes=keep"):
+        split(replace(classes(50, 50, 1), split_rules=SplitRules(rare_classes="refuse")))
+
+
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine", "iris", "diabetes"])
 def test_the_bundled_data_sets_can_be_split_with_the_defaults(name: str) -> None:
     dataset = bundled(name)

@@ -114,7 +114,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         predictions, "return torch.softmax(outputs, dim=1)", "return torch.softmax(outputs.clamp(max=0.5), dim=1)", [],
     ),
     "Scores.compute": (
-        Scores.compute, "(self._predicted), ", "(self._predicted[::-1]), ",
+        Scores.compute, "[self._predicted, ", "[self._predicted[::-1], ",
         ["data=xor", "data.n_samples=30000", "data.batch_size=full"],
     ),
     "Scores._mean_loss": (
@@ -161,11 +161,11 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         schedules.build_schedule, '"name": "lr"}', '"name": "lr", "frequency": 2}', ["scheduler=cosine"],
     ),
     "Batches.__iter__": (
-        Batches.__iter__, "yield self.features.index_select(0, own),",
-        "yield self.features.index_select(0, own) * (1 + 1e-6 * (int(own[0]) == 7)),", ["data.batch_size=1"],
+        Batches.__iter__, "for tensor in self._tensors()",
+        "for tensor in (self.features * (1 + 1e-6 * (int(own[0]) == 7)), self.targets)", ["data.batch_size=1"],
     ),
     "Batches.__iter__'s helper": (
-        Batches._in_place, "yield features, targets", "yield features * (1 + 1e-6), targets", ["data.batch_size=full"],
+        Batches._in_place, "yield batch", "yield batch[0] * (1 + 1e-6), batch[1]", ["data.batch_size=full"],
     ),
     "DataModule.setup": (
         DataModule.setup, "dataset, split = self.read()",

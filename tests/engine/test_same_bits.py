@@ -55,6 +55,18 @@ FUSED = {
                        "regularization.l1=0.1", "data.batch_size=77"],
     "warm-up, a ragged last batch of one row": ["data=iris", "data.batch_size=21", "optimizer=adadelta",
                                                 "scheduler=warmup_cosine", "trainer.val_check_interval=0.5"],
+    "weighted rows of balanced classes, accumulation": [
+        "data=table", "data.target=colour", "data.drop=[shape]", "data.weight_column=count", "data.batch_size=20",
+        "data.drop_missing_target=true", "loss=cross_entropy", "loss.class_weights=balanced",
+        "loss.label_smoothing=0.1", "trainer.accumulate_grad_batches=2", "regularization.l2=0.01",
+    ],
+    "weighted rows, clipping": [
+        "data=table", "data.target=price", "data.weight_column=count", "loss=mse", "trainer.gradient_clip_val=0.1",
+    ],
+    "several numbers": ["data=table", "data.target=[price,size]", "data.weight_column=count", "loss=huber"],
+    "several labels": [
+        "data=table", "data.target=[big,round]", "loss=binary_cross_entropy", "loss.label_smoothing=0.1",
+    ],
     "a table with categories": ["data=table", "data.target=price", "optimizer=adamw", "data.batch_size=20"],
 }  # fmt: skip
 
@@ -102,10 +114,12 @@ def run_by_both(train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def write_table(path: Path) -> None:
     generator = random.Random(0)
-    lines = ["size,colour,shape,price"]
+    lines = ["size,colour,shape,price,count,big,round"]
     for _ in range(150):
         size, colour, shape = generator.random(), generator.choice(["red", "green", ""]), generator.choice("abcdefg")
-        lines.append(f"{size:.3f},{colour},{shape},{3 * size + len(colour) + generator.random():.3f}")
+        price = 3 * size + len(colour) + generator.random()
+        labels = f"{int(size > 0.4)},{size + generator.random() > 1}"
+        lines.append(f"{size:.3f},{colour},{shape},{price:.3f},{generator.randrange(5)},{labels}")
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -24,6 +24,7 @@ from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import evaluating, row_reader
 from mlplab.inference.evaluating import Evaluation, evaluate, write_evaluation
+from mlplab.inference.predicting import predict_file
 from mlplab.inference.row_reader import SOURCES
 from mlplab.inference.trained import TrainedRun, load_run
 
@@ -230,7 +231,7 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(regression, path)
     assert "'much' in row 51" in refusal.actual
-    assert "data." not in refusal.hint
+    assert refusal.hint == "data.missing_values=[much] if it means that there is no value"
 
 
 def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
@@ -243,7 +244,8 @@ def test_a_class_that_no_row_has_is_said_of(run: TrainedRun, folder: Path, tmp_p
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluation = evaluate(run, path)
-    assert "no row is of class 'large, old', 'medium': auroc counts each as 0" in evaluation.notes
+    assert "no row is of class 'large, old', 'medium': auroc is left out" in evaluation.notes
+    assert "auroc" not in evaluation.metrics
 
 
 def test_a_single_row_is_evaluated_without_r2(regression: TrainedRun, folder: Path, tmp_path: Path) -> None:
@@ -332,3 +334,23 @@ def test_a_directory_that_cannot_be_filled_is_gone_again(
     with pytest.raises(type(error)):
         write_evaluation(evaluation, run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_count_in_the_evaluation_of_any_file(tmp_path: Path) -> None:
+    rows = houses(120).with_columns(w=pl.Series([f"{n % 4}" for n in range(120)]))
+    rows.write_csv(tmp_path / "weighted.csv")
+    rows.drop("w").write_csv(tmp_path / "bare.csv")
+    words = ("data=table", f"data.path={tmp_path}/weighted.csv", "data.target=price", "data.drop=[row,kind,binary]")
+    result = train_run(tmp_path / "run", *words, "data.weight_column=w", "loss=huber")
+    run = load_run(tmp_path / "run")
+    again = evaluate(run)
+    assert {f"test/{name}": value for name, value in again.metrics.items()} == pytest.approx(result["test"], rel=1e-5)
+    whole = evaluate(run, tmp_path / "weighted.csv")
+    weights = np.arange(120) % 4
+    expected = r2_score(whole.targets, whole.predicted, sample_weight=weights)
+    assert whole.metrics["r2"] == pytest.approx(expected, rel=1e-5)
+    bare = evaluate(run, tmp_path / "bare.csv")
+    assert bare.metrics["r2"] == pytest.approx(r2_score(bare.targets, bare.predicted), rel=1e-5)
+    assert "bare.csv has no column 'w': each row counts once" in bare.notes
+    assert ["weighted" in " ".join(one.notes) for one in (again, whole, bare)] == [True, True, False]
+    assert predict_file(run, tmp_path / "bare.csv", tmp_path / "out.csv").n_rows == 120

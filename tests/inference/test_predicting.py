@@ -204,7 +204,7 @@ def test_what_is_odd_is_counted_and_told(run: TrainedRun, folder: Path, tmp_path
     )
     assert made.notes == (
         "new.csv has 3 columns that are not used: kind, binary, price",
-        "1 row has a category of 'colour' that training did not have",
+        "1 row has a category of 'colour' that training did not have: 'pink'",
         "1 row has no value of 'length', of which training missed none",
         "1 row has no value of 'colour', of which training missed none",
     )

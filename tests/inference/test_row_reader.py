@@ -12,6 +12,7 @@ import torch
 from inference.small_runs import FEATURES, change_card, houses, save_run, table_options, write_houses, write_images
 from torch import Tensor
 
+from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
@@ -137,7 +138,8 @@ def test_blocks_give_the_same_rows_and_notes_as_the_whole(
     assert [len(block.frame) for block in blocks] == [min(block_rows, 30 - n) for n in range(0, 30, block_rows)]
     assert [block.first_row for block in blocks] == list(range(1, 31, block_rows))
     assert_equal(inputs(run, path), expected)
-    assert notes(run, path) == expected_notes == ["3 rows have a category of 'colour' that training did not have"]
+    assert notes(run, path) == expected_notes
+    assert expected_notes == ["3 rows have a category of 'colour' that training did not have: 'pink'"]
 
 
 def test_what_training_did_not_have_is_counted_once_each(run: TrainedRun, tmp_path: Path) -> None:
@@ -150,9 +152,9 @@ def test_what_training_did_not_have_is_counted_once_each(run: TrainedRun, tmp_pa
     )
     # Training missed `gap` and `town`: that is nothing new.
     assert notes(run, path) == [
-        "1 row has a category of 'colour' that training did not have",
-        "1 row has a category of 'town' that training did not have",
-        "1 row has a category of 'flag' that training did not have",
+        "1 row has a category of 'colour' that training did not have: 'pink'",
+        "1 row has a category of 'town' that training did not have: 'Atlantis'",
+        "1 row has a category of 'flag' that training did not have: 'maybe'",
         "2 rows have no value of 'length', of which training missed none",
         "1 row has no value of 'when', of which training missed none",
         "1 row has no value of 'colour', of which training missed none",
@@ -197,17 +199,86 @@ def test_no_refusal_proposes_a_setting_that_only_training_takes(run: TrainedRun,
     path = tmp_path / "new.csv"
     path.write_text(content)
     refusal = refusal_of(run, path)
-    of_a_file = r"data\.(path|delimiter|quote|header|encoding|skip_lines|sheet)"
-    assert "data." not in re.sub(of_a_file, "", refusal.hint)
+    assert set(re.findall(r"data\.(\w+)", refusal.hint)) <= {*OF_ANY_FILE, "path"}
     assert len(str(refusal).splitlines()) == 1
 
 
-def test_no_note_proposes_a_setting_that_only_training_takes(run: TrainedRun, tmp_path: Path) -> None:
-    path = new(tmp_path / "new.csv", town=["Köln"] * 30)
+def test_a_note_proposes_an_option_of_a_file(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv", town=["Köln", *["town A"] * 29])
     path.write_bytes(path.read_text().encode("latin-1"))
-    found = notes(run, path)
-    assert any("cp1252" in note for note in found)
-    assert not any("data." in note for note in found)
+    assert "the file is no UTF-8 and is read as cp1252; data.encoding=… says otherwise" in notes(run, path)
+
+
+# Files that another program has written.
+
+
+@pytest.fixture(scope="module")
+def codes(folder: Path) -> TrainedRun:
+    """A column of whole numbers as categories, one of codes with leading zeros, and text with an accent."""
+    lines = [f"{n % 3 + 1},{n % 4:03},{('café', 'tea')[n % 2]},{n / 8},{'pq'[n % 2]}" for n in range(80)]
+    (folder / "codes.csv").write_text("\n".join(["whole,code,drink,x,y", *lines]))
+    options = {"path": str(folder / "codes.csv"), "target": "y", "categorical": ["whole", "code"]}
+    return load_run(save_run(folder / "codes", options))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["whole,code,drink,x", "1.0,0,CAFE\u0301,0.5", "3.0,3, Tea,1234.5"],  # pandas and a spreadsheet
+        ["whole;code;drink;x", "1,0;000;café;0,5", "3,0;003;tea;1.234,5"],  # a decimal comma
+        ["whole\tcode\tdrink\tx", "1\t0.0\tcafé\t+0,5", "3\t3.0\ttea\t1 234,5"],
+    ],
+)
+def test_categories_and_numbers_are_found_as_another_program_writes_them(
+    codes: TrainedRun, tmp_path: Path, lines: list[str]
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(lines))
+    numeric, categorical = inputs(codes, path)
+    assert numeric.tolist() == [[0.5], [1234.5]]
+    assert categorical.tolist() == [[1, 1, 1], [3, 4, 2]]
+    assert notes(codes, path)
+    assert not any("did not have" in note for note in notes(codes, path))
+
+
+def test_a_column_of_unknown_categories_is_refused_unless_they_are_new(codes: TrainedRun, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("whole,code,drink,x\n1,000,thé,1\n2,001,bière,2\n3,002,thé,3\n")
+    refusal = refusal_of(codes, path)
+    assert refusal.requirement == "column 'drink' must hold categories that training had: 'café', 'tea'"
+    assert refusal.actual == "3 of 3 rows have others: 'thé', 'bière'"
+    assert "accept_unknown=true" in refusal.hint
+    reader = RowReader(codes, accepts_unknown=True)
+    assert len(list(reader.blocks(path))) == 1
+    assert reader.notes == ["3 rows have a category of 'drink' that training did not have: 'thé', 'bière'"]
+
+
+def test_a_number_that_could_be_two_is_refused_until_the_mark_is_said(codes: TrainedRun, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("whole;code;drink;x\n1;000;tea;1,234\n2;001;tea;5,678\n")
+    assert "data.decimal=" in refusal_of(codes, path).hint
+    for decimal, value in ((",", 1.234), (".", 1234.0)):
+        (block,) = RowReader(codes, {"decimal": decimal}).blocks(path)
+        assert block.inputs[0][0].item() == value
+
+
+def test_options_say_how_a_new_file_is_written(run: TrainedRun, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("length|gap|colour|town|when|flag\n1.5|none|red|town A|05.02.2024 00:00|1\n")
+    assert "data.date_format" in refusal_of(run, new(path, when=["05.02.2024 00:00"] * 30)).hint
+    path.write_text("a\nlength|gap|colour|town|when|flag\n1,5|none|red|town A|05.02.2024 00:00|1\n")
+    written = {
+        "delimiter": "bar",
+        "skip_lines": 1,
+        "decimal": ",",
+        "date_format": "%d.%m.%Y %H:%M",
+        "missing_values": ["none"],
+    }
+    (block,) = RowReader(run, written).blocks(path)
+    torch.testing.assert_close(
+        block.inputs[0], torch.tensor([[1.5, float("nan"), 2, 5, 1, 0]], dtype=torch.float64), equal_nan=True
+    )
+    assert block.inputs[1].tolist() == [[3, 1, 2]]
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "folder", "zip"])
@@ -306,9 +377,9 @@ def test_parts_are_those_that_training_had(
     module.setup()
     monkeypatch.setattr(row_reader, "BLOCK_ROWS", 16)
     blocks = list(rows_of_training(run, part))
-    assert max(len(targets) for _, targets in blocks) == 16
-    features = torch.cat([run.predictor.preprocessing(*taken) for taken, _ in blocks])
-    targets = np.concatenate([targets for _, targets in blocks])
+    assert max(len(targets) for _, targets, _ in blocks) == 16
+    features = torch.cat([run.predictor.preprocessing(*taken) for taken, *_ in blocks])
+    targets = np.concatenate([targets for _, targets, _ in blocks])
     expected_features, expected_targets = module.part(part)
     assert torch.equal(features, expected_features)
     if run.task.kind == "classification":
@@ -421,5 +492,5 @@ def test_a_card_without_its_target_is_refused_where_the_target_is_read(own_run: 
 
 
 def test_a_source_is_found_by_the_name_that_it_had_in_an_earlier_release(own_run: Callable[..., TrainedRun]) -> None:
-    inputs, targets = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
+    inputs, targets, _ = next(rows_of_training(own_run(("data", "source"), "mlplab.data.table.source.table"), "test"))
     assert len(inputs[0]) == len(targets) == 30

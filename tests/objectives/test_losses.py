@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -239,3 +240,53 @@ def test_losses_of_values_so_large_that_their_square_overflows_are_infinite_and_
     assert mse(outputs, targets).item() == math.inf
     assert mae(outputs, targets).item() == pytest.approx(2e30, rel=1e-6)
     assert huber(outputs, targets).item() == pytest.approx(2e30, rel=1e-6)
+
+
+CLASSES, VALUES = torch.tensor([0, 1, 1, 0]), double([0.5], [-1.0], [3.0], [0.0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets"),
+    [
+        (mse, double([1.0], [2.0], [-1.0], [0.0]), VALUES),
+        (mse, double([1.0, 0.0], [2.0, 1.0], [-1.0, 3.0], [0.0, 1.0]), VALUES.expand(4, 2)),
+        (mae, double([1.0], [2.0], [-1.0], [0.0]), VALUES),
+        (partial(huber, delta=0.7), double([1.0], [2.0], [-1.0], [0.0]), VALUES),
+        (cross_entropy, double([1.0, 2.0], [0.0, 1.0], [3.0, -1.0], [0.5, 0.5]), CLASSES),
+        (
+            partial(cross_entropy, class_weights=double(0.5, 3.0), label_smoothing=0.2),
+            double([1.0, 2.0], [0.0, 1.0], [3.0, -1.0], [0.5, 0.5]),
+            CLASSES,
+        ),
+        (binary_cross_entropy, double([1.0], [2.0], [-1.0], [0.0]), CLASSES),
+        (
+            partial(binary_cross_entropy, class_weights=double(0.5, 3.0), label_smoothing=0.2),
+            double([1.0], [2.0], [-1.0], [0.0]),
+            CLASSES,
+        ),
+    ],
+)
+def test_weights_are_factors_on_the_losses_of_the_rows(
+    loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor
+) -> None:
+    weights = double(2.0, 0.0, 1.0, 0.5)
+    per_row = [loss(outputs[n : n + 1], targets[n : n + 1]).item() for n in range(4)]
+    expected = sum(weight * each for weight, each in zip(weights.tolist(), per_row, strict=True)) / 4
+    assert loss(outputs, targets, weights).item() == pytest.approx(expected, rel=1e-14)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    for weights in (torch.ones(3), torch.ones(4, 1)):
+        with pytest.raises(UserError, match=r"weights must have shape \(B,\)"):
+            mse(torch.zeros(4, 1), torch.zeros(4, 1), weights)
+
+
+def test_labels_are_yes_or_no_each_by_itself() -> None:
+    outputs, labels = double([1.0, -2.0], [0.5, 3.0]), double([1.0, 0.0], [0.0, 1.0])
+    each = [(outputs[:, [place]], labels[:, place].long()) for place in (0, 1)]
+    alone = [binary_cross_entropy(*one, label_smoothing=0.1).item() for one in each]
+    assert binary_cross_entropy(outputs, labels, label_smoothing=0.1).item() == pytest.approx(sum(alone) / 2, rel=1e-14)
+    weighted = binary_cross_entropy(outputs, labels, double(2.0, 0.0)).item()
+    assert weighted == pytest.approx(binary_cross_entropy(outputs[:1], labels[:1]).item(), rel=1e-14)
+    with pytest.raises(UserError, match="the same shape"):
+        binary_cross_entropy(torch.zeros(4, 1), torch.zeros(4))

@@ -42,11 +42,10 @@ def test_balanced_weights_give_every_class_the_same_pull() -> None:
     torch.testing.assert_close(pulls, torch.full((3,), 37.0))
 
 
-def test_balanced_weights_without_a_row_of_some_class_are_refused_rather_than_infinite() -> None:
-    with pytest.raises(UserError) as refusal:
-        build_objective("cross_entropy", THREE, class_weights="balanced", class_counts=[3, 0, 4])
-    assert "every class" in refusal.value.requirement
-    assert refusal.value.actual == "class 1 has none"
+def test_a_class_without_training_rows_has_the_weight_one() -> None:
+    objective = build_objective("auto", THREE, class_weights="balanced", class_counts=[3, 0, 9])
+    assert objective.class_weights is not None
+    assert objective.class_weights.tolist() == pytest.approx([12 / (2 * 3), 1, 12 / (2 * 9)])
 
 
 def test_auto_is_cross_entropy_for_classes_and_mse_for_numbers() -> None:
@@ -155,3 +154,24 @@ def test_predictions_of_huge_logits_are_certain_and_finite() -> None:
 def test_predictions_of_a_regression_are_in_the_targets_own_unit() -> None:
     outputs = torch.tensor([[0.0], [1.0], [-2.5]])
     assert predictions(outputs, REGRESSION).tolist() == [[10.0], [14.0], [0.0]]
+
+
+def test_several_targets_are_predicted_each_in_its_unit_and_labels_by_their_probability() -> None:
+    numbers = Task(
+        "regression", 2, unit=("m", "kg"), target_mean=(1.0, 10.0), target_std=(2.0, 5.0), target_names=("a", "b")
+    )
+    assert predictions(torch.tensor([[1.0, -1.0]]), numbers).tolist() == [[3.0, 5.0]]
+    labels = Task("multilabel", 2, target_names=("a", "b", "c"), label_names=(("0", "1"),) * 3)
+    assert predictions(torch.zeros(2, 3), labels).tolist() == [[0.5] * 3] * 2
+    assert [n_outputs(build_objective("auto", task), task) for task in (numbers, labels)] == [2, 3]
+    assert build_objective("auto", labels).function is binary_cross_entropy
+    with pytest.raises(UserError, match="class_weights must be null for several labels"):
+        build_objective("auto", labels, class_weights=[1, 2, 3])
+
+
+def test_a_loss_without_weights_is_refused_for_rows_that_have_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlplab.objectives.losses.mse", lambda outputs, targets: (outputs - targets).square().mean())
+    task = Task("regression", 2)
+    build_objective("mse", task)
+    with pytest.raises(UserError, match="loss=mse must take weights"):
+        build_objective("mse", task, has_weights=True)

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from sklearn.metrics import (
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc, multiclass_f1_score
 from torchmetrics.functional.regression import r2_score as torchmetrics_r2_score
 
+from mlplab.objectives.objective import build_objective
 from mlplab.objectives.scores import (
     Scores,
     classification_scores,
     one_against_the_rest,
     regression_scores,
+    scores_of_several,
 )
 from mlplab.task import Task
 
@@ -73,9 +76,14 @@ def test_scores_of_a_classification_are_those_of_scikit_learn(
     assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-6)
     assert found["f1"] == pytest.approx(f1_score(targets, predicted, average="macro", zero_division=0), rel=1e-6)
     present = targets.unique().tolist()
-    if len(present) > 1:  # scikit-learn has no area for a class without rows, and counts it in no mean
-        areas = [roc_auc_score(targets == c, probabilities[:, c]) if c in present else 0.0 for c in range(n_classes)]
+    if len(present) > 1:  # a class without rows has no area, and counts in no mean
+        areas = [roc_auc_score(targets == c, probabilities[:, c]) for c in present]
         assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6)
+
+
+def mean_of_present(probabilities: torch.Tensor, targets: torch.Tensor) -> float:
+    areas = multiclass_auroc(probabilities, targets, probabilities.shape[1], average=None)
+    return areas[targets.unique()].mean().item()
 
 
 @pytest.mark.filterwarnings("ignore:No (positive|negative) samples in targets")
@@ -88,9 +96,10 @@ def test_scores_of_a_classification_are_those_of_torchmetrics(n: int, n_classes:
         {
             "accuracy": multiclass_accuracy(probabilities, targets, n_classes, average="micro").item(),
             "f1": multiclass_f1_score(probabilities, targets, n_classes, average="macro").item(),
-            "auroc": multiclass_auroc(probabilities, targets, n_classes, average="macro").item(),
+            "auroc": math.nan if len(targets.unique()) < 2 else mean_of_present(probabilities, targets),
         },
         rel=1e-6,
+        nan_ok=True,
     )
 
 
@@ -221,7 +230,9 @@ def test_it_is_what_torchmetrics_gets_from_the_curves(
     probabilities = (scores.round() if has_ties else scores).softmax(1)
     targets = torch.randint(0, n_classes, (n,), generator=generator)
     expected = multiclass_auroc(probabilities, targets, n_classes, average=None)
-    assert areas(probabilities, targets) == pytest.approx(expected.tolist(), abs=1e-6)
+    n_rows = torch.bincount(targets, minlength=n_classes)
+    expected[(n_rows == 0) | (n_rows == n)] = math.nan  # there are no pairs
+    assert areas(probabilities, targets) == pytest.approx(expected.tolist(), abs=1e-6, nan_ok=True)
 
 
 def test_the_smallest_differences_are_seen() -> None:
@@ -238,3 +249,119 @@ def test_counts_of_a_large_part_stay_exact() -> None:
     values[n // 2 - 1], values[n // 2] = values[n // 2].item(), values[n // 2 - 1].item()  # a pair in the wrong order
     area = areas(torch.stack([1 - values, values], dim=1), targets)
     assert area == [1 - 1 / (n // 2) ** 2] * 2
+
+
+def test_a_class_without_rows_counts_in_no_mean_also_in_a_stack() -> None:
+    targets = torch.tensor([0, 0, 1, 1])
+    perfect = torch.nn.functional.one_hot(targets, 3).float()
+    found = classification_scores(torch.stack([perfect, perfect.flip(0)]), targets)
+    assert found["accuracy"].tolist() == [1, 0]
+    assert found["auroc"].tolist() == [1, 0]
+    assert found["f1"].tolist() == [1, 0]
+    alone = classification_scores(perfect[:2], targets[:2])
+    assert alone["auroc"].isnan()
+    assert (alone["accuracy"], alone["f1"]) == (1, 1)
+
+
+WEIGHTED = {
+    "n": st.integers(3, 40), "seed": st.integers(0, 999), "has_ties": st.booleans(), "has_zeros": st.booleans(),
+}  # fmt: skip
+
+
+def drawn_weights(n: int, seed: int, has_zeros: bool) -> torch.Tensor:
+    weights = torch.rand(n, generator=torch.Generator().manual_seed(seed + 7)) + 0.1
+    weights[:: 3 if has_zeros else n] = 0.0
+    return weights
+
+
+@settings(max_examples=examples(60))
+@given(n_classes=st.integers(2, 4), **WEIGHTED)
+def test_weighted_scores_of_a_classification_are_those_of_scikit_learn(
+    n: int, n_classes: int, seed: int, has_ties: bool, has_zeros: bool
+) -> None:
+    # A class of weight 0 is none here, and one with an F1 of 0 in scikit-learn: rows of weight 0 are not given to that.
+    probabilities, targets = drawn(seed, n, n_classes, has_ties=has_ties).softmax(1), drawn_classes(seed, n_classes, n)
+    weights = drawn_weights(n, seed, has_zeros)
+    found = numbers(classification_scores(probabilities, targets, weights))
+    probabilities, targets, weights = (part[weights > 0] for part in (probabilities, targets, weights))
+    predicted, w = probabilities.argmax(1), weights.double()
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted, sample_weight=w), rel=1e-6)
+    f1 = f1_score(targets, predicted, average="macro", sample_weight=w, zero_division=0)
+    assert found["f1"] == pytest.approx(f1, rel=1e-6)
+    present = targets.unique().tolist()
+    if len(present) > 1:
+        areas = [roc_auc_score(targets == c, probabilities[:, c], sample_weight=w) for c in present]
+        assert found["auroc"] == pytest.approx(np.mean(areas), rel=1e-6, abs=1e-9)
+
+
+@settings(max_examples=examples(60))
+@given(**WEIGHTED)
+def test_weighted_scores_of_a_regression_are_those_of_scikit_learn(
+    n: int, seed: int, has_ties: bool, has_zeros: bool
+) -> None:
+    targets, predicted = drawn(seed, n, has_ties=has_ties).double(), drawn(seed + 1, n, has_ties=has_ties).double()
+    weights = drawn_weights(n, seed, has_zeros)
+    found, w = numbers(regression_scores(predicted, targets, weights)), weights.double()
+    functions = {
+        "mse": mean_squared_error, "rmse": root_mean_squared_error, "mae": mean_absolute_error,
+    }  # fmt: skip
+    for name, function in functions.items():
+        assert found[name] == pytest.approx(function(targets, predicted, sample_weight=w), rel=1e-5)
+    if len(targets[weights > 0].unique()) > 1:
+        assert 1 - found["r2"] == pytest.approx(1 - r2_score(targets, predicted, sample_weight=w), rel=1e-5)
+
+
+def test_a_row_of_weight_two_counts_as_two_rows_in_every_score() -> None:
+    weights = torch.tensor([2, 1, 0, 3, 1])
+    twice = torch.arange(5).repeat_interleave(weights)
+    for task, outputs, targets in (
+        (THREE, PROBABILITIES.log(), TARGETS),
+        (REGRESSION, torch.tensor([[1.0], [2.0], [0.0], [-1.0], [5.0]]), torch.tensor([[1.5], [0], [1], [-2], [4]])),
+    ):
+        objective = build_objective("auto", task)
+        weighted, repeated = Scores(task), Scores(task)
+        for rows in (torch.arange(2), torch.arange(2, 5)):  # batches of different weights
+            batch = outputs[rows], targets[rows], weights[rows].float()
+            weighted.update(objective(*batch), *batch)
+        repeated.update(objective(outputs[twice], targets[twice]), outputs[twice], targets[twice])
+        assert numbers(weighted.compute()) == pytest.approx(numbers(repeated.compute()), rel=1e-6)
+
+
+@settings(max_examples=examples(30))
+@given(is_weighted=st.booleans(), **WEIGHTED)
+def test_scores_of_several_targets_are_those_of_each_and_their_mean(
+    n: int, seed: int, has_ties: bool, has_zeros: bool, is_weighted: bool
+) -> None:
+    names = ("a", "b", "c")
+    weights = [drawn_weights(n, seed, has_zeros)] if is_weighted else []
+    w = weights[0].double() if weights else None
+    values, true = drawn(seed, n, 3, has_ties=has_ties), drawn(seed + 1, n, 3)
+    found = numbers(scores_of_several(Task("regression", 2, target_names=names), values, true, *weights))
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(true, values, sample_weight=w), rel=1e-5)
+    assert found["mae_b"] == pytest.approx(mean_absolute_error(true[:, 1], values[:, 1], sample_weight=w), rel=1e-5)
+    assert 1 - found["r2"] == pytest.approx(1 - r2_score(true, values, sample_weight=w), rel=1e-5)
+
+    task = Task("multilabel", 2, target_names=names, label_names=(("no", "yes"),) * 3)
+    probabilities, labels = values.sigmoid(), (true > 0.3).float()
+    labels[0], labels[1] = 1.0, 0.0  # each label is there, and is not, with a weight above 0
+    if weights:
+        weights[0][:2], w = 0.5, None
+        w = weights[0].double()
+    found = numbers(scores_of_several(task, probabilities, labels, *weights))
+    predicted = (probabilities > 0.5).int()
+    each = [accuracy_score(labels[:, place], predicted[:, place], sample_weight=w) for place in range(3)]
+    assert [found[f"accuracy_{name}"] for name in names] == pytest.approx(each, rel=1e-6)
+    assert found["accuracy"] == pytest.approx(np.mean(each), rel=1e-6)
+    assert found["subset_accuracy"] == pytest.approx(accuracy_score(labels, predicted, sample_weight=w), rel=1e-6)
+    f1 = f1_score(labels, predicted, average="macro", sample_weight=w, zero_division=0)
+    assert found["f1"] == pytest.approx(f1, rel=1e-6)
+    auroc = roc_auc_score(labels, probabilities, average="macro", sample_weight=w)
+    assert found["auroc"] == pytest.approx(auroc, rel=1e-6)
+
+
+def test_a_label_without_rows_counts_in_no_mean() -> None:
+    task = Task("multilabel", 2, target_names=("a", "b"), label_names=(("no", "yes"),) * 2)
+    found = numbers(scores_of_several(task, torch.tensor([[0.9, 0.1], [0.2, 0.1]]), torch.tensor([[1.0, 0], [0, 0]])))
+    assert (found["f1"], found["f1_a"], found["f1_b"]) == (1.0, 1.0, 0.0)
+    assert (found["auroc"], found["auroc_a"]) == (1.0, 1.0)
+    assert math.isnan(found["auroc_b"])

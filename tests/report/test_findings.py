@@ -1,9 +1,11 @@
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
+from scipy.stats import ttest_1samp, ttest_ind
 
 from mlplab.report.sweep_analysis import analyse
 from mlplab.report.sweep_records import Finding
@@ -82,14 +84,50 @@ def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> N
     assert findings(tmp_path, jobs)["edge"].sentence.endswith("(0.5 to 0.9): try larger values.")
 
 
-def test_differences_smaller_than_the_seeds_make_are_told(tmp_path: Path) -> None:
-    jobs = [
-        job(3 * a + seed, {"a": a, "seed": seed}, 0.5 + 0.001 * a + 0.05 * seed) for a in range(3) for seed in range(3)
-    ]
-    jobs += [job(20 + seed, {"a": 9, "seed": seed}, 2.0 + 0.05 * seed) for seed in range(3)]
+def test_a_setting_within_the_interval_of_the_best_is_told(tmp_path: Path) -> None:
+    noise = [0.0, 0.05, -0.04, 0.03]
+    jobs = [job(seed, {"a": 0, "seed": seed}, 0.5 + noise[seed]) for seed in range(4)]
+    jobs += [job(4 + seed, {"a": 1, "seed": seed}, 0.53 - noise[seed]) for seed in range(4)]
+    jobs += [job(8 + seed, {"a": 9, "seed": seed}, 2.0 + noise[seed]) for seed in range(4)]
     found = findings(tmp_path, jobs)["noise"]
-    assert found.sentence == "The first 3 settings differ less from the best than their seeds do from each other."
-    assert "differ by 0.001; the standard deviation over seeds is 0.05." in found.evidence
+    assert found.sentence == "1 setting cannot be told from the best; the simplest is as good a choice."
+    differences = [(0.53 - e) - (0.5 + e) for e in noise]
+    low, high = ttest_1samp(differences, 0).confidence_interval()
+    assert f"a=1: {fmean(differences):.4g} (95 % interval {low:.4g} to {high:.4g}, 4 paired seeds)" in found.evidence
+
+
+@pytest.mark.parametrize("n_seeds", [3, 10])
+def test_one_verdict_on_a_small_difference_that_every_seed_has(tmp_path: Path, n_seeds: int) -> None:
+    """Its seeds differ by 50 times as much, yet are paired."""
+    jobs = [
+        job(10 * a + seed, {"a": a, "seed": seed}, 0.5 + 0.001 * a * (1 + 0.1 * seed) + 0.05 * seed)
+        for a in range(2)
+        for seed in range(n_seeds)
+    ]
+    found = findings(tmp_path, jobs)
+    assert "noise" not in found
+    if n_seeds == 10:
+        assert found["paired_test"].sentence == "On paired seeds, the difference is more than chance."
+    else:
+        sentence = "3 paired seeds cannot show a difference, however large: 6 could."
+        assert found["paired_test"].sentence == sentence
+
+
+def test_seeds_that_do_not_pair_have_welchs_interval(tmp_path: Path) -> None:
+    sides = [[0.50, 0.55, 0.46], [0.52, 0.49, 0.56, 0.51]]
+    jobs = [
+        job(10 * a + n, {"a": a, "seed": 10 * a + n}, v) for a, values in enumerate(sides) for n, v in enumerate(values)
+    ]
+    low, high = ttest_ind(sides[1], sides[0], equal_var=False).confidence_interval()
+    assert f"interval {low:.4g} to {high:.4g})" in findings(tmp_path, jobs)["noise"].evidence
+
+
+def test_who_wins_on_most_seeds_beats_the_better_mean(tmp_path: Path) -> None:
+    """One bad seed gives b the worse mean, and it is better on nine of ten."""
+    jobs = [job(seed, {"a": "x", "seed": seed}, 0.5) for seed in range(10)]
+    values = [0.49 - 0.001 * seed for seed in range(9)] + [2.0]
+    jobs += [job(10 + seed, {"a": "y", "seed": seed}, value) for seed, value in enumerate(values)]
+    assert "a=y beats a=x on 9 of 10 seeds, by a mean of -0.1" in findings(tmp_path, jobs)["paired_test"].evidence
 
 
 def test_one_seed_is_no_measure_of_noise(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_all_pairs_of_arms_are_tested_on_their_reruns(tmp_path: Path) -> None:
     jobs = [
         job(10 * a + seed, {"lr": 0.1, "seed": seed}, a + 0.1 * seed, arm=arm, stage="rerun")
         for a, arm in enumerate("xyz")
-        for seed in range(4)
+        for seed in range(7)
     ]
     found = compare(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
     assert [(test.first.arm, test.second.arm) for test in found] == [("x", "y"), ("x", "z"), ("y", "z")]

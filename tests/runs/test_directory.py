@@ -19,8 +19,8 @@ from mlplab.errors import UserError
 from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_atomically
-from mlplab.runs.layout import read_status
 from mlplab.runs.lock import Lock
+from mlplab.runs.reading import read_status
 
 
 def claimed(path: Path) -> RunDirectory:
@@ -241,7 +241,7 @@ def test_a_disk_without_room_is_refused_and_left_empty(mount: Callable[[str], Pa
 def test_a_run_that_goes_on_needs_room_too(mount: Callable[[str], Path]) -> None:
     disk = mount("size=1m")
     claimed(disk / "run").end("stopped", "Ctrl-C")
-    with pytest.raises(UserError, match=r"1\.0 MB free, and they need about 2\.0 MB"):
+    with pytest.raises(UserError, match=r"1\.0 MB free, and they need about 2\.0 MB; try freeing some space, then the"):
         RunDirectory(disk / "run").reopen(room=2_000_000)
     assert status(disk / "run")["state"] == "stopped"
     RunDirectory(disk / "run").reopen()  # by the next process, or by this one: it is free
@@ -281,9 +281,9 @@ def test_a_run_in_a_folder_that_became_read_only_cannot_go_on(mount: Callable[[s
     logs = mount("size=1m")
     claimed(logs / "run").end("stopped", "Ctrl-C")
     subprocess.run(["mount", "-o", "remount,ro", str(logs)], check=True)
-    with pytest.raises(UserError, match="Read-only file system"):
+    with pytest.raises(UserError, match=r"Read-only file system; try chmod -R u.w"):
         RunDirectory(logs / "run").reopen()
-    with pytest.raises(UserError, match="must have a directory of its own"):
+    with pytest.raises(UserError, match="Read-only file system"):
         RunDirectory(logs / "run").claim()
 
 
@@ -313,7 +313,7 @@ def test_a_claim_that_fails_leaves_the_directory_free(tmp_path: Path, monkeypatc
 
 def test_a_claim_that_comes_second_does_not_keep_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Another run comes between the look into the directory and the claim, and ends.
-    def come_between(path: Path, room: int) -> None:
+    def come_between(path: Path, room: int, hint: str) -> None:
         monkeypatch.undo()
         claimed(path).end("finished", "epoch limit")
 

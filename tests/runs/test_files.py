@@ -280,6 +280,17 @@ def test_what_a_killed_process_has_left_is_taken_away_and_what_another_writes_st
     assert contents(tmp_path) == {"a.txt": "new", not_ours: ""}
 
 
+def test_without_locks_a_young_temporary_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    path = tmp_path / ".a.txt.0123456789abcdef.tmp"
+    path.touch()
+    remove_temporary_files(tmp_path)  # another process may be writing it
+    assert path.exists()
+    os.utime(path, (0, 0))
+    remove_temporary_files(tmp_path)
+    assert not path.exists()
+
+
 def test_the_old_file_is_kept_once_more_after_a_kill_between_its_two_names(tmp_path: Path) -> None:
     (tmp_path / "last").write_text("1")
     os.link(tmp_path / "last", tmp_path / "previous")  # and then it was killed, before the new file took its place

@@ -107,7 +107,9 @@ def test_a_second_process_is_refused_with_the_first_ones_number_and_host(
         with pytest.raises(UserError) as refusal:
             refused()
         assert refusal.value.requirement == "a run's directory must be used by one process at a time"
-        assert refusal.value.actual == f"{tmp_path} is in use by process {first.pid} on {socket.gethostname()}"
+        named = f"{tmp_path} is in use by process {first.pid} on {socket.gethostname()}, since 20"
+        assert refusal.value.actual.startswith(named)
+        assert f"`kill {first.pid}`:" in refusal.value.hint
         assert json.loads((tmp_path / "lock").read_text())["process"] == first.pid  # it stays with its owner
 
 

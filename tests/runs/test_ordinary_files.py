@@ -16,11 +16,10 @@ from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import read_history, read_manifest, read_status
+from mlplab.runs.reading import read_history, read_manifest, read_state, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger
-from mlplab.sweeps.states import read_state
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
 SECRET = '{"state": "finished", "format": 1, "secret": "of the user"}\n'
@@ -163,7 +162,7 @@ def test_the_name_of_a_job_is_a_plain_one(tmp_path: Path, name: str) -> None:
         "jobs": [{"number": 0, "directory": name, "values": {}, "overrides": []}],
     }  # fmt: skip
     (tmp_path / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"must go on from its own sweep\.json") as refusal:
+    with pytest.raises(UserError, match=r"sweep\.json must be readable") as refusal:
         read_ledger(tmp_path).require_sound()  # type: ignore[union-attr]
     assert str(refusal.value).isprintable()
 

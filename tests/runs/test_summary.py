@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.runs.summary import describe_after, logs_of, shortest
+from mlplab.runs.summary import describe_after, describe_metrics, logs_of, shortest
 
 RESULT = {
     "ended": "converged", "epochs": 1, "steps": 1234, "best_epoch": 1,
@@ -45,3 +45,7 @@ def test_the_run_says_where_it_lies(train_run: Any, capsys: pytest.CaptureFixtur
     assert "data    diabetes: 10 features -> disease progression; 310/66/66 rows to train/validate/test" in out
     assert "model   MLP 10-128-64-1, 9,729 parameters" in out
     assert "rmse" in out
+
+
+def test_names_of_scores_may_be_those_of_columns() -> None:
+    assert "rmse_a [/b] [red]c" in describe_metrics({"test": {"rmse_a [/b] [red]c": 1.0}})

@@ -11,6 +11,7 @@ import pytest
 from inference.small_runs import change_card, houses, save_run, table_options
 from launching import run_program
 
+from mlplab.cli.script import WRITTEN
 from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import load_run
 
@@ -67,7 +68,7 @@ def test_help_is_shown(script: Script, words: list[str]) -> None:
     done = script("predict", *words)
     assert done.status == 0
     assert "python scripts/predict.py run=" in done.output
-    for word in ("run=", "data.path=", "out=", "id=", "proba=", "overwrite="):
+    for word in ("run=", "data.path=", "out=", "id=", "proba=", "overwrite=", "accept_unknown=", *WRITTEN):
         assert word in done.output
 
 
@@ -92,6 +93,11 @@ def test_help_is_shown(script: Script, words: list[str]) -> None:
         (["run={runs}/classes", "out={runs}/new.csv", "overwrite=true"], ["out must be another file than data.path"]),
         (["run={runs}/values", "out=out.csv", "proba=true"], ["the run is a regression", "proba=false"]),
         (["run={runs}/classes", "out=out.csv", "id=rwo"], ["column of the id, 'rwo'", "id=row"]),
+        (["run={runs}/classes", "out=out.csv", "data.delimiter=semicoln"], ["try data.delimiter=semicolon"]),
+        (["run={runs}/classes", "out=out.csv", "data.encoding=cp12511"], ["name of an encoding that Python knows"]),
+        (["run={runs}/classes", "out=out.csv", "data.skip_lines=-1"], ["data.skip_lines must be a number of lines"]),
+        (["run={runs}/classes", "out=out.csv", "data.header=yes"], ["data.header must be auto, true or false"]),
+        (["run={runs}/classes", "out=out.csv", "data.missing_values=x"], ["try data.missing_values=[x]"]),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -138,3 +144,19 @@ def test_a_network_of_ones_own_is_refused(runs: Path, tmp_path: Path, mistake: M
     change_card(tmp_path / "run", ("model",), {"name": "own", "architecture": {"_target_": "os.system"}})
     line = mistake("predict", f"run={tmp_path / 'run'}", f"data.path={runs / 'new.csv'}", f"out={tmp_path / 'out.csv'}")
     assert "network of another class" in line
+
+
+@pytest.mark.parametrize("delimiter", [";", '";"', "semicolon", "auto"])
+def test_options_of_the_file_are_quoted_as_for_training(
+    runs: Path, tmp_path: Path, script: Script, delimiter: str
+) -> None:
+    text = (runs / "new.csv").read_text(encoding="utf-8").replace(",", ";")
+    (tmp_path / "new.csv").write_text(text, encoding="cp1251")
+    out = tmp_path / "out.csv"
+    words = (f"data.delimiter={delimiter}", "data.encoding=cp1251", "data.missing_values=[none,-1]")
+    assert (
+        script("predict", f"run={runs / 'classes'}", f"data.path={tmp_path / 'new.csv'}", f"out={out}", *words).status
+        == 0
+    )
+    script("predict", f"run={runs / 'classes'}", f"data.path={runs / 'new.csv'}", f"out={tmp_path / 'same.csv'}")
+    assert out.read_text() == (tmp_path / "same.csv").read_text()

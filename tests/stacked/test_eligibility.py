@@ -4,10 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from composing import composed
 from omegaconf import OmegaConf
 
-from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra
+from mlplab.stacked.eligibility import config_of_stack, why_alone, why_alone_by_hydra, why_alone_once_built
+from mlplab.task import Task
 
 
 @pytest.fixture
@@ -80,3 +82,17 @@ def test_what_hydra_does_for_one_job_is_not_done_in_a_stack() -> None:
     assert "env_set" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "env_set": {"A": "1"}}), []))
     assert "chdir" in str(why_alone_by_hydra(SimpleNamespace(**{**vars(plain), "chdir": True}), []))
     assert "chdir" in str(why_alone_by_hydra(plain, ["hydra.job.name=x"]))
+
+
+@pytest.mark.parametrize(
+    ("weights", "names", "reason"),
+    [
+        (torch.ones(3), (), "the weights of its rows have no stacked form"),
+        (None, ("a", "b"), "several targets have no stacked form"),
+    ],
+)
+def test_rows_with_weights_and_several_targets_keep_a_job_out(weights: Any, names: Any, reason: str) -> None:
+    task = Task("regression", 2, target_names=names)
+    data = SimpleNamespace(weights={"train": None, "val": weights}, task=task)
+    member: Any = SimpleNamespace(learner=None, data=data)
+    assert why_alone_once_built(member, None) == reason  # type: ignore[arg-type]

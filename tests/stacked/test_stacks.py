@@ -86,7 +86,7 @@ def test_a_stack_has_no_more_members_than_it_is_allowed(tmp_path: Path) -> None:
     assert "alone   2 jobs, hydra.launcher.members=1" in alone.stdout
     refused = stacked(["seed=0,1", "hydra.launcher.members=0"], tmp_path / "none")
     assert (refused.status, refused.stderr.count("\n")) == (2, 1)
-    assert "hydra.launcher.members must be a number of networks" in refused.stderr
+    assert "hydra.launcher.members must be a positive number of networks" in refused.stderr
 
 
 @pytest.mark.slow

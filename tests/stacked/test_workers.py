@@ -190,7 +190,7 @@ def test_a_number_of_processes_that_is_none_is_refused(tmp_path: Path) -> None:
     for given in ("0", "many"):
         refused = stacked(["seed=0,1", f"hydra.launcher.processes={given}"], tmp_path)
         assert (refused.status, refused.stderr.count("\n")) == (2, 1)
-        assert f"must be auto or a number of processes, got {given}" in refused.stderr
+        assert f"must be auto or a positive number of processes, got {given}" in refused.stderr
 
 
 def test_forks_are_for_linux() -> None:

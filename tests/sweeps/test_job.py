@@ -15,6 +15,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.errors import RunStopped, UserError
+from mlplab.runs.directory import RunDirectory
 from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING, JobOfSweep, begun_before, objective_of_finished
 
@@ -48,29 +49,20 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
         begun_before(begun(tmp_path / "job"), other)
 
 
-def test_what_a_refused_job_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["", '{"state": "failed"}', '{"state": "stopped"}'])
+def test_what_a_job_left_that_never_began_is_cleared_away_when_it_begins(tmp_path: Path, status: str) -> None:
     job = tmp_path / "job"
-    for folder in (".hydra", "checkpoints", "figures"):
-        (job / folder).mkdir(parents=True)
-    left = ("status.json", ".lock", "train.log", ".status.json.0a.tmp", ".hydra/config.yaml")
-    for name in (*left, "notes.txt"):
-        (job / name).write_text("")
+    for name in ("status.json", ".lock", ".status.json.0a.tmp", ".hydra/config.yaml", "csv/hparams.yaml", "data.json"):
+        (job / name).parent.mkdir(parents=True, exist_ok=True)
+        (job / name).write_text(status if name == "status.json" else "")
     assert not begun_before(job, CONFIG)
-    assert [str(path.relative_to(job)) for path in job.rglob("*")] == ["notes.txt"]
+    run = RunDirectory(job)
+    run.claim()
+    run.release()
+    assert sorted(path.name for path in job.iterdir()) == [".lock", "checkpoints", "figures", "status.json"]
 
 
-@pytest.mark.parametrize(("folder", "is_claimed"), [("csv", False), ("tensorboard", True)])
-def test_what_loggers_made_before_a_kill_is_cleared_away(tmp_path: Path, folder: str, is_claimed: bool) -> None:
-    job = tmp_path / "job"
-    (job / folder).mkdir(parents=True)
-    (job / folder / "hparams.yaml").write_text("seed: 0\n")
-    if is_claimed:
-        (job / "status.json").write_text("")
-    assert not begun_before(job, CONFIG)
-    assert list(job.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["history.jsonl", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize("name", ["notes.txt", "history.jsonl", "checkpoints/last.ckpt"])
 @pytest.mark.parametrize("lost", ["manifest.json", ".hydra/config.yaml"])
 def test_a_job_that_has_lost_its_manifest_is_told_and_kept(tmp_path: Path, name: str, lost: str) -> None:
     job = begun(tmp_path / "job")

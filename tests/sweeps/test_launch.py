@@ -14,12 +14,12 @@ import pytest
 
 from mlplab.errors import RunStopped, UserError
 from mlplab.runs.lock import Lock
+from mlplab.runs.reading import State
 from mlplab.runs.signals import HANDLED, TERMINATIONS
 from mlplab.sweeps import launch
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.launch import letting_jobs_finish
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.states import State
 from mlplab.sweeps.sweep import jobs_at_once
 from mlplab.sweeps.sweep_progress import SweepProgress
 

@@ -159,7 +159,7 @@ def content(**changes: Any) -> dict[str, Any]:
 )
 def test_what_no_sweep_wrote_is_told_in_one_line(tmp_path: Path, damaged: Any) -> None:
     (tmp_path / FILE).write_text(json.dumps(damaged))
-    with pytest.raises(UserError, match=r"a sweep must go on from its own sweep\.json, but .*; try another") as told:
+    with pytest.raises(UserError, match=r"sweep\.json must be readable, but .*; try .* another sweep.name") as told:
         read_ledger(tmp_path)
     assert "\n" not in str(told.value)
     assert json.loads((tmp_path / FILE).read_text()) == damaged

@@ -317,7 +317,8 @@ def test_a_damaged_ledger_is_told_and_kept(copy: Path) -> None:
     said = launch(WORDS, copy)
     assert said.status == 2
     (line,) = said.stderr.splitlines()
-    assert "a sweep must go on from its own sweep.json" in line
+    assert "a sweep's sweep.json must be readable" in line
+    assert f"its jobs are still in {path.parent}" in line
     assert everything(copy) == before
 
 

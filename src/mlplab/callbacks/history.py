@@ -10,10 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from mlplab.runs.files import write_atomically
-from mlplab.runs.layout import HISTORY, read_history
-
-__all__ = ["HISTORY", "History", "read_history"]
+from mlplab.runs.files import read_json_lines, write_atomically
+from mlplab.runs.layout import HISTORY
 
 EVERY_SECONDS = 1.0
 """Seconds that lines may be buffered: writing each at once takes as long as making it."""
@@ -43,7 +41,7 @@ class History(Callback):
         self._is_writing = trainer.is_global_zero
         if self._is_writing:
             self._cut()
-            lines = read_history(self.path.parent)
+            lines = read_json_lines(self.path)
             seconds = lines[-1].get("seconds") if lines else None
             self._seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
         self._since = time.monotonic()

@@ -8,13 +8,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.plots import as_png, log_picture, result_figure
+from mlplab.plots import as_png, log_picture, result_figures
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 
 class Figures(Callback):
-    """Draws the confusion matrix, or predicted against true values, of the test part.
+    """Draws the confusion matrix, or predicted against true values, of the test part; one for each target.
 
     Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
 
@@ -50,7 +50,7 @@ class Figures(Callback):
         # A second test of the same run must not add to the first.
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        name, figure = result_figure(predicted, targets, task)
-        png = as_png(figure)
-        write_bytes(self.directory / f"{name}.png", png)
-        log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)
+        for name, figure in result_figures(predicted, targets, task).items():
+            png = as_png(figure)
+            write_bytes(self.directory / f"{name}.png", png)
+            log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)

@@ -66,7 +66,7 @@ class TrainingCurves(Callback):
             # NaN if every update of the epoch was skipped.
             mean = torch.tensor(total / n_rows if n_rows else math.nan, device=pl_module.device)
             # The mean already covers all processes; sync_dist only silences Lightning's warning.
-            pl_module.log("train/loss", mean, sync_dist=trainer.world_size > 1)
+            pl_module.log_dict({"train/loss": mean}, sync_dist=trainer.world_size > 1)
         self.flush_logs(trainer)
         self.losses, self.rows = [], []
 

@@ -17,17 +17,22 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mlplab.cli.composition_errors import explain_composition_error, require_single_choices
+from mlplab.cli.composition_errors import (
+    explain_composition_error,
+    require_flag_of_sweep,
+    require_known_flags,
+    require_single_choices,
+)
 from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
+from mlplab.runs.reading import read_state
 from mlplab.runs.signals import on_termination
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished
-from mlplab.sweeps.states import read_state
 
 
 def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
@@ -56,6 +61,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             if config is not None:
                 run_job(resume, config)
             return 0  # also where nothing was left to do
+        require_known_flags(sys.argv[1:], root / "conf")
         require_single_choices(overrides)
         main()
     except SystemExit as ended:  # as Hydra ends after its help
@@ -125,8 +131,12 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     """
     global _job_has_begun
     _job_has_begun = True
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
     try:
+        # Only here, as an experiment may make a sweep of the command.
+        if hydra.mode != RunMode.MULTIRUN and "hydra.mode=RUN" not in sys.argv:
+            require_flag_of_sweep(sys.argv[1:])
         try:
             return _train(train, config, directory)
         except OmegaConfBaseException as error:  # an interpolation of a missing value
@@ -139,7 +149,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     except BaseException as error:  # the user's code may raise anything, or call sys.exit
         is_told = isinstance(error, UserError | RunFailed)
         message = str(error) if is_told else _what_failed(error, directory)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if hydra.mode == RunMode.MULTIRUN:
             if _wants_traceback():
                 traceback.print_exc()  # at once, as the message comes with the table
             if is_disk_full(error):  # the next job would fail too; the sweep can be resumed from this one

@@ -1,11 +1,14 @@
 """Explains why Hydra cannot compose a command line, with the nearest valid choice or name."""
 
+import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,6 +36,56 @@ OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
 
 SINGLE = ("data", "loss", "model", "optimizer", "scheduler")
 """Groups of which a run has exactly one choice."""
+
+OF_SWEEPS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper.", "hydra.launcher.", "hydra.sweep.", "sweep.")
+"""Beginnings of names that only a sweep reads."""
+
+
+def require_known_flags(words: Sequence[str], conf: Path) -> None:
+    """Refuses flags that Hydra does not have, in one line instead of argparse's usage.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = parser.allow_abbrev = False
+    try:
+        unknown = parser.parse_known_args(words)[1]
+    except argparse.ArgumentError as error:
+        flag = str(error.argument_name).partition("/")[0]
+        choices = list(parser._option_string_actions[flag].choices or ())
+        what, hint = (f"one of {', '.join(choices)}", f"{flag} {choices[0]}") if choices else ("its value", "--help")
+        given = [*words, ""][list(words).index(flag) + 1] if flag in words else ""
+        raise UserError(f"{flag} must be followed by {what}", f"{flag}={given}", hint) from None
+    if not unknown:
+        return
+    first = unknown[0]
+    if not first.startswith("-"):
+        # argparse takes them from one place only.
+        raise UserError("overrides must stand side by side", f"flags stand before {first}", "the flags first")
+    name, equals, value = first.lstrip("-").partition("=")
+    near = next(iter(difflib.get_close_matches(first, parser._option_string_actions, n=1, cutoff=0.75)), None)
+    if near is None:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            key = nearest_key(name, _keys_with([]))
+        if not equals:  # as other programs have it: --lr 0.1
+            behind = [*words, ""][list(words).index(first) + 1]
+            value = "…" if not behind or behind.startswith("-") or "=" in behind else behind
+        near = f"{key}={value}" if key else "--help"
+    raise UserError("flags must be those of --hydra-help; all else is given as name=value", first, near)
+
+
+def require_flag_of_sweep(overrides: Sequence[str]) -> None:
+    """Refuses options of a sweep for a single run, which would not read them.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    for text in overrides:
+        if text.lstrip("+~").startswith(OF_SWEEPS):
+            raise UserError(
+                "options of a sweep must be given with -m", f"{text} without it", f"python train.py -m {text}"
+            )
 
 
 def require_single_choices(overrides: Sequence[str]) -> None:

@@ -20,8 +20,9 @@ from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
 from mlplab.rules import shown
-from mlplab.runs.layout import LOCK, read_status
+from mlplab.runs.layout import LOCK
 from mlplab.runs.lock import require_free
+from mlplab.runs.reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
 FREE = (

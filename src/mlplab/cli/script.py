@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlplab.cli.output import show_every_text, tolerate_closed_output, why_unwritten
+from mlplab.config.config_rules import OF_ANY_FILE, TABLE_RULES, nearest
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.text_layout import QUOTES
 from mlplab.errors import RunFailed, RunStopped, UserError, printable
+from mlplab.rules import Rule
 from mlplab.runs.files import as_json
 from mlplab.runs.signals import on_termination
 
@@ -28,13 +29,14 @@ class Option:
     """An option of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `number` (from 0), or `flag` (a name with --
-            and no value).
+        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `setting` (as train.py takes it),
+            or `flag` (a name with -- and no value).
         default: value if the option is not given.
         example: of a value, for messages.
         is_required: whether the option must be given.
         choices: the allowed values; empty allows all.
         is_first: whether the value may be the first argument, without the name.
+        rule: of a setting.
     """
 
     kind: str = "text"
@@ -43,6 +45,7 @@ class Option:
     is_required: bool = False
     choices: tuple[str, ...] = ()
     is_first: bool = False
+    rule: Rule | None = None
 
     def read(self, name: str, text: str) -> Any:
         """Converts the typed text to a value.
@@ -57,14 +60,19 @@ class Option:
                 requirement = "true or false" if self.kind == "switch" else f"one of {', '.join(choices)}"
                 raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={near}")
             return text == "true" if self.kind == "switch" else text
-        if self.kind in ("count", "number"):
-            least = 1 if self.kind == "count" else 0
-            if not text.isdecimal() or int(text) < least:  # int() also takes 1_000 and blanks
-                requirement = "a positive integer" if least else "an integer of 0 or more"
-                raise UserError(f"{name} must be {requirement}", f"{name}={text}", f"{name}={self.example}")
+        if self.kind == "count":
+            if not text.isdecimal() or int(text) < 1:  # int() also takes 1_000 and blanks
+                raise UserError(f"{name} must be a positive integer", f"{name}={text}", f"{name}={self.example}")
             return int(text)
         if not text:
             raise UserError(f"{name} must be given a value", f"{name}=", f"{name}={self.example}")
+        if self.rule is not None:
+            value = _hydra_value(text)
+            if not self.rule.holds(value):
+                raise UserError(
+                    f"{name} must be {self.rule.requirement}", f"{name}={text}", f"{name}={nearest(value, self.rule)}"
+                )
+            return value
         return Path(os.path.expanduser(text)) if self.kind == "path" else text  # a shell expands no ~ after "="
 
 
@@ -72,14 +80,24 @@ JSON = {"--json": Option("flag", False)}
 """Option of scripts that can print their result as JSON, with nothing else on standard output."""
 
 WRITTEN = {
-    "data.delimiter": Option(example="semicolon"),
-    "data.quote": Option(choices=("auto", *QUOTES)),
-    "data.header": Option(choices=("auto", "true", "false")),
-    "data.encoding": Option(example="latin-1"),
-    "data.skip_lines": Option("number", example="1"),
-    "data.sheet": Option(example="Sheet1"),
+    f"data.{name}": Option("setting", example=TABLE_RULES[name].example, rule=TABLE_RULES[name]) for name in OF_ANY_FILE
 }
 """Options on the format of a table file, for scripts that read one. What is not given is detected."""
+
+ACCEPT_UNKNOWN = {"accept_unknown": Option("switch", False)}
+
+
+def _hydra_value(text: str) -> Any:
+    """Reads a value as train.py does: quotes are removed, [a,b] is a list, true and 3 have their types."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # takes long; most calls need none
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(f"value={text}")
+        return text if override.is_sweep_override() else override.value()
+    except HydraException:
+        # A shell has taken the quotes of ";" away.
+        return text
 
 
 @dataclass(frozen=True)
@@ -99,11 +117,7 @@ class Result:
 
 def how_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the given options of `WRITTEN`, under the names that the table reader uses."""
-    given = {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
-    # The reader of tables takes booleans, or auto.
-    if given.get("header") in ("true", "false"):
-        given["header"] = given["header"] == "true"
-    return given
+    return {name.removeprefix("data."): settings[name] for name in WRITTEN if settings[name] is not None}
 
 
 def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str, Any]:

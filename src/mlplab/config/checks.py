@@ -5,9 +5,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from omegaconf import AnyNode, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
 from mlplab.config.paths import require_data_file
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
@@ -98,6 +98,23 @@ def check_sweep(config: DictConfig) -> None:
         require_metric("sweep.target.metric", target["metric"], target["mode"], None)
 
 
+def check_settings(part: str, settings: Mapping[str, Any]) -> None:
+    """Refuses settings of a sweeper or a launcher that cannot be carried out.
+
+    Args:
+        part: `hydra.sweeper` or `hydra.launcher`.
+        settings: name → value, in plain Python.
+
+    Raises:
+        UserError: for the first value that breaks its rule.
+    """
+    for key, rule in SWEEP_RULES.items():
+        name = key.removeprefix(f"{part}.")
+        if name in settings and not rule.holds(settings[name]):
+            near = nearest(settings[name], rule)
+            raise UserError(f"{key} must be {rule.requirement}", f"{key}={shown(settings[name])}", f"{key}={near}")
+
+
 def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
     # null is a value, so a missing key needs a mark of its own.
     absent = object()
@@ -112,13 +129,6 @@ def _require_rules(config: DictConfig, rules: Mapping[str, Rule]) -> None:
 
 def _select(config: DictConfig, key: str, default: Any = None) -> Any:
     """Does the same as `OmegaConf.select`, in plain values."""
-    # Most values need not be resolved. To read them directly takes half the time, which a sweep spends on every job.
-    node: Any = config
-    for name in key.split("."):
-        content = vars(node).get("_content") if isinstance(node, DictConfig) else None
-        node = content.get(name) if isinstance(content, dict) else None
-    if isinstance(node, AnyNode) and not (node._is_interpolation() or node._is_missing()):
-        return node._value()
     value = OmegaConf.select(config, key, default=default)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
@@ -182,7 +192,9 @@ def require_trainer_flag(flag: str, given: str) -> None:
 
 
 def _monitor_exists(config: DictConfig) -> None:
-    require_metric("monitor", *(_select(config, key) for key in ("monitor", "mode", "data.task")))
+    metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
+    # Several classifications are labels, which have scores of their own.
+    require_metric("monitor", metric, mode, None if isinstance(target, list) else task)
 
 
 def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
@@ -197,7 +209,7 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
     """
-    known = SCORES.get(str(task)) or {**SCORES["regression"], **SCORES["classification"]}
+    known = SCORES.get(str(task)) or {name: good for scores in SCORES.values() for name, good in scores.items()}
     names = {f"val/{name}": direction for name, direction in known.items()}
     if metric not in names:
         close = nearest_name(str(metric), list(names)) or "val/loss"

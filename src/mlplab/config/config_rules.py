@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from dataclasses import replace
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
@@ -167,6 +168,8 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
+    "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
         lambda v: (
             v is None or (isinstance(v, dict) and set(v) == {"metric", "value", "mode"} and is_number(v["value"]))
@@ -194,7 +197,9 @@ _MARKERS = Rule(
 # Only for data=table: a source of the user's own may mean other things by the same names.
 TABLE_RULES: dict[str, Rule] = {
     "path": _FILE,
-    "target": _NAME,
+    "target": Rule(
+        lambda v: _NAME.holds(v) or (_NAMES.holds(v) and len(v) > 0), "the name of a column, or a list of them", "y"
+    ),
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
@@ -209,7 +214,7 @@ TABLE_RULES: dict[str, Rule] = {
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
-    "sheet": optional(_NAME),
+    "sheet": optional(Rule(_NAME.holds, "the name or the number of a sheet", "1")),
     # Without a directive of strptime, a format fits nothing but itself.
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
     "missing_values": _MARKERS,
@@ -224,14 +229,26 @@ TABLE_RULES: dict[str, Rule] = {
     "numeric": _NAMES,
     "categorical": _NAMES,
     "drop_missing_target": SWITCH,
-    "unit": Rule(lambda v: isinstance(v, str), "text", "cm"),
+    "rare_classes": one_of(("keep", "drop", "refuse"), "keep"),
+    "unit": Rule(
+        lambda v: isinstance(v, str) or (isinstance(v, list) and all(isinstance(unit, str) for unit in v)),
+        "text, or a list of texts",
+        "cm",
+    ),
     "split_column": optional(_NAME),
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
+    "weight_column": optional(_NAME),
     "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
+
+OF_ANY_FILE = (
+    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "sheet", "date_format"),
+    "missing_values",
+)
+"""Options of a table that say how a file is written, which another file may be in another way."""
 
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.
@@ -263,6 +280,36 @@ OPTIMIZER_RULES: dict[str, Rule] = {
     "line_search_fn": optional(one_of(("strong_wolfe",), "strong_wolfe")),
     "ns_steps": COUNT,
 }
+
+_SEEDS = Rule(
+    lambda v: isinstance(v, list) and bool(v) and all(is_integer(seed) and seed >= 0 for seed in v),
+    "a list of seeds", "[100,101,102]",
+)  # fmt: skip
+_OPTIONS = optional(Rule(lambda v: isinstance(v, dict), "a mapping of names to values", "{n_startup_trials:5}"))
+
+SWEEP_RULES: dict[str, Rule] = {
+    "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
+    "hydra.launcher.processes": Rule(
+        lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
+    "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),
+    "hydra.sweeper.batch": optional(replace(COUNT, example="1")),
+    "hydra.sweeper.seed": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
+    "hydra.sweeper.sampler_options": _OPTIONS,
+    "hydra.sweeper.pruner_options": _OPTIONS,
+    "hydra.sweeper.tuning_seeds": _SEEDS,
+    # Their number, too, for a search.
+    "hydra.sweeper.seeds": optional(
+        replace(
+            _SEEDS,
+            holds=lambda v: (is_integer(v) and v > 0) or _SEEDS.holds(v),
+            requirement="a list of seeds, or their number",
+        )
+    ),
+}
+"""Rules of the settings in conf/hydra/sweeper and conf/hydra/launcher."""
 
 
 def nearest(value: Any, rule: Rule) -> str:

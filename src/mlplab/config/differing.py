@@ -17,6 +17,9 @@ RENAMED = {
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
+ADDED = {"loss.class_weights": None, "data.rare_classes": "keep", "data.weight_column": None}
+"""Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
+
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Flattens nested dicts: dotted key → value that is no dict."""
@@ -35,6 +38,7 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     """
     # Dotted keys let a whole group be compared with one that has other keys.
     before, after = flat(then), flat(now)
+    before |= {key: value for key, value in ADDED.items() if key in after and key not in before}
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {
         key: pair

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Batches:
-    """Yields batches (features, targets) of tensors on any device, by one `index_select` each.
+    """Yields batches (features, targets), or (features, targets, weights), by one `index_select` for each tensor.
 
     Legend: N rows, B batch size. The last batch of an epoch holds the remaining N mod B rows.
 
@@ -21,6 +21,7 @@ class Batches:
     Args:
         features: (N, F).
         targets: (N,) or (N, T).
+        weights: (N,) of the rows; None where they have none. All tensors may be on any device.
         batch_size: B; with N or more there is one batch of all rows.
         order: called at the start of every epoch for a permutation (N,); None keeps the order of the rows.
         rank: number of this process.
@@ -33,11 +34,12 @@ class Batches:
         targets: Tensor,
         *,
         batch_size: int,
+        weights: Tensor | None = None,
         order: Callable[[], Tensor] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.features, self.targets = features, targets
+        self.features, self.targets, self.weights = features, targets, weights
         self.batch_size = batch_size
         self.order = order
         self.rank, self.world_size = rank, world_size
@@ -47,7 +49,7 @@ class Batches:
         # Rounded up: the last batch may be smaller.
         return -(-len(self.targets) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         # Used once: an epoch after the resumed one begins at its first batch.
         first, self.first_batch = self.first_batch, 0
         if self.order is None or self.batch_size >= len(self.targets):
@@ -59,14 +61,16 @@ class Batches:
         for rows in torch.split(order, self.batch_size):
             # `tensor_split` allows shares of different sizes, and empty ones.
             own = rows.tensor_split(self.world_size)[self.rank] if self.world_size > 1 else rows
-            yield self.features.index_select(0, own), self.targets.index_select(0, own)
+            yield tuple([tensor.index_select(0, own) for tensor in self._tensors()])
 
-    def _in_place(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.batch_size
+    def _tensors(self) -> list[Tensor]:
+        return [self.features, self.targets] if self.weights is None else [self.features, self.targets, self.weights]
+
+    def _in_place(self, first: int) -> Iterator[tuple[Tensor, ...]]:
         # Views of the stored tensors: no row is copied.
-        whole = zip(torch.split(self.features, size), torch.split(self.targets, size), strict=True)
-        for features, targets in islice(whole, first, None):
+        whole = zip(*(torch.split(tensor, self.batch_size) for tensor in self._tensors()), strict=True)
+        for batch in islice(whole, first, None):
             if self.world_size > 1:
-                features = features.tensor_split(self.world_size)[self.rank]
-                targets = targets.tensor_split(self.world_size)[self.rank]
-            yield features, targets
+                yield tuple(tensor.tensor_split(self.world_size)[self.rank] for tensor in batch)
+            else:
+                yield batch

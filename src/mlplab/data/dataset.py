@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ class Dataset:
         target_name: name of the target.
         unit: of the target, as text.
         split_rules: constraints of the data on their split.
+        weights: (N,) of the rows, finite and not negative; None where they have none.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     target_name: str = "target"
     unit: str = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
+    weights: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Checks shapes, dtypes and values.
@@ -90,16 +93,34 @@ class Dataset:
             raise UserError(
                 f"{self.name}: every target must be a finite number", "one is NaN or infinite", "leaving the row out"
             )
+        if self.weights is not None:
+            is_weight = np.isfinite(self.weights) & (self.weights >= 0)
+            if self.weights.shape != (len(self.targets),) or not is_weight.all():
+                raise UserError(
+                    f"{self.name}: weights must have shape (N,), each a finite number of 0 or more",
+                    f"they have {self.weights.shape}, and {int((~is_weight).sum())} are none",
+                    "weights=None",
+                )
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["classification", "regression"]:
         return "classification" if self.class_names else "regression"
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Returns no names, as arrays have one target."""
+        return ()
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        """Returns no names, as there are no labels."""
+        return ()
 
     @property
     def fingerprint(self) -> str:
         """Returns the SHA-256 over the arrays, which depends on the data and not on their source."""
         digest = hashlib.sha256()
-        for array in (self.features, self.targets):
+        for array in (self.features, self.targets, *([] if self.weights is None else [self.weights])):
             # Equal bytes in another shape are other data.
             digest.update(str((array.dtype.str, array.shape)).encode())
             # `hashlib` reads memory in order, which a slice of an array need not lie in.
@@ -131,6 +152,10 @@ class Dataset:
     def reading(self) -> None:
         """Returns None, as arrays are not read from a file."""
         return None
+
+    def without_classes(self, classes: tuple[int, ...]) -> "Dataset":
+        """Is not called, as arrays refuse rare classes."""
+        raise NotImplementedError
 
     def describe(self, split: Split, preprocessing: Preprocessing) -> None:
         """Returns None, as only tables are described."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,9 @@ BLOCK_ROWS = 1 << 14
 """Rows to preprocess at once, which keeps the intermediate values of a large table small."""
 
 
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
 class Source(Splittable, Protocol):
     """Interface of data sets, of arrays and of tables."""
 
@@ -35,11 +39,23 @@ class Source(Splittable, Protocol):
     @property
     def fingerprint(self) -> str: ...
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> Literal["classification", "regression", "multilabel"]: ...
     @property
     def target_name(self) -> str: ...
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str | tuple[str, ...]: ...
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Returns the names of several targets, which have a column of `targets` each; empty for one target."""
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        """Returns for each of several labels the names of false and true; empty for other targets."""
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        """Returns the weight of each row (N,), finite and not negative; None where rows have none."""
+
     def fit(self, rows: Rows) -> Preprocessing:
         """Fits the preprocessing on these rows alone."""
 
@@ -52,6 +68,9 @@ class Source(Splittable, Protocol):
     @property
     def reading(self) -> dict[str, Any] | None:
         """Returns how a table was read, as plain values; None for arrays."""
+
+    def without_classes(self, classes: tuple[int, ...]) -> "Source":
+        """Returns the data without the rows of some classes. Only called where `split_rules` says drop."""
 
     def describe(self, split: Split, preprocessing: Any) -> Any:
         """Describes the columns of a table and their preprocessing; None for arrays."""
@@ -66,6 +85,7 @@ class DataModule(pl.LightningDataModule):
         origin: options of source and split, as plain values for a checkpoint.
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
+        weights: part → weights of its rows (n,) float32, of mean 1 over the training part; None where all are equal.
 
     Args:
         source: returns the data set.
@@ -96,6 +116,7 @@ class DataModule(pl.LightningDataModule):
         self.reading: dict[str, Any] | None = None
         self.description: Any = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
+        self.weights: dict[str, Tensor | None] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits and transforms the data set on the first call.
@@ -116,8 +137,9 @@ class DataModule(pl.LightningDataModule):
         for part in ("train", "val", "test"):
             rows = getattr(split, part)
             self._parts[part] = (_features(dataset, rows, self.preprocessor), targets[torch.from_numpy(rows)])
+            self.weights[part] = _weights(dataset, part, split)
         self.task = Task(
-            kind="classification" if dataset.class_names else "regression",
+            kind=dataset.kind,
             n_features=self._parts["train"][0].shape[1],
             feature_names=dataset.names_after(self.preprocessor),
             class_names=dataset.class_names,
@@ -125,6 +147,8 @@ class DataModule(pl.LightningDataModule):
             unit=dataset.unit,
             target_mean=self._target_mean,
             target_std=self._target_std,
+            target_names=dataset.target_names,
+            label_names=dataset.label_names,
         )
 
     def read(self) -> tuple[Source, Split]:
@@ -134,31 +158,44 @@ class DataModule(pl.LightningDataModule):
             UserError: it cannot be read or split.
         """
         dataset = self.source()
-        split = split_rows(
-            dataset,
-            validation_fraction=self.validation_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.split_seed,
-        )
-        return dataset, split
+        while True:
+            split = split_rows(
+                dataset,
+                validation_fraction=self.validation_fraction,
+                test_fraction=self.test_fraction,
+                seed=self.split_seed,
+            )
+            if not split.rare or dataset.split_rules.rare_classes != "drop":
+                return dataset, split
+            # Shares of fewer rows may be too small for further classes.
+            dataset = dataset.without_classes(split.rare)
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
-        """Returns class indices (N,) int64, or values (N, 1) float32, standardised by the training rows."""
+        """Returns class indices (N,) int64, or values (N, T) float32, standardised by the training rows; or labels."""
         # Classification needs no scaling back: mean 0 and std 1 leave a value as it is.
-        self._target_mean, self._target_std = 0.0, 1.0
-        if dataset.class_names:
+        self._target_mean: float | tuple[float, ...] = 0.0
+        self._target_std: float | tuple[float, ...] = 1.0
+        if dataset.kind == "classification":
             return torch.from_numpy(dataset.targets.astype(np.int64))
+        if dataset.kind == "multilabel":
+            return torch.from_numpy(dataset.targets.astype(np.float32))
         values = dataset.targets.astype(np.float64)
-        # In float64: the standard deviation of large values loses its digits in float32.
-        mean, std = float(values[train_rows].mean()), float(values[train_rows].std())
-        if std <= 1e-12 * abs(mean):  # rounding leaves a constant target with a std near 1e-16 of its size
+        # In float64: the standard deviation of large values loses its digits in float32. Each target by itself.
+        mean, std = values[train_rows].mean(axis=0), values[train_rows].std(axis=0)
+        # Rounding leaves a constant target with a std near 1e-16 of its size.
+        constant = np.flatnonzero(std <= 1e-12 * abs(mean))
+        if len(constant):
+            which = f"the target {dataset.target_names[constant[0]]!r}" if dataset.target_names else "the target"
             raise UserError(
-                f"{dataset.name}: the target must vary",
-                f"it is {mean:g} in every training row",
+                f"{dataset.name}: {which} must vary",
+                f"it is {mean.flat[constant[0]]:g} in every training row",
                 "another target",
             )
-        self._target_mean, self._target_std = mean, std
-        return torch.from_numpy((values - mean) / std).to(torch.float32).unsqueeze(1)
+        if dataset.target_names:
+            self._target_mean, self._target_std = tuple(mean.tolist()), tuple(std.tolist())
+        else:
+            self._target_mean, self._target_std = float(mean), float(std)
+        return torch.from_numpy((values - mean) / std).to(torch.float32).reshape(len(values), -1)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns source, split, fingerprint and reading of the data, as plain values for a checkpoint."""
@@ -169,17 +206,16 @@ class DataModule(pl.LightningDataModule):
         return self._parts[name]
 
     @property
-    def class_counts(self) -> list[int]:
-        """Counts the training rows of each class; empty for regression."""
-        if self.task.kind == "regression":
+    def class_counts(self) -> list[float]:
+        """Counts the training rows of each class, or adds up their weights; empty for other tasks."""
+        if self.task.kind != "classification":
             return []
         # `minlength` counts the classes without a training row, too.
-        return torch.bincount(self._parts["train"][1], minlength=self.task.n_classes).tolist()
+        return torch.bincount(self._parts["train"][1], self.weights["train"], self.task.n_classes).tolist()
 
     def train_dataloader(self) -> Batches:
-        features, targets = self._parts["train"]
         trainer = self.trainer
-        n_rows = len(targets)
+        n_rows = len(self._parts["train"][1])
 
         def order() -> Tensor:
             # Read when an epoch begins: the epoch is the only thing that changes from one order to the next.
@@ -189,22 +225,46 @@ class DataModule(pl.LightningDataModule):
         shuffled = trainer is None or not trainer.overfit_batches  # type: ignore[attr-defined]
         # Over all processes, so that "full" is batch gradient descent on any number of them.
         size = n_rows if self.batch_size == "full" else self.batch_size
-        return self._batches(features, targets, size, order if shuffled else None)
+        return self._batches("train", size, order if shuffled else None)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(*self._parts["val"], EVALUATION_BATCH_ROWS)
+        return self._batches("val", EVALUATION_BATCH_ROWS)
 
     def test_dataloader(self) -> Batches:
-        return self._batches(*self._parts["test"], EVALUATION_BATCH_ROWS)
+        return self._batches("test", EVALUATION_BATCH_ROWS)
 
     def predict_dataloader(self) -> Batches:
         return self.test_dataloader()
 
-    def _batches(
-        self, features: Tensor, targets: Tensor, size: int, order: Callable[[], Tensor] | None = None
-    ) -> Batches:
+    def _batches(self, part: str, size: int, order: Callable[[], Tensor] | None = None) -> Batches:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        return Batches(features, targets, batch_size=size, order=order, rank=rank, world_size=world_size)
+        weights = self.weights[part]
+        return Batches(
+            *self._parts[part], batch_size=size, weights=weights, order=order, rank=rank, world_size=world_size
+        )
+
+
+def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:
+    """Returns the weights of a part (n,), divided by the mean of the training part's; None where all are equal.
+
+    With a mean of 1 the loss is as large as without weights, and so are the best learning rate and penalties.
+
+    Raises:
+        UserError: every weight of the part is 0.
+    """
+    if dataset.weights is None:
+        return None
+    weights = dataset.weights[getattr(split, part)]
+    if weights.max() == 0:
+        raise UserError(
+            f"{dataset.name}: a row of the {PART_NAMES[part]} part must have a weight above 0",
+            f"{'the only one has' if len(weights) == 1 else f'all {len(weights):,} have'} 0",
+            "other weights, or other parts",
+        )
+    # Equal weights are left out: the bits of training are those without weights, and so is its speed.
+    if weights.min() == weights.max():
+        return None
+    return torch.from_numpy(weights / dataset.weights[split.train].mean()).to(torch.float32)
 
 
 def _features(dataset: Source, rows: Rows, preprocessing: Preprocessing) -> Tensor:

@@ -1,5 +1,6 @@
 """Splits rows into training, validation and test part."""
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,11 +23,14 @@ class SplitRules:
         parts: (N,) "train", "val" or "test" for rows whose part is given, "" for rows to be drawn.
         groups: (N,) group number of each row; rows of a group stay together.
         times: (N,) time of each row; later rows go to later parts.
+        rare_classes: what a random split does with classes of too few rows to be in each part: `keep` or `drop` puts
+            them into training (and drop is then up to the data), `refuse` or None refuses them.
     """
 
     parts: npt.NDArray[np.str_] | None = None
     groups: npt.NDArray[np.int64] | None = None
     times: npt.NDArray[np.float64] | None = None
+    rare_classes: str | None = None
 
 
 class Splittable(Protocol):
@@ -42,11 +46,15 @@ class Splittable(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, each ascending. Every row is in exactly one part."""
+    """Row numbers of the three parts, each ascending. Every row is in exactly one part.
+
+    `rare` are the classes that are in training alone, as they have too few rows.
+    """
 
     train: Rows
     val: Rows
     test: Rows
+    rare: tuple[int, ...] = ()
 
 
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:
@@ -72,6 +80,7 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
         # A part whose rows are given is not drawn as well.
         if not (part_of == PARTS.index(part)).any()
     }
+    rare: tuple[int, ...] = ()
     # Shares of the rows that are to be drawn, not of those whose part is given.
     sizes = {part: round(fraction * len(free)) for part, fraction in fractions.items()}
     if not sizes:
@@ -83,16 +92,12 @@ def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction
     else:
         # Before drawing, which needs at least a row for each part; groups and times check in their own way.
         _require_rows(dataset, {"train": len(free) - sum(sizes.values()), **sizes}, len(free))
-        drawn = _at_random(dataset, free, sizes, seed)
+        drawn, rare = _at_random(dataset, free, sizes, seed)
     for part, rows in drawn.items():
         part_of[free[rows]] = PARTS.index(part)
-    split = Split(*(np.flatnonzero(part_of == position) for position in range(len(PARTS))))
+    train, val, test = (np.flatnonzero(part_of == position) for position in range(len(PARTS)))
+    split = Split(train, val, test, rare)
     _require_rows(dataset, {part: len(getattr(split, part)) for part in PARTS}, n_rows)
-    # A rare class may be rounded down to no row of a part; where rules decide the parts, a class may be missing.
-    if dataset.class_names and rules.parts is None and rules.groups is None and rules.times is None:
-        for chosen in (split.train, split.val, split.test):
-            if np.count_nonzero(np.bincount(dataset.targets[chosen].astype(np.int64))) < len(dataset.class_names):
-                raise _too_rare(dataset, dataset.targets)
     return split
 
 
@@ -107,17 +112,53 @@ def _require_rows(dataset: Splittable, sizes: dict[str, int], n_rows: int) -> No
         )
 
 
-def _at_random(dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
-    """Draws positions within `free` at random, stratified by class for classification."""
-    labels = dataset.targets[free] if dataset.class_names else None
+def _at_random(
+    dataset: Splittable, free: Rows, sizes: dict[str, int], seed: int
+) -> tuple[dict[str, Rows], tuple[int, ...]]:
+    """Draws positions within `free` at random, stratified by class for classification; also returns the rare classes.
+
+    Raises:
+        UserError: a class is rare, and rare ones are refused; or there are no two others.
+    """
+    if not dataset.class_names:
+        return _drawn(None, len(free), sizes, seed), ()
+    rules = dataset.split_rules
+    labels = dataset.targets[free].astype(np.int64)
+    counts = np.bincount(labels, minlength=len(dataset.class_names))
+    # Where the test part is given, a class may be in that part alone.
+    possible = counts > 0 if rules.parts is not None else np.ones(len(counts), bool)
+    rare = np.zeros(len(counts), bool)
+    while True:
+        rows = np.flatnonzero(~rare[labels])
+        try:
+            drawn = {part: rows[places] for part, places in _drawn(labels[rows], len(rows), sizes, seed).items()}
+        except ValueError:
+            # A class of one row, or more classes than rows in a part: those with the fewest rows make room.
+            too_rare = possible & (counts == counts[possible & ~rare].min())
+        else:
+            n_parts = sum(np.bincount(labels[part], minlength=len(counts)) > 0 for part in drawn.values())
+            # A class of few rows may be rounded down to none of a part. Given parts may lack a class anyway.
+            too_rare = possible & ~rare & (n_parts < len(sizes)) & (rules.parts is None)
+            n_left = counts - sum(np.bincount(labels[part], minlength=len(counts)) for part in drawn.values())
+            too_rare |= possible & ~rare & (n_left == 0) & (rules.parts is None)
+            if not too_rare.any():
+                return drawn, tuple(int(number) for number in np.flatnonzero(rare))
+        rare |= too_rare
+        if rules.rare_classes in (None, "refuse") or (possible & ~rare).sum() < 2:
+            raise _too_rare(dataset, counts, possible)
+
+
+def _drawn(labels: npt.NDArray[np.int64] | None, n_rows: int, sizes: dict[str, int], seed: int) -> dict[str, Rows]:
+    """Draws the rows of each part.
+
+    Raises:
+        ValueError: a class has too few rows for that.
+    """
     # Rows of the test part are taken out before the validation part is drawn from the rest.
-    rest = np.arange(len(free))
+    rest = np.arange(n_rows)
     drawn = {}
     for part, size in sizes.items():
-        try:
-            left, chosen = draw(len(rest), size, seed, None if labels is None else labels[rest])
-        except ValueError:
-            raise _too_rare(dataset, dataset.targets[free]) from None
+        left, chosen = draw(len(rest), size, seed, None if labels is None else labels[rest])
         rest, drawn[part] = rest[left], rest[chosen]
     return drawn
 
@@ -190,13 +231,16 @@ def _whole_groups(
     return {part: np.flatnonzero(np.isin(members, chosen)) for part, chosen in best[1].items()}
 
 
-def _too_rare(dataset: Splittable, labels: npt.NDArray[np.generic]) -> UserError:
-    counts = np.bincount(labels.astype(np.int64), minlength=len(dataset.class_names))
-    # A class may be in the given part alone.
-    classes = np.flatnonzero(counts) if dataset.split_rules.parts is not None else np.arange(len(counts))
+def _too_rare(dataset: Splittable, counts: npt.NDArray[np.int64], possible: npt.NDArray[np.bool_]) -> UserError:
+    classes = np.flatnonzero(possible)
     rarest = int(classes[counts[classes].argmin()])
+    hint = "leaving that class out, more rows, or larger data.validation_fraction and data.test_fraction"
+    if dataset.split_rules.rare_classes == "refuse":
+        hint = "data.rare_classes=keep, which takes its rows for training, or data.rare_classes=drop"
+    elif all(re.fullmatch(r"-?\d+([.,]0+)?", name) for name in dataset.class_names):
+        hint = "data.task=regression if the classes are numbers, or more rows"
     return UserError(
         f"each part must have a row of each of the {len(classes)} classes",
         f"class {dataset.class_names[rarest]!r} has {counts[rarest]} of {counts.sum()} rows",
-        "leaving that class out, more rows, or larger data.validation_fraction and data.test_fraction",
+        hint,
     )

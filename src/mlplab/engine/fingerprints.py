@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:1df1bdfd48 build_trainer:aeb358652c",
+    "mlplab.building": "build_data:5b669f5a3f build_trainer:aeb358652c",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
@@ -22,7 +22,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
-        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:463eeee09d "
+        "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
         "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
@@ -40,24 +40,26 @@ FINGERPRINTS = {
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
-        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:9d0dcd32eb "
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f8ec27fddb "
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
         "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
-        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:fb3ba7b452 state_dict:226458d8e2 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b state_dict:226458d8e2 "
     ),
-    "mlplab.data.batches.Batches": "__init__:77bef9fc1b __iter__:a9919aed86 __len__:2dcac76398 _in_place:3812c67804",
+    "mlplab.data.batches.Batches": (
+        "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
+    ),
     "mlplab.data.module.DataModule": (
-        "__init__:4103f2aa6a _batches:ba265639ca _scaled_targets:729994d69d as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:1519bbfd42 read:a8da25c23b setup:e9b7cbc981 test_dataloader:c2312c01f4 "
-        "train_dataloader:91886d82a9 val_dataloader:3ef320933b "
+        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:2d782761ec as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:744911c22b test_dataloader:655d480236 "
+        "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:387d95e6c2 _evaluate:07eb168ed5 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "__init__:387d95e6c2 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
         "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:1283b60a92 test_step:6ebc0d3a73 training_step:da8d03287e validation_step:c4ccbcb6c1 "
+        "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
@@ -67,19 +69,19 @@ FINGERPRINTS = {
     "mlplab.models.mlp.HiddenLayer": "forward:459424a005",
     "mlplab.models.mlp.MLP": "forward:dad00e856d",
     "mlplab.objectives.losses": (
-        "binary_cross_entropy:796accdcab cross_entropy:697c10a746 huber:2f9f8e320b mae:52f8677089 mse:c8d5cc0dff "
+        "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
     ),
-    "mlplab.objectives.objective": "predictions:7e01faa144",
-    "mlplab.objectives.objective.Objective": "forward:f9794a9909",
+    "mlplab.objectives.objective": "predictions:c26c9f8cf4",
+    "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:59d9489119 regression_scores:eb53bb723e",
+    "mlplab.objectives.scores": "classification_scores:3f70a17460 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:530b764a12 _mean_loss:63dffe46dd compute:6eb56a46d5 reset:49cf121bb7 update:e078ace70b "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:d91b5cc541 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:e352d58a06",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:9da406490d",
     "train": "main:8f293364ba",
 }

@@ -143,22 +143,24 @@ class FusedStep:
         has_options = objective.class_weights is not None or any(objective.options.values())
         self._objective, self._loss = objective, None if has_options else LOSS_KERNELS.get(objective.function)
 
-    def __call__(self, batch: tuple[Tensor, Tensor], batches_per_update: int = 1) -> tuple[Outputs, Backward]:
+    def __call__(self, batch: tuple[Tensor, ...], batches_per_update: int = 1) -> tuple[Outputs, Backward]:
         """Computes the loss of a batch; its gradient follows when `Backward` is called.
 
         Args:
-            batch: features (B, F) and targets.
+            batch: features (B, F), targets, and perhaps weights (B,).
             batches_per_update: the batches whose gradients are accumulated; each counts for its share.
         """
-        features, targets = batch
+        features, targets, *weights = batch
         learner = self._learner
+        # The kernels know no weights.
+        by_kernel = None if weights else self._loss
         with BELOW_AUTOGRAD():
             outputs, through_network = self._forward(features)
-            if self._loss is not None:
-                loss, through_loss = self._loss(outputs, targets)
+            if by_kernel is not None:
+                loss, through_loss = by_kernel(outputs, targets)
         # Outside of that context, as autograd is needed for such a loss.
-        if self._loss is None:
-            loss, through_loss = self._loss_by_autograd(outputs, targets)
+        if by_kernel is None:
+            loss, through_loss = self._loss_by_autograd(outputs, targets, *weights)
         penalty = l1_l2_penalty(learner.regularized, l1=learner.l1, l2=learner.l2) if learner.regularized else None
         with BELOW_AUTOGRAD():
             # The penalty has no part in `data_loss`, which curves show.
@@ -176,10 +178,10 @@ class FusedStep:
                 # Divided, instead of a gradient passed to `grad`: for that PyTorch imports SymPy, half a second.
                 found = torch.autograd.grad(penalty / batches_per_update, learner.regularized)
                 of_penalty = dict(zip(learner.regularized, found, strict=True))
-            if self._loss is None:
+            if by_kernel is None:
                 of_outputs = through_loss(share)
             with BELOW_AUTOGRAD():
-                if self._loss is not None:
+                if by_kernel is not None:
                     of_outputs = through_loss(share)
                 through_network(of_outputs, _Gradients(of_penalty))
 
@@ -190,7 +192,7 @@ class FusedStep:
         if self._inputs is not None:
             # No gradient is needed here, see `why_not_fused`.
             features = self._inputs(features)
-        inputs = functional.dropout(features, self._input_dropout)
+        inputs = functional.dropout(features, self._input_dropout) if self._input_dropout else features
         backwards = []
         for layer in self._layers:
             inputs, backward_of_layer = layer.forward(inputs)
@@ -208,10 +210,10 @@ class FusedStep:
 
         return outputs, backward
 
-    def _loss_by_autograd(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def _loss_by_autograd(self, outputs: Tensor, *targets: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Computes a loss that has no kernel; autograd goes from it as far as to the outputs."""
         leaf = outputs.requires_grad_()
-        loss = self._objective(leaf, targets)
+        loss = self._objective(leaf, *targets)
 
         def backward(share: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(loss * share, leaf)

@@ -20,6 +20,7 @@ def copy_to_device(loader: Any, device: torch.device) -> None:
         return
     if loader.features.nbytes + loader.targets.nbytes <= SHARE_OF_GPU * _free_bytes(device):
         loader.features, loader.targets = loader.features.to(device), loader.targets.to(device)
+        loader.weights = None if loader.weights is None else loader.weights.to(device)
 
 
 def _free_bytes(device: torch.device) -> int:

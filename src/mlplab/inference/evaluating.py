@@ -1,7 +1,7 @@
 """Evaluates a trained run on rows with known targets: metrics and a figure."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlplab.data.table.target_column import is_missing, rows_have
+from mlplab.data.table.several_targets import columns_of, missing_of_each
+from mlplab.data.table.table_checks import first_of
+from mlplab.data.table.target_column import rows_have
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.predicting import BATCH_ROWS
-from mlplab.inference.row_reader import RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
-from mlplab.plots import as_png, result_figure
+from mlplab.plots import as_png, result_figures
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
-
-Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Evaluation:
         name: of the rows.
         metrics: loss and scores, in the target's own unit.
         n_rows: number of these rows.
-        predicted: probabilities (N, C), or values (N,).
-        targets: class indices (N,), or values (N,).
+        predicted: probabilities (N, C), or values (N,); of several targets (N, T).
+        targets: class indices (N,), or values (N,); of several targets (N, T).
         notes: what was noticed in reading them, for people.
     """
 
@@ -47,14 +47,19 @@ class Evaluation:
 
 
 def evaluate(
-    run: TrainedRun, path: Path | None = None, part: str = "test", written: Mapping[str, Any] = {}
+    run: TrainedRun,
+    path: Path | None = None,
+    part: str = "test",
+    written: Mapping[str, Any] = {},
+    *,
+    accepts_unknown: bool = False,
 ) -> Evaluation:
     """Evaluates on the rows of a file, or on a part of the data that the run was trained on.
 
     Raises:
         UserError: the rows cannot be read, or none has a target.
     """
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     # Complete only now: the rows are read one block at a time while they are evaluated.
@@ -67,32 +72,47 @@ def evaluate(
 
 def _rows_of_file(reader: RowReader, path: Path) -> Rows:
     n_missing = 0
-    for block in reader.blocks(path, {"target": reader.target.name}):
+    weighing = {} if reader.weight is None else {"weights": reader.weight.name}
+    columns = columns_of(reader.target)
+    # The name stands in the message of a column that is not there.
+    wanted = {"target" if len(columns) == 1 else f"target {one.name}": one.name for one in columns}
+    for block in reader.blocks(path, {**wanted, **weighing}):
         targets = reader.targets(block)
-        known = ~is_missing(targets, reader.target)
+        known = ~np.logical_or.reduce(missing_of_each(targets, reader.target), axis=1)
         n_missing += int((~known).sum())
         # A block in which every target is missing would become one empty batch, whose mean loss is NaN.
         if known.any():
-            yield tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs), targets[known]
+            weights = reader.weights(block, known)
+            inputs = tuple(tensor[torch.from_numpy(known)] for tensor in block.inputs)
+            yield inputs, targets[known], None if weights is None else weights[known]
     if n_missing:
-        reader.notes.append(f"{rows_have(n_missing, 'no target')}: left out")
+        what = "no target" if len(columns) == 1 else "not every target"
+        reader.notes.append(f"{rows_have(n_missing, what)}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     predictor, objective = run.predictor, _objective(run)
     scores = Scores(run.task)
     predicted, known = [], []
-    for inputs, targets in rows:
-        for batch in zip(*(torch.split(t, BATCH_ROWS) for t in (*inputs, _targets(targets, run))), strict=True):
+    total_weight = 0.0
+    for inputs, targets, weights in rows:
+        # As the loss takes them: targets, and weights where there are some.
+        learned = [_targets(targets, run), *([] if weights is None else [torch.from_numpy(weights).float()])]
+        total_weight += len(targets) if weights is None else float(weights.sum())
+        for batch in zip(*(torch.split(tensor, BATCH_ROWS) for tensor in (*inputs, *learned)), strict=True):
+            of_batch = batch[len(inputs) :]
             with torch.inference_mode():
-                outputs = predictor.model(predictor.preprocessing(*batch[:-1]))
-                made, true = scores.update(objective(outputs, batch[-1]), outputs, batch[-1])
+                outputs = predictor.model(predictor.preprocessing(*batch[: len(inputs)]))
+                made, true = scores.update(objective(outputs, *of_batch), outputs, *of_batch)
             predicted.append(made)
             known.append(true)
-    if not predicted:
-        raise UserError("there must be rows with a target", f"{name} has none", "another file")
+    if not total_weight:
+        above = " and a weight above 0" if predicted else ""
+        raise UserError(f"there must be rows with a target{above}", f"{name} has none", "another file")
     all_predicted, all_known = torch.cat(predicted), torch.cat(known)
     found, notes = _computed(scores, all_known, run)
+    if weights is not None:
+        notes.append("the metrics are weighted, as in training")
     return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)
 
 
@@ -112,25 +132,36 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
     # r2 divides by the variance of the targets.
     if run.task.kind == "regression" and len(targets) < 2:
         notes.append("r2 is left out, for there is one row only")
-        left_out = {"r2"}
+        left_out = {"r2", *(f"r2_{name}" for name in run.task.target_names)}
+    elif run.task.kind == "multilabel":
+        constant = targets.min(dim=0).values == targets.max(dim=0).values
+        same = [repr(name) for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
+        if same:
+            notes.append(
+                f"the rows do not differ in {first_of(same, 5)}: auroc counts {'it' if len(same) == 1 else 'each'} as 0"
+            )
     elif run.task.kind == "classification":
         # Without minlength the counts would end at the largest class that occurs.
         counts = torch.bincount(targets, minlength=run.task.n_classes)
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
             shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"no row is of class {shown}: auroc counts {'each' if len(absent) > 1 else 'it'} as 0")
+            is_defined = run.task.n_classes - len(absent) > 1
+            notes.append(
+                f"no row is of class {shown}: auroc is {'the mean over the others' if is_defined else 'left out'}"
+            )
+            left_out = set() if is_defined else {"auroc"}
     return {name: float(score) for name, score in scores.compute().items() if name not in left_out}, notes
 
 
 def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -> Path:
-    """Writes metrics.json and the figure into a new directory, and returns the figure's path.
+    """Writes metrics.json and the figures into a new directory, and returns the path of the figure, or of several.
 
     Raises:
         UserError: the directory is there already, or cannot be made; if anything fails, it is gone again.
     """
     # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
-    name, figure = result_figure(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
+    figures = result_figures(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
     try:
         # Without exist_ok: a second evaluation would mix its files with those of the first.
         directory.mkdir(parents=True)
@@ -138,7 +169,6 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
     except OSError as error:
         raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
-    picture = directory / f"{name}.png"
     content = {
         "checkpoint": str(run.checkpoint),
         "rows": {"from": evaluation.name, "count": evaluation.n_rows},
@@ -146,12 +176,14 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         "notes": evaluation.notes,
     }
     try:
-        write_bytes(picture, as_png(figure))
+        for name, figure in figures.items():
+            write_bytes(directory / f"{name}.png", as_png(figure))
         write_json(directory / "metrics.json", content)
     except BaseException:  # also a signal: half an evaluation would pass for a whole one
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    return picture
+    # Several figures are found in their folder.
+    return directory / f"{next(iter(figures))}.png" if len(figures) == 1 else directory
 
 
 def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
@@ -160,6 +192,6 @@ def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
     if task.kind == "classification":
         return torch.from_numpy(targets.astype(np.int64))
     # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
-    scaled = (targets.astype(np.float64) - task.target_mean) / task.target_std
+    scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
     # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
-    return torch.from_numpy(scaled).to(torch.float32).unsqueeze(1)
+    return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.table.column_values import DATETIME_PARTS, FALSE_WORDS, TRUE_WORDS
+from mlplab.data.table.column_values import DATETIME_PARTS
+from mlplab.data.table.spellings import FALSE_WORDS, TRUE_WORDS
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
 from mlplab.inference.trained import TrainedRun
@@ -17,13 +18,22 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
     task, reading = run.task, run.card["data"].get("reading")
     if task.kind == "classification":
         output = {"name": "probabilities", "shape": ["rows", task.n_classes], "classes": list(task.class_names)}
+    elif task.kind == "multilabel":
+        labels = [
+            {"label": name, "false": false, "true": true}
+            for name, (false, true) in zip(task.target_names, task.label_names, strict=True)
+        ]
+        output = {"name": "probabilities", "of": "true", "shape": ["rows", len(labels)], "labels": labels}
+    elif task.target_names:
+        columns = [{"target": one.target_name, "unit": one.unit} for one in task.of_each_target()]
+        output = {"name": "values", "shape": ["rows", len(columns)], "columns": columns}
     else:
         output = {"name": "values", "shape": ["rows", 1], "unit": task.unit}
     card = {
         "format": file_format,
         "run": run.directory.name,
         "task": task.kind,
-        "target": task.target_name,
+        "target": list(task.target_names) or task.target_name,
         "inputs": describe_inputs(run),
         "outputs": [{**output, "dtype": "float32"}],
         "network": dict(run.card["model"]),

@@ -57,7 +57,7 @@ def _write_onnx(run: TrainedRun, rows: tuple[Tensor, ...], path: Path) -> None:
         rows,
         dynamo=True,
         input_names=[one["name"] for one in describe_inputs(run)],
-        output_names=["probabilities" if run.task.kind == "classification" else "values"],
+        output_names=["values" if run.task.kind == "regression" else "probabilities"],
         dynamic_shapes=tuple({0: "rows"} for _ in rows),  # only names what the program has as dynamic
         verbose=False,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
@@ -100,7 +101,7 @@ def export(
         if isinstance(error, OSError):
             raise not_writable("the card", card, error, "out=SOMEWHERE_ELSE") from None
         raise
-    what = "probabilities" if run.task.kind == "classification" else "values, in standard deviations of the target,"
+    what = "values, in standard deviations of the target," if run.task.kind == "regression" else "probabilities"
     return Export(out, card, len(expected), difference, what)
 
 
@@ -110,7 +111,7 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
             # Rows of the first block are enough, however long the file is.
             inputs = next(RowReader(run, written).blocks(path)).inputs
         else:
-            inputs, _ = next(rows_of_training(run, "test"))
+            inputs, *_ = next(rows_of_training(run, "test"))
     except UserError as error:
         if path is not None:
             raise
@@ -122,8 +123,8 @@ def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -
 
 def _difference(found: Tensor, expected: Tensor, run: TrainedRun) -> float:
     # Outputs are in the target's unit, in which a fixed tolerance would mean nothing.
-    scale = run.task.target_std if run.task.kind == "regression" else 1.0
-    return float((found - expected).abs().max()) / scale
+    scale = torch.tensor(run.task.target_std if run.task.kind == "regression" else 1.0)
+    return float(((found - expected).abs() / scale).max())
 
 
 def _require_equal(found: Tensor, expected: Tensor, run: TrainedRun, file_format: str) -> None:

@@ -15,6 +15,7 @@ from mlplab.errors import UserError, not_writable
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
+from mlplab.task import Task
 
 # Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
 BATCH_ROWS = 8192
@@ -46,13 +47,15 @@ def predict_file(
     formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
+    accepts_unknown: bool = False,
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
     Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
-    with `probabilities`, "probability_CLASS" for each class. The file appears whole or not at all. In CSV and TSV,
+    with `probabilities`, "probability_CLASS" for each class. Of several targets: "prediction_TARGET" for each, and with
+    `probabilities` "probability_TARGET", that the label is true. The file appears whole or not at all. In CSV and TSV,
     text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
-    `written` says how `path` is written, as in `RowReader`.
+    `written` and `accepts_unknown` are those of `RowReader`.
 
     Raises:
         UserError: a file cannot be read or written, or is there already.
@@ -64,7 +67,7 @@ def predict_file(
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
-    reader = RowReader(run, written)
+    reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:
@@ -135,6 +138,8 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
 
 
 def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:
+    if run.task.target_names:
+        return list(_columns_of_several(run.task, predicted, probabilities))
     if run.task.kind == "regression":
         return [pl.Series("prediction", predicted.squeeze(1).numpy())]
     names = pl.Series(run.task.class_names)
@@ -145,6 +150,18 @@ def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl
             for index, name in enumerate(run.task.class_names)
         ]
     return columns
+
+
+def _columns_of_several(task: Task, predicted: Tensor, probabilities: bool) -> Iterator[pl.Series]:
+    """Yields a column for each target: the value, or the name of the label, and perhaps its probability to be true."""
+    for place, (name, of_one) in enumerate(zip(task.target_names, predicted.T, strict=True)):
+        if task.kind == "regression":
+            yield pl.Series(f"prediction_{name}", of_one.numpy())
+            continue
+        names = pl.Series(task.label_names[place])
+        yield names.gather((of_one > 0.5).to(torch.int64).numpy()).rename(f"prediction_{name}")
+        if probabilities:
+            yield pl.Series(f"probability_{name}", of_one.numpy())
 
 
 def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str = "predictions") -> None:

@@ -2,10 +2,11 @@
 
 import functools
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.differing import RENAMED
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
@@ -25,13 +27,17 @@ from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values
 from mlplab.data.table.file_formats import read_once
+from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
-from mlplab.data.table.table_preprocessing import TablePreprocessing
+from mlplab.data.table.table_preprocessing import CategoricalInput, TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
-from mlplab.data.table.target_column import Target, rows_have, target_values
+from mlplab.data.table.target_column import Target, rows_have
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
+from mlplab.inference.number_marks import columns_of_file
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -42,10 +48,6 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.table.table_source.table": table,
 }
 """The sources that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
-
-
-SAID_OF_A_FILE = ("path", "delimiter", "quote", "header", "encoding", "skip_lines", "sheet")
-"""Options on a new file."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,15 @@ class RowReader:
 
     Attributes:
         run: whose model takes the rows.
-        written: how files are written, where that is not to be detected: fields of `TextOptions`.
+        written: how files are written, where that is not to be detected: options of conf/data/table.yaml.
+        accepts_unknown: whether a column may hold hardly any category that training had.
         notes: what was noticed, for people; complete when a file has been read to its end.
     """
 
     run: TrainedRun
     written: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    accepts_unknown: bool = False
 
     def __post_init__(self) -> None:
         self._preprocessing = self.run.predictor.preprocessing
@@ -83,7 +87,13 @@ class RowReader:
             card = self.run.card["data"].get("reading")
             self._reading = Reading() if card is None else Reading.from_dict(card)
             # New files are read by the options of training, except for those that are given now.
-            self._text = replace(self._reading.text, **self.written)
+            of_text = {option.name for option in fields(TextOptions)}
+            self._text = replace(
+                self._reading.text, **{name: value for name, value in self.written.items() if name in of_text}
+            )
+            # The markers of training are missing values for the model, so further ones are added.
+            markers = (str(value) for value in self.written.get("missing_values", ()))
+            self._reading = replace(self._reading, missing_values=(*self._reading.missing_values, *markers))
         if isinstance(self._preprocessing, TablePreprocessing):
             self.columns = self._preprocessing.inputs.columns
         else:
@@ -91,26 +101,36 @@ class RowReader:
             # Data without names, such as images: files without a header line have these names.
             names = names or tuple(f"column_{number}" for number in range(1, self.run.task.n_features + 1))
             self.columns = tuple(Column(name, "numeric") for name in names)
+        # As this file writes them, found in its first block.
+        self._as_written: dict[str, Column] = {}
         # Summed up over the blocks, so that each note is made once for a file.
         self._noticed: Counter[str] = Counter()
+        self._seen: dict[str, SeenCategories] = {}
 
     @functools.cached_property
-    def target(self) -> Target:
+    def target(self) -> AnyTarget:
         """Returns how the target of the run is read from a file."""
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
-                return Target.from_dict(card["target"])
+                return target_from_dict(card["target"])
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
+
+    @functools.cached_property
+    def weight(self) -> Column | None:
+        """Returns how the weights of rows are read from a file; None if the run had none."""
+        with explain_bad_card(self.run.checkpoint):
+            plain = (self.run.card["data"].get("reading") or {}).get("weight")
+            return None if plain is None else Column.from_dict(plain)
 
     def blocks(self, path: Path, also: Mapping[str, str] = {}) -> Iterator[Block]:
         """Yields all rows of a file in their order.
 
         Args:
             path: a table in any format that training takes.
-            also: purpose of a further column → its name.
+            also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
@@ -122,35 +142,48 @@ class RowReader:
             with open_table(path, self._text, known_names=known) as opened:
                 noticed: list[str] = []
                 yield from self._encoded(table_blocks(path, opened, noticed), path, also)
-                # The hint after it names a setting of training, which can no longer be chosen.
-                self.notes[:0] = [note.partition("; data.")[0] for note in noticed]
+                self.notes[:0] = noticed
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
         for frame in frames:
             # Once, as all blocks of a file have the same columns.
             if first_row == 1:
+                if "weights" in also and also["weights"] not in frame.columns:
+                    self.notes.append(f"{path.name} has no column {also['weights']!r}: each row counts once")
+                    also = {purpose: name for purpose, name in also.items() if purpose != "weights"}
                 for purpose, name in also.items():
                     _require_further_column(frame, purpose, name, path)
                 needed = [*(column.name for column in self.columns), *also.values()]
                 self.notes += require_columns(frame, needed, path, "data.path")
+                targets = columns_of(self.target) if any(key.startswith("target") for key in also) else ()
+                columns = [*self.columns, *(one.column for one in targets)]
+                known = pl.DataFrame([self._known(frame, column) for column in columns])
+                self._as_written, notes = columns_of_file(
+                    columns, known, self.written.get("decimal", "auto"), self.written.get("date_format")
+                )
+                self.notes += notes
             with _errors_of_a_run(first_row, len(frame)):
                 inputs = self._inputs(frame, first_row)
             yield Block(inputs, frame, first_row)
             first_row += len(frame)
         if first_row == 1:
             raise UserError("data.path must hold rows", f"{path} has none", "another file")
+        for seen in self._seen.values():
+            if not self.accepts_unknown:
+                seen.require_known()
+            self.notes += seen.notes()
         self.notes += [rows_have(count, what) for what, count in self._noticed.items() if count]
         # A further file has counts of its own.
         self._noticed.clear()
+        self._seen.clear()
 
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
-        values = pl.DataFrame(
-            [column_values(self._known(frame, c), c, missing_values, first_row) for c in self.columns]
-        )
+        columns = [self._as_written[column.name] for column in self.columns]
+        values = pl.DataFrame([column_values(self._known(frame, c), c, missing_values, first_row) for c in columns])
         if isinstance(self._preprocessing, TablePreprocessing):
-            self._notice(values, self._preprocessing)
+            values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
         for series in values:
             # Only the preprocessing of tables has a value to put in place of a missing number.
@@ -174,45 +207,140 @@ class RowReader:
     def _known(self, frame: pl.DataFrame, column: Column) -> pl.Series:
         return null_missing(frame[column.name], column.kept, self._reading.missing_values)
 
-    def _notice(self, values: pl.DataFrame, preprocessing: TablePreprocessing) -> None:
-        """Counts unknown categories, and missing values in columns where training had none."""
+    def _notice(self, values: pl.DataFrame, preprocessing: TablePreprocessing) -> pl.DataFrame:
+        """Counts unknown categories, and missing values in columns where training had none.
+
+        Returns:
+            the values, with categories in the spelling of training.
+        """
         inputs = preprocessing.inputs
         # Inputs with an indicator are those of which training had missing values.
         may_miss = {inputs.numeric[position].column.name for position in preprocessing.indicated.tolist()}
         may_miss |= {category.name for category in inputs.categorical if category.has_missing}
         for category in inputs.categorical:
-            self._noticed[f"a category of {category.name!r} that training did not have"] += category.n_unknown(values)
+            seen = self._seen.setdefault(category.name, SeenCategories(category))
+            values = values.with_columns(seen.add(values[category.name]))
         for series in values:
             if series.name not in may_miss:
                 self._noticed[f"no value of {series.name!r}, of which training missed none"] += series.null_count()
+        return values
 
     def targets(self, block: Block) -> npt.NDArray[np.generic]:
         """Returns the targets of a block that was read with the target's column: −1 or NaN where missing."""
-        series = self._known(block.frame, self.target.column)
-        with _errors_of_a_run(block.first_row, len(series)):
-            targets, noticed = target_values(series, self.target, self._reading.missing_values, block.first_row)
+        known = pl.DataFrame([self._known(block.frame, one.column) for one in columns_of(self.target)])
+        with _errors_of_a_run(block.first_row, len(known)):
+            target = as_written(self.target, self._as_written)
+            targets, noticed = read_targets(known, target, self._reading.missing_values, block.first_row)
         self._noticed.update(noticed)
         return targets
+
+    def weights(self, block: Block, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
+        """Returns the weights of a block, checked in these of its rows; None where there are none."""
+        if self.weight is None or self.weight.name not in block.frame.columns:
+            return None
+        series = self._known(block.frame, self.weight)
+        with _errors_of_a_run(block.first_row, len(series)):
+            weights = row_weights(series, self.weight, self._reading.missing_values, rows, block.first_row)
+        return weights.to_numpy()
+
+
+NEARLY_ALL = 0.95
+"""Share of the rows with an unknown category from which a column was likely written in another way."""
+
+MOST_EXAMPLES = 100
+
+
+@dataclass
+class SeenCategories:
+    """Counts the categories of a column in a new file, over its blocks.
+
+    Attributes:
+        input: the column with the categories of training.
+        n_rows: rows with a category.
+        n_unknown: rows with one that training did not have.
+        n_respelled: rows with one that training wrote in another way.
+        unknown: some of the unknown categories → rows.
+        example: a category in another spelling, and how training had it.
+    """
+
+    input: CategoricalInput
+    n_rows: int = 0
+    n_unknown: int = 0
+    n_respelled: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    example: tuple[str, str] = ("", "")
+
+    def add(self, series: pl.Series) -> pl.Series:
+        """Counts the categories of some rows; returns them in the spelling of training."""
+        self.n_rows += series.count()
+        others = series.filter(~series.is_in(self.input.categories)).value_counts(name="\0count")
+        if not len(others):
+            return series
+        meant = self.input.as_in_training(others[series.name])
+        is_unknown = meant == others[series.name]
+        unknown, respelled = others.filter(is_unknown), others.filter(~is_unknown)
+        self.n_unknown += int(unknown["\0count"].sum())
+        self.n_respelled += int(respelled["\0count"].sum())
+        # A file may have millions of unknown categories; a few are told.
+        if len(self.unknown) < MOST_EXAMPLES:
+            self.unknown.update(dict(unknown.sort("\0count", series.name).tail(MOST_EXAMPLES).iter_rows()))
+        if len(respelled) and not self.example[0]:
+            category = str(respelled[series.name].min())
+            self.example = category, meant.filter(others[series.name] == category)[0]
+        return self.input.as_in_training(series)
+
+    def require_known(self) -> None:
+        """Refuses a column of which nearly all categories are unknown: the network would be blind to it."""
+        # A single row may well be the first of its category.
+        if self.n_rows > 1 and self.n_unknown >= NEARLY_ALL * self.n_rows:
+            raise UserError(
+                f"column {self.input.name!r} must hold categories that training had: "
+                f"{first_of([repr(name) for name in self.input.categories], 3)}",
+                f"{self.n_unknown:,} of {self.n_rows:,} rows have others: {self._examples()}",
+                "writing them as in training, or accept_unknown=true if they are new categories",
+            )
+
+    def notes(self) -> list[str]:
+        """Tells of unknown categories, and of those that are taken for one of training, with examples."""
+        notes, name = [], repr(self.input.name)
+        if self.n_respelled:
+            other, known = self.example
+            what = f"a category of {name} in another spelling than training, such as {other!r} for {known!r}"
+            notes.append(rows_have(self.n_respelled, what))
+        if self.n_unknown:
+            what = f"a category of {name} that training did not have: {self._examples()}"
+            notes.append(rows_have(self.n_unknown, what))
+        return notes
+
+    def _examples(self) -> str:
+        # By rows, then by alphabet: a file always has the same message.
+        ranked = sorted(self.unknown.items(), key=lambda item: (-item[1], item[0]))
+        return first_of([repr(name) for name, _ in ranked], 3)
 
 
 @contextmanager
 def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
-    """Adapts errors to new rows: hints name no setting of training, and counts say of which rows, if not of all."""
+    """Adapts errors to new rows: hints name options of a file only, and counts say of which rows, if not of all."""
     try:
         yield
     except UserError as error:
-        # How columns are read is fixed by training; how the file is written can be said for each file.
-        is_fixed = "data." in error.hint and not any(f"data.{name}=" in error.hint for name in SAID_OF_A_FILE)
+        hint = _hint_for_a_file(error)
         counted_in = f", counted in rows {first_row:,} to {first_row + n_rows - 1:,}"
         # A single block that is not full is the whole file, and its counts need no range of rows.
         is_part = first_row > 1 or n_rows >= BLOCK_ROWS
-        if not is_fixed and not is_part:
-            raise
-        raise UserError(
-            error.requirement,
-            error.actual + counted_in * is_part,
-            "mending the file" if is_fixed else error.hint,
-        ) from None
+        raise UserError(error.requirement, error.actual + counted_in * is_part, hint) from None
+
+
+def _hint_for_a_file(error: UserError) -> str:
+    """Returns the hint without settings of training, which cannot be chosen any more."""
+    if "must be a date of the form" in error.requirement:
+        return "data.date_format=… as it is in this file, or mending the file"
+    clauses = error.hint.split(", or ")
+    allowed = {*OF_ANY_FILE, "path"}
+    clauses = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
+    if error.requirement.endswith("must be a number") and re.search(r"\d[.,]\d", error.actual):
+        clauses.insert(0, "data.decimal=. or 'data.decimal=\",\"'")
+    return ", or ".join(clauses) or "mending the file"
 
 
 def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:
@@ -225,8 +353,12 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
     raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", hint)
 
 
-def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic]]]:
-    """Reads and splits the data of the training again; yields inputs and targets of one part.
+Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[np.float64] | None]]
+"""Inputs, targets and, where there are some, weights: block by block."""
+
+
+def rows_of_training(run: TrainedRun, part: str) -> Rows:
+    """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
 
     Raises:
         UserError: the data are gone, have changed, or come from code of one's own.
@@ -267,4 +399,5 @@ def rows_of_training(run: TrainedRun, part: str) -> Iterator[tuple[tuple[Tensor,
     # In blocks, as the whole part may be larger than what the network is given at once.
     for begin in range(0, len(rows), BLOCK_ROWS):
         block = rows[begin : begin + BLOCK_ROWS]
-        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block]
+        weights = None if dataset.weights is None else dataset.weights[block]
+        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights

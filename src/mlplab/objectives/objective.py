@@ -16,14 +16,17 @@ from mlplab.task import Task
 LossFunction = Callable[..., Tensor]
 
 
-def balanced_class_weights(class_counts: Sequence[int]) -> Tensor:
-    """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,)."""
+def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
+    """Computes N / (C · n_c) for each class c. Over the N training rows the weights average to 1. -> (C,).
+
+    C counts the classes with training rows. One without any, as a split by group may leave, gets the weight 1.
+    """
     counts = torch.tensor(class_counts, dtype=torch.float32)
-    return counts.sum() / (len(counts) * counts)
+    return torch.where(counts > 0, counts.sum() / ((counts > 0).sum() * counts), 1.0)
 
 
 class Objective(nn.Module):
-    """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T) -> ().
+    """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T), and perhaps weights (B,) -> ().
 
     Args:
         function: a loss of `mlplab.objectives.losses`, or a function of the same form.
@@ -43,27 +46,35 @@ class Objective(nn.Module):
         # Not in the state dict: the configuration and the data give the weights again.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, targets: Tensor, *weights: Tensor) -> Tensor:
         # Losses of regression accept no class weights, not even None.
         if self.class_weights is None:
-            return self.function(outputs, targets, **self.options)
-        return self.function(outputs, targets, class_weights=self.class_weights, **self.options)
+            return self.function(outputs, targets, *weights, **self.options)
+        return self.function(outputs, targets, *weights, class_weights=self.class_weights, **self.options)
 
 
 def build_objective(
-    name: str, task: Task, *, class_counts: Sequence[int] = (), class_weights: Any = None, **options: Any
+    name: str,
+    task: Task,
+    *,
+    class_counts: Sequence[float] = (),
+    class_weights: Any = None,
+    has_weights: bool = False,
+    **options: Any,
 ) -> Objective:
     """Builds the objective by its name.
 
     Args:
-        name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression.
+        name: a loss of `LOSSES`, or `auto`: cross_entropy for classification, mse for regression,
+            binary_cross_entropy for several labels.
         task: what is learned.
-        class_counts: rows of each class in the training part, for balanced weights.
+        class_counts: rows of each class in the training part, or their weight, for balanced class weights.
         class_weights: None, "balanced", or one number for each class.
+        has_weights: whether the rows have weights.
         **options: of the loss (label_smoothing, delta).
 
     Raises:
-        UserError: the loss does not fit the task, takes no such option, or the weights do not fit the classes.
+        UserError: the loss does not fit the task, takes no such option or no weights, or the class weights do not fit.
     """
     fitting = LOSSES[task.kind]
     # The first loss is the usual one of its task.
@@ -71,7 +82,7 @@ def build_objective(
         name = fitting[0]
     if name not in fitting:
         raise UserError(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
-    if name == "binary_cross_entropy" and task.n_classes != 2:
+    if name == "binary_cross_entropy" and task.kind == "classification" and task.n_classes != 2:
         raise UserError(
             "loss=binary_cross_entropy must have two classes",
             f"the data have {task.n_classes}",
@@ -79,7 +90,14 @@ def build_objective(
         )
     function: LossFunction = getattr(losses, name)
     # The options of a loss are the keyword arguments of its function.
-    known = [option for option in inspect.signature(function).parameters if option not in ("outputs", "targets")]
+    parameters = inspect.signature(function).parameters
+    known = [option for option in parameters if option not in ("outputs", "targets", "weights")]
+    if has_weights and "weights" not in list(parameters)[:3]:
+        raise UserError(
+            f"loss={name} must take weights, as the rows of the data have some",
+            f"the third argument of {function.__name__} is not weights",
+            "data.weight_column=null",
+        )
     weights = {} if class_weights is None else {"class_weights": class_weights}
     for option, value in {**options, **weights}.items():
         if option not in known:
@@ -88,17 +106,16 @@ def build_objective(
     return Objective(function, class_weights=_weights(class_weights, task, class_counts), options=options)
 
 
-def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Tensor | None:
+def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
     if class_weights is None:
         return None
+    if task.kind == "multilabel":
+        raise UserError(
+            "loss.class_weights must be null for several labels",
+            f"loss.class_weights={class_weights}",
+            "loss.class_weights=null",
+        )
     if class_weights == "balanced":
-        # A class without rows would get an infinite weight.
-        if 0 in class_counts:
-            raise UserError(
-                "loss.class_weights=balanced must have a training row of every class",
-                f"class {list(class_counts).index(0)} has none",
-                "one number for each class",
-            )
         return balanced_class_weights(class_counts)
     if len(class_weights) != task.n_classes:
         raise UserError(
@@ -111,6 +128,8 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[int]) -> Ten
 
 def n_outputs(objective: Objective, task: Task) -> int:
     """Returns the width of the output layer that this objective needs."""
+    if task.target_names:
+        return len(task.target_names)
     # One logit is enough for two classes: the probability of the other is the rest.
     if task.kind == "regression" or objective.function is binary_cross_entropy:
         return 1
@@ -121,12 +140,19 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     """Converts raw outputs to predictions.
 
     Classification: probabilities (B, C), from C logits by softmax, from one logit by sigmoid.
-    Regression: values (B, T) in the target's own unit.
+    Regression: values (B, T) in the target's own unit. Several labels: probabilities (B, T) that they are true.
     """
     if task.kind == "regression":
-        return outputs * task.target_std + task.target_mean
+        return outputs * _per_target(task.target_std, outputs) + _per_target(task.target_mean, outputs)
+    if task.kind == "multilabel":
+        return torch.sigmoid(outputs)
     if outputs.shape[1] == 1:  # one logit, from binary_cross_entropy
         second = torch.sigmoid(outputs)
         # Columns in the order of the class indices, as softmax gives them.
         return torch.cat([1 - second, second], dim=1)
     return torch.softmax(outputs, dim=1)
+
+
+def _per_target(value: float | tuple[float, ...], outputs: Tensor) -> float | Tensor:
+    """Returns the number of one target, or a row (T,) with those of several."""
+    return outputs.new_tensor(value) if isinstance(value, tuple) else value

@@ -6,12 +6,14 @@ LOSSES = {
     # The names are those of the functions, and of the files in conf/loss.
     "classification": ("cross_entropy", "binary_cross_entropy"),
     "regression": ("mse", "mae", "huber"),
+    "multilabel": ("binary_cross_entropy",),
 }
 """Task → functions of `losses.py`, each with a file in conf/loss; the first of each task is what `auto` takes."""
 
 SCORES = {
     "classification": {"loss": "min", "accuracy": "max", "f1": "max", "auroc": "max"},
     "regression": {"loss": "min", "mse": "min", "rmse": "min", "mae": "min", "r2": "max"},
+    "multilabel": {"loss": "min", "accuracy": "max", "subset_accuracy": "max", "f1": "max", "auroc": "max"},
 }
 """Task → what runs can be compared by, of that which `scores.py` computes → whether small or large is good."""
 

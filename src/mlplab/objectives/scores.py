@@ -1,6 +1,8 @@
 """Computes the scores of a validation or test pass.
 
-Legend: N rows, C classes. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at once.
+Legend: N rows, C classes, T targets. The leading dimensions (...) are kept: a stack scores its networks (K, N, C) at
+once.
+Weights (N,) of the rows, where there are some, make every score that of data in which a row of weight 2 stands twice.
 """
 
 from typing import Any
@@ -15,13 +17,14 @@ from mlplab.objectives.objective import predictions
 from mlplab.task import Task
 
 
-def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def classification_scores(probabilities: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
     """Scores (..., N, C) probabilities against class indices (..., N), or (N,) for all networks -> (...) each.
 
     accuracy: the share of rows whose largest probability is that of their class; among equal ones the first counts.
     f1: 2·hits / (rows of the class + rows taken for it), the mean over the classes that have either (van Rijsbergen
         1979, chapter 7; scikit-learn's `macro`).
-    auroc: one class against the rest, the mean over all classes; see `one_against_the_rest`.
+    auroc: one class against the rest, the mean over the classes that have rows and do not have all of them; NaN if
+        there is none. See `one_against_the_rest`.
     """
     # NumPy has no bfloat16; and on a GPU the many small sorts of the last score would take longer.
     exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
@@ -31,38 +34,72 @@ def classification_scores(probabilities: Tensor, targets: Tensor) -> dict[str, T
     # Both (..., C, N): a row for each class.
     is_true = true_class[..., np.newaxis, :] == classes
     is_predicted = predicted_class[..., np.newaxis, :] == classes
-    n_hits, n_either = (is_true & is_predicted).sum(axis=-1), is_true.sum(axis=-1) + is_predicted.sum(axis=-1)
+    own = None if weights is None else weights.double().cpu().numpy()
+    n_true, n_predicted, n_hits = (_count(rows, own) for rows in (is_true, is_predicted, is_true & is_predicted))
+    n_either = n_true + n_predicted
+    areas = one_against_the_rest(predicted, np.broadcast_to(is_true, is_predicted.shape), own)
     scores = {
-        "accuracy": n_hits.sum(axis=-1) / predicted.shape[-2],
-        # `maximum` avoids 0/0 for a class without rows; the divisor counts only the other classes.
-        "f1": (2 * n_hits / np.maximum(n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
-        "auroc": one_against_the_rest(predicted, np.broadcast_to(is_true, is_predicted.shape)).mean(axis=-1),
+        "accuracy": n_hits.sum(axis=-1) / (predicted.shape[-2] if own is None else own.sum()),
+        # The 1 avoids 0/0 for a class without rows; the divisor counts only the other classes.
+        "f1": (2 * n_hits / np.where(n_either > 0, n_either, 1)).sum(axis=-1) / (n_either > 0).sum(axis=-1),
+        "auroc": _mean_of_defined(areas),
     }
     # In one transfer to the device, instead of one for each score.
     values = torch.from_numpy(np.stack(list(scores.values()))).to(torch.get_default_dtype()).to(probabilities.device)
     return dict(zip(scores, values, strict=True))
 
 
-def one_against_the_rest(probabilities: NDArray[Any], is_class: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _count(rows: NDArray[np.bool_], weights: NDArray[np.float64] | None) -> NDArray[Any]:
+    """Counts the rows that are true, or adds up their weights: (..., N) -> (...)."""
+    found: NDArray[Any] = rows.sum(axis=-1) if weights is None else rows @ weights
+    return found
+
+
+def one_against_the_rest(
+    probabilities: NDArray[Any], is_class: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Computes the area under the ROC curve of each class: (..., N, C), class membership (..., C, N) -> (..., C).
 
     A pair is one row of the class and one of the rest. The area is the share of pairs in which the former has the
-    larger probability; a tie counts half (Hanley and McNeil 1982). NOTE[DIFF]: a class with no row, or with all rows,
-    has no pairs and gets 0, as in torchmetrics.
+    larger probability; a tie counts half (Hanley and McNeil 1982). With weights, a pair counts by the product of its
+    two. NOTE[DIFF]: a class with no row, or with all rows, has no pairs and gets NaN; torchmetrics gives it 0, which
+    looks like the worst score there is.
     """
     # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
     areas = np.zeros(is_class.shape[:-1])
     for place in np.ndindex(areas.shape):
+        if weights is not None:
+            areas[place] = _weighted_area(by_class[place], is_class[place], weights)
+            continue
         members = np.sort(by_class[place][is_class[place]])  # sorted, they are looked up in a third of the time
         rest = np.sort(by_class[place][~is_class[place]])
         # How many of the rest are smaller, and how many are not larger: a tie is in the second number alone.
         smaller, not_larger = (np.searchsorted(rest, members, side).sum() for side in ("left", "right"))
-        areas[place] = (smaller + not_larger) / max(2 * len(members) * len(rest), 1)
+        n_pairs = len(members) * len(rest)
+        areas[place] = (smaller + not_larger) / (2 * n_pairs) if n_pairs else np.nan
     return areas
 
 
-def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def _mean_of_defined(areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Computes the mean over the last dimension without NaN, which `nanmean` warns of if there is nothing else."""
+    n_defined = (~np.isnan(areas)).sum(axis=-1)
+    return np.where(n_defined > 0, np.nansum(areas, axis=-1) / np.maximum(n_defined, 1), np.nan)
+
+
+def _weighted_area(probabilities: NDArray[Any], is_class: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+    """Computes `one_against_the_rest` of a single class, (N,) each, in which each pair has a weight."""
+    order = np.argsort(probabilities[~is_class])
+    rest = probabilities[~is_class][order]
+    # The weight of all rows of the rest before each place, and of all of them at the end.
+    before = np.concatenate([[0.0], np.cumsum(weights[~is_class][order])])
+    members, own = probabilities[is_class], weights[is_class]
+    smaller, not_larger = (float(own @ before[np.searchsorted(rest, members, side)]) for side in ("left", "right"))
+    pairs = 2 * float(own.sum() * before[-1])
+    return (smaller + not_larger) / pairs if pairs > 0 else np.nan
+
+
+def regression_scores(predicted: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
     """Scores (..., N) values against targets (..., N), or (N,) for all networks -> (...) each.
 
     mse, rmse (in the target's unit), mae; r2 = 1 − Σ(y − ŷ)² / Σ(y − ȳ)². NOTE[DIFF]: for constant targets
@@ -71,14 +108,78 @@ def regression_scores(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """
     targets = targets.double()  # in float32, squares of large values would lose their last digits
     error = predicted.double() - targets
-    square = error.square()
+    mse, mae = _mean(error.square(), weights), _mean(error.abs(), weights)
     # The population variance, so that its quotient with mse is that of the sums.
-    mse, variance = square.mean(dim=-1), targets.var(dim=-1, correction=0)
+    variance = targets.var(dim=-1, correction=0)
+    if weights is not None:
+        variance = _mean((targets - _mean(targets, weights).unsqueeze(-1)).square(), weights)
     r2 = torch.where(variance > 0, 1 - mse / variance, (mse == 0).double())
     if targets.shape[-1] < 2:
         r2 = torch.full_like(r2, torch.nan)
-    scores = {"mse": mse, "rmse": mse.sqrt(), "mae": error.abs().mean(dim=-1), "r2": r2}
+    scores = {"mse": mse, "rmse": mse.sqrt(), "mae": mae, "r2": r2}
     return {name: score.to(torch.get_default_dtype()) for name, score in scores.items()}
+
+
+def scores_of_several(
+    task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Scores values, or probabilities of labels, (N, T) against targets (N, T): each score as its mean, and by target.
+
+    The mean over the targets stands under the score's name, as `rmse`; that of a target under `rmse_NAME`.
+    """
+    of_all: dict[str, Tensor] = {}
+    if task.kind == "regression":
+        of_each = regression_scores(predicted.T, targets.T, weights)
+    else:
+        of_each, of_all = label_scores(predicted, targets, weights)
+    means = {name: score.mean() for name, score in of_each.items()}
+    by_target = {
+        f"{name}_{target}": value
+        for name, score in of_each.items()
+        for target, value in zip(task.target_names, score, strict=True)
+    }
+    return {**means, **of_all, **by_target}
+
+
+def label_scores(
+    probabilities: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Scores probabilities (N, T) against labels (N, T): the scores of each label (T,), and those of all together ().
+
+    accuracy: the share of rows in which the label is right; predicted is what has a probability above ½.
+    f1: 2·hits / (rows that have the label + rows predicted to have it); the mean is over the labels that have either.
+    auroc: rows that have the label against the others, see `one_against_the_rest`.
+    subset_accuracy: the share of rows in which every label is right.
+    """
+    exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()
+    predicted = exact.detach().cpu().numpy()
+    is_true, is_predicted = (targets > 0.5).T.cpu().numpy(), (predicted > 0.5).T
+    own = None if weights is None else weights.double().cpu().numpy()
+    total = predicted.shape[0] if own is None else own.sum()
+    is_right = is_true == is_predicted
+    n_either = _count(is_true, own) + _count(is_predicted, own)
+    f1 = 2 * _count(is_true & is_predicted, own) / np.where(n_either > 0, n_either, 1)
+    areas = one_against_the_rest(predicted, is_true, own)
+    of_each = {"accuracy": _count(is_right, own) / total, "f1": f1, "auroc": areas}
+    of_all = {
+        "auroc": _mean_of_defined(areas),
+        "f1": f1.sum() / max((n_either > 0).sum(), 1),
+        "subset_accuracy": _count(is_right.all(axis=0), own) / total,
+    }
+
+    def as_tensors(scores: dict[str, Any]) -> dict[str, Tensor]:
+        kind = torch.get_default_dtype()
+        return {name: torch.as_tensor(score, dtype=kind).to(probabilities.device) for name, score in scores.items()}
+
+    return as_tensors(of_each), as_tensors(of_all)
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Computes the mean over the rows, Σ w·x / Σ w where they have weights: (..., N) -> (...)."""
+    if weights is None:
+        return values.mean(dim=-1)
+    exact = weights.double()
+    return (values * exact).sum(dim=-1) / exact.sum()
 
 
 class Scores:
@@ -92,40 +193,50 @@ class Scores:
         self._losses: list[Tensor] = []
         self._predicted: list[Tensor] = []
         self._targets: list[Tensor] = []
+        self._weights: list[Tensor] = []  # stays empty where rows have no weights
 
-    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds a batch: its mean loss (), the network's outputs, and targets as the loss takes them.
+    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds a batch: its mean loss (), the network's outputs, targets and perhaps weights as the loss takes them.
 
         Returns:
             Predictions and targets in the target's own unit: probabilities (B, C) and class indices (B,), or values
-            (B,) each.
+            (B,) each; of several targets (B, T) each.
         """
         predicted = predictions(outputs, self._task)
         if self._task.kind == "regression":
-            predicted, targets = predicted.squeeze(1), predictions(targets, self._task).squeeze(1)
+            targets = predictions(targets, self._task)
+            if not self._task.target_names:
+                predicted, targets = predicted.squeeze(1), targets.squeeze(1)
         self._losses.append(loss.detach())
         # Kept until the end of the pass: f1, auroc and r2 are no means over batches.
         self._predicted.append(predicted)
         self._targets.append(targets)
+        self._weights.extend(weights)
         return predicted, targets
 
     def compute(self) -> dict[str, Tensor]:
         """Returns the mean `loss` over the rows, and the scores, each ()."""
-        score = regression_scores if self._task.kind == "regression" else classification_scores
-        predicted, targets = _of_all_batches(self._predicted), _of_all_batches(self._targets)
-        return {"loss": self._mean_loss(), **score(predicted, targets)}
+        parts = [self._predicted, self._targets, *([self._weights] if self._weights else [])]
+        rows = list(map(_of_all_batches, parts))
+        if self._task.target_names:
+            scores = scores_of_several(self._task, *rows)
+        else:
+            scores = (regression_scores if self._task.kind == "regression" else classification_scores)(*rows)
+        return {"loss": self._mean_loss(), **scores}
 
     def _mean_loss(self) -> Tensor:
         losses = torch.stack(self._losses)
         rows = [len(targets) for targets in self._targets]
         # A NaN stays one, which torchmetrics' `MeanMetric` would leave out.
-        total, n_rows = sum(loss * n for loss, n in zip(losses.tolist(), rows, strict=True)), sum(rows)
+        total = sum(loss * n for loss, n in zip(losses.tolist(), rows, strict=True))
+        # The loss of a batch is Σ w·l / B: that of all rows is Σ w·l / Σ w.
+        weight = sum(float(part.double().sum()) for part in self._weights) if self._weights else sum(rows)
         if _are_several():
-            own = torch.tensor([total, n_rows], dtype=torch.float64, device=losses.device)
-            total, n_rows = torch.stack(gather_all_tensors(own)).sum(dim=0).tolist()
+            own = torch.tensor([total, weight], dtype=torch.float64, device=losses.device)
+            total, weight = torch.stack(gather_all_tensors(own)).sum(dim=0).tolist()
         # bfloat16 would round the mean to three digits.
         kind = torch.promote_types(losses.dtype, torch.float32)
-        return torch.tensor(total / n_rows, dtype=kind, device=losses.device)
+        return torch.tensor(total / weight, dtype=kind, device=losses.device)
 
 
 def _of_all_batches(parts: list[Tensor]) -> Tensor:

@@ -37,11 +37,11 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
 
 
 def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding | None]:
-    """Looks for parameters whose best value, of all settings or of an arm, is at the end of what was tried."""
+    """Looks for parameters whose best value, on a data set or of an arm, is at the end of what was tried."""
     searched = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
     found = []
-    for arm in dict.fromkeys(setting.arm for setting in searched):
-        ranked = [setting for setting in searched if setting.arm == arm]
+    for arm, data_set in dict.fromkeys((setting.arm, setting.data_set) for setting in searched):
+        ranked = [setting for setting in searched if (setting.arm, setting.data_set) == (arm, data_set)]
         for name, axis in axes.items():
             with_parameter = [setting for setting in ranked if name in setting.values]
             # Of two values the best one is always at an end.
@@ -68,6 +68,7 @@ def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: 
     by_bucket = list(axis.best_by_bucket(axis.places(values), scores, sweep.objective.sign).items())
     name, metric = printable(axis.name), printable(sweep.objective.metric)
     whose = f" of {printable(best.arm)}" if best.arm is not None else ""
+    whose += f" on {printable(best.data_set)}" if best.data_set else ""
     whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
     further = axis.value(high) * 10 if is_top else axis.value(low) / 10

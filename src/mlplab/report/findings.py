@@ -3,25 +3,27 @@
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import replace
 
 from mlplab.errors import counted, printable
+from mlplab.report.across_data_sets import rank_finding
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
-from mlplab.report.paired_tests import PairedTest
-from mlplab.report.ranked_settings import Setting, contenders, of_stage, pareto_front
+from mlplab.report.paired_tests import LEVEL, PairedTest, interval_between, least_p
+from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
 from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
-
-LEVEL = 0.05
-"""A corrected p below this one is significant."""
 
 
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
     """Says what came out best, and how certain that is."""
-    best = _winner if len(sweep.objectives) == 1 else _pareto
-    found = [_unfinished(sweep), best(sweep, settings), *_reruns(settings)]
-    found += [_noise(sweep, settings), _tests(tests)]
+    found = [_unfinished(sweep), *_versions(sweep), _replaced(sweep)]
+    for data_set, those in by_data_set(settings).items() or [("", [])]:
+        best = _winner if len(sweep.objectives) == 1 else _pareto
+        for finding in (best(sweep, those), *_reruns(those), _noise(sweep, those, tests)):
+            if finding is not None and data_set:
+                finding = replace(finding, sentence=f"On {printable(data_set)}: {finding.sentence}")
+            found.append(finding)
+    found += [rank_finding(settings) if len(sweep.objectives) == 1 else None, _tests(tests)]
     return [finding for finding in found if finding is not None]
 
 
@@ -37,6 +39,27 @@ def _unfinished(sweep: SweepRecord) -> Finding | None:
     hint = "" if set(left) == {"running"} else " The sweep's command once more goes on with them."
     sentence = f"{share(sum(left.values()), len(sweep.runs))} runs have not ended; what follows rests on the others."
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
+
+
+def _versions(sweep: SweepRecord) -> list[Finding]:
+    """Says so if data changed between runs, while their name stayed."""
+    counts = Counter(run.data_set for run in sweep.runs if run.data_version)
+    if not counts:
+        return []
+    evidence = listed([f"{printable(name)}: {counted(n, 'run')}" for name, n in counts.items()], 6)
+    sentence = "The data changed during the sweep: runs on different data are not pooled, and not compared."
+    return [Finding("data", "fault", sentence, f"{evidence}.")]
+
+
+def _replaced(sweep: SweepRecord) -> Finding | None:
+    """Says so if the objective cannot be compared, as its runs have several losses."""
+    if sweep.replaced is None:
+        return None
+    asked, used = sweep.replaced.metric, next(o for o in sweep.objectives if o.metric != sweep.replaced.metric)
+    hint = "The runs were chosen and stopped by it all the same; monitor=val/accuracy mode=max, or monitor=val/rmse "
+    hint += "mode=min, does so by a metric that the losses share."
+    sentence = f"{asked} is another measure for each loss: settings are compared by {used.metric} instead."
+    return Finding("objective", "caution", sentence, hint)
 
 
 def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
@@ -55,9 +78,10 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
         evidence = f"{ends}There is no other setting to compare it with."
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)
     which = "Smallest" if sweep.objective.mode == "min" else "Largest"
-    evidence = f"{which} mean of {counted(len(ranked), 'setting')}; validation alone decides"
-    runner_up = next((s for s in ranked[1:] if s.validation.mean is not None), None)
-    if runner_up is not None:
+    valued = [setting for setting in ranked if setting.validation.mean is not None]
+    without = f" that have one, of {len(ranked):,}" if len(valued) < len(ranked) else ""
+    evidence = f"{which} mean of {counted(len(valued), 'setting')}{without}; validation alone decides"
+    for runner_up in valued[1:2]:
         evidence += f". Next: {runner_up.label} with {spread_text(runner_up.validation)}"
     return Finding("best", "result", f"{best.label} is best: {reached}{failed}", f"{evidence}.")
 
@@ -80,68 +104,71 @@ def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
 def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     """Compares reruns on new seeds with the runs that chose them; arms have a table instead."""
     ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
     found = []
-    for rerun in of_stage(settings, "rerun"):
+    for rerun in reruns:
         # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
         before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
-        if rerun.arm is None and before is not None and (rerun.validation.mean is not None or rerun.n_failed):
-            found.append(_rerun(rerun, before, ranked))
+        if before is not None and (rerun.validation.mean is not None or rerun.n_failed):
+            found.append(_rerun(rerun, before, ranked, reruns))
     return found
 
 
-def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting]) -> Finding:
+def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: Sequence[Setting]) -> Finding:
     # A sweep that went on after the rerun can have another best by now.
     is_best = before is ranked[0]
-    name = "the best" if is_best else f"{before.label}, no longer the best,"
+    name = "the best" if is_best else before.label if len(reruns) > 1 else f"{before.label}, no longer the best,"
     failed = f" {share(rerun.n_failed, len(rerun.runs))} of its new runs failed." if rerun.n_failed else ""
-    mean = rerun.validation.mean
-    if mean is None:
+    if rerun.validation.mean is None:
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
     chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
     sentence = (
         f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {printable(rerun.objective.metric)} "
         f"{spread_text(rerun.validation)}, after {spread_text(before.validation)} on {chosen_on}."
     )
-    second = next((setting for setting in ranked if setting is not before), None)
-    is_worse = second is not None and rerun.objective.sign * (mean - second.score) > 0
-    if second is not None and is_worse:
-        which = "the second" if is_best else "the best now"
-        sentence += f" That is worse than {which}, {second.label}, with {spread_text(second.validation)}."
+    # Never with a value on old seeds, which flatter what they chose.
+    is_beaten = is_best and reruns[0] is not rerun
+    if is_beaten:
+        sentence += f" There {reruns[0].label} is better, with {spread_text(reruns[0].validation)}."
     evidence = "The seeds that chose it flatter it; its value on new seeds is the one to expect."
-    return Finding("rerun", "caution" if is_worse or failed else "result", sentence + failed, evidence)
+    if len(reruns) == 1 and len(ranked) > 1:
+        evidence += " With top=5 rerun_best.py runs the next ones on the same seeds, to compare them."
+    return Finding("rerun", "caution" if is_beaten or failed else "result", sentence + failed, evidence)
 
 
-def _noise(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
-    """Says so if the first settings differ less than their seeds do, or if that is unknown."""
-    has_several = len(sweep.objectives) > 1
-    ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
+def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> Finding | None:
+    """Says which settings cannot be told from the best, or that this is unknown; a test that decides has the word."""
+    ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
-    compared = pareto_front(ranked, sweep.objectives) if has_several else ranked[:2]
     # A setting that ran once has the spread of the rerun, the only one known.
-    rerun = next((s.validation.deviation for s in of_stage(settings, "rerun") if s.arm is None), None)
-    known = [rerun if s.validation.deviation is None else s.validation.deviation for s in compared]
-    deviations = [deviation for deviation in known if deviation is not None]
-    if len(deviations) < len(known):
+    rerun = next((s.validation for s in of_stage(settings, "rerun") if s.arm is None), None)
+    compared = ranked[:2] if len(sweep.objectives) == 1 else pareto_front(ranked, sweep.objectives)
+    is_known = rerun is not None and rerun.deviation is not None
+    if not is_known and any(setting.validation.deviation is None for setting in compared):
         return _unknown_noise(sweep)
-    # The root mean square, because variances add up and deviations do not.
-    noise = float(np.sqrt(np.mean(np.square(deviations)))) if deviations else 0.0
-    difference = abs(ranked[1].score - ranked[0].score)
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
-    if has_several or difference >= noise:
+    if len(sweep.objectives) > 1:
         return None
-    close = [setting for setting in ranked if abs(setting.score - ranked[0].score) < noise]
-    return Finding(
-        "noise",
-        "caution",
-        f"The first {counted(len(close), 'setting')} differ less from the best than their seeds do from each other.",
-        f"First and second differ by {number(difference)}; the standard deviation over seeds is {number(noise)}. "
-        f"The simplest of them is as good a choice: {listed([s.label for s in close])}.",
-    )
+    best = ranked[0]
+    decided = [test.second for test in tests if test.first is best and test.corrected_p < LEVEL]
+    close = []
+    for other in ranked[1:]:
+        found = None if other in decided else interval_between(best, other, rerun)
+        if found is not None and found.low <= 0 <= found.high:
+            close.append((other, found))
+    if not close:
+        return None
+    evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
+    on = " on new seeds" if best.stage == "rerun" and best.arm is None else ""
+    sentence = f"{counted(len(close), 'setting')} cannot be told from the best{on}; the simplest is as good a choice."
+    return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
 
 
 def _unknown_noise(sweep: SweepRecord) -> Finding:
-    hint = "Sweep over seed=range(0,5) too"
+    # A search over seeds would choose the luckiest.
+    is_search = sweep.asked.get("sweeper") == "optuna"
+    hint = "Average over seeds by hydra.sweeper.seeds=3" if is_search else "Sweep over seed=range(0,5) too"
     if len(sweep.objectives) == 1:  # with several there is no best to run once more
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
@@ -152,15 +179,22 @@ def _unknown_noise(sweep: SweepRecord) -> Finding:
 def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     if not tests:
         return None
-    # All tests have about as many pairs, so the first one tells what they can show at best.
     significant = [test for test in tests if test.corrected_p < LEVEL]
-    n, n_tests, result = len(significant), len(tests), tests[0].result
-    if n_tests == 1:
-        differences = f"the difference is {'' if n else 'not '}"
+    n, n_tests = len(significant), len(tests)
+    pairs = max(test.result.n - test.result.n_equal for test in tests)
+    # The smallest of all p is multiplied by their number.
+    can_show = least_p(pairs) * n_tests < LEVEL
+    if not n and not can_show and pairs:
+        enough = next(m for m in range(pairs, 99) if least_p(m) * n_tests < LEVEL)
+        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {enough} could."
+    elif n_tests == 1:
+        sentence = (
+            f"On paired seeds, the difference is {'' if n else 'not '}more than chance{'' if n else ' can give'}."
+        )
     else:
-        differences = f"{n or 'none'} of {n_tests} differences {'is' if n < 2 else 'are'} "
-    sentence = f"On paired seeds, {differences}more than chance{'' if n else ' can give'}."
-    least = f"With {counted(result.n - result.n_equal, 'pair')} no p can be below {number(result.least_p, 2)}"
+        differences = f"{n or 'none'} of {n_tests} differences {'is' if n < 2 else 'are'} more than chance"
+        sentence = f"On paired seeds, {differences}{'' if n else ' can give'}."
+    least = f"With {counted(pairs, 'pair')} no p can be below {number(least_p(pairs), 2)}"
     return Finding(
         "paired_test",
         "result" if n else "caution",
@@ -171,9 +205,14 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
 
 
 def _test(test: PairedTest) -> str:
-    result = test.result
+    result, better, other = test.result, test.first, test.second
+    wins, mean, (low, high) = test.wins, test.mean, test.interval
+    # A few bad seeds can give the setting that wins on most of them the worse mean.
+    if result.rank_biserial < 0:
+        better, other, wins = other, better, result.n - result.n_equal - wins
+        mean, low, high = -mean, -high, -low
     return (
-        f"{test.first.label} beats {test.second.label} on {test.wins} of {result.n} seeds by a median "
-        f"of {number(result.median)} (p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
-        f"{result.rank_biserial:.2f})"
+        f"{better.label} beats {other.label} on {wins} of {result.n} seeds, by a mean of {number(mean)} (95 % interval "
+        f"{number(low)} to {number(high)}; p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
+        f"{abs(result.rank_biserial):.2f})"
     )

@@ -3,16 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean, stdev
 
 import numpy as np
 
-from mlplab.report.ranked_settings import Setting, contenders
+from mlplab.report.formatting import number
+from mlplab.report.ranked_settings import Setting, by_data_set, judged
+from mlplab.report.sweep_records import Spread
+
+LEVEL = 0.05
+"""A corrected p below this one is significant."""
+
+CONFIDENCE = 0.95
+"""Of intervals."""
 
 MOST_COMPARED = 5
 """The best setting is tested against the others of the first five."""
-
-MOST_ARMS = 6
-"""With more arms the best is tested against the others, instead of every pair."""
 
 MOST_ENUMERATED = 13
 """Pairs up to which all assignments of signs are enumerated where differences are tied."""
@@ -49,6 +55,8 @@ class PairedTest:
         result: of the differences second - first; positive where the first is better.
         wins: seeds on which the first is better.
         corrected_p: by Holm, over all pairs of the report.
+        mean: of the differences.
+        interval: of that mean, with `CONFIDENCE`.
     """
 
     first: Setting
@@ -56,27 +64,96 @@ class PairedTest:
     result: SignedRanks
     wins: int
     corrected_p: float
+    mean: float
+    interval: tuple[float, float]
 
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
-    """Tests the best setting against the next ones, or every pair of arms of a comparison."""
-    # One seed gives one pair, of which no test can say anything.
-    ranked = [setting for setting in contenders(settings) if len(setting.validation.values) >= 2]
-    if all(setting.arm is not None for setting in ranked) and len(ranked) <= MOST_ARMS:
-        # In the order of the ranks, so that the first of each pair is the better one.
-        pairs = list(combinations(ranked, 2))
-    else:
-        # Every further test raises the corrected p of all.
-        pairs = [(ranked[0], other) for other in ranked[1:MOST_COMPARED]]
-    found = [(a, b, differences) for a, b in pairs if len(differences := _differences(a, b)) >= 2]
+    """Tests on each data set the best setting against the next ones, or the arms of a comparison against each other."""
+    pairs = [pair for those in by_data_set(settings).values() for pair in _pairs(judged(those))]
+    found = [(a, b, differences) for a, b in pairs if len(differences := paired_differences(a, b)) >= 2]
     results = [signed_rank_test(differences) for _, _, differences in found]
     return [
-        PairedTest(a, b, result, sum(difference > 0 for difference in differences), p)
+        PairedTest(a, b, result, sum(d > 0 for d in differences), p, fmean(differences), interval_of_mean(differences))
         for (a, b, differences), result, p in zip(found, results, holm([r.p for r in results]), strict=True)
     ]
 
 
-def _differences(first: Setting, second: Setting) -> list[float]:
+def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
+    # One seed gives one pair, of which no test can say anything.
+    ranked = [setting for setting in settings if len(setting.validation.values) >= 2]
+    with_best = [(ranked[0], other) for other in ranked[1:]]
+    if any(setting.arm is None for setting in ranked):
+        # Every further test raises the corrected p of all.
+        return with_best[: MOST_COMPARED - 1]
+    # In the order of the ranks, so that the first of each pair is the better one.
+    every = list(combinations(ranked, 2))
+    n = min((len(paired_differences(a, b)) for a, b in every), default=0)
+    # Of 36 pairs of nine arms, ten seeds could not show a single difference.
+    return every if least_p(n) * len(every) < LEVEL else with_best
+
+
+def least_p(n: int) -> float:
+    """Returns the smallest p that n pairs can give: all signs alike are two of 2^n equally likely assignments."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the interval of Student's t for the mean of at least two values."""
+    from scipy.stats import t
+
+    mean = fmean(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much a setting is worse than the best, with an interval of `CONFIDENCE`; `pairs` is 0 if seeds differ."""
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+    def text(self) -> str:
+        """Formats the difference: `0.01 (95 % interval -0.02 to 0.04, 5 paired seeds)`."""
+        paired = f", {self.pairs} paired seeds" if self.pairs else ""
+        return (
+            f"{number(self.mean)} ({100 * CONFIDENCE:.0f} % interval {number(self.low)} to {number(self.high)}{paired})"
+        )
+
+
+def interval_between(best: Setting, other: Setting, rerun: Spread | None) -> Difference | None:
+    """Computes the interval of a difference: paired where seeds pair, else by the deviations of both.
+
+    Args:
+        best: the better setting.
+        other: the worse one.
+        rerun: of the best on new seeds, whose deviation a setting has that ran once.
+    """
+    differences = paired_differences(best, other)
+    if len(differences) > 1:
+        return Difference(fmean(differences), *interval_of_mean(differences), len(differences))
+    from scipy.stats import t
+
+    mean, variances = best.objective.sign * (other.score - best.score), []
+    for setting in (best, other):
+        n, spread = len(setting.validation.values), setting.validation
+        spread = spread if spread.deviation is not None else rerun or spread
+        if spread.deviation is None:
+            return None
+        variances.append((spread.deviation**2 / n, len(spread.values) - 1))
+    total = sum(variance for variance, _ in variances)
+    if total == 0:
+        return Difference(mean, mean, mean, 0)
+    # Welch (1947): the degrees of freedom of two unequal deviations.
+    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in variances)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * total**0.5
+    return Difference(mean, mean - half, mean + half, 0)
+
+
+def paired_differences(first: Setting, second: Setting) -> list[float]:
     """Returns by how much the second setting is worse, on each seed for which both have a value."""
     before, after = first.by_seeds, second.by_seeds
     return [first.objective.sign * (after[seeds] - before[seeds]) for seeds in before if seeds in after]
@@ -108,8 +185,7 @@ def signed_rank_test(differences: Sequence[float]) -> SignedRanks:
     p = float(wilcoxon(nonzero, method=method).pvalue)
     ranks = rankdata(np.abs(nonzero))
     biserial = float(ranks @ np.sign(nonzero) / ranks.sum())
-    # All signs alike is the extreme case: two of the 2^n equally likely assignments.
-    return SignedRanks(n, n_equal, p, biserial, median, min(1.0, 2.0 ** (1 - len(nonzero))))
+    return SignedRanks(n, n_equal, p, biserial, median, least_p(len(nonzero)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

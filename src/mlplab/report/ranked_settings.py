@@ -33,14 +33,14 @@ RULE = (
 
 @dataclass(frozen=True, eq=False)  # the same values can stand in two stages and arms
 class Setting:
-    """Runs of one stage and arm with the same values except for the seeds.
+    """Runs of one stage, arm and data set with the same values except for the seeds.
 
     Attributes:
         values: swept values, without the seeds.
         runs: by job number; of several that finished on the same seeds only the first.
         objective: the criterion that ranks.
         names: parameter → short name.
-        rank: within its stage, from 1; 0 before ranking.
+        rank: within its stage and data set, from 1; 0 before ranking.
     """
 
     values: Mapping[str, Any]
@@ -54,6 +54,7 @@ class Setting:
         """Describes the setting by its values: `optimizer=adam, lr=0.01`."""
         # Labels go to terminals, and the names come from files that anybody may have written.
         words = [f"{printable(self.names[name])}={value_text(value)}" for name, value in self.values.items()]
+        words += [self.runs[0].data_version] if self.runs[0].data_version else []
         if self.stage == "default":
             words = [f"{printable(self.arm)}, default"] if self.arm else ["default", *words]
         return ", ".join(words) or (printable(self.arm) if self.arm else "the one setting")
@@ -61,6 +62,10 @@ class Setting:
     @property
     def arm(self) -> str | None:
         return self.runs[0].entry.arm
+
+    @property
+    def data_set(self) -> str:
+        return self.runs[0].data_set
 
     @property
     def stage(self) -> str:
@@ -130,11 +135,12 @@ class Setting:
 
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:
-    """Ranks the settings of each stage; the search comes before its rerun, but after it in a comparison."""
+    """Ranks the settings of each stage and data set; the rerun comes after its search, but first in a comparison."""
     # By canonical values, because 0.001 and 1e-3 are one setting.
     groups: dict[Any, list[RunRecord]] = {}
     for run in sweep.runs:
-        groups.setdefault((run.entry.stage, run.entry.arm, key_of(_without_seeds(run))), []).append(run)
+        key = (run.entry.stage, run.entry.arm, run.data_set, key_of(_without_seeds(run)))
+        groups.setdefault(key, []).append(run)
     names = short_names(list(dict.fromkeys(name for run in sweep.runs for name in _without_seeds(run))))
     settings = [
         Setting(_without_seeds(runs[0]), tuple(_without_repeats(runs)), sweep.objective, names)
@@ -144,10 +150,19 @@ def settings_of(sweep: SweepRecord) -> list[Setting]:
     is_comparison = any(setting.arm is not None for setting in settings)
     ranked = []
     for stage in ("rerun", "default", "search") if is_comparison else ("search", "rerun", "default"):
-        # Sorting is stable: equal settings stay in the order of their jobs.
-        ordered = sorted(of_stage(settings, stage), key=Setting.sort_key)
-        ranked += [replace(setting, rank=rank) for rank, setting in enumerate(ordered, start=1)]
+        for those in by_data_set(of_stage(settings, stage)).values():
+            # Sorting is stable: equal settings stay in the order of their jobs.
+            ordered = sorted(those, key=Setting.sort_key)
+            ranked += [replace(setting, rank=rank) for rank, setting in enumerate(ordered, start=1)]
     return ranked
+
+
+def by_data_set(settings: Iterable[Setting]) -> dict[str, list[Setting]]:
+    """Groups settings by their data sets, as only those on the same one can be compared."""
+    groups: dict[str, list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault(setting.data_set, []).append(setting)
+    return groups
 
 
 def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
@@ -163,19 +178,29 @@ def contenders(settings: Sequence[Setting]) -> list[Setting]:
     return first or other
 
 
+def judged(settings: Sequence[Setting]) -> list[Setting]:
+    """Selects what differences are judged by: several reruns on new seeds, else the contenders."""
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    # The seeds that chose the best flatter it.
+    return reruns if sum(setting.validation.mean is not None for setting in reruns) > 1 else contenders(settings)
+
+
 def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:
-    """Selects the settings that no other one improves on in every objective, in the order of the first one.
+    """Selects the settings that no other one of its data set improves on in every objective, by the first one.
 
     Equal ones are all on the front; settings without a value of some objective are not.
     """
-    known, table = table_of(settings, objectives)
-    signed = table * [objective.sign for objective in objectives]
-    front: list[int] = []
-    for index in np.lexsort(signed.T[::-1]):  # a setting is dominated by earlier ones only
-        no_worse, better = signed[front] <= signed[index], signed[front] < signed[index]
-        if not (no_worse.all(axis=1) & better.any(axis=1)).any():
-            front.append(int(index))
-    return [known[index] for index in front]
+    found = []
+    for those in by_data_set(settings).values():
+        known, table = table_of(those, objectives)
+        signed = table * [objective.sign for objective in objectives]
+        front: list[int] = []
+        for index in np.lexsort(signed.T[::-1]):  # a setting is dominated by earlier ones only
+            no_worse, better = signed[front] <= signed[index], signed[front] < signed[index]
+            if not (no_worse.all(axis=1) & better.any(axis=1)).any():
+                front.append(int(index))
+        found += [known[index] for index in front]
+    return found
 
 
 def table_of(

@@ -70,11 +70,13 @@ def analyse(directory: Path) -> SweepAnalysis:
     # With several objectives no setting is the best one against which others could be tested.
     tests = tests_between(settings) if len(sweep.objectives) == 1 else []
     findings = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms), *caveats_of(sweep, settings, axes)]
-    effects = _effects(searched, axes, objective)
+    effects = _effects(sweep, searched, axes, objective)
     return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, objective, effects, arms, tests, findings)
 
 
-def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis) -> Effects | None:
+def _effects(
+    sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis
+) -> Effects | None:
     """Computes effects of the parameters that every setting has, on the axis of the charts."""
     known = [setting for setting in settings if setting.validation.mean is not None]
     # The decomposition needs a value of each parameter for each setting.
@@ -83,6 +85,11 @@ def _effects(settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], obj
         return None
     places = np.stack([axes[name].places([s.values[name] for s in known]) for name in names], axis=1)
     is_whole = np.isfinite(places).all(axis=1)
-    means = np.array([setting.score for setting in known], dtype=np.float64)
     # On the axis as drawn: on a linear one, a few diverged losses would be nearly all of the variance.
-    return effects_of(names, places[is_whole], objective.transformed(means[is_whole]))
+    means = objective.transformed(np.array([setting.score for setting in known], dtype=np.float64))
+    data_sets = np.array([setting.data_set for setting in known])
+    for data_set in np.unique(data_sets):
+        # Values on different data have no common level and scale.
+        own = means[data_sets == data_set]
+        means[data_sets == data_set] = (own - own.mean()) / (own.std() or 1.0) if sweep.data_sets else own
+    return effects_of(names, places[is_whole], means[is_whole])

@@ -54,7 +54,9 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
     varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
     for axis in sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:MOST_PARAMETERS]:
         yield parameter_chart(axis, searched, objective)
-    pairs = sorted((effects.pairs if effects is not None else {}).items(), key=lambda item: -item[1])
+    # A cell would mix values on different data.
+    known_pairs = effects.pairs if effects is not None and not analysis.sweep.data_sets else {}
+    pairs = sorted(known_pairs.items(), key=lambda item: -item[1])
     for names, share in pairs[:MOST_PAIRS]:
         if share >= LEAST_SHARE:
             # The parameter with more values lies along the wider side.
@@ -74,18 +76,18 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAx
     """Shows a parameter against the objective: a point for each setting, a cross if one of its runs failed."""
     with_parameter = [setting for setting in settings if axis.name in setting.values]
     objective = with_parameter[0].objective
-    arms = list(dict.fromkeys(setting.arm for setting in with_parameter))
-    # More arms than colours cannot be told apart.
-    coloured = arms if 1 < len(arms) <= len(SERIES) else [None]
+    groups = list(dict.fromkeys(setting.arm or setting.data_set for setting in with_parameter))
+    # More arms, or data sets, than colours cannot be told apart.
+    coloured = groups if 1 < len(groups) <= len(SERIES) else [None]
     layers = []
-    for colour, arm in zip(SERIES, coloured, strict=False):
-        known = [s for s in with_parameter if s.validation.mean is not None and (arm is None or s.arm == arm)]
+    for colour, group in zip(SERIES, coloured, strict=False):
+        known = [s for s in with_parameter if s.validation.mean is not None and group in (None, s.arm or s.data_set)]
         places = axis.places([setting.values[axis.name] for setting in known])
         scores = np.array([setting.score for setting in known], dtype=np.float64)
-        layers.append(Layer("point", rows_of(map(axis.value, places), scores), colour, arm))
+        layers.append(Layer("point", rows_of(map(axis.value, places), scores), colour, group))
         best = axis.best_by_bucket(places, scores, objective.sign)
         rows = rows_of((axis.value(axis.middles[bucket]) for bucket in best), best.values())
-        layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or arm is None else colour))
+        layers.append(Layer("tick" if axis.choices else "line", rows, INK if axis.choices or group is None else colour))
     failed = [setting.values[axis.name] for setting in with_parameter if setting.n_failed]
     # A little inside the axis, so that crosses are whole.
     worst = y.at(0.965 if objective.sign > 0 else 0.035)

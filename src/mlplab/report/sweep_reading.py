@@ -13,6 +13,7 @@ import yaml
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
+from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
 from mlplab.report.sweep_records import (
     Criterion,
     Curve,
@@ -24,18 +25,22 @@ from mlplab.report.sweep_records import (
     as_number,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.layout import read_history
+from mlplab.runs.reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
+from mlplab.sweeps.comparability import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
-from mlplab.sweeps.states import read_result, read_state
 
 STAGES = ("search", "rerun", "default")
 
 SHOWN_OF_MANIFEST = ("hardware", "versions", "git", "threads", "data")
 
 
-def read_sweep(directory: Path) -> SweepRecord:
+def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     """Reads sweep.json and what its jobs have left so far.
+
+    Args:
+        directory: of the sweep.
+        with_curves: whether the histories of its jobs are read too, which takes most of the time.
 
     Raises:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
@@ -47,16 +52,25 @@ def read_sweep(directory: Path) -> SweepRecord:
     # Only these curves are shown; a history can have many more.
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
+    if not with_curves:
+        metrics = set()
+    elif any(chooses_loss(name) for entry in entries for name in entry.values):
+        metrics |= {criterion.metric for criterion in SHARED}
+    runs = [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)]
+    runs = with_data_sets(runs, as_mapping(ledger.configs))
+    shared = shared_criterion(runs) if any(o.metric == LOSS for o in objectives) else None
+    replaced = next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None
     return SweepRecord(
         directory,
         asked,
         [word for word in as_list(ledger.shared) if isinstance(word, str)],
         as_mapping(ledger.configs),
-        objectives,
+        tuple(shared if shared is not None and o.metric == LOSS else o for o in objectives),
         target,
         _spaces(asked),
-        [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)],
+        runs,
         len(ledger.entries) - len(entries),
+        replaced,
     )
 
 
@@ -66,11 +80,7 @@ def _ledger(directory: Path) -> Ledger:
     # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
-    try:
-        ledger = read_ledger(directory)
-    except UserError as error:
-        hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
-        raise UserError("a sweep's sweep.json must be readable", error.actual, hint) from None
+    ledger = read_ledger(directory)
     assert ledger is not None
     return ledger
 
@@ -155,7 +165,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
 
 
 def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
-    lines = read_history(directory)
+    lines = read_history(directory) if metrics else []
     curves = {}
     for metric in metrics:
         names = ("epoch", "step", "seconds", metric)

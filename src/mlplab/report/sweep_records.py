@@ -43,7 +43,7 @@ class RunRecord:
 
     Attributes:
         entry: its line in sweep.json.
-        state: as in `sweeps.states`, or `damaged` if it finished and its result cannot be read.
+        state: as in `runs.reading`, or `damaged` if it finished and its result cannot be read.
         reason: why it ended.
         measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
         test: finite metrics of the test part.
@@ -51,6 +51,8 @@ class RunRecord:
         epochs: trained.
         curves: metric → curve.
         manifest: the parts of manifest.json that a report shows.
+        data_set: its data set, where the sweep has several; runs on different ones are not compared.
+        data_version: of the data, where they changed while their name stayed.
     """
 
     entry: Entry
@@ -62,6 +64,8 @@ class RunRecord:
     epochs: int = 0
     curves: Mapping[str, Curve] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    data_set: str = ""
+    data_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class SweepRecord:
         spaces: arm (None outside a comparison) → name → values or range of a swept parameter.
         runs: by job number.
         n_unreadable: entries of sweep.json that describe no job.
+        replaced: the objective that was asked for, where another one replaces it because its runs have several losses.
     """
 
     directory: Path
@@ -113,6 +118,7 @@ class SweepRecord:
     spaces: Mapping[str | None, Mapping[str, Mapping[str, Any]]]
     runs: list[RunRecord]
     n_unreadable: int = 0
+    replaced: Criterion | None = None
 
     @property
     def name(self) -> str:
@@ -122,6 +128,11 @@ class SweepRecord:
     @property
     def objective(self) -> Criterion:
         return self.objectives[0]
+
+    @property
+    def data_sets(self) -> list[str]:
+        """Lists the data sets if there are several, in the order of their first jobs."""
+        return list(dict.fromkeys(run.data_set for run in self.runs if run.data_set))
 
     def spaces_of(self, name: str) -> list[Mapping[str, Any]]:
         """Returns the spaces of a parameter: one for each arm that has it."""

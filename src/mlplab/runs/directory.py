@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -17,18 +18,9 @@ from mlplab.runs.files import (
     timestamp,
     write_json,
 )
-from mlplab.runs.layout import (
-    BEFORE_TRAINING,
-    CHECKPOINTS,
-    CONFIG,
-    FIGURES,
-    LOCK,
-    MANIFEST,
-    STATUS,
-    TENSORBOARD,
-    read_status,
-)
+from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, MANIFEST, STATUS, TENSORBOARD
 from mlplab.runs.lock import Lock, require_free
+from mlplab.runs.reading import read_state, read_status
 
 
 class RunDirectory:
@@ -71,7 +63,7 @@ class RunDirectory:
                 # The more telling message, if a process is still at work there.
                 require_free(self._lock.path)
                 raise FileExistsError
-            require_room(self.path, room)
+            require_room(self.path, room, "freeing some space, or paths.logs=SOMEWHERE_ELSE")
             self._lock.acquire()
             if never_began(self.path):  # asked again: only now can no other process begin there
                 _clear_beginning(self.path)
@@ -95,7 +87,7 @@ class RunDirectory:
                 for folder in (self.checkpoints, self.figures):
                     with contextlib.suppress(OSError):
                         folder.rmdir()
-            raise _not_writable(self.path, error) from None
+            raise not_writable("the run's directory", self.path, error, "paths.logs=SOMEWHERE_ELSE") from None
 
     def reopen(self, room: int = 0) -> None:
         """Locks the directory of an existing run, to resume it.
@@ -107,7 +99,7 @@ class RunDirectory:
         try:
             # Before anything else: leftovers and status may be those of a process at work.
             last = self._lock.acquire()
-            require_room(self.path, room)
+            require_room(self.path, room, "freeing some space, then the same command")
             for folder in (self.checkpoints, self.figures):
                 folder.mkdir(exist_ok=True)
             for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
@@ -117,7 +109,10 @@ class RunDirectory:
             self.release()
             if isinstance(error, UserError):
                 raise
-            raise _not_writable(self.path, error) from None
+            # The run lies there, so another folder would not do.
+            raise not_writable(
+                "the run's directory", self.path, error, f"chmod -R u+w {shlex.quote(str(self.path))}"
+            ) from None
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
         # They describe an end that no longer holds.
@@ -186,14 +181,11 @@ def _write_in_place(path: Path, content: bytes) -> None:
 
 
 def never_began(directory: Path) -> bool:
-    """Returns whether a run was killed there before its manifest and configuration were written.
+    """Returns whether a run ended there before its manifest and configuration were written, by a kill or an error.
 
     Nothing was learned until then, so another run may begin there.
     """
-    try:
-        if read_status(directory)["state"] != "running":
-            return False
-    except UserError:
+    if read_state(directory).name not in ("cut off", "running", "stopped", "failed"):
         return False
     has_both = (directory / MANIFEST).exists() and (directory / CONFIG).exists()
     names = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".")}
@@ -204,14 +196,16 @@ def never_began(directory: Path) -> bool:
 def _clear_beginning(directory: Path) -> None:
     """Removes what a run writes before its manifest, except the lock, which is this process's own."""
     for entry in list(directory.iterdir()):
-        if entry.name != LOCK and entry.is_dir():
+        if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != LOCK and entry.suffix != ".log":  # Hydra may have opened the log of the next run
+        elif entry.name not in (LOCK, STATUS) and entry.suffix != ".log":  # the next run's log may be open already
             entry.unlink()
+    # Last, as a kill before it leaves a beginning that is recognised.
+    (directory / STATUS).unlink()
 
 
-def require_room(directory: Path, room: int) -> None:
-    """Refuses a disk that is too full for the files of a run, before it begins.
+def require_room(directory: Path, room: int, hint: str) -> None:
+    """Refuses a disk that is too full for the files of a run, before it begins or goes on; `hint` says what to try.
 
     Raises:
         NoRoom: says how much is free.
@@ -221,7 +215,7 @@ def require_room(directory: Path, room: int) -> None:
         raise NoRoom(
             "the disk must have room for the run's checkpoints",
             f"{directory} has {in_megabytes(free)} free, and they need about {in_megabytes(room)}",
-            "freeing some space, or paths.logs=SOMEWHERE_ELSE",
+            hint,
         )
 
 
@@ -229,7 +223,3 @@ def _is_of_a_run(entry: Path) -> bool:
     """Returns whether a file cannot exist before a run claims the directory: neither hidden nor Hydra's empty log."""
     is_empty_log = entry.suffix == ".log" and entry.is_file() and not entry.stat().st_size
     return not entry.name.startswith(".") and not is_empty_log
-
-
-def _not_writable(path: Path, error: OSError) -> UserError:
-    return not_writable("the run's directory", path, error, "paths.logs=SOMEWHERE_ELSE")

@@ -10,6 +10,7 @@ import secrets
 import shlex
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ LARGEST = 64_000_000
 
 FULL = 1_000_000
 """Free bytes below which a failed write counts as a full disk, whatever PyTorch's message is."""
+
+OLD = 3600.0
+"""Seconds after which a temporary file counts as left over, where no lock tells."""
 
 FORMULA_STARTS = ("=", "+", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "-")
 """Characters with which spreadsheets begin a formula, in any width (OWASP, "CSV Injection")."""
@@ -64,6 +68,20 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file with a JSON object in each line; skips truncated lines."""
+    try:
+        text = read_ordinary(path).decode()
+    except (OSError, UnicodeDecodeError):
+        return []
+    lines = []
+    for line in text.splitlines():
+        # A kill may have cut the last line off.
+        with contextlib.suppress(ValueError, RecursionError):
+            lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 def require_ordinary(directory: Path, *, deep: bool = True) -> None:
@@ -292,7 +310,10 @@ def remove_temporary_files(directory: Path, name: str | None = None) -> None:
             # A link that somebody has put there is not followed.
             descriptor = os.open(leftover, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
             try:
-                if lock_file(descriptor) is not False:
+                is_left = lock_file(descriptor)
+                if is_left is None:  # no locks here: whatever is being written is young
+                    is_left = time.time() - os.fstat(descriptor).st_mtime > OLD
+                if is_left:
                     leftover.unlink()
             finally:
                 os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.errors import UserError
-from mlplab.runs.files import lock_file
+from mlplab.runs.files import lock_file, timestamp
 
 REQUIREMENT = "a run's directory must be used by one process at a time"
 
@@ -38,7 +38,7 @@ class Lock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             holder = _take(descriptor, self.path.parent, self.requirement)
-            _write(descriptor, {"process": os.getpid(), "host": socket.gethostname()})
+            _write(descriptor, {"process": os.getpid(), "host": socket.gethostname(), "since": timestamp()})
         except BaseException:
             os.close(descriptor)
             raise
@@ -87,11 +87,23 @@ def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] 
         is_here = holder is not None and holder.get("host") == socket.gethostname()
         is_locked = holder is None or (is_here and not is_alive(holder.get("process")))
     if not is_locked:
-        name = f"process {holder.get('process')} on {holder.get('host')}" if holder else "another process"
-        raise UserError(
-            requirement, f"{directory} is in use by {name}", "waiting until it has ended, or another directory"
-        )
+        raise UserError(requirement, f"{directory} is in use by {_described(holder)}", _how_to_free(holder))
     return _holder(descriptor)  # read again: the holder may have released it in between
+
+
+def _described(holder: dict[str, Any] | None) -> str:
+    """Names the process that holds a lock: `process 4242 on gpu1, since 2026-05-01 12:30 UTC`."""
+    if holder is None:
+        return "another process"
+    since = str(holder.get("since", ""))[:16].replace("T", " ")  # releases before 0.6 did not note it
+    return f"process {holder.get('process')} on {holder.get('host')}{f', since {since} UTC' if since else ''}"
+
+
+def _how_to_free(holder: dict[str, Any] | None) -> str:
+    if holder is None or not isinstance(holder.get("process"), int):
+        return "waiting until it has ended"
+    place = "" if holder.get("host") == socket.gethostname() else f" on {holder.get('host')}"
+    return f"waiting until it has ended, or `kill {holder['process']}`{place}: it saves what it has reached, and ends"
 
 
 def is_alive(process: Any) -> bool:

@@ -16,14 +16,15 @@ from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
-from mlplab.runs.layout import CONFIG, LOG, MANIFEST, read_manifest
+from mlplab.runs.layout import CONFIG, LOG, MANIFEST
 from mlplab.runs.manifest import describe_environment, differences
+from mlplab.runs.reading import read_manifest
 from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")
 log.addHandler(logging.NullHandler())  # before train.log is open, Python would print errors with their tracebacks
 
-LOGGERS = ("mlplab", "lightning.pytorch", "py.warnings")
+LOGGERS = ("mlplab", "lightning.pytorch")
 """Names of the Python loggers whose messages go to train.log."""
 
 
@@ -53,7 +54,6 @@ def logged(handler: logging.Handler) -> Iterator[None]:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False  # the command line prints errors on the terminal itself
-    logging.captureWarnings(False)
     try:
         yield
     finally:

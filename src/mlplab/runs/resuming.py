@@ -1,4 +1,4 @@
-"""Finds the checkpoint that a run resumes from, and rewinds its logs to it."""
+"""Prepares the files of a run; of one that resumes, finds the checkpoint and rewinds the logs to it."""
 
 import logging
 from collections.abc import Mapping
@@ -11,18 +11,28 @@ from omegaconf import DictConfig
 
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
-from mlplab.errors import UserError
+from mlplab.errors import UserError, printable
+from mlplab.learner import Learner
 from mlplab.loggers.csv_log import ResumableCSVLogger
+from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.recording import add_to_manifest
+from mlplab.runs.files import write_json
+from mlplab.runs.recording import add_to_manifest, write_manifest
 
 log = logging.getLogger("mlplab")
 
 # Not best.ckpt, whose optimizer state is missing.
 NAMES = ("last", "previous")
 """Checkpoints to resume from, the newest first."""
+
+
+COPIES = 12
+"""Disk space of a run in multiples of its network: three checkpoints of weights, two Adam moments and best weights."""
+
+ROOM_FOR_LOGS = 5_000_000
+"""Bytes reserved for logs, figures and JSON files."""
 
 
 @dataclass(frozen=True)
@@ -129,4 +139,32 @@ def prepare_to_resume(
     if saved is None:
         # The best of the part that is forgotten; the run that begins anew may end before it validates.
         (directory.checkpoints / "best.ckpt").unlink(missing_ok=True)
+    return saved
+
+
+def bytes_needed(learner: Learner) -> int:
+    """Estimates the bytes that the files of a run take at most."""
+    return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
+
+
+def prepare_run_files(
+    config: DictConfig,
+    directory: RunDirectory,
+    data: DataModule,
+    learner: Learner,
+    loggers: list[Logger],
+    *,
+    resume: bool,
+) -> Saved | None:
+    """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
+    saved = prepare_to_resume(config, directory, data, loggers) if resume else None
+    n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
+    text = None if resume else write_manifest(directory, config, data, n_parameters)
+    if data.description is not None:
+        # The file keeps the warnings, which the terminal loses.
+        write_json(directory.path / "data.json", data.description.as_dict())
+        for warning in data.description.warnings:
+            log.warning(printable(warning))
+    if saved is None:
+        log_configuration(loggers, config, text)
     return saved

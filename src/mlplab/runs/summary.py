@@ -1,5 +1,6 @@
 """Formats the text that a run prints on the terminal before and after training."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
+from mlplab.task import Task
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
@@ -24,8 +26,10 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
         learned = f"{task.n_classes} classes of {printable(task.target_name)}"
+    elif task.kind == "multilabel":
+        learned = f"{len(task.target_names)} labels: {printable(task.target_name)}"
     else:
-        learned = printable(f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}")
+        learned = printable(", ".join(_with_unit(one) for one in task.of_each_target() or [task]))
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
     widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
@@ -43,6 +47,10 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
             f"run     {shortest(directory)}",
         ]
     )
+
+
+def _with_unit(task: Task) -> str:
+    return f"{task.target_name}{f' [{task.unit}]' if task.unit else ''}"
 
 
 def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: bool) -> str:
@@ -95,7 +103,8 @@ def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
     for heading in columns:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):
-        table.add_row(name, *(_number(metrics.get(name)) for metrics in columns.values()))
+        # Scores of several targets bear the names of columns.
+        table.add_row(escape(printable(name)), *(_number(metrics.get(name)) for metrics in columns.values()))
     return _as_text(table)
 
 
@@ -116,4 +125,5 @@ def logs_of(directory: Path) -> Path:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+    # A score that these rows do not define, such as the auroc of a single class, is left empty.
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"

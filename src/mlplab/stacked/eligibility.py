@@ -163,6 +163,10 @@ LARGE = 4_000_000
 def why_alone_once_built(member: "Member", optimizer: Optimizer) -> str | None:
     """Returns why a job is not trained in a stack, once it is built; None if it is."""
     learner, data = member.learner, member.data
+    if any(weights is not None for weights in data.weights.values()):
+        return "the weights of its rows have no stacked form"
+    if data.task.target_names:
+        return "several targets have no stacked form"
     reason = why_no_stacked_network(learner.model)
     if reason is not None:
         return reason

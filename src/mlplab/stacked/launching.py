@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mlplab.config.checks import check_settings
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError, counted
 from mlplab.processors import available_cores
@@ -52,9 +53,7 @@ class StackedJobs:
     def __init__(
         self, context: HydraContext, config: DictConfig, task: JobOfSweep, members: int, processes: int | str
     ) -> None:
-        _require_positive("members", "a number of networks", members, 64)
-        if processes != "auto":
-            _require_positive("processes", "auto or a number of processes", processes, 2)
+        check_settings("hydra.launcher", {"members": members, "processes": processes})
         self.context, self.config, self.task = context, config, task
         self.members, self.processes = members, processes
         loader = context.config_loader
@@ -178,14 +177,6 @@ class StackedJobs:
             )  # fmt: skip
             job.objective = float(returned.return_value)
             job.forget()
-
-
-def _require_positive(name: str, what: str, value: object, example: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(
-            f"hydra.launcher.{name} must be {what}", f"hydra.launcher.{name}={value}",
-            f"hydra.launcher.{name}={example}",
-        )  # fmt: skip
 
 
 def _in_equal_parts(jobs: Sequence[Job], most: int, n_processes: int) -> list[list[Job]]:

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from mlplab import building, result, training
+from mlplab import building, result
 from mlplab.data.batches import Batches
 from mlplab.data.module import DataModule
 from mlplab.engine.edits import first_edited
@@ -53,6 +53,9 @@ def mirrored_functions() -> Iterator[Callable[..., Any]]:
     Of learner, data module and callbacks these are all methods, also those that somebody has added: a stack calls
     only those that it knows, and what it gives them is no Trainer.
     """
+    # A stack calls nothing of it: only an edit of it is looked for.
+    from mlplab import training
+
     yield from functions_of_step()
     yield from (*LOSSES, identity, predictions, seed_generators, regularized_parameters, build_schedule)
     yield from (PixelInputs.forward, CategoryInputs.forward, BatchNorm.forward)

@@ -1,7 +1,6 @@
 """A job of a stacked sweep: its configuration, and the directory of its run."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -37,15 +36,8 @@ class Job:
     def __init__(self, words: Sequence[str], number: int, sweep: DictConfig, loader: JobLoader) -> None:
         self.words, self.number, self._sweep, self._loader = list(words), number, sweep, loader
         self.objective = math.nan
-        self.directory = self._directory()
-
-    def _directory(self) -> Path:
-        subdir = self._loader.value_of(self.words, "hydra.sweep.subdir")
-        # The common case: the sweep's directory is known, and composing the job again is spared.
-        if subdir is not None and "$" not in str(subdir) and _is_shared(self._sweep, self.words):
-            return Path(str(self._sweep.hydra.sweep.dir), str(subdir)).absolute()
-        whole = self.whole()
-        return Path(str(whole.hydra.sweep.dir), str(whole.hydra.sweep.subdir)).absolute()
+        sweep_of_job = self.whole().hydra.sweep
+        self.directory = Path(str(sweep_of_job.dir), str(sweep_of_job.subdir)).absolute()
 
     def whole(self) -> DictConfig:
         """Composes its configuration with the `hydra` part, as Hydra does to run a job."""
@@ -93,57 +85,10 @@ def names_of(jobs: Sequence[Job]) -> str:
 
 
 def plain_values(job: Job) -> dict[str, Any]:
-    """Returns the configuration in plain values, but for interpolations of the job's own directory."""
-    # Unresolved: OmegaConf's resolver is slow, see `_resolved`.
-    values: dict[str, Any] = OmegaConf.to_container(job.config)  # type: ignore[assignment]
-    try:
-        return {str(name): _resolved(value, values) for name, value in values.items()}
-    except (LookupError, RecursionError):  # only OmegaConf can resolve it, or refuse it
-        pass
+    """Returns the values of a job's configuration, without its own directory, so that those of alike jobs are equal."""
     with job.in_hand():
-        values = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
-    own = str(job.directory)
-    return {str(name): _without(value, own) for name, value in values.items()}
-
-
-NAME = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
-"""An interpolation of another value by its absolute name."""
-
-OF_ITS_DIRECTORY = re.compile(r"\$\{(?:paths\.run|hydra:runtime\.output_dir)\}[^$]*")
-"""A path below the job's own directory."""
-
-
-def _resolved(value: Any, values: dict[str, Any]) -> Any:
-    """Replaces names of other values by these; OmegaConf's grammar takes ten times as long.
-
-    Raises:
-        LookupError: something other than a name of a value is to be resolved.
-    """
-    if isinstance(value, dict):
-        return {str(name): _resolved(part, values) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_resolved(part, values) for part in value]
-    if not isinstance(value, str) or "${" not in value or OF_ITS_DIRECTORY.fullmatch(value):
-        return value
-    name = NAME.fullmatch(value)
-    if name is None:
-        raise LookupError(value)
-    named: Any = values
-    for part in name[1].split("."):
-        if not isinstance(named, dict):
-            raise LookupError(value)
-        named = named[part]
-    return _resolved(named, values)
-
-
-def _is_shared(sweep: DictConfig, words: Sequence[str]) -> bool:
-    """Returns whether the directory of the sweep follows from overrides that all jobs share."""
-    text = str(OmegaConf.to_container(sweep.hydra.sweep)["dir"])  # type: ignore[index,call-overload]
-    # Other interpolations, such as of the time or the job's number, may give each job another directory.
-    if not all(name.startswith(("paths.", "sweep.")) for name in re.findall(r"\$\{([^}]*)", text)):
-        return False
-    shared = {*sweep.hydra.overrides.task, *sweep.hydra.overrides.hydra}
-    return not any(word.startswith(("paths", "sweep.", "hydra.sweep.dir")) for word in words if word not in shared)
+        values: dict[str, Any] = OmegaConf.to_container(job.config, resolve=True)  # type: ignore[assignment]
+    return {str(name): _without(value, str(job.directory)) for name, value in values.items()}
 
 
 def _without(value: Any, own: str) -> Any:

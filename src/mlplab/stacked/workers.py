@@ -1,7 +1,4 @@
-"""Does units of work in several processes, forked from this one with all that it has imported and composed.
-
-Python's own pools print no lines of a worker before it is done, and at the end wait for busy workers without limit.
-"""
+"""Does units of work in several processes, forked from this one with all that it has imported and composed."""
 
 import contextlib
 import multiprocessing
@@ -10,10 +7,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -28,17 +24,11 @@ Say = Callable[[str], None]
 Work = Callable[[int, Say], Any]
 """Does a unit, given its number, and returns its answer; on the way it may say lines."""
 
+EVERY_SECONDS = 0.1
+"""Time between two looks for lines that workers have said."""
+
 PATIENCE = 5.0
 """Seconds that a worker has to end by itself, and then to answer SIGTERM by saving."""
-
-
-@dataclass
-class _Answer:
-    """A message of a worker: a line that it says, the answer of a unit, or an error that was raised in it."""
-
-    said: str | None = None
-    value: Any = None
-    raised: BaseException | None = None
 
 
 def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[Any]:
@@ -54,114 +44,85 @@ def in_processes(work: Work, n_units: int, n_processes: int, say: Say) -> list[A
         say: called with the lines that are said on the way.
 
     Raises:
-        BrokenProcessPool: a worker was killed; the others have finished their units.
+        BrokenProcessPool: a worker was killed; the others have been asked to save and end.
         BaseException: an error was raised in a worker; the others have finished their units.
     """
     if n_processes == 1:
         return [work(unit, say) for unit in range(n_units)]
+    context = multiprocessing.get_context("fork")
+    lines = context.SimpleQueue()
+    # Together the workers use as many threads as there are cores.
+    arguments = (work, max(1, available_cores() // n_processes), lines.put)
+    pool = ProcessPoolExecutor(min(n_processes, n_units), context, initializer=_begin, initargs=arguments)
     answers: list[Any] = [None] * n_units
     failed: BaseException | None = None
-    # Reversed, as `pop` takes the last.
-    waiting = list(range(n_units))[::-1]
-    # Together the workers use as many threads as there are cores.
-    share = max(1, available_cores() // n_processes)
-    workers: dict[Connection, BaseProcess] = {}
-    in_hand: dict[Connection, int] = {}
+    waiting = iter(range(n_units))
+    in_hand: dict[Future[Any], int] = {}
     try:
-        for _ in range(min(n_processes, n_units)):
-            connection, process = _begin(work, share, list(workers))
-            workers[connection] = process
-            in_hand[connection] = waiting.pop()
-            _send(connection, in_hand[connection])
+        with warnings.catch_warnings():
+            # The thread that shows the progress holds no lock that a worker needs.
+            warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+            in_hand |= {pool.submit(_do, unit): unit for unit in islice(waiting, n_processes)}
         while in_hand:
-            ready = wait(list(in_hand))
-            for connection in [c for c in in_hand if c in ready]:
-                # A killed worker makes its pipe ready too, and `recv` raises.
-                try:
-                    answer: _Answer = connection.recv()
-                except (EOFError, ConnectionError):
-                    answer = _Answer(raised=BrokenProcessPool("a process that trained a stack was killed"))
-                # A line is no answer: the worker goes on with its unit.
-                if answer.said is not None:
-                    say(answer.said)
-                    continue
-                answers[in_hand.pop(connection)] = answer.value
-                failed = failed or answer.raised
+            done = wait(in_hand, EVERY_SECONDS, FIRST_COMPLETED).done
+            while not lines.empty():
+                say(lines.get())
+            for future in done:
+                unit = in_hand.pop(future)
+                failed = failed or future.exception()
                 # After an error no new unit begins, and those that have begun are finished.
-                if waiting and failed is None:
-                    in_hand[connection] = waiting.pop()
-                    _send(connection, in_hand[connection])
+                if failed is None:
+                    answers[unit] = future.result()
+                    in_hand |= {pool.submit(_do, following): following for following in islice(waiting, 1)}
     finally:
-        _end(workers)
+        _end(pool)
     if failed is not None:
         raise failed
     return answers
 
 
-def _begin(work: Work, threads: int, inherited: Sequence[Connection]) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    # A daemon is terminated when this process exits, so that no worker is left behind.
-    process = context.Process(target=_serve, args=(work, threads, theirs, [*inherited, ours]), daemon=True)
-    with warnings.catch_warnings():
-        # The thread that shows the progress holds no lock that a worker needs.
-        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
-        process.start()
-    theirs.close()  # so that its end is seen here when the worker dies
-    return ours, process
+_work: Work
+_say: Say
 
 
-def _serve(work: Work, threads: int, connection: Connection, others: Sequence[Connection]) -> None:
-    """Does one unit after the other in a worker, until there is none."""
-    # Inherited ends of other pipes would keep these open when the launcher has closed them.
-    for other in others:
-        other.close()
+def _begin(work: Work, threads: int, say: Say) -> None:
+    """Prepares a worker for its units."""
+    # A fork hands over anything; the pool itself could send neither of the two.
+    global _work, _say
+    _work, _say = work, say
     become_worker()
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with contextlib.suppress(EOFError, ConnectionError):  # the launcher has ended
-        while True:
-            unit = connection.recv()
-            with with_a_job():
-                answer = _answer(work, unit, lambda line: _send(connection, _Answer(said=line)))
-            _send(connection, answer)
 
 
-def _send(connection: Connection, content: object) -> None:
-    """Sends something; if nobody is at the other end, the work goes on to its end."""
-    with contextlib.suppress(ConnectionError):
-        connection.send(content)
-
-
-def _answer(work: Work, unit: int, say: Say) -> _Answer:
+def _do(unit: int) -> Any:
     try:
-        return _Answer(value=work(unit, say))
-    except (UserError, RunStopped) as error:
-        return _Answer(raised=error)
+        with with_a_job():
+            return _work(unit, _say)
+    except (UserError, RunStopped):
+        raise
     except BaseException as error:  # which may hold what cannot be sent
         if is_disk_full(error):
-            return _Answer(raised=DiskFull(str(error) if isinstance(error, DiskFull) else described(error)))
+            raise DiskFull(str(error) if isinstance(error, DiskFull) else described(error)) from None
         traceback.print_exc()
-        return _Answer(raised=RunFailed(f"a stack could not be trained: {described(error)}"))
+        raise RunFailed(f"a stack could not be trained: {described(error)}") from None
 
 
-def _end(workers: dict[Connection, BaseProcess]) -> None:
+def _end(pool: ProcessPoolExecutor) -> None:
     """Waits for workers to end, then terminates those that are left, then kills them."""
-    for connection in workers:
-        # A worker that waits for a unit takes the closed pipe for the end.
-        connection.close()
-    _join(workers.values())
-    for process in workers.values():
-        if process.is_alive():
-            process.terminate()  # which is answered by saving
-    _join(workers.values())
-    for process in workers.values():
-        if process.is_alive():
-            process.kill()
-            process.join()
+    workers = multiprocessing.active_children()
+    # Without waiting, as the pool would wait for a busy worker without limit.
+    pool.shutdown(wait=False, cancel_futures=True)
+    _join(workers)
+    for end in (BaseProcess.terminate, BaseProcess.kill):  # the first is answered by saving
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                if worker.is_alive():
+                    end(worker)
+        _join(workers)
 
 
-def _join(processes: Iterable[BaseProcess]) -> None:
+def _join(workers: Sequence[BaseProcess]) -> None:
     # One deadline for all workers, not one for each.
     deadline = time.monotonic() + PATIENCE
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import math
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -20,12 +19,14 @@ from mlplab.cli.output import show_every_text
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import RunStopped, UserError
+from mlplab.runs.directory import never_began
 from mlplab.runs.files import require_ordinary
+from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
 from mlplab.runs.lock import is_alive
+from mlplab.runs.reading import read_result, read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.sweeps.ledger import require_same
-from mlplab.sweeps.states import read_result, read_state
 
 STOPPING = ".stopping"
 """File in the sweep's directory while its processes are asked to stop: no job begins then."""
@@ -163,26 +164,22 @@ def become_worker(launcher: int | None = None) -> None:
     _WORKER.end_with_launcher(launcher)
 
 
-OF_LOGGERS = ("csv", "tensorboard")
-"""Folders of a job that loggers make."""
-
-
 def begun_before(directory: Path, config: DictConfig) -> bool:
     """Returns whether the job in a directory has begun in an earlier launch of its sweep, and goes on.
 
-    Files of a job that was refused before it began are removed.
-
     Raises:
-        UserError: it was begun with another configuration, or its directory holds links.
+        UserError: it was begun with another configuration, or its directory holds links or lacks files.
     """
-    has_status = (directory / "status.json").exists()
-    if not has_status and not any((directory / name).exists() for name in OF_LOGGERS):  # nothing has been written
+    require_ordinary(directory)
+    if not (directory / STATUS).exists() or never_began(directory):
         return False
-    require_ordinary(directory)  # else files would be removed where a link leads
-    if not (directory / "manifest.json").is_file() or not (directory / ".hydra" / "config.yaml").is_file():
-        _clear(directory)
-        return False
-    then = OmegaConf.to_container(read_yaml(directory / ".hydra" / "config.yaml"), resolve=False)
+    if not (directory / MANIFEST).is_file() or not (directory / CONFIG).is_file():
+        raise UserError(
+            "a job that goes on must have its manifest.json and .hydra/config.yaml",
+            f"{shortest(directory)} has other files and not both of them",
+            f"rm -r {shortest(directory)}, to let it begin again",
+        )
+    then = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
     require_same(then, OmegaConf.to_container(config, resolve=False), directory.name)
     return True
 
@@ -193,30 +190,3 @@ def objective_of_finished(directory: Path) -> float | None:
         return None
     objective = read_result(directory).get("objective")
     return float(objective) if isinstance(objective, int | float) else math.nan  # Hydra expects a number
-
-
-def _clear(directory: Path) -> None:
-    """Removes the files that a job writes before its manifest.
-
-    Raises:
-        UserError: there are more, of a job that had a manifest.
-    """
-    # Logs are no sign of training: loggers create them before the manifest is on the disk.
-    later = [directory / "result.json", directory / "history.jsonl", *directory.glob("checkpoints/*.ckpt")]
-    more = [path for path in later if path.exists()]
-    if more:
-        raise UserError(
-            "a job that goes on must have its manifest.json and .hydra/config.yaml",
-            f"{shortest(directory)} has {more[0].name} and not both of them",
-            f"rm -r {shortest(directory)}, to let it begin again",
-        )
-    for name in ("status.json", ".lock", "train.log", "data.json"):
-        (directory / name).unlink(missing_ok=True)
-    for name in OF_LOGGERS:
-        shutil.rmtree(directory / name, ignore_errors=True)
-    for pattern in (".hydra/*.yaml", ".*.tmp", "*/.*.tmp"):
-        for path in directory.glob(pattern):
-            path.unlink()
-    for name in (".hydra", "checkpoints", "figures"):
-        with contextlib.suppress(OSError):
-            (directory / name).rmdir()  # only if empty: a user may keep notes there

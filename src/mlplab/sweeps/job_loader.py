@@ -110,11 +110,6 @@ class JobLoader(ConfigLoaderImpl):
         _note(composed.hydra, [self._parse(text) for text in own])
         return composed.hydra
 
-    def value_of(self, texts: Sequence[str], name: str) -> Any:
-        """Returns the value that the last override for a name gives it; None where there is none."""
-        values = [override.value() for override in map(self._parse, texts) if override.key_or_group == name]
-        return values[-1] if values else None  # as in composing, the last one counts
-
     def is_group(self, name: str) -> bool:
         """Returns whether a name is that of a group of conf/."""
         if name not in self._is_group:  # Hydra takes as long for it as for the start of a job

@@ -159,11 +159,8 @@ class Ledger:
                 and type(entry.values.get("seed", 0)) is int
                 and (entry.stage == "search" or "seed" in entry.values)
             ):
-                raise UserError(
-                    "a sweep must go on from its own sweep.json",
-                    f"{self.directory / FILE}: its job {entry.number}, in {entry.directory!a}, is not one of a sweep",
-                    "another sweep.name",
-                )
+                where = f"its job {entry.number}, in {entry.directory!a}, is not one of a sweep"
+                raise _unreadable(self.directory, where)
 
     def save(self) -> None:
         """Writes sweep.json, whole or not at all, and signs it unless the file that was read was not the user's own."""
@@ -201,15 +198,18 @@ def read_ledger(directory: Path) -> Ledger | None:
         entries, shared, configs = _parts(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            "a sweep must go on from its own sweep.json", f"{path}: {reason}", "another sweep.name"
-        ) from None
+        raise _unreadable(directory, reason) from None
     # Taken out, as the rest is written again, and then signed anew.
     signature = content.pop("signature", None)
     ledger = Ledger(directory, entries, shared, configs, content)
     # Used where jobs are run; a report may read any sweep.
     ledger.why_not_own = why_not_own(signature, ledger.executed_text(), directory)
     return ledger
+
+
+def _unreadable(directory: Path, reason: str) -> UserError:
+    hint = f"the sweep's command once more with another sweep.name; its jobs are still in {directory}"
+    return UserError("a sweep's sweep.json must be readable", f"{directory / FILE}: {reason}", hint)
 
 
 def _parts(content: Any) -> tuple[list[Entry], list[str], dict[str, Any]]:

@@ -18,13 +18,15 @@ from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
 from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
+from mlplab.runs.reading import State, read_state
 from mlplab.sweeps.composer import Composer, require_one_location
+from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
-from mlplab.sweeps.states import State, read_state
+from mlplab.sweeps.ranking import Ranking
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
 
@@ -36,6 +38,7 @@ class Sweep:
         loader: composes the jobs' configurations.
         launcher: runs jobs.
         sweeper: name of the sweeper, for the report.
+        ranking: ranks the settings in the sweep's directory.
 
     Attributes:
         ledger: the jobs that there are; read when the sweep is opened.
@@ -43,9 +46,12 @@ class Sweep:
         n_at_once: number of jobs that the launcher runs at the same time.
     """
 
-    def __init__(self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str) -> None:
+    def __init__(
+        self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str, ranking: Ranking
+    ) -> None:
         check_sweep(without_hydra(config))  # before anything is written
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
+        self.ranking = ranking
         self.composer = Composer(config, loader)
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()  # a job may change the working directory
         self.shown = shortest(self.directory)
@@ -142,6 +148,12 @@ class Sweep:
                 self._require_composable(entry.overrides)
                 now = self.composer.as_plain([*shared, *entry.overrides])
                 require_same(ledger.configs[str(entry.number)], now, entry.directory)
+
+        def compose(overrides: Sequence[str]) -> DictConfig:
+            self._require_composable(overrides)
+            return self.composer.compose([*shared, *overrides])
+
+        require_same_data(ledger, compose, self.loader.is_group)
         return shared
 
     def _note_command(self) -> None:

@@ -15,7 +15,7 @@ def require(**given: Any) -> None:
     lists = {name: given.pop(name, []) for name in ("drop", "numeric", "categorical")}
     frame = given.pop("frame", FRAME)
     target, keep_values = given.pop("target", "height"), given.pop("keep_values", None)
-    require_named_columns(frame, target, lists, given, keep_values)
+    require_named_columns(frame, [target] if isinstance(target, str) else target, lists, given, keep_values)
 
 
 def test_columns_that_are_there_are_accepted() -> None:
@@ -120,6 +120,6 @@ def test_where_no_header_was_found_the_first_line_is_shown_too(
     frame = pl.DataFrame({"column_1": [1], "column_2": [2]})
     lists: dict[str, list[str]] = {"drop": [], "numeric": [], "categorical": []}
     with pytest.raises(UserError) as refusal:
-        require_named_columns(frame, target, lists, {}, None, first)
+        require_named_columns(frame, [target], lists, {}, None, first)
     assert refusal.value.hint == remedy
     assert ("if the first line is the header, " + ", ".join(first) in refusal.value.requirement) == (first[0] != "1")

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mlplab.data.table.column_inference import Column
+from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import (
     LARGEST_SCORE,
@@ -266,10 +267,6 @@ def test_names_and_columns() -> None:
     assert [one.n_categories for one in INPUTS.categorical] == [3, 1]
 
 
-def test_unknown_categories_are_counted_and_missing_ones_are_not() -> None:
-    assert [one.n_unknown(FRAME) for one in INPUTS.categorical] == [1, 1]
-
-
 def test_inputs_of_one_kind_alone() -> None:
     numeric, categorical = TableInputs((), INPUTS.categorical).encode(FRAME)
     assert (numeric.shape, categorical.shape) == ((3, 0), (3, 2))
@@ -296,8 +293,11 @@ def test_a_category_has_its_number_whatever_it_is_called(levels: set[str], cells
     assert category.of(as_enum).to_list() == category.of(frame).to_list()
     missing = len(ordered) + 1 if has_missing else 0
     numbers = {level: number for number, level in enumerate(ordered, 1)}
-    assert category.of(frame).to_list() == [missing if cell is None else numbers.get(cell, 0) for cell in cells]
-    assert category.n_unknown(frame) == sum(cell is not None and cell not in levels for cell in cells)
+    others = list({cell for cell in cells if cell is not None and cell not in levels})
+    meant = dict(zip(others, Spellings(ordered).meant(pl.Series(others, dtype=pl.String)), strict=True))
+    assert category.of(frame).to_list() == [
+        missing if cell is None else numbers.get(meant.get(cell) or cell, 0) for cell in cells
+    ]
 
 
 @pytest.mark.parametrize("n_categories", [300, 70_000])

@@ -793,3 +793,42 @@ def test_stray_quotes_that_swallow_lines_are_refused(tmp_path: Path) -> None:
         table(str(path), "y")
     with pytest.raises(UserError, match="at least two classes"):
         table(str(path), "y", quote="none")
+
+
+def test_rare_classes_are_kept_in_training_or_left_out_and_that_is_told(write: Write) -> None:
+    path = str(write(lines("x,y", *rows(60), "1,rare", "2,rare", "3,single")))
+    module = DataModule(lambda: table(path, "y"))
+    module.setup()
+    assert module.task.class_names == ("a", "b", "rare", "single")
+    assert module.class_counts[2:] == [2, 1]
+    assert any("'rare' (2 rows), 'single' (1 row)" in note for note in module.description.notes)
+    assert "auroc of the val and test part is the mean over the classes that have rows in it" in (
+        module.description.warnings
+    )
+    module = DataModule(lambda: table(path, "y", rare_classes="drop"))
+    module.setup()
+    assert module.task.class_names == ("a", "b")
+    assert sum(len(module.part(part)[1]) for part in ("train", "val", "test")) == 60  # type: ignore[arg-type]
+    assert any("3 rows left out for their class" in note for note in module.description.notes)
+
+
+def test_labels_are_those_of_the_file_and_those_of_a_test_file_are_recognised(write: Write) -> None:
+    train = write(lines("x,y", *(f"{n},{('007', '1.0', 'TRUE')[n % 3]}" for n in range(60))))
+    test = write(lines("x,y", "1,7", "2,1", "3,true", "4,007"))
+    dataset = table(str(train), "y", test_path=str(test))
+    assert dataset.class_names == ("1.0", "007", "TRUE")
+    assert dataset.targets[60:].tolist() == [1, 0, 2, 1]
+
+
+def test_a_target_of_labels_may_have_grouping_points_beside_decimal_commas(write: Write) -> None:
+    dataset = table(str(write(lines("x;y", *(f"{n},5;{1 + n % 9}.{n % 7}00" for n in range(60))))), "y")
+    assert (dataset.targets[:3].tolist(), dataset.unit) == ([1000, 2100, 3200], "")
+    dataset = table(str(write(lines("x,y", *(f"{n},{n * 7 % 50} %" for n in range(60))))), "y")
+    assert (dataset.targets[1], dataset.unit) == (7, "%")
+
+
+def test_columns_may_be_called_count(write: Write) -> None:
+    for target in ("count", "y"):
+        module = DataModule(lambda target=target: table(str(write(lines("count,y", *rows(60, "{c},{c}")))), target))
+        module.setup()
+        assert [one.levels for one in module.description.columns] == [{"a": 30, "b": 30}]

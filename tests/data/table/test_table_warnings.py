@@ -101,6 +101,8 @@ def test_rare_classes_and_those_that_a_part_lacks_are_named() -> None:
         "no row of the train part has the class b, c",
         "no row of the val part has the class c",
         "no row of the test part has the class a, b",
+        "auroc of the val part is the mean over the classes that have rows in it",
+        "auroc of the test part is left empty: its rows are all of one class",
     ]
 
 

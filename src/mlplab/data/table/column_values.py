@@ -5,16 +5,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from mlplab.data.table.column_inference import DATE_FORMATS, Column
+from mlplab.data.table.spellings import FALSE_WORDS, LARGEST_EXACT_WHOLE, TRUE_WORDS
 from mlplab.data.table.strings import as_datetimes, as_numbers, null_missing, override_of, unreadable_strings
 from mlplab.errors import UserError
 
 # Networks compute in 32 bits, where a larger number would be infinite.
 LARGEST_FLOAT32 = 3.4028234663852886e38
-# Above it float64 skips whole numbers, so that the last digits of a code would be made up.
-LARGEST_EXACT_WHOLE = 2.0**53
-
-TRUE_WORDS = ["true", "yes", "t", "y"]
-FALSE_WORDS = ["false", "no", "f", "n"]
 
 # The first nine put the year first, so that day and month cannot be exchanged.
 UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")

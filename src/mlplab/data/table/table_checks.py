@@ -18,7 +18,7 @@ def first_of(names: Sequence[str], most: int) -> str:
 
 def require_named_columns(
     frame: pl.DataFrame,
-    target: str,
+    targets: Sequence[str],
     column_lists: Mapping[str, Sequence[str]],
     special: Mapping[str, str],
     keep_values: Any,
@@ -37,16 +37,22 @@ def require_named_columns(
         )
     lists = {**column_lists, "keep_values": list(keep_values) if isinstance(keep_values, Mapping) else []}
     wanted = [*special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
-    for key, name in [("target", target), *wanted]:
+    for key, name in [*(("target", target) for target in targets), *wanted]:
         if name not in names:
             # The target serves no other purpose, but it may keep values, as a class may be called NA.
-            others = [other for other in names if key in ("target", "keep_values") or other != target]
+            others = [other for other in names if key == "keep_values" or other not in {*targets} - {name}]
             could_be = [first for first in first_names if first] if len(set(first_names)) == len(first_names) else []
             near = nearest_name(name, could_be) or nearest_name(name, others) or others[-1]
             # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
             if could_be:
                 shown += f"; or, if the first line is the header, {first_of(could_be, 8)}"
+            if key == "target" and len(targets) > 1:
+                raise UserError(
+                    f"data.target must name columns of the file: {shown}",
+                    override_of("data.target", [name]),
+                    override_of("data.target", [near if one == name else one for one in targets]),
+                )
             form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in column_lists else "{}"
             raise UserError(
                 f"data.{key} must name a column of the file: {shown}",
@@ -55,8 +61,15 @@ def require_named_columns(
             )
     for key, name in wanted:
         # A class may be called NA, so the target may keep values.
-        if name == target and key != "keep_values":
+        if name in targets and key != "keep_values":
             raise UserError(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
+    for name in targets:
+        if targets.count(name) > 1:
+            raise UserError(
+                "data.target must name each column once",
+                f"it names {name!r} twice",
+                override_of("data.target", list(dict.fromkeys(targets))),
+            )
     for name in column_lists["numeric"]:
         if name in column_lists["categorical"]:
             raise UserError(

@@ -1,7 +1,7 @@
 """A table as a data set: fits the preprocessing on the training rows, and describes what its columns became."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from torch import Tensor
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
+from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
+from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.table_description import Description, describe_column, describe_target
 from mlplab.data.table.table_preprocessing import (
     CategoricalInput,
@@ -24,7 +26,7 @@ from mlplab.data.table.table_preprocessing import (
 from mlplab.data.table.table_warnings import find_warnings
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
-from mlplab.errors import UserError
+from mlplab.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class TableDataset:
 
     Attributes:
         name: for people.
-        values: the feature columns as values: Float64, Enum or String, or Datetime; null where missing.
+        values: the feature columns, and the weights if there are some, as values: Float64, Enum or String, or
+            Datetime; null where missing.
         columns: all columns of the file but the target, also those that are no features.
         target: what is predicted.
-        targets: (N,) class indices int64, or float64.
+        targets: (N,) class indices int64, or float64; of several targets (N, T) likewise.
+        weight: the column of `values` with the weights of the rows; None where they have none.
         fingerprint: SHA-256 of the files.
-        unit: of the target.
+        unit: of the target, or of each of several.
         split_rules: constraints of columns and files on the split.
         numeric_scaling: `standardize` or `quantile_normal`.
         one_hot_levels: up to so many categories are one-hot, more are embeddings.
@@ -51,10 +55,11 @@ class TableDataset:
     name: str
     values: pl.DataFrame
     columns: tuple[Column, ...]
-    target: Target
+    target: AnyTarget
     targets: npt.NDArray[np.generic]
     fingerprint: str
-    unit: str = ""
+    weight: Column | None = None
+    unit: str | tuple[str, ...] = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     numeric_scaling: str = "standardize"
     one_hot_levels: int = 10
@@ -64,7 +69,9 @@ class TableDataset:
     roles: dict[str, str] = field(default_factory=dict)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["classification", "regression", "multilabel"]:
+        if self.label_names:
+            return "multilabel"
         return "classification" if self.target.class_names else "regression"
 
     @property
@@ -74,6 +81,18 @@ class TableDataset:
     @property
     def target_name(self) -> str:
         return self.target.name
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return self.target.names if isinstance(self.target, Targets) else ()
+
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        return self.target.label_names if isinstance(self.target, Targets) else ()
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        return None if self.weight is None else self.values[self.weight.name].to_numpy()
 
     def fit(self, rows: Rows) -> TablePreprocessing:
         """Fits medians, means and categories on these rows alone.
@@ -158,6 +177,26 @@ class TableDataset:
         """Returns these rows as inputs of the preprocessing: numeric (n, P), categorical (n, Q)."""
         return preprocessing.inputs.encode(self.values[rows])
 
+    def without_classes(self, classes: tuple[int, ...]) -> "TableDataset":
+        """Leaves out the rows of some classes, which says a note."""
+        assert isinstance(self.target, Target)  # several labels have no classes
+        kept = ~np.isin(self.targets, classes)
+        left = [number for number in range(len(self.class_names)) if number not in classes]
+        rules = self.split_rules
+        arrays = {name: getattr(rules, name) for name in ("parts", "groups", "times")}
+        rows = {name: array[kept] for name, array in arrays.items() if array is not None}
+        names = first_of([repr(self.class_names[number]) for number in classes], 5)
+        note = f"left out for their class, of which there are too few rows ({names})"
+        return replace(
+            self,
+            values=self.values.filter(pl.Series(kept)),
+            # The classes that are left are numbered anew, in their order.
+            targets=np.searchsorted(left, self.targets[kept]),
+            target=replace(self.target, class_names=tuple(self.class_names[number] for number in left)),
+            split_rules=replace(rules, **rows),
+            notes=(*self.notes, f"{counted(int((~kept).sum()), 'row')} {note}"),
+        )
+
     def names_after(self, preprocessing: TablePreprocessing) -> tuple[str, ...]:
         """Returns the names of the preprocessed features."""
         return preprocessing.feature_names
@@ -166,6 +205,10 @@ class TableDataset:
         """Describes what the columns hold and what becomes of them."""
         uses = {name: ", ".join(parts) for name, parts in preprocessing.uses_of_columns().items()}
         values = {series.name: series for series in self.values}
+        read = (*(one.column for one in columns_of(self.target)), *self.columns)
+        notes = [*self.notes, *(f"{one.name}: {one.note}" for one in read if one.note), *self._note_of_rare(split)]
+        if self.weights is not None and self.weights.min() == self.weights.max():
+            notes.append("every row has the same weight, which is the same as none")
 
         def use_of(column: Column) -> str:
             # Roles first: their columns have no kind of a feature, and would be said to be left out.
@@ -183,9 +226,19 @@ class TableDataset:
                 self.columns, lambda column: describe_column(column, values.get(column.name), use_of(column))
             ),
             target=describe_target(self.target, self.targets, self.unit),
-            notes=[*self.notes, *(f"{column.name}: {column.note}" for column in self.columns if column.note)],
+            notes=notes,
             warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
         )
+
+    def _note_of_rare(self, split: Split) -> list[str]:
+        if not split.rare:
+            return []
+        counts = np.bincount(self.targets.astype(np.int64))
+        names = [f"{self.class_names[number]!r} ({counted(int(counts[number]), 'row')})" for number in split.rare]
+        return [
+            f"classes with too few rows to be in every part are in training alone: {first_of(names, 5)}; "
+            "data.rare_classes=drop leaves them out"
+        ]
 
 
 @dataclass(frozen=True)

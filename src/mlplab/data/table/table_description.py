@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlplab.data.table.column_inference import Column
+from mlplab.data.table.several_targets import AnyTarget, Targets
 from mlplab.data.table.table_checks import first_of
-from mlplab.data.table.target_column import Target
 from mlplab.errors import printable
 
 # A wide table would otherwise fill the terminal for pages; data.json holds every column.
@@ -76,22 +76,23 @@ class Description:
         lines = [line.rstrip() for line in capture.get().rstrip().splitlines()]
         if len(self.columns) > SHOWN_COLUMNS:
             lines.append(f"… and {len(self.columns) - SHOWN_COLUMNS:,} more columns, all of them in data.json")
-        lines += ["", f"target  {_one_line(self.target['name'])}: {_one_line(self._target_text())}"]
+        targets = self.target.get("targets", [self.target])
+        lines += ["", *(f"target  {_one_line(one['name'])}: {_one_line(_target_text(one))}" for one in targets)]
         lines += [f"note    {_one_line(note)}" for note in self.notes]
         lines += [f"WARNING {_one_line(warning)}" for warning in self.warnings]
         return "\n".join(lines)
 
-    def _target_text(self) -> str:
-        target = self.target
-        because = f" (by {target['because']})"
-        if target["task"] == "classification":
-            counts = target["classes"]
-            shown = [f"{name} {count / sum(counts.values()):.1%}" for name, count in counts.items()][:SHOWN_CLASSES]
-            more = f", … {len(counts) - SHOWN_CLASSES} more" if len(counts) > SHOWN_CLASSES else ""
-            return f"classification{because}, {len(counts)} classes: {', '.join(shown)}{more}"
-        unit = f" in {target['unit']}" if target["unit"] else ""
-        numbers = ", ".join(f"{name} {_number(target[name])}" for name in ("smallest", "largest", "mean", "std"))
-        return f"regression{because}{unit}: {numbers}"
+
+def _target_text(target: dict[str, Any]) -> str:
+    because = f" (by {target['because']})"
+    if target["task"] == "classification":
+        counts = target["classes"]
+        shown = [f"{name} {count / sum(counts.values()):.1%}" for name, count in counts.items()][:SHOWN_CLASSES]
+        more = f", … {len(counts) - SHOWN_CLASSES} more" if len(counts) > SHOWN_CLASSES else ""
+        return f"classification{because}, {len(counts)} classes: {', '.join(shown)}{more}"
+    unit = f" in {target['unit']}" if target["unit"] else ""
+    numbers = ", ".join(f"{name} {_number(target[name])}" for name in ("smallest", "largest", "mean", "std"))
+    return f"regression{because}{unit}: {numbers}"
 
 
 def describe_column(column: Column, values: pl.Series | None, use: str) -> ColumnDescription:
@@ -108,9 +109,9 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         holds = f"{_number(low)} to {_number(high)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, smallest=low, largest=high)
     if values.dtype in (pl.String, pl.Enum):
-        counts = known.value_counts(sort=True)
+        counts = known.rename("").value_counts(sort=True)
         # At most 100, so that data.json does not grow with the rows.
-        categories = dict(zip(counts[values.name].head(100), counts["count"].head(100), strict=True))
+        categories = dict(zip(counts[""].head(100), counts["count"].head(100), strict=True))
         holds = f"{len(counts):,}: {first_of(list(categories), SHOWN_CATEGORIES)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=categories)
     # A date without a time of day is read as midnight.
@@ -118,8 +119,14 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
     return ColumnDescription(column.name, column.kind, missing, holds, use)
 
 
-def describe_target(target: Target, targets: npt.NDArray[np.generic], unit: str) -> dict[str, Any]:
-    """Describes the target as plain values: rows of each class, or the range of its numbers."""
+def describe_target(target: AnyTarget, targets: npt.NDArray[np.generic], unit: str | tuple[str, ...]) -> dict[str, Any]:
+    """Describes the target as plain values: rows of each class, or the range of its numbers; of several one by one."""
+    if isinstance(target, Targets):
+        each = [
+            describe_target(one, targets[:, place], unit[place] if unit else "")
+            for place, one in enumerate(target.targets)
+        ]
+        return {"name": target.name, "task": "multilabel" if target.label_names else "regression", "targets": each}
     task = "classification" if target.class_names else "regression"
     plain: dict[str, Any] = {"name": target.name, "task": task, "because": target.reason}
     if target.class_names:

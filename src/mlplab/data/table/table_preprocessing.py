@@ -1,5 +1,6 @@
 """The preprocessing of a table, fitted once and stored with the model: values → tensors → imputed and scaled."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from mlplab.data.preprocessing import Preprocessing
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import datetime_part
+from mlplab.data.table.spellings import Spellings
 
 N_QUANTILES = 1024
 """A power of two, for the binary search."""
@@ -69,13 +71,22 @@ class CategoricalInput:
 
     def _codes(self, strings: pl.Series) -> pl.Series:
         """Returns the numbers of categories, null where training did not have them."""
+        strings = self.as_in_training(strings)
         # Unless strict, a string that is no category becomes null.
         return strings.cast(pl.Enum(self.categories), strict=False).to_physical().cast(pl.Int64) + 1
 
-    def n_unknown(self, frame: pl.DataFrame) -> int:
-        """Counts the rows with a category that training did not have."""
-        series = frame[self.column.name]
-        return series.count() - int(series.is_in(self.categories).sum())
+    def as_in_training(self, strings: pl.Series) -> pl.Series:
+        """Writes categories that are spelled in another way as training had them; others stay."""
+        others = strings.unique().drop_nulls()
+        others = others.filter(~others.is_in(self.categories))
+        if not len(others):
+            return strings
+        meant = self._spellings.meant(others)
+        return strings.replace(others.filter(meant.is_not_null()), meant.drop_nulls())
+
+    @functools.cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self.categories)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlplab.config.paths import parquet_files, require_data_file
 from mlplab.data.table.file_formats import format_of, unpacked, unreadable_file
 from mlplab.data.table.json_tables import read_json
 from mlplab.data.table.spreadsheets import sheet_as_text
-from mlplab.data.table.strings import MISSING, as_numbers, null_missing, override_of
+from mlplab.data.table.strings import MISSING, as_numbers, has_few_strings, null_missing, override_of
 from mlplab.data.table.text_encoding import UNREADABLE as NOT_DECODED
 from mlplab.data.table.text_encoding import Encoding, find_encoding, first_lines
 from mlplab.data.table.text_header import UNNAMED, TextFile, find_header
@@ -116,13 +116,16 @@ class Reading:
         return cls(text, tuple(plain["missing_values"]), plain["keep_values"], tuple(plain["as_text"]))
 
 
-def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (), key: str = "data.path") -> RawTable:
+def read_table(
+    path: Path, reading: Reading, *, known_names: Sequence[str] = (), labels: Sequence[str] = (), key: str = "data.path"
+) -> RawTable:
     """Reads a whole file, typed where polars is sure of the type.
 
     Args:
         path: a table in any of the formats that `open_table` takes.
         reading: how.
         known_names: names of columns that the file should have.
+        labels: columns of which text is kept as it is written, 1.0 and TRUE, if the same comes in many rows.
         key: option that names the file, for messages.
 
     Raises:
@@ -133,7 +136,8 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
         if isinstance(opened.rows, TextFile):
             file = opened.rows
             # Where the comma is the decimal mark, polars would take 1.234 for little more than 1.
-            as_text = [name for name in file.names if reading.decimal == "," or name in reading.as_text]
+            kept_text = {*reading.as_text, *labels}
+            as_text = [name for name in file.names if reading.decimal == "," or name in kept_text]
             with plain_text(path, file) as (plain, n_rows):
                 if n_rows == 0:
                     raise UserError(f"{key} must hold rows", f"{path} has none", "another file")
@@ -156,7 +160,11 @@ def read_table(path: Path, reading: Reading, *, known_names: Sequence[str] = (),
 
     def column(series: pl.Series) -> pl.Series:
         # Each look at a column would put its pieces together.
-        known = null_missing(series.rechunk(), reading.kept(series.name), reading.missing_values)
+        series = series.rechunk()
+        # What hardly repeats is no label. As numbers, it needs no pass over its strings.
+        if series.name in labels and series.dtype == pl.String and not has_few_strings(series):
+            series = series if reading.decimal == "," else _typed(series)
+        known = null_missing(series, reading.kept(series.name), reading.missing_values)
         return known if series.name in as_text else _typed_beside_nulls(known)
 
     frame = pl.DataFrame(for_each(raw.frame, column))
@@ -204,10 +212,14 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
     return [series for series in text if as_numbers(series, ",", ".").null_count() == series.null_count()]
 
 
-def _typed_beside_nulls(series: pl.Series, *, is_sure: bool = False) -> pl.Series:
+def _typed_beside_nulls(series: pl.Series) -> pl.Series:
     """Types a column of text as polars would have done, had nulls stood in place of its missing markers."""
-    # Without nulls, polars has typed it already, unless it `is_sure` that it has not.
-    if series.dtype != pl.String or series.null_count() == len(series) or not (is_sure or series.null_count()):
+    return series if series.null_count() in (0, len(series)) else _typed(series)
+
+
+def _typed(series: pl.Series) -> pl.Series:
+    """Types a column if all of its text is numbers."""
+    if series.dtype != pl.String:
         return series
     # Whole numbers first, as these may number the rows or be classes.
     # The first rows rule most text out without a pass over the column.
@@ -325,7 +337,7 @@ def _scan(path: Path, kind: str, named: Path) -> pl.LazyFrame:
         values = pl.DataFrame(
             [{key: None if HIVE_NULL in value else unquote(value) for key, value in one.items()} for one in keys]
         )
-        values = values.select(_typed_beside_nulls(series, is_sure=True) for series in values)
+        values = values.select(_typed(series) for series in values)
         scans = [
             pl.scan_parquet(file, glob=False).with_columns(pl.lit(value).alias(key) for key, value in one.items())
             for file, one in zip(files, values.to_dicts() or keys, strict=True)

@@ -1,6 +1,7 @@
 """Warns of what likely makes the result of a table look better than it is, or worse."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import polars as pl
 
 from mlplab.data.split import Split
 from mlplab.data.table.column_inference import Column
+from mlplab.data.table.several_targets import AnyTarget, columns_of
 from mlplab.data.table.strings import override_of
 from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.target_column import Target
@@ -26,23 +28,28 @@ FIRST_ROWS = 1000
 HASHED_ROWS = 1 << 15
 """Rows that are hashed at once, as polars takes a copy of them."""
 
-Targets = npt.NDArray[np.generic]
+MOST_COMPARED = 20
+"""Targets that each feature is compared with, of several: more would take longer than reading the file."""
+
+Values = npt.NDArray[Any]
 
 
 def find_warnings(
     values: pl.DataFrame,
     columns: Sequence[Column],
-    targets: Targets,
-    target: Target,
+    targets: Values,
+    target: AnyTarget,
     split: Split,
     not_features: set[str],
 ) -> list[str]:
     """Finds features that give the target away, number the rows or have likely markers; rare classes; equal rows."""
     features = [column for column in columns if column.is_feature and column.name not in not_features]
-    n_classes = len(target.class_names)
+    # One target has the shape (N,).
+    learned = list(zip(columns_of(target), targets.reshape(len(targets), -1).T, strict=True))
+    compared = learned[:MOST_COMPARED]
 
     def of_column(column: Column) -> list[str]:
-        return list(_warnings_of_column(column, values[column.name], targets, n_classes))
+        return list(_warnings_of_column(column, values[column.name], compared))
 
     warnings = [warning for found in for_each(features, of_column) for warning in found]
     out = [column.name for column in columns if column.kind in ("identifier", "text", "nested")]
@@ -51,9 +58,12 @@ def find_warnings(
             f"{counted(len(out), 'column')} {'is' if len(out) == 1 else 'are'} left out as identifier, text or lists: "
             f"{first_of(out, 5)}; data.categorical=[…] or data.numeric=[…] takes one in"
         )
-    warnings += _differing_in_capitals(target.name, target.class_names)
-    if target.class_names:
-        warnings += _warnings_of_classes(targets, target.class_names, split)
+    for one, own in learned:
+        warnings += _differing_in_capitals(one.name, one.class_names)
+        if len(learned) > 1:
+            warnings += _warnings_of_label(one, own, split)
+        elif one.class_names:
+            warnings += _warnings_of_classes(own, one.class_names, split)
     repeated = _repeated_across_parts(pl.DataFrame([values[column.name] for column in features]), targets, split)
     if repeated:
         warnings.append(
@@ -63,13 +73,16 @@ def find_warnings(
     return warnings
 
 
-def _warnings_of_column(column: Column, values: pl.Series, targets: Targets, n_classes: int) -> Iterator[str]:
+def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[Target, Values]]) -> Iterator[str]:
     leave_out = override_of("data.drop", [column.name])
-    if _is_one_to_one(values, targets, n_classes) if n_classes else _is_linear(values, targets):
-        yield (
-            f"{column.name} is equal to the target, or one-to-one with it: if it is not known when a prediction is "
-            f"made, the scores are worthless; {leave_out} leaves it out"
-        )
+    for target, own in learned:
+        n_classes = len(target.class_names)
+        if _is_one_to_one(values, own, n_classes) if n_classes else _is_linear(values, own):
+            which = f"the target {target.name}" if len(learned) > 1 else "the target"
+            yield (
+                f"{column.name} is equal to {which}, or one-to-one with it: if it is not known when a prediction is "
+                f"made, the scores are worthless; {leave_out} leaves it out"
+            )
     if column.kind == "numeric":
         if _numbers_the_rows(values):
             yield f"{column.name} numbers the rows and says nothing about new ones; {leave_out} leaves it out"
@@ -106,7 +119,7 @@ def _differing_in_capitals(name: str, categories: Sequence[str | None]) -> Itera
             return
 
 
-def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Split) -> Iterator[str]:
+def _warnings_of_classes(targets: Values, class_names: Sequence[str], split: Split) -> Iterator[str]:
     rare = [
         f"{name} ({counted(int(count), 'row')})"
         for name, count in zip(class_names, _class_counts(targets, len(class_names)), strict=True)
@@ -114,19 +127,36 @@ def _warnings_of_classes(targets: Targets, class_names: Sequence[str], split: Sp
     ]
     if rare:
         yield f"rare classes: {', '.join(rare)}; loss.class_weights=balanced makes them count"
+    lacking: dict[bool, list[str]] = {True: [], False: []}
     for part in ("train", "val", "test"):
         counts = _class_counts(targets[getattr(split, part)], len(class_names))
-        absent = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        # Those that are rare have a note of their own.
+        absent = [name for number, name in enumerate(class_names) if counts[number] == 0 and number not in split.rare]
         if absent:
             yield f"no row of the {part} part has the class {', '.join(absent)}"
+        if part != "train" and (counts == 0).any():
+            lacking[bool(np.count_nonzero(counts) > 1)].append(part)
+    # Classes without rows have no area under a curve.
+    if lacking[True]:
+        yield f"auroc of the {' and '.join(lacking[True])} part is the mean over the classes that have rows in it"
+    if lacking[False]:
+        yield f"auroc of the {' and '.join(lacking[False])} part is left empty: its rows are all of one class"
 
 
-def _class_counts(targets: Targets, n_classes: int = 0) -> npt.NDArray[np.int64]:
+def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator[str]:
+    for part in ("train", "val", "test"):
+        own = labels[getattr(split, part)]
+        if target.class_names and own.min() == own.max():
+            value = target.class_names[int(own[0])]
+            yield f"{target.name} is {value} in every row of the {part} part: auroc counts it as 0"
+
+
+def _class_counts(targets: Values, n_classes: int = 0) -> npt.NDArray[np.int64]:
     """Counts the rows of each class, of `n_classes` at least."""
     return np.bincount(targets.astype(np.int64), minlength=n_classes)
 
 
-def _is_one_to_one(values: pl.Series, classes: Targets, n_classes: int) -> bool:
+def _is_one_to_one(values: pl.Series, classes: Values, n_classes: int) -> bool:
     """Checks for a feature that has one value for each class."""
     known = values.drop_nulls()
     # With few known values, one for each class may be chance.
@@ -141,7 +171,7 @@ def _is_one_to_one(values: pl.Series, classes: Targets, n_classes: int) -> bool:
     return len(pl.DataFrame({"x": known, "y": classes}).unique()) == n_classes
 
 
-def _is_linear(values: pl.Series, numbers: Targets) -> bool:
+def _is_linear(values: pl.Series, numbers: Values) -> bool:
     """Checks for a feature that is the target in another unit."""
     if values.dtype != pl.Float64 or values.count() < max(3, 0.5 * len(values)):
         return False
@@ -176,10 +206,11 @@ def _numbers_the_rows(values: pl.Series) -> bool:
     return largest - smallest == len(values) - 1 and values.n_unique() == len(values) and bool((values % 1 == 0).all())
 
 
-def _repeated_across_parts(features: pl.DataFrame, targets: Targets, split: Split) -> int:
+def _repeated_across_parts(features: pl.DataFrame, targets: Values, split: Split) -> int:
     """Counts rows of the validation and test parts that are equal to a training row."""
     # A name that no column has.
-    rows = features.with_columns(pl.Series("\0target", targets))
+    by_target = targets.reshape(len(targets), -1).T
+    rows = features.with_columns([pl.Series(f"\0target{place}", own) for place, own in enumerate(by_target)])
     # A hash has 64 bits: among a million rows, two different ones share one with a probability of about 3e-8.
     hashes = pl.concat(for_each(rows.iter_slices(HASHED_ROWS), pl.DataFrame.hash_rows))
     others = np.concatenate([split.val, split.test])

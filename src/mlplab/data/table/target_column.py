@@ -9,8 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers
+from mlplab.data.table.column_inference import BOOLEAN_WORDS, Column, Hints, infer_column, infer_numbers
 from mlplab.data.table.column_values import column_values
+from mlplab.data.table.spellings import Spellings, merged
 from mlplab.data.table.strings import as_numbers
 from mlplab.errors import UserError, counted
 
@@ -21,6 +22,15 @@ ROWS_PER_CLASS = 10
 
 VERY_FEW_CLASSES = 10
 """Most whole numbers that are taken for classes with only two rows each."""
+
+SURELY_CLASSES = 4
+"""Whole numbers up to which one with hardly a row is a rare class. Beyond, it is the end of a scale or a count."""
+
+FEW_ROWS = 3
+"""Rows of a class that can be in each of the three parts."""
+
+MAY_BE_CLASSES = 100
+"""Whole numbers up to which a regression tells how to make them classes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
             _require_no_mistakes(series, hints)
         if task == "regression":
             raise _no_numbers(series, hints)
-        return _class_target(series, classes, "truth values" if series.dtype == pl.Boolean else "text")
+        return _class_target(series, classes, "truth values" if _holds_truth_values(series) else "text")
     column, values = numbers
     infinite = (~values.is_finite()).fill_null(False).arg_true()
     if len(infinite):
@@ -96,21 +106,46 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
             f"row {row + 1} has {values[row]:g}",
             "data.task=regression",
         )
+    if task == "classification":
+        return _class_target(series, classes, "data.task")
+    if task == "auto" and _holds_codes(series):
+        return _class_target(series, classes, "codes with leading zeros; data.task=regression says otherwise")
     if values.min() == values.max():
         raise UserError(
             f"the target {name!r} must vary", f"every row has {values.drop_nulls()[0]:g}", "another data.target"
         )
+    reason = "data.task" if task == "regression" else "numbers"
     # Whole numbers may be codes or counts. Few of them, with several rows each, are more likely codes.
-    if task != "regression" and not len(fractions):
-        n_distinct = values.drop_nulls().n_unique()
-        rows_per_class = n_known / n_distinct
+    if task == "auto" and not len(fractions):
+        rows = values.drop_nulls().rename("").value_counts()["count"]
+        n_distinct, rows_per_class, fewest = len(rows), n_known / len(rows), int(rows.min())  # type: ignore[arg-type]
         are_few = (n_distinct <= FEW_CLASSES and rows_per_class >= ROWS_PER_CLASS) or (
             n_distinct <= VERY_FEW_CLASSES and rows_per_class >= 2
         )
-        if task == "classification" or are_few:
-            return _class_target(series, classes, f"{n_distinct} whole numbers" if task == "auto" else "data.task")
+        whole = f"{n_distinct:,} whole numbers"
+        if are_few and (fewest >= FEW_ROWS or n_distinct <= SURELY_CLASSES):
+            return _class_target(series, classes, f"{whole}; data.task=regression says otherwise")
+        if n_distinct <= MAY_BE_CLASSES:
+            of_few = f", some in fewer than {FEW_ROWS} rows" if are_few else ""
+            reason = f"{whole}{of_few}; data.task=classification says otherwise"
     column_values(series, column, [])  # refuses what does not fit into 32 bits
-    return Target(column, reason="data.task" if task == "regression" else "numbers")
+    return Target(column, reason=reason)
+
+
+def _holds_codes(series: pl.Series) -> bool:
+    """Checks for whole numbers with leading zeros that come again: 01 and 1 are two codes of one value."""
+    if series.dtype != pl.String or not series.str.contains(r"^0\d+$").any():
+        return False
+    # Many of them are more likely numbers that are filled up to one width.
+    return series.drop_nulls().n_unique() <= min(MAY_BE_CLASSES, series.count() / 2)
+
+
+def _holds_truth_values(series: pl.Series) -> bool:
+    """Checks for truth values, which are text where their spelling was kept."""
+    if series.dtype != pl.String:
+        return series.dtype == pl.Boolean
+    words = series.drop_nulls().unique()
+    return len(words) <= 4 and set(words.str.to_lowercase()) in BOOLEAN_WORDS
 
 
 def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None:
@@ -151,8 +186,9 @@ def _require_no_mistakes(text: pl.Series, hints: Hints) -> None:
 
 
 def _class_target(series: pl.Series, column: Column, reason: str) -> Target:
+    counts = column_values(series, column, []).drop_nulls().value_counts(name="\0count")
     # Sorted, so that class indices do not depend on the order of the rows, and class 10 comes after class 9.
-    names = sorted(column_values(series, column, []).drop_nulls().unique().to_list(), key=_numbers_then_text)
+    names = sorted(merged(dict(counts.iter_rows())), key=_numbers_then_text)
     n_known = series.count()
     if len(names) == 1:
         raise UserError(
@@ -183,7 +219,7 @@ def target_values(
 ) -> tuple[npt.NDArray[np.generic], dict[str, int]]:
     """Reads a target as class indices (N,) int64 with −1 where missing, or as values (N,) float64 with NaN.
 
-    A label that is no class is taken for the one that it equals but for capitals, blanks and a full stop at its end.
+    A label that is no class is taken for the one that it spells in another way (see `Spellings`).
 
     Returns:
         the values, and what was noticed → in how many rows.
@@ -195,12 +231,11 @@ def target_values(
     if not target.class_names:
         return values.fill_null(float("nan")).to_numpy(), {}
     names, noticed = list(target.class_names), {}
-    by_plain_label = {_plain_label(name): name for name in names}
-    distinct = values.drop_nulls().unique(maintain_order=True)
     # Only labels that are no class: few or none, so a pass over the column for each costs little.
-    for label in distinct.filter(~distinct.is_in(names)):
-        # Classes that differ in capitals alone do not tell which one is meant.
-        name = by_plain_label.get(_plain_label(label)) if len(by_plain_label) == len(names) else None
+    distinct = values.drop_nulls().unique(maintain_order=True)
+    others = distinct.filter(~distinct.is_in(names))
+    meant = Spellings(target.class_names).meant(others) if len(others) else others
+    for label, name in zip(others, meant, strict=True):
         places = (values == label).fill_null(False)
         # The network has no output for a label that training did not have.
         if name is None:
@@ -226,13 +261,3 @@ def is_missing(targets: npt.NDArray[np.generic], target: Target) -> npt.NDArray[
 def rows_have(count: int, what: str) -> str:
     """Writes `1 row has …`, `2 rows have …`."""
     return f"{count:,} {'row has' if count == 1 else 'rows have'} {what}"
-
-
-def _plain_label(label: str) -> str | float:
-    # UCI's Adult data ends each label of its test file, and of that alone, with a full stop.
-    text = label.strip().rstrip(".").strip().casefold()
-    try:
-        # As a number, 1.0 is the class 1.
-        return float(text)
-    except ValueError:
-        return text

@@ -10,7 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import OmegaConf
 
-from mlplab.building import build_callbacks, build_data, build_learner, build_loggers, build_trainer
+from mlplab.building import (
+    build_callbacks,
+    build_data,
+    build_learner,
+    build_loggers,
+    build_trainer,
+    silence_lightning,
+)
 from mlplab.callbacks import Figures, History, Status
 from mlplab.config.checks import check
 from mlplab.data.module import DataModule
@@ -21,13 +28,13 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import ending, ending_only_by_error, logged, train_log
+from mlplab.runs.resuming import bytes_needed, prepare_run_files
 from mlplab.stacked.members.member import Member
 from mlplab.stacked.members.stack_callbacks import StackCallbacks, StackIsEmpty
 from mlplab.stacked.members.stacked_data import StackedData
 from mlplab.stacked.members.stacked_learner import StackedLearner
 from mlplab.stacked.stacked_job import Job
 from mlplab.sweeps.job import begun_before
-from mlplab.training import bytes_needed, prepare_run_files, silence_lightning
 
 
 class DataCache:

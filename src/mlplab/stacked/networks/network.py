@@ -1,17 +1,18 @@
 """K networks of one shape as one module: their parameters in one tensor each, every member a view of its row."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.models.mlp import MLP
 from mlplab.randomness import seed_generators
 from mlplab.stacked.networks.gradients import Backward, pass_through
 from mlplab.stacked.networks.layers import StackedCategoryInputs, StackedMLP, StackedPixelInputs
-from mlplab.stacked.networks.own_modules import StackedModule
 from mlplab.stacked.networks.stacked_tensors import Workspace, named_tensors
 
 
@@ -135,6 +136,36 @@ class StackedNetwork(nn.Module):
         # A move to another device or type makes new tensors, of which the members must be views again.
         self._arrange()
         return self
+
+
+class StackedModule:
+    """K modules of a user's own class, computed by its `forward` under `torch.vmap`, slower than stacked layers.
+
+    Dropout is drawn for each member apart, but its masks are not those that the member draws alone.
+
+    Args:
+        networks: the members.
+        stacked: their parameters and buffers (K, …) by name.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], stacked: Mapping[str, Tensor]) -> None:
+        # Holds no numbers, as those of the members are put in their place. Not on the meta device: a parameter that
+        # two layers share would be two there.
+        self.skeleton = copy.deepcopy(networks[0])
+        for tensor in [*self.skeleton.parameters(), *self.skeleton.buffers()]:
+            tensor.data = torch.empty_like(tensor)  # not a row of all the members' memory
+        self.stacked = dict(stacked)
+
+    def __call__(self, features: Tensor, is_training: bool) -> Tensor:
+        """Calls `forward` of all members. (K, B, F) or (B, F) -> (K, B, C)."""
+        # Setting the mode walks through all modules, so it is set only when it changes.
+        if self.skeleton.training != is_training:
+            self.skeleton.train(is_training)
+        every_member = vmap(self._one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")
+        return every_member(self.stacked, features)
+
+    def _one(self, tensors: dict[str, Tensor], features: Tensor) -> Tensor:
+        return functional_call(self.skeleton, tensors, (features,))  # type: ignore[no-any-return]
 
 
 class _Branch(nn.Module):

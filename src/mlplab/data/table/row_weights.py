@@ -1,0 +1,63 @@
+"""The column that says how much each row counts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.column_values import column_values
+from mlplab.errors import UserError
+
+REQUIREMENT = "data.weight_column must hold a finite number of 0 or more in every row"
+
+
+def infer_weights(series: pl.Series, hints: Hints) -> Column:
+    """Infers how the weights of the rows are written. Missing values must be null.
+
+    Raises:
+        UserError: the column has no value, or one that is no number.
+    """
+    try:
+        column = infer_column(series, replace(hints, kind="numeric"))
+    except UserError as error:
+        raise _no_weights(str(series.name), error.actual) from None
+    if column.kind != "numeric":
+        raise _no_weights(str(series.name), f"it holds {column.kind} values")
+    return column
+
+
+def row_weights(
+    series: pl.Series, column: Column, missing_values: Sequence[str], rows: npt.NDArray[np.bool_], first_row: int = 1
+) -> pl.Series:
+    """Reads the weights of the rows as Float64.
+
+    Args:
+        series: some rows of the column, after `null_missing`.
+        column: how to read them.
+        missing_values: those beside the usual ones.
+        rows: (N,) the rows that matter.
+        first_row: the number of the first of these rows, for messages.
+
+    Raises:
+        UserError: a row that matters has no weight, or a negative or infinite one.
+    """
+    try:
+        weights = column_values(series, column, missing_values, first_row)
+    except UserError as error:
+        raise _no_weights(column.name, error.actual) from None
+    bad = np.flatnonzero(~(weights >= 0).fill_null(False).to_numpy() & rows)
+    if len(bad):
+        first = int(bad[0])
+        found = "none" if weights[first] is None else f"{weights[first]:g}"
+        has = "row has" if len(bad) == 1 else "rows have"
+        raise _no_weights(column.name, f"{len(bad):,} {has} another, the first is row {first_row + first} with {found}")
+    return weights
+
+
+def _no_weights(name: str, actual: str) -> UserError:
+    return UserError(
+        REQUIREMENT, f"in {name!r} {actual}", "0 for rows that shall not count, or data.weight_column=null"
+    )

@@ -1,0 +1,76 @@
+"""Finds how a new file writes numbers and dates, where it does so otherwise than the training file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from mlplab.data.table.column_inference import Column
+from mlplab.data.table.strings import as_datetimes, as_numbers
+
+MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
+"""Decimal mark → marks between thousands."""
+
+
+def columns_of_file(
+    columns: Sequence[Column], frame: pl.DataFrame, decimal: str = "auto", date_format: str | None = None
+) -> tuple[dict[str, Column], list[str]]:
+    """Returns how each column of a file is read, by its name, and notes about what differs from training.
+
+    A decimal comma is taken where strings cannot be read as in training, and only one reading is possible. Then it
+    holds for all columns of the file: 1.234 is 1234 beside 0,5.
+
+    Args:
+        columns: as they were read in training.
+        frame: the first rows of the file, null where a value is missing.
+        decimal: the mark that the user says, or "auto".
+        date_format: that the user says; it holds for the columns that it fits.
+    """
+    found = {column.name: column for column in columns}
+    for column in columns:
+        text = frame[column.name]
+        is_text_date = column.kind == "datetime" and text.dtype == pl.String
+        if date_format and is_text_date and _are_read(text, as_datetimes(text, date_format)):
+            found[column.name] = replace(column, date_format=date_format)
+    numeric = [column for column in columns if column.kind == "numeric" and frame[column.name].dtype == pl.String]
+    if decimal == "auto":
+        unread = [column for column in numeric if not _are_read(frame[column.name], _numbers(frame, column))]
+        marks = {mark for mark in (_only_mark(frame, column) for column in unread) if mark}
+        if len(marks) != 1:
+            return found, []
+        decimal = marks.pop()
+    changed = []
+    for column in numeric:
+        for thousands in MARKS[decimal]:
+            other = replace(column, decimal=decimal, thousands=thousands)
+            if _are_read(frame[column.name], _numbers(frame, other)):
+                if not _numbers(frame, other).equals(_numbers(frame, column)):
+                    found[column.name] = other
+                    changed.append(column.name)
+                break
+    if not changed:
+        return found, []
+    mark = {",": "comma", ".": "point"}[decimal]
+    shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+    return found, [f"numbers with a decimal {mark}, or other marks than in training, are read in {shown}"]
+
+
+def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
+    """Returns the decimal mark by which a column can be read; None if there is none, or the readings differ."""
+    readings = {
+        mark: numbers
+        for mark, between in MARKS.items()
+        for thousands in reversed(between)
+        if _are_read(frame[column.name], numbers := _numbers(frame, replace(column, decimal=mark, thousands=thousands)))
+    }
+    values = list(readings.values())
+    # 1,234 may be a thousand or little more than 1.
+    return next(iter(readings)) if values and all(one.equals(values[0]) for one in values) else None
+
+
+def _numbers(frame: pl.DataFrame, column: Column) -> pl.Series:
+    return as_numbers(frame[column.name], column.decimal, column.thousands, column.prefix, column.suffix)
+
+
+def _are_read(text: pl.Series, read: pl.Series) -> bool:
+    return read.null_count() == text.null_count()

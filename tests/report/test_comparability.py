@@ -1,0 +1,117 @@
+"""Nothing is ranked against what it cannot be compared with: other data, another loss."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.making import MANIFEST, job, write_sweep
+from scipy.stats import friedmanchisquare
+
+from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+
+
+def sentences(analysis: SweepAnalysis) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for finding in analysis.findings:
+        found.setdefault(finding.kind, []).append(finding.sentence)
+    return found
+
+
+def change_fingerprint(directory: Path, fingerprint: str, name: str = "digits") -> None:
+    data = {**MANIFEST["data"], "fingerprint": fingerprint, "name": name}
+    (directory / "manifest.json").write_text(json.dumps({**MANIFEST, "data": data}))
+
+
+def test_losses_are_compared_by_a_metric_that_they_share(tmp_path: Path) -> None:
+    rows = [("mse", 0.3, 50.0), ("mae", 0.4, 45.0), ("huber", 0.1, 60.0)]
+    jobs = [job(n, {"loss": loss}, value, also={"val/rmse": rmse}) for n, (loss, value, rmse) in enumerate(rows)]
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    assert analysis.sweep.objective.metric == "val/rmse"
+    assert [setting.values["loss"] for setting in analysis.settings] == ["mae", "mse", "huber"]
+    found = sentences(analysis)
+    assert found["best"] == ["loss=mae is best: val/rmse 45."]
+    assert found["objective"] == [
+        "val/loss is another measure for each loss: settings are compared by val/rmse instead."
+    ]
+
+
+@pytest.mark.parametrize("name", ["loss.label_smoothing", "loss.class_weights"])
+def test_options_of_a_loss_make_another_one(tmp_path: Path, name: str) -> None:
+    jobs = [job(n, {name: n / 10}, 0.1 + n, also={"val/accuracy": 0.8 + 0.01 * n}) for n in range(3)]
+    best = analyse(write_sweep(tmp_path, jobs)).settings[0]
+    assert best.values == {name: 0.2}
+    assert best.objective.mode == "max"
+
+
+def test_losses_without_a_shared_metric_are_not_ranked(tmp_path: Path) -> None:
+    jobs = [job(n, {"loss": loss}, 0.1 * n) for n, loss in enumerate(("mse", "mae"))]
+    found = sentences(analyse(write_sweep(tmp_path, jobs)))
+    assert "best" not in found
+    assert "compared by a metric that the losses share instead" in found["objective"][0]
+
+
+def test_each_data_set_has_its_own_ranks(tmp_path: Path) -> None:
+    """Wine is harder than iris; lr=1 is best on both, and that is all that there is to say."""
+    jobs = [
+        job(10 * d + n, {"data": data, "lr": lr}, 0.1 + 0.5 * d + abs(lr - 1))
+        for d, data in enumerate(("iris", "wine"))
+        for n, lr in enumerate((0.5, 1.0, 2.0))
+    ]
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    assert [(s.values["data"], s.values["lr"], s.rank) for s in analysis.settings] == [
+        ("iris", 1.0, 1), ("iris", 0.5, 2), ("iris", 2.0, 3), ("wine", 1.0, 1), ("wine", 0.5, 2), ("wine", 2.0, 3),
+    ]  # fmt: skip
+    found = sentences(analysis)
+    assert found["best"] == [
+        "On data=iris: data=iris, lr=1 is best: val/loss 0.1.", "On data=wine: data=wine, lr=1 is best: val/loss 0.6.",
+    ]  # fmt: skip
+    # Of two blocks Friedman's test cannot give less than exp(-2).
+    assert found["mean_ranks"] == ["Over 2 data sets lr=1 has the best mean rank, 1, by no more than chance can give."]
+
+
+def test_ranks_over_data_sets_are_tested_as_scipy_does(tmp_path: Path) -> None:
+    table = [[0.1, 0.2, 0.3], [0.1, 0.3, 0.4], [1.0, 1.1, 1.3], [5.0, 7.0, 6.0], [0.2, 0.3, 0.6]]
+    jobs = [
+        job(10 * d + n, {"data.path": f"{d}.csv", "lr": n}, value)
+        for d, row in enumerate(table)
+        for n, value in enumerate(row)
+    ]
+    (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
+    assert finding.sentence == "Over 5 data sets lr=0 has the best mean rank, 1."
+    p = friedmanchisquare(*zip(*table, strict=True)).pvalue
+    assert f"lr=0: 1; lr=1: 2.2; lr=2: 2.8. Friedman's test: p {p:.2g}." in finding.evidence
+
+
+def test_only_data_sets_leave_nothing_to_rank(tmp_path: Path) -> None:
+    jobs = [job(n, {"data": data}, 0.1 * (n + 1)) for n, data in enumerate(("iris", "wine"))]
+    found = sentences(analyse(write_sweep(tmp_path, jobs)))
+    assert "is best" not in str(found)
+    assert "noise" not in found
+
+
+def test_a_name_that_changes_the_fingerprint_chooses_data(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(n, {"data.noise": n, "data.batch_size": 8 * n}, 0.1 + n) for n in range(2)])
+    change_fingerprint(tmp_path / "1_job", "cd" * 32)
+    assert analyse(tmp_path).sweep.data_sets == ["data.noise=0", "data.noise=1"]
+
+
+def test_data_that_changed_between_launches_are_not_pooled(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(n, {"lr": n % 2, "seed": n // 2}, 0.1 * (n + 1)) for n in range(8)])
+    for n in range(4, 8):
+        change_fingerprint(tmp_path / f"{n}_job", "cd" * 32)
+    (tmp_path / "7_job" / "manifest.json").unlink()
+    analysis = analyse(tmp_path)
+    assert [(len(s.runs), s.rank) for s in analysis.settings] == [(2, 1), (2, 2), (2, 1), (2, 2)]
+    assert analysis.settings[0].label == "lr=0, fingerprint abababab"
+    (finding,) = [finding for finding in analysis.findings if finding.kind == "data"]
+    assert finding.level == "fault"
+    assert finding.evidence == "digits, fingerprint abababab: 4 runs; digits, fingerprint cdcdcdcd: 4 runs."
+
+
+def test_data_drawn_by_the_seed_are_one_problem(tmp_path: Path) -> None:
+    configs: dict[str, Any] = {"0": {"data": {"seed": "${seed}"}}}
+    write_sweep(tmp_path, [job(n, {"lr": n % 2, "seed": n // 2}, 0.1 * (n + 1)) for n in range(4)], configs=configs)
+    for n in range(4):
+        change_fingerprint(tmp_path / f"{n}_job", f"{n // 2}" * 64)
+    assert [len(setting.runs) for setting in analyse(tmp_path).settings] == [2, 2]
