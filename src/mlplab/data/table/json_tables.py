@@ -56,6 +56,11 @@ def _records(content: Any) -> tuple[Any, str]:
     """Finds the table in a document; returns records or columns, and the name under which they stand."""
     if isinstance(content, list):
         if content and all(isinstance(record, dict) for record in content):
+            # GeoJSON: what is known of a place stands one level further down.
+            if all(
+                record.get("type") == "Feature" and isinstance(record.get("properties"), dict) for record in content
+            ):
+                content = [{**record["properties"], "geometry": record.get("geometry")} for record in content]
             return content, ""
         if len(content) > 1 and all(isinstance(row, list) and len(row) == len(content[0]) for row in content):
             # As the World Bank and others write them: names in the first row.
@@ -88,7 +93,7 @@ def _records(content: Any) -> tuple[Any, str]:
     }
     if len(tables) == 1:
         ((name, records),) = tables.items()
-        return records, name
+        return _records(records)[0], name
     # One record alone, or an envelope around an envelope.
     inner = {name: _records(value) for name, value in content.items() if isinstance(value, Mapping)}
     found = {name: table for name, table in inner.items() if table[0] is not None}

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import io
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def sheet_as_text(path: Path, copy: Path, sheet: str | None, named: Path) -> lis
             'pip install -c constraints.txt -e ".[excel]", or saving the sheet as CSV',
         ) from None
     try:
-        book = CalamineWorkbook.from_path(path)
+        # By its name, the library would not know a copy.
+        book = CalamineWorkbook.from_filelike(io.BytesIO(path.read_bytes()))
         names = book.sheet_names
         chosen = names[0] if sheet is None and names else _chosen(str(sheet), names, named)
         rows: list[list[Any]] = book.get_sheet_by_name(chosen).to_python()

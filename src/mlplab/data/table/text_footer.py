@@ -37,7 +37,10 @@ def is_footer(strings: Sequence[str], file: TextFile, *, is_after_blank: bool = 
     first = filled[0]
     numeric_first = file.numeric[:1] == (True,)
     if TOTAL.fullmatch(first):
-        others_are_numbers = all(is_value(text) or text.lower() in MISSING for text in filled[1:])
+        # Of any form: 5.600,5 or 12 % or $ 3
+        others_are_numbers = all(
+            re.fullmatch(r"[^\w]*\d[^A-Za-z]*", text) or text.lower() in MISSING for text in filled[1:]
+        )
         return any(file.numeric) and len(filled) > 1 and others_are_numbers
     if len(strings) == n_columns and not (n_columns > 2 and len(filled) == 1):
         return False

@@ -106,6 +106,17 @@ def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_na
     Raises:
         UserError: there is no table in these lines.
     """
+    if (arff := _arff_header(lines)) is None:
+        return _find_header(path, lines, options, known_names)
+    names, n_before = arff
+    delimiter = "," if options.delimiter == "auto" else options.delimiter
+    rest = replace(options, skip_lines=n_before, header=False, delimiter=delimiter)
+    note = "the names of the columns are those of the lines with @attribute"
+    file = replace(_find_header(path, lines, rest, known_names), first_names=(), notes=(note,))
+    return replace(file, names=names) if len(file.names) == len(names) else file
+
+
+def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str]) -> TextFile:
     begin = options.skip_lines
     content = [(place, line) for place, line in enumerate(lines) if place >= begin and line.strip()]
     told: list[str] = []
@@ -157,6 +168,17 @@ def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_na
         is_comment_sure=bool(sample.numeric[:1] == [True] or (leading and len(later) <= FEW * len(kept))),
         is_irregular=bool(later) or dialect.is_framed,
     )
+
+
+def _arff_header(lines: Sequence[str]) -> tuple[tuple[str, ...], int] | None:
+    """Returns the names of an ARFF file, Weka's format, and the lines before its rows; None for another file."""
+    is_arff = any(re.match(r"@relation\b", line, re.IGNORECASE) for line in lines)
+    at = next((place for place, line in enumerate(lines) if line.strip().lower() == "@data"), None)
+    if not is_arff or at is None:
+        return None
+    attribute = re.compile(r"""\s*@attribute\s+(?:'([^']*)'|"([^"]*)"|(\S+))""", re.IGNORECASE)
+    found = [match.groups(default="") for line in lines[:at] if (match := attribute.match(line))]
+    return tuple("".join(groups) for groups in found), at + 1
 
 
 def _is_marked(line: str, mark: str) -> bool:
@@ -459,7 +481,7 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
         chosen = second if n_generic > 0.8 * len(first) and not all(map(GENERIC.fullmatch, second)) else first
     if chosen is not None:
         rest = [line for line in lines if line is not chosen]
-        shown = "; ".join(", ".join([name for name in line if name][:3]) for line in rest)
+        shown = "; ".join(", ".join([name[:30] for name in line if name][:3]) for line in rest)
         one = "1 further header line is" if len(rest) == 1 else f"{len(rest)} further header lines are"
         return list(chosen), [f"{one} not taken for names: {shown}, …"]
     filled = []

@@ -13,7 +13,7 @@ from mlplab.errors import UserError
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """Delimiters by name, the most trusted first: a file that is even under two of them likely has commas in its text."""
 
-RARE_DELIMITERS = ("^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::", ":")
+RARE_DELIMITERS = ("│", "^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::", ":")
 """Delimiters that are tried where none of the others separates."""
 
 SURE_SHARE = 0.75
@@ -120,8 +120,8 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
             "data.delimiter=auto",
         )
     # Below the table, the number of its rows may stand without a frame.
-    n_framed = sum(len(line) > 1 and line[0] == line[-1] == "|" for line in map(str.strip, lines))
-    return Dialect(delimiter, quote, delimiter == "|" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0)
+    n_framed = sum(len(line) > 1 and line[0] == line[-1] == delimiter for line in map(str.strip, lines))
+    return Dialect(delimiter, quote, delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0)
 
 
 def _find_quote(lines: Sequence[str]) -> str:

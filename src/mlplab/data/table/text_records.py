@@ -332,8 +332,9 @@ def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tu
         is_at_end = True
 
     def is_no_row(line: str) -> bool:
-        if line[:1] in "-=+|\u2500 \t:" and RULE.fullmatch(line.rstrip("\r\n")):
-            return line[:1] in "+|" or _width(line, dialect) != len(file.names)
+        is_drawn = "\u2500" <= line[:1] <= "\u257f"
+        if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
+            return is_drawn or line[:1] in "+|" or _width(line, dialect) != len(file.names)
         if line.startswith(file.comment) and not NO_COMMENT.match(line):
             return file.is_comment_sure or _width(line, dialect) != len(file.names)
         return False
