@@ -12,7 +12,7 @@ from mlplab.data.table.strings import MISSING
 from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
 from mlplab.errors import UserError, counted
 
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?")
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 
 GENERATED_NAME = re.compile(r"column_\d+")
@@ -35,6 +35,9 @@ COMMENT_MARKS = ("#", "%", "//", "!", "*")
 
 NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC!)")
 """Errors that Excel writes into cells."""
+
+BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
+"""A number after a sign or a currency, or a date such as Feb 1, 2000; no unit begins so."""
 
 NO_UNIT = {*MISSING, "-", "--", ".", "none", "missing", "unknown", "nil", "nd", "n.a.", "<na>", "\\n"}
 
@@ -283,6 +286,9 @@ class _Sample:
         # A marker of a missing value may stand in the first row, and comes again.
         if any(string.lower() in NO_UNIT or string in known for string, known in above if string):
             return False
+        # Numbers in a form that few rows have, such as 1,001.50 among smaller ones, are a row.
+        if any(map(BEGINS_AS_VALUE.match, texts)):
+            return False
         others = [string for string, is_numeric in zip(strings, self.numeric, strict=True) if string and not is_numeric]
         return len(texts) > 1 or not others or all(re.fullmatch(r"[(\[].*[)\]]", text) for text in (*texts, *others))
 
@@ -366,10 +372,11 @@ class _HeaderSearch:
         if not self.known_names.intersection(stripped):
             return False
         known = [string for string in stripped if string in self.known_names]
-        # A number may be a name, but also a value that stands in other columns as well.
-        if place == 0:
-            return len(set(stripped)) == len(stripped) or not all(is_value(string) for string in known)
         aligned = self.sample.aligned(strings)
+        # A number may be a name, but also a value that stands in other columns as well. Titles may stand above names.
+        if all(len(record.strings) < self.sample.width for record in self.records[:place]):
+            given = [string for string in stripped if string]
+            return len(set(given)) == len(given) or not all(is_value(string) for string in known)
         return aligned is not None and any(self.sample.numeric) and self.sample.names_all(aligned)
 
     def _has_header(self, place: int, first: Sequence[str] | None) -> bool:
@@ -481,9 +488,10 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
         chosen = second if n_generic > 0.8 * len(first) and not all(map(GENERIC.fullmatch, second)) else first
     if chosen is not None:
         rest = [line for line in lines if line is not chosen]
-        shown = "; ".join(", ".join([name[:30] for name in line if name][:3]) for line in rest)
+        given = [[name[:30] for name in line if name] for line in rest]
+        shown = "; ".join(", ".join(line[:3]) + (", …" if len(line) > 3 else "") for line in given)
         one = "1 further header line is" if len(rest) == 1 else f"{len(rest)} further header lines are"
-        return list(chosen), [f"{one} not taken for names: {shown}, …"]
+        return list(chosen), [f"{one} not taken for names: {shown}"]
     filled = []
     for line in lines[:-1]:
         # The name of a group stands once, above its first column.
