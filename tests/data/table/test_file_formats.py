@@ -50,6 +50,7 @@ def zstandard(content: bytes) -> bytes:
         zstandard(TEXT),
         gzip.compress(zipped("table.csv")),
     ],
+    ids=["gzip", "bz2", "xz", "zip", "zip from a Mac", "zstd", "zip in gzip"],  # the bytes hold the time
 )
 def test_packed_files_are_unpacked_whatever_their_name(write: Write, content: bytes) -> None:
     assert read(write(content)) == FRAME

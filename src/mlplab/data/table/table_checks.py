@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
+from mlplab.data.table.column_inference import Column
 from mlplab.data.table.strings import for_hydra, for_shell, override_of
 from mlplab.errors import UserError
 
@@ -107,6 +108,18 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
         return []
     are = "columns that are" if len(extra) > 1 else "column that is"
     return [f"{path.name} has {len(extra)} {are} not used: {first_of(extra, 5)}"]
+
+
+def require_date_format(columns: Sequence[Column], date_format: str | None) -> None:
+    """Refuses a date format that no column has, and names those that look like dates."""
+    if date_format is None or any(column.date_format == date_format for column in columns):
+        return
+    dates = [f"{column.name} ({column.date_format})" for column in columns if column.date_format]
+    raise UserError(
+        "data.date_format must be the form of a column",
+        f"{date_format!r} is that of none" + (f"; these look like dates: {first_of(dates, 5)}" if dates else ""),
+        "data.date_format=null",
+    )
 
 
 def empty_columns(frame: pl.DataFrame, besides: set[str]) -> tuple[list[str], list[str]]:
