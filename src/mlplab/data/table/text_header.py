@@ -66,6 +66,7 @@ class TextFile:
         comment: what begins a line of comment.
         is_comment_sure: whether such a line is a comment also where it has as many strings as a row.
         is_irregular: whether the file may have lines that are no rows, although each has as many strings.
+        n_tail_bytes: bytes at the end that are no rows.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class TextFile:
     comment: str = "#"
     is_comment_sure: bool = False
     is_irregular: bool = False
+    n_tail_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     above = [line for place, line in content if place < end and not RULE.fullmatch(line.strip())]
     if header and search.has_group:
         above = above[:-1]
-    notes = [*told, *_skipped(above, "above the header" if header else "above the first row"), *notes]
+    notes = [*told, *skipped(above, "above the header" if header else "above the first row"), *notes]
     if not header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     later = [line for place, line in marked if place >= first_row]
@@ -505,7 +507,8 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
     return joined, [f"{len(lines)} header lines are joined into names such as {example!r}"]
 
 
-def _skipped(lines: Sequence[str], where: str) -> list[str]:
+def skipped(lines: Sequence[str], where: str) -> list[str]:
+    """Says how many lines are skipped, with the first of them; nothing where there are none."""
     if not lines:
         return []
     shown = " ".join(lines[0].split())[:60]
