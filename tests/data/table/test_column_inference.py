@@ -225,7 +225,7 @@ def test_a_column_without_any_value_is_no_feature(cells: pl.Series) -> None:
 )
 def test_a_column_is_kept_as_plain_values(one: Column) -> None:
     plain = one.as_dict()
-    assert all(isinstance(value, str | list | float) for value in plain.values())
+    assert all(isinstance(value, str | list | int | float) for value in plain.values())
     assert Column.from_dict(plain) == one
 
 
@@ -461,3 +461,24 @@ def test_truth_values_in_other_words(words: list[str]) -> None:
     found = column(words * 5)
     assert found.kind == "boolean"
     assert set(column_values(pl.Series("c", words), found, ())) == {"true", "false"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "years"),
+    [
+        (["05/18/45", "05/18/71", "05/18/99"], "d", [1945, 1971, 1999]),
+        (["05/18/35", "05/18/05", "05/18/20"], "d", [2035, 2005, 2020]),
+        (["05/18/35", "05/18/05"], "dob", [1935, 2005]),
+        (["05/18/45", "05/18/60"], "d", [1945, 1960]),
+        (["05/18/71", "05/18/20"], "d", [1971, 2020]),
+    ],
+)
+def test_two_digits_of_a_year_are_of_the_century_that_is_plausible(
+    cells: list[str], name: str, years: list[int]
+) -> None:
+    found = column(cells, name)
+    values = column_values(pl.Series(name, cells), found, ())
+    assert values.dt.year().to_list() == years
+    assert ("years of two digits" in found.note) == bool(found.latest_year)
+    # Another file may write all four digits, of which none is made up.
+    assert column_values(pl.Series(name, ["2050-01-01"]), found, ()).dt.year()[0] == 2050

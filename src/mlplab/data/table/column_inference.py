@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
-from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, whole_number_format
-from mlplab.data.table.datetime_strings import SECONDS, as_datetimes
+from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
+from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
@@ -72,7 +72,7 @@ HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 SAMPLE = 1000
 """Strings from which the form of a column is inferred, before all of them are read in it."""
 
-MARK_NAMES = {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}
+MARK_NAMES = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Column:
         compound: the unit of numbers that are made of several, such as seconds of 1:30; else "".
         date_format: of its dates, as `strptime` takes it; "" where they are stored as dates.
         other_formats: of further dates in the same column.
+        latest_year: of dates with two digits for the year, later ones are a century earlier; 0 for no such limit.
         kept: strings that stand for a missing value elsewhere and are categories here.
         reason: why it is not a feature, for people.
         note: what was assumed in reading it, for people.
@@ -107,6 +108,7 @@ class Column:
     note: str = ""
     compound: str = ""
     other_formats: tuple[str, ...] = ()
+    latest_year: int = 0
     unreadable_cells: float = 0.0
 
     @property
@@ -148,11 +150,7 @@ class Hints:
 def read_strings(text: pl.Series, column: Column) -> pl.Series:
     """Reads the strings of a numeric column as Float64, and those of dates as Datetime; null where they are none."""
     if column.kind == "datetime":
-        read = as_datetimes(text, column.date_format)
-        for form in column.other_formats:
-            if read.null_count() > text.null_count():
-                read = read.zip_with(read.is_not_null(), as_datetimes(text, form))
-        return read
+        return first_that_fits(text, [column.date_format, *column.other_formats], column.latest_year)
     if column.compound:
         return as_compounds(text, column.compound)
     return as_numbers(text, column.decimal, column.thousands, column.prefix, column.suffix)
@@ -282,7 +280,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
 def _are_truth_values(words: set[str]) -> bool:
     """Checks for a word for true and one for false of a language; others may stand beside them."""
     pairs = [pair for pair in TRUE_AND_FALSE if set(pair) <= words]
-    return bool(pairs) and words <= {word for pair in TRUE_AND_FALSE for word in pair}
+    return bool(pairs) and words <= {"1", "0", *(word for pair in TRUE_AND_FALSE for word in pair)}
 
 
 @dataclass(frozen=True)
@@ -318,17 +316,17 @@ class _Strings:
     def are_whole(self) -> bool:
         """Checks for digits alone, after a sign."""
         is_known = ~stand_for_nothing(self.strings)
-        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?\d+$").all())
+        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?[0-9]+$").all())
 
     def are_codes(self) -> str:
         """Says why strings of digits are codes; "" where they are not, or may be quantities."""
         # The first looks rule nearly all columns out.
-        if not self.strings.str.contains(r"^(0\d|\+\d[\d ()/.-]{6,}$)").any():
+        if not self.strings.str.contains(r"^(0[0-9]|\+\d[\d ()/.-]{6,}$)").any():
             return ""
         n_rows = int(self.counts.sum())
         if self.rows(self.strings.str.contains(r"^\+\d[\d ()/-]{6,}$")) > 0.2 * n_rows:
             return "numbers with an international prefix"
-        has_zero = self.strings.str.contains(r"^0\d+$")
+        has_zero = self.strings.str.contains(r"^0[0-9]+$")
         # Codes have neither a minus nor decimals.
         is_quantity = self.strings.str.contains(r"^-\d|^[+-]?\d*[.,]\d+$").any() or QUANTITY_WORDS & name_words(
             self.name
@@ -383,8 +381,8 @@ def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
 def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
     decimal, thousands, *around = form
     assumed = " and ".join(
-        [f"a decimal {MARK_NAMES[decimal]}"] * (decimal != ".")
-        + [f"thousands set off by a {MARK_NAMES.get(thousands)}"] * (thousands != "")
+        ["a decimal comma"] * (decimal != ".")
+        + [f"thousands set off by {MARK_NAMES.get(thousands)}"] * (thousands != "")
         + [f"{part.strip()} around them" for part in around if part and part != SCALED]
     )
     notes = [f"numbers with {assumed}"] if assumed else []
@@ -427,6 +425,9 @@ def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:
     first, *others = dates.formats
     column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=dates.note)
     read = read_strings(strings.strings, column)
+    if latest := latest_year(read, dates.formats, name_words(strings.name)):
+        note = f"years of two digits are taken for {latest - 99} to {latest}"
+        column = replace(column, latest_year=latest, note="; ".join([*([dates.note] if dates.note else []), note]))
     return _Fit(strings.share(read), column)
 
 

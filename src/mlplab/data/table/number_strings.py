@@ -21,7 +21,7 @@ NUMBER = (
     rf"(?P<prefix>{CURRENCY})?\s*(?P<inner>[+-])?\s*"
     r"(?:(?P<whole>\d+)\s+)??(?P<number>\d+\s?/\s?\d+|\d(?:[\d.,' ]*\d)?[.,]?|[.,]\d+)"
     r"(?:\s?[×x*·⋅]\s?10\s?(?:\^|\*\*)?\s?(?P<power>[+-]?\d+|[⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)|[eE](?P<exponent>[+-]?\d+))?"
-    r"(?P<gap>\s*)(?P<suffix>[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
+    r"(?P<gap>\s*)(?P<suffix>[\"″]|[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
     r"\s*(?P<after>[+-])?\s*(?P<close>\))?\s*(?:[*†‡§]+|\[\w{1,4}\])*$"
 )
 """The parts of a number, after `TYPED`."""
@@ -216,7 +216,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
             return prefix, base
     unit = max((unit for unit in found if unit), key=lambda unit: int((units == unit).sum()))
     # A letter behind a number is more likely a part of a name.
-    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "¢", "+", "h", "d", "t", "x", *BASES) or is_kelvin
+    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "¢", '"', "″", "+", "h", "d", "t", "x", *BASES) or is_kelvin
     is_unit |= re.fullmatch(CURRENCY, unit) is not None
     share = units.is_in(list(_factors(unit))).sum() / len(units)
     # 12% and 0.12 may be the same.
