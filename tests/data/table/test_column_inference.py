@@ -482,3 +482,9 @@ def test_two_digits_of_a_year_are_of_the_century_that_is_plausible(
     assert ("years of two digits" in found.note) == bool(found.latest_year)
     # Another file may write all four digits, of which none is made up.
     assert column_values(pl.Series(name, ["2050-01-01"]), found, ()).dt.year()[0] == 2050
+
+
+def test_the_share_of_unreadable_cells_holds_for_columns_without_any_in_training() -> None:
+    for cells in ([1, 2], ["1", "2"], ["2024-01-01"], [0.5]):
+        assert column(cells, unreadable_cells=0.02).unreadable_cells == 0.02
+    assert column(["a", "b"], unreadable_cells=0.02).unreadable_cells == 0.0

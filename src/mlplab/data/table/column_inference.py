@@ -29,42 +29,16 @@ MOSTLY_NUMBERS = 0.8
 FEW_CATEGORIES = 20
 
 CODE_WORDS = {
-    *(
-        "zip",
-        "zipcode",
-        "postcode",
-        "postal",
-        "postalcode",
-        "plz",
-        "fips",
-        "phone",
-        "telephone",
-        "tel",
-        "mobile",
-        "fax",
-    ),
-    *("ssn", "iban", "isbn", "ean", "gtin", "sku", "imei", "barcode", "upc"),
-}
+    "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "fips", "phone", "telephone", "tel", "mobile", "fax",
+    "ssn", "iban", "isbn", "ean", "gtin", "sku", "imei", "barcode", "upc",
+}  # fmt: skip
 """Names of whole numbers that nobody adds up."""
 
 QUANTITY_WORDS = {
-    *("age", "amount", "price", "cost", "qty", "quantity", "count", "total", "score", "points", "weight", "height"),
-    *(
-        "length",
-        "distance",
-        "duration",
-        "temperature",
-        "temp",
-        "value",
-        "year",
-        "month",
-        "day",
-        "hour",
-        "minute",
-        "second",
-    ),
-    *("week", "number_of", "n", "seconds", "minutes", "hours", "days", "width", "speed", "percent", "rank"),
-}
+    "age", "amount", "price", "cost", "qty", "quantity", "count", "number", "n", "total", "score", "points", "weight",
+    "height", "length", "width", "distance", "duration", "temperature", "temp", "value", "speed", "percent", "rank",
+    "year", "month", "week", "day", "hour", "minute", "second", "days", "hours", "minutes", "seconds",
+}  # fmt: skip
 """Names of numbers that are written with leading zeros to have one width."""
 
 HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
@@ -162,6 +136,12 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
     Raises:
         UserError: it is a column of numbers or dates with too many strings that are none.
     """
+    column = _infer(series, hints)
+    may_be_unreadable = column.kind in ("numeric", "datetime")
+    return replace(column, unreadable_cells=hints.unreadable_cells) if may_be_unreadable else column
+
+
+def _infer(series: pl.Series, hints: Hints) -> Column:
     name, dtype = str(series.name), series.dtype
     # First, as a type inferred from no value would be arbitrary.
     if series.null_count() == len(series):
@@ -170,11 +150,13 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
         return Column(name, "nested", reason="holds lists or bytes")
     # The user's format holds only for columns that it reads whole: other columns may have other formats.
     if hints.date_format and hints.kind is None and (dtype == pl.String or dtype.is_numeric()):
-        text = series.cast(pl.String)
-        dates = Column(name, "datetime", date_format=hints.date_format, unreadable_cells=hints.unreadable_cells)
-        n_unread = len(unread_rows(text, read_strings(text, dates)))
-        if n_unread <= hints.unreadable_cells * text.count():
-            return dates
+        dates = Column(name, "datetime", date_format=hints.date_format)
+        first = series.drop_nulls().head(SAMPLE).cast(pl.String)
+        # The first rows rule most columns out.
+        if read_strings(first, dates).count() > 0.5 * len(first):
+            text = series.cast(pl.String)
+            if len(unread_rows(text, read_strings(text, dates))) <= hints.unreadable_cells * text.count():
+                return dates
     # Parquet has these types only where its writer declared categories.
     if hints.kind == "categorical" or dtype in (pl.Categorical, pl.Enum):
         return Column(name, "categorical", kept=hints.kept)
@@ -210,7 +192,7 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
-    if is_long or (low >= 0 and CODE_WORDS & words and numbers.n_unique() > 2):
+    if is_long or (low >= 0 and CODE_WORDS & words and not QUANTITY_WORDS & words and numbers.n_unique() > 2):
         why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
@@ -237,9 +219,8 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     strings = _Strings(text, *distinct_strings(text))
     if hints.kind != "numeric" and (why := strings.are_codes()):
         # 0930 is half past nine.
-        if {"time", "times", "hhmm", "clock"} & name_words(name) and strings.strings.str.contains(
-            HOUR_AND_MINUTE
-        ).all():
+        may_be_times = {"time", "times", "hhmm", "clock"} & name_words(name)
+        if may_be_times and strings.strings.str.contains(HOUR_AND_MINUTE).all():
             return Column(name, "datetime", date_format="%H%M", note="times of day")
         return _codes(text, why, hints)
     likeliest = _Fit(0.0, Column(name, "categorical"))
@@ -250,9 +231,11 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         likeliest = max(likeliest, infer(strings, hints), key=lambda fit: fit.share)
         if likeliest.share == 1:
             break
-    column, share = replace(likeliest.column, unreadable_cells=hints.unreadable_cells), likeliest.share
-    if share == 1 and column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
-        column = _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+    column, share = likeliest.column, likeliest.share
+    if share == 1:
+        if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
+            return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+        return column
     # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
     n_categories = strings.strings.n_unique()
     are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
