@@ -1,9 +1,10 @@
 """Runs the best of a sweep once more, on seeds that had no part in choosing it.
 
-    python scripts/rerun_best.py logs/sweeps/NAME seeds=10
+    python scripts/rerun_best.py logs/sweeps/NAME seeds=10 top=5
 
     sweep=DIRECTORY    of the sweep; its name may be left out
     seeds=10           on how many new seeds
+    top=1              how many of the first settings, all on the same seeds, so that they can be compared
     trust=true         if the command or the jobs of somebody else's sweep name code: it is executed
 
 What stands out among many runs stands out by luck too; on new seeds only what is real is left. Of a comparison the
@@ -31,7 +32,7 @@ from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "train.py"
 
-OF_A_RERUN = ("sweep.rerun=", "trust=")
+OF_A_RERUN = ("sweep.rerun=", "sweep.rerun_top=", "trust=")
 """Words of an earlier rerun, which this one gives itself."""
 
 PLACES = ("paths.logs=", "hydra.sweep.dir=")
@@ -40,6 +41,7 @@ PLACES = ("paths.logs=", "hydra.sweep.dir=")
 OPTIONS = {
     "sweep": Option("path", example="logs/sweeps/NAME", is_required=True, is_first=True),
     "seeds": Option("count", 10, example="10"),
+    "top": Option("count", 1, example="5"),
     "trust": Option("switch", False),
 }
 
@@ -68,6 +70,7 @@ def main(settings: dict[str, Any]) -> int:
     if is_received:
         words.append(f"paths.logs={_quoted(directory.parents[1])}")
     words += [f"hydra.sweep.dir={_quoted(directory)}", f"sweep.rerun={settings['seeds']}"]
+    words += [f"sweep.rerun_top={settings['top']}"] if settings["top"] > 1 else []
     if trust:  # the words of the jobs come from the same file
         words.append("trust=true")
     command = [sys.executable, str(TRAIN), *words]

@@ -76,7 +76,14 @@ class ResumableSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=JobOfSweep(task_function, root, directory), config=config
         )
-        self.sweep_in_directory = Sweep(config, loader, launcher, self.kind)
+
+        def ranking(sweep: Path) -> list[Any]:
+            # The report is imported at the end of a sweep only.
+            from mlplab.report.best_jobs import rank_jobs
+
+            return rank_jobs(sweep)
+
+        self.sweep_in_directory = Sweep(config, loader, launcher, self.kind, ranking)
 
 
 class GridSweeper(ResumableSweeper):

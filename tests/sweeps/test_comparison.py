@@ -187,7 +187,7 @@ def test_no_code_of_a_received_sweep_is_executed(train: Command, logs: Path, has
     best["overrides"] = ["optimizer.lr=0.1", code]
     shutil.copytree(path.parent / plain["jobs"][0]["directory"], path.parent / "2")
     result = json.loads((path.parent / "2" / "result.json").read_text())
-    (path.parent / "2" / "result.json").write_text(json.dumps({**result, "objective": 0.0}))
+    (path.parent / "2" / "result.json").write_text(json.dumps({**result, "validation": {"val/loss": 0.0}}))
     for content in (with_command, {**plain, "jobs": [*plain["jobs"], best]}):
         path.write_text(json.dumps(content))
         done = train("sweeps/sent", "seeds=1", script="scripts/rerun_best.py")

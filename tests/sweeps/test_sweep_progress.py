@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def entries(n: int, name: str = "seed") -> list[Entry]:
-    return [Entry(number, f"{number}_{name}", {"seed": number}, [f"seed={number}"]) for number in range(n)]
+def entries(n: int, name: str = "seed", swept: str = "seed") -> list[Entry]:
+    return [Entry(number, f"{number}_{name}", {swept: number}, [f"{swept}={number}"]) for number in range(n)]
 
 
 def write(directory: Path, status: dict[str, Any], objective: float | None = None) -> None:
@@ -79,7 +80,7 @@ def test_on_a_terminal_a_bar_counts_what_runs_and_tells_the_best(
 ) -> None:
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
-    jobs = entries(20, LONG)
+    jobs = entries(20, LONG, swept="optimizer.lr")
     progress = watching(tmp_path, jobs, mode="max")
     locks = []
     with progress:
@@ -121,3 +122,44 @@ def test_the_cursor_comes_back_even_when_it_is_interrupted(tmp_path: Path, monke
 )
 def test_durations(seconds: float, told: str) -> None:
     assert duration(seconds) == told
+
+
+def test_seeds_data_and_losses_have_no_best_single_run(tmp_path: Path) -> None:
+    for swept in ("seed", "data", "data.path", "loss", "loss.label_smoothing"):
+        progress = watching(tmp_path, entries(2, swept=swept))
+        with progress:
+            finish(tmp_path / "0_seed", 0.1)
+        assert "best" not in progress._summary()
+
+
+def test_what_earlier_launches_have_ended_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = entries(4)
+    for job in jobs[:2]:
+        finish(tmp_path / job.directory, 0.1)
+    write(tmp_path / jobs[2].directory, {"state": "failed", "reason": "memory"})
+    progress = SweepProgress(tmp_path, monitor="val/loss", mode="min", n_ended=3)
+    progress.extend(jobs[2:])  # the failed one runs once more
+    with progress:
+        finish(tmp_path / jobs[2].directory, 0.2)
+        finish(tmp_path / jobs[3].directory, 0.2)
+    assert [line[:5] for line in capsys.readouterr().out.splitlines()] == ["[3/4]", "[4/4]"]
+
+
+def test_jobs_that_end_early_say_nothing_of_the_time_left(tmp_path: Path) -> None:
+    """Thirty networks of a stack diverge at once; the others train for minutes."""
+    jobs = entries(32)
+    progress = SweepProgress(tmp_path, monitor="val/loss", mode="min", max_epochs=100)
+    progress.extend(jobs)
+    with progress:
+        for job in jobs[:30]:
+            write(tmp_path / job.directory, {"state": "failed", "infeasible": True, "reason": "diverged"})
+        progress._look()
+        assert "left" not in progress._summary()
+        finish(tmp_path / jobs[30].directory, 0.1)
+        started = (datetime.now(UTC) - timedelta(seconds=10)).isoformat()
+        lock = Lock(tmp_path / jobs[31].directory / ".lock")
+        write(tmp_path / jobs[31].directory, {"state": "running", "epoch": 4, "started": started})
+        lock.acquire()
+        progress._look()
+        assert "about 4 min left" in progress._summary()
+        lock.release()

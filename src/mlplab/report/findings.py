@@ -8,8 +8,8 @@ from dataclasses import replace
 from mlplab.errors import counted, printable
 from mlplab.report.across_data_sets import rank_finding
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
-from mlplab.report.paired_tests import LEVEL, PairedTest, interval_between, least_p
-from mlplab.report.ranked_settings import Setting, by_data_set, contenders, of_stage, pareto_front
+from mlplab.report.paired_tests import LEVEL, PairedTest, enough_pairs, interval_between, least_p
+from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
 from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
@@ -104,40 +104,41 @@ def _pareto(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
 def _reruns(settings: Sequence[Setting]) -> list[Finding]:
     """Compares reruns on new seeds with the runs that chose them; arms have a table instead."""
     ranked = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
     found = []
-    for rerun in of_stage(settings, "rerun"):
+    for rerun in reruns:
         # By keys, as one number can be spelled in two ways, 0.001 and 1e-3.
         before = next((s for s in ranked if key_of(s.values) == key_of(rerun.values)), None)
-        if rerun.arm is None and before is not None and (rerun.validation.mean is not None or rerun.n_failed):
-            found.append(_rerun(rerun, before, ranked))
+        if before is not None and (rerun.validation.mean is not None or rerun.n_failed):
+            found.append(_rerun(rerun, before, ranked, reruns))
     return found
 
 
-def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting]) -> Finding:
+def _rerun(rerun: Setting, before: Setting, ranked: Sequence[Setting], reruns: Sequence[Setting]) -> Finding:
     # A sweep that went on after the rerun can have another best by now.
     is_best = before is ranked[0]
-    name = "the best" if is_best else f"{before.label}, no longer the best,"
+    name = "the best" if is_best else before.label if len(reruns) > 1 else f"{before.label}, no longer the best,"
     failed = f" {share(rerun.n_failed, len(rerun.runs))} of its new runs failed." if rerun.n_failed else ""
-    mean = rerun.validation.mean
-    if mean is None:
+    if rerun.validation.mean is None:
         return Finding("rerun", "fault", f"On new seeds {name} has no value.{failed}")
     chosen_on = "those that chose it" if len(before.validation.values) > 1 else "the one that chose it"
     sentence = (
         f"On {counted(len(rerun.validation.values), 'new seed')} {name} reaches {printable(rerun.objective.metric)} "
         f"{spread_text(rerun.validation)}, after {spread_text(before.validation)} on {chosen_on}."
     )
-    second = next((setting for setting in ranked if setting is not before), None)
-    is_worse = second is not None and rerun.objective.sign * (mean - second.score) > 0
-    if second is not None and is_worse:
-        which = "the second" if is_best else "the best now"
-        sentence += f" That is worse than {which}, {second.label}, with {spread_text(second.validation)}."
+    # Never with a value on old seeds, which flatter what they chose.
+    is_beaten = is_best and reruns[0] is not rerun
+    if is_beaten:
+        sentence += f" There {reruns[0].label} is better, with {spread_text(reruns[0].validation)}."
     evidence = "The seeds that chose it flatter it; its value on new seeds is the one to expect."
-    return Finding("rerun", "caution" if is_worse or failed else "result", sentence + failed, evidence)
+    if len(reruns) == 1 and len(ranked) > 1:
+        evidence += " With top=5 rerun_best.py runs the next ones on the same seeds, to compare them."
+    return Finding("rerun", "caution" if is_beaten or failed else "result", sentence + failed, evidence)
 
 
 def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> Finding | None:
     """Says which settings cannot be told from the best, or that this is unknown; a test that decides has the word."""
-    ranked = [setting for setting in contenders(settings) if setting.validation.mean is not None]
+    ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
     # A setting that ran once has the spread of the rerun, the only one known.
@@ -159,12 +160,15 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     if not close:
         return None
     evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
-    sentence = f"{counted(len(close), 'setting')} cannot be told from the best; the simplest is as good a choice."
+    on = " on new seeds" if best.stage == "rerun" and best.arm is None else ""
+    sentence = f"{counted(len(close), 'setting')} cannot be told from the best{on}; the simplest is as good a choice."
     return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
 
 
 def _unknown_noise(sweep: SweepRecord) -> Finding:
-    hint = "Sweep over seed=range(0,5) too"
+    # A search over seeds would choose the luckiest.
+    is_search = sweep.asked.get("sweeper") == "optuna"
+    hint = "Average over seeds by hydra.sweeper.seeds=3" if is_search else "Sweep over seed=range(0,5) too"
     if len(sweep.objectives) == 1:  # with several there is no best to run once more
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
@@ -181,8 +185,8 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     # The smallest of all p is multiplied by their number.
     can_show = least_p(pairs) * n_tests < LEVEL
     if not n and not can_show and pairs:
-        enough = next(m for m in range(pairs, 99) if least_p(m) * n_tests < LEVEL)
-        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {enough} could."
+        could = f"{enough_pairs(n_tests)} could"
+        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {could}."
     elif n_tests == 1:
         sentence = (
             f"On paired seeds, the difference is {'' if n else 'not '}more than chance{'' if n else ' can give'}."

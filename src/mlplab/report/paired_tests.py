@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from mlplab.report.formatting import number
-from mlplab.report.ranked_settings import Setting, by_data_set, contenders
+from mlplab.report.ranked_settings import Setting, by_data_set, judged
 from mlplab.report.sweep_records import Spread
 
 LEVEL = 0.05
@@ -70,7 +70,7 @@ class PairedTest:
 
 def tests_between(settings: Sequence[Setting]) -> list[PairedTest]:
     """Tests on each data set the best setting against the next ones, or the arms of a comparison against each other."""
-    pairs = [pair for those in by_data_set(contenders(settings)).values() for pair in _pairs(those)]
+    pairs = [pair for those in by_data_set(settings).values() for pair in _pairs(judged(those))]
     found = [(a, b, differences) for a, b in pairs if len(differences := paired_differences(a, b)) >= 2]
     results = [signed_rank_test(differences) for _, _, differences in found]
     return [
@@ -96,6 +96,11 @@ def _pairs(settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
 def least_p(n: int) -> float:
     """Returns the smallest p that n pairs can give: all signs alike are two of 2^n equally likely assignments."""
     return min(1.0, 2.0 ** (1 - n))
+
+
+def enough_pairs(n_tests: int) -> int:
+    """Returns how many pairs can show a difference in the smallest of so many corrected p values."""
+    return next(n for n in range(2, 99) if least_p(n) * n_tests < LEVEL)
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:

@@ -18,6 +18,9 @@ from mlplab.sweeps.ledger import SEEDS, key_of
 
 FAILED = ("failed", "infeasible", "damaged")
 
+VALUELESS = 3
+"""First part of the sort key of a setting that has no value of any kind."""
+
 TITLES = {
     "search": "The search",
     "rerun": "The best once more, on other seeds",
@@ -131,7 +134,7 @@ class Setting:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
         # Pruned runs ended at unequal epochs, so they never rank before finished ones.
         pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
-        return (3, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
+        return (VALUELESS, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:
@@ -176,6 +179,13 @@ def contenders(settings: Sequence[Setting]) -> list[Setting]:
     # Before the first rerun of a comparison has begun, the search is all there is.
     first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
     return first or other
+
+
+def judged(settings: Sequence[Setting]) -> list[Setting]:
+    """Selects what differences are judged by: several reruns on new seeds, else the contenders."""
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    # The seeds that chose the best flatter it.
+    return reruns if sum(setting.validation.mean is not None for setting in reruns) > 1 else contenders(settings)
 
 
 def pareto_front(settings: Sequence[Setting], objectives: Sequence[Criterion]) -> list[Setting]:

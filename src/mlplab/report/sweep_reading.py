@@ -35,8 +35,12 @@ STAGES = ("search", "rerun", "default")
 SHOWN_OF_MANIFEST = ("hardware", "versions", "git", "threads", "data")
 
 
-def read_sweep(directory: Path) -> SweepRecord:
+def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     """Reads sweep.json and what its jobs have left so far.
+
+    Args:
+        directory: of the sweep.
+        with_curves: whether the histories of its jobs are read too, which takes most of the time.
 
     Raises:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
@@ -48,7 +52,9 @@ def read_sweep(directory: Path) -> SweepRecord:
     # Only these curves are shown; a history can have many more.
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
-    if any(chooses_loss(name) for entry in entries for name in entry.values):
+    if not with_curves:
+        metrics = set()
+    elif any(chooses_loss(name) for entry in entries for name in entry.values):
         metrics |= {criterion.metric for criterion in SHARED}
     runs = [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)]
     runs = with_data_sets(runs, as_mapping(ledger.configs))
@@ -159,7 +165,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
 
 
 def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
-    lines = read_history(directory)
+    lines = read_history(directory) if metrics else []
     curves = {}
     for metric in metrics:
         names = ("epoch", "step", "seconds", metric)

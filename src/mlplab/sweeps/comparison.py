@@ -1,7 +1,7 @@
 """A fair comparison: each arm is tuned in its own space with the same budget, and judged on other seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
@@ -10,8 +10,15 @@ from mlplab.rules import shown
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Assignment, Entry, require_same
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides, split_swept
-from mlplab.sweeps.rerun import best_settings, on_seeds, rerun_best
-from mlplab.sweeps.search.settings import SearchSettings, read_settings
+from mlplab.sweeps.ranking import print_best
+from mlplab.sweeps.rerun import best_settings, first_job, on_seeds, rerun_best
+from mlplab.sweeps.search.settings import (
+    SearchSettings,
+    read_settings,
+    require_comparable,
+    require_one_setting,
+    seeds_of,
+)
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
 from mlplab.sweeps.search.study import JOURNAL, Search, open_journal
 from mlplab.sweeps.search.trials import Trials, mend
@@ -60,6 +67,7 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
     # Every arm has the same budget, in trials.
     unused = {"objectives": None, "epochs": None, "minutes": None, "pruner": "none", "pruner_options": None}
     search = read_settings({**settings, **unused}, str(sweep.config.monitor), str(sweep.config.mode))
+    search = replace(search, seeds=())  # they are of the reruns
     shared, swept = sweep.composer.read_overrides(arguments, [])
     if swept:
         raise UserError(
@@ -74,7 +82,11 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         )  # fmt: skip
     arms = _arms(sweep, settings, shared, given)
     # A seed that is given twice is one job.
-    tuning_seeds, seeds = (list(dict.fromkeys(settings[name])) for name in ("tuning_seeds", "seeds"))
+    tuning_seeds, seeds = (list(seeds_of(settings[name], 100)) for name in ("tuning_seeds", "seeds"))
+    if not seeds:
+        raise UserError(
+            "a comparison must have seeds to judge on", "hydra.sweeper.seeds=null", "hydra.sweeper.seeds=10"
+        )
     both = sorted(set(tuning_seeds) & set(seeds))
     if both:
         raise UserError(
@@ -86,6 +98,9 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
         for job in arm.space.to_check():
             sweep.composer.check_job([*shared, *arm.overrides, *job])
     with sweep.opened(shared, sorted({"seed", *(name for arm in arms for name in arm.names)})):
+        if "comparison" not in sweep.ledger.metadata:
+            require_comparable([name for arm in arms for name in arm.names], search)
+            require_one_setting(name for arm in arms for name in arm.space.names)
         _note_settings(sweep, search, arms, tuning_seeds, seeds)
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep)
@@ -95,9 +110,11 @@ def sweep_comparison(sweep: Sweep, arguments: Sequence[str], settings: Mapping[s
             f"then the best and the defaults on {len(seeds)} more"
         )
         print(f"compare {sweep.shown}: {', '.join(arm.name for arm in arms)}; {plan}")
-        progress = progress_of(sweep)
+        known = [entry for entry in sweep.ledger.entries if entry.arm in {arm.name for arm in arms}]
+        progress = progress_of(sweep, known)
         _tune(sweep, arms, search, tuning_seeds, len(seeds), progress)
         _judge(sweep, arms, seeds, progress)
+        print_best(sweep)
 
 
 def _arms(sweep: Sweep, settings: Mapping[str, Any], shared: Sequence[str], given: set[str]) -> list[Arm]:
@@ -182,6 +199,10 @@ def _tune(
         # One study for each arm.
         search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes)
         n_jobs_after = (len(arms) - position - 1) * n_jobs_of_arm + 2 * n_seeds * len(arms)
+        later = {other.name for other in arms[position + 1 :]}
+        # Jobs that earlier launches have ended are counted by themselves.
+        after = [entry for entry in sweep.ledger.entries if entry.stage != "search" or entry.arm in later]
+        n_jobs_after = max(0, n_jobs_after - sum(sweep.state(entry).has_ended for entry in after))
         of_arm = settings if arm.space.dimensions else settings.with_trials(1)  # with nothing to tune one trial is all
         Trials(sweep, search, of_arm, arm.fixed, arm.name, tuning_seeds, n_jobs_after).run(progress)
 
@@ -191,8 +212,8 @@ def _judge(sweep: Sweep, arms: Sequence[Arm], seeds: Sequence[int], progress: Sw
     names = {arm.name for arm in arms}
     entries: list[Entry] = []
     for best in best_settings(sweep):
-        if best[0].arm in names:
-            entries += on_seeds(sweep, best[0], seeds)
+        if best.arm in names:
+            entries += on_seeds(sweep, first_job(sweep, best), seeds)
     for arm in arms:
         if arm.space.dimensions:
             entries += [

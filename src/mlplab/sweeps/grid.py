@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlplab.errors import UserError, counted
-from mlplab.runs.reading import read_result
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Entry, canonical
 from mlplab.sweeps.overrides import Dimension, dimension_of, params_as_overrides, parse_overrides
+from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import rerun_best
 from mlplab.sweeps.sweep import Sweep
 
@@ -44,8 +44,8 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         sweep.save()  # before the first job, so that a kill loses none of them
         to_do = select_to_do(sweep, entries)
         _print_plan(sweep, entries, to_do)
-        run_jobs(sweep, to_do, progress_of(sweep))
-        _print_best(sweep, entries)
+        run_jobs(sweep, to_do, progress_of(sweep, entries))
+        print_best(sweep)
 
 
 def _space(known: Any, dimensions: Sequence[Dimension]) -> dict[str, Any]:
@@ -66,12 +66,3 @@ def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) 
     n_failed = sum(name in ("failed", "infeasible") for name in names)  # they are not run again by themselves
     if n_failed and not sweep.config.sweep.retry_failed:
         print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")
-
-
-def _print_best(sweep: Sweep, entries: Sequence[Entry]) -> None:
-    objectives = {entry.directory: read_result(sweep.directory / entry.directory).get("objective") for entry in entries}
-    reached = {name: value for name, value in objectives.items() if isinstance(value, int | float)}
-    if reached:
-        best = (min if str(sweep.config.mode) == "min" else max)(reached, key=lambda name: reached[name])
-        print(f"best    {sweep.config.monitor} {reached[best]:.4g}  {best}")
-        print(f"report  python scripts/report.py {sweep.shown}")

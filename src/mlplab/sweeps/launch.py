@@ -50,9 +50,14 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     return selected
 
 
-def progress_of(sweep: Sweep) -> SweepProgress:
-    """Makes the progress display of a sweep."""
-    return SweepProgress(sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode))
+def progress_of(sweep: Sweep, entries: Sequence[Entry]) -> SweepProgress:
+    """Makes the progress display of the jobs of a sweep, those included that earlier launches have ended."""
+    n_ended = sum(sweep.state(entry).has_ended for entry in entries)
+    epochs = sweep.config.trainer.max_epochs
+    return SweepProgress(
+        sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode), n_ended=n_ended,
+        max_epochs=epochs if isinstance(epochs, int) and epochs > 0 else None,
+    )  # fmt: skip
 
 
 def run_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) -> None:

@@ -26,6 +26,7 @@ from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
+from mlplab.sweeps.ranking import Ranking
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
 
@@ -37,6 +38,7 @@ class Sweep:
         loader: composes the jobs' configurations.
         launcher: runs jobs.
         sweeper: name of the sweeper, for the report.
+        ranking: ranks the settings in the sweep's directory.
 
     Attributes:
         ledger: the jobs that there are; read when the sweep is opened.
@@ -44,9 +46,12 @@ class Sweep:
         n_at_once: number of jobs that the launcher runs at the same time.
     """
 
-    def __init__(self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str) -> None:
+    def __init__(
+        self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str, ranking: Ranking
+    ) -> None:
         check_sweep(without_hydra(config))  # before anything is written
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
+        self.ranking = ranking
         self.composer = Composer(config, loader)
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()  # a job may change the working directory
         self.shown = shortest(self.directory)

@@ -4,15 +4,18 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mlplab.errors import printable
 from mlplab.runs.reading import State, read_result, read_state
-from mlplab.sweeps.ledger import Entry
+from mlplab.sweeps.comparability import chooses_data, chooses_loss
+from mlplab.sweeps.ledger import SEEDS, Entry
 
 EVERY_SECONDS = 0.5
 """Time between two looks at the files of the jobs."""
@@ -25,14 +28,19 @@ class SweepProgress:
         directory: of the sweep.
         monitor: name of the value that the jobs are compared by.
         mode: `min` or `max`.
+        n_ended: number of jobs that earlier launches have ended.
+        max_epochs: of a job; None where it is not known.
 
     Attributes:
         n_to_come: number of jobs that a search has yet to propose; None where it is not known.
     """
 
-    def __init__(self, directory: Path, *, monitor: str, mode: str) -> None:
+    def __init__(
+        self, directory: Path, *, monitor: str, mode: str, n_ended: int = 0, max_epochs: int | None = None
+    ) -> None:
         self.directory, self.monitor, self._sign = directory, monitor, 1 if mode == "min" else -1
         self.n_to_come: int | None = 0
+        self._n_before, self._max_epochs, self._are_comparable = n_ended, max_epochs, True
         self._entries: dict[int, Entry] = {}
         self._states: dict[int, State] = {}
         self._left: set[int] = set()
@@ -47,6 +55,13 @@ class SweepProgress:
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Adds jobs that are to be launched."""
+        for entry in entries:
+            # A job that failed, and is run once more.
+            if entry.number not in self._states and read_state(self.directory / entry.directory).has_ended:
+                self._n_before = max(0, self._n_before - 1)
+            # The best single run would be the luckiest seed, the easiest data or the smallest loss.
+            others = [name for name in entry.values if name in SEEDS or chooses_data(name) or chooses_loss(name)]
+            self._are_comparable = self._are_comparable and not others
         self._entries |= {entry.number: entry for entry in entries}
         self._states |= {entry.number: State("waiting") for entry in entries}
         self._left |= {entry.number for entry in entries}  # a job that is retried is left once more
@@ -98,8 +113,8 @@ class SweepProgress:
             # A line that is redirected is not folded, as other programs may read it.
             self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
-            n_jobs = None if self.n_to_come is None else len(self._states) + self.n_to_come
-            n_ended = len(self._states) - len(self._left)
+            n_jobs = None if self.n_to_come is None else self._n_before + len(self._states) + self.n_to_come
+            n_ended = self._n_before + len(self._states) - len(self._left)
             self._bar.update(self._task, total=n_jobs, completed=n_ended, description=self._summary(), refresh=True)
 
     def _line(self, number: int) -> str:
@@ -113,7 +128,7 @@ class SweepProgress:
             value = read_result(self.directory / directory).get("objective")
             if isinstance(value, int | float):
                 outcome = f"{self.monitor} {value:.4g}, {outcome}"
-                if self._best is None or self._sign * value < self._sign * self._best[0]:
+                if self._are_comparable and (self._best is None or self._sign * value < self._sign * self._best[0]):
                     self._best = (value, directory)
         return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
 
@@ -124,19 +139,33 @@ class SweepProgress:
         return f"{self._count()} {names.count('running')} running, {n_failed} failed{self._time_left()}{best}"
 
     def _count(self) -> str:
-        n_ended = len(self._states) - len(self._left)
+        n_ended = self._n_before + len(self._states) - len(self._left)
         if self.n_to_come is None:
             return f"[{n_ended}]"
-        n_jobs = str(len(self._states) + self.n_to_come)
+        n_jobs = str(self._n_before + len(self._states) + self.n_to_come)
         return f"[{n_ended:>{len(n_jobs)}}/{n_jobs}]"
 
     def _time_left(self) -> str:
-        """Estimates the time left from the jobs that have ended, also those of a stack whose lines come next."""
-        n_ended = sum(state.has_ended for state in self._states.values())
-        n_left = len(self._states) - n_ended + (self.n_to_come or 0)
-        if self.n_to_come is None or not n_ended or not (self._left or self.n_to_come):
+        """Estimates the time left from the jobs that have finished, also those of a stack whose lines come next."""
+        n_left = sum(not state.has_ended for state in self._states.values()) + (self.n_to_come or 0)
+        # Jobs that diverge or are pruned end long before the others, which may run beside them in one stack.
+        n_finished = sum(state.name == "finished" for state in self._states.values())
+        if self.n_to_come is None or not n_finished or not (self._left or self.n_to_come):
             return ""
-        return f"; about {duration((time.monotonic() - self._began) / n_ended * n_left)} left"
+        seconds = (time.monotonic() - self._began) / n_finished * n_left
+        running = [state.status for state in self._states.values() if state.name == "running"]
+        return f"; about {duration(max([seconds, *map(self._seconds_of, running)]))} left"
+
+    def _seconds_of(self, status: dict[str, Any]) -> float:
+        """Estimates the time that a running job takes by the epochs that it has trained; 0 where it is not known."""
+        epoch, started = status.get("epoch"), status.get("started")
+        if self._max_epochs is None or not isinstance(epoch, int) or epoch < 1 or not isinstance(started, str):
+            return 0.0
+        try:
+            elapsed = (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
+        except (ValueError, TypeError):  # of a damaged file
+            return 0.0
+        return max(0.0, elapsed * (self._max_epochs / epoch - 1))
 
 
 def duration(seconds: float) -> str:

@@ -7,12 +7,12 @@ import pytest
 from mlplab.errors import UserError
 from mlplab.sweeps.overrides import Dimension
 from mlplab.sweeps.search.samplers import build_sampler
-from mlplab.sweeps.search.settings import Budget, read_settings
+from mlplab.sweeps.search.settings import Budget, read_settings, require_comparable, require_one_setting
 from mlplab.sweeps.search.space import space_of, split_conditions
 
 SETTINGS: dict[str, Any] = {
     "sampler": "tpe", "sampler_options": None, "seed": 0, "trials": 20, "epochs": None, "minutes": None,
-    "batch": None, "pruner": "none", "pruner_options": None, "objectives": None,
+    "batch": None, "pruner": "none", "pruner_options": None, "objectives": None, "seeds": None,
 }  # fmt: skip
 CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
 
@@ -27,6 +27,7 @@ CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"minutes": float("nan")}, "minutes must be null, or a positive number"),
         ({"trials": None}, "a search must have a budget"),
         ({"seed": -1}, "seed must be null, or an integer of 0 or more"),
+        ({"seeds": 0}, "seeds must be null, or a list of seeds, or their number"),
         ({"batch": "two"}, "batch must be null, or a positive integer"),
         ({"sampler_options": [1]}, "sampler_options must be null, or a mapping of names"),
         ({"pruner": "medain"}, "try hydra.sweeper.pruner=median"),
@@ -42,6 +43,26 @@ CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
 def test_settings_that_cannot_be_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_settings({**SETTINGS, **changed}, "val/loss", "min")
+
+
+@pytest.mark.parametrize(("given", "seeds"), [(None, ()), (3, (7, 8, 9)), ([2, 0, 2], (2, 0))])
+def test_seeds_are_counted_from_that_of_the_configuration(given: Any, seeds: tuple[int, ...]) -> None:
+    assert read_settings({**SETTINGS, "seeds": given}, "val/loss", "min", 7).seeds == seeds
+
+
+@pytest.mark.parametrize("name", ["seed", "data.split_seed", "data", "data.path"])
+def test_neither_the_luckiest_seed_nor_the_easiest_data_are_searched_for(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} has several values"):
+        require_one_setting(["optimizer.lr", name])
+
+
+@pytest.mark.parametrize("name", ["loss", "loss.label_smoothing", "loss.class_weights"])
+def test_losses_are_compared_by_a_metric_that_they_share(name: str) -> None:
+    by_loss = read_settings(SETTINGS, "val/loss", "min")
+    with pytest.raises(UserError, match="a metric that they share, not by val/loss"):
+        require_comparable(["optimizer.lr", name], by_loss)
+    require_comparable(["optimizer.lr"], by_loss)
+    require_comparable([name], read_settings(SETTINGS, "val/accuracy", "max"))
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,31 @@ def test_hopeless_trials_end_early(train: Train, tmp_path: Path, pruner: str) ->
         assert trial.intermediate_values == dict(enumerate(validations, start=1))
 
 
+def test_trials_are_averaged_over_seeds_and_pruned_on_each(train: Train, tmp_path: Path) -> None:
+    words = [
+        *SEARCH, "optimizer.lr=tag(log,interval(1e-7,1e-1))", "trainer.max_epochs=4", "hydra.sweeper.seeds=2",
+        "hydra.sweeper.pruner=median", "hydra.sweeper.pruner_options={n_startup_trials:1}",
+        "hydra.sweeper.sampler=random", "seed=5",
+    ]  # fmt: skip
+    assert train(*words, "hydra.sweeper.trials=2").status == 0
+    done = train(*words, "hydra.sweeper.trials=4")
+    assert done.status == 0, done.stderr
+    assert "[ 8/8] " not in done.stdout
+    assert "[8/8] " in done.stdout
+    sweep = tmp_path / "sweeps" / "search"
+    assert [job["values"]["seed"] for job in jobs_of(sweep)] == [5, 6] * 4
+    trials = study_of(sweep).trials
+    of_seeds = [study_of(sweep, f"search, seed {seed}").trials for seed in (5, 6)]
+    assert TrialState.PRUNED in [trial.state for trial in trials]
+    for trial, *runs in zip(trials, *of_seeds, strict=True):
+        assert all(run.params == trial.params for run in runs)
+        common = set(runs[0].intermediate_values) & set(runs[1].intermediate_values)
+        means = {v: (runs[0].intermediate_values[v] + runs[1].intermediate_values[v]) / 2 for v in common}
+        assert trial.intermediate_values == pytest.approx(means)
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == pytest.approx((runs[0].value + runs[1].value) / 2)
+
+
 @pytest.mark.slow
 def test_trials_are_asked_for_in_batches_for_processes_side_by_side(train: Train, tmp_path: Path) -> None:
     done = train(

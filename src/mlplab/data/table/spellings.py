@@ -21,6 +21,12 @@ WHOLE = r"^([+-]?(?:0|[1-9]\d*))[.,](?:0{1,2}|0{4,})$"
 """A whole number with decimals, as pandas writes it in a column with a missing value. A code such as 007 is none, and
 three zeros may be those of a thousand."""
 
+TYPOGRAPHIC = {
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"), **dict.fromkeys("\u201c\u201d", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), **dict.fromkeys("\u200b\ufeff\u00ad", ""),
+}  # fmt: skip
+"""Quotes and dashes as word processors write them, and characters without a width → what a keyboard writes."""
+
 NUMBER = r"^[+-]?(0|[1-9]\d*)([.,]\d+)?(e[+-]?\d+)?$"
 
 MAY_BE_GROUPED = r"^[+-]?\d{1,3}[.,]\d{3}$"
@@ -36,10 +42,10 @@ SHORT = 2
 def plain(text: pl.Series) -> pl.Series:
     """Removes differences that nobody sees or means: (N,) -> (N,), null stays null.
 
-    These are blanks of any kind and number, accents as characters of their own (NFD), full stops at the end, the plus
-    of a number, and the decimals of a whole number.
+    These are blanks of any kind and number, accents as characters of their own (NFD), typographic quotes and dashes,
+    full stops at the end, the plus of a number, and the decimals of a whole number.
     """
-    text = text.str.normalize("NFC").str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    text = text.str.normalize("NFC").str.replace_many(TYPOGRAPHIC).str.replace_all(r"\s+", " ").str.strip_chars(" ")
     # UCI's Adult data ends each label of its test file, and of that alone, with a full stop.
     without_stop = text.str.strip_chars_end(". ")
     text = text.zip_with((without_stop == "").fill_null(True), without_stop)

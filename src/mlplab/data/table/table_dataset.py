@@ -23,7 +23,7 @@ from mlplab.data.table.table_preprocessing import (
     default_embedding_dim,
     quantiles_and_scores,
 )
-from mlplab.data.table.table_warnings import find_warnings
+from mlplab.data.table.table_warnings import find_warnings, warnings_of_unknown
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, counted
@@ -235,6 +235,7 @@ class TableDataset:
             target=describe_target(self.target, self.targets, self.unit),
             notes=notes,
             warnings=[
+                *warnings_of_unknown(self.values, preprocessing.inputs.categorical, split),
                 *self.warnings,
                 *find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
             ],

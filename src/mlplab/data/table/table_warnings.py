@@ -14,6 +14,7 @@ from mlplab.data.table.datetime_inference import infer_dates
 from mlplab.data.table.several_targets import AnyTarget, columns_of
 from mlplab.data.table.strings import override_of
 from mlplab.data.table.table_checks import first_of
+from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
 from mlplab.errors import counted
@@ -81,6 +82,24 @@ def find_warnings(
             "a training row in every feature and the target: the scores count rows that training has seen"
         )
     return warnings
+
+
+def warnings_of_unknown(values: pl.DataFrame, inputs: Sequence[CategoricalInput], split: Split) -> list[str]:
+    """Finds columns of which a part has hardly any category of training, as if another program had written it."""
+
+    def of_input(one: CategoricalInput) -> list[str]:
+        warnings = []
+        for part in ("val", "test"):
+            known = values[getattr(split, part)].select(one.name).drop_nulls()
+            unknown = known.filter(one.of(known) == 0)
+            if len(known) > 1 and len(unknown) >= NEARLY_ALL * len(known):
+                warnings.append(
+                    f"{len(unknown):,} of {len(known):,} rows of the {part} part have a category of {one.name} that "
+                    f"training lacks, such as {unknown[0, 0]!r}: if they are spelled otherwise, the scores are too low"
+                )
+        return warnings
+
+    return [warning for found in for_each(inputs, of_input) for warning in found]
 
 
 def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[Target, Values]]) -> Iterator[str]:
@@ -168,7 +187,7 @@ def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator
         own = labels[getattr(split, part)]
         if target.class_names and own.min() == own.max():
             value = target.class_names[int(own[0])]
-            yield f"{target.name} is {value} in every row of the {part} part: auroc counts it as 0"
+            yield f"{target.name} is {value} in every row of the {part} part: auroc leaves it out"
 
 
 def _class_counts(targets: Values, n_classes: int = 0) -> npt.NDArray[np.int64]:

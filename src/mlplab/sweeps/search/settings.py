@@ -2,13 +2,15 @@
 
 import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.checks import check_settings, require_metric
 from mlplab.errors import UserError
 from mlplab.rules import shown
+from mlplab.sweeps.comparability import LOSS, chooses_data, chooses_loss
+from mlplab.sweeps.ledger import SEEDS
 from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler
 from mlplab.sweeps.search.space import Space, grid_of
@@ -59,6 +61,7 @@ class SearchSettings:
         pruner: a name of `samplers.PRUNERS`.
         pruner_options: further arguments of Optuna's class.
         objectives: what it minimizes or maximizes.
+        seeds: on which each trial is run; empty for that of the configuration alone.
     """
 
     sampler: str
@@ -69,6 +72,7 @@ class SearchSettings:
     pruner: str
     pruner_options: dict[str, Any]
     objectives: tuple[Objective, ...]
+    seeds: tuple[int, ...] = ()
 
     def build_sampler(self, space: Space) -> "BaseSampler":
         """Builds a new sampler.
@@ -94,11 +98,18 @@ class SearchSettings:
         """Lists for sweep.json what may not change between launches, and the budget, which may."""
         # Another launcher may run more trials at once.
         plain = {name: value for name, value in vars(self).items() if name != "batch"}
-        return plain | {"objectives": [vars(one) for one in self.objectives], "budget": vars(self.budget)}
+        lists = {"objectives": [vars(one) for one in self.objectives], "seeds": list(self.seeds)}
+        return plain | lists | {"budget": vars(self.budget)}
 
 
-def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> SearchSettings:
+def read_settings(settings: Mapping[str, Any], monitor: str, mode: str, seed: int = 0) -> SearchSettings:
     """Checks the settings of a search. Without objectives, it optimizes `monitor` in `mode`.
+
+    Args:
+        settings: as the configuration has them.
+        monitor: of the runs.
+        mode: of the monitor.
+        seed: of the configuration, the first of several seeds.
 
     Raises:
         UserError: one of them is not allowed, or Optuna is not installed.
@@ -123,6 +134,7 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
         pruner=str(settings["pruner"] or "none"),
         pruner_options=settings["pruner_options"] or {},
         objectives=_objectives(settings["objectives"], monitor, mode),
+        seeds=seeds_of(settings["seeds"], seed),
     )
     build_pruner(read.pruner, read.pruner_options)  # only to refuse a mistake now, as jobs build their own
     # Jobs report the monitor while they run, and Optuna has no pruning for several objectives.
@@ -134,6 +146,46 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str) -> Searc
             "hydra.sweeper.pruner=none",
         )
     return read
+
+
+def require_one_setting(names: Iterable[str]) -> None:
+    """Refuses to search over seeds, of which the luckiest would win, and over data, of which the easiest would.
+
+    Raises:
+        UserError: one of these is searched over.
+    """
+    for name in names:
+        if name in SEEDS:
+            raise UserError(
+                "a search must average over seeds, as the best of many would be the luckiest",
+                f"{name} has several values", "hydra.sweeper.seeds=3 instead",
+            )  # fmt: skip
+        if chooses_data(name):
+            raise UserError(
+                "a search must have one data set, as the best of several would be the easiest",
+                f"{name} has several values", f"one value of {name}, or hydra/sweeper=grid",
+            )  # fmt: skip
+
+
+def require_comparable(names: Iterable[str], settings: SearchSettings) -> None:
+    """Refuses to compare several losses by their own values.
+
+    Raises:
+        UserError: as above.
+    """
+    losses = [name for name in names if chooses_loss(name)]
+    if losses and any(objective.metric == LOSS for objective in settings.objectives):
+        raise UserError(
+            f"different losses must be compared by a metric that they share, not by {LOSS}",
+            f"{losses[0]} differs between trials", "monitor=val/accuracy mode=max, or monitor=val/rmse mode=min",
+        )  # fmt: skip
+
+
+def seeds_of(seeds: int | list[int] | None, first: int) -> tuple[int, ...]:
+    """Returns seeds that are given as a list, or as their number from the first one on; none for null."""
+    if seeds is None:
+        return ()
+    return tuple(dict.fromkeys(seeds if isinstance(seeds, list) else range(first, first + seeds)))
 
 
 def _objectives(objectives: Any, monitor: str, mode: str) -> tuple[Objective, ...]:

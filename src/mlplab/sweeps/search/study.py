@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import UserError
+from mlplab.runs.reading import read_state
 from mlplab.sweeps.ledger import Assignment, read_ledger
 from mlplab.sweeps.search.outcomes import Outcome
 from mlplab.sweeps.search.samplers import build_pruner
@@ -18,7 +20,7 @@ from mlplab.sweeps.search.space import Space
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import JournalStorage
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial, Trial, TrialState
 
 JOURNAL = "optuna.log"
 """File in the directory of a sweep; `optuna-dashboard optuna.log` reads it."""
@@ -50,13 +52,21 @@ class Search:
         space: from which trials are drawn.
         sampler: a new one of Optuna.
         modes: `min` or `max` of each objective.
+        seeds: on which each trial runs, if trials are pruned; each seed has a study of its own then, so that a run is
+            compared with runs of the same seed.
 
     Attributes:
         study: Optuna's, in the storage.
     """
 
     def __init__(
-        self, storage: "JournalStorage", name: str, space: Space, sampler: "BaseSampler", modes: Sequence[str]
+        self,
+        storage: "JournalStorage",
+        name: str,
+        space: Space,
+        sampler: "BaseSampler",
+        modes: Sequence[str],
+        seeds: Sequence[int] = (),
     ) -> None:
         import optuna
 
@@ -68,7 +78,14 @@ class Search:
             sampler=optuna.samplers.RandomSampler(),
         )  # fmt: skip
         self._sampled = optuna.create_study(sampler=sampler, directions=directions)  # in memory
+        self.seeds = {
+            seed: optuna.create_study(
+                storage=storage, study_name=name_of_seed(name, seed), directions=directions, load_if_exists=True
+            )
+            for seed in seeds
+        }
         self._replay()
+        self._follow()
 
     def _trials(self) -> "list[FrozenTrial]":
         # Without copies, as all trials are read several times for each batch.
@@ -133,7 +150,18 @@ class Search:
             )  # fmt: skip
             self.study.add_trial(kept)  # before it runs, so that a kill does not lose it
             proposals.append(proposal)
+        self._follow()
         return proposals
+
+    def _follow(self) -> None:
+        """Gives the study of each seed the trials that it lacks, with the same numbers."""
+        from optuna.trial import TrialState, create_trial
+
+        for study in self.seeds.values():
+            for trial in self._trials()[len(study.get_trials(deepcopy=False)) :]:
+                # A failed trial that finished when it ran again is not compared with others.
+                state = TrialState.FAIL if "again" in trial.user_attrs else TrialState.RUNNING
+                study.add_trial(create_trial(state=state, params=trial.params, distributions=trial.distributions))
 
     def begun(self) -> list[Proposal]:
         """Returns the trials that were proposed and have no outcome."""
@@ -153,12 +181,28 @@ class Search:
     def _again(self, trial: "FrozenTrial") -> Proposal:
         return Proposal(trial.number, self.space.of_params(trial.params))
 
+    def tell_seeds(self, number: int, outcomes: Sequence[Outcome]) -> None:
+        """Stores the outcomes of a trial's runs, and their mean at each validation that all of them reached."""
+        reported = []
+        for study, outcome in zip(self.seeds.values(), outcomes, strict=True):
+            trial = study.get_trials(deepcopy=False)[number]
+            reported.append(trial.intermediate_values)
+            if not trial.state.is_finished():
+                state = _state(outcome)
+                study.tell(number, outcome.objectives if state.name == "COMPLETE" else None, state)
+        if not self._trials()[number].state.is_finished():
+            study_id = self.storage.get_study_id_from_name(self.name)
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            for validation in sorted(set.intersection(*map(set, reported))):
+                mean = fmean(values[validation] for values in reported)
+                self.storage.set_trial_intermediate_value(trial_id, validation, mean)
+
     def tell(self, number: int, outcome: Outcome) -> None:
         """Stores the outcome of a trial. A failed trial that finished when it ran again becomes a further trial."""
         from optuna.trial import TrialState, create_trial
 
         trial = self._trials()[number]
-        state = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
+        state = _state(outcome)
         if not trial.state.is_finished():
             study_id = self.storage.get_study_id_from_name(self.name)
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
@@ -176,6 +220,18 @@ class Search:
             )  # fmt: skip
             self.study.add_trial(more)
             self._sampled.add_trial(_without_attributes(more))
+            self._follow()
+
+
+def _state(outcome: Outcome) -> "TrialState":
+    from optuna.trial import TrialState
+
+    return {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(outcome.state, TrialState.FAIL)
+
+
+def name_of_seed(name: str, seed: int) -> str:
+    """Names the study that compares the runs of one seed."""
+    return f"{name}, seed {seed}"
 
 
 def _without_attributes(trial: "FrozenTrial") -> "FrozenTrial":
@@ -224,7 +280,7 @@ def trial_of(directory: Path) -> SimpleNamespace | None:
     """Finds the trial of the run in a directory; returns None if it is not a trial, or has an outcome.
 
     It has `report(value, validation)` and `should_prune()` of Optuna, and `reported`: the numbers of the validations
-    that have been reported, also by a process that has died.
+    that have been reported, also by a process that has died. Of several seeds, one is enough to prune the others.
     """
     ledger = read_ledger(directory.parent)
     entry = None if ledger is None else next((e for e in ledger.entries if e.directory == directory.name), None)
@@ -233,8 +289,10 @@ def trial_of(directory: Path) -> SimpleNamespace | None:
     import optuna
 
     storage, settings = open_journal(directory.parent / JOURNAL), ledger.metadata["search"]
+    name = entry.arm or str(ledger.metadata["name"])
+    others = [e for e in ledger.entries if e.trial == entry.trial and e.stage == "search" and e is not entry]
     study = optuna.load_study(
-        study_name=entry.arm or str(ledger.metadata["name"]), storage=storage,
+        study_name=name_of_seed(name, entry.values["seed"]) if settings.get("seeds") else name, storage=storage,
         sampler=optuna.samplers.RandomSampler(), pruner=build_pruner(settings["pruner"], settings["pruner_options"]),
     )  # fmt: skip
     frozen = study.get_trials(deepcopy=False)[entry.trial]
@@ -242,6 +300,8 @@ def trial_of(directory: Path) -> SimpleNamespace | None:
         return None
     study_id = storage.get_study_id_from_name(study.study_name)
     trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, entry.trial))
+    paths = [directory.parent / other.directory for other in others] if settings.get("seeds") else []
     return SimpleNamespace(
-        report=trial.report, should_prune=trial.should_prune, reported=set(frozen.intermediate_values)
-    )
+        report=trial.report, reported=set(frozen.intermediate_values),
+        should_prune=lambda: trial.should_prune() or any(read_state(path).name == "pruned" for path in paths),
+    )  # fmt: skip

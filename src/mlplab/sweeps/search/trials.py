@@ -9,9 +9,10 @@ from mlplab.errors import RunFailed, UserError, counted
 from mlplab.sweeps.launch import MOST_DEATHS, launch_jobs, progress_of, select_to_do
 from mlplab.sweeps.ledger import Assignment, Entry, require_same
 from mlplab.sweeps.overrides import params_as_overrides
+from mlplab.sweeps.ranking import print_best
 from mlplab.sweeps.rerun import rerun_best
-from mlplab.sweeps.search.outcomes import OF_RUNS, Outcome, read_outcome
-from mlplab.sweeps.search.settings import SearchSettings, read_settings
+from mlplab.sweeps.search.outcomes import Outcome, read_outcome
+from mlplab.sweeps.search.settings import SearchSettings, read_settings, require_comparable, require_one_setting
 from mlplab.sweeps.search.space import Space, space_of, split_conditions
 from mlplab.sweeps.search.study import JOURNAL, Proposal, Search, mend_journal, open_journal
 from mlplab.sweeps.sweep import Sweep
@@ -94,6 +95,8 @@ class Trials:
         launch_jobs(self.sweep, to_do, progress)
         self._n_repeats = 0 if to_do else self._n_repeats + len(proposals)  # all of them are known jobs
         for number, found in entries.items():  # in one order, whichever job ended first
+            if self.search.seeds:
+                self.search.tell_seeds(number, [self._outcome([entry]) for entry in found])
             self.search.tell(number, self._outcome(found))
         self.sweep.save()
 
@@ -134,7 +137,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         RunFailed: no trial finished.
         RunStopped: by a signal; it goes on with the same command.
     """
-    read = read_settings(settings, str(sweep.config.monitor), str(sweep.config.mode))
+    read = read_settings(settings, str(sweep.config.monitor), str(sweep.config.mode), sweep.config.seed)
     params, when = split_conditions(settings["params"], settings["when"])
     overrides = params_as_overrides(params, "hydra.sweeper.params")
     shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
@@ -149,7 +152,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
     sampler = read.build_sampler(space)  # refuses wrong options before the directory is made
     for job in space.to_check():
         sweep.composer.check_job([*shared, *job])
-    with sweep.opened(shared, space.names):
+    with sweep.opened(shared, [*space.names, *(["seed"] if read.seeds else [])]):
         _require_same_search(sweep, read, space)
         sweep.save()
         if sweep.config.sweep.rerun is not None:
@@ -158,19 +161,28 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         mend(sweep)
         storage = open_journal(sweep.directory / JOURNAL)
         modes = [objective.mode for objective in read.objectives]
-        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes)
+        seeds = read.seeds if read.pruner != "none" else ()
+        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds)
         done = counted(search.n_trials, "trial")
         print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
-        Trials(sweep, search, read).run(progress_of(sweep))
-        _print_best(sweep, search, read)
+        Trials(sweep, search, read, seeds=read.seeds).run(progress_of(sweep, sweep.ledger.entries))
+        if not print_best(sweep):
+            raise RunFailed(
+                f"none of the {search.n_trials} trials finished; "
+                f"python scripts/report.py {sweep.shown} lists the reasons"
+            )
 
 
 def _require_same_search(sweep: Sweep, settings: SearchSettings, space: Space) -> None:
     """Notes the settings of the search. A later launch must have the same, except for the budget."""
     metadata = sweep.ledger.metadata
     then, now = metadata.get("search"), settings.as_json()
-    if then is not None:
-        before, after = {**then, "space": metadata.get("space")}, {**now, "space": space.as_json()}
+    if then is None:
+        require_one_setting(space.names)
+        require_comparable(space.names, settings)
+    else:
+        # Searches of 0.5.0 had one seed.
+        before, after = {"seeds": [], **then, "space": metadata.get("space")}, {**now, "space": space.as_json()}
         require_same({"search": before}, {"search": after}, "the search", may_differ=("search.budget",))
     metadata["search"], metadata["space"] = now, space.as_json()
 
@@ -179,23 +191,3 @@ def mend(sweep: Sweep) -> None:
     """Repairs the journal, unless a process writes to it."""
     if not any(sweep.state(entry).name == "running" for entry in sweep.ledger.entries):
         mend_journal(sweep.directory / JOURNAL)
-
-
-def _print_best(sweep: Sweep, search: Search, settings: SearchSettings) -> None:
-    objectives = settings.objectives
-    try:
-        trials = search.study.best_trials if len(objectives) > 1 else [search.study.best_trial]
-    except ValueError:  # Optuna raises it where no trial is complete
-        trials = []
-    if not trials:
-        raise RunFailed(
-            f"none of the {search.n_trials} trials finished; python scripts/report.py {sweep.shown} lists the reasons"
-        )
-    # A trial that repeats an earlier one has no job of its own, and so no directory here.
-    directories = {entry.trial: entry.directory for entry in sweep.ledger.entries if entry.stage == "search"}
-    for trial in trials:
-        values = ", ".join(
-            f"{one.metric} {value:,.0f}" if one.metric in OF_RUNS else f"{one.metric} {value:.4g}"
-            for one, value in zip(objectives, trial.values, strict=True)
-        )
-        print(f"best    {values}  {directories.get(trial.number, '')}".rstrip())

@@ -1,0 +1,50 @@
+"""Ranks a sweep's settings for the sweep itself: what it runs once more, and what it prints at its end."""
+
+from pathlib import Path
+
+from mlplab.errors import counted, printable
+from mlplab.report.formatting import number, spread_text
+from mlplab.report.ranked_settings import Setting, contenders, pareto_front, settings_of
+from mlplab.report.sweep_reading import read_sweep
+from mlplab.report.sweep_records import SweepRecord
+from mlplab.sweeps.ranking import RankedJobs
+
+
+def rank_jobs(directory: Path) -> list[RankedJobs]:
+    """Ranks the settings that have a value, as the report does, the best of each stage, arm and data set first.
+
+    Raises:
+        UserError: the directory holds no sweep.
+    """
+    sweep = read_sweep(directory, with_curves=False)
+    settings = settings_of(sweep)
+    if len(sweep.objectives) > 1:
+        best = pareto_front(contenders(settings), sweep.objectives)
+    else:
+        best = [setting for setting in contenders(settings) if setting.rank == 1]
+    return [
+        RankedJobs(
+            tuple(run.entry.number for run in setting.runs), setting.arm, setting.stage, setting.data_set,
+            setting in best, _text(sweep, setting),
+        )
+        for setting in settings
+        if setting.validation.mean is not None
+    ]  # fmt: skip
+
+
+def _text(sweep: SweepRecord, setting: Setting) -> str:
+    n = len(setting.validation.values)
+    values = ", ".join(f"{printable(o.metric)} {_value(setting, o.metric)}" for o in sweep.objectives)
+    over = f" over {counted(n, 'seed')}" if n > 1 else ""
+    # A setting of one run is known by its folder.
+    name = setting.label if len(setting.runs) > 1 else printable(setting.runs[0].entry.directory)
+    arm = f"{printable(setting.arm)}: " if setting.arm is not None and len(setting.runs) > 1 else ""
+    where = f"on {printable(setting.data_set)}: " if setting.data_set else ""
+    return f"{where}{values}{over}  {arm}{name}"
+
+
+def _value(setting: Setting, metric: str) -> str:
+    spread = setting.spread(metric)
+    # Whole numbers such as those of parameters are not rounded.
+    is_whole = spread.mean is not None and spread.mean.is_integer() and not spread.deviation
+    return f"{spread.mean:,.0f}" if is_whole else spread_text(spread) if spread.values else number(None)

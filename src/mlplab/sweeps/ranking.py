@@ -1,0 +1,50 @@
+"""The ranking of a sweep's settings, which the report makes: for what is run once more, and what is printed as best."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlplab.sweeps.sweep import Sweep
+
+MOST_SHOWN = 8
+"""Best settings in the terminal: one for each data set, or of a Pareto front."""
+
+
+@dataclass(frozen=True)
+class RankedJobs:
+    """The jobs of a setting that has a value, ranked within its stage, arm and data set.
+
+    Attributes:
+        numbers: of the jobs, one for each seed.
+        arm: of a comparison.
+        stage: as in sweep.json.
+        data_set: on which they are ranked; empty if the sweep has one.
+        is_best: whether the sweep's result is this setting: the best on its data set, or on the Pareto front.
+        text: its value and name.
+    """
+
+    numbers: tuple[int, ...]
+    arm: str | None
+    stage: str
+    data_set: str
+    is_best: bool
+    text: str
+
+
+Ranking = Callable[[Path], list[RankedJobs]]
+"""Ranks the settings in a sweep's directory, the best first. The report has it, which is not imported from here."""
+
+
+def print_best(sweep: "Sweep") -> bool:
+    """Prints the best settings and the command of the report; returns whether there is a best one."""
+    best = [ranked.text for ranked in sweep.ranking(sweep.directory) if ranked.is_best]
+    for text in best[:MOST_SHOWN]:
+        print(f"best    {text}")
+    if len(best) > MOST_SHOWN:
+        print(f"        and {len(best) - MOST_SHOWN} more")
+    if best:
+        print(f"report  python scripts/report.py {shlex.quote(str(sweep.shown))}")
+    return bool(best)
