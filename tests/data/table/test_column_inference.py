@@ -395,6 +395,7 @@ def test_numbers_that_are_made_of_several(cells: list[str], compound: str, first
 def test_the_name_tells_lengths_of_time_from_times_of_day() -> None:
     assert column(["08:30", "09:45"], "duration").compound == "seconds"
     assert column(["1:06", "1:59"], "departure").kind == "datetime"
+    assert column(["25:23", "19:25"], "set_score").kind == "categorical"
 
 
 @pytest.mark.parametrize(
@@ -434,6 +435,7 @@ def test_numbers_are_read_as_people_write_them_and_that_is_said(cells: list[str]
         ["120/80", "130/85"] * 9,
         ["2100 - 2850", "1200 - 1500"] * 9,
         ["12%", "0.12", "0.5"] * 9,
+        ["2.0T", "1.8T"] * 9,
     ],
 )
 def test_groups_and_pairs_are_no_numbers(cells: list[str]) -> None:

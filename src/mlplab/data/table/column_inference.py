@@ -41,6 +41,9 @@ QUANTITY_WORDS = {
 }  # fmt: skip
 """Names of numbers that are written with leading zeros to have one width."""
 
+SCORE_WORDS = {"score", "scores", "result", "results", "ratio", "odds", "aspect", "set", "sets"}
+"""Names of pairs of numbers that are set off by a colon."""
+
 HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 
 SAMPLE = 1000
@@ -392,6 +395,9 @@ def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
             read = read_strings(strings.strings, column)
             return _Fit(strings.share(read), column)
     for unit in COMPOUNDS:
+        # 25:23 is also the score of a game.
+        if unit == "seconds" and SCORE_WORDS & name_words(strings.name):
+            continue
         if as_compounds(sample, unit).null_count() < 0.5 * len(sample):
             column = Column(strings.name, "numeric", compound=unit)
             read = read_strings(strings.strings, column)

@@ -205,9 +205,10 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     found = units.value_counts(sort=True)["unit"].to_list()
     if set(found) <= {""}:
         return prefix, ""
-    # 300 K are kelvins, 300K are thousands. Without a currency, 5m may be metres and 5t tons.
+    # 300 K are kelvins, 300K are thousands. Without a currency, 5m may be metres, and 2.0T is an engine.
     is_kelvin = set(found) <= {"K", ""} and " " in parts["gap"]
-    is_scale = prefix != "" or not set(found) <= {"m", "t", "b", ""}
+    scales = {unit for unit in found if unit}
+    is_scale = prefix != "" or len({unit.lower() for unit in scales}) > 1 or bool(scales - set("mtbTB"))
     if not is_kelvin and is_scale and set(found) <= set(_factors(SCALED)):
         # A few thousands among many plain numbers are more likely mistakes.
         return prefix, SCALED if (units != "").sum() >= FEW * len(units) else ""
