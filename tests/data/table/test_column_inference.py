@@ -490,3 +490,15 @@ def test_the_share_of_unreadable_cells_holds_for_columns_without_any_in_training
     for cells in ([1, 2], ["1", "2"], ["2024-01-01"], [0.5]):
         assert column(cells, unreadable_cells=0.02).unreadable_cells == 0.02
     assert column(["a", "b"], unreadable_cells=0.02).unreadable_cells == 0.0
+
+
+def test_a_few_bounds_beside_few_numbers_are_numbers_and_more_are_groups() -> None:
+    counts = [str(number % 5) for number in range(97)]
+    assert column([*counts, "5+", "5+", "5+"]).kind == "numeric"
+    assert column([*counts, *["5+"] * 20]).kind == "categorical"
+    assert column(["<=50K", ">50K"] * 9, kind="numeric").kind == "numeric"
+
+
+def test_markers_alone_are_no_numbers() -> None:
+    assert column(["-", "unknown"], kind="numeric").kind == "empty"
+    assert column(["-", "unknown"]).kind == "categorical"

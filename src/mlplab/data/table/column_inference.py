@@ -246,6 +246,8 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         return column
     what = f"a date of the form {column.date_format}" if column.kind == "datetime" else "a number"
     if hints.kind == "numeric":
+        if stand_for_nothing(strings.strings).all():
+            return Column(name, "empty", reason="has no value in any row")
         raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
     # Up to eight, as each of four words may also stand there in capitals.
     if n_categories <= 8 and _are_truth_values(set(strings.strings.str.to_lowercase())):
@@ -352,10 +354,11 @@ def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
             break
         read = as_numbers(strings.strings, *form)
         bounds = are_bounds(strings.strings) & read.is_not_null()
-        if around[1] != "+" and bounds.any():
+        if hints.kind != "numeric" and around[1] != "+" and bounds.any():
             # Bounds beside few numbers, or instead of numbers, are groups.
-            are_few = int(read.n_unique()) <= FEW_CATEGORIES
-            if are_few or strings.rows(bounds) > 0.5 * strings.rows(read.is_not_null()):
+            share_of_bounds = strings.rows(bounds) / strings.rows(read.is_not_null())
+            are_few = strings.strings.n_unique() <= FEW_CATEGORIES
+            if share_of_bounds > (FEW_UNREADABLE if are_few else 0.5):
                 read = read.set(bounds, None)
         if (share := strings.share(read)) > best:
             best, best_form, best_read = share, form, read
@@ -424,7 +427,8 @@ def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
     """Infers how the strings of a column are numbers, codes too; returns None if one of them is none."""
     strings = _Strings(text, *distinct_strings(text))
     for infer in (_infer_numbers, _infer_compounds):
-        fit = infer(strings, replace(hints, kind="numeric"))
+        # A target is no time of day.
+        fit = infer(strings, replace(hints, kind="numeric") if infer is _infer_compounds else hints)
         if fit.share == 1:
             return fit.column
     return None

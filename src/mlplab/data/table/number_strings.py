@@ -191,7 +191,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     Returns:
         the two, or None where hardly any string is a number.
     """
-    if not sample.head(100).str.contains(r"\d").any():
+    if not sample.head(100).str.contains(r"\pN").any():
         return None
     parts = parts_of_numbers(sample).filter(pl.col("number").is_not_null())
     if len(parts) < FEW * len(sample):
