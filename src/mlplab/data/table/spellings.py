@@ -14,6 +14,9 @@ TRUE_AND_FALSE = (
 
 TRUE_WORDS, FALSE_WORDS = (list(dict.fromkeys(words)) for words in zip(*TRUE_AND_FALSE, strict=True))
 
+MEANINGS = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
+"""Truth value in small letters → true or false."""
+
 WHOLE = r"^([+-]?(?:0|[1-9]\d*))[.,](?:0{1,2}|0{4,})$"
 """A whole number with decimals, as pandas writes it in a column with a missing value. A code such as 007 is none, and
 three zeros may be those of a thousand."""
@@ -70,8 +73,7 @@ def _without_leading_zeros(text: pl.Series) -> pl.Series:
 def truth_values(text: pl.Series) -> pl.Series:
     """Writes truth values of any program as true and false; null for other text."""
     words = _without_capitals(text)
-    meaning = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
-    return words.replace_strict(meaning, default=None, return_dtype=pl.String)
+    return words.replace_strict(MEANINGS, default=None, return_dtype=pl.String)
 
 
 @dataclass(frozen=True)

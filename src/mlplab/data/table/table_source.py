@@ -143,8 +143,10 @@ def table(
         def column(name: str) -> Column:
             if name == special.get("weight_column"):
                 return infer_weights(frame[name], hints(name))
+            if name in known_columns:
+                return known_columns[name]
             if known and name not in (*roles, *special.values()):
-                return known_columns.get(name, Column(name, "", reason="no feature when the training began"))
+                return Column(name, "", reason="no feature when the training began")
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
