@@ -286,7 +286,7 @@ class SeenCategories:
         if len(respelled) and not self.example[0]:
             category = str(respelled[series.name].min())
             self.example = category, meant.filter(others[series.name] == category)[0]
-        return self.input.as_in_training(series)
+        return series.replace(respelled[series.name], meant.filter(~is_unknown)) if len(respelled) else series
 
     def require_known(self) -> None:
         """Refuses a column of which nearly all categories are unknown: the network would be blind to it."""
@@ -377,7 +377,11 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
         )
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
-        call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        options = dict(data["options"])
+        # What few whole numbers are is decided by each version in its own way.
+        if options.get("task") == "auto" and run.task.kind != "multilabel":
+            options["task"] = run.task.kind
+        call = inspect.signature(SOURCES[source]).bind(**options)
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):
@@ -395,6 +399,12 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
             "the data that the run was trained on must be as they were",
             f"{dataset.name} has changed",
             "the file of then, or data.path=… to take other rows",
+        )
+    if len(dataset.class_names) != run.task.n_classes:
+        raise UserError(
+            f"the run must have the classes that its data have now: {first_of(dataset.class_names, 8)}",
+            f"it was trained on {first_of(run.task.class_names, 8)}",
+            "data.path=… with the same file, whose labels are then read as in training",
         )
     rows = getattr(split, part)
     # In blocks, as the whole part may be larger than what the network is given at once.

@@ -105,7 +105,7 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
     """Reads text as Float64, null where it is no number; `prefix` and `suffix` may stand around it."""
     if prefix or suffix:
         # The last step removes the blank between a number and its unit.
-        text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
+        text = text.str.strip_prefix(prefix.strip()).str.strip_suffix(suffix.strip()).str.strip_chars()
     if thousands == " ":
         text = text.str.replace_all(NARROW_BLANKS, " ")
     if thousands:
