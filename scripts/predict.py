@@ -3,18 +3,23 @@
     python scripts/predict.py run=logs/runs/… data.path=new.csv out=predictions.csv
 
     run=DIRECTORY      of the run, or one of its checkpoints
-    data.path=FILE     CSV, TSV, gzip of them, or Parquet; columns are found by name, in any order
+    data.path=FILE     a table in any format that training takes; columns are found by name, in any order
     data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
     data.quote=…       double, single, none
     data.header=…      true or false: whether the first line names the columns
     data.encoding=…    such as cp1251
     data.decimal=…     the decimal mark, . or ,
     data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
     data.date_format=… such as '"%d/%m/%Y"'
     data.missing_values=[…]  texts that stand for a missing value, beside those of training
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
+    temperature=fitted  divides the network's outputs by the temperature of the run before; off leaves probabilities as
+                       they are trained
+    intervals=0.9      lower and upper around each value, or for classes the set of likely ones, which hold the truth
+                       for so many of new rows
     formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
                        otherwise it is written with an apostrophe before it, and counted
     accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
@@ -22,16 +27,19 @@
     --json             what was written as one JSON document on standard output, and nothing else
 
 The file appears whole or not at all. Categories that training did not have are counted
-and told. Options that begin with data. say how the file is written, where detection takes the wrong one.
+and told. Options that begin with data. say how the file is written, where detection takes the wrong one. Intervals and
+temperature come from the validation part: docs/explaining.md says what they are worth.
 """
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
+from mlplab.rules import PROPER_SHARE
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -39,6 +47,8 @@ OPTIONS = {
     "out": Option("path", example="predictions.csv", is_required=True),
     "id": Option(example="COLUMN"),
     "proba": Option("switch", False),
+    "temperature": Option(default="off", choices=("off", "fitted")),
+    "intervals": Option("setting", example="0.9", rule=replace(PROPER_SHARE, example="0.9")),
     "formulas": Option("switch", False),
     "overwrite": Option("switch", False),
     **WRITTEN,
@@ -49,7 +59,7 @@ OPTIONS = {
 
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
-    require_file(settings["data.path"], "data.path")
+    require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.inference.predicting import predict_file
         from mlplab.inference.trained import load_run
@@ -60,6 +70,8 @@ def main(settings: dict[str, Any]) -> Result:
         settings["out"],
         id_column=settings["id"],
         probabilities=settings["proba"],
+        temperature=settings["temperature"] == "fitted",
+        intervals=settings["intervals"],
         formulas=settings["formulas"],
         overwrite=settings["overwrite"],
         written=how_written(settings),

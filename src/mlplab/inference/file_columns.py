@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column
-from mlplab.data.table.column_values import UNAMBIGUOUS
-from mlplab.data.table.strings import as_datetimes, as_numbers
+from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
+from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
 from mlplab.errors import UserError
 
 MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
@@ -64,10 +63,9 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
     What could be two dates is left to the form of training, by which it is refused later.
     """
     if date_format and _are_read(text, as_datetimes(text, date_format)):
-        return replace(column, date_format=date_format), []
-    if text.null_count() == len(text) or any(
-        _are_read(text, as_datetimes(text, form)) for form in (column.date_format, *UNAMBIGUOUS) if form
-    ):
+        return replace(column, date_format=date_format, other_formats=()), []
+    known = [as_datetimes(text, form) for form in UNAMBIGUOUS]
+    if text.null_count() == len(text) or any(_are_read(text, read) for read in (read_strings(text, column), *known)):
         return column, []
     try:
         other = infer_column(text, Hints())
@@ -75,7 +73,7 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
         return column, []
     if other.kind != "datetime" or other.note:
         return column, []
-    return replace(column, date_format=other.date_format), [
+    return replace(column, date_format=other.date_format, other_formats=other.other_formats), [
         f"dates of the form {other.date_format} are read in {column.name}, where training had {column.date_format}"
     ]
 
@@ -94,7 +92,7 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
 
 
 def _numbers(frame: pl.DataFrame, column: Column) -> pl.Series:
-    return as_numbers(frame[column.name], column.decimal, column.thousands, column.prefix, column.suffix)
+    return read_strings(frame[column.name], column)
 
 
 def _are_read(text: pl.Series, read: pl.Series) -> bool:

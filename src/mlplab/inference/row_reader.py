@@ -18,7 +18,6 @@ from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.differing import RENAMED
-from mlplab.config.paths import require_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
@@ -26,16 +25,17 @@ from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.column_values import column_values
+from mlplab.data.table.column_values import column_values, n_unreadable
+from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
-from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
+from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have
-from mlplab.data.table.text_layout import TextOptions, open_text
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
 from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
@@ -113,7 +113,9 @@ class RowReader:
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
-                return target_from_dict(card["target"])
+                target = target_from_dict(card["target"])
+            # Of the classes of the file, rare ones may have been left out.
+            return replace(target, class_names=self.run.task.class_names) if isinstance(target, Target) else target
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
@@ -129,22 +131,20 @@ class RowReader:
         """Yields all rows of a file in their order.
 
         Args:
-            path: CSV, TSV, gzip of them, or Parquet.
+            path: a table in any format that training takes.
             also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
         """
-        require_file(path, "data.path")
+        path = read_once(path, "data.path")
         with _errors_of_a_run():
-            if is_parquet(path):
-                yield from self._encoded(parquet_blocks(path), path, also)
-                return
             # A first line with any of these names is a header, even if it looks like values.
             known = [*(column.name for column in self.columns), *also.values()]
-            with open_text(path, self._text, known_names=known) as file:
-                self.notes += file.notes
-                yield from self._encoded(text_blocks(path, file), path, also)
+            with open_table(path, self._text, known_names=known) as opened:
+                noticed: list[str] = []
+                yield from self._encoded(table_blocks(path, opened, noticed), path, also)
+                self.notes[:0] = noticed
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
@@ -183,7 +183,13 @@ class RowReader:
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
         columns = [self._as_written[column.name] for column in self.columns]
-        values = pl.DataFrame([column_values(self._known(frame, c), c, missing_values, first_row) for c in columns])
+        known = [self._known(frame, column) for column in columns]
+        values = pl.DataFrame(
+            [column_values(s, c, missing_values, first_row) for s, c in zip(known, columns, strict=True)]
+        )
+        for series in known:
+            unreadable = n_unreadable(series, values[series.name])
+            self._noticed[f"a value of {series.name!r} that cannot be read, and counts as missing"] += unreadable
         if isinstance(self._preprocessing, TablePreprocessing):
             values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
@@ -377,11 +383,9 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
         )
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
-        options = dict(data["options"])
-        # What few whole numbers are is decided by each version in its own way.
-        if options.get("task") == "auto" and run.task.kind != "multilabel":
-            options["task"] = run.task.kind
-        call = inspect.signature(SOURCES[source]).bind(**options)
+        call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-TRUE_WORDS = ["true", "yes", "t", "y"]
-FALSE_WORDS = ["false", "no", "f", "n"]
+TRUE_AND_FALSE = (
+    *(("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"), ("ja", "nein"), ("j", "n")),
+    *(("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("vrai", "faux"), ("wahr", "falsch"), ("да", "нет")),
+)
+"""Words for true and false that stand in a column of truth values, in any capitals."""
+
+TRUE_WORDS, FALSE_WORDS = (list(dict.fromkeys(words)) for words in zip(*TRUE_AND_FALSE, strict=True))
 
 WHOLE = r"^([+-]?(?:0|[1-9]\d*))[.,](?:0{1,2}|0{4,})$"
 """A whole number with decimals, as pandas writes it in a column with a missing value. A code such as 007 is none, and
@@ -65,9 +70,8 @@ def _without_leading_zeros(text: pl.Series) -> pl.Series:
 def truth_values(text: pl.Series) -> pl.Series:
     """Writes truth values of any program as true and false; null for other text."""
     words = _without_capitals(text)
-    return words.replace_strict(
-        [*TRUE_WORDS, "1", *FALSE_WORDS, "0"], ["true"] * 5 + ["false"] * 5, default=None, return_dtype=pl.String
-    )
+    meaning = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
+    return words.replace_strict(meaning, default=None, return_dtype=pl.String)
 
 
 @dataclass(frozen=True)
