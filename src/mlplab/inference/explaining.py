@@ -107,6 +107,8 @@ def explain(
     n_rows = len(rows.targets)
     if n_rows < 2:
         raise UserError("there must be at least two rows with a target", f"{name} has {n_rows}", "other rows")
+    if rows.weights is not None and not bool(rows.weights.any()):
+        raise UserError("there must be rows with a weight above 0", f"{name} has none", "other rows")
     notes = list(reader.notes)
     if n_rows < n_all:
         notes.append(f"{n_rows:,} of {n_all:,} rows, drawn at random: rows={n_all} takes all of them")
