@@ -135,11 +135,12 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         left_out = {"r2", *(f"r2_{name}" for name in run.task.target_names)}
     elif run.task.kind == "multilabel":
         constant = targets.min(dim=0).values == targets.max(dim=0).values
-        same = [repr(name) for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
+        same = [name for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
         if same:
-            notes.append(
-                f"the rows do not differ in {first_of(same, 5)}: auroc counts {'it' if len(same) == 1 else 'each'} as 0"
-            )
+            shown, is_defined = first_of([repr(name) for name in same], 5), len(same) < len(constant)
+            becomes = "the mean over the others" if is_defined else "left out"
+            notes.append(f"the rows do not differ in {shown}: auroc is {becomes}")
+            left_out = {*(f"auroc_{name}" for name in same), *(() if is_defined else ("auroc",))}
     elif run.task.kind == "classification":
         # Without minlength the counts would end at the largest class that occurs.
         counts = torch.bincount(targets, minlength=run.task.n_classes)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.differing import RENAMED
-from mlplab.config.paths import require_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
@@ -26,18 +25,19 @@ from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.column_values import column_values
+from mlplab.data.table.column_values import column_values, n_unreadable
+from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
-from mlplab.data.table.table_preprocessing import CategoricalInput, TablePreprocessing
-from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
+from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
+from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have
-from mlplab.data.table.text_layout import TextOptions, open_text
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
-from mlplab.inference.number_marks import columns_of_file
+from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -129,22 +129,20 @@ class RowReader:
         """Yields all rows of a file in their order.
 
         Args:
-            path: CSV, TSV, gzip of them, or Parquet.
+            path: a table in any format that training takes.
             also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
         """
-        require_file(path, "data.path")
+        path = read_once(path, "data.path")
         with _errors_of_a_run():
-            if is_parquet(path):
-                yield from self._encoded(parquet_blocks(path), path, also)
-                return
             # A first line with any of these names is a header, even if it looks like values.
             known = [*(column.name for column in self.columns), *also.values()]
-            with open_text(path, self._text, known_names=known) as file:
-                self.notes += file.notes
-                yield from self._encoded(text_blocks(path, file), path, also)
+            with open_table(path, self._text, known_names=known) as opened:
+                noticed: list[str] = []
+                yield from self._encoded(table_blocks(path, opened, noticed), path, also)
+                self.notes[:0] = noticed
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1
@@ -183,7 +181,13 @@ class RowReader:
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
         columns = [self._as_written[column.name] for column in self.columns]
-        values = pl.DataFrame([column_values(self._known(frame, c), c, missing_values, first_row) for c in columns])
+        known = [self._known(frame, column) for column in columns]
+        values = pl.DataFrame(
+            [column_values(s, c, missing_values, first_row) for s, c in zip(known, columns, strict=True)]
+        )
+        for series in known:
+            unreadable = n_unreadable(series, values[series.name])
+            self._noticed[f"a value of {series.name!r} that cannot be read, and counts as missing"] += unreadable
         if isinstance(self._preprocessing, TablePreprocessing):
             values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
@@ -245,9 +249,6 @@ class RowReader:
             weights = row_weights(series, self.weight, self._reading.missing_values, rows, block.first_row)
         return weights.to_numpy()
 
-
-NEARLY_ALL = 0.95
-"""Share of the rows with an unknown category from which a column was likely written in another way."""
 
 MOST_EXAMPLES = 100
 
@@ -335,14 +336,16 @@ def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
 
 def _hint_for_a_file(error: UserError) -> str:
     """Returns the hint without settings of training, which cannot be chosen any more."""
-    if "must be a date of the form" in error.requirement:
-        return "data.date_format=… as it is in this file, or mending the file"
-    clauses = error.hint.split(", or ")
     allowed = {*OF_ANY_FILE, "path"}
-    clauses = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
-    if error.requirement.endswith("must be a number") and re.search(r"\d[.,]\d", error.actual):
-        clauses.insert(0, "data.decimal=. or 'data.decimal=\",\"'")
-    return ", or ".join(clauses) or "mending the file"
+    clauses = error.hint.split(", or ")
+    kept = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
+    if kept == clauses:  # nothing names a setting of training, or the hint was adapted before
+        return error.hint
+    if "must be a date of the form" in error.requirement:
+        kept = ["data.date_format=… as it is in this file"]
+    elif error.requirement.endswith("must be a number") and re.search(r"'-?\d+[.,]\d", error.actual):
+        kept.insert(0, "data.decimal=. or 'data.decimal=\",\"'")
+    return ", or ".join([*kept, "mending the file"])
 
 
 def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:
@@ -379,6 +382,8 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):

@@ -7,22 +7,13 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import google_crc32c
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 MOST_HELD = 8_000_000
 """Bytes to buffer for one file: a callback may log many images in one long epoch."""
-
-BYTES_OF_SCALAR = 64
-"""Approximate bytes of a scalar with its name."""
-
-Scalars = tuple[float, int, Mapping[str, float]]
-"""Buffered scalars of one event: seconds since 1970, step, name → value."""
 
 _number = itertools.count()
 
@@ -38,14 +29,12 @@ class EventFile:
     """
 
     def __init__(self, directory: Path | str) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files in the order of their names. The last number tells files of one second apart.
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_number)}"
         self.path = self.directory / name
-        self._buffer: list[bytes | Scalars] = []
+        self._buffer: list[bytes] = []
         self._size = 0
         # TensorBoard expects the version in the first event of a file.
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -54,25 +43,20 @@ class EventFile:
         """Returns the directory; PyTorch's `FileWriter` calls it."""
         return str(self.directory)
 
-    def add_event(self, event: "Event") -> None:
+    def add_event(self, event: Event) -> None:
         """Buffers an event, serialised now."""
-        self._hold(event.SerializeToString())
-
-    def add_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Buffers scalars of a step as they are: serialising them all at the flush is faster."""
-        self._hold((time.time(), step, values))
-
-    def _hold(self, record: bytes | Scalars) -> None:
-        self._buffer.append(record)
-        self._size += _size_of(record)
+        self._buffer.append(event.SerializeToString())
+        self._size += len(self._buffer[-1])
         if self._size > MOST_HELD:
             self.flush()
 
-    def add_summary(self, summary: "Summary", step: int | None = None) -> None:
+    def add_summary(self, summary: Summary, step: int | None = None) -> None:
         """Buffers a summary of a step."""
-        from tensorboard.compat.proto.event_pb2 import Event
-
         self.add_event(Event(wall_time=time.time(), step=None if step is None else int(step), summary=summary))
+
+    def add_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Buffers scalars of a step, in one event, as they have the step and the time in common."""
+        self.add_summary(Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]), step)
 
     def flush(self) -> None:
         """Appends the buffered events to the file.
@@ -80,31 +64,15 @@ class EventFile:
         Raises:
             OSError: the file cannot be written; it is unchanged, and the events stay buffered.
         """
-        records = [_serialized(record) for record in self._buffer]
+        records = list(self._buffer)
         if records:
             # One write for all events: a reader sees whole records, and the file is open for moments only.
             _append(self.path, memoryview(b"".join(map(framed, records))))
         del self._buffer[: len(records)]  # another thread may have added events meanwhile
-        self._size = sum(map(_size_of, self._buffer))
+        self._size = sum(map(len, self._buffer))
 
     def close(self) -> None:
         self.flush()
-
-
-def _size_of(record: bytes | Scalars) -> int:
-    return len(record) if isinstance(record, bytes) else BYTES_OF_SCALAR * len(record[2])
-
-
-def _serialized(record: bytes | Scalars) -> bytes:
-    if isinstance(record, bytes):
-        return record
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    wall_time, step, values = record
-    # One event for all names, as they have the step and the time in common.
-    numbers = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-    return bytes(Event(wall_time=wall_time, step=step, summary=Summary(value=numbers)).SerializeToString())
 
 
 def _append(path: Path, content: memoryview) -> None:

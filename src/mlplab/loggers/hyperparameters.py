@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
+from torch.utils.tensorboard.summary import hparams
 
 from mlplab.config.as_yaml import as_yaml
 from mlplab.config.resolvers import without_secrets
@@ -71,9 +72,6 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     """
     if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
         return
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from torch.utils.tensorboard.summary import hparams
-
     # A name of its own, as the curve of val/… ends with the last validation and not with the best.
     metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
         "test"
@@ -83,9 +81,8 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path
     # Booleans become text: as numbers, which `hparams` makes of them, they could be filtered by a range only.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
-    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
     file = EventFile(directory / "final")
     file.add_summary(start)
     file.add_summary(end)
-    file.add_summary(Summary(value=values), result["steps"])
+    file.add_scalars(metrics, result["steps"])
     file.close()

@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.sweeps.ledger import Entry
+if TYPE_CHECKING:
+    from mlplab.sweeps.ledger import Entry
 
 Values = npt.NDArray[np.float64]
 
@@ -55,7 +56,7 @@ class RunRecord:
         data_version: of the data, where they changed while their name stayed.
     """
 
-    entry: Entry
+    entry: "Entry"
     state: str
     reason: str = ""
     measured: Mapping[str, float] = field(default_factory=dict)

@@ -1,7 +1,10 @@
 """Reads a table, step by step. Each step stands in a file of its own.
 
+file_formats                 what the file is by its first bytes; packed files and pipes
+spreadsheets, json_tables    sheets as text, JSON as a frame
 text_encoding, text_layout   how the text is written, detected or as the user says
-text_records, table_reading  its strings, as many in each row, and null for missing values
+text_header, text_footer     the lines around the rows
+text_records, table_reading  the strings of the rows, as many in each, and null for missing values
 column_inference             what each column holds
 target_column                the task, and the classes or values to learn
 row_weights                  how much each row counts
@@ -20,7 +23,9 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
-from mlplab.data.table.column_values import as_enum, column_values
+from mlplab.data.table.column_values import as_enum, column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.file_formats import read_once
+from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights, row_weights
 from mlplab.data.table.several_targets import (
     AnyTarget,
@@ -29,11 +34,12 @@ from mlplab.data.table.several_targets import (
     infer_targets,
     missing_of_each,
     read_targets,
+    target_from_dict,
 )
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
-from mlplab.data.table.strings import as_numbers
-from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
+from mlplab.data.table.table_checks import empty_columns, require_columns, require_date_format, require_named_columns
 from mlplab.data.table.table_dataset import TableDataset
+from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions
@@ -55,12 +61,14 @@ def table(
     encoding: str = "auto",
     decimal: str = "auto",
     skip_lines: int = 0,
+    sheet: str | int | None = None,
     date_format: str | None = None,
     missing_values: Sequence[Any] = (),
     keep_values: Any = None,
     drop: Sequence[Any] = (),
     numeric: Sequence[Any] = (),
     categorical: Sequence[Any] = (),
+    unreadable_cells: float = 0.02,
     drop_missing_target: bool = False,
     rare_classes: str = "keep",
     split_column: str | None = None,
@@ -71,16 +79,20 @@ def table(
     one_hot_levels: int = 10,
     embedding_dim: int | str = "auto",
     unit: str | Sequence[str] = "",
+    trained: Mapping[str, Any] | None = None,
 ) -> TableDataset:
-    """Reads a CSV, TSV or Parquet file (or gzip of the former), and infers what its columns hold.
+    """Reads a file of text, JSON, Parquet, Arrow or a spreadsheet, packed or not, and infers what its columns hold.
 
-    The arguments are the values of conf/data/table.yaml, where each is explained.
+    The arguments are the values of conf/data/table.yaml, where each is explained; beside them `trained`, the card of a
+    checkpoint. Its columns, target and preprocessing are taken instead of inferred and fitted, as another release may
+    take a column for something else.
 
     Raises:
         UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
             the first row.
     """
-    paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
+    keys = {"data.path": path, **({"data.test_path": str(test_path)} if test_path else {})}
+    paths = [read_once(Path(given).expanduser(), key) for key, given in keys.items()]
     # A column may be called 2020, which YAML reads as a number.
     names = [str(name) for name in (target if isinstance(target, list | tuple) else [target])]
     column_lists = {
@@ -92,26 +104,33 @@ def table(
     deciding["weight_column"] = weight_column
     special = {key: str(name) for key, name in deciding.items() if name is not None}
     reading = Reading(
-        TextOptions(delimiter, quote, header, encoding, skip_lines),
+        TextOptions(delimiter, quote, header, encoding, skip_lines, sheet=None if sheet is None else str(sheet)),
         tuple(str(value) for value in missing_values),
         keep_values,
         # Read as text: as numbers, the categories 007 and 7 would be one.
         tuple(column_lists["categorical"]),
         decimal,
     )
+    known: TablePreprocessing | None = None
+    if trained is not None:
+        known = TablePreprocessing.from_dict(trained["preprocessing"])
+        reading = replace(reading, keeps_zeros=Reading.from_dict(trained["data"]["reading"]).keeps_zeros)
+    known_columns = {column.name: column for column in known.inputs.columns} if known else {}
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
     # The layout of the text, and its strings.
     named = [*names, *special.values(), *(name for names in column_lists.values() for name in names)]
     raw = read_table(paths[0], reading, known_names=named, labels=names)
-    require_named_columns(raw.frame, names, column_lists, special, keep_values)
-    require_one_header(raw.frame)
+    require_named_columns(raw.frame, names, column_lists, special, keep_values, raw.first_names)
 
     # What each column holds.
     roles = {special[key]: role for key, role in ROLES.items() if key in special}
     roles |= {name: "left out: data.drop" for name in column_lists["drop"] if name not in special.values()}
-    require_values(raw.frame, {*names, special.get("weight_column", names[0]), *roles})
+    empty, notes = empty_columns(raw.frame, {*names, *roles, *special.values()})
+    roles |= dict.fromkeys(empty, "left out: no value in any row")
+    # Another file is likely in the encoding of this one.
+    reading = replace(reading, text=replace(reading.text, encoding_if_not_utf8=raw.encoding))
 
     others = [name for name in raw.frame.columns if name not in names]
 
@@ -119,18 +138,21 @@ def table(
         def hints(name: str) -> Hints:
             kind = next((kind for kind in ("numeric", "categorical") if name in column_lists[kind]), None)
             mark = "," if name in with_commas else decimal
-            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
+            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name), unreadable_cells)
 
         def column(name: str) -> Column:
             if name == special.get("weight_column"):
                 return infer_weights(frame[name], hints(name))
+            if known and name not in (*roles, *special.values()):
+                return known_columns.get(name, Column(name, "", reason="no feature when the training began"))
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
         def of_target(name: str) -> Hints:
-            return replace(hints(name), kind=None, date_format=None)
+            return replace(hints(name), kind=None, date_format=None, unreadable_cells=0.0)
 
-        return infer_targets(frame, names, task, of_target), for_each(others, column)
+        learned = target_from_dict(trained["data"]["reading"]["target"]) if trained else None
+        return learned or infer_targets(frame, names, task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
     # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
@@ -140,9 +162,11 @@ def table(
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         # The target's text may have been kept.
         labels = [raw.frame[name] for name in names if raw.frame[name].dtype == pl.String]
-        grouped += [one for one in labels if as_numbers(one, ",", ".").null_count() == one.null_count()]
+        grouped += [one for one in labels if plain_numbers(one, ",", ".").null_count() == one.null_count()]
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
+    if known is None:
+        require_date_format(columns, date_format)
     time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     weight_column = special.pop("weight_column", None)
@@ -171,11 +195,9 @@ def table(
             drop_missing_target=drop_missing_target,
         )
 
-    files, notes = [values_of(raw, paths[0])], list(raw.notes)
+    files, notes = [values_of(raw, paths[0])], [*raw.notes, *notes]
     for test in paths[1:]:
-        # Text where training had text, so that 1.234 and 007 mean the same in both.
-        alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
-        other = read_table(test, alike, known_names=raw.frame.columns, key="data.test_path")
+        other = read_table(test, reading.like(raw), known_names=raw.frame.columns, key="data.test_path")
         for name in names:
             if name not in other.frame.columns:
                 raise UserError(
@@ -210,6 +232,8 @@ def table(
             "weight": None if weight is None else weight.as_dict(),
         },
         notes=(*notes, *(note for file in files for note in file.notes)),
+        known=known,
+        warnings=tuple(warning for file in files for warning in file.warnings),
         roles=roles,
     )
 
@@ -240,6 +264,7 @@ class FileValues:
     targets: npt.NDArray[np.generic]
     special: dict[str, pl.Series]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _values_of_file(
@@ -274,6 +299,13 @@ def _values_of_file(
     n_missing = int((~has_target).sum())
     # Rows are left out last, so that messages number them as in the file.
     values = for_each(features, lambda column: column_values(frame[column.name], column, reading.missing_values))
+    warnings = []
+    for column, series in zip(features, values, strict=True):
+        strings = frame[column.name]
+        if n_unreadable(strings, series):
+            warnings.append(tell_unreadable(strings, series, "numbers" if column.kind == "numeric" else "dates"))
+        if strings.dtype == pl.String and series.null_count() > strings.null_count():
+            notes += [told for told in [tell_markers(strings, series)] if told]
     if weight is not None:
         values.append(row_weights(frame[weight.name], weight, reading.missing_values, has_target))
     deciding = {key: frame[name] for key, name in special.items()}
@@ -288,4 +320,4 @@ def _values_of_file(
         values = [series.filter(rows) for series in values]
         deciding = {key: series.filter(rows) for key, series in deciding.items()}
         targets = targets[has_target]
-    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes))
+    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes), tuple(warnings))
