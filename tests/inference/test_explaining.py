@@ -308,3 +308,16 @@ def test_weights_of_rows_count(tmp_path: Path, target: str, score: str) -> None:
     repeated = tuple(tensor.repeat_interleave(torch.from_numpy(known).long(), dim=0) for tensor in inputs)
     expected = predict(run.predictor, repeated).mean(dim=0)
     np.testing.assert_allclose(found.dependences[0].predicted[0], expected.numpy(), rtol=1e-5)
+
+
+def test_rows_that_lack_values_or_classes(run: TrainedRun, tmp_path: Path) -> None:
+    frame = houses(40, seed=1).filter(pl.col("kind") == "small")
+    frame.with_columns(length=pl.lit(""), gap=pl.lit("1")).write_csv(tmp_path / "poor.csv")
+    explanation = explain(run, tmp_path / "poor.csv", columns=["length", "gap"])
+    assert explanation.dependences[0].labels == [None]
+    assert explanation.dependences[1].labels == ["1", None]
+    write_explanation(explanation, tmp_path / "out")
+    with pytest.raises(
+        UserError, match=r"auroc must be defined, but poor.csv lacks what it compares; try score=accuracy"
+    ):
+        explain(run, tmp_path / "poor.csv", score="auroc")
