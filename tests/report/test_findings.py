@@ -1,10 +1,12 @@
+import json
 import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
-from report.making import COMPARISON, GRID_SPACE, comparison, grid, job, write_sweep
+from report.making import COMPARISON, GRID_SPACE, MANIFEST, comparison, grid, job, write_sweep
 from scipy.stats import ttest_1samp, ttest_ind
 
 from mlplab.report.sweep_analysis import analyse
@@ -77,6 +79,47 @@ def test_the_edge_of_an_arm_is_that_of_its_own_space(tmp_path: Path) -> None:
     (edge,) = edges
     assert edge == "The best lr of sgd, 2.8, is at the top of what was tried (0.001 to 3): try larger values, up to 30."
     assert analysis.axes["lr"].ends == pytest.approx((-5, math.log10(3)))
+
+
+def test_few_trials_of_a_search_have_no_edge(tmp_path: Path) -> None:
+    """Of six points of three parameters the best one lies at some edge by chance."""
+    space = {name: {"kind": "float", "low": 0.0, "high": 1.0, "log": False} for name in "abc"}
+    generator = np.random.default_rng(0)
+    points = generator.uniform(0.1, 0.9, (40, 3))
+    points[0] = [0.99, 0.5, 0.5]
+
+    def jobs(n: int) -> list[dict]:
+        return [job(i, dict(zip("abc", map(float, p), strict=True)), 0.1 + i + p[0]) for i, p in enumerate(points[:n])]
+
+    assert "edge" not in findings(tmp_path / "six", jobs(6), space=space)
+    assert "edge" not in findings(tmp_path / "many", jobs(40), space=space)  # the next ones lie elsewhere
+    trend = [job(i, dict(zip("abc", map(float, p), strict=True)), 2 - p[0]) for i, p in enumerate(points)]
+    assert findings(tmp_path / "trend", trend, space=space)["edge"].sentence.startswith(
+        "The best a, 0.99, is at the top"
+    )
+
+
+def test_each_choice_has_edges_of_its_own(tmp_path: Path) -> None:
+    """The best learning rate of adam is within, and that of sgd at the end."""
+    best = {"adam": 0.01, "sgd": 1.0}
+    jobs = [
+        job(10 * o + n, {"optimizer": name, "lr": lr}, 0.1 + o + abs(math.log10(lr / best[name])))
+        for o, name in enumerate(("adam", "sgd"))
+        for n, lr in enumerate((0.001, 0.01, 0.1, 1.0))
+    ]
+    assert findings(tmp_path, jobs)["edge"].sentence.startswith("The best lr with optimizer=sgd, 1, is at the top")
+
+
+def test_thread_counts_are_no_other_machine(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [job(n, {"a": n}, 0.1) for n in range(2)])
+    (tmp_path / "1_job" / "manifest.json").write_text(json.dumps({**MANIFEST, "threads": 2}))
+    (finding,) = [finding for finding in analyse(tmp_path).findings if finding.kind == "machines"]
+    assert finding.sentence == "The runs had different numbers of threads: do not compare their seconds."
+
+
+def test_a_smallest_mean_is_of_those_that_have_one(tmp_path: Path) -> None:
+    jobs = [job(n, {"a": n}, 0.1 * (n + 1), state="finished" if n < 3 else "infeasible") for n in range(6)]
+    assert findings(tmp_path, jobs)["best"].evidence.startswith("Smallest mean of 3 settings that have one, of 6;")
 
 
 def test_a_number_is_suggested_on_a_logarithmic_scale_alone(tmp_path: Path) -> None:

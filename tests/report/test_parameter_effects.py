@@ -1,9 +1,16 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from report.making import job, write_sweep
+from scipy.stats import rankdata
 
-from mlplab.report.parameter_effects import effects_of
+from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
+from mlplab.report.sweep_analysis import analyse
 
 
 def table(sizes: tuple[int, ...]) -> np.ndarray:
@@ -15,7 +22,7 @@ def test_a_grid_is_decomposed_exactly() -> None:
     a, b = places.T
     both = np.where((a == 1) & (b == 2), 1.0, 0.0)
     values = 2 * a + b + both
-    found = effects_of(["a", "b"], places, values)
+    found = grid_effects(["a", "b"], places, values)
     assert found is not None
     assert (found.method, found.n, found.explained) == ("grid", 6, None)
     # By hand, from the table [[0, 1, 2], [2, 3, 5]].
@@ -30,7 +37,7 @@ def test_a_grid_is_decomposed_exactly() -> None:
 def test_what_three_do_together_is_the_rest() -> None:
     places = table((2, 2, 2))
     values = np.prod(2 * places - 1, axis=1)
-    found = effects_of(["a", "b", "c"], places, values)
+    found = grid_effects(["a", "b", "c"], places, values)
     assert found is not None
     assert sum(found.alone.values()) == pytest.approx(0)
     assert sum(found.pairs.values()) == pytest.approx(0)
@@ -39,7 +46,7 @@ def test_what_three_do_together_is_the_rest() -> None:
 
 def test_a_value_whose_settings_have_diverged_is_left_out_of_the_grid() -> None:
     places = np.array([row for row in table((2, 4)) if tuple(row) != (1, 3)])
-    found = effects_of(["a", "b"], places, places @ [1.0, 2.0])
+    found = grid_effects(["a", "b"], places, places @ [1.0, 2.0])
     assert found is not None
     assert found.method == "grid"
     assert found.without == (("b", 3.0),)
@@ -49,36 +56,85 @@ def test_a_value_whose_settings_have_diverged_is_left_out_of_the_grid() -> None:
 
 def test_too_little_tells_nothing() -> None:
     generator = np.random.default_rng(0)
-    assert effects_of(["a"], table((5,)), np.arange(5.0)) is None  # one parameter has all of it
-    assert effects_of(["a", "b"], table((2, 2)), np.zeros(4)) is None
-    assert effects_of(["a", "b"], generator.uniform(size=(8, 2)), generator.uniform(size=8)) is None
+    assert grid_effects(["a"], table((5,)), np.arange(5.0)) is None  # one parameter has all of it
+    assert grid_effects(["a", "b"], table((2, 2)), np.zeros(4)) is None
+    assert grid_effects(["a", "b"], generator.uniform(size=(8, 2)), generator.uniform(size=8)) is None
+    assert search(generator.uniform(size=(8, 2)), generator.uniform(size=8)) is None
 
 
-def test_a_forest_finds_what_matters() -> None:
-    places = np.random.default_rng(0).uniform(0, 1, (400, 4))
-    values = 3 * places[:, 0] + 4 * places[:, 1] * places[:, 2]
-    found = effects_of(["a", "b", "c", "noise"], places, values)
-    assert found is not None
-    assert (found.method, found.pairs) == ("forest", {})
-    # Variances 9/12, 4/12, 4/12 and, of b and c together, 16/144; of 1.53 in all.
-    assert found.alone == pytest.approx({"a": 0.49, "b": 0.22, "c": 0.22, "noise": 0}, abs=0.06)
-    assert found.rest == pytest.approx(0.073, abs=0.05)
-    assert found.explained == pytest.approx(0.97, abs=0.03)
-
-
-def test_a_forest_gives_every_choice_the_same_weight() -> None:
-    """However often a search drew it: the space is what counts."""
+def test_the_spread_over_seeds_is_the_noise() -> None:
+    """A saturated table: the two parameters and their interaction are all of the means, and noise half of the runs."""
+    places = table((2, 3))
     generator = np.random.default_rng(0)
-    places = np.stack([generator.choice(3, 300, p=[0.8, 0.1, 0.1]), generator.uniform(size=300)], axis=1)
-    found = effects_of(["a", "b"], places.astype(float), (places[:, 0] == 2) + places[:, 1])
+    runs = (2 * places[:, 0] + places[:, 1])[:, np.newaxis] + generator.normal(size=(6, 4))
+    found = grid_effects(["a", "b"], places, runs.mean(axis=1), float(runs.var(axis=1).mean()))
     assert found is not None
-    # Variances 2/9 and 1/12.
-    assert found.alone == pytest.approx({"a": 0.73, "b": 0.27}, abs=0.06)
+    # The variance of all runs is that between settings and that within them.
+    assert found.noise == pytest.approx(runs.var(axis=1).mean() / runs.var())
+    of_a = runs.reshape(2, 12).mean(axis=1).var() / runs.var()
+    assert found.alone["a"] == pytest.approx(of_a)
+    assert found.rest == pytest.approx(0, abs=1e-12)
 
 
-def test_a_forest_knows_nothing_of_noise() -> None:
+def test_a_parameter_with_one_value_left_is_not_shown_as_nothing() -> None:
+    places = np.array([row for row in table((3, 2, 2)) if row[2] == 0 or row[1] == 0])
+    found = grid_effects(["a", "b", "c"], places, places @ [1.0, 2.0, 3.0])
+    assert found is not None
+    assert (list(found.alone), found.without) == (["a", "b"], (("c", 1.0),))
+
+
+def search(places: np.ndarray, ranks: np.ndarray, is_choice: list[bool] | None = None) -> Effects | None:
+    names = ["a", "b", "c", "d"][: places.shape[1]]
+    return search_effects(names, places, ranks, is_choice or [False] * len(names), [(0.0, 1.0)] * len(names))
+
+
+def test_importances_are_those_of_optuna() -> None:
+    """With pruned trials behind the others, on logarithms, and for a parameter that half of the trials have."""
     generator = np.random.default_rng(0)
-    found = effects_of(["a", "b"], generator.uniform(size=(200, 2)), generator.normal(size=200))
+    places = generator.uniform(0, 1, (100, 3))
+    places[:, 1] = generator.integers(0, 3, 100)
+    places[::2, 2] = np.nan
+    ranks = rankdata(places[:, 0] ** 2 + 0.1 * places[:, 1])
+    found = search(places, ranks, [False, True, False])
     assert found is not None
+    study = optuna.create_study()
+    for row, rank in zip(places, ranks, strict=True):
+        params = {"a": 10.0 ** row[0], "b": "xyz"[int(row[1])], "c": row[2]}
+        kinds = {
+            "a": FloatDistribution(1, 10, log=True),
+            "b": CategoricalDistribution(("x", "y", "z")),
+            "c": FloatDistribution(0, 1),
+        }
+        known = [name for name in params if params[name] == params[name]]
+        trial = optuna.trial.create_trial(
+            value=rank, params={n: params[n] for n in known}, distributions={n: kinds[n] for n in known}
+        )
+        study.add_trial(trial)
+    expected = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    assert found.alone == pytest.approx(expected, abs=0.02)
     assert found.explained is not None
-    assert found.explained < 0.1
+    assert found.explained > 0.5
+
+
+def test_noise_has_no_importances() -> None:
+    generator = np.random.default_rng(0)
+    assert search(generator.uniform(size=(60, 2)), generator.permutation(60).astype(float)) is None
+
+
+def test_pruned_trials_count(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Half of the learning rates were pruned early; among the finished ones dropout is all that differs."""
+    generator = np.random.default_rng(0)
+    jobs = []
+    for n in range(80):
+        lr, dropout = float(generator.uniform()), float(generator.uniform())
+        state = "finished" if lr < 0.3 else "pruned"
+        jobs.append(job(n, {"lr": lr, "dropout": dropout}, 0.1 + 0.1 * dropout + (lr > 0.3), state=state, epochs=2))
+    space = {name: {"kind": "float", "low": 0.0, "high": 1.0, "log": False} for name in ("lr", "dropout")}
+    effects = analyse(write_sweep(tmp_path, jobs, space=space, sweeper="optuna")).effects
+    assert effects is not None
+    assert effects.n == 80
+    assert effects.alone["lr"] > 0.3
+    finished = analyse(write_sweep(tmp_path / "f", [j for j in jobs if j["state"] == "finished"], space=space)).effects
+    assert finished is not None
+    assert finished.alone["lr"] < 0.2 < effects.alone["lr"]
+    assert capfd.readouterr().err == ""

@@ -105,7 +105,7 @@ def test_tuned_and_default_are_compared_on_seeds_that_both_have(tmp_path: Path) 
     worse = told(tmp_path / "b", tuned_alone(9.0), **COMPARISON)
     one, other = ([f for f in t.findings if f.kind == "tuning" and "adam" in f.sentence] for t in (plain, worse))
     assert one == other
-    assert "on the same 10 seeds; 12 trials." in one[0].evidence
+    assert "on the same 10 seeds (95 % interval" in one[0].evidence
     assert headline(worse)[0] == "67 runs of 24 settings"
     assert sentences(worse, "rerun") == []
 

@@ -33,7 +33,7 @@ def test_json_is_plain_and_whole(told_comparison: SweepAnalysis) -> None:
     assert content["leaderboard"][4]["target hits"] == 0
     assert {finding["kind"] for finding in content["findings"]} >= {"best", "paired_test", "target", "tuning"}
     assert content["tests"][0]["arms"] == ["adam", "sgd"]
-    assert content["effects"]["method"] == "forest"
+    assert content["effects"]["method"] == "ped_anova"
 
 
 def test_json_of_hostile_names_is_read_back(told_hostile: SweepAnalysis) -> None:

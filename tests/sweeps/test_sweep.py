@@ -374,7 +374,11 @@ def test_words_by_which_a_job_of_a_received_ledger_is_known_again_must_be_plain(
 
 @pytest.mark.parametrize(
     "word",
-    ["sweep.name=a,b", *(pytest.param(word, marks=pytest.mark.slow) for word in ("paths.run=a,b", "paths.run=a"))],
+    [
+        "sweep.name=a,b",
+        *(pytest.param(word, marks=pytest.mark.slow) for word in ("paths.run=a,b", "paths.run=a")),
+        "hydra.sweep.subdir=mine",
+    ],
 )
 def test_jobs_must_lie_where_the_sweep_looks_for_them(word: str, tmp_path: Path) -> None:
     done = launch([*(w for w in SMALL if not w.startswith("sweep.name")), "seed=0,1", word], tmp_path)

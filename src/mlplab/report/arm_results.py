@@ -1,11 +1,22 @@
 """The results of a comparison: each arm's best on new seeds, beside the arm with nothing tuned."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from mlplab.errors import counted, printable
-from mlplab.report.formatting import goal, listed, number, share, spread_text
+from mlplab.report.formatting import goal, listed, number, p_text, share, spread_text
+from mlplab.report.paired_tests import (
+    LEVEL,
+    SignedRanks,
+    enough_pairs,
+    holm,
+    interval_of_mean,
+    least_p,
+    paired_differences,
+    signed_rank_test,
+)
 from mlplab.report.ranked_settings import Setting, of_stage
 from mlplab.report.sweep_records import Finding, Spread, SweepRecord
 
@@ -43,7 +54,7 @@ def arm_findings(sweep: SweepRecord, arms: Sequence[ArmResult]) -> list[Finding]
     """Says which arm reaches the target first, and what tuning gained each arm."""
     if not arms:
         return []
-    return [finding for finding in (_target(sweep, arms), *map(_tuning, arms)) if finding is not None]
+    return [finding for finding in (_target(sweep, arms), *_tunings(arms)) if finding is not None]
 
 
 def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> Finding | None:
@@ -70,31 +81,56 @@ def _target(sweep: SweepRecord, arms: Sequence[ArmResult]) -> Finding | None:
     arm, fastest = timed[0]
     if fastest.hits == 0:
         return Finding("target", "caution", f"No tuned arm reached {goal(sweep.target)}.", f"{evidence}.")
+    if not math.isfinite(fastest.median["seconds"]):
+        sentence = (
+            f"No tuned arm reached {goal(sweep.target)} in most of its runs; {printable(arm.name)} did so most often."
+        )
+        return Finding("target", "caution", sentence, f"Medians, a miss counting as infinite: {evidence}.")
     sentence = f"{printable(arm.name)} reaches {goal(sweep.target)} soonest."
     return Finding("target", "result", sentence, f"Medians, a miss counting as infinite: {evidence}.")
 
 
-def _tuning(arm: ArmResult) -> Finding | None:
-    """Compares an arm's best with its defaults, on the seeds for which both have a value."""
+def _tunings(arms: Sequence[ArmResult]) -> list[Finding | None]:
+    """Compares each arm's best with its defaults, on the seeds for which both have a value."""
+    found: list[Finding | None] = []
+    tested: list[tuple[ArmResult, list[float], SignedRanks]] = []
+    for arm in arms:
+        tuned, default = arm.tuned, arm.default
+        if tuned is None or default is None or tuned.validation.mean is None:
+            continue
+        if default.validation.mean is None:
+            evidence = f"Tuned {spread_text(tuned.validation)}; {counted(arm.n_trials, 'trial')}."
+            sentence = f"{printable(arm.name)} needs tuning: with its defaults no run has a value."
+            found.append(Finding("tuning", "result", sentence, evidence))
+        # An arm whose reruns were extended later has seeds that its defaults never saw.
+        elif gains := paired_differences(tuned, default):
+            tested.append((arm, gains, signed_rank_test(gains)))
+    corrected = holm([result.p for *_, result in tested])
+    return [*found, *(_tuning(*part, p, len(tested)) for part, p in zip(tested, corrected, strict=True))]
+
+
+def _tuning(arm: ArmResult, gains: Sequence[float], result: SignedRanks, p: float, n_tests: int) -> Finding:
     tuned, default = arm.tuned, arm.default
-    if tuned is None or default is None or tuned.validation.mean is None:
-        return None
-    # Names come from sweep.json, which anybody may have written.
-    name, trials = printable(arm.name), counted(arm.n_trials, "trial")
-    if default.validation.mean is None:
-        evidence = f"Tuned {spread_text(tuned.validation)}; {trials}."
-        return Finding("tuning", "result", f"{name} needs tuning: with its defaults no run has a value.", evidence)
-    # An arm whose reruns were extended later has seeds that its defaults never saw.
+    assert tuned is not None
+    assert default is not None
     seeds = [seeds for seeds in tuned.by_seeds if seeds in default.by_seeds]
-    if not seeds:
-        return None
-    after, before = ([setting.by_seeds[s] for s in seeds] for setting in (tuned, default))
-    evidence = (
-        f"Default {spread_text(Spread(tuple(before)))}, tuned {spread_text(Spread(tuple(after)))} on the same "
-        f"{counted(len(seeds), 'seed')}; {trials}."
-    )
-    gain = tuned.objective.sign * (fmean(before) - fmean(after))
-    # The best on a few tuning seeds can be worse than the defaults on others.
-    if gain <= 0:
-        return Finding("tuning", "caution", f"Tuning did not improve {name}.", evidence)
-    return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
+    after, before = (Spread(tuple(setting.by_seeds[s] for s in seeds)) for setting in (tuned, default))
+    # Names come from sweep.json, which anybody may have written.
+    name, gain = printable(arm.name), fmean(gains)
+    interval = ""
+    if len(gains) > 1:
+        low, high = interval_of_mean(gains)
+        interval = f" (95 % interval of the gain {number(low)} to {number(high)}; p {p_text(result.p)}, corrected "
+        interval += f"{p_text(p)})"
+    on = f"the same {counted(len(seeds), 'seed')}{interval}; {counted(arm.n_trials, 'trial')}"
+    evidence = f"Default {spread_text(before)}, tuned {spread_text(after)} on {on}."
+    if p < LEVEL and result.rank_biserial > 0:
+        return Finding("tuning", "result", f"Tuning improves {name} by {number(gain)}.", evidence)
+    if p < LEVEL:
+        # The best on a few tuning seeds can be worse than the defaults on others.
+        return Finding("tuning", "caution", f"Tuning made {name} worse, by {number(-gain)}.", evidence)
+    sentence = f"Tuning {f'improves {name} by {number(gain)}' if gain > 0 else f'does not improve {name}'}"
+    doubt = "which may be chance"
+    if least_p(len(gains)) * n_tests >= LEVEL:
+        doubt = f"and {counted(len(gains), 'seed')} cannot show more than chance: {enough_pairs(n_tests)} could"
+    return Finding("tuning", "caution", f"{sentence}, {doubt}.", evidence)

@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,20 @@ from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, of_stage
 from mlplab.report.sweep_records import Finding, SweepRecord, distinct
+from mlplab.sweeps.comparability import chooses_data
+from mlplab.sweeps.ledger import key_of
 
 EDGE = 0.05
 """Share of an interval that counts as its edge."""
+
+LEAST_VALUES, LEAST_TRIALS = 3, 10
+"""Values of a grid, and settings of a search, from which a best value at the edge means something."""
+
+OUTER = 0.25
+"""Share of a space in which most of the best settings of a search must lie."""
+
+MOST_GROUPS = 3
+"""Choices for which edges are looked for, those with the best settings."""
 
 MANY = 0.7
 """Share of runs that counts as nearly all."""
@@ -37,23 +49,56 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
 
 
 def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding | None]:
-    """Looks for parameters whose best value, on a data set or of an arm, is at the end of what was tried."""
-    searched = [setting for setting in of_stage(settings, "search") if setting.validation.mean is not None]
+    """Looks for parameters whose best value is at the end of what was tried: for each arm, data set and choice."""
+    choices = [name for name, axis in axes.items() if axis.choices and not chooses_data(name)]
+    groups: dict[tuple[str | None, str], dict[str, list[Setting]]] = {}
+    for setting in of_stage(settings, "search"):
+        if setting.validation.mean is not None:
+            # The best learning rate of one optimizer says nothing about that of another.
+            chosen = [f"{setting.names[n]}={value_text(setting.values[n])}" for n in choices if n in setting.values]
+            own = groups.setdefault((setting.arm, setting.data_set), {})
+            own.setdefault(", ".join(chosen), []).append(setting)
     found = []
-    for arm, data_set in dict.fromkeys((setting.arm, setting.data_set) for setting in searched):
-        ranked = [setting for setting in searched if (setting.arm, setting.data_set) == (arm, data_set)]
-        for name, axis in axes.items():
-            with_parameter = [setting for setting in ranked if name in setting.values]
-            # Of two values the best one is always at an end.
-            if name in ranked[0].values and len({str(setting.values[name]) for setting in with_parameter}) >= 3:
-                found.append(_edge(sweep, ranked[0], with_parameter, axis))
+    for those in groups.values():
+        for choice, ranked in list(those.items())[:MOST_GROUPS]:
+            for axis in axes.values():
+                near = _comparable(ranked, axis)
+                if near:
+                    whose = choice if len(those) > 1 and ranked[0].arm is None else ""
+                    found.append(_edge(sweep, ranked[0], near, axis, whose))
     return found
 
 
-def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: ParameterAxis) -> Finding | None:
+def _comparable(ranked: Sequence[Setting], axis: ParameterAxis) -> list[Setting]:
+    """Selects settings that show how the best depends on a parameter; none if there are too few."""
+    best = ranked[0]
+    if axis.ends is None or axis.name not in best.values:
+        return []
+
+    def others(setting: Setting) -> dict[str, Any]:
+        return {name: value for name, value in setting.values.items() if name != axis.name}
+
+    # In a grid, those that differ in this parameter alone. Of two values the best one is always at an end.
+    key = key_of(others(best))
+    alone = [s for s in ranked if axis.name in s.values and key_of(others(s)) == key]
+    if len({value_text(setting.values[axis.name]) for setting in alone}) >= LEAST_VALUES:
+        return alone
+    # In a search all parameters differ at once: of few trials the best one lies at some end by chance.
+    having = [setting for setting in ranked if axis.name in setting.values]
+    if len(having) < LEAST_TRIALS:
+        return []
+    low, high = axis.ends
+    places = (axis.places([setting.values[axis.name] for setting in having[:LEAST_VALUES]]) - low) / (high - low)
+    is_trend = max((places > 1 - OUTER).sum(), (places < OUTER).sum()) > LEAST_VALUES / 2
+    return having if is_trend else []
+
+
+def _edge(
+    sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: ParameterAxis, chosen: str
+) -> Finding | None:
     values = [setting.values[axis.name] for setting in settings]
     place = float(axis.places([best.values[axis.name]])[0])
-    if axis.ends is None or np.isnan(place):  # choices have no end
+    if np.isnan(place):
         return None
     # The space of an arm can be smaller than that of all arms, which the axis spans.
     space = sweep.spaces.get(best.arm, {}).get(axis.name, {})
@@ -68,6 +113,7 @@ def _edge(sweep: SweepRecord, best: Setting, settings: Sequence[Setting], axis: 
     by_bucket = list(axis.best_by_bucket(axis.places(values), scores, sweep.objective.sign).items())
     name, metric = printable(axis.name), printable(sweep.objective.metric)
     whose = f" of {printable(best.arm)}" if best.arm is not None else ""
+    whose += f" with {printable(chosen)}" if chosen else ""
     whose += f" on {printable(best.data_set)}" if best.data_set else ""
     whose += f" for {metric}" if len(sweep.objectives) > 1 else ""
     end, beyond, direction = ("top", "larger", "up") if is_top else ("bottom", "smaller", "down")
@@ -178,8 +224,14 @@ def _unreadable(sweep: SweepRecord) -> Finding | None:
 
 
 def _machines(sweep: SweepRecord) -> Finding | None:
-    machines = distinct(machine_text(run.manifest) for run in sweep.runs if run.manifest)
-    if len(machines) < 2:
+    """Says so if seconds cannot be compared, as runs had other hardware or other shares of it."""
+    manifests = [run.manifest for run in sweep.runs if run.manifest]
+    machines, texts = (
+        distinct(machine_text(m, with_threads=False) for m in manifests),
+        distinct(map(machine_text, manifests)),
+    )
+    if len(texts) < 2:
         return None
-    sentence = "The runs were not all made on the same machine: do not compare their seconds."
-    return Finding("machines", "caution", sentence, f"{listed([text or 'unknown' for text in machines])}.")
+    what = "were not all made on the same machine" if len(machines) > 1 else "had different numbers of threads"
+    sentence = f"The runs {what}: do not compare their seconds."
+    return Finding("machines", "caution", sentence, f"{listed([text or 'unknown' for text in texts])}.")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlplab.errors import counted, printable
 from mlplab.report.across_data_sets import rank_finding
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
-from mlplab.report.paired_tests import LEVEL, PairedTest, interval_between, least_p
+from mlplab.report.paired_tests import LEVEL, PairedTest, enough_pairs, interval_between, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
 from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
@@ -185,8 +185,8 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
     # The smallest of all p is multiplied by their number.
     can_show = least_p(pairs) * n_tests < LEVEL
     if not n and not can_show and pairs:
-        enough = next(m for m in range(pairs, 99) if least_p(m) * n_tests < LEVEL)
-        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {enough} could."
+        could = f"{enough_pairs(n_tests)} could"
+        sentence = f"{counted(pairs, 'paired seed')} cannot show a difference, however large: {could}."
     elif n_tests == 1:
         sentence = (
             f"On paired seeds, the difference is {'' if n else 'not '}more than chance{'' if n else ' can give'}."

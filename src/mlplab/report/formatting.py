@@ -64,13 +64,13 @@ def listed(texts: Sequence[str], most: int = 3) -> str:
     return "; ".join([*texts[:most], *more])
 
 
-def machine_text(manifest: Mapping[str, Any]) -> str:
-    """Describes the hardware and threads of a run; empty if its manifest does not tell."""
+def machine_text(manifest: Mapping[str, Any], *, with_threads: bool = True) -> str:
+    """Describes the hardware, and the threads, of a run; empty if its manifest does not tell."""
     hardware = as_mapping(manifest.get("hardware"))
     if not hardware:
         return ""
     parts = [hardware.get("processor"), f"{hardware.get('cores', '?')} cores", *as_list(hardware.get("gpus"))]
-    threads = as_number(manifest.get("threads"))
+    threads = as_number(manifest.get("threads")) if with_threads else None
     # Runs that share the cores have fewer threads each, and take longer.
     parts.append(f"{counted(int(threads), 'thread')} for each run" if threads else None)
     return ", ".join(printable(part) for part in parts if part)

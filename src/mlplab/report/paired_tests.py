@@ -98,6 +98,11 @@ def least_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
+def enough_pairs(n_tests: int) -> int:
+    """Returns how many pairs can show a difference in the smallest of so many corrected p values."""
+    return next(n for n in range(2, 99) if least_p(n) * n_tests < LEVEL)
+
+
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
     """Returns the interval of Student's t for the mean of at least two values."""
     from scipy.stats import t

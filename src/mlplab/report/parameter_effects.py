@@ -1,5 +1,7 @@
-"""Shares of the variance between settings that are explained by each parameter, and in a grid by each pair."""
+"""How much each parameter matters: exactly in a grid, by Optuna's importances in a search."""
 
+import importlib.util
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -7,12 +9,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.report.parameter_axes import MANY
-
 Values = npt.NDArray[np.float64]
 
 LEAST_SETTINGS = 12
-"""Settings below which a forest is not fitted."""
+"""Settings below which there is no model of a search."""
 
 LEAST_FILLED = 0.7
 """Share of the cells of a grid that must have a setting."""
@@ -20,20 +20,22 @@ LEAST_FILLED = 0.7
 LEAST_KEPT = 0.5
 """Share of the cells that must remain after values with empty cells are left out."""
 
-TREES, LEAVES, LEAST_PER_LEAF = 64, 128, 2
-POINTS, RESOLUTION = 512, 24
-"""Points of the space that a forest's prediction is averaged over, and values of a parameter on its curve."""
+BEST_SHARE, LEAST_BEST = 0.1, 5
+"""Share of a search's settings that count as its best, and how many must be among them, as Optuna advises."""
+
+TREES, LEAST_PER_LEAF = 64, 2
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Shares of the variance between settings.
+    """How much each parameter matters.
 
     Attributes:
-        method: `grid` (exact, from the means of the grid) or `forest` (of a forest's prediction over the space).
-        alone: parameter → share of its main effect.
-        pairs: two parameters → share of their interaction beyond the two main effects; empty for a forest.
-        explained: share of the variance of unseen settings that a forest predicts (R²); None for a grid.
+        method: `grid` (shares of the variance of the runs) or `ped_anova` (of what tells the best settings from all).
+        alone: parameter → share of its main effect; for `ped_anova` they add up to 1.
+        pairs: two parameters → share of their interaction beyond the two main effects; of a grid alone.
+        noise: share of the variance between seeds; None where it is not known.
+        explained: share of the variance of unseen settings' ranks that a forest predicts (R²); None for a grid.
         n: number of settings used.
         without: parameters with the values left out of a grid because some of their cells are empty.
     """
@@ -41,35 +43,92 @@ class Effects:
     method: str
     alone: dict[str, float]
     pairs: dict[tuple[str, str], float]
+    noise: float | None
     explained: float | None
     n: int
     without: tuple[tuple[str, float], ...] = ()
 
     @property
     def rest(self) -> float:
-        """Returns the share that is left to further interactions and noise."""
-        return max(0.0, 1.0 - sum(self.alone.values()) - sum(self.pairs.values()))
+        """Returns the share that is left to further interactions, and to noise where that is not known."""
+        return max(0.0, 1.0 - sum(self.alone.values()) - sum(self.pairs.values()) - (self.noise or 0.0))
 
 
-def effects_of(names: Sequence[str], places: Values, values: Values) -> Effects | None:
-    """Computes the effects of parameters; None if fewer than two vary or there are too few settings.
+def grid_effects(names: Sequence[str], places: Values, values: Values, noise: float | None = None) -> Effects | None:
+    """Decomposes the variance of a grid; None if fewer than two parameters vary, or it is no grid.
 
     Args:
         names: of the parameters, (P,).
         places: of the settings on their axes, (N, P); finite.
         values: means of the settings, (N,); finite.
+        noise: mean variance of a setting's runs around its mean; None where it is not known.
     """
     varying = [column for column in range(places.shape[1]) if len(np.unique(places[:, column])) > 1]
     names, places = [names[column] for column in varying], places[:, varying]
     # Two by two is the smallest table with two effects.
     if len(names) < 2 or len(values) < 4 or np.ptp(values) == 0:
         return None
-    # A grid is decomposed exactly; only without one is a model of the space needed.
     found = _full_grid(places, values)
-    if found is not None:
-        cells, left_out = found
-        return _of_grid(names, cells, tuple((names[column], place) for column, place in left_out))
-    return _of_forest(names, places, values) if len(values) >= LEAST_SETTINGS else None
+    if found is None:
+        return None
+    cells, left_out = found
+    return _of_grid(names, cells, noise, tuple((names[column], place) for column, place in left_out))
+
+
+def search_effects(
+    names: Sequence[str], places: Values, ranks: Values, is_choice: Sequence[bool], ends: Sequence[tuple[float, float]]
+) -> Effects | None:
+    """Computes importances by PED-ANOVA; None if there are too few settings, or ranks do not depend on parameters.
+
+    Watanabe, Bansal and Hutter (2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary
+    subspaces"), by Optuna.
+
+    Args:
+        names: of the parameters, (P,).
+        places: of the settings on their axes, (N, P); NaN where a setting has no such parameter.
+        ranks: of the settings, the best first, (N,); finite.
+        is_choice: whether the values of a parameter have no order, (P,).
+        ends: of the space of each parameter, (P,).
+    """
+    varying = [c for c in range(len(names)) if len(np.unique(places[np.isfinite(places[:, c]), c])) > 1]
+    if len(ranks) < LEAST_SETTINGS or len(varying) < 2 or importlib.util.find_spec("optuna") is None:
+        return None
+    # Importances of noise add up to 1 as well, so a model has to predict settings that it has not seen.
+    from sklearn.ensemble import RandomForestRegressor
+
+    forest = RandomForestRegressor(TREES, min_samples_leaf=LEAST_PER_LEAF, oob_score=True, random_state=0)
+    explained = float(forest.fit(places[:, varying], ranks).oob_score_)
+    if explained <= 0:
+        return None
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    kinds = {
+        names[c]: CategoricalDistribution(range(int(np.nanmax(places[:, c])) + 1))
+        if is_choice[c]
+        else FloatDistribution(*ends[c])
+        for c in varying
+    }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of the study that is made here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study()
+        for row, rank in zip(places, ranks, strict=True):
+            known = {names[c]: _param(row[c], is_choice[c], ends[c]) for c in varying if np.isfinite(row[c])}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    value=float(rank), params=known, distributions={name: kinds[name] for name in known}
+                )
+            )
+        quantile = max(BEST_SHARE, min(0.5, LEAST_BEST / len(ranks)))
+        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile))
+    return Effects("ped_anova", shares, {}, None, explained, len(ranks))
+
+
+def _param(place: float, is_choice: bool, ends: tuple[float, float]) -> int | float:
+    # Rounding can move a place beyond the end of its space.
+    return int(place) if is_choice else float(np.clip(place, *ends))
 
 
 def _full_grid(places: Values, values: Values) -> tuple[Values, list[tuple[int, float]]] | None:
@@ -103,10 +162,15 @@ def _full_grid(places: Values, values: Values) -> tuple[Values, list[tuple[int, 
     return sums[inside] / counts[inside], left_out
 
 
-def _of_grid(names: Sequence[str], cells: Values, without: tuple[tuple[str, float], ...]) -> Effects | None:
+def _of_grid(
+    names: Sequence[str], cells: Values, noise: float | None, without: tuple[tuple[str, float], ...]
+) -> Effects | None:
     """Decomposes the variance of a balanced table; None if there is none."""
-    total = float(cells.var())
-    if total == 0 or sum(size > 1 for size in cells.shape) < 2:
+    # Of a parameter with one value left nothing is known.
+    kept = [axis for axis, size in enumerate(cells.shape) if size > 1]
+    names, cells = [names[axis] for axis in kept], cells.squeeze()
+    total = float(cells.var()) + (noise or 0.0)
+    if cells.var() == 0 or cells.ndim < 2:
         return None
     every = range(cells.ndim)
 
@@ -117,44 +181,5 @@ def _of_grid(names: Sequence[str], cells: Values, without: tuple[tuple[str, floa
     alone = [share((axis,)) for axis in every]
     # Rounding can leave a share slightly below 0.
     pairs = {(names[a], names[b]): max(0.0, share((a, b)) - alone[a] - alone[b]) for a, b in combinations(every, 2)}
-    return Effects("grid", dict(zip(names, alone, strict=True)), pairs, None, cells.size, without)
-
-
-def _of_forest(names: Sequence[str], places: Values, values: Values) -> Effects | None:
-    """Computes main effects by functional ANOVA of a random forest, uniform over the space of the settings.
-
-    Hutter, Hoos and Leyton-Brown (2014, "An Efficient Approach for Assessing Hyperparameter Importance").
-    NOTE[DIFF] Means are taken over points of the space, not over the boxes of each tree; choices are split by their
-    order, as scikit-learn's trees do; interactions are left out, because trees find too little of them.
-    """
-    # Not above: the imports take a second, for which reports of grids need not wait.
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import partial_dependence
-
-    # Leaves of two settings and a fixed seed: the same sweep has the same effects.
-    forest = RandomForestRegressor(
-        TREES, max_leaf_nodes=LEAVES, min_samples_leaf=LEAST_PER_LEAF, oob_score=True, random_state=0
-    ).fit(places, values)
-    low, high = np.array([_bounds(column) for column in places.T]).T
-    space = low + (high - low) * np.random.default_rng(0).uniform(size=(POINTS, len(names)))
-    total = float(forest.predict(space).var())
-    if total == 0:
-        return None
-    shares = {}
-    for column, name in enumerate(names):
-        # Middles of equal stretches: with the ends among them, the ends would count double.
-        ends = (0.5 / RESOLUTION, 1 - 0.5 / RESOLUTION)
-        # Not by the faster recursion, which weighs the space by where the search has been.
-        curve = partial_dependence(
-            forest, space, [column], percentiles=ends, grid_resolution=RESOLUTION, method="brute"
-        )["average"]
-        shares[name] = float(curve.var()) / total
-    return Effects("forest", shares, {}, float(forest.oob_score_), len(values))
-
-
-def _bounds(column: Values) -> tuple[float, float]:
-    """Returns the ends of a parameter's space; around few distinct values, each has a stretch of its own."""
-    found = np.unique(column)
-    if len(found) > MANY:
-        return float(found[0]), float(found[-1])
-    return float(found[0] - (found[1] - found[0]) / 2), float(found[-1] + (found[-1] - found[-2]) / 2)
+    spread = None if noise is None else noise / total
+    return Effects("grid", dict(zip(names, alone, strict=True)), pairs, spread, None, cells.size, without)

@@ -18,6 +18,9 @@ from mlplab.sweeps.ledger import SEEDS, key_of
 
 FAILED = ("failed", "infeasible", "damaged")
 
+VALUELESS = 3
+"""First part of the sort key of a setting that has no value of any kind."""
+
 TITLES = {
     "search": "The search",
     "rerun": "The best once more, on other seeds",
@@ -131,7 +134,7 @@ class Setting:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
         # Pruned runs ended at unequal epochs, so they never rank before finished ones.
         pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
-        return (3, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
+        return (VALUELESS, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
 
 def settings_of(sweep: SweepRecord) -> list[Setting]:

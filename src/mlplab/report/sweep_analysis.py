@@ -11,9 +11,9 @@ from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
 from mlplab.report.paired_tests import PairedTest, tests_between
-from mlplab.report.parameter_axes import ParameterAxis, axis_of
-from mlplab.report.parameter_effects import Effects, effects_of
-from mlplab.report.ranked_settings import Setting, names_of, of_stage, settings_of, short_names
+from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
+from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
+from mlplab.report.ranked_settings import VALUELESS, Setting, by_data_set, names_of, of_stage, settings_of, short_names
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.report.sweep_records import Finding, SweepRecord
 
@@ -77,19 +77,51 @@ def analyse(directory: Path) -> SweepAnalysis:
 def _effects(
     sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis], objective: ChartAxis
 ) -> Effects | None:
-    """Computes effects of the parameters that every setting has, on the axis of the charts."""
-    known = [setting for setting in settings if setting.validation.mean is not None]
-    # The decomposition needs a value of each parameter for each setting.
-    names = [name for name in axes if all(name in setting.values for setting in known)]
-    if not known or not names:
-        return None
-    places = np.stack([axes[name].places([s.values[name] for s in known]) for name in names], axis=1)
-    is_whole = np.isfinite(places).all(axis=1)
+    """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
+    ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
+    finished = [setting for setting in ranked if setting.validation.mean is not None]
+    # Pruned settings have no comparable mean, but a place behind the others.
+    if len(finished) == len(ranked):
+        names = [name for name in axes if all(name in setting.values for setting in finished)]
+        places = _places(axes, names, finished)
+        is_whole = np.isfinite(places).all(axis=1)
+        means, variances = _scaled(sweep, finished, objective)
+        noise = variances[is_whole & np.isfinite(variances)]
+        found = grid_effects(names, places[is_whole], means[is_whole], float(noise.mean()) if len(noise) else None)
+        if found is not None:
+            return found
+    ranks = np.zeros(len(ranked))
+    for data_set, those in by_data_set(ranked).items():
+        keys = {key: place for place, key in enumerate(sorted({setting.sort_key() for setting in those}))}
+        for place, setting in enumerate(ranked):
+            if setting.data_set == data_set:
+                ranks[place] = keys[setting.sort_key()] / len(keys)
+    names = list(axes)
+    choices = [bool(axes[name].choices) for name in names]
+    ends = [axes[name].ends or (0.0, 1.0) for name in names]
+    return search_effects(names, _places(axes, names, ranked), ranks, choices, ends)
+
+
+def _places(axes: Mapping[str, ParameterAxis], names: Sequence[str], settings: Sequence[Setting]) -> Values:
+    """Returns the places of settings on their axes, NaN where a setting has no such parameter; (N, P)."""
+    places = np.full((len(settings), len(names)), np.nan)
+    for column, name in enumerate(names):
+        having = [row for row, setting in enumerate(settings) if name in setting.values]
+        places[having, column] = axes[name].places([settings[row].values[name] for row in having])
+    return places
+
+
+def _scaled(sweep: SweepRecord, settings: Sequence[Setting], objective: ChartAxis) -> tuple[Values, Values]:
+    """Returns means of settings, and the variances of their runs (NaN for one run), on the axis of the charts."""
     # On the axis as drawn: on a linear one, a few diverged losses would be nearly all of the variance.
-    means = objective.transformed(np.array([setting.score for setting in known], dtype=np.float64))
-    data_sets = np.array([setting.data_set for setting in known])
-    for data_set in np.unique(data_sets):
+    means = objective.transformed(np.array([setting.score for setting in settings], dtype=np.float64))
+    runs = [objective.transformed(np.array(setting.validation.values)) for setting in settings]
+    variances = np.array([values.var() if len(values) > 1 else np.nan for values in runs])
+    data_sets = np.array([setting.data_set for setting in settings])
+    for data_set in sweep.data_sets:
         # Values on different data have no common level and scale.
-        own = means[data_sets == data_set]
-        means[data_sets == data_set] = (own - own.mean()) / (own.std() or 1.0) if sweep.data_sets else own
-    return effects_of(names, places[is_whole], means[is_whole])
+        inside = data_sets == data_set
+        deviation = float(means[inside].std()) or 1.0 if inside.any() else 1.0
+        means[inside] = (means[inside] - means[inside].mean()) / deviation if inside.any() else 0.0
+        variances[inside] /= deviation**2
+    return means, variances

@@ -99,35 +99,42 @@ def parameter_chart(axis: ParameterAxis, settings: Sequence[Setting], y: ChartAx
 
 
 def effects_chart(analysis: SweepAnalysis) -> Chart:
-    """Shows shares of the variance between settings: parameters, then the pairs with the largest interactions."""
+    """Shows how much parameters matter, then the pairs with the largest interactions, then the noise between seeds."""
     effects, names = analysis.effects, analysis.names
     assert effects is not None
     alone = sorted(((names[name], share) for name, share in effects.alone.items()), key=lambda item: -item[1])[:10]
     pairs = sorted(((f"{names[a]} × {names[b]}", s) for (a, b), s in effects.pairs.items()), key=lambda item: -item[1])
     # An interaction of less than half a percent is rounding.
     pairs = [(text, share) for text, share in pairs[:6] if share >= 0.005]
+    noise = [("seeds", effects.noise)] if effects.noise is not None else []
     layers = tuple(
         Layer("bar", [{"x": share, "y": text, "text": f"{share:.0%}"} for text, share in bars], colour)
-        for bars, colour in ((alone, SERIES[0]), (pairs, SERIES[5]))
+        for bars, colour in ((alone, SERIES[0]), (pairs, SERIES[5]), (noise, MUTED))
         if bars
     )
     if effects.method == "grid":
+        left = "." if noise else ", and to the noise between seeds, which one seed cannot show."
         caption = (
-            f"Exact, from the {effects.n:,} means of the full grid. × is an interaction beyond the two effects; "
-            f"{effects.rest:.0%} is left to interactions of three or more and to noise."
+            f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an interaction "
+            f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"
         )
         left_out = [f"{name}={analysis.axes[name].text_at(place)}" for name, place in effects.without]
         caption += f" Left out because some of it has no value: {', '.join(left_out)}." if left_out else ""
     else:
         caption = (
-            f"Functional ANOVA (Hutter et al. 2014) of a random forest over {effects.n:,} settings, which predicts "
-            f"{max(0.0, effects.explained or 0.0):.0%} of the variance of settings it has not seen: trust it "
-            f"no further. {effects.rest:.0%} is left to interactions and to noise."
+            f"PED-ANOVA (Watanabe et al. 2023) of {effects.n:,} settings, pruned ones included: what tells the best "
+            f"from the others, in shares of 1. A random forest predicts {effects.explained or 0.0:.0%} of the variance "
+            "of the ranks of settings it has not seen: trust it no further."
         )
     # The axis is longer than the longest bar, so that its label has room beside it.
-    longest = max(share for _, share in [*alone, *pairs])
-    x = ChartAxis("share of variance", 0.0, min(1.12, longest * 1.2 + 0.02), unit="percent")
-    y = ChartAxis("", categories=tuple(text for text, _ in [*alone, *pairs]))
+    longest = max(share for _, share in [*alone, *pairs, *noise])
+    x = ChartAxis(
+        "share of variance" if effects.method == "grid" else "importance",
+        0.0,
+        min(1.12, longest * 1.2 + 0.02),
+        unit="percent",
+    )
+    y = ChartAxis("", categories=tuple(text for text, _ in [*alone, *pairs, *noise]))
     return Chart("effects", "What mattered", caption, x, y, layers, 0.75 + 0.27 * len(y.categories))
 
 

@@ -18,6 +18,9 @@ PLACES = ("sweep.name", "paths.logs", "paths.run", "hydra.sweep.dir")
 OF_A_JOB = ("num", "id", "override_dirname")
 """Values of `hydra.job` that differ between jobs."""
 
+NAMED_BY_VALUES = "${job_name:"
+"""Beginning of `hydra.sweep.subdir` in conf/config.yaml."""
+
 NAMED = re.compile(r"\$\{(?:hydra:)?([\w./]+)\}")
 """Finds the names of other values in an interpolation; also as an argument of a resolver."""
 
@@ -115,7 +118,12 @@ def require_one_location(config: DictConfig, shared: Sequence[str], swept: Colle
             )
     # Unresolved: the names in the interpolations are what is looked for.
     values: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    directory = values["hydra"]["sweep"]["dir"]
+    directory, folder = values["hydra"]["sweep"]["dir"], str(values["hydra"]["sweep"].get("subdir", NAMED_BY_VALUES))
+    if not folder.startswith(NAMED_BY_VALUES):
+        raise UserError(
+            "hydra.sweep.subdir must be left to the sweep, which names the folders of its jobs by their values",
+            f"hydra.sweep.subdir={folder}", "sweep.name=one, or hydra.sweep.dir=one, for all of them",
+        )  # fmt: skip
     for name in _named_in(directory, values):
         # A value below a swept group, such as optimizer.name, differs between jobs too.
         own = [one for one in swept if f"{name}.".startswith(f"{one.replace('/', '.')}.")]

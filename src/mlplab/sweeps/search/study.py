@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import UserError
@@ -275,32 +276,12 @@ def mend_journal(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)  # the trial of that line is proposed again
 
 
-@dataclass
-class RunningTrial:
-    """A trial in the process of its job.
+def trial_of(directory: Path) -> SimpleNamespace | None:
+    """Finds the trial of the run in a directory; returns None if it is not a trial, or has an outcome.
 
-    Attributes:
-        trial: of Optuna.
-        reported: numbers of the validations that have been reported, also by a process that has died.
-        others: directories of the trial's runs on other seeds.
+    It has `report(value, validation)` and `should_prune()` of Optuna, and `reported`: the numbers of the validations
+    that have been reported, also by a process that has died. Of several seeds, one is enough to prune the others.
     """
-
-    trial: "Trial"
-    reported: set[int]
-    others: Sequence[Path] = ()
-
-    def report(self, value: float, validation: int) -> None:
-        """Reports the value of a validation."""
-        self.trial.report(value, validation)
-        self.reported.add(validation)
-
-    def should_prune(self) -> bool:
-        """Returns whether other trials were better at this point, or at some point on another seed."""
-        return self.trial.should_prune() or any(read_state(path).name == "pruned" for path in self.others)
-
-
-def trial_of(directory: Path) -> RunningTrial | None:
-    """Finds the trial of the run in a directory; returns None if it is not a trial, or has an outcome."""
     ledger = read_ledger(directory.parent)
     entry = None if ledger is None else next((e for e in ledger.entries if e.directory == directory.name), None)
     if ledger is None or entry is None or entry.trial is None or entry.stage != "search":
@@ -320,4 +301,7 @@ def trial_of(directory: Path) -> RunningTrial | None:
     study_id = storage.get_study_id_from_name(study.study_name)
     trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, entry.trial))
     paths = [directory.parent / other.directory for other in others] if settings.get("seeds") else []
-    return RunningTrial(trial, set(frozen.intermediate_values), paths)
+    return SimpleNamespace(
+        report=trial.report, reported=set(frozen.intermediate_values),
+        should_prune=lambda: trial.should_prune() or any(read_state(path).name == "pruned" for path in paths),
+    )  # fmt: skip
