@@ -15,6 +15,10 @@
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
     id=COLUMN          a column of data.path to copy into it
     proba=true         the probability of every class, beside the class
+    temperature=fitted  divides the network's outputs by the temperature of the run before; off leaves probabilities as
+                       they are trained
+    intervals=0.9      lower and upper around each value, or for classes the set of likely ones, which hold the truth
+                       for so many of new rows
     formulas=true      in CSV and TSV, leaves text as it is that a spreadsheet would take for a formula (=…, @…);
                        otherwise it is written with an apostrophe before it, and counted
     accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
@@ -22,16 +26,19 @@
     --json             what was written as one JSON document on standard output, and nothing else
 
 The file appears whole or not at all. Categories that training did not have are counted
-and told. Options that begin with data. say how the file is written, where detection takes the wrong one.
+and told. Options that begin with data. say how the file is written, where detection takes the wrong one. Intervals and
+temperature come from the validation part: docs/explaining.md says what they are worth.
 """
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
 from mlplab.config.paths import find_run, require_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
+from mlplab.rules import PROPER_SHARE
 
 OPTIONS = {
     "run": Option("path", example="logs/runs/NAME", is_required=True),
@@ -39,6 +46,8 @@ OPTIONS = {
     "out": Option("path", example="predictions.csv", is_required=True),
     "id": Option(example="COLUMN"),
     "proba": Option("switch", False),
+    "temperature": Option(default="off", choices=("off", "fitted")),
+    "intervals": Option("setting", example="0.9", rule=replace(PROPER_SHARE, example="0.9")),
     "formulas": Option("switch", False),
     "overwrite": Option("switch", False),
     **WRITTEN,
@@ -60,6 +69,8 @@ def main(settings: dict[str, Any]) -> Result:
         settings["out"],
         id_column=settings["id"],
         probabilities=settings["proba"],
+        temperature=settings["temperature"] == "fitted",
+        intervals=settings["intervals"],
         formulas=settings["formulas"],
         overwrite=settings["overwrite"],
         written=how_written(settings),

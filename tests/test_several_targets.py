@@ -89,3 +89,13 @@ def test_an_evaluation_needs_every_target_and_leaves_out_rows_that_lack_one(
     cells.drop(name).write_csv(tmp_path / "without.csv")
     with pytest.raises(Exception, match=rf"the column of the target {name}, '{name}'"):
         evaluate(run, tmp_path / "without.csv")
+
+
+def test_an_evaluation_of_labels_that_do_not_vary_leaves_out_their_area(path: Path, train_run: Any) -> None:
+    run = load_run(train_run(*QUICK, f"data.path={path}", *TARGETS["labels"]).directory)
+    cells = pl.read_csv(path, infer_schema=False)
+    cells.filter(pl.col("wet") == "no").write_csv(path.with_name("dry.csv"))
+    dry = evaluate(run, path.with_name("dry.csv"))
+    assert "auroc_wet" not in dry.metrics
+    assert dry.metrics["auroc"] == dry.metrics["auroc_cold"]
+    assert "the rows do not differ in 'wet': auroc is the mean over the others" in dry.notes

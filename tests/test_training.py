@@ -65,6 +65,7 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
         "checkpoints/last.ckpt",
         ".lock",
         "figures/confusion_matrix.png",
+        "figures/reliability.png",
     }
     assert expected <= names
     assert all("tfevents" in name for name in names - expected)

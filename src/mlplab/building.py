@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,17 +81,24 @@ def is_on_gpu(config: DictConfig) -> bool:
     return bool(config.trainer.accelerator != "cpu")
 
 
-def build_data(config: DictConfig) -> DataModule:
-    """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source."""
+def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None) -> DataModule:
+    """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source.
+
+    Args:
+        config: as conf/ composes it.
+        trained: reads the card of the run that goes on, so that a table is taken for what it was.
+    """
     options = {name: config.data[name] for name in DATA_OPTIONS}
     # A source is called with its own options only, so that its signature decides which ones it accepts.
     source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
-    if "task" in accepted_options("data", source):  # only tables can be either classification or regression
+    accepted = accepted_options("data", source)
+    if "task" in accepted:  # only tables can be either classification or regression
         source["task"] = task
 
     def read() -> Source:
-        dataset = instantiate("data", source)
+        card = trained() if trained and "trained" in accepted else None
+        dataset = instantiate("data", source if card is None else {**source, "trained": card})
         if not (isinstance(dataset, Dataset) or hasattr(dataset, "inputs")):
             raise UserError(
                 "data._target_ must return a mlplab.data.dataset.Dataset",

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from mlplab.errors import counted, printable
+from mlplab.objectives.calibration import N_BINS, Reliability
 from mlplab.task import Task
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = task.n_classes
     is_labelled = n <= MAX_LABELLED_CLASSES
-    names = [_short(name) for name in task.class_names] if is_labelled else []
+    names = [short_name(name) for name in task.class_names] if is_labelled else []
     # TensorBoard shows images a few centimetres wide: the smaller the figure, the larger its text.
     side = min(max(2.4, 0.38 * n), 10.0) if is_labelled else 4.5
     beside = 0.08 * max(map(len, names), default=3)  # inches for the names beside and below the matrix
@@ -110,10 +111,10 @@ def confusion_matrix_figure(predicted: Tensor, targets: Tensor, task: Task, rows
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=points)
-    axes.set(xlabel=f"predicted {_short(task.target_name)}", ylabel=f"true {_short(task.target_name)}")
+    axes.set(xlabel=f"predicted {short_name(task.target_name)}", ylabel=f"true {short_name(task.target_name)}")
     n_right, n_rows = int(counts.trace()), int(counts.sum())
     right = f"{n_right:,} of {counted(n_rows, 'row')} right ({n_right / max(n_rows, 1):.1%})"
-    axes.set_title(f"{_short(rows)}: {right}", fontsize=10)
+    axes.set_title(f"{short_name(rows)}: {right}", fontsize=10)
     return figure
 
 
@@ -134,16 +135,59 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
         axes.legend(loc="upper left", frameon=False)
     # Over all rows, also those that are not drawn.
     rmse = float((predicted - targets).square().mean().sqrt())
-    unit = f" {_short(str(task.unit))}" if task.unit else ""
-    title = f"{_short(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
+    unit = f" {short_name(str(task.unit))}" if task.unit else ""
+    title = f"{short_name(rows)}: RMSE {rmse:.4g}{unit} over {counted(len(targets), 'row')}"
     if every > 1:
         title += f"\none point for every {every} rows"
     if left_out := len(x) - int((np.isfinite(x) & np.isfinite(y)).sum()):
         title += f"\n{counted(left_out, 'row')} not finite and not drawn"
-    unit = f" [{_short(str(task.unit))}]" if task.unit else ""
-    axes.set(xlabel=f"true {_short(task.target_name)}{unit}", ylabel=f"predicted {_short(task.target_name)}{unit}")
+    unit = f" [{short_name(str(task.unit))}]" if task.unit else ""
+    axes.set(
+        xlabel=f"true {short_name(task.target_name)}{unit}", ylabel=f"predicted {short_name(task.target_name)}{unit}"
+    )
     axes.set_title(title, fontsize=10)
     axes.set_aspect("equal")
+    return figure
+
+
+def reliability_figure(before: Reliability, after: Reliability | None, title: str, temperature: float) -> "Figure":
+    """Draws how often predicted classes are right, against the probability that they are given.
+
+    Args:
+        before: of the network's own probabilities.
+        after: of those divided by the temperature, where there is one.
+        title: of the figure.
+        temperature: for the legend.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 5.6), dpi=DOTS_PER_INCH, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot((0, 1), (0, 1), color="black", linewidth=1, label="right as often as claimed")
+    drawn = [(before, f"as trained: calibration error {before.error:.3f}", "#ee6677", "o")]
+    if after is not None:
+        label = f"with temperature {temperature:.2f}: calibration error {after.error:.3f}"
+        drawn.append((after, label, "#4477aa", "s"))
+    edges = np.linspace(0, 1, N_BINS + 1)
+    for one, label, colour, marker in drawn:
+        n_rows, has_rows = one.n_rows.numpy(), one.n_rows.numpy() > 0
+        x, y = one.confidence.numpy()[has_rows], one.accuracy.numpy()[has_rows]
+        above.plot(x, y, color=colour, linewidth=1, alpha=0.6, clip_on=False)
+        # The share of a few rows is mostly chance, so that their point is small.
+        size = 8 + 72 * n_rows[has_rows] / n_rows.max()
+        above.scatter(x, y, size, color=colour, marker=marker, label=label, clip_on=False, zorder=3)
+        below.stairs(n_rows, edges, color=colour, linewidth=1.4)
+        below.stairs(n_rows, edges, color=colour, fill=True, alpha=0.2)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of rows that are right")
+    # Logarithmic, as nearly all rows of a good network are in the last bin.
+    below.set(xlabel=f"probability of the predicted class, in {N_BINS} bins", ylabel="rows", yscale="log")
+    below.set_ylim(bottom=0.7)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    legend = figure.legend(title=title, title_fontsize=10, loc="outside upper center", frameon=False, fontsize=9)
+    for handle in legend.legend_handles[1:]:
+        handle.set_sizes([30])  # type: ignore[union-attr]  # not that of the first point
     return figure
 
 
@@ -173,7 +217,7 @@ def rate_range_figure(
     return figure
 
 
-def _short(text: str, limit: int = 24) -> str:
+def short_name(text: str, limit: int = 24) -> str:
     """Shortens a name for a label, and escapes "$", which would start mathematics."""
     text = printable(text)
     shortened = text if len(text) <= limit else text[: limit - 1] + "…"

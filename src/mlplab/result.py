@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from mlplab.callbacks import Checkpoints, LearningRateRange, NonFiniteGuard, Pruning
+from mlplab.callbacks import Calibration, Checkpoints, LearningRateRange, NonFiniteGuard, Pruning
 from mlplab.callbacks.checkpoints import Best
 from mlplab.callbacks.pruned_weights import remove_masks
 from mlplab.config.paths import shortest
@@ -57,7 +57,7 @@ def evaluate_best(
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
         # An interrupted run may go on, and the test part is to be used once.
         test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
-    best, guard = _best_of(trainer), _find(trainer, NonFiniteGuard)
+    best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
         "objective": validation_metrics.get(config.monitor),
         "monitor": config.monitor,
@@ -71,6 +71,8 @@ def evaluate_best(
         "validation": validation_metrics,
         "test": test_metrics,
     }
+    if calibration is not None and calibration.summary:
+        result["calibration"] = calibration.summary
     # The file first: it is there even if a logger raises.
     write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)

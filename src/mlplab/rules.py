@@ -32,6 +32,7 @@ NOT_NEGATIVE = Rule(lambda v: is_number(v) and v >= 0, "a number of 0 or more", 
 SHARE = Rule(lambda v: is_number(v) and 0 <= v < 1, "a number in [0, 1)", "0.5")
 PROPER_SHARE = Rule(lambda v: is_number(v) and 0 < v < 1, "a number in (0, 1)", "0.15")
 COUNT = Rule(lambda v: is_integer(v) and v >= 1, "a positive integer", "10")
+WHOLE = Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")
 SWITCH = Rule(lambda v: isinstance(v, bool), "true or false", "false")
 
 

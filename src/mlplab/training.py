@@ -32,7 +32,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import recording_run
-from mlplab.runs.resuming import Saved, bytes_needed, newest_checkpoint, prepare_run_files
+from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
 
 
@@ -56,7 +56,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
     # Data before the network, as its widths and class weights follow from them.
-    data = build_data(config)
+    data = build_data(config, partial(card_to_resume, directory.checkpoints) if resume else None)
     data.setup()
     learner = build_learner(config, data)
     loggers = build_loggers(config)

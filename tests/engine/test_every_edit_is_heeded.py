@@ -172,7 +172,7 @@ MIRRORED: dict[str, tuple[Any, str, str, list[str]]] = {
         "self.split_seed = self.seed + 1\n    dataset, split = self.read()", [],
     ),
     "DataModule._scaled_targets": (
-        DataModule._scaled_targets, "if std <=", "mean += 1e-3\n    if std <=", REGRESSION,
+        DataModule._scaled_targets, "constant = np", "mean = mean + 1e-3\n    constant = np", REGRESSION,
     ),
     "DataModule.train_dataloader": (
         DataModule.train_dataloader, "trainer.current_epoch if trainer else 0",

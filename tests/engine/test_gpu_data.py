@@ -35,6 +35,17 @@ def test_batches_are_gathered_on_the_gpu_and_the_tensors_of_the_data_module_stay
     assert loader.features is copied
 
 
+def test_weights_go_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = Batches(torch.ones(5, 3), torch.ones(5), weights=torch.ones(5), batch_size=2)
+    set_free_bytes(monkeypatch, 2 * 4 * (15 + 5 + 5) - 1)
+    copy_to_device(loader, GPU)
+    assert {tensor.device.type for batch in loader for tensor in batch} == {"cpu"}
+    set_free_bytes(monkeypatch, 2 * 4 * (15 + 5 + 5))
+    copy_to_device(loader, GPU)
+    assert [len(batch) for batch in loader] == [3, 3, 3]
+    assert {tensor.device for batch in loader for tensor in batch} == {GPU}
+
+
 def test_data_that_do_not_fit_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = loader_of_five()
     set_free_bytes(monkeypatch, 2 * (loader.features.nbytes + loader.targets.nbytes) - 1)

@@ -231,7 +231,7 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     refusal = refusal_of(regression, path)
     assert "'much' in row 51" in refusal.actual
-    assert refusal.hint == "data.missing_values=[much] if it means that there is no value"
+    assert refusal.hint == "data.missing_values=[much] if it means that there is no value, or mending the file"
 
 
 def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from inference.small_runs import FEATURES, files_of_at_most, houses, save_run, t
 from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
-from mlplab.inference import predicting
+from mlplab.inference import trained
 from mlplab.inference.predicting import predict_file, require_writable, write_once
 from mlplab.inference.row_reader import SOURCES
 from mlplab.inference.trained import TrainedRun, load_run
@@ -188,7 +188,7 @@ def test_blocks_give_the_same_as_the_whole(
     options = {"id_column": "row", "probabilities": True, "overwrite": False}
     whole = predict_file(run, folder / "new.csv", tmp_path / f"whole{ending}", **options)  # type: ignore[arg-type]
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", block_rows)
-    monkeypatch.setattr(predicting, "BATCH_ROWS", 4)
+    monkeypatch.setattr(trained, "BATCH_ROWS", 4)
     parts = predict_file(run, folder / "new.csv", tmp_path / f"parts{ending}", **options)  # type: ignore[arg-type]
     assert whole == parts
     assert whole.n_rows == 30
@@ -245,13 +245,13 @@ def test_a_file_that_is_there_stays_unless_it_may_be_replaced(
 def test_a_file_that_comes_while_the_rows_are_predicted_stays(
     run: TrainedRun, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, predict = tmp_path / "out.csv", predicting.predict
+    out, predict = tmp_path / "out.csv", trained.predict
 
     def slowly(*given: Any) -> torch.Tensor:
         out.write_text("precious")
         return predict(*given)
 
-    monkeypatch.setattr(predicting, "predict", slowly)
+    monkeypatch.setattr(trained, "predict", slowly)
     with pytest.raises(UserError, match="must be a new file"):
         predicted(run, folder / "new.csv", out)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.csv": "precious"}
@@ -276,7 +276,7 @@ def test_a_value_in_the_last_row_that_cannot_be_read_leaves_no_file_or_the_old_o
 def test_an_interruption_in_a_later_block_leaves_nothing(
     run: TrainedRun, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    predict, calls = predicting.predict, []
+    predict, calls = trained.predict, []
 
     def interrupted(*given: Any) -> torch.Tensor:
         calls.append(len(list(tmp_path.iterdir())))
@@ -284,7 +284,7 @@ def test_an_interruption_in_a_later_block_leaves_nothing(
             raise error
         return predict(*given)
 
-    monkeypatch.setattr(predicting, "predict", interrupted)
+    monkeypatch.setattr(trained, "predict", interrupted)
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 8)
     with pytest.raises(type(error)):
         predicted(run, folder / "new.csv", tmp_path / "out.csv")

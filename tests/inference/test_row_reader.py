@@ -262,16 +262,23 @@ def test_a_number_that_could_be_two_is_refused_until_the_mark_is_said(codes: Tra
         assert block.inputs[0][0].item() == value
 
 
+def test_dates_of_another_form_are_read_if_they_can_be_one_date_only(run: TrainedRun, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv", when=["02/13/2024 05:00", *["02/03/2024 05:00"] * 29])
+    assert inputs(run, path)[0][1, 2:].tolist() == [2, 3, 6, 5]
+    assert any("dates of the form %m/%d/%Y %H:%M are read in when" in note for note in notes(run, path))
+    assert "data.date_format" in refusal_of(run, new(path, when=["02/03/2024 05:00"] * 30)).hint
+    (block,) = RowReader(run, {"date_format": "%d/%m/%Y %H:%M"}).blocks(path)
+    assert block.inputs[0][0, 2:].tolist() == [3, 2, 6, 5]
+
+
 def test_options_say_how_a_new_file_is_written(run: TrainedRun, tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
-    path.write_text("length|gap|colour|town|when|flag\n1.5|none|red|town A|05.02.2024 00:00|1\n")
-    assert "data.date_format" in refusal_of(run, new(path, when=["05.02.2024 00:00"] * 30)).hint
-    path.write_text("a\nlength|gap|colour|town|when|flag\n1,5|none|red|town A|05.02.2024 00:00|1\n")
+    path.write_text("a\nlength|gap|colour|town|when|flag\n1,5|none|red|town A|05_02_2024 00h00|1\n")
     written = {
         "delimiter": "bar",
         "skip_lines": 1,
         "decimal": ",",
-        "date_format": "%d.%m.%Y %H:%M",
+        "date_format": "%d_%m_%Y %Hh%M",
         "missing_values": ["none"],
     }
     (block,) = RowReader(run, written).blocks(path)

@@ -149,7 +149,7 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
     }
     tags = accumulator.Tags()
     assert set(tags["histograms"]) == {f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")}
-    assert tags["images"] == ["test/confusion_matrix"]
+    assert tags["images"] == ["test/confusion_matrix", "test/reliability"]
     assert tags["tensors"] == ["config/text_summary"]
 
     steps = {name: [e.step for e in accumulator.Scalars(name)] for name in accumulator.scalars.Keys()}

@@ -1,5 +1,6 @@
 """Callbacks for training, one small file each."""
 
+from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
 from mlplab.callbacks.histograms import Histograms as Histograms

@@ -187,9 +187,12 @@ class Checkpoints(Checkpoint):
         self._wait = max(self.every_seconds, cost / MOST if self.every_seconds else 0.0)
         self.seconds += cost
 
-    def write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes best.ckpt, unless the best state has already been written."""
-        if self._best_is_written:
+    def write_best(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, again: bool = False) -> None:
+        """Writes best.ckpt, unless the best state has already been written and its card is not to be written `again`.
+
+        Without a best state there is no file.
+        """
+        if self.best.weights is None or (self._best_is_written and not again):
             return
         # The keys of Lightning's own checkpoints, so that one reader opens best.ckpt and last.ckpt.
         content: dict[str, Any] = {

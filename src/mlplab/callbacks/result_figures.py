@@ -8,13 +8,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mlplab.plots import as_png, log_picture, result_figures
+from mlplab.callbacks.calibrating import Calibration
+from mlplab.errors import counted
+from mlplab.plots import as_png, log_picture, reliability_figure, result_figures
 from mlplab.runs.files import write_bytes
 from mlplab.task import Task
 
 
 class Figures(Callback):
-    """Draws the confusion matrix, or predicted against true values, of the test part; one for each target.
+    """Draws the test part: confusion matrix and reliability diagram, or predicted against true values for each target.
 
     Members of a stack draw none, as a figure takes longer than their training. `scripts/evaluate.py` draws it later.
 
@@ -50,7 +52,13 @@ class Figures(Callback):
         # A second test of the same run must not add to the first.
         self._predicted, self._targets = [], []
         task: Task = pl_module.task  # type: ignore[assignment]
-        for name, figure in result_figures(predicted, targets, task).items():
+        figures = result_figures(predicted, targets, task)
+        calibration = next((one for one in trainer.callbacks if isinstance(one, Calibration)), None)  # type: ignore[attr-defined]
+        if calibration is not None and calibration.before is not None:
+            temperature = calibration.summary["temperature"]
+            title = f"test part: {counted(int(calibration.before.n_rows.sum()), 'row')}"
+            figures["reliability"] = reliability_figure(calibration.before, calibration.after, title, temperature)
+        for name, figure in figures.items():
             png = as_png(figure)
             write_bytes(self.directory / f"{name}.png", png)
             log_picture(trainer.loggers, f"test/{name}", png, trainer.global_step)

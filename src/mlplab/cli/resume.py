@@ -29,6 +29,7 @@ FREE = (
     "engine",
     "logger",
     "on_divergence",
+    "callbacks.calibration",
     "callbacks.figures",
     "callbacks.gradient_norms",
     "callbacks.histograms",

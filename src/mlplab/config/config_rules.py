@@ -225,6 +225,7 @@ TABLE_RULES: dict[str, Rule] = {
     "drop": _NAMES,
     "numeric": _NAMES,
     "categorical": _NAMES,
+    "unreadable_cells": Rule(lambda v: is_number(v) and 0 <= v < 1, "a share in [0.0, 1.0)", "0.02"),
     "drop_missing_target": SWITCH,
     "rare_classes": one_of(("keep", "drop", "refuse"), "keep"),
     "unit": Rule(

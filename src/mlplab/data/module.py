@@ -182,8 +182,11 @@ class DataModule(pl.LightningDataModule):
         values = dataset.targets.astype(np.float64)
         # In float64: the standard deviation of large values loses its digits in float32. Each target by itself.
         mean, std = values[train_rows].mean(axis=0), values[train_rows].std(axis=0)
-        # Rounding leaves a constant target with a std near 1e-16 of its size.
-        constant = np.flatnonzero(std <= 1e-12 * abs(mean))
+        if (std <= 1e-12 * abs(mean)).any():
+            # Rounding leaves a constant target with a std near 1e-16 of its size; from its first value on, with none.
+            first = values[train_rows][0]
+            mean, std = first + (values[train_rows] - first).mean(axis=0), (values[train_rows] - first).std(axis=0)
+        constant = np.flatnonzero(std == 0)
         if len(constant):
             which = f"the target {dataset.target_names[constant[0]]!r}" if dataset.target_names else "the target"
             raise UserError(

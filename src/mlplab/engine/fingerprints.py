@@ -5,12 +5,13 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:5b669f5a3f build_trainer:aeb358652c",
+    "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
+    "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:df788c2b0b _on_safe_point:99f158a0df consider:57a0cf577c is_due:f80b311f6d on_exception:a2f2fa466c "
+        "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
-        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:80a00efd39 "
-        "write:1e0571600b write_best:8354a4c4f7 "
+        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:084278aa6b "
+        "write:a2ca426499 write_best:a958d1b5d2 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
@@ -40,7 +41,7 @@ FINGERPRINTS = {
         "on_validation_end:e8160a7063 state_dict:a263f40c90 "
     ),
     "mlplab.callbacks.result_figures.Figures": (
-        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:f8ec27fddb "
+        "__init__:75e7c7801a on_test_batch_end:5d0dc0d8b3 on_test_end:1382c825bf "
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
@@ -51,8 +52,8 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:2d782761ec as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:744911c22b test_dataloader:655d480236 "
+        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:46f163d840 test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
@@ -71,7 +72,7 @@ FINGERPRINTS = {
     "mlplab.objectives.losses": (
         "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
     ),
-    "mlplab.objectives.objective": "predictions:c26c9f8cf4",
+    "mlplab.objectives.objective": "predictions:b87abe199d",
     "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:3f70a17460 regression_scores:37f21c4c19",
@@ -81,7 +82,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:1dc145401e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:9da406490d",
+    "mlplab.result": "evaluate_best:f335ba0912",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
     "train": "main:8f293364ba",
 }

@@ -18,9 +18,10 @@ def copy_to_device(loader: Any, device: torch.device) -> None:
     # Exactly this class: a loader of one's own may read, augment or draw in its own way.
     if type(loader) is not Batches or device.type == "cpu" or loader.features.device == device:
         return
-    if loader.features.nbytes + loader.targets.nbytes <= SHARE_OF_GPU * _free_bytes(device):
-        loader.features, loader.targets = loader.features.to(device), loader.targets.to(device)
-        loader.weights = None if loader.weights is None else loader.weights.to(device)
+    names = [name for name in ("features", "targets", "weights") if getattr(loader, name) is not None]
+    if sum(getattr(loader, name).nbytes for name in names) <= SHARE_OF_GPU * _free_bytes(device):
+        for name in names:
+            setattr(loader, name, getattr(loader, name).to(device))
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -1,13 +1,13 @@
 """Evaluates a trained run on rows with known targets: metrics and a figure."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,9 +15,8 @@ from mlplab.data.table.several_targets import columns_of, missing_of_each
 from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.target_column import rows_have
 from mlplab.errors import UserError, not_writable
-from mlplab.inference.predicting import BATCH_ROWS
 from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
-from mlplab.inference.trained import TrainedRun
+from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
 from mlplab.plots import as_png, result_figures
@@ -60,7 +59,7 @@ def evaluate(
         UserError: the rows cannot be read, or none has a target.
     """
     reader = RowReader(run, written, accepts_unknown=accepts_unknown)
-    rows = rows_of_training(run, part) if path is None else _rows_of_file(reader, path)
+    rows = rows_of_training(run, part) if path is None else rows_with_targets(reader, path)
     evaluation = _evaluate(run, rows, f"{part} part" if path is None else path.name)
     # Complete only now: the rows are read one block at a time while they are evaluated.
     evaluation.notes += reader.notes
@@ -70,7 +69,8 @@ def evaluate(
     return evaluation
 
 
-def _rows_of_file(reader: RowReader, path: Path) -> Rows:
+def rows_with_targets(reader: RowReader, path: Path) -> Rows:
+    """Yields inputs and targets of the rows of a file; those without a target are left out and counted in a note."""
     n_missing = 0
     weighing = {} if reader.weight is None else {"weights": reader.weight.name}
     columns = columns_of(reader.target)
@@ -97,7 +97,7 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     total_weight = 0.0
     for inputs, targets, weights in rows:
         # As the loss takes them: targets, and weights where there are some.
-        learned = [_targets(targets, run), *([] if weights is None else [torch.from_numpy(weights).float()])]
+        learned = [run.scaled_targets(targets), *([] if weights is None else [torch.from_numpy(weights).float()])]
         total_weight += len(targets) if weights is None else float(weights.sum())
         for batch in zip(*(torch.split(tensor, BATCH_ROWS) for tensor in (*inputs, *learned)), strict=True):
             of_batch = batch[len(inputs) :]
@@ -135,11 +135,12 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         left_out = {"r2", *(f"r2_{name}" for name in run.task.target_names)}
     elif run.task.kind == "multilabel":
         constant = targets.min(dim=0).values == targets.max(dim=0).values
-        same = [repr(name) for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
+        same = [name for name, is_same in zip(run.task.target_names, constant, strict=True) if is_same]
         if same:
-            notes.append(
-                f"the rows do not differ in {first_of(same, 5)}: auroc counts {'it' if len(same) == 1 else 'each'} as 0"
-            )
+            shown, is_defined = first_of([repr(name) for name in same], 5), len(same) < len(constant)
+            becomes = "the mean over the others" if is_defined else "left out"
+            notes.append(f"the rows do not differ in {shown}: auroc is {becomes}")
+            left_out = {*(f"auroc_{name}" for name in same), *(() if is_defined else ("auroc",))}
     elif run.task.kind == "classification":
         # Without minlength the counts would end at the largest class that occurs.
         counts = torch.bincount(targets, minlength=run.task.n_classes)
@@ -162,36 +163,41 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
     """
     # Drawn before anything is on the disk, so that a figure that fails leaves no directory behind.
     figures = result_figures(evaluation.predicted, evaluation.targets, run.task, evaluation.name)
-    try:
-        # Without exist_ok: a second evaluation would mix its files with those of the first.
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError("out must be a new directory", f"{directory} is there already", "another name") from None
-    except OSError as error:
-        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
     content = {
         "checkpoint": str(run.checkpoint),
         "rows": {"from": evaluation.name, "count": evaluation.n_rows},
         "metrics": evaluation.metrics,
         "notes": evaluation.notes,
     }
-    try:
+    with new_directory(directory):
         for name, figure in figures.items():
             write_bytes(directory / f"{name}.png", as_png(figure))
         write_json(directory / "metrics.json", content)
-    except BaseException:  # also a signal: half an evaluation would pass for a whole one
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
     # Several figures are found in their folder.
     return directory / f"{next(iter(figures))}.png" if len(figures) == 1 else directory
 
 
-def _targets(targets: npt.NDArray[np.generic], run: TrainedRun) -> Tensor:
-    """Returns the targets as the network learned them."""
-    task = run.task
-    if task.kind == "classification":
-        return torch.from_numpy(targets.astype(np.int64))
-    # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
-    scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
-    # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
-    return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)
+@contextmanager
+def new_directory(directory: Path) -> Iterator[None]:
+    """Makes a directory for results; it is gone again if anything fails within this context.
+
+    Raises:
+        UserError: it is there already, or cannot be made.
+    """
+    try:
+        # Without exist_ok: a second result would mix its files with those of the first.
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise directory_exists(directory) from None
+    except OSError as error:
+        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
+    try:
+        yield
+    except BaseException:  # also a signal: half a result would pass for a whole one
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def directory_exists(directory: Path) -> UserError:
+    """Makes the error for a directory of results that is there already."""
+    return UserError("out must be a new directory", f"{directory} is there already", "another name")

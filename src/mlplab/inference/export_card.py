@@ -7,6 +7,7 @@ from mlplab.data.table.column_values import DATETIME_PARTS
 from mlplab.data.table.spellings import FALSE_WORDS, TRUE_WORDS
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
+from mlplab.inference.intervals import describe_calibration
 from mlplab.inference.trained import TrainedRun
 
 PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": ""}
@@ -46,7 +47,8 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
             "kept_as_levels": reading["keep_values"],
             "blanks_around": "are taken away",
         }
-    return card
+    calibration = describe_calibration(run)
+    return {**card, **({"calibration": calibration} if calibration else {})}
 
 
 def describe_inputs(run: TrainedRun) -> list[dict[str, Any]]:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mlplab.errors import UserError
 from mlplab.inference.export_card import describe_inputs
-from mlplab.inference.predicting import predict
-from mlplab.inference.trained import TrainedRun
+from mlplab.inference.trained import TrainedRun, predict
 from mlplab.runs.checkpoint import FORMAT, Predictor, predictor_of
 
 Run = Callable[[tuple[Tensor, ...]], Tensor]

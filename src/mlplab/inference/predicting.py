@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, not_writable
+from mlplab.inference.intervals import Calibrated
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
+from mlplab.objectives.objective import predictions
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 from mlplab.task import Task
-
-# Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
-BATCH_ROWS = 8192
-"""Rows that pass through the network at once."""
 
 FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
 
@@ -44,6 +42,8 @@ def predict_file(
     *,
     id_column: str | None = None,
     probabilities: bool = False,
+    temperature: bool = False,
+    intervals: float | None = None,
     formulas: bool = False,
     overwrite: bool = False,
     written: Mapping[str, Any] = {},
@@ -51,11 +51,12 @@ def predict_file(
 ) -> Predictions:
     """Writes a row for each row of `path`, in the same order, as CSV, TSV or Parquet by the ending of `out`.
 
-    Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit;
-    with `probabilities`, "probability_CLASS" for each class. Of several targets: "prediction_TARGET" for each, and with
-    `probabilities` "probability_TARGET", that the label is true. The file appears whole or not at all. In CSV and TSV,
-    text that a spreadsheet would take for a formula gets an apostrophe before it, unless `formulas` says otherwise.
-    `written` and `accepts_unknown` are those of `RowReader`.
+    Its columns: `id_column`, where named; "prediction", the name of the class or the value in the target's unit; with
+    `intervals`, their level, "lower" and "upper", or for classes "set"; with `probabilities`, "probability_CLASS" for
+    each class, which `temperature` scales by that of the run. Of several targets: "prediction_TARGET" for each, with
+    `intervals` "lower_TARGET" and "upper_TARGET", and with `probabilities` "probability_TARGET", that the label is
+    true. The file appears whole or not at all. In CSV and TSV, text that a spreadsheet would take for a formula gets an
+    apostrophe before it, unless `formulas` says otherwise. `written` and `accepts_unknown` are those of `RowReader`.
 
     Raises:
         UserError: a file cannot be read or written, or is there already.
@@ -67,19 +68,22 @@ def predict_file(
     require_writable(out, overwrite, [*SEPARATORS, ".parquet"])
     if probabilities and run.task.kind == "regression":
         raise UserError("proba=true must be for a classification", "the run is a regression", "proba=false")
+    if temperature and not probabilities:
+        raise UserError("temperature=fitted must be given with proba=true", "proba=false", "proba=true, or without it")
+    calibrated = Calibrated(run, intervals, scales=temperature)
     reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     count = n_formulas = 0
 
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal count, n_formulas
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
-            columns = _columns(run, predict(run.predictor, block.inputs), probabilities)
+            columns = _columns(run, run.outputs(block.inputs), calibrated, probabilities=probabilities)
             if id_column is not None:
                 columns.insert(0, _identifiers(block.frame[id_column], [column.name for column in columns]))
             count += len(block.frame)
             frame = pl.DataFrame(columns)
             if out.suffix in SEPARATORS and not formulas:
-                frame, changed = _without_formulas(frame)
+                frame, changed = without_formulas(frame)
                 n_formulas += changed
             yield frame
 
@@ -101,10 +105,10 @@ def predict_file(
             f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "
             "before, so that no spreadsheet runs them; formulas=true leaves them as they are"
         )
-    return Predictions(count, tuple(reader.notes))
+    return Predictions(count, (*calibrated.notes, *reader.notes))
 
 
-def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Puts an apostrophe before text that begins as a formula, headings too; counts the values that it changed."""
     count = 0
     columns = []
@@ -118,14 +122,6 @@ def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count
 
 
-def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
-    """Computes probabilities (N, C) or values (N, 1) for any number of rows, without gradients."""
-    with torch.inference_mode():
-        # Tables come as two tensors, numeric and categorical, which are split alike.
-        batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
-        return torch.cat([predictor(*batch) for batch in batches])
-
-
 def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     if series.name in others:
         raise UserError(
@@ -137,14 +133,24 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     return series
 
 
-def _columns(run: TrainedRun, predicted: Tensor, probabilities: bool) -> list[pl.Series]:
+def _columns(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probabilities: bool) -> list[pl.Series]:
+    predicted = predictions(outputs, run.task)
     if run.task.target_names:
-        return list(_columns_of_several(run.task, predicted, probabilities))
+        columns = list(_columns_of_several(run.task, predicted, probabilities))
+        for place, name in enumerate(run.task.target_names):
+            columns += [
+                one.alias(f"{one.name}_{name}")
+                for one in calibrated.bounds(pl.Series(predicted[:, place].numpy()), place)
+            ]
+        return columns
     if run.task.kind == "regression":
-        return [pl.Series("prediction", predicted.squeeze(1).numpy())]
+        values = pl.Series("prediction", predicted.squeeze(1).numpy())
+        return [values, *calibrated.bounds(values)]
     names = pl.Series(run.task.class_names)
-    columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction")]
+    columns = [names.gather(predicted.argmax(1).numpy()).rename("prediction"), *calibrated.sets(predicted)]
     if probabilities:
+        # After the class was decided, which the temperature does not change.
+        predicted = predictions(outputs / calibrated.temperature, run.task)
         columns += [
             pl.Series(f"probability_{name}", predicted[:, index].numpy())
             for index, name in enumerate(run.task.class_names)

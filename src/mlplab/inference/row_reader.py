@@ -26,18 +26,18 @@ from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.column_values import column_values
+from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
-from mlplab.data.table.table_preprocessing import CategoricalInput, TablePreprocessing
+from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions, open_text
 from mlplab.errors import UserError
-from mlplab.inference.number_marks import columns_of_file
+from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -183,7 +183,13 @@ class RowReader:
     def _inputs(self, frame: pl.DataFrame, first_row: int) -> tuple[Tensor, ...]:
         missing_values = self._reading.missing_values
         columns = [self._as_written[column.name] for column in self.columns]
-        values = pl.DataFrame([column_values(self._known(frame, c), c, missing_values, first_row) for c in columns])
+        known = [self._known(frame, column) for column in columns]
+        values = pl.DataFrame(
+            [column_values(s, c, missing_values, first_row) for s, c in zip(known, columns, strict=True)]
+        )
+        for series in known:
+            unreadable = n_unreadable(series, values[series.name])
+            self._noticed[f"a value of {series.name!r} that cannot be read, and counts as missing"] += unreadable
         if isinstance(self._preprocessing, TablePreprocessing):
             values = self._notice(values, self._preprocessing)
             return self._preprocessing.inputs.encode(values)
@@ -245,9 +251,6 @@ class RowReader:
             weights = row_weights(series, self.weight, self._reading.missing_values, rows, block.first_row)
         return weights.to_numpy()
 
-
-NEARLY_ALL = 0.95
-"""Share of the rows with an unknown category from which a column was likely written in another way."""
 
 MOST_EXAMPLES = 100
 
@@ -335,14 +338,16 @@ def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
 
 def _hint_for_a_file(error: UserError) -> str:
     """Returns the hint without settings of training, which cannot be chosen any more."""
-    if "must be a date of the form" in error.requirement:
-        return "data.date_format=… as it is in this file, or mending the file"
-    clauses = error.hint.split(", or ")
     allowed = {*OF_ANY_FILE, "path"}
-    clauses = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
-    if error.requirement.endswith("must be a number") and re.search(r"\d[.,]\d", error.actual):
-        clauses.insert(0, "data.decimal=. or 'data.decimal=\",\"'")
-    return ", or ".join(clauses) or "mending the file"
+    clauses = error.hint.split(", or ")
+    kept = [clause for clause in clauses if allowed.issuperset(re.findall(r"\bdata\.(\w+)", clause))]
+    if kept == clauses:  # nothing names a setting of training, or the hint was adapted before
+        return error.hint
+    if "must be a date of the form" in error.requirement:
+        kept = ["data.date_format=… as it is in this file"]
+    elif error.requirement.endswith("must be a number") and re.search(r"'-?\d+[.,]\d", error.actual):
+        kept.insert(0, "data.decimal=. or 'data.decimal=\",\"'")
+    return ", or ".join([*kept, "mending the file"])
 
 
 def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: Path) -> None:
@@ -379,6 +384,8 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
         module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):

@@ -1,14 +1,23 @@
 """Loads a run that was trained, from its checkpoint alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from mlplab.config.paths import find_run
 from mlplab.errors import UserError
 from mlplab.runs.checkpoint import Predictor, predictor_of, read_card
 from mlplab.task import Task
+
+# Bounds the memory: 8192 outputs of a layer of 4096 neurons take 128 MiB.
+BATCH_ROWS = 8192
+"""Rows that pass through the network at once."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,21 @@ class TrainedRun:
     def task(self) -> Task:
         return self.predictor.task
 
+    def outputs(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Computes the network's outputs, logits or scaled values, for inputs of the preprocessing: -> (N, outputs)."""
+        predictor = self.predictor
+        return predict(lambda *batch: predictor.model(predictor.preprocessing(*batch)), inputs)
+
+    def scaled_targets(self, targets: npt.NDArray[np.generic]) -> Tensor:
+        """Returns targets (N,) or (N, T) as the network learned them: class indices (N,), or float32 (N, T or 1)."""
+        task = self.task
+        if task.kind == "classification":
+            return torch.from_numpy(targets.astype(np.int64))
+        # In float64: where the mean is far larger than the deviation, the difference would lose digits in float32.
+        scaled = (targets.astype(np.float64) - np.asarray(task.target_mean)) / np.asarray(task.target_std)
+        # (N, 1) as the network's outputs have it: against (N,) the loss would broadcast to (N, N).
+        return torch.from_numpy(scaled).to(torch.float32).reshape(len(scaled), -1)
+
     def own_folder(self, name: str) -> Path:
         """Returns a folder in the run's directory, for evaluations or exports.
 
@@ -45,6 +69,14 @@ class TrainedRun:
                 "out=SOMEWHERE_ELSE",
             )  # fmt: skip
         return folder
+
+
+def predict(predictor: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+    """Applies a predictor, or another function of its inputs, to any number of rows in batches, without gradients."""
+    with torch.inference_mode():
+        # Tables come as two tensors, numeric and categorical, which are split alike.
+        batches = zip(*(torch.split(tensor, BATCH_ROWS) for tensor in inputs), strict=True)
+        return torch.cat([predictor(*batch) for batch in batches])
 
 
 def load_run(path: Path) -> TrainedRun:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -143,6 +144,9 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
     Regression: values (B, T) in the target's own unit. Several labels: probabilities (B, T) that they are true.
     """
     if task.kind == "regression":
+        # Beside a far larger mean, such as of 1e17 ± 800, float32 would round the differences away.
+        if (np.abs(task.target_mean) > 1e4 * np.asarray(task.target_std)).any():
+            outputs = outputs.double()
         return outputs * _per_target(task.target_std, outputs) + _per_target(task.target_mean, outputs)
     if task.kind == "multilabel":
         return torch.sigmoid(outputs)

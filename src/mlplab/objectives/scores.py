@@ -148,7 +148,7 @@ def label_scores(
 
     accuracy: the share of rows in which the label is right; predicted is what has a probability above ½.
     f1: 2·hits / (rows that have the label + rows predicted to have it); the mean is over the labels that have either.
-    auroc: rows that have the label against the others, see `one_against_the_rest`.
+    auroc: rows that have the label against the others, see `one_against_the_rest`; the mean is over labels that vary.
     subset_accuracy: the share of rows in which every label is right.
     """
     exact = probabilities if probabilities.dtype in (torch.float32, torch.float64) else probabilities.float()

@@ -1,5 +1,6 @@
 """Prepares the files of a run; of one that resumes, finds the checkpoint and rewinds the logs to it."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,16 @@ class Saved:
     path: Path
     content: Mapping[str, Any]
     damaged: tuple[str, ...] = ()
+
+
+def card_to_resume(directory: Path) -> Mapping[str, Any] | None:
+    """Reads the card of a run's newest readable checkpoint, and leaves the files alone; None if there is none."""
+    for path in (directory / f"{name}.ckpt" for name in NAMES):
+        with contextlib.suppress(UserError):
+            if path.exists():
+                card: Mapping[str, Any] = read_checkpoint(path)["mlplab"]
+                return card
+    return None
 
 
 def newest_checkpoint(directory: Path) -> Saved | None:

@@ -96,10 +96,10 @@ def describe_profile(profiler: Profiler, directory: Path) -> str:
     return "\n".join(lines)
 
 
-def describe_metrics(columns: dict[str, dict[str, float]]) -> str:
-    """Formats a table with a row for each metric and a column for each of `columns`."""
+def describe_metrics(columns: dict[str, dict[str, float]], rows: str = "metric") -> str:
+    """Formats a table with a row for each metric, or whatever `rows` calls it, and a column for each of `columns`."""
     table = Table(title=None)
-    table.add_column("metric")
+    table.add_column(rows, overflow="fold")
     for heading in columns:
         table.add_column(escape(printable(heading)), justify="right")
     for name in dict.fromkeys(name for metrics in columns.values() for name in metrics):

@@ -51,9 +51,9 @@ OF_THE_SWEEP = {"sweep", "paths", "resume", "trust", "hydra"}
 """Groups of the configuration that have no effect on training."""
 
 CALLBACKS = (
-    callbacks.Checkpoints, callbacks.Figures, callbacks.GradientNorms, callbacks.Histograms, callbacks.History,
-    callbacks.NonFiniteGuard, callbacks.ProgressLine, callbacks.Pruning, callbacks.Status, callbacks.TrainingCurves,
-    EarlyStopping,
+    callbacks.Calibration, callbacks.Checkpoints, callbacks.Figures, callbacks.GradientNorms, callbacks.Histograms,
+    callbacks.History, callbacks.NonFiniteGuard, callbacks.ProgressLine, callbacks.Pruning, callbacks.Status,
+    callbacks.TrainingCurves, EarlyStopping,
 )  # fmt: skip
 """Callbacks that each member has for itself. Others would look at a Trainer that trains many networks."""
 

@@ -22,8 +22,10 @@ NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 SEEDS = ("seed", "data.split_seed")
 """Names over which the runs of one setting may differ."""
 
-MAY_DIFFER = ("paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress")
-"""Options that may differ between launches of one sweep: where it lies, and how many cores it takes."""
+MAY_DIFFER = (
+    "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
+)  # fmt: skip
+"""Options that may differ between launches of one sweep, as they do not affect what is learned."""
 
 MOST_SHOWN = 8
 """Changed options in a message."""

@@ -17,6 +17,9 @@ from mlplab.data.table.column_values import (
     as_enum,
     column_values,
     datetime_part,
+    n_unreadable,
+    tell_markers,
+    tell_unreadable,
 )
 from mlplab.data.table.strings import null_missing
 from mlplab.errors import UserError
@@ -180,8 +183,8 @@ def test_datetimes(cells: Any, date_format: str, expected: datetime) -> None:
 
 def test_a_date_of_another_form_is_refused_with_its_row() -> None:
     with pytest.raises(UserError, match="must be a date of the form %d/%m/%Y, but 1 of 2") as refusal:
-        of(["29/02/2020", "2020-02-29"], Column("c", "datetime", date_format="%d/%m/%Y"))
-    assert "'2020-02-29' in row 2" in refusal.value.actual
+        of(["29/02/2020", "02/29/2020"], Column("c", "datetime", date_format="%d/%m/%Y"))
+    assert "'02/29/2020' in row 2" in refusal.value.actual
 
 
 def test_the_parts_of_a_datetime() -> None:
@@ -193,6 +196,8 @@ def test_the_parts_of_a_datetime() -> None:
         "day": [29.0, 1.0, None],
         "weekday": [4.0, 7.0, None],  # a Thursday and a Sunday
         "hour": [23.0, 0.0, None],
+        "minute": [59.0, 0.0, None],
+        "second": [0.0, 0.0, None],
     }
 
 
@@ -201,3 +206,23 @@ def test_categories_are_numbered_and_other_values_are_left_as_they_are() -> None
     assert numbered.dtype == pl.Enum(["a", "b"])
     assert numbered.to_list() == ["b", None, "a", "b"]
     assert as_enum(pl.Series("x", [1.5, None])).dtype == pl.Float64
+
+
+def test_the_share_of_cells_that_cannot_be_read_holds_for_each_file() -> None:
+    column = Column("c", "numeric", unreadable_cells=0.1)
+    series = pl.Series("c", [*map(str, range(18)), "-", "oh"])
+    values = column_values(series, column, ())
+    assert values[-2:].to_list() == [None, None]
+    assert n_unreadable(series, values) == 1
+    assert tell_markers(series, values) == "c: 1 value taken for missing: '-'"
+    assert tell_unreadable(series, values, "numbers") == (
+        "c: 1 of 20 values is no numbers, counted as missing: 'oh' in row 20; data.unreadable_cells=0 refuses them"
+    )
+    with pytest.raises(UserError, match="2 of 3 values are not, the first is 'oh' in row 2"):
+        column_values(pl.Series("c", ["1", "oh", "no"]), column, ())
+
+
+def test_dates_of_another_form_are_read_where_it_cannot_be_mistaken() -> None:
+    column = Column("c", "datetime", date_format="%d/%m/%Y", other_formats=("%b %d, %Y",))
+    assert of(["29/02/2020", "2020-02-29", "Feb 29, 2020"], column) == [datetime(2020, 2, 29)] * 3
+    assert of(["13:05", "13:05:07"], Column("c", "datetime", date_format="%H:%M"))[1] == datetime(1970, 1, 1, 13, 5, 7)

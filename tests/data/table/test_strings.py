@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
+from mlplab.data.table.datetime_strings import as_datetimes
+from mlplab.data.table.number_strings import as_numbers
 from mlplab.data.table.strings import (
-    as_datetimes,
-    as_numbers,
     for_hydra,
     null_missing,
     unreadable_strings,
@@ -107,7 +107,7 @@ def test_truth_values_and_dates_stay_as_they_are() -> None:
         ("12,34", ".", ",", None),
         ("1,2345", ".", ",", None),
         ("1.234,567.8", ",", ".", None),
-        ("1234", ".", ",", None),
+        ("1234", ".", ",", 1234.0),
         ("-1,234", ".", ",", -1234.0),
         ("1_000", ".", "", None),
         ("0x10", ".", "", None),
@@ -168,12 +168,13 @@ def test_text_as_datetimes(text: str, date_format: str, expected: datetime | Non
 
 
 def test_what_cannot_be_read_is_said_with_its_row_and_what_to_type() -> None:
-    text = pl.Series("a b", ["1", "x y", None, "-", "x y"])
+    text = pl.Series("a b", ["1", "x y", None, "z", "x y"])
     refusal = unreadable_strings(text, as_numbers(text, ".", ""), "a number", "a b", first_row=11)
     assert refusal.requirement == "every value of column 'a b' must be a number"
     assert refusal.actual == "3 of 5 values are not, the first is 'x y' in row 12"
     assert refusal.hint == (
-        """'data.missing_values=["x y","-"]' if they mean that there is no value, or 'data.categorical=["a b"]'"""
+        """'data.missing_values=["x y",z]' if they mean that there is no value, or data.unreadable_cells=0.75 to """
+        """count up to that share as missing, or 'data.categorical=["a b"]'"""
     )
     one = unreadable_strings(text[:2], as_numbers(text[:2], ".", ""), "a number", "c").actual
     assert one == "1 of 2 values is not, the first is 'x y' in row 2"

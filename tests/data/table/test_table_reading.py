@@ -16,7 +16,15 @@ from polars.testing import assert_frame_equal
 
 from mlplab.data.table import table_reading
 from mlplab.data.table.strings import MISSING, null_missing
-from mlplab.data.table.table_reading import Reading, fingerprint, is_parquet, parquet_blocks, read_table, text_blocks
+from mlplab.data.table.table_reading import (
+    Reading,
+    fingerprint,
+    has_leading_zero,
+    is_parquet,
+    parquet_blocks,
+    read_table,
+    text_blocks,
+)
 from mlplab.data.table.text_layout import TextOptions, open_text
 from mlplab.errors import UserError
 
@@ -74,10 +82,36 @@ def test_a_name_is_no_pattern(write: Write, name: str) -> None:
 
 
 def test_a_column_is_left_as_text_where_that_is_said(write: Write) -> None:
-    path = write(" zip ,n\n007,1\n010,2\n")
+    path = write(" zip ,n\n7,1\n10,2\n")
     assert read(path) == {"zip": [7, 10], "n": [1, 2]}
-    assert read(path, as_text=["zip", "not there"]) == {"zip": ["007", "010"], "n": [1, 2]}
-    assert read(write("007,1\n010,2\n"), as_text=["column_1"])["column_1"] == ["007", "010"]
+    assert read(path, as_text=["zip", "not there"]) == {"zip": ["7", "10"], "n": [1, 2]}
+    assert read(write("7,1\n10,2\n"), as_text=["column_1"])["column_1"] == ["7", "10"]
+
+
+@pytest.mark.parametrize("n_before", [0, 3, 60_000, 131_071, 131_072])  # some lie across the end of a block
+def test_whole_numbers_stay_text_where_one_begins_with_zero(write: Write, n_before: int) -> None:
+    found = read_table(write("a,b\n" + "1,2\n" * n_before + "3,007\n3,10\n"), Reading()).frame
+    assert found.dtypes == [pl.Int64, pl.String]
+    assert found["b"].tail(2).to_list() == ["007", "10"]
+
+
+def test_leading_zeros_are_found_beside_missing_values_and_within_quotes(write: Write) -> None:
+    assert read(write('a,b\n"007",1\nNA,2\n"8",3\n')) == {"a": ["007", None, "8"], "b": [1, 2, 3]}
+    assert read(write("a;b\n1;007\r\n2;8"))["b"] == ["007", "8"]
+
+
+@pytest.mark.parametrize("cell", ["0", "0.5", "007.5", "00:30", "01/02/2024", "-05", "00a"])
+def test_what_is_no_string_of_digits_leaves_whole_numbers_alone(write: Write, cell: str) -> None:
+    path = write(f"a,b\n1,{cell}\n20,{cell}\n")
+    with open_text(path, TextOptions()) as file:
+        assert not has_leading_zero(file)
+    assert read(path)["a"] == [1, 20]
+
+
+def test_long_whole_numbers_are_exact(write: Write) -> None:
+    numbers = [12345678901234567, 123456789012345678901]
+    assert read(write(f"a,b\n{numbers[0]},1\n{numbers[1]},2\n"))["a"] == numbers
+    assert read(write(f"a,b\n{numbers[0]},1\nNA,3\n{numbers[1]},2\n"))["a"] == [numbers[0], None, numbers[1]]
 
 
 @pytest.mark.parametrize("late", ["1.5", "x", "NA", "99999999999999999999999999999999999999999999999"])

@@ -317,7 +317,8 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         lines("a,b", *NUMBERS, "oh,7", "no,8"),
         {},
         r"column 'a' must be a number, but 2 of 62 .*'oh' in row 61; try "
-        r"data\.missing_values=\[oh,no\] if they mean that there is no value, or data\.categorical=\[a\]",
+        r"data\.missing_values=\[oh,no\] if they mean that there is no value, or data\.unreadable_cells=0\.04 .*, or "
+        r"data\.categorical=\[a\]",
     ),
     "a number beyond 32 bits": (
         lines("a,b", *NUMBERS, "1e39,7"),
@@ -659,6 +660,8 @@ OPTIONS = st.fixed_dictionaries(
         "time_column": st.sampled_from([None, None, "c"]),
         "group_column": st.sampled_from([None, None, "a"]),
         "split_column": st.sampled_from([None, None, "b"]),
+        "weight_column": st.sampled_from([None, None, "c"]),
+        "target": st.sampled_from(["y", ["y"], ["y", "c"], ["a", "y", "b"]]),
         "date_format": st.sampled_from([None, "%d/%m/%Y", "%", "%Q"]),
     },
 )
@@ -681,7 +684,7 @@ def is_read_or_refused(path: Path, options: dict[str, Any]) -> bool:
         with open_text(path, TextOptions(**text_options)) as file:
             list(text_blocks(path, file))
 
-    module = DataModule(lambda: table(str(path), "y", **options))
+    module = DataModule(lambda: table(str(path), **{"target": "y", **options}))
     refusals = [refusal_of(read_blocks), refusal_of(module.setup)]
     assert all("\n" not in str(refusal) for refusal in refusals)
     if refusals[1] is not None:
@@ -813,6 +816,60 @@ def test_stray_quotes_that_swallow_lines_are_refused(tmp_path: Path) -> None:
         table(str(path), "y", quote="none")
 
 
+def test_codes_with_leading_zeros_are_told_apart_as_features_and_as_classes(write: Write) -> None:
+    path = write(lines("zip,y", *["01234,01", "1234,1", "90210,10"] * 9))
+    dataset = table(str(path), "y")
+    assert dataset.class_names == ("01", "1", "10")
+    assert dataset.values["zip"].unique().sort().cast(pl.String).to_list() == ["01234", "1234", "90210"]
+    assert kinds(table(str(path), "y", numeric=["zip"])) == {"zip": "numeric"}
+
+
+def test_a_few_unreadable_cells_are_missing_in_every_file_with_a_warning(write: Write) -> None:
+    content = lines("a,d,y", *[f"{n},2024-01-{n % 28 + 1:02},{n}" for n in range(99)], "2100 - 2850,-,1")
+    dataset = table(str(write(content)), "y", test_path=str(write(content)))
+    assert dataset.values["a"].null_count() == 2
+    assert (
+        dataset.warnings
+        == (
+            "a: 1 of 100 values is no numbers, counted as missing: '2100 - 2850' in row 100; data.unreadable_cells=0 "
+            "refuses them",
+        )
+        * 2
+    )
+    assert "d: 1 value taken for missing: '-'" in dataset.notes
+    with pytest.raises(UserError, match=r"data\.unreadable_cells=0\.01 to count"):
+        table(str(write(content)), "y", unreadable_cells=0)
+    with pytest.raises(UserError, match="2 of 3 values are not"):
+        table(str(write(content)), "y", test_path=str(write(lines("a,d,y", "x,-,1", "z,-,2", "1,-,3"))))
+
+
+def test_a_date_format_of_no_column_is_refused_with_the_columns_of_dates(write: Write) -> None:
+    path = write(lines("a,d,y", *[f"{n},2024-01-{n % 28 + 1:02},{n}" for n in range(99)]))
+    with pytest.raises(UserError, match=r"'%d/%m/%Y' is that of none; these look like dates: d \(%Y-%m-%d\)"):
+        table(str(path), "y", date_format="%d/%m/%Y")
+
+
+def test_numbers_far_from_zero_vary_as_feature_and_as_target(write: Write) -> None:
+    path = write(lines("a,y", *[f"{10**17 + 16 * n},{10**17 + 16 * (n % 50)}" for n in range(100)]))
+    data = DataModule(lambda: table(str(path), "y"))
+    data.setup()
+    assert data.task.target_std == pytest.approx(16 * np.std(np.arange(100) % 50), rel=0.1)
+    features = data.part("train")[0]
+    assert float(features.std()) == pytest.approx(1, rel=0.05)
+
+
+def test_a_table_that_goes_on_is_taken_for_what_it_was(write: Write) -> None:
+    path = write(lines("zip,t,y", *[f"0{n % 7},{n % 5}:{n % 60:02},{'ab'[n % 2]}" for n in range(60)]))
+    then = table(str(path), "y", numeric=["zip"], categorical=["t"])
+    fitted = then.fit(np.arange(40))
+    card = {"preprocessing": fitted.as_dict(), "data": {"reading": then.reading}}
+    again = table(str(path), "y", trained=card)
+    assert again.fit(np.arange(50)).feature_names == fitted.feature_names
+    assert kinds(again) == {"zip": "numeric", "t": "categorical"}
+    card["data"]["reading"] = {key: value for key, value in then.reading.items() if key != "keeps_zeros"}
+    assert table(str(path), "y", trained=card).values["zip"].equals(then.values["zip"])
+
+
 def test_rare_classes_are_kept_in_training_or_left_out_and_that_is_told(write: Write) -> None:
     path = str(write(lines("x,y", *rows(60), "1,rare", "2,rare", "3,single")))
     module = DataModule(lambda: table(path, "y"))
@@ -843,6 +900,17 @@ def test_a_target_of_labels_may_have_grouping_points_beside_decimal_commas(write
     assert (dataset.targets[:3].tolist(), dataset.unit) == ([1000, 2100, 3200], "")
     dataset = table(str(write(lines("x,y", *(f"{n},{n * 7 % 50} %" for n in range(60))))), "y")
     assert (dataset.targets[1], dataset.unit) == (7, "%")
+
+
+def test_categories_of_a_test_file_may_be_written_in_another_way(write: Write) -> None:
+    train = str(write(lines("a,b,y", *(f"{n % 3},{'pq'[n % 2]},{n}" for n in range(60)))))
+    test = str(write(lines("a,b,y", *(f"{n % 3}.0,{'rs'[n % 2]},{n}" for n in range(6)))))
+    module = DataModule(lambda: table(train, "y", test_path=test, categorical=["a"]))
+    module.setup()
+    assert module.part("test")[0].tolist() == [[n % 3 + 1, 0] for n in range(6)]
+    assert module.description.warnings[0].startswith(
+        "6 of 6 rows of the test part have a category of b that training lacks, such as 'r'"
+    )
 
 
 def test_columns_may_be_called_count(write: Write) -> None:

@@ -186,15 +186,26 @@ def test_what_cannot_be_learned_is_refused(cells: Any, task: str, must: str, giv
 
 @pytest.mark.parametrize("task", ["auto", "regression"])
 def test_a_few_mistakes_among_numbers_do_not_make_them_classes(task: str) -> None:
-    cells = [str(number % 30) for number in range(120)] + ["n. a.", None]
+    cells = [str(number % 30) for number in range(120)] + ["oh no", None]
     with pytest.raises(UserError, match="every value of column 'y' must be a number") as refusal:
         target(cells, task)
-    assert refusal.value.actual == "1 of 122 values is not, the first is 'n. a.' in row 121"
+    assert refusal.value.actual == "1 of 122 values is not, the first is 'oh no' in row 121"
     assert refusal.value.hint == (
-        """'data.missing_values=["n. a."]' data.drop_missing_target=true if there is no target in such rows, or """
+        """'data.missing_values=["oh no"]' data.drop_missing_target=true if there is no target in such rows, or """
         "data.task=classification"
     )
     assert len(target(cells, "classification").class_names) == 31
+
+
+def test_codes_with_leading_zeros_are_classes_unless_a_regression_is_said() -> None:
+    cells = ["01", "1", "10"] * 9
+    assert target(cells).class_names == ("01", "1", "10")
+    assert target(cells, "regression").class_names == ()
+
+
+def test_lengths_of_time_and_amounts_of_money_are_numbers() -> None:
+    assert target([f"{number}:{number:02}:30" for number in range(30)]).column.compound == "seconds"
+    assert target([f"(${number}.50)" for number in range(40)]).column.prefix == "$"
 
 
 def test_labels_are_class_numbers_and_minus_one_where_missing() -> None:

@@ -2,45 +2,75 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import polars as pl
 
+from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
+from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, whole_number_format
+from mlplab.data.table.datetime_strings import SECONDS, as_datetimes
+from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
+from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
-    affixes,
-    as_datetimes,
-    as_numbers,
     distinct_strings,
     override_of,
+    stand_for_nothing,
+    unread_rows,
     unreadable_strings,
 )
-from mlplab.errors import UserError
-
-BOOLEAN_WORDS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
-
-DATE_FORMATS = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%+",
-    "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
-    "%d.%m.%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
-    "%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d/%m/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M",
-    "%m-%d-%Y", "%d-%m-%Y", "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%m/%d/%y %H:%M", "%d/%m/%y %H:%M", "%d.%m.%y %H:%M",
-    "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %I:%M %p", "%Y-%m-%d %I:%M %p",
-    "%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p",
-)  # fmt: skip
-"""Tried in this order. A day above 12 tells day/month from month/day; without one, month/day is taken and a note
-says so."""
+from mlplab.errors import counted
 
 FEW_UNREADABLE = 0.05
 """Share of strings that are no numbers, up to which they count as mistakes in a column of numbers."""
 
-MOST_UNREADABLE_OF_FEW = 0.2
-"""Share of a few strings that do not have the form of a date, up to which the whole column is tried."""
-
 # A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
 FEW_CATEGORIES = 20
+
+CODE_WORDS = {
+    *(
+        "zip",
+        "zipcode",
+        "postcode",
+        "postal",
+        "postalcode",
+        "plz",
+        "fips",
+        "phone",
+        "telephone",
+        "tel",
+        "mobile",
+        "fax",
+    ),
+    *("ssn", "iban", "isbn", "ean", "gtin", "sku", "imei", "barcode", "upc"),
+}
+"""Names of whole numbers that nobody adds up."""
+
+QUANTITY_WORDS = {
+    *("age", "amount", "price", "cost", "qty", "quantity", "count", "total", "score", "points", "weight", "height"),
+    *(
+        "length",
+        "distance",
+        "duration",
+        "temperature",
+        "temp",
+        "value",
+        "year",
+        "month",
+        "day",
+        "hour",
+        "minute",
+        "second",
+    ),
+    *("week", "number_of", "n", "seconds", "minutes", "hours", "days", "width", "speed", "percent", "rank"),
+}
+"""Names of numbers that are written with leading zeros to have one width."""
+
+HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
+
+SAMPLE = 1000
+"""Strings from which the form of a column is inferred, before all of them are read in it."""
 
 MARK_NAMES = {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}
 
@@ -56,10 +86,13 @@ class Column:
         decimal: the decimal mark of its numbers.
         thousands: what groups their digits, or "".
         prefix, suffix: what stands around its numbers: a currency, a percent sign, a unit.
+        compound: the unit of numbers that are made of several, such as seconds of 1:30; else "".
         date_format: of its dates, as `strptime` takes it; "" where they are stored as dates.
+        other_formats: of further dates in the same column.
         kept: strings that stand for a missing value elsewhere and are categories here.
         reason: why it is not a feature, for people.
         note: what was assumed in reading it, for people.
+        unreadable_cells: the share of its values that may be no numbers or dates, and then count as missing.
     """
 
     name: str
@@ -72,6 +105,9 @@ class Column:
     kept: tuple[str, ...] = ()
     reason: str = ""
     note: str = ""
+    compound: str = ""
+    other_formats: tuple[str, ...] = ()
+    unreadable_cells: float = 0.0
 
     @property
     def is_feature(self) -> bool:
@@ -98,6 +134,7 @@ class Hints:
         prefers_comma: whether "1,234" is more likely 1.234 than 1234.
         date_format: of dates, where the user says it; other columns may have others.
         kept: strings that stand for a missing value elsewhere and are categories here.
+        unreadable_cells: the share of values that may be no numbers or dates, and then count as missing.
     """
 
     kind: str | None = None
@@ -105,29 +142,41 @@ class Hints:
     prefers_comma: bool = False
     date_format: str | None = None
     kept: tuple[str, ...] = ()
+    unreadable_cells: float = 0.0
+
+
+def read_strings(text: pl.Series, column: Column) -> pl.Series:
+    """Reads the strings of a numeric column as Float64, and those of dates as Datetime; null where they are none."""
+    if column.kind == "datetime":
+        read = as_datetimes(text, column.date_format)
+        for form in column.other_formats:
+            if read.null_count() > text.null_count():
+                read = read.zip_with(read.is_not_null(), as_datetimes(text, form))
+        return read
+    if column.compound:
+        return as_compounds(text, column.compound)
+    return as_numbers(text, column.decimal, column.thousands, column.prefix, column.suffix)
 
 
 def infer_column(series: pl.Series, hints: Hints) -> Column:
     """Infers what a column holds. Its missing values must be null.
 
     Raises:
-        UserError: it has no value, or is a column of numbers with a few strings that are none.
+        UserError: it is a column of numbers or dates with too many strings that are none.
     """
     name, dtype = str(series.name), series.dtype
     # First, as a type inferred from no value would be arbitrary.
     if series.null_count() == len(series):
-        raise UserError(
-            f"column {name!r} must have a value in some row",
-            f"all {len(series)} are missing",
-            override_of("data.drop", [name]),
-        )
+        return Column(name, "empty", reason="has no value in any row")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Column(name, "nested", reason="holds lists or bytes")
     # The user's format holds only for columns that it reads whole: other columns may have other formats.
-    if hints.date_format and hints.kind is None and (dtype == pl.String or dtype.is_integer()):
+    if hints.date_format and hints.kind is None and (dtype == pl.String or dtype.is_numeric()):
         text = series.cast(pl.String)
-        if as_datetimes(text, hints.date_format).null_count() == text.null_count():
-            return Column(name, "datetime", date_format=hints.date_format)
+        dates = Column(name, "datetime", date_format=hints.date_format, unreadable_cells=hints.unreadable_cells)
+        n_unread = len(unread_rows(text, read_strings(text, dates)))
+        if n_unread <= hints.unreadable_cells * text.count():
+            return dates
     # Parquet has these types only where its writer declared categories.
     if hints.kind == "categorical" or dtype in (pl.Categorical, pl.Enum):
         return Column(name, "categorical", kept=hints.kept)
@@ -139,37 +188,89 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
     if dtype.is_temporal() and dtype != pl.Duration:
         # A time of day keeps its form, as another file may hold it as text.
         return Column(name, "datetime", date_format="%H:%M:%S%.f" if dtype == pl.Time else "")
-    if hints.kind != "numeric" and dtype.is_integer() and _is_identifier(series):
-        return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
+    if hints.kind != "numeric":
+        return _infer_whole(series, hints) or Column(name, "numeric")
     return Column(name, "numeric")
 
 
-def _infer_text(text: pl.Series, hints: Hints) -> Column:
-    """Tries numbers, then dates, truth values and categories; what is left is an identifier or prose."""
-    name, n_known = str(text.name), text.count()
-    share, form = _likeliest_numbers(text, hints)
-    if share == 1:
-        if hints.kind != "numeric" and _is_identifier(as_numbers(text, *form)):
-            return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
-        return _numeric(name, form, hints.kept)
-    if hints.kind == "numeric":
-        raise unreadable_strings(text, as_numbers(text, *form), "a number", name)
-    # After numbers: a plain 20201231 is a number unless data.date_format names its form.
-    datetimes = _infer_datetimes(text, hints.date_format)
-    if datetimes is not None:
-        return datetimes
-    categories = distinct_strings(text)[0].unique()
-    n_categories = len(categories)
-    # Up to four, as each of the two words may also stand there in capitals.
-    if n_categories <= 4 and set(categories.str.to_lowercase()) in BOOLEAN_WORDS:
-        return Column(name, "boolean")
-    # Numbers with a few words among them are refused rather than taken for categories, unless they look like codes.
-    are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
-    if share >= MOSTLY_NUMBERS and not are_codes:
-        raise unreadable_strings(text, as_numbers(text, *form), "a number", name)
+def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
+    """Infers what whole numbers are beside quantities: identifiers, dates or codes; None for quantities."""
+    name, words = str(numbers.name), name_words(str(numbers.name))
+    is_whole = numbers.dtype.is_integer()
+    if is_whole and _is_identifier(numbers):
+        return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
+    if date_format := whole_number_format(numbers, words):
+        note = "Unix time" if date_format == SECONDS else f"dates of the form {date_format}"
+        return Column(
+            name,
+            "datetime",
+            date_format=date_format,
+            note=f"{note}; {override_of('data.numeric', [name])} says otherwise",
+        )
+    if not is_whole:
+        return None
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
+    is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
+    if is_long or (low >= 0 and CODE_WORDS & words and numbers.n_unique() > 2):
+        why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
+        return _codes(numbers, why, hints)
+    return None
+
+
+def _codes(series: pl.Series, why: str, hints: Hints) -> Column:
+    name = str(series.name)
+    note = f"{why} are taken for codes; {override_of('data.numeric', [name])} takes them for quantities"
+    n_categories, n_known = series.drop_nulls().n_unique(), series.count()
+    if _hardly_repeat(n_categories, n_known):
+        return Column(name, "identifier", reason=f"{n_categories:,} different codes in {n_known:,} rows", note=note)
+    return Column(name, "categorical", kept=hints.kept, note=note)
+
+
+def _hardly_repeat(n_categories: int, n_known: int) -> bool:
     # In fewer than ten rows, categories may be all different by chance.
     are_all_different = n_categories == n_known and n_known >= 10
-    if are_all_different or (n_categories > FEW_CATEGORIES and n_categories > 0.5 * n_known):
+    return are_all_different or (n_categories > FEW_CATEGORIES and n_categories > 0.5 * n_known)
+
+
+def _infer_text(text: pl.Series, hints: Hints) -> Column:
+    """Tries numbers, then times, truth values and categories; what is left is an identifier or prose."""
+    name = str(text.name)
+    strings = _Strings(text, *distinct_strings(text))
+    if hints.kind != "numeric" and (why := strings.are_codes()):
+        # 0930 is half past nine.
+        if {"time", "times", "hhmm", "clock"} & name_words(name) and strings.strings.str.contains(
+            HOUR_AND_MINUTE
+        ).all():
+            return Column(name, "datetime", date_format="%H%M", note="times of day")
+        return _codes(text, why, hints)
+    likeliest = _Fit(0.0, Column(name, "categorical"))
+    # After plain numbers: 20201231 is a number unless there is reason to take it for a date.
+    for infer in (_infer_numbers, _infer_compounds, _infer_datetimes):
+        if infer is _infer_datetimes and hints.kind == "numeric":
+            continue
+        likeliest = max(likeliest, infer(strings, hints), key=lambda fit: fit.share)
+        if likeliest.share == 1:
+            break
+    column, share = replace(likeliest.column, unreadable_cells=hints.unreadable_cells), likeliest.share
+    if share == 1 and column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
+        column = _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+    # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
+    n_categories = strings.strings.n_unique()
+    are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
+    if share > 0 and share >= 1 - hints.unreadable_cells and not (are_codes and hints.kind is None):
+        return column
+    what = f"a date of the form {column.date_format}" if column.kind == "datetime" else "a number"
+    if hints.kind == "numeric":
+        raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
+    # Up to eight, as each of four words may also stand there in capitals.
+    if n_categories <= 8 and _are_truth_values(set(strings.strings.str.to_lowercase())):
+        return Column(name, "boolean")
+    least = 1 - FEW_UNREADABLE if column.kind == "datetime" else MOSTLY_NUMBERS
+    if share >= least and not are_codes:
+        raise unreadable_strings(text, read_strings(text, column), what, name)
+    n_known = text.count()
+    if _hardly_repeat(n_categories, n_known):
         length = text.str.len_chars().mean()
         # Both kinds are left out: the difference only tells people what stands in the column.
         is_prose = isinstance(length, float) and length > 15 and bool(text.str.contains(" ").mean() > 0.5)  # type: ignore[operator]
@@ -178,45 +279,165 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     return Column(name, "categorical", kept=hints.kept)
 
 
-NumberForm = tuple[str, str, str, str]
-"""Decimal and thousands marks, prefix and suffix, as `as_numbers` takes them."""
+def _are_truth_values(words: set[str]) -> bool:
+    """Checks for a word for true and one for false of a language; others may stand beside them."""
+    pairs = [pair for pair in TRUE_AND_FALSE if set(pair) <= words]
+    return bool(pairs) and words <= {word for pair in TRUE_AND_FALSE for word in pair}
 
 
-def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
-    """Infers how the strings of a column are numbers; returns None if one of them is none."""
-    share, form = _likeliest_numbers(text, hints)
-    return _numeric(str(text.name), form, ()) if share == 1 else None
+@dataclass(frozen=True)
+class _Strings:
+    """The strings of a column: those that differ, where they repeat, and in how many rows each stands."""
+
+    text: pl.Series
+    strings: pl.Series
+    counts: pl.Series
+
+    @property
+    def name(self) -> str:
+        return str(self.text.name)
+
+    @property
+    def sample(self) -> pl.Series:
+        """Returns up to `SAMPLE` strings, spread over all of them."""
+        return self.strings.gather_every(max(1, len(self.strings) // SAMPLE)).head(SAMPLE)
+
+    def rows(self, mask: pl.Series) -> int:
+        """Counts the rows whose strings a mask takes."""
+        return int(self.counts.filter(mask).sum())
+
+    def share(self, read: pl.Series) -> float:
+        """Returns the share of the rows that could be read, of those that do not stand for a missing value."""
+        unread = read.is_null()
+        if not unread.any():
+            return 1.0
+        n_known = self.rows(~unread)
+        n_unread = int(self.counts.filter(unread).filter(~stand_for_nothing(self.strings.filter(unread))).sum())
+        return n_known / max(n_known + n_unread, 1)
+
+    def are_whole(self) -> bool:
+        """Checks for digits alone, after a sign."""
+        is_known = ~stand_for_nothing(self.strings)
+        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?\d+$").all())
+
+    def are_codes(self) -> str:
+        """Says why strings of digits are codes; "" where they are not, or may be quantities."""
+        # The first looks rule nearly all columns out.
+        if not self.strings.str.contains(r"^(0\d|\+\d[\d ()/.-]{6,}$)").any():
+            return ""
+        n_rows = int(self.counts.sum())
+        if self.rows(self.strings.str.contains(r"^\+\d[\d ()/-]{6,}$")) > 0.2 * n_rows:
+            return "numbers with an international prefix"
+        has_zero = self.strings.str.contains(r"^0\d+$")
+        # Codes have neither a minus nor decimals.
+        is_quantity = self.strings.str.contains(r"^-\d|^[+-]?\d*[.,]\d+$").any() or QUANTITY_WORDS & name_words(
+            self.name
+        )
+        if not has_zero.any():
+            return ""
+        plain = self.strings.filter(self.strings.str.contains(r"^\d+$"))
+        widths = plain.str.len_chars().n_unique()
+        # A single 05 among numbers of many lengths is a typing error.
+        is_rare = self.rows(has_zero) < 0.01 * n_rows and widths > 2
+        if is_rare or is_quantity or len(plain) < 0.5 * len(self.strings):
+            return ""
+        return f"numbers with leading zeros, such as {self.strings.filter(has_zero)[0]!r},"
 
 
-def _likeliest_numbers(text: pl.Series, hints: Hints) -> tuple[float, NumberForm]:
-    """Returns the share of the strings that are numbers in the form in which most are, and that form."""
-    strings, counts = distinct_strings(text)
-    # value_counts has no fixed order, but the first string decides for all: the column's own first one is put in front.
-    around = affixes(text.drop_nulls().head(1).append(strings))
-    shares: dict[NumberForm, float] = {}
-    for marks in _number_marks(hints):
-        form = (*marks, *around)
-        shares[form] = _n_rows(counts, as_numbers(strings, *form)) / text.count()
-        if shares[form] == 1:
+@dataclass(frozen=True)
+class _Fit:
+    """A way to read strings, and the share that it reads of the rows with a value."""
+
+    share: float
+    column: Column
+
+
+def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
+    """Finds the form in which most strings are numbers."""
+    around = around_numbers(strings.sample)
+    none = _Fit(0.0, Column(strings.name, "numeric"))
+    # Prose has no numbers among a few of its strings either, and need not be read in each form.
+    if around is None:
+        return none
+    forms = [(*marks, *around) for marks in _number_marks(hints)]
+    shares = {form: as_numbers(strings.sample, *form).count() for form in forms}
+    best, best_form, best_read = 0.0, forms[0], strings.counts
+    # The form of all strings is that of the sample, too. Of equal ones, the sort leaves the likeliest in front.
+    for form in sorted(forms, key=lambda form: -shares[form]):
+        if shares[form] < 0.5 * max(shares.values()):
             break
-    # Of equal shares, `max` takes the first form, which is the likeliest.
-    form = max(shares, key=lambda form: shares[form])
-    return shares[form], form
+        read = as_numbers(strings.strings, *form)
+        bounds = are_bounds(strings.strings) & read.is_not_null()
+        if around[1] != "+" and bounds.any():
+            # Bounds beside few numbers, or instead of numbers, are groups.
+            are_few = int(read.n_unique()) <= FEW_CATEGORIES
+            if are_few or strings.rows(bounds) > 0.5 * strings.rows(read.is_not_null()):
+                read = read.set(bounds, None)
+        if (share := strings.share(read)) > best:
+            best, best_form, best_read = share, form, read
+        if share == 1:
+            break
+    return _Fit(best, _numeric(strings, best_form, hints, best_read)) if best else none
 
 
-def _n_rows(counts: pl.Series, read: pl.Series) -> int:
-    """Counts the rows whose string could be read: those that are not null in `read`."""
-    return int(counts.filter(read.is_not_null()).sum())
-
-
-def _numeric(name: str, form: NumberForm, kept: tuple[str, ...]) -> Column:
+def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
     decimal, thousands, *around = form
     assumed = " and ".join(
         [f"a decimal {MARK_NAMES[decimal]}"] * (decimal != ".")
         + [f"thousands set off by a {MARK_NAMES.get(thousands)}"] * (thousands != "")
-        + [f"{part.strip()} around them" for part in around if part]
+        + [f"{part.strip()} around them" for part in around if part and part != SCALED]
     )
-    return Column(name, "numeric", *form, kept=kept, note=f"numbers with {assumed}" if assumed else "")
+    notes = [f"numbers with {assumed}"] if assumed else []
+    otherwise = read.is_not_null() & plain_numbers(strings.strings, *form).is_null()
+    if otherwise.any():
+        # The largest, as 0 shows little.
+        place = int(read.abs().set(~otherwise, None).arg_max() or 0)
+        several = counted(strings.rows(otherwise), "value")
+        notes.append(f"{several} such as {strings.strings[place]!r}, read as {read[place]:,.12g}")
+    return Column(strings.name, "numeric", *form, kept=hints.kept, note="; ".join(notes))
+
+
+def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
+    """Tries numbers that are made of several, such as lengths of time."""
+    none = _Fit(0.0, Column(strings.name, "numeric"))
+    sample = strings.sample
+    if not sample.str.contains(r"\d").any():
+        return none
+    if not hints.kind:
+        times = infer_times_of_day(strings.strings, strings.counts, name_words(strings.name))
+        if times.share >= 1 - FEW_UNREADABLE:
+            first, *others = times.formats
+            column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=times.note)
+            read = read_strings(strings.strings, column)
+            return _Fit(strings.share(read), column)
+    for unit in COMPOUNDS:
+        if as_compounds(sample, unit).null_count() < 0.5 * len(sample):
+            column = Column(strings.name, "numeric", compound=unit)
+            read = read_strings(strings.strings, column)
+            place = int(read.is_not_null().arg_true()[0])
+            note = f"numbers in {unit}: {strings.strings[place]!r} is {read[place]:,.12g}"
+            return _Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
+    return none
+
+
+def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:
+    dates = infer_dates(strings.strings, strings.counts)
+    if not dates.formats:
+        return _Fit(0.0, Column(strings.name, "datetime"))
+    first, *others = dates.formats
+    column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=dates.note)
+    read = read_strings(strings.strings, column)
+    return _Fit(strings.share(read), column)
+
+
+def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
+    """Infers how the strings of a column are numbers, codes too; returns None if one of them is none."""
+    strings = _Strings(text, *distinct_strings(text))
+    for infer in (_infer_numbers, _infer_compounds):
+        fit = infer(strings, replace(hints, kind="numeric"))
+        if fit.share == 1:
+            return fit.column
+    return None
 
 
 def _number_marks(hints: Hints) -> list[tuple[str, str]]:
@@ -232,49 +453,13 @@ def _number_marks(hints: Hints) -> list[tuple[str, str]]:
 
 def _is_identifier(numbers: pl.Series) -> bool:
     """Checks for the name of an identifier, and for whole numbers that are all different."""
-    # Splits customer_id, customerId and CustomerID alike, so that the word id is found in each.
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", str(numbers.name))
-    if not {word.lower() for word in words} & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
+    if not name_words(str(numbers.name)) & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
         return False
     whole = numbers.drop_nulls()
     # In fewer than ten rows, whole numbers may be all different by chance.
     return len(whole) >= 10 and whole.n_unique() == len(whole) and bool((whole.cast(pl.Float64) % 1 == 0).all())
 
 
-def _infer_datetimes(text: pl.Series, date_format: str | None) -> Column | None:
-    """Finds the formats that all strings have; returns None if there is none.
-
-    Raises:
-        UserError: nearly all strings have a format, but not all.
-    """
-    name = str(text.name)
-    n_known = text.count()
-    # A look at a few strings rules most formats out, and all of them where there are no digits.
-    few = text.drop_nulls().head(50)
-    if (~few.str.contains(r"\d")).sum() > MOST_UNREADABLE_OF_FEW * len(few):
-        return None
-    strings, counts = distinct_strings(text)
-    fitting = []
-    # The user's format comes first, so that it is taken where several fit.
-    for candidate in (date_format, *DATE_FORMATS) if date_format else DATE_FORMATS:
-        if as_datetimes(few, candidate).null_count() > MOST_UNREADABLE_OF_FEW * len(few):
-            continue
-        n_fitting = _n_rows(counts, as_datetimes(strings, candidate))
-        if n_fitting == n_known:
-            fitting.append(candidate)
-        elif n_fitting >= (1 - FEW_UNREADABLE) * n_known:
-            # A few days above 12 may be the reason: then all strings fit with day and month exchanged.
-            other_way = candidate.replace("%m/%d", "%d/%m").replace("%m-%d-", "%d-%m-")
-            if _n_rows(counts, as_datetimes(strings, other_way)) != n_known:
-                raise unreadable_strings(text, as_datetimes(text, candidate), f"a date of the form {candidate}", name)
-    if not fitting:
-        return None
-    first, *others = fitting
-    note = ""
-    # Formats that differ in more than the order of day and month do so in what they accept, not in what is meant.
-    if others and {form.replace("%d", "%m") for form in fitting} == {first.replace("%d", "%m")}:
-        note = (
-            f"dates of the form {first}, which could as well be {others[0]}; data.date_format='{others[0]}' says "
-            "otherwise"
-        )
-    return Column(name, "datetime", date_format=first, note=note)
+def name_words(name: str) -> set[str]:
+    """Splits customer_id, customerId and CustomerID alike, so that the word id is found in each."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)}

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlplab.data.table.column_inference import DATE_FORMATS, Column
+from mlplab.data.table.column_inference import Column, read_strings
+from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, as_datetimes
 from mlplab.data.table.spellings import FALSE_WORDS, LARGEST_EXACT_WHOLE, TRUE_WORDS
-from mlplab.data.table.strings import as_datetimes, as_numbers, null_missing, override_of, unreadable_strings
-from mlplab.errors import UserError
+from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
+from mlplab.errors import UserError, counted
 
 # Networks compute in 32 bits, where a larger number would be infinite.
 LARGEST_FLOAT32 = 3.4028234663852886e38
 
-# The first nine put the year first, so that day and month cannot be exchanged.
-UNAMBIGUOUS = (*DATE_FORMATS[:9], "%H:%M:%S%.f", "%H:%M")
-"""Forms of dates and times that are read in any file."""
 
 DATETIME_PARTS = {
     "year": "such as 2024",
@@ -22,6 +20,8 @@ DATETIME_PARTS = {
     "day": "1 to 31",
     "weekday": "1 (Monday) to 7",
     "hour": "0 to 23",
+    "minute": "0 to 59",
+    "second": "0 to 59",
 }
 """The features of a date, in UTC where the zone is given → their range."""
 
@@ -45,19 +45,20 @@ def column_values(series: pl.Series, column: Column, missing_values: Sequence[st
     text = as_categories(series)
     if column.kind == "boolean":
         # One spelling, so that a file with yes and no fits a model that has learned true and false.
-        text = text.str.to_lowercase().replace([*TRUE_WORDS, *FALSE_WORDS], ["true"] * 4 + ["false"] * 4)
+        text = text.str.to_lowercase().replace(
+            [*TRUE_WORDS, *FALSE_WORDS], ["true"] * len(TRUE_WORDS) + ["false"] * len(FALSE_WORDS)
+        )
     return text
 
 
 def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int) -> pl.Series:
     if series.dtype == pl.String:
-        numbers = as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+        numbers = read_strings(series, column)
         if numbers.null_count() > series.null_count() and column.decimal == "," and not _may_be_grouped(series):
             # Another file may write the same numbers with a decimal point.
             plain = series.cast(pl.Float64, strict=False)
             numbers = plain if plain.null_count() == series.null_count() else numbers
-        if numbers.null_count() > series.null_count():
-            raise unreadable_strings(series, numbers, "a number", column.name, first_row)
+        _require_few_unreadable(series, numbers, column, "a number", first_row)
         # Once more as numbers, as -9.99e2 is the marker -999 in another spelling.
         return null_missing(numbers, (), missing_values)
     if series.dtype == pl.Duration:
@@ -66,6 +67,48 @@ def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], f
     if series.dtype.is_nested() or series.dtype.is_temporal():
         raise _wrong_type(series, "numbers")
     return series.cast(pl.Float64)
+
+
+def _require_few_unreadable(series: pl.Series, read: pl.Series, column: Column, what: str, first_row: int) -> None:
+    # Counting nulls takes no pass over the column.
+    if read.null_count() == series.null_count():
+        return
+    if len(unread_rows(series, read)) > column.unreadable_cells * series.count():
+        raise unreadable_strings(series, read, what, column.name, first_row)
+
+
+def n_unreadable(series: pl.Series, values: pl.Series) -> int:
+    """Counts strings that `column_values` took for missing, but not those that often stand for a missing value."""
+    if series.dtype != pl.String or values.null_count() == series.null_count():
+        return 0
+    return len(unread_rows(series, values))
+
+
+def tell_unreadable(series: pl.Series, values: pl.Series, what: str) -> str:
+    """Says how many strings `column_values` took for missing, and the first of them with their rows.
+
+    Args:
+        series: the strings.
+        values: what they are.
+        what: the values are, such as "numbers".
+    """
+    bad = unread_rows(series, values)
+    first = pl.DataFrame({"string": series.gather(bad), "row": bad + 1}).unique("string", maintain_order=True).head(3)
+    shown = ", ".join(f"{string!r} in row {row:,}" for string, row in first.rows())
+    return (
+        f"{series.name}: {len(bad):,} of {series.count():,} values {'is' if len(bad) == 1 else 'are'} no {what}, "
+        f"{'counted' if len(bad) == 1 else 'all counted'} as missing: {shown}; data.unreadable_cells=0 refuses them"
+    )
+
+
+def tell_markers(series: pl.Series, values: pl.Series) -> str:
+    """Says which strings stand for a missing value among the numbers or dates of a column; "" for none."""
+    places = (values.is_null() & series.is_not_null()).arg_true()
+    markers = series.gather(places.filter(stand_for_nothing(series.gather(places))))
+    if len(markers) == 0:
+        return ""
+    words = ", ".join(repr(word) for word in markers.unique(maintain_order=True).head(3))
+    return f"{series.name}: {counted(len(markers), 'value')} taken for missing: {words}"
 
 
 def _may_be_grouped(text: pl.Series) -> bool:
@@ -97,21 +140,21 @@ def _require_finite(numbers: pl.Series, first_row: int) -> pl.Series:
 def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     date_format = column.date_format
     if series.dtype == pl.Time:
-        date_format = "%H:%M:%S%.f"
+        date_format = CLOCKS[0]
         series = series.dt.to_string(date_format)
-    if series.dtype.is_integer() and date_format:  # 20201231
+    if series.dtype.is_numeric() and date_format:  # 20201231
         series = series.cast(pl.String)
     if series.dtype == pl.String:
-        # Another file may write the dates in a form of its own.
-        formats = dict.fromkeys([date_format, *UNAMBIGUOUS] if date_format else UNAMBIGUOUS)
-        for candidate in formats:
-            datetimes = as_datetimes(series, candidate)
+        # Another file may write the dates, or times of day, in a form of its own.
+        known = CLOCKS if date_format in CLOCKS else UNAMBIGUOUS
+        first, *others = dict.fromkeys([form for form in (date_format, *column.other_formats) if form] + list(known))
+        datetimes = as_datetimes(series, first)
+        for form in others:
             if datetimes.null_count() == series.null_count():
-                return datetimes
-        first = next(iter(formats))
-        raise unreadable_strings(
-            series, as_datetimes(series, first), f"a date of the form {first}", column.name, first_row
-        )
+                break
+            datetimes = datetimes.zip_with(datetimes.is_not_null(), as_datetimes(series, form))
+        _require_few_unreadable(series, datetimes, column, f"a date of the form {first}", first_row)
+        return datetimes
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise _wrong_type(series, "dates")
     # One unit of time, as the times of two files are compared and concatenated as plain numbers.

@@ -18,14 +18,15 @@ def infer_weights(series: pl.Series, hints: Hints) -> Column:
     """Infers how the weights of the rows are written. Missing values must be null.
 
     Raises:
-        UserError: the column has no value, or one that is no number.
+        UserError: the column has no value, or too many that are no numbers.
     """
     try:
         column = infer_column(series, replace(hints, kind="numeric"))
     except UserError as error:
         raise _no_weights(str(series.name), error.actual) from None
     if column.kind != "numeric":
-        raise _no_weights(str(series.name), f"it holds {column.kind} values")
+        found = f"all {len(series)} are missing" if column.kind == "empty" else f"it holds {column.kind} values"
+        raise _no_weights(str(series.name), found)
     return column
 
 

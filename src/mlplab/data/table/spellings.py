@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 import polars as pl
 
-TRUE_WORDS = ["true", "yes", "t", "y"]
-FALSE_WORDS = ["false", "no", "f", "n"]
+TRUE_AND_FALSE = (
+    *(("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"), ("ja", "nein"), ("j", "n")),
+    *(("oui", "non"), ("si", "no"), ("sí", "no"), ("sim", "não"), ("vrai", "faux"), ("wahr", "falsch"), ("да", "нет")),
+)
+"""Words for true and false that stand in a column of truth values, in any capitals."""
+
+TRUE_WORDS, FALSE_WORDS = (list(dict.fromkeys(words)) for words in zip(*TRUE_AND_FALSE, strict=True))
 
 WHOLE = r"^([+-]?(?:0|[1-9]\d*))[.,](?:0{1,2}|0{4,})$"
 """A whole number with decimals, as pandas writes it in a column with a missing value. A code such as 007 is none, and
 three zeros may be those of a thousand."""
+
+TYPOGRAPHIC = {
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"), **dict.fromkeys("\u201c\u201d", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), **dict.fromkeys("\u200b\ufeff\u00ad", ""),
+}  # fmt: skip
+"""Quotes and dashes as word processors write them, and characters without a width → what a keyboard writes."""
 
 NUMBER = r"^[+-]?(0|[1-9]\d*)([.,]\d+)?(e[+-]?\d+)?$"
 
@@ -28,10 +39,10 @@ SHORT = 2
 def plain(text: pl.Series) -> pl.Series:
     """Removes differences that nobody sees or means: (N,) -> (N,), null stays null.
 
-    These are blanks of any kind and number, accents as characters of their own (NFD), full stops at the end, the plus
-    of a number, and the decimals of a whole number.
+    These are blanks of any kind and number, accents as characters of their own (NFD), typographic quotes and dashes,
+    full stops at the end, the plus of a number, and the decimals of a whole number.
     """
-    text = text.str.normalize("NFC").str.replace_all(r"\s+", " ").str.strip_chars(" ")
+    text = text.str.normalize("NFC").str.replace_many(TYPOGRAPHIC).str.replace_all(r"\s+", " ").str.strip_chars(" ")
     # UCI's Adult data ends each label of its test file, and of that alone, with a full stop.
     without_stop = text.str.strip_chars_end(". ")
     text = text.zip_with((without_stop == "").fill_null(True), without_stop)
@@ -59,9 +70,8 @@ def _without_leading_zeros(text: pl.Series) -> pl.Series:
 def truth_values(text: pl.Series) -> pl.Series:
     """Writes truth values of any program as true and false; null for other text."""
     words = _without_capitals(text)
-    return words.replace_strict(
-        [*TRUE_WORDS, "1", *FALSE_WORDS, "0"], ["true"] * 5 + ["false"] * 5, default=None, return_dtype=pl.String
-    )
+    meaning = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
+    return words.replace_strict(meaning, default=None, return_dtype=pl.String)
 
 
 @dataclass(frozen=True)

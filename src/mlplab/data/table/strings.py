@@ -1,5 +1,6 @@
 """The strings of a column: which stand for a missing value, which are numbers, which are dates."""
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ LOOKED_AT = 1000
 MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
 """Strings that stand for a missing value, in any mixture of capitals."""
 
-NARROW_BLANKS = "[\u00a0\u202f]"
-"""Blanks that do not break a line, and set off thousands in French."""
-
-CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY)"
-AROUND = re.compile(rf"({CURRENCY})?\s*[+-]?\d[\d.,' \u00a0\u202f]*?(\s?%|\s?{CURRENCY}|\s[A-Za-zµ°²³/]{{1,5}})?")
-"""A number with a currency before or behind it, a percent sign, or a unit set off by a blank."""
+NO_NUMBER = (
+    *("-", "--", "---", "–", "—", ".", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
+    *("n.a.", "n.a", "n. a.", "n/d", "nd", "n.d.", "k.a.", "k. a.", "s/d", "<na>", "(na)", "(null)", "(none)", "\\n"),
+    *("not available", "not applicable", "not reported", "not known", "no data", "nodata", "undefined", "nat"),
+    *("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "#error!", "div/0"),
+    *("0000-00-00", "0000-00-00 00:00:00", "0001-01-01", "0001-01-01 00:00:00", "0001-01-01t00:00:00"),
+)
+"""Strings that stand for a missing value among numbers and dates alone, in any mixture of capitals."""
 
 
 def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
@@ -97,68 +100,36 @@ def distinct_strings(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     known = text.drop_nulls()
     if not has_few_strings(known):
         return known, pl.ones(len(known), pl.Int64, eager=True)
-    counted = known.value_counts(name="\0count")
+    # Sorted, as `value_counts` has no fixed order.
+    counted = known.value_counts(name="\0count").sort(known.name)
     return counted[known.name], counted["\0count"]
 
 
-def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", suffix: str = "") -> pl.Series:
-    """Reads text as Float64, null where it is no number; `prefix` and `suffix` may stand around it."""
-    if prefix or suffix:
-        # The last step removes the blank between a number and its unit.
-        text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
-    if thousands == " ":
-        text = text.str.replace_all(NARROW_BLANKS, " ")
-    if thousands:
-        # No group begins with 0: 0.125 is an eighth in any country.
-        whole = rf"(\d{{1,3}}|[1-9]\d{{0,2}}({re.escape(thousands)}\d{{3}})+)"
-        grouped = rf"^[+-]?{whole}({re.escape(decimal)}\d*)?$"
-        plain = text.str.replace_all(thousands, "", literal=True)
-        text = plain.set((~text.str.contains(grouped)).fill_null(False), None)
-    if decimal != ".":
-        # polars reads decimal points only. A point in the text is no decimal mark here, so \0 makes it unreadable.
-        text = text.str.replace(".", "\0", literal=True).str.replace(decimal, ".", literal=True)
-    # polars reads the string nan as a number.
-    return text.cast(pl.Float64, strict=False).fill_nan(None)
+def unread_rows(text: pl.Series, read: pl.Series) -> pl.Series:
+    """Returns the places of strings that could not be read and do not stand for a missing value."""
+    places = (read.is_null() & text.is_not_null()).arg_true()
+    return places.filter(~stand_for_nothing(text.gather(places)))
 
 
-def affixes(text: pl.Series) -> tuple[str, str]:
-    """Finds what stands before and behind the number in every string; "" and "" if it is not the same in all."""
-    known = text.drop_nulls()
-    match = AROUND.fullmatch(str(known[0]))  # the first string decides for all
-    if match is None or not any(match.groups()):
-        return "", ""
-    prefix, suffix = (part or "" for part in match.groups())
-    is_same = known.str.starts_with(prefix) & known.str.ends_with(suffix)
-    return (prefix, suffix) if bool(is_same.all()) else ("", "")
-
-
-def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
-    """Reads text as Datetime in microseconds, null where it does not have the format."""
-    if date_format.startswith(("%H", "%I")):
-        # A Datetime needs a day, which a time alone lacks.
-        text, date_format = pl.Series(text.name, "1970-01-01 " + text), f"%Y-%m-%d {date_format}"
-    try:
-        datetimes = text.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
-    except pl.exceptions.PolarsError:
-        # polars raises for a format that it does not know, which then fits no string.
-        return pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
-    # Formats with an offset, such as %+, give times in UTC together with that zone.
-    datetimes = datetimes.dt.replace_time_zone(None)
-    # "1/2/20" has the form of the year 20.
-    return datetimes.set((datetimes.dt.year() < 1000).fill_null(False), None)
+def stand_for_nothing(text: pl.Series) -> pl.Series:
+    """Tells which strings stand for a missing value among numbers and dates."""
+    return text.str.strip_chars().str.to_lowercase().is_in(NO_NUMBER)
 
 
 def unreadable_strings(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> UserError:
     """Makes the error for strings that could not be read: how many there are, and the first with its row."""
-    bad = (read.is_null() & text.is_not_null()).arg_true()
+    bad = unread_rows(text, read)
     row = int(bad[0])
     several = text.gather(bad).unique(maintain_order=True).head(3).to_list()
+    # Rounded up, so that the share that the hint names is enough.
+    enough = math.ceil(100 * len(bad) / text.count()) / 100
     return UserError(
         f"every value of column {name!r} must be {what}",
         f"{len(bad)} of {len(text)} values {'is' if len(bad) == 1 else 'are'} not, the first is {text[row]!r} in row "
         f"{first_row + row}",
         f"{override_of('data.missing_values', several)} if {'it means' if len(several) == 1 else 'they mean'} that "
-        f"there is no value, or {override_of('data.categorical', [name])}",
+        f"there is no value, or data.unreadable_cells={enough:g} to count up to that share as missing, or "
+        f"{override_of('data.categorical', [name])}",
     )
 
 

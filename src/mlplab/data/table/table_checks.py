@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.strings import as_numbers, for_hydra, for_shell, override_of
+from mlplab.data.table.column_inference import Column
+from mlplab.data.table.number_strings import plain_numbers
+from mlplab.data.table.strings import for_hydra, for_shell, override_of
 from mlplab.errors import UserError, counted
 
 FIRST_ROWS = 100
@@ -127,7 +129,7 @@ def _begins_with_a_name(text: pl.Series) -> bool:
     """Checks for text that is no number above numbers."""
     for rows in (text.head(FIRST_ROWS), text):  # text in the first few answers for all
         # Decimal commas count too, as the decimal mark is inferred only later.
-        is_number = as_numbers(rows.str.replace(",", ".", literal=True), ".", "").is_not_null()
+        is_number = plain_numbers(rows.str.replace(",", ".", literal=True), ".", "").is_not_null()
         if rows[0] is None or is_number[0] or is_number[1:].sum() < rows[1:].count():
             return False
     return text[1:].count() > 0
@@ -143,3 +145,15 @@ def require_values(frame: pl.DataFrame, besides: set[str]) -> None:
             f"{first_of([repr(name) for name in empty], 5)}",
             override_of("data.drop", empty),
         )
+
+
+def require_date_format(columns: Sequence[Column], date_format: str | None) -> None:
+    """Refuses a date format that no column has, and names those that look like dates."""
+    if date_format is None or any(column.date_format == date_format for column in columns):
+        return
+    dates = [f"{column.name} ({column.date_format})" for column in columns if column.date_format]
+    raise UserError(
+        "data.date_format must be the form of a column",
+        f"{date_format!r} is that of none" + (f"; these look like dates: {first_of(dates, 5)}" if dates else ""),
+        "data.date_format=null",
+    )

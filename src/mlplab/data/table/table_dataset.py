@@ -23,7 +23,7 @@ from mlplab.data.table.table_preprocessing import (
     default_embedding_dim,
     quantiles_and_scores,
 )
-from mlplab.data.table.table_warnings import find_warnings
+from mlplab.data.table.table_warnings import find_warnings, warnings_of_unknown
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, counted
@@ -49,6 +49,8 @@ class TableDataset:
         embedding_dim: width of the embeddings, or "auto".
         reading: how another file is read like this one, as plain values.
         notes: what was detected in reading, for people.
+        known: the preprocessing of a run that goes on, which is not fitted again.
+        warnings: values that could not be read, for people.
         roles: uses of the columns that are no features.
     """
 
@@ -66,6 +68,8 @@ class TableDataset:
     embedding_dim: int | str = "auto"
     reading: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    known: TablePreprocessing | None = None
+    warnings: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -100,6 +104,8 @@ class TableDataset:
         Raises:
             UserError: no column varies in them.
         """
+        if self.known is not None:
+            return self.known
         features = [column for column in self.columns if column.is_feature and column.name not in self.roles]
         numeric: list[_Fitted] = []
         categorical: list[CategoricalInput] = []
@@ -158,8 +164,9 @@ class TableDataset:
             # `forward` imputes before it scales, so mean and std are those of the imputed values.
             imputed = np.concatenate([numbers, np.full(n_missing, median)]) if n_missing else numbers
             mean, std = float(imputed.mean()), float(imputed.std())
-            # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
-            std = std if std > 1e-12 * abs(mean) else 1.0
+            if std <= 1e-12 * abs(mean):
+                # Rounding leaves a constant column with a std near 1e-16 of its size; from its median on, with none.
+                mean, std = float(median + (imputed - median).mean()), float((imputed - median).std()) or 1.0
             is_normal = self.numeric_scaling == "quantile_normal"
             quantiles = quantiles_and_scores(numbers) if is_normal else None
             # Quantiles are those of the known values: imputed medians would be a step in the middle.
@@ -227,7 +234,11 @@ class TableDataset:
             ),
             target=describe_target(self.target, self.targets, self.unit),
             notes=notes,
-            warnings=find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
+            warnings=[
+                *warnings_of_unknown(self.values, preprocessing.inputs.categorical, split),
+                *self.warnings,
+                *find_warnings(self.values, self.columns, self.targets, self.target, split, set(self.roles)),
+            ],
         )
 
     def _note_of_rare(self, split: Split) -> list[str]:

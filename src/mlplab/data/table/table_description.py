@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mlplab.data.table.column_inference import Column
+from mlplab.data.table.datetime_strings import CLOCKS
 from mlplab.data.table.several_targets import AnyTarget, Targets
 from mlplab.data.table.table_checks import first_of
 from mlplab.errors import printable
@@ -114,8 +115,9 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         categories = dict(zip(counts[""].head(100), counts["count"].head(100), strict=True))
         holds = f"{len(counts):,}: {first_of(list(categories), SHOWN_CATEGORIES)}"
         return ColumnDescription(column.name, column.kind, missing, holds, use, levels=categories)
-    # A date without a time of day is read as midnight.
-    holds = " to ".join(str(end).removesuffix(" 00:00:00") for end in (known.min(), known.max()))
+    # A date without a time of day is read as midnight; a time of day without a date, as one of 1970.
+    ends = [str(end).removesuffix(" 00:00:00") for end in (known.min(), known.max())]
+    holds = " to ".join(end.removeprefix("1970-01-01 ") if column.date_format in CLOCKS else end for end in ends)
     return ColumnDescription(column.name, column.kind, missing, holds, use)
 
 

@@ -23,6 +23,10 @@ LARGEST_SCORE = 5.199337582605575
 """Φ⁻¹(1 − 1e-7), where normal scores are cut off."""
 
 
+NEARLY_ALL = 0.95
+"""Share of the rows with an unknown category from which a column was likely written in another way."""
+
+
 @dataclass(frozen=True)
 class NumericInput:
     """A numeric feature: a column of numbers, or one part of a column of dates."""

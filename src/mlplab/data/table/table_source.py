@@ -20,7 +20,8 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
-from mlplab.data.table.column_values import as_enum, column_values
+from mlplab.data.table.column_values import as_enum, column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights, row_weights
 from mlplab.data.table.several_targets import (
     AnyTarget,
@@ -29,11 +30,18 @@ from mlplab.data.table.several_targets import (
     infer_targets,
     missing_of_each,
     read_targets,
+    target_from_dict,
 )
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
-from mlplab.data.table.strings import as_numbers
-from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header, require_values
+from mlplab.data.table.table_checks import (
+    require_columns,
+    require_date_format,
+    require_named_columns,
+    require_one_header,
+    require_values,
+)
 from mlplab.data.table.table_dataset import TableDataset
+from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions
@@ -61,6 +69,7 @@ def table(
     drop: Sequence[Any] = (),
     numeric: Sequence[Any] = (),
     categorical: Sequence[Any] = (),
+    unreadable_cells: float = 0.02,
     drop_missing_target: bool = False,
     rare_classes: str = "keep",
     split_column: str | None = None,
@@ -71,10 +80,13 @@ def table(
     one_hot_levels: int = 10,
     embedding_dim: int | str = "auto",
     unit: str | Sequence[str] = "",
+    trained: Mapping[str, Any] | None = None,
 ) -> TableDataset:
     """Reads a CSV, TSV or Parquet file (or gzip of the former), and infers what its columns hold.
 
-    The arguments are the values of conf/data/table.yaml, where each is explained.
+    The arguments are the values of conf/data/table.yaml, where each is explained; beside them `trained`, the card of a
+    checkpoint. Its columns, target and preprocessing are taken instead of inferred and fitted, as another release may
+    take a column for something else.
 
     Raises:
         UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
@@ -99,6 +111,11 @@ def table(
         tuple(column_lists["categorical"]),
         decimal,
     )
+    known: TablePreprocessing | None = None
+    if trained is not None:
+        known = TablePreprocessing.from_dict(trained["preprocessing"])
+        reading = replace(reading, keeps_zeros=Reading.from_dict(trained["data"]["reading"]).keeps_zeros)
+    known_columns = {column.name: column for column in known.inputs.columns} if known else {}
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
@@ -119,18 +136,21 @@ def table(
         def hints(name: str) -> Hints:
             kind = next((kind for kind in ("numeric", "categorical") if name in column_lists[kind]), None)
             mark = "," if name in with_commas else decimal
-            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name))
+            return Hints(kind, mark, raw.prefers_comma, date_format, reading.kept(name), unreadable_cells)
 
         def column(name: str) -> Column:
             if name == special.get("weight_column"):
                 return infer_weights(frame[name], hints(name))
+            if known and name not in (*roles, *special.values()):
+                return known_columns.get(name, Column(name, "", reason="no feature when the training began"))
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
         def of_target(name: str) -> Hints:
-            return replace(hints(name), kind=None, date_format=None)
+            return replace(hints(name), kind=None, date_format=None, unreadable_cells=0.0)
 
-        return infer_targets(frame, names, task, of_target), for_each(others, column)
+        learned = target_from_dict(trained["data"]["reading"]["target"]) if trained else None
+        return learned or infer_targets(frame, names, task, of_target), for_each(others, column)
 
     learned, columns = infer(raw.frame)
     # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
@@ -140,9 +160,11 @@ def table(
         grouped = read_grouping_points(raw.frame, paths[0], reading)
         # The target's text may have been kept.
         labels = [raw.frame[name] for name in names if raw.frame[name].dtype == pl.String]
-        grouped += [one for one in labels if as_numbers(one, ",", ".").null_count() == one.null_count()]
+        grouped += [one for one in labels if plain_numbers(one, ",", ".").null_count() == one.null_count()]
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         learned, columns = infer(raw.frame, [series.name for series in grouped])
+    if known is None:
+        require_date_format(columns, date_format)
     time, time_role = time_column_of(columns, special, column_lists["drop"])
     roles |= time_role
     weight_column = special.pop("weight_column", None)
@@ -210,6 +232,8 @@ def table(
             "weight": None if weight is None else weight.as_dict(),
         },
         notes=(*notes, *(note for file in files for note in file.notes)),
+        known=known,
+        warnings=tuple(warning for file in files for warning in file.warnings),
         roles=roles,
     )
 
@@ -240,6 +264,7 @@ class FileValues:
     targets: npt.NDArray[np.generic]
     special: dict[str, pl.Series]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _values_of_file(
@@ -274,6 +299,13 @@ def _values_of_file(
     n_missing = int((~has_target).sum())
     # Rows are left out last, so that messages number them as in the file.
     values = for_each(features, lambda column: column_values(frame[column.name], column, reading.missing_values))
+    warnings = []
+    for column, series in zip(features, values, strict=True):
+        strings = frame[column.name]
+        if n_unreadable(strings, series):
+            warnings.append(tell_unreadable(strings, series, "numbers" if column.kind == "numeric" else "dates"))
+        if strings.dtype == pl.String and series.null_count() > strings.null_count():
+            notes += [told for told in [tell_markers(strings, series)] if told]
     if weight is not None:
         values.append(row_weights(frame[weight.name], weight, reading.missing_values, has_target))
     deciding = {key: frame[name] for key, name in special.items()}
@@ -288,4 +320,4 @@ def _values_of_file(
         values = [series.filter(rows) for series in values]
         deciding = {key: series.filter(rows) for key, series in deciding.items()}
         targets = targets[has_target]
-    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes))
+    return FileValues(pl.DataFrame(values), targets, deciding, tuple(notes), tuple(warnings))

@@ -1,6 +1,7 @@
 """Warns of what likely makes the result of a table look better than it is, or worse."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import polars as pl
 
 from mlplab.data.split import Split
 from mlplab.data.table.column_inference import Column
+from mlplab.data.table.datetime_inference import infer_dates
 from mlplab.data.table.several_targets import AnyTarget, columns_of
 from mlplab.data.table.strings import override_of
 from mlplab.data.table.table_checks import first_of
+from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
 from mlplab.errors import counted
@@ -21,6 +24,11 @@ RARE_SHARE = 0.01
 
 LIKELY_MARKERS = (-99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
 """Numbers that often stand for a missing value."""
+
+LIKELY_DATES = (datetime(9999, 12, 31), datetime(2099, 12, 31), datetime(1970, 1, 1), datetime(1900, 1, 1))
+"""Dates that often stand for a missing value."""
+
+ALONE = timedelta(days=5 * 365)
 
 FIRST_ROWS = 1000
 """Rows that are enough to show of most features that they are not the target in other words."""
@@ -60,6 +68,9 @@ def find_warnings(
         )
     for one, own in learned:
         warnings += _differing_in_capitals(one.name, one.class_names)
+        names = pl.Series(one.class_names, dtype=pl.String)
+        if len(names) and infer_dates(names, pl.ones(len(names), pl.Int64, eager=True)).share == 1:
+            warnings.append(f"the target {one.name} holds dates, and each is a class: no new date can be predicted")
         if len(learned) > 1:
             warnings += _warnings_of_label(one, own, split)
         elif one.class_names:
@@ -71,6 +82,24 @@ def find_warnings(
             "a training row in every feature and the target: the scores count rows that training has seen"
         )
     return warnings
+
+
+def warnings_of_unknown(values: pl.DataFrame, inputs: Sequence[CategoricalInput], split: Split) -> list[str]:
+    """Finds columns of which a part has hardly any category of training, as if another program had written it."""
+
+    def of_input(one: CategoricalInput) -> list[str]:
+        warnings = []
+        for part in ("val", "test"):
+            known = values[getattr(split, part)].select(one.name).drop_nulls()
+            unknown = known.filter(one.of(known) == 0)
+            if len(known) > 1 and len(unknown) >= NEARLY_ALL * len(known):
+                warnings.append(
+                    f"{len(unknown):,} of {len(known):,} rows of the {part} part have a category of {one.name} that "
+                    f"training lacks, such as {unknown[0, 0]!r}: if they are spelled otherwise, the scores are too low"
+                )
+        return warnings
+
+    return [warning for found in for_each(inputs, of_input) for warning in found]
 
 
 def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[Target, Values]]) -> Iterator[str]:
@@ -91,6 +120,16 @@ def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[T
                 f"{column.name} has the number {marker:,.0f} in {counted(count, 'row')}, far from all others: "
                 f"{override_of('data.missing_values', [f'{marker:.0f}'])} if it means that there is no value"
             )
+    elif column.kind == "datetime":
+        ends = values.min(), values.max()
+        for date in (date for date in LIKELY_DATES if date in ends):
+            rest = values.filter(values != date)
+            # The first day of a century may be one of many.
+            if len(rest) >= 2 and not rest.min() - ALONE < date < rest.max() + ALONE:  # type: ignore[operator]
+                yield (
+                    f"{column.name} is {date:%Y-%m-%d} in {counted(values.count() - len(rest), 'row')}, far from all "
+                    "others: data.missing_values=[…] with that date, as written, if it means that there is no value"
+                )
     elif column.kind == "categorical":
         yield from _differing_in_capitals(column.name, values.unique().to_list())
 
@@ -148,7 +187,7 @@ def _warnings_of_label(target: Target, labels: Values, split: Split) -> Iterator
         own = labels[getattr(split, part)]
         if target.class_names and own.min() == own.max():
             value = target.class_names[int(own[0])]
-            yield f"{target.name} is {value} in every row of the {part} part: auroc counts it as 0"
+            yield f"{target.name} is {value} in every row of the {part} part: auroc leaves it out"
 
 
 def _class_counts(targets: Values, n_classes: int = 0) -> npt.NDArray[np.int64]:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.column_inference import BOOLEAN_WORDS, Column, Hints, infer_column, infer_numbers
+from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers, read_strings
 from mlplab.data.table.column_values import column_values
-from mlplab.data.table.spellings import Spellings, merged
-from mlplab.data.table.strings import as_numbers
+from mlplab.data.table.spellings import TRUE_AND_FALSE, Spellings, merged
 from mlplab.errors import UserError, counted
 
 FEW_CLASSES = 20
@@ -145,7 +144,7 @@ def _holds_truth_values(series: pl.Series) -> bool:
     if series.dtype != pl.String:
         return series.dtype == pl.Boolean
     words = series.drop_nulls().unique()
-    return len(words) <= 4 and set(words.str.to_lowercase()) in BOOLEAN_WORDS
+    return len(words) <= 4 and set(words.str.to_lowercase()) in map(set, TRUE_AND_FALSE)
 
 
 def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None:
@@ -154,7 +153,7 @@ def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None
         column = infer_numbers(series, hints)
         if column is None:
             return None
-        return column, as_numbers(series, column.decimal, column.thousands, column.prefix, column.suffix)
+        return column, read_strings(series, column)
     # Truth values, dates and lists are no numbers, though polars could cast the first two.
     if not series.dtype.is_numeric():
         return None

@@ -238,6 +238,8 @@ class Member:
         step, loader = ("test_step", "test_dataloader") if part == "test" else ("validation_step", "val_dataloader")
         self._logged: dict[str, Tensor] = {}
         learner.eval()
+        if part == "test":
+            self.call("on_test_start")
         with torch.no_grad():
             for index, batch in enumerate(getattr(self.data, loader)()):
                 # Data are float32, and a run in 64 bits converts each batch.

@@ -1,12 +1,13 @@
-"""Finds how a new file writes numbers and dates, where it does so otherwise than the training file."""
+"""Finds how a new file writes numbers and dates, where it does so in another way than the training file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column
-from mlplab.data.table.strings import as_datetimes, as_numbers
+from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
+from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
+from mlplab.errors import UserError
 
 MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
 """Decimal mark → marks between thousands."""
@@ -27,17 +28,18 @@ def columns_of_file(
         date_format: that the user says; it holds for the columns that it fits.
     """
     found = {column.name: column for column in columns}
+    notes = []
     for column in columns:
         text = frame[column.name]
-        is_text_date = column.kind == "datetime" and text.dtype == pl.String
-        if date_format and is_text_date and _are_read(text, as_datetimes(text, date_format)):
-            found[column.name] = replace(column, date_format=date_format)
+        if column.kind == "datetime" and text.dtype == pl.String:
+            found[column.name], note = _date_column(column, text, date_format)
+            notes += note
     numeric = [column for column in columns if column.kind == "numeric" and frame[column.name].dtype == pl.String]
     if decimal == "auto":
         unread = [column for column in numeric if not _are_read(frame[column.name], _numbers(frame, column))]
         marks = {mark for mark in (_only_mark(frame, column) for column in unread) if mark}
         if len(marks) != 1:
-            return found, []
+            return found, notes
         decimal = marks.pop()
     changed = []
     for column in numeric:
@@ -49,10 +51,32 @@ def columns_of_file(
                     changed.append(column.name)
                 break
     if not changed:
-        return found, []
+        return found, notes
     mark = {",": "comma", ".": "point"}[decimal]
     shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
-    return found, [f"numbers with a decimal {mark}, or other marks than in training, are read in {shown}"]
+    return found, [*notes, f"numbers with a decimal {mark}, or other marks than in training, are read in {shown}"]
+
+
+def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tuple[Column, list[str]]:
+    """Returns how the dates of a column are read: by the user's form, that of training, or the only one that fits.
+
+    What could be two dates is left to the form of training, by which it is refused later.
+    """
+    if date_format and _are_read(text, as_datetimes(text, date_format)):
+        return replace(column, date_format=date_format), []
+    if text.null_count() == len(text) or any(
+        _are_read(text, as_datetimes(text, form)) for form in (column.date_format, *UNAMBIGUOUS) if form
+    ):
+        return column, []
+    try:
+        other = infer_column(text, Hints())
+    except UserError:  # some strings are no dates
+        return column, []
+    if other.kind != "datetime" or other.note:
+        return column, []
+    return replace(column, date_format=other.date_format), [
+        f"dates of the form {other.date_format} are read in {column.name}, where training had {column.date_format}"
+    ]
 
 
 def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
@@ -69,7 +93,7 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
 
 
 def _numbers(frame: pl.DataFrame, column: Column) -> pl.Series:
-    return as_numbers(frame[column.name], column.decimal, column.thousands, column.prefix, column.suffix)
+    return read_strings(frame[column.name], column)
 
 
 def _are_read(text: pl.Series, read: pl.Series) -> bool:

@@ -1,0 +1,145 @@
+"""Reads strings as dates and times of day, and knows the forms in which they are written."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import polars as pl
+
+DAYS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d %b %Y",
+    "%d-%b-%Y", "%d/%b/%Y", "%d %B %Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d%b%Y",
+    "%Y-%b-%d", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%A, %B %d, %Y", "%A, %d %B %Y", "%m/%d/%y",
+    "%d/%m/%y", "%y/%m/%d", "%d.%m.%y", "%y.%m.%d", "%m-%d-%y", "%d-%m-%y", "%y-%m-%d", "%d-%b-%y", "%d %b %y",
+    "%d/%b/%y", "%b %d, %y", "%d%b%y", "%Y%m%d",
+)  # fmt: skip
+MONTHS = (
+    "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%Y-%b",
+    "%Y %b", "%Y %B", "%b, %Y", "%B, %Y", "%Y-Q%q", "%YQ%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V",
+)  # fmt: skip
+CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%H%M")
+ZONES = ("", "%#z", " %#z")
+SECONDS = "%s"
+"""The form of Unix time: seconds since 1970, or thousandths, millionths or billionths of them, told by their size."""
+
+GAPS = (" ", "T", ", ", ":", " at ")
+"""What stands between a day and a time."""
+
+DIRECTIVES = {
+    "%Y": r"\d{4}", "%G": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%V": r"\d{2}", "%q": "[1-4]",
+    "%H": r"\d{1,2}", "%I": r"\d{1,2}", "%M": r"\d{2}", "%S": r"\d{2}", "%.f": r"(?:\.\d{1,9})?", "%p": "[AaPp][Mm]",
+    "%b": "[A-Za-z]{3}", "%B": "[A-Za-z]{3,9}", "%a": "[A-Za-z]{3}", "%A": "[A-Za-z]{6,9}",
+    "%#z": r"(?:Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)",
+}  # fmt: skip
+"""Directive of strptime → what it matches. %q is the quarter."""
+
+UNAMBIGUOUS = tuple(
+    f"{day}{time}"
+    for day in ("%Y-%m-%d", "%Y/%m/%d")
+    for time in ("", *(f"{gap}{clock}{zone}" for gap in (" ", "T") for clock in CLOCKS[:2] for zone in ZONES[:2]))
+)
+"""Forms of dates that put the year first, and are read in any file."""
+
+
+def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
+    """Reads text as Datetime in microseconds and UTC, null where it does not have the format."""
+    if date_format == SECONDS:
+        return _since_1970(text)
+    if date_format.startswith(("%H", "%I")):
+        # A Datetime needs a day, which a time alone lacks.
+        text, date_format = pl.Series(text.name, "1970-01-01 " + text), f"%Y-%m-%d {date_format}"
+    if "%q" in date_format:
+        first_months = {f"{letter}{quarter}": f"Q{3 * quarter - 2:02}" for letter in "Qq" for quarter in range(1, 5)}
+        text = text.str.replace_many(list(first_months), list(first_months.values()))
+        date_format = date_format.replace("%q", "%m")
+    if "%b" in date_format or "%B" in date_format:
+        text = _with_usual_names(text)
+    if "%#z" in date_format:
+        text = text.str.replace(r"\s?(UTC|GMT)$", "Z")
+        date_format = date_format.replace(" %#z", "%#z")
+        text = text.str.replace(r" ([+-]\d{2}:?\d{2}|Z)$", "${1}")
+    if any(month in date_format for month in ("%m", "%b", "%B")) and "%d" not in date_format:
+        # The first day stands for the month.
+        text, date_format = pl.Series(text.name, text + " 1"), f"{date_format} %d"
+    elif "%V" in date_format and "%u" not in date_format:
+        text, date_format = pl.Series(text.name, text + " 1"), f"{date_format} %u"
+    try:
+        datetimes = text.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
+    except pl.exceptions.PolarsError:
+        # polars raises for a format that it does not know, which then fits no string.
+        return pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
+    # Formats with an offset, such as %+, give times in UTC together with that zone.
+    datetimes = datetimes.dt.replace_time_zone(None)
+    # "1/2/20" has the form of the year 20.
+    return datetimes.set((datetimes.dt.year() < 1000).fill_null(False), None)
+
+
+def _since_1970(text: pl.Series) -> pl.Series:
+    numbers = text.cast(pl.Float64, strict=False)
+    numbers = numbers.set((~numbers.is_between(1e8, 1e20)).fill_null(False), None)
+    # From 1973 to 5138, no two units have a number in common.
+    seconds = pl.select(
+        pl.when(numbers < 1e11)
+        .then(numbers)
+        .when(numbers < 1e14)
+        .then(numbers / 1e3)
+        .when(numbers < 1e17)
+        .then(numbers / 1e6)
+        .otherwise(numbers / 1e9)
+        .alias(text.name)
+    ).to_series()
+    return (seconds * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us"))
+
+
+def _with_usual_names(text: pl.Series) -> pl.Series:
+    """Writes Sept. as Sep, 1st as 1, and one blank for several."""
+    text = text.str.replace(r"(?i)\b(sep)t\b", "${1}").str.replace(r"(\pL{3})\.", "${1}")
+    return text.str.replace(r"(\d)(?:st|nd|rd|th)\b", "${1}").str.replace_all(r"\s+", " ")
+
+
+def formats_of(strings: Sequence[str], *, times: bool = False) -> list[str]:
+    """Returns the formats of dates, or of times of day, that any of a few strings has, in the order of their tables."""
+    tidied = _with_usual_names(pl.Series(strings, dtype=pl.String)).to_list()
+    if times:
+        return [form for form in CLOCKS[:-1] if any(_pattern(form).fullmatch(string) for string in strings)]
+    found = {form for pair in zip(strings, tidied, strict=True) for string in set(pair) for form in _formats(string)}
+    places = {day: place for place, day in enumerate((*DAYS, *MONTHS))}
+    return sorted(found, key=lambda form: (places[_day_of(form)], form))
+
+
+def _formats(string: str) -> Iterator[str]:
+    for day in DAYS:
+        match = _pattern(day).match(string)
+        rest = string[match.end() :] if match else ""
+        if match and not rest:
+            yield day
+        elif match:
+            yield from (day + time for time in _times() if _pattern(time).fullmatch(rest))
+    yield from (month for month in MONTHS if _pattern(month).fullmatch(string))
+    # As date -R and C's ctime write it, with the year at the end.
+    clock = "%a %b %d %H:%M:%S %Y"
+    if _pattern(clock).fullmatch(string):
+        yield clock
+
+
+@cache
+def _times() -> tuple[str, ...]:
+    clocks = [f"{gap}{clock}{zone}" for gap in GAPS for clock in CLOCKS for zone in ZONES]
+    return (*clocks, "T%H%M%S", " %H%M%S", "T%H%M%S%#z", *(f"{gap}%H:%M:%S,%3f" for gap in (" ", "T")))
+
+
+def _day_of(date_format: str) -> str:
+    """Returns the part of a format that is in front of the time."""
+    known = [day for day in (*DAYS, *MONTHS) if date_format.startswith(day)]
+    return max(known, key=len, default=DAYS[0])
+
+
+@cache
+def _pattern(date_format: str) -> re.Pattern[str]:
+    parts = re.split(r"(%\.f|%#z|%3f|%[A-Za-z])", date_format)
+    return re.compile("".join({**DIRECTIVES, "%3f": r"\d{3}"}.get(part, re.escape(part)) for part in parts))
+
+
+def reordered(date_format: str) -> str:
+    """Returns a format with the day, month and two-digit year in the same form: 1/2/03 has three of one form."""
+    return re.sub(r"%[dmy]", "%_", date_format)

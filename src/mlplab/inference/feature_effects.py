@@ -1,0 +1,264 @@
+"""Effects of the columns of a table on what a run predicts: permutation importance and partial dependence.
+
+Legend: N rows, C classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlplab.data.preprocessing import ScalePixels
+from mlplab.data.table.table_preprocessing import CategoricalInput, TablePreprocessing
+from mlplab.errors import UserError
+from mlplab.inference.row_reader import RowReader
+from mlplab.inference.trained import TrainedRun, predict
+from mlplab.objectives.scores import classification_scores, regression_scores
+from mlplab.task import Task
+
+SCORES = {
+    "classification": ("accuracy", "f1", "auroc", "log_loss"),
+    "regression": ("r2", "rmse", "mae", "mse"),
+}
+"""Scores by task; the first is the default."""
+
+ERRORS = ("log_loss", "rmse", "mae", "mse")
+"""Scores that are good where they are small."""
+
+N_GRID = 40
+"""Values of a number at which partial dependence is computed; all of them if no more differ."""
+
+OUTERMOST = 0.01
+"""Share of the rows at either end of a number's range that is left out: there the curve rests on a few rows."""
+
+MOST_LEVELS = 12
+"""Categories for which partial dependence is computed: the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the preprocessing that belongs to a column.
+
+    Attributes:
+        name: of a number or category that of the column; of a part of a date, `COLUMN.PART`.
+        tensor: number of the tensor that holds it.
+        position: of its column in this tensor.
+        category: for categories, what its codes mean.
+        may_miss: whether training had missing values in it.
+    """
+
+    name: str
+    tensor: int
+    position: int
+    category: CategoricalInput | None = None
+    may_miss: bool = False
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the score of a run worsens if a column is permuted: the mean and standard deviation over repeats."""
+
+    column: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Mean predictions over all rows, with one input set to each of several values.
+
+    Attributes:
+        name: of the input.
+        column: to which it belongs.
+        values: (V,) of a number; NaN as the last one stands for a missing value.
+        levels: (V,) categories, None for a missing value; empty for a number.
+        n_levels: number of all categories in training; 0 for a number.
+        predicted: (V, C) mean probabilities, or (V, 1) values in the target's unit.
+        data: the input's own values in the rows; of categories, the number of rows of each level (V,).
+    """
+
+    name: str
+    column: str
+    values: npt.NDArray[np.float64]
+    levels: tuple[str | None, ...]
+    n_levels: int
+    predicted: npt.NDArray[np.float64]
+    data: npt.NDArray[np.float64]
+
+    @property
+    def labels(self) -> list[str | None]:
+        """Returns the values as text, None for a missing one."""
+        return list(self.levels) or [
+            None if np.isnan(value) else repr(float(value)).removesuffix(".0") for value in self.values
+        ]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The result for some rows.
+
+    Attributes:
+        rows: name of these rows.
+        n_rows: number of these rows.
+        task: of the target, or of the chosen one of several.
+        score: by which importance is measured.
+        base: its value without permutation.
+        repeats: permutations of each column.
+        importances: the most important column first.
+        dependences: of the chosen columns.
+        classes: numbers of the classes to draw; (0,) for regression.
+        notes: for people.
+    """
+
+    rows: str
+    n_rows: int
+    task: Task
+    score: str
+    base: float
+    repeats: int
+    importances: list[Importance]
+    dependences: list[Dependence]
+    classes: tuple[int, ...]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a run's data.
+
+    Attributes:
+        run: whose network predicts them.
+        task: of its target, or of one of several.
+        inputs: of the preprocessing, (N, …) each; changed in place for a moment, and restored.
+        targets: class indices (N,), or values (N,) in the target's unit.
+        weights: (N,), where the rows have some.
+        place: of the target among several.
+    """
+
+    run: TrainedRun
+    task: Task
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+    weights: Tensor | None = None
+    place: int | None = None
+
+    def predict(self) -> Tensor:
+        """Predicts probabilities (N, C), or values (N, 1), float64."""
+        predicted = predict(self.run.predictor, self.inputs).double()
+        if self.place is None:
+            return predicted
+        of_one = predicted[:, [self.place]]
+        # Of a label the network gives the probability that it is true.
+        return torch.cat([1 - of_one, of_one], dim=1) if self.task.kind == "classification" else of_one
+
+    def score(self, name: str) -> float:
+        """Returns one of `SCORES` of the predictions."""
+        predicted = self.predict()
+        if self.task.kind == "regression":
+            return float(regression_scores(predicted.squeeze(1), self.targets, self.weights)[name])
+        if name == "accuracy":  # the other scores of classes take as long as the predictions
+            return float(self.mean((predicted.argmax(1) == self.targets).double()))
+        if name == "log_loss":
+            of_class = predicted.gather(1, self.targets.unsqueeze(1)).squeeze(1)
+            return float(self.mean(-of_class.clamp(min=torch.finfo(torch.float32).tiny).log()))
+        return float(classification_scores(predicted, self.targets, self.weights)[name])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Computes the mean over the rows, by their weights where they have some: (N, …) -> (…)."""
+        if self.weights is None:
+            return values.mean(dim=0)
+        return torch.tensordot(self.weights / self.weights.sum(), values, dims=1)
+
+    @contextmanager
+    def replaced(self, inputs: Sequence[Input], rows: Tensor | None = None, value: float = 0.0) -> Iterator[None]:
+        """Within this context, some inputs have the values of other `rows` (N,), or one `value` in all rows."""
+        kept = [self.inputs[one.tensor][:, one.position].clone() for one in inputs]
+        for one, values in zip(inputs, kept, strict=True):
+            self.inputs[one.tensor][:, one.position] = value if rows is None else values[rows]
+        try:
+            yield
+        finally:
+            for one, values in zip(inputs, kept, strict=True):
+                self.inputs[one.tensor][:, one.position] = values
+
+
+def inputs_of_columns(run: TrainedRun) -> dict[str, list[Input]]:
+    """Returns the inputs of each column of the table: column → inputs. Indicators and codes follow from these.
+
+    Raises:
+        UserError: the run is on images.
+    """
+    preprocessing = run.predictor.preprocessing
+    if isinstance(preprocessing, ScalePixels):
+        raise UserError(
+            "run must be a run on a table",
+            "it is on images, in which a single pixel tells nothing",
+            "scripts/evaluate.py for its scores",
+        )
+    if not isinstance(preprocessing, TablePreprocessing):
+        return {column.name: [Input(column.name, 0, at)] for at, column in enumerate(RowReader(run).columns)}
+    columns: dict[str, list[Input]] = {}
+    indicated = preprocessing.indicated.tolist()
+    for position, number in enumerate(preprocessing.inputs.numeric):
+        one = Input(number.name, 0, position, may_miss=position in indicated)
+        columns.setdefault(number.column.name, []).append(one)
+    for position, category in enumerate(preprocessing.inputs.categorical):
+        columns[category.name] = [Input(category.name, 1, position, category, category.has_missing)]
+    return columns
+
+
+def permutation_importance(
+    rows: Rows, columns: Mapping[str, Sequence[Input]], score: str, orders: Sequence[Tensor]
+) -> list[Importance]:
+    """Measures how much a score worsens if a column is permuted (Breiman 2001, section 10), for each column.
+
+    Args:
+        rows: to predict.
+        columns: name → inputs, which are permuted together.
+        score: one of `SCORES`.
+        orders: permutations (N,) of the rows, one for each repeat and the same for all columns.
+    """
+    base, sign = rows.score(score), 1 if score in ERRORS else -1
+    found = []
+    for column, inputs in columns.items():
+        changes = []
+        for order in orders:
+            with rows.replaced(inputs, order):
+                changes.append(sign * (rows.score(score) - base))
+        found.append(Importance(column, float(np.mean(changes)), float(np.std(changes))))
+    return found
+
+
+def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
+    """Averages the predictions of all rows with one input set to each of its values (Friedman 2001, section 8.2)."""
+    data = rows.inputs[one.tensor][:, one.position].double().numpy()
+    levels: tuple[str | None, ...] = ()
+    n_levels = 0 if one.category is None else one.category.n_categories
+    if one.category is None:
+        values = _grid(data[~np.isnan(data)])
+        if one.may_miss:
+            values = np.append(values, np.nan)
+    else:
+        n_rows = np.bincount(data.astype(np.int64), minlength=n_levels + 1)
+        # Codes from 1: 0 is a category that training did not have. Stable, so that ties keep the alphabet.
+        codes = np.argsort(-n_rows[1:], kind="stable")[:MOST_LEVELS] + 1
+        values, data = np.sort(codes).astype(np.float64), n_rows[np.sort(codes)].astype(np.float64)
+        levels = tuple((*one.category.categories, None)[code - 1] for code in np.sort(codes))
+    means = []
+    for value in values:
+        with rows.replaced([one], value=float(value)):
+            means.append(rows.mean(rows.predict()).numpy())
+    return Dependence(one.name, column, values, levels, n_levels, np.stack(means), data)
+
+
+def _grid(known: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns values of a number that occur: all of them if they are few, else quantiles."""
+    distinct = np.unique(known)
+    if len(distinct) <= N_GRID:
+        return distinct
+    shares = np.linspace(OUTERMOST, 1 - OUTERMOST, N_GRID)
+    return np.unique(np.quantile(known, shares, method="inverted_cdf"))
