@@ -72,8 +72,7 @@ class RunDirectory:
             self.figures.mkdir(exist_ok=True)
             began = timestamp()
             self.note(state="running", process=os.getpid(), started=began, epoch=0, step=0, reason=None, updated=began)
-            # Not flushed: a crash of the machine loses nothing yet, and a stack claims many directories at once.
-            write_json(self.path / STATUS, self._status, flushed=False)
+            write_json(self.path / STATUS, self._status)
         except FileExistsError:
             self.release()
             has_run = (self.path / STATUS).exists()
