@@ -176,9 +176,18 @@ def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
     """Selects what a winner is chosen from: all searched settings; in a comparison the rerun best of each arm."""
     searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
+    # A comparison that went on can have another best by now; the new seeds must not choose between the two.
+    rerun = [setting for setting in rerun if setting.arm is None or setting is _rerun_of_best(setting, searched, rerun)]
     # Before the first rerun of a comparison has begun, the search is all there is.
     first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
     return first or other
+
+
+def _rerun_of_best(setting: Setting, searched: Sequence[Setting], reruns: Sequence[Setting]) -> Setting:
+    """Returns the rerun of an arm's best setting; the first of the arm's reruns where that has none."""
+    best = next((s for s in searched if (s.arm, s.data_set) == (setting.arm, setting.data_set)), None)
+    own = [s for s in reruns if (s.arm, s.data_set) == (setting.arm, setting.data_set)]
+    return next((s for s in own if best is not None and key_of(s.values) == key_of(best.values)), own[0])
 
 
 def judged(settings: Sequence[Setting]) -> list[Setting]:
