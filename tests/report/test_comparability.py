@@ -115,3 +115,11 @@ def test_data_drawn_by_the_seed_are_one_problem(tmp_path: Path) -> None:
     for n in range(4):
         change_fingerprint(tmp_path / f"{n}_job", f"{n // 2}" * 64)
     assert [len(setting.runs) for setting in analyse(tmp_path).settings] == [2, 2]
+
+
+def test_of_many_data_sets_the_first_have_findings(tmp_path: Path) -> None:
+    jobs = [job(2 * d + n, {"data.path": f"{d}.csv", "lr": n}, 0.1 + n + d) for d in range(9) for n in range(2)]
+    found = sentences(analyse(write_sweep(tmp_path, jobs)))
+    assert len(found["best"]) == 6
+    assert found["data_sets"] == ["The leaderboard has 3 more data sets."]
+    assert found["mean_ranks"] == ["Over 9 data sets lr=0 has the best mean rank, 1."]

@@ -15,15 +15,23 @@ from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
 
+MOST_DATA_SETS = 6
+"""Data sets with findings of their own."""
+
+
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
     """Says what came out best, and how certain that is."""
     found = [_unfinished(sweep), *_versions(sweep), _replaced(sweep)]
-    for data_set, those in by_data_set(settings).items() or [("", [])]:
+    groups = list(by_data_set(settings).items()) or [("", [])]
+    for data_set, those in groups[:MOST_DATA_SETS]:
         best = _winner if len(sweep.objectives) == 1 else _pareto
         for finding in (best(sweep, those), *_reruns(those), _noise(sweep, those, tests)):
             if finding is not None and data_set:
                 finding = replace(finding, sentence=f"On {printable(data_set)}: {finding.sentence}")
             found.append(finding)
+    if len(groups) > MOST_DATA_SETS:
+        n_more = counted(len(groups) - MOST_DATA_SETS, "more data set")
+        found.append(Finding("data_sets", "result", f"The leaderboard has {n_more}."))
     found += [rank_finding(settings) if len(sweep.objectives) == 1 else None, _tests(tests)]
     return [finding for finding in found if finding is not None]
 

@@ -29,8 +29,9 @@ TITLES = {
 """Titles of the tables, by stage."""
 
 RULE = (
-    "Settings are ranked by the mean over their finished runs. Those with a run that failed, diverged or left no value "
-    "come after those without, then those whose runs were all pruned, then those without a value."
+    "Settings are ranked by the mean over their finished runs, on each data set by themselves. Those with a run that "
+    "failed, diverged or left no value come after those without, then those whose runs were all pruned, then those "
+    "without a value."
 )
 
 
