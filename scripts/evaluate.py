@@ -11,6 +11,7 @@
     data.encoding=…    such as cp1251
     data.decimal=…     the decimal mark, . or ,
     data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
     data.date_format=… such as '"%d/%m/%Y"'
     data.missing_values=[…]  texts that stand for a missing value, beside those of training
     accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
@@ -26,7 +27,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 
 OPTIONS = {
@@ -43,7 +44,7 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
-        require_file(settings["data.path"], "data.path")
+        require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
         from mlplab.errors import UserError, counted, printable

@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 
 FORMATS = ("onnx", "torch_export", "safetensors")
@@ -37,7 +37,7 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
-        require_file(settings["data.path"], "data.path")
+        require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.errors import counted
         from mlplab.inference.exporting import export

@@ -3,13 +3,14 @@
     python scripts/predict.py run=logs/runs/… data.path=new.csv out=predictions.csv
 
     run=DIRECTORY      of the run, or one of its checkpoints
-    data.path=FILE     CSV, TSV, gzip of them, or Parquet; columns are found by name, in any order
+    data.path=FILE     a table in any format that training takes; columns are found by name, in any order
     data.delimiter=…   the character between values, or comma, semicolon, tab, blank, bar
     data.quote=…       double, single, none
     data.header=…      true or false: whether the first line names the columns
     data.encoding=…    such as cp1251
     data.decimal=…     the decimal mark, . or ,
     data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
     data.date_format=… such as '"%d/%m/%Y"'
     data.missing_values=[…]  texts that stand for a missing value, beside those of training
     out=FILE           .csv, .tsv or .parquet; a row for each row of data.path, in the same order
@@ -35,7 +36,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import counted, printable
 from mlplab.rules import PROPER_SHARE
@@ -58,7 +59,7 @@ OPTIONS = {
 
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
-    require_file(settings["data.path"], "data.path")
+    require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.inference.predicting import predict_file
         from mlplab.inference.trained import load_run

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from launching import Done, run_program
 
+from mlplab.cli.command_line import with_home
+
 
 @pytest.fixture
 def type_command(tmp_path: Path) -> Any:
@@ -205,3 +207,22 @@ def test_a_reader_that_has_seen_enough_is_no_error(root: Path) -> None:
     shell = f"{sys.executable} {root / 'train.py'} --help | head -1"
     done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "expanded"),
+    [
+        ("data.path=~/a.csv", "data.path=/home/me/a.csv"),
+        ("data.path=~/a.csv,~/b.csv", "data.path=/home/me/a.csv,/home/me/b.csv"),
+        ("paths.logs=~", "paths.logs=/home/me"),
+        ("paths.logs='~/my runs'", "paths.logs='/home/me/my runs'"),
+        ("data.path='~/a.csv'", "data.path='~/a.csv'"),  # expanded where it is read
+        ("data.path=a~b", "data.path=a~b"),
+        ("data.target='a,~b'", "data.target='a,~b'"),
+        ("~data", "~data"),
+        ("--config-dir=~/a", "--config-dir=~/a"),
+    ],
+)
+def test_a_home_directory_may_begin_any_value(word: str, expanded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert with_home(word) == expanded

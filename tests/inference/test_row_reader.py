@@ -206,7 +206,7 @@ def test_no_refusal_proposes_a_setting_that_only_training_takes(run: TrainedRun,
 def test_a_note_proposes_an_option_of_a_file(run: TrainedRun, tmp_path: Path) -> None:
     path = new(tmp_path / "new.csv", town=["Köln", *["town A"] * 29])
     path.write_bytes(path.read_text().encode("latin-1"))
-    assert "the file is no UTF-8 and is read as latin-1; data.encoding=… says otherwise" in notes(run, path)
+    assert "the file is no UTF-8 and is read as cp1252; data.encoding=… says otherwise" in notes(run, path)
 
 
 # Files that another program has written.

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import signal
 import sys
 import traceback
@@ -49,6 +50,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers(root)  # before Hydra composes
     _unwind_on_signals()
+    sys.argv[1:] = [with_home(word) for word in sys.argv[1:]]
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
@@ -76,6 +78,17 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0  # else a shell would take a sweep for done
+
+
+def with_home(word: str) -> str:
+    """Puts the home directory in place of a ~ that begins a value, where a shell leaves it, and Hydra refuses it."""
+    key, equals, value = word.partition("=")
+    if not equals or word.startswith(("-", "~")):
+        return word
+    # Paths of data in quotes are recorded as they are typed, and expanded where they are read.
+    quote = "" if key.startswith("data.") else "['\"]?"
+    home = rf"(^{quote}|[,\[]{quote})(~[\w.-]*)(?=[/,\]]|$)"
+    return f"{key}={re.sub(home, lambda match: match[1] + os.path.expanduser(match[2]), value)}"
 
 
 def _explained(error: BaseException, overrides: Sequence[str], conf: Path) -> tuple[object, int] | None:

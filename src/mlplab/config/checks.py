@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
-from mlplab.config.paths import require_file
+from mlplab.config.paths import require_data_file
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -230,7 +230,7 @@ def _table_is_there(config: DictConfig) -> None:
     for key in ("path", "test_path"):
         given = _select(config, f"data.{key}")
         if given is not None:
-            require_file(Path(given).expanduser(), f"data.{key}")
+            require_data_file(Path(given).expanduser(), f"data.{key}")
     # Each row would be in the training part and in the test part.
     if _select(config, "data.path") == _select(config, "data.test_path"):
         raise UserError("data.test_path must be another file", "it is data.path", "data.test_path=null")

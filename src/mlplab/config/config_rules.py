@@ -203,8 +203,10 @@ TABLE_RULES: dict[str, Rule] = {
     "test_path": optional(_FILE),
     "header": Rule(lambda v: v == "auto" or isinstance(v, bool), "auto, true or false", "auto"),
     "delimiter": Rule(
-        lambda v: v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) == 1 and v.isascii()),
-        f"auto, {', '.join(DELIMITERS)}, or one character",
+        lambda v: (
+            v == "auto" or v in tuple(DELIMITERS) or (isinstance(v, str) and len(v) in (1, 2) and v not in "\r\n")
+        ),
+        f"auto, {', '.join(DELIMITERS)}, or one or two characters",
         "semicolon",
         tuple(DELIMITERS),
     ),
@@ -212,6 +214,7 @@ TABLE_RULES: dict[str, Rule] = {
     "encoding": Rule(_is_encoding, "auto, or the name of an encoding that Python knows", "auto", ("auto", "utf-8")),
     "decimal": one_of(("auto", ".", ","), "auto"),
     "skip_lines": Rule(lambda v: is_integer(v) and v >= 0, "a number of lines", "1"),
+    "sheet": optional(Rule(_NAME.holds, "the name or the number of a sheet", "1")),
     # Without a directive of strptime, a format fits nothing but itself.
     "date_format": optional(Rule(lambda v: isinstance(v, str) and "%" in v, "a format such as %d/%m/%Y", "'%d/%m/%Y'")),
     "missing_values": _MARKERS,
@@ -243,7 +246,7 @@ TABLE_RULES: dict[str, Rule] = {
 }
 
 OF_ANY_FILE = (
-    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "date_format"),
+    *("delimiter", "quote", "header", "encoding", "decimal", "skip_lines", "sheet", "date_format"),
     "missing_values",
 )
 """Options of a table that say how a file is written, which another file may be in another way."""

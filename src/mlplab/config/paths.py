@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import stat
 from pathlib import Path
 
 from mlplab.config.suggestions import nearest_name
@@ -16,7 +17,9 @@ def require_file(path: Path, key: str) -> None:
     """
     try:
         if path.is_dir():
-            raise UserError(f"{key} must be a file", f"{path} is a folder", f"{key}={path}/table.csv")
+            within = sorted(entry.name for entry in path.iterdir() if entry.is_file() and entry.name[0] not in "._")
+            hint = f"{key}={path / (within[0] if within else 'table.csv')}"
+            raise UserError(f"{key} must be a file", f"{path} is a folder", hint)
         # Reading a pipe would wait for a writer, and a device may have no end.
         if path.exists() and not path.is_file():
             raise UserError(f"{key} must be a file", f"{path} is a device or a pipe", "a copy of it in a file")
@@ -35,6 +38,35 @@ def require_file(path: Path, key: str) -> None:
         raise UserError(f"{key} must be readable", f"{path}: {error.strerror}", f"chmod u+r {path}") from None
     if not start:
         raise UserError(f"{key} must hold something", f"{path} is empty", "another file")
+
+
+def is_pipe(path: Path) -> bool:
+    """Checks for what can be read only once: a named pipe, standard input, a process substitution."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def require_data_file(path: Path, key: str) -> None:
+    """Refuses what cannot be a table before anything is read: no file, an empty one, a folder without Parquet files.
+
+    Raises:
+        UserError: with the nearest name.
+    """
+    if not is_pipe(path) and not (path.is_dir() and parquet_files(path)):
+        require_file(path, key)
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Lists the Parquet files of a folder and of the folders within, in a fixed order."""
+    # Writers leave files such as _SUCCESS and .part.crc beside the data.
+    return sorted(
+        path
+        for path in folder.rglob("*.parquet")
+        if path.is_file() and not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
+    )
 
 
 def find_run(path: Path) -> tuple[Path, Path]:

@@ -171,7 +171,8 @@ class Rows:
         """Computes the mean over the rows, by their weights where they have some: (N, …) -> (…)."""
         if self.weights is None:
             return values.mean(dim=0)
-        return torch.tensordot(self.weights / self.weights.sum(), values, dims=1)
+        mean: Tensor = torch.tensordot(self.weights / self.weights.sum(), values, dims=1)
+        return mean
 
     @contextmanager
     def replaced(self, inputs: Sequence[Input], rows: Tensor | None = None, value: float = 0.0) -> Iterator[None]:

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.differing import RENAMED
-from mlplab.config.paths import require_file
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
@@ -27,15 +26,16 @@ from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
+from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
-from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, is_parquet, parquet_blocks, text_blocks
+from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have
-from mlplab.data.table.text_layout import TextOptions, open_text
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
 from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
@@ -129,22 +129,20 @@ class RowReader:
         """Yields all rows of a file in their order.
 
         Args:
-            path: CSV, TSV, gzip of them, or Parquet.
+            path: a table in any format that training takes.
             also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
         """
-        require_file(path, "data.path")
+        path = read_once(path, "data.path")
         with _errors_of_a_run():
-            if is_parquet(path):
-                yield from self._encoded(parquet_blocks(path), path, also)
-                return
             # A first line with any of these names is a header, even if it looks like values.
             known = [*(column.name for column in self.columns), *also.values()]
-            with open_text(path, self._text, known_names=known) as file:
-                self.notes += file.notes
-                yield from self._encoded(text_blocks(path, file), path, also)
+            with open_table(path, self._text, known_names=known) as opened:
+                noticed: list[str] = []
+                yield from self._encoded(table_blocks(path, opened, noticed), path, also)
+                self.notes[:0] = noticed
 
     def _encoded(self, frames: Iterator[pl.DataFrame], path: Path, also: Mapping[str, str]) -> Iterator[Block]:
         first_row = 1

@@ -4,7 +4,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlplab.data.table.table_checks import require_columns, require_named_columns, require_one_header
+from mlplab.data.table.table_checks import empty_columns, require_columns, require_named_columns
 from mlplab.errors import UserError
 
 NAMES = ["height", "a b", "price (€)", "${x}"]
@@ -98,36 +98,28 @@ def test_columns_that_lack_are_named_and_those_beside_are_noted() -> None:
     assert refusal.value.hint == "renaming 'height'"
 
 
-TWO_LINES = {"a": ["cm", "1", "2,5", None], "b": ["kg", "3.5", "4", "5"], "c": ["x", "y", "z", "x"]}
-
-
-@pytest.mark.parametrize("units", [("cm", "kg"), ("meters", "c2")])
-def test_a_second_line_of_names_is_refused(units: tuple[str, str]) -> None:
-    frame = pl.DataFrame({"a": [units[0], "1", "2,5", None], "b": [units[1], "3.5", "4", "5"]})
-    with pytest.raises(UserError, match="names of the columns must stand in one line") as refusal:
-        require_one_header(frame)
-    assert refusal.value.actual.startswith(f"2 columns hold numbers below a second line of text, such as {units[0]!r}")
-    assert "data.skip_lines=1" in refusal.value.hint
+def test_columns_without_a_value_are_named_in_one_note() -> None:
+    frame = pl.DataFrame({"a": [1, None], "b": [None, None], "c": [None, None], "y": [None, None]})
+    assert empty_columns(frame, {"y"}) == (["b", "c"], ["2 columns have no value and are left out: b, c"])
+    assert empty_columns(frame, {"y", "c"})[1] == ["1 column has no value and is left out: b"]
+    assert empty_columns(frame, {"y", "b", "c"}) == ([], [])
 
 
 @pytest.mark.parametrize(
-    "columns",
+    ("target", "first", "remedy"),
     [
-        {"a": ["cm", "1", "2"], "b": ["x", "y", "z"]},  # a single one may be a mistake in the first row
-        {"a": ["1", "2", "x"], "b": ["3", "4", "y"]},
-        {"a": [None, "1", "2"], "b": [None, "3", "4"]},
-        {"a": ["x", None, None], "b": ["y", None, None]},
-        {"a": ["x", "1"], "b": ["y", "2"]},
-        {"a": ["x", "1", "2"], "b": ["y", "3", "4"], **{f"n{i}": [1, 2, 3] for i in range(9)}},
-        {"a": [1, 2, 3]},
+        ("2012", ("2010", "2011", "y"), "data.target=2011"),
+        ("Y2", ("2010", "2011", "y"), "data.target=y"),
+        ("column_9", ("5.1", "3.5", "setosa"), "data.target=column_2"),
+        ("clas", ("1", "1", "x"), "data.target=column_2"),  # the same twice names no columns
     ],
 )
-def test_other_tables_have_one_line_of_names(columns: dict[str, list[Any]]) -> None:
-    require_one_header(pl.DataFrame(columns))
-
-
-def test_text_far_down_is_no_second_line_of_names() -> None:
-    frame = pl.DataFrame({name: [name, *["1"] * 200, "text"] for name in "abc"})
-    require_one_header(frame)
-    with pytest.raises(UserError, match="one line"):
-        require_one_header(frame.head(200))
+def test_where_no_header_was_found_the_first_line_is_shown_too(
+    target: str, first: tuple[str, ...], remedy: str
+) -> None:
+    frame = pl.DataFrame({"column_1": [1], "column_2": [2]})
+    lists: dict[str, list[str]] = {"drop": [], "numeric": [], "categorical": []}
+    with pytest.raises(UserError) as refusal:
+        require_named_columns(frame, [target], lists, {}, None, first)
+    assert refusal.value.hint == remedy
+    assert ("if the first line is the header, " + ", ".join(first) in refusal.value.requirement) == (first[0] != "1")

@@ -20,12 +20,12 @@ from mlplab.data.table.table_reading import (
     Reading,
     fingerprint,
     has_leading_zero,
-    is_parquet,
-    parquet_blocks,
+    open_table,
     read_table,
-    text_blocks,
+    table_blocks,
 )
-from mlplab.data.table.text_layout import TextOptions, open_text
+from mlplab.data.table.text_header import TextFile
+from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]
@@ -38,14 +38,18 @@ def read(path: Path, **options: Any) -> dict[str, list[Any]]:
 
 def read_blocks(path: Path, size: int, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[pl.DataFrame]:
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", size)
-    with open_text(path, TextOptions(**options)) as file:
-        return list(text_blocks(path, file))
+    return blocks_of(path, **options)
+
+
+def blocks_of(path: Path, **options: Any) -> list[pl.DataFrame]:
+    with open_table(path, TextOptions(**options)) as opened:
+        return list(table_blocks(path, opened, []))
 
 
 def as_written(path: Path, **options: Any) -> pl.DataFrame:
     """The whole file at once, every cell as text."""
-    with open_text(path, TextOptions(**options)) as file:
-        names = file.names
+    with open_table(path, TextOptions(**options)) as opened:
+        names = opened.rows.names
     return read_table(path, Reading(TextOptions(**options), as_text=names)).frame
 
 
@@ -67,7 +71,6 @@ def test_parquet_is_read_whatever_its_name(write: Write, name: str) -> None:
     out = BytesIO()
     pl.DataFrame(COLUMNS).write_parquet(out)
     path = write(out.getvalue(), name)
-    assert is_parquet(path)
     assert read(path) == COLUMNS
 
 
@@ -103,8 +106,9 @@ def test_leading_zeros_are_found_beside_missing_values_and_within_quotes(write: 
 @pytest.mark.parametrize("cell", ["0", "0.5", "007.5", "00:30", "01/02/2024", "-05", "00a"])
 def test_what_is_no_string_of_digits_leaves_whole_numbers_alone(write: Write, cell: str) -> None:
     path = write(f"a,b\n1,{cell}\n20,{cell}\n")
-    with open_text(path, TextOptions()) as file:
-        assert not has_leading_zero(file)
+    with open_table(path, TextOptions()) as opened:
+        assert isinstance(opened.rows, TextFile)
+        assert not has_leading_zero(opened.rows)
     assert read(path)["a"] == [1, 20]
 
 
@@ -206,7 +210,7 @@ def test_a_decimal_comma_is_likelier_where_something_else_divides(write: Write) 
         ("a,b\n1,2\n3\n4,5\n", "1 row differs, the first in line 3 with 1"),
         ("a,b\n1,2\n3,4,5\n6\n", "2 rows differ, the first in line 3 with 3"),
         ('a,b\n"x\ny",2\n\n3\n', "1 row differs, the first in line 5 with 1"),
-        ("note\na,b\n1,2\n3,4,\n", "1 row differs, the first in line 4 with 3"),
+        ("note\na,b\n1,2\n3,4,5\n", "1 row differs, the first in line 4 with 3"),
         ("a b\n1 2\n3 4 5\n", "1 row differs, the first in line 3 with 3"),
         ('a,b\n1, "x"\n2, \'y\', "z"\n', "1 row differs, the first in line 3 with 3"),
     ],
@@ -220,14 +224,14 @@ def test_rows_of_more_or_fewer_values_are_refused_with_their_line(write: Write, 
         read(path, **options)
     assert refusal.value.actual == given
     assert refusal.value.hint == "mending the file"
-    with pytest.raises(UserError) as of_blocks, open_text(path, TextOptions(**options)) as file:
-        list(text_blocks(path, file))
+    with pytest.raises(UserError) as of_blocks:
+        blocks_of(path, **options)
     assert of_blocks.value.args == refusal.value.args
 
 
 def test_where_all_rows_differ_the_delimiter_is_doubted(write: Write) -> None:
     with pytest.raises(UserError, match="3 rows differ") as refusal:
-        read(write("a\n1,5\n2,5\n3,5\n"), delimiter="comma")
+        read_table(write("a\n1,5\n2,5\n3,5\n"), Reading(TextOptions("comma")), known_names=["a"])
     assert "data.delimiter=…" in refusal.value.hint
 
 
@@ -268,7 +272,7 @@ def test_damaged_parquet_is_refused_whatever_polars_makes_of_it(write: Write) ->
             for _ in range(3):
                 content[generator.randrange(4, len(content))] = generator.randrange(256)
         path = write(bytes(content))
-        for attempt in (lambda path=path: read(path), lambda path=path: list(parquet_blocks(path))):
+        for attempt in (lambda path=path: read(path), lambda path=path: blocks_of(path)):
             try:
                 attempt()
             except UserError as refusal:
@@ -285,12 +289,12 @@ def test_a_panic_of_polars_is_a_refusal(write: Write, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pl, "scan_csv", panic)
     with pytest.raises(UserError, match="not yet implemented at line 3"):
         read(path)
-    with pytest.raises(UserError, match="not yet implemented"), open_text(path, TextOptions()) as file:
-        list(text_blocks(path, file))
+    with pytest.raises(UserError, match="not yet implemented"):
+        blocks_of(path)
     monkeypatch.setattr(pl, "read_parquet", panic)
     monkeypatch.setattr(pl, "scan_parquet", panic)
     damaged = write(b"PAR1 and no more")
-    for attempt in (lambda: read(damaged), lambda: list(parquet_blocks(damaged))):
+    for attempt in (lambda: read(damaged), lambda: blocks_of(damaged)):
         with pytest.raises(UserError, match="not yet implemented"):
             attempt()
 
@@ -300,8 +304,8 @@ def test_bytes_that_are_not_in_the_encoding_that_was_said_are_refused_however_fa
     assert read(path)["a"][-1] == "ä"
     with pytest.raises(UserError, match="must be a table that can be read"):
         read(path, encoding="utf-8")
-    with pytest.raises(UserError, match=r"utf-?8"), open_text(path, TextOptions(encoding="utf-8")) as file:
-        list(text_blocks(path, file))
+    with pytest.raises(UserError, match=r"utf-?8"):
+        blocks_of(path, encoding="utf-8")
 
 
 def test_parquet_comes_in_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +313,7 @@ def test_parquet_comes_in_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) 
     frame = pl.DataFrame({"a": range(10), "b": list("abcdefghij")})
     out = BytesIO()
     frame.write_parquet(out)
-    blocks = list(parquet_blocks(write(out.getvalue())))
+    blocks = blocks_of(write(out.getvalue()))
     assert [len(block) for block in blocks] == [4, 4, 2]
     assert_frame_equal(pl.concat(blocks), frame)
 

@@ -2,6 +2,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn import examples
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.data.table import text_records
-from mlplab.data.table.text_layout import Dialect, TextFile
+from mlplab.data.table.text_header import TextFile
+from mlplab.data.table.text_layout import Dialect
 from mlplab.data.table.text_records import copy_plainly, count_rows, read_records
 from mlplab.errors import UserError
 
@@ -18,12 +20,12 @@ Write = Callable[..., Path]
 COMMAS, TWO = Dialect(), ("a", "b")
 
 
-def counted(path: Path, dialect: Dialect = COMMAS, names: tuple[str, ...] = TWO) -> int | None:
-    return count_rows(TextFile(path, dialect, names))
+def counted(path: Path, dialect: Dialect = COMMAS, names: tuple[str, ...] = TWO, n_before: int = 0) -> int | None:
+    return count_rows(TextFile(path, dialect, names, n_before))
 
 
-def records(path: Path, dialect: Dialect = COMMAS) -> list[tuple[int, list[str]]]:
-    return list(read_records(path, TextFile(path, dialect, ())))
+def records(path: Path, dialect: Dialect = COMMAS, n_before: int = 0) -> list[tuple[int, list[str]]]:
+    return [found[:2] for found in read_records(path, TextFile(path, dialect, TWO, n_before), [])]
 
 
 def copied(path: Path, dialect: Dialect = COMMAS, names: tuple[str, ...] = TWO) -> bytes:
@@ -39,7 +41,7 @@ def copied(path: Path, dialect: Dialect = COMMAS, names: tuple[str, ...] = TWO) 
         ("a,b\r\n1,2\r\n3,4", Dialect(), 3),
         ("\ufeffa,b\n1,2\n", Dialect(), 2),
         ("\ta\n\t\n", Dialect("\t"), 2),
-        ("title\n\na;b\n1;2\n", Dialect(";", skip_lines=2), 2),
+        ("title\n\na;b\n1;2\n", Dialect(";"), 2),
         ('"a","b"\n"x,y\nz","say ""so"""\n"",""""\n', Dialect(), 3),
         ('a,b\r\n"1\r\n2",3\r\n', Dialect(), 2),
         ('\ufeff"a","b"\n1,2\n', Dialect(), 2),
@@ -53,7 +55,7 @@ def test_even_and_plain_files_are_counted(
     write: Write, monkeypatch: pytest.MonkeyPatch, text: str, dialect: Dialect, n_records: int, block: int
 ) -> None:
     monkeypatch.setattr(text_records, "BLOCK_BYTES", block)
-    assert counted(write(text), dialect) == n_records - dialect.has_header
+    assert counted(write(text), dialect, n_before=2 if text.startswith("title") else 0) == n_records
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_a_value_beyond_all_bounds_is_left_to_a_closer_look(write: Write, monkey
     path = write('a,b\n"' + "x" * 200_000 + '\n",2\n')
     assert counted(path) is None
     monkeypatch.setattr(csv, "field_size_limit", lambda: 300_000)
-    assert counted(path) == 1
+    assert counted(path) == 2
 
 
 def test_a_single_column_is_left_to_a_closer_look(write: Write) -> None:
@@ -111,7 +113,7 @@ def test_the_quick_count_is_that_of_a_closer_look(
         assert n_rows is None
         return
     if n_rows is not None:
-        assert len(found) == n_rows + 1
+        assert len(found) == n_rows
         assert all(len(strings) == n_columns for _, strings in found)
 
 
@@ -136,8 +138,8 @@ def test_a_line_of_tabs_is_a_row_of_empty_strings_where_tabs_separate(write: Wri
 
 def test_lines_that_are_skipped_count_in_the_numbers(write: Write) -> None:
     path = write('an "unclosed title\n;;\na,b\n1,2\n')
-    assert [line for line, _ in records(path, Dialect(skip_lines=2))] == [3, 4]
-    assert records(path, Dialect(skip_lines=9)) == []
+    assert [line for line, _ in records(path, n_before=2)] == [3, 4]
+    assert records(path, n_before=9) == []
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_string(write: Write) -> None:
@@ -148,12 +150,12 @@ def test_a_byte_order_mark_is_not_part_of_the_first_string(write: Write) -> None
     ("line", "dialect", "plain"),
     [
         ('1, "x,y"', COMMAS, b'1,"x,y"\r\n'),  # blanks before a quote
-        ('"x,y" ,2', COMMAS, b'"x,y ",2\r\n'),  # and behind one
+        ('"x,y" ,2', COMMAS, b'"x,y",2\r\n'),  # and behind one
         ('5" pipe,2', COMMAS, b'"5"" pipe",2\r\n'),
         ('"x"y,2', COMMAS, b"xy,2\r\n"),
         ('a "b" c,2', COMMAS, b'"a ""b"" c",2\r\n'),
         ("'x, ''y''',2", Dialect(quote="'"), b"\"x, 'y'\",2\r\n"),  # single quotes become double ones
-        ('z,5" ', Dialect(quote="'"), b'z,"5"" "\r\n'),
+        ('z,5" ', Dialect(quote="'"), b'z,"5"""\r\n'),
         (" 1   2 ", Dialect(" "), b"1\t2\r\n"),  # blanks as delimiter become tabs
         ('"x y" z', Dialect(" "), b"x y\tz\r\n"),
         ("1\t2 3", Dialect(" "), b'"1\t2"\t3\r\n'),
@@ -179,14 +181,14 @@ def test_a_copy_has_no_blank_lines(write: Write) -> None:
         ("a,b\n1,'x\n2,'y'\n", Dialect(quote="'"), 2),
         ('a b\n1 "x\n2 "y"\n', Dialect(" "), 2),
         ('a,b\n\n"x\n\n', Dialect(), 3),
-        ('skipped\na,b\n1,"x\n', Dialect(skip_lines=1), 3),
+        ('skipped\na,b\n1,"x\n', Dialect(), 3),
     ],
 )
 def test_a_quote_that_is_not_closed_is_refused_with_its_line(
     write: Write, text: str, dialect: Dialect, line: int
 ) -> None:
     with pytest.raises(UserError, match=r"every quote in table\.csv must be closed") as refusal:
-        records(write(text), dialect)
+        records(write(text), dialect, n_before=int(text.startswith("skipped")))
     assert refusal.value.actual == f"one that opens in line {line} is not"
     assert "data.quote=none" in refusal.value.hint
 
@@ -226,6 +228,7 @@ def test_a_copy_holds_the_same_strings(
     write: Write, rows: list[list[str]], delimiter: str, quote: str, quoting: int, end: str
 ) -> None:
     out = io.StringIO()
+    rows = [*rows, ["0"] * len(rows[0])]  # behind it, empty rows would be no rows
     # Blanks around strings would be taken for delimiters.
     quoting = csv.QUOTE_ALL if delimiter == " " else quoting
     csv.writer(out, delimiter=delimiter, quotechar=quote, quoting=quoting, lineterminator=end).writerows(rows)  # type: ignore[arg-type]
@@ -233,4 +236,90 @@ def test_a_copy_holds_the_same_strings(
     text = io.StringIO(copy.decode(), newline="")
     again = list(csv.reader(text, delimiter="\t" if delimiter == " " else delimiter, strict=True))
     # Blanks before a string without quotes are no part of it; strings are stripped later in any case.
-    assert [[cell.lstrip(" ") for cell in row] for row in again] == [[cell.lstrip(" ") for cell in row] for row in rows]
+    assert [[cell.strip(" ") for cell in row] for row in again] == [[cell.strip(" ") for cell in row] for row in rows]
+
+
+def copied_rows(write: Write, text: str, **of_file: Any) -> tuple[list[list[str]], str]:
+    """The rows of a copy, and what is told of the others."""
+    options = {"dialect": COMMAS, "names": ("a", "b", "c"), "numeric": (True, True, False), **of_file}
+    path = write(text)
+    copy, n_rows = copy_plainly(path, TextFile(path, **options), path.with_name("copy"))
+    rows = [line.split(",") for line in copy.path.read_text().splitlines()]
+    assert len(rows) == n_rows
+    return rows, "; ".join(copy.notes)
+
+
+ROWS = "".join(f"{number},{number}.5,x\n" for number in range(20))
+PLAIN = [line.split(",") for line in ROWS.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("below", "note"),
+    [
+        ("Total,345,\n", "1 line below the rows is skipped: 'Total 345'"),
+        ("Total,345\n", "1 line below"),
+        ("\nSource: WHO, Geneva\n", "1 line below the rows is skipped: 'Source: WHO Geneva'"),
+        ("(20 rows)\n\n", "1 line below"),
+        ("20 rows selected.\n", "1 line below"),
+        ("Mean,2.5,\nSD,1.5,\n\n* by me\n", "3 lines below the rows are skipped: 'Mean 2.5'"),
+        (",,\n,,\n", "2 empty rows at the end are skipped"),
+        ("# the end\n", "1 line of comment between the rows is skipped: '# the end'"),
+        ("a,b,c\n", "1 line that repeats"),
+        ("---,---,---\n", "1 line below"),
+        ("99,1", "the last line, 21, is cut off: left out"),
+    ],
+)
+def test_lines_below_the_rows_are_skipped_and_told(write: Write, below: str, note: str) -> None:
+    rows, notes = copied_rows(write, ROWS + below, header=(("a", "b", "c"),))
+    assert rows == PLAIN
+    assert note in notes
+
+
+def test_lines_between_the_rows_that_are_none_are_skipped_and_told(write: Write) -> None:
+    rows, notes = copied_rows(
+        write, f"{ROWS}# Tuesday, and, so\na,b,c\n+---+---+\n\n{ROWS}", header=(("a", "b", "c"),), is_comment_sure=True
+    )
+    assert rows == PLAIN * 2
+    assert notes == (
+        "1 line of comment between the rows is skipped: '# Tuesday, and, so'; 1 line that repeats the header is skipped"
+    )
+
+
+def test_what_looks_like_a_footer_between_the_rows_is_a_row(write: Write) -> None:
+    rows, _ = copied_rows(write, f"{ROWS}mean,1,\n{ROWS}mean,2,\n")
+    assert rows == [*PLAIN, ["mean", "1", ""], *PLAIN, ["mean", "2", ""]]
+
+
+def test_a_few_rows_may_be_short_at_the_right_and_end_with_delimiters(write: Write) -> None:
+    rows, notes = copied_rows(write, f"{ROWS}21,2\n22,3,x,,\n{ROWS}")
+    assert rows == [*PLAIN, ["21", "2", ""], ["22", "3", "x"], *PLAIN]
+    assert "1 row has fewer values than there are columns, the first in line 21: the last ones are taken" in notes
+    assert "delimiters behind the last column are left out, in 1 row" in notes
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "21,x\n",  # text where the others have numbers: a value is missing in between
+        "21,2,x,3\n",
+        "21,2\n" * 5,  # many
+    ],
+)
+def test_other_rows_that_differ_are_refused(write: Write, odd: str) -> None:
+    with pytest.raises(UserError, match=r"every row of table\.csv must have 3 values"):
+        copied_rows(write, f"{ROWS}{odd}{ROWS}")
+
+
+def test_an_even_file_with_a_total_or_a_second_header_is_left_to_a_closer_look(write: Write) -> None:
+    of_file: Any = {"names": ("a", "b", "c"), "header_line": "a,b,c", "numeric": (True, True, False)}
+    for text, n_rows in ((ROWS, 20), (f"{ROWS}Total,345,\n", None), (f"{ROWS}a,b,c\n{ROWS}", None)):
+        assert count_rows(TextFile(write(text), COMMAS, **of_file)) == n_rows
+
+
+@pytest.mark.parametrize("delimiter", ["§", "¦", "::", "名"])
+def test_delimiters_of_several_bytes_become_tabs(write: Write, delimiter: str) -> None:
+    path = write(f"1{delimiter}2\n")
+    file = TextFile(path, Dialect(delimiter), TWO)
+    assert count_rows(file) is None
+    copy, _ = copy_plainly(path, file, path.with_name("copy"))
+    assert copy.path.read_bytes() == b"1\t2\r\n"

@@ -8,12 +8,8 @@ import polars as pl
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.strings import for_hydra, for_shell, override_of
-from mlplab.errors import UserError, counted
-
-FIRST_ROWS = 100
-"""Rows of a file that are looked at before all of them are."""
+from mlplab.errors import UserError
 
 
 def first_of(names: Sequence[str], most: int) -> str:
@@ -27,8 +23,12 @@ def require_named_columns(
     column_lists: Mapping[str, Sequence[str]],
     special: Mapping[str, str],
     keep_values: Any,
+    first_names: Sequence[str] = (),
 ) -> None:
-    """Refuses names of columns that the file lacks, and columns that are named for two purposes."""
+    """Refuses names of columns that the file lacks, and columns that are named for two purposes.
+
+    `first_names` are the strings of the first line, where it was not taken for a header. Naming one makes it one.
+    """
     names = frame.columns
     if len(names) < 2:
         raise UserError(
@@ -42,9 +42,12 @@ def require_named_columns(
         if name not in names:
             # The target serves no other purpose, but it may keep values, as a class may be called NA.
             others = [other for other in names if key == "keep_values" or other not in {*targets} - {name}]
-            near = nearest_name(name, others) or others[-1]
+            could_be = [first for first in first_names if first] if len(set(first_names)) == len(first_names) else []
+            near = nearest_name(name, could_be) or nearest_name(name, others) or others[-1]
             # A line break in a name would break the message.
             shown = first_of([" ".join(known.splitlines()) for known in names], 8)
+            if could_be:
+                shown += f"; or, if the first line is the header, {first_of(could_be, 8)}"
             if key == "target" and len(targets) > 1:
                 raise UserError(
                     f"data.target must name columns of the file: {shown}",
@@ -107,46 +110,6 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
     return [f"{path.name} has {len(extra)} {are} not used: {first_of(extra, 5)}"]
 
 
-def require_one_header(frame: pl.DataFrame) -> None:
-    """Refuses a file whose first row is text where everything below it is numbers: a second header line."""
-    # With a single row below it, text above a number proves nothing.
-    if len(frame) < 3:
-        return
-    text = [series for series in frame if series.dtype == pl.String]
-    second = [series for series in text if _begins_with_a_name(series)]
-    # Columns of other types may have had no second name. Most of the columns need one.
-    n_numeric = len(frame.columns) - len(text) + len(second)
-    if len(second) > 1 and len(second) >= 0.5 * n_numeric:
-        raise UserError(
-            "the names of the columns must stand in one line",
-            f"{len(second)} columns hold numbers below a second line of text, such as {second[0][0]!r} in row 1 of "
-            f"{second[0].name!r}",
-            "deleting one of the two lines, or data.skip_lines=1 if the second holds the names",
-        )
-
-
-def _begins_with_a_name(text: pl.Series) -> bool:
-    """Checks for text that is no number above numbers."""
-    for rows in (text.head(FIRST_ROWS), text):  # text in the first few answers for all
-        # Decimal commas count too, as the decimal mark is inferred only later.
-        is_number = plain_numbers(rows.str.replace(",", ".", literal=True), ".", "").is_not_null()
-        if rows[0] is None or is_number[0] or is_number[1:].sum() < rows[1:].count():
-            return False
-    return text[1:].count() > 0
-
-
-def require_values(frame: pl.DataFrame, besides: set[str]) -> None:
-    """Refuses columns without a single value, and names them all; those of `besides` may be empty."""
-    empty = [series.name for series in frame if series.name not in besides and series.null_count() == len(frame)]
-    if empty:
-        raise UserError(
-            "every column must have a value in some row",
-            f"all {counted(len(frame), 'row')} of {counted(len(empty), 'column')} are missing: "
-            f"{first_of([repr(name) for name in empty], 5)}",
-            override_of("data.drop", empty),
-        )
-
-
 def require_date_format(columns: Sequence[Column], date_format: str | None) -> None:
     """Refuses a date format that no column has, and names those that look like dates."""
     if date_format is None or any(column.date_format == date_format for column in columns):
@@ -157,3 +120,12 @@ def require_date_format(columns: Sequence[Column], date_format: str | None) -> N
         f"{date_format!r} is that of none" + (f"; these look like dates: {first_of(dates, 5)}" if dates else ""),
         "data.date_format=null",
     )
+
+
+def empty_columns(frame: pl.DataFrame, besides: set[str]) -> tuple[list[str], list[str]]:
+    """Returns the columns without a single value, but for those of `besides`, and a note that names them."""
+    empty = [series.name for series in frame if series.name not in besides and series.null_count() == len(frame)]
+    if not empty:
+        return [], []
+    are = "column has no value and is" if len(empty) == 1 else "columns have no value and are"
+    return empty, [f"{len(empty):,} {are} left out: {first_of(empty, 5)}"]

@@ -1,7 +1,10 @@
 """Reads a table, step by step. Each step stands in a file of its own.
 
+file_formats                 what the file is by its first bytes; packed files and pipes
+spreadsheets, json_tables    sheets as text, JSON as a frame
 text_encoding, text_layout   how the text is written, detected or as the user says
-text_records, table_reading  its strings, as many in each row, and null for missing values
+text_header, text_footer     the lines around the rows
+text_records, table_reading  the strings of the rows, as many in each, and null for missing values
 column_inference             what each column holds
 target_column                the task, and the classes or values to learn
 row_weights                  how much each row counts
@@ -21,6 +24,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import as_enum, column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights, row_weights
 from mlplab.data.table.several_targets import (
@@ -33,13 +37,7 @@ from mlplab.data.table.several_targets import (
     target_from_dict,
 )
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
-from mlplab.data.table.table_checks import (
-    require_columns,
-    require_date_format,
-    require_named_columns,
-    require_one_header,
-    require_values,
-)
+from mlplab.data.table.table_checks import empty_columns, require_columns, require_date_format, require_named_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
@@ -63,6 +61,7 @@ def table(
     encoding: str = "auto",
     decimal: str = "auto",
     skip_lines: int = 0,
+    sheet: str | int | None = None,
     date_format: str | None = None,
     missing_values: Sequence[Any] = (),
     keep_values: Any = None,
@@ -82,7 +81,7 @@ def table(
     unit: str | Sequence[str] = "",
     trained: Mapping[str, Any] | None = None,
 ) -> TableDataset:
-    """Reads a CSV, TSV or Parquet file (or gzip of the former), and infers what its columns hold.
+    """Reads a file of text, JSON, Parquet, Arrow or a spreadsheet, packed or not, and infers what its columns hold.
 
     The arguments are the values of conf/data/table.yaml, where each is explained; beside them `trained`, the card of a
     checkpoint. Its columns, target and preprocessing are taken instead of inferred and fitted, as another release may
@@ -92,7 +91,8 @@ def table(
         UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
             the first row.
     """
-    paths = [Path(path).expanduser(), *([Path(str(test_path)).expanduser()] if test_path else [])]
+    keys = {"data.path": path, **({"data.test_path": str(test_path)} if test_path else {})}
+    paths = [read_once(Path(given).expanduser(), key) for key, given in keys.items()]
     # A column may be called 2020, which YAML reads as a number.
     names = [str(name) for name in (target if isinstance(target, list | tuple) else [target])]
     column_lists = {
@@ -104,7 +104,7 @@ def table(
     deciding["weight_column"] = weight_column
     special = {key: str(name) for key, name in deciding.items() if name is not None}
     reading = Reading(
-        TextOptions(delimiter, quote, header, encoding, skip_lines),
+        TextOptions(delimiter, quote, header, encoding, skip_lines, sheet=None if sheet is None else str(sheet)),
         tuple(str(value) for value in missing_values),
         keep_values,
         # Read as text: as numbers, the categories 007 and 7 would be one.
@@ -122,13 +122,15 @@ def table(
     # The layout of the text, and its strings.
     named = [*names, *special.values(), *(name for names in column_lists.values() for name in names)]
     raw = read_table(paths[0], reading, known_names=named, labels=names)
-    require_named_columns(raw.frame, names, column_lists, special, keep_values)
-    require_one_header(raw.frame)
+    require_named_columns(raw.frame, names, column_lists, special, keep_values, raw.first_names)
 
     # What each column holds.
     roles = {special[key]: role for key, role in ROLES.items() if key in special}
     roles |= {name: "left out: data.drop" for name in column_lists["drop"] if name not in special.values()}
-    require_values(raw.frame, {*names, special.get("weight_column", names[0]), *roles})
+    empty, notes = empty_columns(raw.frame, {*names, *roles, *special.values()})
+    roles |= dict.fromkeys(empty, "left out: no value in any row")
+    # Another file is likely in the encoding of this one.
+    reading = replace(reading, text=replace(reading.text, encoding_if_not_utf8=raw.encoding))
 
     others = [name for name in raw.frame.columns if name not in names]
 
@@ -193,11 +195,9 @@ def table(
             drop_missing_target=drop_missing_target,
         )
 
-    files, notes = [values_of(raw, paths[0])], list(raw.notes)
+    files, notes = [values_of(raw, paths[0])], [*raw.notes, *notes]
     for test in paths[1:]:
-        # Text where training had text, so that 1.234 and 007 mean the same in both.
-        alike = replace(reading, as_text=tuple(series.name for series in raw.frame if series.dtype == pl.String))
-        other = read_table(test, alike, known_names=raw.frame.columns, key="data.test_path")
+        other = read_table(test, reading.like(raw), known_names=raw.frame.columns, key="data.test_path")
         for name in names:
             if name not in other.frame.columns:
                 raise UserError(

@@ -2,14 +2,15 @@
 
 polars fills short records with nulls without a word. So each byte is looked at before: by a quick count, which is
 enough where all readers agree about the file, as they do about most files; else by Python's csv module, which writes a
-copy that all readers agree about.
+copy that all readers agree about, without the lines that are no rows.
 """
 
 import codecs
 import csv
+import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -17,8 +18,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from mlplab.data.table.text_encoding import UNREADABLE, unreadable_file
-from mlplab.data.table.text_layout import Dialect, TextFile
+from mlplab.data.table.file_formats import unreadable_file
+from mlplab.data.table.text_encoding import UNREADABLE
+from mlplab.data.table.text_footer import has_footer, is_footer
+from mlplab.data.table.text_header import NO_COMMENT, NO_UNIT, RULE, TextFile, is_value
+from mlplab.data.table.text_layout import Dialect
 from mlplab.errors import UserError, counted
 
 BLOCK_BYTES = 1 << 19
@@ -27,11 +31,15 @@ BLOCK_BYTES = 1 << 19
 MOST_LINES_OF_A_STRING = 100
 """Lines by which a block grows until its quotes are paired."""
 
+MOST_SHORT = 0.1
+"""Share of rows up to which rows may lack values at their end."""
+
 LINE_END, RETURN, QUOTE = b'\n\r"'
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
+Write = Callable[[list[str]], object]
 
 
 def count_rows(file: TextFile) -> int | None:
@@ -43,13 +51,19 @@ def count_rows(file: TextFile) -> int | None:
     """
     dialect = file.dialect
     # With one column, a blank line looks like an empty string. Several blanks separate as one does.
-    if len(file.names) < 2 or dialect.delimiter == " ":
+    if len(file.names) < 2 or dialect.delimiter == " " or not is_plain_delimiter(dialect.delimiter):
+        return None
+    if file.is_irregular or has_footer(file):
         return None
     n_records = 0
+    header = file.header_line.encode() if len(file.header_line) > len(file.names) else b"\x00"
     with file.path.open("rb") as source:
-        for _ in range(dialect.skip_lines):
+        for _ in range(file.n_before):
             source.readline()
         for block in _blocks(source):
+            # The header comes again where files were put together.
+            if header in block and re.search(rb"^" + re.escape(header) + rb"\r?$", block, re.MULTILINE):
+                return None
             # Only double quotes are counted below, so a file with others goes the slow way.
             has_quotes = dialect.quote != "" and (dialect.quote.encode() in block or b'"' in block)
             if has_quotes and dialect.quote != '"':
@@ -60,7 +74,12 @@ def count_rows(file: TextFile) -> int | None:
             if n_strings is None or not (n_strings == len(file.names)).all():
                 return None
             n_records += len(n_strings)
-    return n_records - dialect.has_header
+    return n_records
+
+
+def is_plain_delimiter(delimiter: str) -> bool:
+    """Checks for a delimiter of one byte, as the quick count and polars compare single bytes."""
+    return len(delimiter) == 1 and delimiter.isascii() and delimiter != '"'
 
 
 def _blocks(source: IO[bytes]) -> Iterator[bytes]:
@@ -125,33 +144,145 @@ def _counts_before(mask: Mask, positions: Positions) -> Positions:
 
 
 def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]:
-    """Writes a plain copy without blank lines; returns it with the number of its rows.
+    """Writes the rows to a plain copy, without header, comments, footer and blank lines; returns it with their number.
+
+    A few rows that are short at the right get empty strings; delimiters behind the last column are left out.
 
     Args:
         path: for messages.
         file: to read.
-        copy: to write, in UTF-8 with double quotes, and with tabs in place of blanks as delimiter.
+        copy: to write, in UTF-8 with double quotes, and with tabs in place of delimiters that polars does not take.
 
     Raises:
         UserError: a quote is not closed, or records differ in their number of strings.
     """
-    # polars takes each blank for a delimiter of its own.
-    dialect = Dialect("\t" if file.dialect.delimiter == " " else file.dialect.delimiter, '"', file.dialect.has_header)
-    n_records = n_ragged = 0
-    first_ragged: tuple[int, int] | None = None
+    # polars takes each blank for a delimiter of its own, and single bytes only.
+    delimiter = file.dialect.delimiter
+    dialect = Dialect(delimiter if delimiter != " " and is_plain_delimiter(delimiter) else "\t", '"')
+    rows = _Rows(file)
     with copy.open("w", encoding="utf-8", newline="") as target:
         # The line terminator decides which line breaks are put into quotes: both of its characters.
         writer = csv.writer(target, delimiter=dialect.delimiter, lineterminator="\r\n")
-        for line, strings in read_records(path, file):
-            n_records += 1
-            writer.writerow(strings)
-            if len(strings) != len(file.names):
-                n_ragged += 1
-                first_ragged = first_ragged or (line, len(strings))
-    n_rows = n_records - dialect.has_header
-    if first_ragged is not None:
-        raise _ragged(path, len(file.names), n_rows, n_ragged, *first_ragged)
-    return replace(file, path=copy, dialect=dialect), n_rows
+        for line, strings, is_after_blank in read_records(path, file, rows.comments):
+            rows.take(line, strings, is_after_blank, writer.writerow)
+        rows.end(writer.writerow, is_cut_off=not _ends_with_a_line(file.path))
+    if rows.first_ragged is not None or rows.n_short > MOST_SHORT * rows.n_rows:
+        line, n_strings = min(first for first in (rows.first_ragged, rows.first_short) if first is not None)
+        raise _ragged(path, len(file.names), rows.n_rows, rows.n_ragged + rows.n_short, line, n_strings)
+    return replace(file, path=copy, dialect=dialect, n_before=0, notes=(*file.notes, *rows.notes())), rows.n_rows
+
+
+class _Rows:
+    """Tells rows from lines of other kinds, in the order of a file, and counts both."""
+
+    def __init__(self, file: TextFile) -> None:
+        self.file, self.n_columns = file, len(file.names)
+        self.header = [_without_ends(line) for line in file.header]
+        self.n_rows = self.n_ragged = self.n_short = self.n_repeated = 0
+        self.first_ragged: tuple[int, int] | None = None
+        self.first_short: tuple[int, int] | None = None
+        self.doubtful: list[tuple[int, list[str], bool]] = []  # line, strings, whether it looks like a footer
+        self.footer: list[str] = []
+        self.comments: list[str] = []
+        self.n_empty = self.cut_off = self.n_trailing = 0
+        self.has_totals_between = False
+
+    def take(self, line: int, strings: list[str], is_after_blank: bool, write: Write) -> None:
+        """Writes a record if it is a row; keeps it back if it may belong to the footer or be cut off."""
+        # Most rows begin with a digit or have their number of strings: no closer look at these.
+        is_even = len(strings) == self.n_columns
+        if not is_even or not strings[0][:1].isdigit():
+            if _without_ends(strings) in self.header:
+                self.n_repeated += 1
+                return
+            is_last = is_footer(strings, self.file, is_after_blank=is_after_blank or bool(self.doubtful))
+            if is_last or len(strings) < self.n_columns:
+                self.doubtful.append((line, strings, is_last))
+                return
+        for other_line, other, is_last in self.doubtful:
+            # Where totals stand between the rows too, they are rows.
+            self.has_totals_between |= is_last and len(other) == self.n_columns
+            self._write(other_line, other, write)
+        self.doubtful.clear()
+        self._write(line, strings, write)
+
+    def end(self, write: Write, *, is_cut_off: bool) -> None:
+        """Decides about the records at the end of the file."""
+        for number, (line, strings, is_last) in enumerate(self.doubtful, 1):
+            is_even = len(strings) == self.n_columns
+            if is_last and not any(string.strip() for string in strings):
+                self.n_empty += 1
+            elif is_last and not (is_even and self.has_totals_between):
+                self.footer.append(" ".join(string.strip() for string in strings if string.strip()))
+            elif not is_even and is_cut_off and number == len(self.doubtful) and not self.n_short + self.n_ragged:
+                self.cut_off = line if self.n_rows else 0
+                if not self.n_rows:
+                    self._write(line, strings, write)
+            else:
+                self._write(line, strings, write)
+
+    def _write(self, line: int, strings: list[str], write: Write) -> None:
+        missing = self.n_columns - len(strings)
+        if missing < 0 and not any(strings[missing:]):
+            self.n_trailing += 1
+            strings = strings[:missing]
+        elif missing > 0 and self._fits(strings):
+            self.n_short += 1
+            self.first_short = self.first_short or (line, len(strings))
+            strings = [*strings, *[""] * missing]
+        elif missing:
+            self.n_ragged += 1
+            self.first_ragged = self.first_ragged or (line, len(strings))
+        self.n_rows += 1
+        # A blank before the next delimiter is no part of a value, and would hide a number from polars.
+        write([string.rstrip(" ") for string in strings])
+
+    def _fits(self, strings: list[str]) -> bool:
+        """Checks whether a short row has a number where the other rows have one."""
+        return all(
+            not is_numeric or is_value(string.strip()) or string.strip().lower() in NO_UNIT
+            for string, is_numeric in zip(strings, self.file.numeric, strict=False)
+        )
+
+    def notes(self) -> list[str]:
+        """Says what was left out or filled in."""
+        notes = []
+        for lines, where in ((self.comments, "of comment between the rows"), (self.footer, "below the rows")):
+            if lines:
+                shown = " ".join(lines[0].split())[:60]
+                notes.append(f"{counted(len(lines), 'line')} {where} {_are(len(lines))} skipped: {shown!r}")
+        if self.n_empty:
+            notes.append(f"{counted(self.n_empty, 'empty row')} at the end {_are(self.n_empty)} skipped")
+        if self.n_repeated:
+            repeat = "repeats" if self.n_repeated == 1 else "repeat"
+            notes.append(f"{counted(self.n_repeated, 'line')} that {repeat} the header {_are(self.n_repeated)} skipped")
+        if self.n_short and self.first_short:
+            notes.append(
+                f"{counted(self.n_short, 'row')} {'has' if self.n_short == 1 else 'have'} fewer values than there are "
+                f"columns, the first in line {self.first_short[0]}: the last ones are taken as missing"
+            )
+        if self.cut_off:
+            notes.append(f"the last line, {self.cut_off}, is cut off: left out")
+        if self.n_trailing:
+            notes.append(f"delimiters behind the last column are left out, in {counted(self.n_trailing, 'row')}")
+        return notes
+
+
+def _without_ends(strings: Sequence[str]) -> list[str]:
+    """Returns the strings without blanks around them, and without empty ones in front and behind."""
+    stripped = [string.strip() for string in strings]
+    filled = [place for place, string in enumerate(stripped) if string]
+    return stripped[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read() in (b"\n", b"\r")
 
 
 def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n_strings: int) -> UserError:
@@ -169,32 +300,49 @@ def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n
     )
 
 
-def read_records(path: Path, file: TextFile) -> Iterator[tuple[int, list[str]]]:
-    """Yields the strings of the header and of each row, with the number of their first line; skips blank lines.
+def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tuple[int, list[str], bool]]:
+    """Yields the strings of each row, the number of its first line, and whether it follows a blank line or a rule.
+
+    Blank lines, rules and comments are no rows; `comments` gets the latter.
 
     Raises:
         UserError: a quote is not closed, or the file is no UTF-8.
     """
     dialect = file.dialect
     # Where any number of blanks separates, or single quotes may be apostrophes, only their parity is a sure sign.
-    is_usual = dialect.quote == '"' and dialect.delimiter != " "
+    is_usual = dialect.quote == '"' and dialect.delimiter != " " and is_plain_delimiter(dialect.delimiter)
     well_formed = _well_formed_record(dialect.delimiter) if is_usual else None
     blanks = " \r\n" if dialect.delimiter == "\t" else " \t\r\n"
     taken: list[str] = []
-    is_at_end = False
+    is_at_end = is_after_blank = False
+    number = file.n_before + 1
 
     def lines(source: Iterator[str]) -> Iterator[str]:
-        nonlocal is_at_end
+        nonlocal is_at_end, is_after_blank, number
         for line in source:
+            # Within quotes, whatever a line looks like is part of a string.
+            if not taken and is_no_row(line):
+                number += 1
+                if line.startswith(file.comment):
+                    comments.append(line.strip())
+                is_after_blank = True
+                continue
             taken.append(line)
             yield line
         is_at_end = True
 
-    number = dialect.skip_lines + 1
+    def is_no_row(line: str) -> bool:
+        is_drawn = "\u2500" <= line[:1] <= "\u257f"
+        if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
+            return is_drawn or line[:1] in "+|" or _width(line, dialect) != len(file.names)
+        if line.startswith(file.comment) and not NO_COMMENT.match(line):
+            return file.is_comment_sure or _width(line, dialect) != len(file.names)
+        return False
+
     try:
         # Only a line feed ends a line, within quotes too.
         with file.path.open(encoding="utf-8-sig", newline="\n") as source:
-            for strings in dialect.records(lines(itertools.islice(source, dialect.skip_lines, None))):
+            for strings in dialect.records(lines(itertools.islice(source, file.n_before, None))):
                 record = "".join(taken)
                 # A stray quote swallows the lines up to the next one, or to the end.
                 is_unclosed = is_at_end
@@ -208,7 +356,10 @@ def read_records(path: Path, file: TextFile) -> Iterator[tuple[int, list[str]]]:
                         "mending that line, or data.quote=none",
                     )
                 if record.strip(blanks):
-                    yield number, strings
+                    yield number, strings, is_after_blank
+                    is_after_blank = False
+                else:
+                    is_after_blank = True
                 number += len(taken)
                 taken.clear()
     except csv.Error as error:
@@ -219,6 +370,10 @@ def read_records(path: Path, file: TextFile) -> Iterator[tuple[int, list[str]]]:
         ) from None
     except UNREADABLE as error:
         raise unreadable_file(path, error) from None
+
+
+def _width(line: str, dialect: Dialect) -> int:
+    return len(next(iter(dialect.readable_records([line])), []))
 
 
 def _well_formed_record(delimiter: str) -> re.Pattern[str]:
