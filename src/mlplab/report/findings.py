@@ -14,7 +14,6 @@ from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judg
 from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
-
 MOST_DATA_SETS = 6
 """Data sets with findings of their own."""
 
