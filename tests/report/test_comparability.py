@@ -133,3 +133,17 @@ def test_two_settings_over_data_sets_have_a_sign_test(tmp_path: Path) -> None:
     (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
     assert finding.sentence.startswith("Over 4 data sets lr=0 has the best mean rank, 1.38, by no more than chance")
     assert f"Sign test: p {binomtest(2, 3).pvalue:.2g}. So few data sets cannot show a difference" in finding.evidence
+
+
+def test_what_mattered_is_what_mattered_on_each_data_set(tmp_path: Path) -> None:
+    """Of which data were used nothing is said."""
+    jobs = [
+        job(100 * d + 10 * a + b, {"data": data, "a": a, "b": b}, 0.1 + 5 * d + (1 + d) * a + 0.1 * b)
+        for d, data in enumerate(("iris", "wine"))
+        for a in range(3)
+        for b in range(2)
+    ]
+    effects = analyse(write_sweep(tmp_path, jobs)).effects
+    assert effects is not None
+    assert list(effects.alone) == ["a", "b"]
+    assert effects.alone["a"] > 0.9
