@@ -30,8 +30,8 @@ TITLES = {
 
 RULE = (
     "Settings are ranked by the mean over their finished runs, on each data set by themselves. Those with a run that "
-    "failed, diverged or left no value come after those without, then those whose runs were all pruned, then those "
-    "without a value."
+    "failed, diverged or left no value come after those without, then those with a pruned run, then those without "
+    "a value."
 )
 
 
@@ -87,7 +87,7 @@ class Setting:
 
     @cached_property
     def validation(self) -> Spread:
-        """Returns the objective over the finished runs."""
+        """Returns the objective over the finished runs; empty if some were pruned."""
         return self.spread(self.objective.metric)
 
     @property
@@ -96,8 +96,10 @@ class Setting:
         return float("nan") if self.validation.mean is None else self.validation.mean
 
     def spread(self, metric: str) -> Spread:
-        """Returns a validation metric over the finished runs that have it."""
-        return Spread(tuple(run.measured[metric] for run in self.finished if metric in run.measured))
+        """Returns a validation metric over the finished runs that have it; empty if some were pruned."""
+        # Else a setting would be judged by the seeds on which it was lucky enough not to be pruned.
+        kept = [] if self.states["pruned"] else self.finished
+        return Spread(tuple(run.measured[metric] for run in kept if metric in run.measured))
 
     def test(self, metric: str) -> Spread:
         """Returns a test metric over the finished runs that have it."""
@@ -110,7 +112,7 @@ class Setting:
     @property
     def n_valueless(self) -> int:
         """Counts finished runs whose objective is not finite."""
-        return len(self.finished) - len(self.validation.values)
+        return sum(self.objective.metric not in run.measured for run in self.finished)
 
     @property
     def n_failed(self) -> int:
@@ -124,9 +126,9 @@ class Setting:
 
     @cached_property
     def by_seeds(self) -> dict[tuple[str, ...], float]:
-        """Maps the seeds of each finished run to its objective."""
-        metric = self.objective.metric
-        return {_seeds(run): run.measured[metric] for run in self.finished if metric in run.measured}
+        """Maps the seeds of each finished run to its objective; empty if some were pruned."""
+        metric, kept = self.objective.metric, [] if self.states["pruned"] else self.finished
+        return {_seeds(run): run.measured[metric] for run in kept if metric in run.measured}
 
     def sort_key(self) -> tuple[int, float]:
         """Returns the key of `RULE`."""
@@ -134,7 +136,8 @@ class Setting:
         if self.validation.mean is not None:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
         # Pruned runs ended at unequal epochs, so they never rank before finished ones.
-        pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
+        ended = [run for run in self.runs if self.states["pruned"] and run.state in ("pruned", "finished")]
+        pruned = Spread(tuple(run.measured[metric] for run in ended if metric in run.measured))
         return (VALUELESS, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
 
