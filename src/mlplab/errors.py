@@ -3,6 +3,7 @@
 import errno
 import re
 import unicodedata
+from collections.abc import Sequence
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 """Unicode categories of invisible characters: control, format, surrogate, private use, line and paragraph breaks."""
@@ -69,9 +70,23 @@ def not_writable(what: str, place: object, error: OSError, hint: str) -> UserErr
     return UserError(f"{what} must be writable", found, hint)
 
 
-def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun: `1 row`, `2 rows`, `12,000 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+PLURAL_VERBS = {"is": "are", "has": "have", "does": "do"}
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Writes a number with its noun, and perhaps a verb: `1 row`, `12,000 rows`, `1 row has`, `2 rows have`."""
+    words = f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{words} {agree(number, verb)}" if verb else words
+
+
+def agree(number: int, verb: str) -> str:
+    """Returns a verb, "is", "has" or "does", in the form that a number takes."""
+    return verb if number == 1 else PLURAL_VERBS[verb]
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Lists the first names, with "…" for the others."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def in_megabytes(n_bytes: int) -> str:

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from mlplab.data.table.several_targets import columns_of, missing_of_each
-from mlplab.data.table.table_checks import first_of
-from mlplab.data.table.target_column import rows_have
-from mlplab.errors import UserError, not_writable
+from mlplab.errors import UserError, counted, first_of, not_writable
 from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
 from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.objectives.objective import Objective, build_objective
@@ -87,7 +85,7 @@ def rows_with_targets(reader: RowReader, path: Path) -> Rows:
             yield inputs, targets[known], None if weights is None else weights[known]
     if n_missing:
         what = "no target" if len(columns) == 1 else "not every target"
-        reader.notes.append(f"{rows_have(n_missing, what)}: left out")
+        reader.notes.append(f"{counted(n_missing, 'row', 'has')} {what}: left out")
 
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
@@ -146,7 +144,7 @@ def _computed(scores: Scores, targets: Tensor, run: TrainedRun) -> tuple[dict[st
         counts = torch.bincount(targets, minlength=run.task.n_classes)
         absent = [class_name for class_name, count in zip(run.task.class_names, counts, strict=True) if not count]
         if absent:
-            shown = ", ".join(repr(class_name) for class_name in absent[:5]) + (", …" if len(absent) > 5 else "")
+            shown = first_of([repr(name) for name in absent], 5)
             is_defined = run.task.n_classes - len(absent) > 1
             notes.append(
                 f"no row is of class {shown}: auroc is {'the mean over the others' if is_defined else 'left out'}"

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.table_checks import first_of
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 from mlplab.inference.evaluating import new_directory, rows_with_targets
 from mlplab.inference.explanation_figures import MOST_CLASSES, dependence_figure, importance_figure
 from mlplab.inference.feature_effects import (

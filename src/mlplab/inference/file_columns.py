@@ -7,7 +7,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
 from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 
 MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
 """Decimal mark → marks between thousands."""
@@ -53,8 +53,8 @@ def columns_of_file(
     if not changed:
         return found, notes
     mark = {",": "comma", ".": "point"}[decimal]
-    shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
-    return found, [*notes, f"numbers with a decimal {mark}, or other marks than in training, are read in {shown}"]
+    told = f"numbers with a decimal {mark}, or other marks than in training, are read in {first_of(changed, 5)}"
+    return found, [*notes, told]
 
 
 def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tuple[Column, list[str]]:

@@ -30,13 +30,13 @@ from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
-from mlplab.data.table.table_checks import first_of, require_columns
+from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
 from mlplab.data.table.table_source import table
-from mlplab.data.table.target_column import Target, rows_have
+from mlplab.data.table.target_column import Target
 from mlplab.data.table.text_layout import TextOptions
-from mlplab.errors import UserError
+from mlplab.errors import UserError, agree, counted, first_of
 from mlplab.inference.file_columns import columns_of_file
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
@@ -175,7 +175,7 @@ class RowReader:
             if not self.accepts_unknown:
                 seen.require_known()
             self.notes += seen.notes()
-        self.notes += [rows_have(count, what) for what, count in self._noticed.items() if count]
+        self.notes += [f"{counted(count, 'row', 'has')} {what}" for what, count in self._noticed.items() if count]
         # A further file has counts of its own.
         self._noticed.clear()
         self._seen.clear()
@@ -199,7 +199,7 @@ class RowReader:
                 row = int(series.is_null().arg_true()[0]) + first_row
                 raise UserError(
                     f"column {series.name!r} must have a number in every row, as in training",
-                    f"{series.null_count()} {'is' if series.null_count() == 1 else 'are'} missing, first in row {row}",
+                    f"{series.null_count()} {agree(series.null_count(), 'is')} missing, first in row {row}",
                     "filling them in",
                 )
         numbers = values.to_numpy()
@@ -311,10 +311,10 @@ class SeenCategories:
         if self.n_respelled:
             other, known = self.example
             what = f"a category of {name} in another spelling than training, such as {other!r} for {known!r}"
-            notes.append(rows_have(self.n_respelled, what))
+            notes.append(f"{counted(self.n_respelled, 'row', 'has')} {what}")
         if self.n_unknown:
             what = f"a category of {name} that training did not have: {self._examples()}"
-            notes.append(rows_have(self.n_unknown, what))
+            notes.append(f"{counted(self.n_unknown, 'row', 'has')} {what}")
         return notes
 
     def _examples(self) -> str:

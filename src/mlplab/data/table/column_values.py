@@ -8,7 +8,7 @@ from mlplab.data.table.column_inference import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
 from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted
 
 # Networks compute in 32 bits, where a larger number would be infinite.
 LARGEST_FLOAT32 = 3.4028234663852886e38
@@ -126,12 +126,12 @@ def _require_finite(numbers: pl.Series, first_row: int) -> pl.Series:
     if len(infinite):
         raise UserError(
             f"every number of column {name!r} must be finite",
-            f"{len(infinite)} of {len(numbers)} {'is' if len(infinite) == 1 else 'are'} not, {first}",
+            f"{len(infinite)} of {len(numbers)} {agree(len(infinite), 'is')} not, {first}",
             f"data.missing_values=[inf,-inf], or {override_of('data.drop', [name])}",
         )
     raise UserError(
         f"every number of column {name!r} must fit into 32 bits, below 3.4e38",
-        f"{len(large)} of {len(numbers)} {'does' if len(large) == 1 else 'do'} not, {first}",
+        f"{len(large)} of {len(numbers)} {agree(len(large), 'does')} not, {first}",
         f"another unit, or {override_of('data.drop', [name])}",
     )
 

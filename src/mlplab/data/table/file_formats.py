@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.paths import is_pipe
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 
 MUST_BE_TABLE = "data.path must be a table: text, JSON, Parquet, Arrow, or Excel with the extra excel"
 
@@ -158,10 +158,9 @@ def _unzip(path: Path, copy: Path, named: Path) -> None:
         if any(name.endswith(".npy") for name in names):
             raise UserError(MUST_BE_TABLE, f"{named} is a NumPy archive (.npz)", "numpy.savetxt")
         if len(names) != 1:
-            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             raise UserError(
                 "a zip archive must hold one file",
-                f"{named} holds {len(names)}: {shown}",
+                f"{named} holds {len(names)}: {first_of(names, 5)}",
                 "unpacking it, and one of them",
             )
         with archive.open(names[0]) as source, copy.open("wb") as target:

@@ -9,7 +9,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column
 from mlplab.data.table.column_values import column_values
-from mlplab.errors import UserError
+from mlplab.errors import UserError, counted
 
 REQUIREMENT = "data.weight_column must hold a finite number of 0 or more in every row"
 
@@ -53,8 +53,8 @@ def row_weights(
     if len(bad):
         first = int(bad[0])
         found = "none" if weights[first] is None else f"{weights[first]:g}"
-        has = "row has" if len(bad) == 1 else "rows have"
-        raise _no_weights(column.name, f"{len(bad):,} {has} another, the first is row {first_row + first} with {found}")
+        have = counted(len(bad), "row", "has")
+        raise _no_weights(column.name, f"{have} another, the first is row {first_row + first} with {found}")
     return weights
 
 

@@ -13,7 +13,7 @@ from mlplab.data.table.column_inference import Column, Hints
 from mlplab.data.table.spellings import truth_values
 from mlplab.data.table.strings import for_hydra, for_shell
 from mlplab.data.table.target_column import Target, infer_target, is_missing, target_values
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,9 @@ def infer_targets(frame: pl.DataFrame, names: Sequence[str], task: str, hints: C
         )
     if unusable:
         first = unusable[0]
-        shown = ", ".join(first.class_names[:5]) + (", …" if len(first.class_names) > 5 else "")
         raise UserError(
             "each of several labels must be 0 or 1, yes or no, or true or false",
-            f"{first.name!r} has {len(first.class_names)} classes: {shown}",
+            f"{first.name!r} has {len(first.class_names)} classes: {first_of(first.class_names, 5)}",
             _alone(first) + (", or data.task=regression" if are_numbers else ""),
         )
     return Targets(tuple(replace(target, class_names=_label(target)) for target in labels))

@@ -10,7 +10,7 @@ import polars as pl
 from mlplab.data.split import SplitRules
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import as_categories
-from mlplab.errors import UserError
+from mlplab.errors import UserError, counted
 
 PART_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -113,7 +113,7 @@ def _require_whole_groups(names: pl.Series, parts: npt.NDArray[np.str_]) -> None
     if len(shared):
         raise UserError(
             "no group must be in two parts",
-            f"{len(shared)} {'group is' if len(shared) == 1 else 'groups are'}, such as {shared[0]!r}",
+            f"{counted(len(shared), 'group', 'is')}, such as {shared[0]!r}",
             "leaving such groups out of one part, or data.group_column=null",
         )
 

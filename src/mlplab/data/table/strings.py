@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlplab.errors import UserError
+from mlplab.errors import UserError, agree
 
 FEW_STRINGS = 500
 """Different strings among the first `LOOKED_AT` rows, up to which each is taken once instead of row by row."""
@@ -125,7 +125,7 @@ def unreadable_strings(text: pl.Series, read: pl.Series, what: str, name: str, f
     enough = math.ceil(100 * len(bad) / text.count()) / 100
     return UserError(
         f"every value of column {name!r} must be {what}",
-        f"{len(bad)} of {len(text)} values {'is' if len(bad) == 1 else 'are'} not, the first is {text[row]!r} in row "
+        f"{len(bad)} of {len(text)} values {agree(len(bad), 'is')} not, the first is {text[row]!r} in row "
         f"{first_row + row}",
         f"{override_of('data.missing_values', several)} if {'it means' if len(several) == 1 else 'they mean'} that "
         f"there is no value, or data.unreadable_cells={enough:g} to count up to that share as missing, or "

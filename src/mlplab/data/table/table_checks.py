@@ -9,12 +9,7 @@ import polars as pl
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.strings import for_hydra, for_shell, override_of
-from mlplab.errors import UserError
-
-
-def first_of(names: Sequence[str], most: int) -> str:
-    """Lists the first names, with "…" for the others."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+from mlplab.errors import UserError, agree, counted, first_of
 
 
 def require_named_columns(
@@ -106,8 +101,8 @@ def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key:
         )
     if not extra:
         return []
-    are = "columns that are" if len(extra) > 1 else "column that is"
-    return [f"{path.name} has {len(extra)} {are} not used: {first_of(extra, 5)}"]
+    are = agree(len(extra), "is")
+    return [f"{path.name} has {counted(len(extra), 'column')} that {are} not used: {first_of(extra, 5)}"]
 
 
 def require_date_format(columns: Sequence[Column], date_format: str | None) -> None:
@@ -127,5 +122,6 @@ def empty_columns(frame: pl.DataFrame, besides: set[str]) -> tuple[list[str], li
     empty = [series.name for series in frame if series.name not in besides and series.null_count() == len(frame)]
     if not empty:
         return [], []
-    are = "column has no value and is" if len(empty) == 1 else "columns have no value and are"
-    return empty, [f"{len(empty):,} {are} left out: {first_of(empty, 5)}"]
+    n_empty = len(empty)
+    are = f"{counted(n_empty, 'column', 'has')} no value and {agree(n_empty, 'is')}"
+    return empty, [f"{are} left out: {first_of(empty, 5)}"]

@@ -13,7 +13,6 @@ from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
 from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
-from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.table_description import Description, describe_column, describe_target
 from mlplab.data.table.table_preprocessing import (
     CategoricalInput,
@@ -26,7 +25,7 @@ from mlplab.data.table.table_preprocessing import (
 from mlplab.data.table.table_warnings import find_warnings, warnings_of_unknown
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, counted, first_of
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from rich.table import Table
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.datetime_strings import CLOCKS
 from mlplab.data.table.several_targets import AnyTarget, Targets
-from mlplab.data.table.table_checks import first_of
-from mlplab.errors import printable
+from mlplab.errors import first_of, printable
 
 # A wide table would otherwise fill the terminal for pages; data.json holds every column.
 SHOWN_COLUMNS = 40

@@ -28,7 +28,7 @@ from mlplab.data.table.text_header import UNNAMED, TextFile, find_header
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.table.text_records import copy_plainly, count_rows
 from mlplab.data.threads import for_each
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted, first_of
 
 INFERENCE_ROWS = 1000
 """Rows from which polars first infers the types. If a later row does not fit, it looks at all."""
@@ -201,18 +201,15 @@ def _without_index(frame: pl.DataFrame, unnamed: Sequence[str]) -> tuple[pl.Data
     used = [name for name in unnamed if name not in (*empty, *index)]
     notes = []
     if empty:
-        notes.append(f"{counted(len(empty), 'column')} without a name and without values {_are(empty)} left out")
+        are = agree(len(empty), "is")
+        notes.append(f"{counted(len(empty), 'column')} without a name and without values {are} left out")
     for name in index:
         hint = override_of("data.numeric" if frame[name].dtype.is_integer() else "data.categorical", [name])
         notes.append(f"a column without a name, {name}, numbers or names the rows: left out; {hint} takes it")
     if used:
-        shown = ", ".join(used[:3]) + (", …" if len(used) > 3 else "")
-        notes.append(f"{counted(len(used), 'column')} without a name {_are(used)} called {shown}")
+        are = agree(len(used), "is")
+        notes.append(f"{counted(len(used), 'column')} without a name {are} called {first_of(used, 3)}")
     return frame.drop([*empty, *index]), notes
-
-
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
 
 
 def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> list[pl.Series]:

@@ -42,10 +42,10 @@ from mlplab.data.table.table_checks import empty_columns, require_columns, requi
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
-from mlplab.data.table.target_column import Target, rows_have
+from mlplab.data.table.target_column import Target
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted
 
 ROLES = {"split_column": "says which part a row belongs to", "group_column": "keeps its groups together"}
 
@@ -281,7 +281,7 @@ def _spelled_alike(file: FileValues, training: FileValues, path: Path) -> FileVa
         n_other = int((alike != series).sum())
         example = series.filter(alike != series).first()
         note = f"a category of {series.name!r} in another spelling than training, such as {example!r}, in {path.name}"
-        return alike, rows_have(n_other, note) if n_other else ""
+        return alike, f"{counted(n_other, 'row', 'has')} {note}" if n_other else ""
 
     columns = for_each(file.values, column)
     notes = (*file.notes, *(note for _, note in columns if note))
@@ -305,13 +305,13 @@ def _values_of_file(
     except UserError as error:
         # The error of a column does not say in which of the two files it is.
         raise UserError(f"{path.name}: {error.requirement}", error.actual, error.hint) from None
-    notes = [rows_have(count, what) for what, count in noticed.items()]
+    notes = [f"{counted(count, 'row', 'has')} {what}" for what, count in noticed.items()]
     missing = missing_of_each(targets, target)
     for one, own in zip(columns_of(target), missing.T, strict=True):
         if own.any() and not drop_missing_target:
             raise UserError(
                 f"every row of {path.name} must have a target in column {one.name!r}",
-                f"{int(own.sum()):,} of {len(targets):,} {'has' if own.sum() == 1 else 'have'} none, the first is row "
+                f"{int(own.sum()):,} of {len(targets):,} {agree(int(own.sum()), 'has')} none, the first is row "
                 f"{int(own.argmax()) + 1}",
                 "data.drop_missing_target=true, which leaves them out",
             )
@@ -336,7 +336,7 @@ def _values_of_file(
         deciding["time_column"] = column_values(deciding["time_column"], time, reading.missing_values)
     if n_missing:
         what = "no target" if isinstance(target, Target) else "not every target"
-        notes.append(f"{rows_have(n_missing, what)}: left out, of {len(targets):,} in {path.name}")
+        notes.append(f"{counted(n_missing, 'row', 'has')} {what}: left out, of {len(targets):,} in {path.name}")
         rows = pl.Series(has_target)
         values = [series.filter(rows) for series in values]
         deciding = {key: series.filter(rows) for key, series in deciding.items()}

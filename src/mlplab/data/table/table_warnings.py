@@ -13,11 +13,10 @@ from mlplab.data.table.column_inference import Column
 from mlplab.data.table.datetime_inference import infer_dates
 from mlplab.data.table.several_targets import AnyTarget, columns_of
 from mlplab.data.table.strings import override_of
-from mlplab.data.table.table_checks import first_of
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput
 from mlplab.data.table.target_column import Target
 from mlplab.data.threads import for_each
-from mlplab.errors import counted
+from mlplab.errors import agree, counted, first_of
 
 RARE_SHARE = 0.01
 """Share of the rows below which a class is warned of."""
@@ -63,7 +62,7 @@ def find_warnings(
     out = [column.name for column in columns if column.kind in ("identifier", "text", "nested")]
     if out:
         warnings.append(
-            f"{counted(len(out), 'column')} {'is' if len(out) == 1 else 'are'} left out as identifier, text or lists: "
+            f"{counted(len(out), 'column', 'is')} left out as identifier, text or lists: "
             f"{first_of(out, 5)}; data.categorical=[…] or data.numeric=[…] takes one in"
         )
     for one, own in learned:
@@ -78,7 +77,7 @@ def find_warnings(
     repeated = _repeated_across_parts(pl.DataFrame([values[column.name] for column in features]), targets, split)
     if repeated:
         warnings.append(
-            f"{counted(repeated, 'row')} of the validation and test parts {'is' if repeated == 1 else 'are'} equal to "
+            f"{counted(repeated, 'row')} of the validation and test parts {agree(repeated, 'is')} equal to "
             "a training row in every feature and the target: the scores count rows that training has seen"
         )
     return warnings

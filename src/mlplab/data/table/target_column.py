@@ -12,7 +12,7 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers, read_strings
 from mlplab.data.table.column_values import column_values
 from mlplab.data.table.spellings import TRUE_AND_FALSE, Spellings, merged
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted
 
 FEW_CLASSES = 20
 """Most whole numbers that are taken for classes, with `ROWS_PER_CLASS` rows each."""
@@ -93,7 +93,7 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
         row = int(infinite[0])
         raise UserError(
             f"every target in column {name!r} must be finite",
-            f"{len(infinite)} of {len(values)} {'is' if len(infinite) == 1 else 'are'} not, the first is {values[row]} "
+            f"{len(infinite)} of {len(values)} {agree(len(infinite), 'is')} not, the first is {values[row]} "
             f"in row {row + 1}",
             "data.missing_values=[inf,-inf] data.drop_missing_target=true",
         )
@@ -255,8 +255,3 @@ def target_values(
 def is_missing(targets: npt.NDArray[np.generic], target: Target) -> npt.NDArray[np.bool_]:
     """Tells which rows have no target, (N,)."""
     return targets.astype(np.int64) < 0 if target.class_names else np.isnan(targets.astype(np.float64))
-
-
-def rows_have(count: int, what: str) -> str:
-    """Writes `1 row has …`, `2 rows have …`."""
-    return f"{count:,} {'row has' if count == 1 else 'rows have'} {what}"

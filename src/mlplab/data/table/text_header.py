@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted, first_of
 
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?")
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
@@ -491,9 +491,8 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
     if chosen is not None:
         rest = [line for line in lines if line is not chosen]
         given = [[name[:30] for name in line if name] for line in rest]
-        shown = "; ".join(", ".join(line[:3]) + (", …" if len(line) > 3 else "") for line in given)
-        one = "1 further header line is" if len(rest) == 1 else f"{len(rest)} further header lines are"
-        return list(chosen), [f"{one} not taken for names: {shown}"]
+        shown = "; ".join(first_of(line, 3) for line in given)
+        return list(chosen), [f"{counted(len(rest), 'further header line', 'is')} not taken for names: {shown}"]
     filled = []
     for line in lines[:-1]:
         # The name of a group stands once, above its first column.
@@ -512,5 +511,5 @@ def skipped(lines: Sequence[str], where: str) -> list[str]:
     if not lines:
         return []
     shown = " ".join(lines[0].split())[:60]
-    are, more = ("is", "") if len(lines) == 1 else ("are", ", …")
-    return [f"{counted(len(lines), 'line')} {where} {are} skipped: {shown!r}{more}"]
+    more = ", …" if len(lines) > 1 else ""
+    return [f"{counted(len(lines), 'line')} {where} {agree(len(lines), 'is')} skipped: {shown!r}{more}"]

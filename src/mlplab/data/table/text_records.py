@@ -23,7 +23,7 @@ from mlplab.data.table.text_encoding import UNREADABLE
 from mlplab.data.table.text_footer import is_footer
 from mlplab.data.table.text_header import NO_COMMENT, NO_UNIT, RULE, TextFile, is_value, skipped
 from mlplab.data.table.text_layout import Dialect
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted
 
 BLOCK_BYTES = 1 << 19
 """Bytes that are counted at once: few enough to stay in the processor's caches."""
@@ -252,13 +252,15 @@ class _Rows:
         notes += skipped(self.comments, "of comment between the rows")
         notes += skipped(self.footer, "below the rows")
         if self.n_empty:
-            notes.append(f"{counted(self.n_empty, 'empty row')} at the end {_are(self.n_empty)} skipped")
+            notes.append(f"{counted(self.n_empty, 'empty row')} at the end {agree(self.n_empty, 'is')} skipped")
         if self.n_repeated:
             repeat = "repeats" if self.n_repeated == 1 else "repeat"
-            notes.append(f"{counted(self.n_repeated, 'line')} that {repeat} the header {_are(self.n_repeated)} skipped")
+            notes.append(
+                f"{counted(self.n_repeated, 'line')} that {repeat} the header {agree(self.n_repeated, 'is')} skipped"
+            )
         if self.n_short and self.first_short:
             notes.append(
-                f"{counted(self.n_short, 'row')} {'has' if self.n_short == 1 else 'have'} fewer values than there are "
+                f"{counted(self.n_short, 'row', 'has')} fewer values than there are "
                 f"columns, the first in line {self.first_short[0]}: the last ones are taken as missing"
             )
         if self.cut_off:
@@ -273,10 +275,6 @@ def _without_ends(strings: Sequence[str]) -> list[str]:
     stripped = [string.strip() for string in strings]
     filled = [place for place, string in enumerate(stripped) if string]
     return stripped[filled[0] : filled[-1] + 1] if filled else []
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def _ends_with_a_line(path: Path) -> bool:
