@@ -1,86 +1,13 @@
 """Refuses files that do not fit what the user says of their columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column_inference import Column
-from mlplab.data.table.strings import for_hydra, for_shell, override_of
 from mlplab.errors import UserError, agree, counted, first_of
-
-
-def require_named_columns(
-    frame: pl.DataFrame,
-    targets: Sequence[str],
-    column_lists: Mapping[str, Sequence[str]],
-    special: Mapping[str, str],
-    keep_values: Any,
-    first_names: Sequence[str] = (),
-) -> None:
-    """Refuses names of columns that the file lacks, and columns that are named for two purposes.
-
-    `first_names` are the strings of the first line, where it was not taken for a header. Naming one makes it one.
-    """
-    names = frame.columns
-    if len(names) < 2:
-        raise UserError(
-            "there must be a column beside the target",
-            f"the file has only one, {names[0]!r}",
-            "data.delimiter=… with the character that stands between values",
-        )
-    lists = {**column_lists, "keep_values": list(keep_values) if isinstance(keep_values, Mapping) else []}
-    wanted = [*special.items(), *((key, name) for key, list_ in lists.items() for name in list_)]
-    for key, name in [*(("target", target) for target in targets), *wanted]:
-        if name not in names:
-            # The target serves no other purpose, but it may keep values, as a class may be called NA.
-            others = [other for other in names if key == "keep_values" or other not in {*targets} - {name}]
-            could_be = [first for first in first_names if first] if len(set(first_names)) == len(first_names) else []
-            near = nearest_name(name, could_be) or nearest_name(name, others) or others[-1]
-            # A line break in a name would break the message.
-            shown = first_of([" ".join(known.splitlines()) for known in names], 8)
-            if could_be:
-                shown += f"; or, if the first line is the header, {first_of(could_be, 8)}"
-            if key == "target" and len(targets) > 1:
-                raise UserError(
-                    f"data.target must name columns of the file: {shown}",
-                    override_of("data.target", [name]),
-                    override_of("data.target", [near if one == name else one for one in targets]),
-                )
-            form = "{{{}: [NA]}}" if key == "keep_values" else "[{}]" if key in column_lists else "{}"
-            raise UserError(
-                f"data.{key} must name a column of the file: {shown}",
-                f"data.{key}={form.format(for_hydra(name))}",
-                for_shell(f"data.{key}={form.format(for_hydra(near))}"),
-            )
-    for key, name in wanted:
-        # A class may be called NA, so the target may keep values.
-        if name in targets and key != "keep_values":
-            raise UserError(f"data.{key} must not name the target", f"data.{key} names {name!r}", "another column")
-    for name in targets:
-        if targets.count(name) > 1:
-            raise UserError(
-                "data.target must name each column once",
-                f"it names {name!r} twice",
-                override_of("data.target", list(dict.fromkeys(targets))),
-            )
-    for name in column_lists["numeric"]:
-        if name in column_lists["categorical"]:
-            raise UserError(
-                "a column must be numeric or categorical",
-                f"{name!r} is named as both",
-                override_of("data.numeric", [name]),
-            )
-    # A cut in time would go through the middle of groups.
-    if "group_column" in special and "time_column" in special:
-        raise UserError(
-            "the split must go by groups or by time",
-            f"data.group_column={for_hydra(special['group_column'])} "
-            f"data.time_column={for_hydra(special['time_column'])}",
-            "one of them",
-        )
 
 
 def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key: str) -> list[str]:

@@ -102,7 +102,15 @@ class Reading:
         """Returns the reading of a further file that is to mean the same as `raw`."""
         # Text where that had text, so that 1.234 and 007 mean the same in both.
         as_text = tuple(series.name for series in raw.frame if series.dtype == pl.String)
-        return replace(self, as_text=as_text, text=replace(self.text, encoding_if_not_utf8=raw.encoding))
+        return replace(self.in_encoding(raw.encoding), as_text=as_text)
+
+    def in_encoding(self, encoding: str) -> "Reading":
+        """Returns the reading with the encoding of a file. Another file is likely in the same one."""
+        return replace(self, text=replace(self.text, encoding_if_not_utf8=encoding))
+
+    def as_trained(self, plain: Mapping[str, Any]) -> "Reading":
+        """Returns the reading as the card of a checkpoint has it, where another release may read otherwise."""
+        return replace(self, keeps_zeros=Reading.from_dict(plain).keeps_zeros)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values. Of the layout they hold what the user said, as another file is likely written alike."""

@@ -1,0 +1,129 @@
+"""The rows of a file as values, once it is known what each column holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlplab.data.table.column_values import column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of, missing_of_each, read_targets
+from mlplab.data.table.spellings import Spellings
+from mlplab.data.table.split_columns import require_decided
+from mlplab.data.table.table_columns import TableColumns
+from mlplab.data.threads import for_each
+from mlplab.errors import UserError, agree, counted
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The rows of one file.
+
+    Attributes:
+        values: of the features, and of the weights as the last column where there are some.
+        targets: (N,), or (N, T) of several targets.
+        of_split: option that decides the split → values of its column.
+        notes: what was noticed, for people.
+        warnings: values that could not be read, for people.
+    """
+
+    values: pl.DataFrame
+    targets: npt.NDArray[np.generic]
+    of_split: dict[str, pl.Series]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> "FileValues":
+        """Returns some of the rows."""
+        kept = pl.Series(rows)
+        of_split = {key: series.filter(kept) for key, series in self.of_split.items()}
+        return replace(self, values=self.values.filter(kept), targets=self.targets[rows], of_split=of_split)
+
+    def spelled_as_in(self, training: "FileValues", path: Path) -> "FileValues":
+        """Writes the categories of a test file as the training file does, which a note tells."""
+
+        def column(series: pl.Series) -> tuple[pl.Series, str]:
+            if series.dtype != pl.String:
+                return series, ""
+            known = training.values[series.name].drop_nulls().unique()
+            alike = Spellings(tuple(known.sort())).as_known(series)
+            n_other = int((alike != series).sum())
+            example = series.filter(alike != series).first()
+            what = f"a category of {series.name!r} in another spelling than training, such as {example!r}"
+            return alike, f"{counted(n_other, 'row', 'has')} {what}, in {path.name}" if n_other else ""
+
+        columns = for_each(self.values, column)
+        notes = (*self.notes, *(note for _, note in columns if note))
+        return replace(self, values=pl.DataFrame([series for series, _ in columns]), notes=notes)
+
+
+def values_of_file(
+    frame: pl.DataFrame, path: Path, columns: TableColumns, missing_values: Sequence[str], drop_missing_target: bool
+) -> FileValues:
+    """Reads the rows of a file that have a target.
+
+    Args:
+        frame: all of its rows, null where a value is missing.
+        path: for messages.
+        columns: how to read them.
+        missing_values: strings that stand for a missing value beside the usual ones.
+        drop_missing_target: leaves out rows without a target, instead of refusing them.
+
+    Raises:
+        UserError: a row has no target, or a value is not of its column's kind.
+    """
+    targets, notes = _read_targets(frame, path, columns.target, missing_values)
+    missing = missing_of_each(targets, columns.target)
+    if not drop_missing_target:
+        _require_targets(missing, columns.target, path)
+    # A row that lacks one of several targets is left out whole.
+    has_target = ~np.logical_or.reduce(missing, axis=1)
+    features = columns.features
+    values = for_each(features, lambda column: column_values(frame[column.name], column, missing_values))
+    warnings = []
+    for column, series in zip(features, values, strict=True):
+        strings = frame[column.name]
+        if n_unreadable(strings, series):
+            warnings.append(tell_unreadable(strings, series, "numbers" if column.kind == "numeric" else "dates"))
+        if strings.dtype == pl.String and series.null_count() > strings.null_count():
+            notes += [told for told in [tell_markers(strings, series)] if told]
+    if columns.weight is not None:
+        values.append(row_weights(frame[columns.weight.name], columns.weight, missing_values, has_target))
+    of_split = {key: frame[name] for key, name in columns.of_split.items()}
+    for key, series in of_split.items():
+        require_decided(series, key, has_target)
+    if columns.time is not None:
+        of_split["time_column"] = column_values(of_split["time_column"], columns.time, missing_values)
+    file = FileValues(pl.DataFrame(values), targets, of_split, tuple(notes), tuple(warnings))
+    n_missing = int((~has_target).sum())
+    if not n_missing:
+        return file
+    what = "not every target" if isinstance(columns.target, Targets) else "no target"
+    note = f"{counted(n_missing, 'row', 'has')} {what}: left out, of {len(targets):,} in {path.name}"
+    # Rows are left out last, so that messages number them as in the file.
+    return replace(file.only(has_target), notes=(*notes, note))
+
+
+def _read_targets(
+    frame: pl.DataFrame, path: Path, target: AnyTarget, missing_values: Sequence[str]
+) -> tuple[npt.NDArray[np.generic], list[str]]:
+    try:
+        targets, noticed = read_targets(frame, target, missing_values)
+    except UserError as error:
+        # The error of a column does not say in which of the two files it is.
+        raise UserError(f"{path.name}: {error.requirement}", error.actual, error.hint) from None
+    return targets, [f"{counted(count, 'row', 'has')} {what}" for what, count in noticed.items()]
+
+
+def _require_targets(missing: npt.NDArray[np.bool_], target: AnyTarget, path: Path) -> None:
+    for one, is_missing in zip(columns_of(target), missing.T, strict=True):
+        if n_missing := int(is_missing.sum()):
+            raise UserError(
+                f"every row of {path.name} must have a target in column {one.name!r}",
+                f"{n_missing:,} of {len(is_missing):,} {agree(n_missing, 'has')} none, the first is row "
+                f"{int(is_missing.argmax()) + 1}",
+                "data.drop_missing_target=true, which leaves them out",
+            )

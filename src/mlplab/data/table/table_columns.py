@@ -1,0 +1,158 @@
+"""Infers what each column of a table holds, and decides what becomes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.named_columns import NamedColumns
+from mlplab.data.table.number_strings import plain_numbers
+from mlplab.data.table.row_weights import infer_weights
+from mlplab.data.table.several_targets import AnyTarget, columns_of, infer_targets, target_from_dict
+from mlplab.data.table.split_columns import time_column_of
+from mlplab.data.table.table_checks import empty_columns, require_date_format
+from mlplab.data.table.table_preprocessing import TableInputs
+from mlplab.data.table.table_reading import RawTable, Reading, read_grouping_points
+from mlplab.data.threads import for_each
+from mlplab.errors import UserError, counted
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of a table, by what becomes of them.
+
+    Attributes:
+        target: what is predicted.
+        columns: all others, in the order of the file.
+        roles: uses of columns that are no features.
+        of_split: option that decides the split → name of its column.
+        time: how the column is read that says what comes later; None without one.
+        weight: how the weights of the rows are read; None without weights.
+    """
+
+    target: AnyTarget
+    columns: tuple[Column, ...]
+    roles: Mapping[str, str]
+    of_split: Mapping[str, str]
+    time: Column | None
+    weight: Column | None
+
+    @property
+    def features(self) -> list[Column]:
+        """Returns the features. One that decides the split may be a feature, too."""
+        return [column for column in self.columns if column.is_feature and column is not self.weight]
+
+    @property
+    def needed(self) -> list[str]:
+        """Returns the names of the columns that every file must have."""
+        weights = [self.weight.name] if self.weight else []
+        targets = [one.name for one in columns_of(self.target)]
+        return [*(column.name for column in self.features), *targets, *self.of_split.values(), *weights]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values of the target and the weights, by which a run reads those of another file."""
+        return {"target": self.target.as_dict(), "weight": None if self.weight is None else self.weight.as_dict()}
+
+
+@dataclass(frozen=True)
+class ColumnRules:
+    """Says what is known of the columns before they are looked at.
+
+    Attributes:
+        named: the columns that the user names.
+        reading: how the file is read.
+        task: `auto`, `classification` or `regression`.
+        date_format: of dates, where the user says it.
+        unreadable_cells: the share of a column's values that may be no numbers or dates.
+        roles: uses of columns that are no features.
+        known_columns: the features of a run that goes on, by their names; None for a new run.
+        known_target: its target.
+    """
+
+    named: NamedColumns
+    reading: Reading
+    task: str
+    date_format: str | None
+    unreadable_cells: float
+    roles: Mapping[str, str]
+    known_columns: Mapping[str, Column] | None = None
+    known_target: AnyTarget | None = None
+
+    def as_trained(self, card: Mapping[str, Any]) -> "ColumnRules":
+        """Takes target and features from the card of a checkpoint, instead of inferring them."""
+        inputs = TableInputs.from_dict(card["preprocessing"]["inputs"])
+        target = target_from_dict(card["data"]["reading"]["target"])
+        return replace(self, known_columns={column.name: column for column in inputs.columns}, known_target=target)
+
+    def hints(self, name: str, prefers_comma: bool, with_commas: Sequence[str]) -> Hints:
+        """Returns what is known of one column; those of `with_commas` have decimal commas."""
+        decimal = "," if name in with_commas else self.reading.decimal
+        kept = self.reading.kept(name)
+        return Hints(self.named.kind(name), decimal, prefers_comma, self.date_format, kept, self.unreadable_cells)
+
+
+def infer_columns(raw: RawTable, path: Path, rules: ColumnRules) -> tuple[RawTable, TableColumns]:
+    """Infers the columns of a table.
+
+    Returns:
+        the table with more notes, and with text in place of numbers whose points group thousands; and its columns.
+
+    Raises:
+        UserError: a column is not what the user says, or none is a feature.
+    """
+    named = rules.named
+    empty, notes = empty_columns(raw.frame, {*named.targets, *rules.roles, *named.single.values()})
+    rules = replace(rules, roles={**rules.roles, **dict.fromkeys(empty, "left out: no value in any row")})
+    raw = replace(raw, notes=(*raw.notes, *notes))
+    target, columns = _infer(raw, rules)
+    # Once one column has decimal commas, the points of others may group thousands: these are read again as text.
+    if rules.reading.decimal == "auto" and any(
+        column.decimal == "," for column in (*(one.column for one in columns_of(target)), *columns)
+    ):
+        grouped = read_grouping_points(raw.frame, path, rules.reading)
+        # The target's text may have been kept.
+        labels = [raw.frame[name] for name in named.targets if raw.frame[name].dtype == pl.String]
+        grouped += [one for one in labels if plain_numbers(one, ",", ".").null_count() == one.null_count()]
+        raw = replace(raw, frame=raw.frame.with_columns(grouped))
+        target, columns = _infer(raw, rules, [series.name for series in grouped])
+    if rules.known_columns is None:
+        require_date_format(columns, rules.date_format)
+    time, time_role = time_column_of(columns, named.single, named.lists["drop"])
+    weight = next((column for column in columns if column.name == named.single.get("weight_column")), None)
+    found = TableColumns(target, tuple(columns), {**rules.roles, **time_role}, named.of_split, time, weight)
+    if all(column.name in found.roles for column in found.features):
+        raise UserError(
+            f"{path.name} must have a feature beside the target",
+            f"none of {counted(len(columns), 'other column')} is one",
+            "data.categorical=[…] for columns that were taken for text, or fewer in data.drop",
+        )
+    return raw, found
+
+
+def _infer(raw: RawTable, rules: ColumnRules, with_commas: Sequence[str] = ()) -> tuple[AnyTarget, list[Column]]:
+    """Infers the target, and all other columns."""
+    hints = partial(rules.hints, prefers_comma=raw.prefers_comma, with_commas=with_commas)
+    others = [series for series in raw.frame if series.name not in rules.named.targets]
+
+    # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
+    def of_target(name: str) -> Hints:
+        return replace(hints(name), kind=None, date_format=None, unreadable_cells=0.0)
+
+    target = rules.known_target or infer_targets(raw.frame, rules.named.targets, rules.task, of_target)
+    return target, for_each(others, lambda series: _infer_one(series, rules, hints))
+
+
+def _infer_one(series: pl.Series, rules: ColumnRules, hints: Callable[[str], Hints]) -> Column:
+    name = series.name
+    if name == rules.named.single.get("weight_column"):
+        return infer_weights(series, hints(name))
+    known, roles = rules.known_columns, rules.roles
+    if known is not None and name in known:
+        return known[name]
+    if known is not None and name not in (*roles, *rules.named.single.values()):
+        return Column(name, "", reason="no feature when the training began")
+    return Column(name, "", reason=roles[name]) if name in roles else infer_column(series, hints(name))
