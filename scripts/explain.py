@@ -64,8 +64,8 @@ def main(settings: dict[str, Any]) -> Result:
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
         from mlplab.errors import UserError, printable
-        from mlplab.inference.evaluating import directory_exists
         from mlplab.inference.explaining import describe_importances, explain, split_names, write_explanation
+        from mlplab.inference.output_files import directory_exists
         from mlplab.inference.trained import load_run
         from mlplab.runs.summary import shortest
 

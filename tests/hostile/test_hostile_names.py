@@ -125,7 +125,7 @@ def test_formulas_can_be_left_as_they_are(run: Path, table: Path, tmp_path: Path
 
 
 def test_numbers_are_no_formulas() -> None:
-    from mlplab.inference.predicting import without_formulas
+    from mlplab.inference.output_files import without_formulas
 
     numbers = ["-1", "+1", "-0.5", "+1e-3", "-,5", "-5%"]
     formulas = ["=1", "-1+2", "+A1", "@x", "\t=1", "\r=1", "＝1", "-"]

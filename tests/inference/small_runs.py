@@ -16,7 +16,7 @@ from composing import composed
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.data.module import DataModule
-from mlplab.inference.row_reader import SOURCES
+from mlplab.inference.training_rows import SOURCES
 from mlplab.models import MLP
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs

@@ -22,11 +22,11 @@ from sklearn.metrics import f1_score, r2_score, roc_auc_score
 from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
-from mlplab.inference import evaluating, row_reader
+from mlplab.inference import evaluating, training_rows
 from mlplab.inference.evaluating import Evaluation, evaluate, write_evaluation
 from mlplab.inference.predicting import predict_file
-from mlplab.inference.row_reader import SOURCES
 from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.training_rows import SOURCES
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_the_test_part_gives_the_metrics_of_the_run_itself(folder: Path, tmp_pat
 
 def test_blocks_do_not_change_the_metrics(run: TrainedRun, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, other = evaluate(run, part="train"), evaluate(run, folder / "other.csv")
-    monkeypatch.setattr(row_reader, "BLOCK_ROWS", 9)
+    monkeypatch.setattr(training_rows, "BLOCK_ROWS", 9)
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 9)
     monkeypatch.setattr(evaluating, "BATCH_ROWS", 4)
     assert evaluate(run, part="train").metrics == pytest.approx(whole.metrics, rel=1e-5)

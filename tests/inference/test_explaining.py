@@ -19,7 +19,7 @@ from PIL import Image
 
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
-from mlplab.inference import explaining, explanation_figures, row_reader
+from mlplab.inference import explaining, explanation_figures, training_rows
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.explaining import describe_importances, explain, split_names, write_explanation
 from mlplab.inference.intervals import Calibrated
@@ -104,7 +104,7 @@ def test_of_many_rows_a_sample_is_drawn_and_told(
     monkeypatch.setattr(table_reading, "BLOCK_ROWS", 7)
     blocks = explain(run, folder / "other.csv", most_rows=25)
     assert (blocks.base, blocks.importances) == (found.base, found.importances)
-    monkeypatch.setattr(row_reader, "BLOCK_ROWS", 11)
+    monkeypatch.setattr(training_rows, "BLOCK_ROWS", 11)
     part = explain(run, part="train", most_rows=40)
     assert part.n_rows == 40
     assert explain(run, part="train", most_rows=40, seed=1).base != part.base
@@ -269,7 +269,7 @@ def test_of_several_targets_one_is_explained(folder: Path, tmp_path: Path) -> No
         found = explain(run, target=name, score="rmse", columns=["colour"])
         assert found.base == pytest.approx(metrics[f"rmse_{name}"], rel=1e-6)
         assert found.task.target_name == name
-        ((inputs, _, _),) = row_reader.rows_of_training(run, "test")
+        ((inputs, _, _),) = training_rows.rows_of_training(run, "test")
         inputs[1][:, 0] = 2
         expected = predict(run.predictor, inputs)[:, place].mean()
         assert found.dependences[0].predicted[1, 0] == pytest.approx(float(expected), rel=1e-6)
@@ -302,7 +302,7 @@ def test_weights_of_rows_count(tmp_path: Path, target: str, score: str) -> None:
     found = explain(run, score=score, columns=["colour"])
     assert found.base == pytest.approx(evaluate(run).metrics[score], rel=1e-6)
     # A row of weight 2 is the same as two rows.
-    ((inputs, _, known),) = row_reader.rows_of_training(run, "test")
+    ((inputs, _, known),) = training_rows.rows_of_training(run, "test")
     assert known is not None
     inputs[1][:, 0] = 1
     repeated = tuple(tensor.repeat_interleave(torch.from_numpy(known).long(), dim=0) for tensor in inputs)

@@ -23,8 +23,8 @@ from mlplab.inference.feature_effects import (
     partial_dependence,
     permutation_importance,
 )
-from mlplab.inference.row_reader import rows_of_training
 from mlplab.inference.trained import TrainedRun, load_run, predict
+from mlplab.inference.training_rows import rows_of_training
 
 BUNDLED = "mlplab.data.bundled.bundled"
 SKLEARN = {

@@ -10,8 +10,8 @@ from inference.small_runs import change_card, houses, save_run, table_options, t
 from mlplab.errors import UserError
 from mlplab.inference.intervals import Calibrated
 from mlplab.inference.predicting import predict_file
-from mlplab.inference.row_reader import rows_of_training
 from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.training_rows import rows_of_training
 from mlplab.objectives.calibration import conformal_quantile
 from mlplab.objectives.objective import predictions
 

@@ -14,9 +14,10 @@ from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import trained
-from mlplab.inference.predicting import predict_file, require_writable, write_once
-from mlplab.inference.row_reader import SOURCES
+from mlplab.inference.output_files import require_writable, write_once
+from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.training_rows import SOURCES
 
 Array = npt.NDArray[np.float64]
 

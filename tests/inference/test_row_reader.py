@@ -16,9 +16,10 @@ from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
-from mlplab.inference import row_reader
-from mlplab.inference.row_reader import SOURCES, RowReader, rows_of_training
+from mlplab.inference import training_rows
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.training_rows import SOURCES, rows_of_training
 
 BUNDLED = "mlplab.data.bundled.bundled"
 IMAGES = "mlplab.data.idx.idx_images"
@@ -382,7 +383,7 @@ def test_parts_are_those_that_training_had(
     data = run.card["data"]
     module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
     module.setup()
-    monkeypatch.setattr(row_reader, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(training_rows, "BLOCK_ROWS", 16)
     blocks = list(rows_of_training(run, part))
     assert max(len(targets) for _, targets, _ in blocks) == 16
     features = torch.cat([run.predictor.preprocessing(*taken) for taken, *_ in blocks])

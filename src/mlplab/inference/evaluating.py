@@ -1,8 +1,6 @@
 """Evaluates a trained run on rows with known targets: metrics and a figure."""
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,11 @@ import torch
 from torch import Tensor
 
 from mlplab.data.table.several_targets import columns_of, missing_of_each
-from mlplab.errors import UserError, counted, first_of, not_writable
-from mlplab.inference.row_reader import RowReader, Rows, rows_of_training
+from mlplab.errors import UserError, counted, first_of
+from mlplab.inference.output_files import new_directory
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import BATCH_ROWS, TrainedRun
+from mlplab.inference.training_rows import Rows, rows_of_training
 from mlplab.objectives.objective import Objective, build_objective
 from mlplab.objectives.scores import Scores
 from mlplab.plots import as_png, result_figures
@@ -173,29 +173,3 @@ def write_evaluation(evaluation: Evaluation, run: TrainedRun, directory: Path) -
         write_json(directory / "metrics.json", content)
     # Several figures are found in their folder.
     return directory / f"{next(iter(figures))}.png" if len(figures) == 1 else directory
-
-
-@contextmanager
-def new_directory(directory: Path) -> Iterator[None]:
-    """Makes a directory for results; it is gone again if anything fails within this context.
-
-    Raises:
-        UserError: it is there already, or cannot be made.
-    """
-    try:
-        # Without exist_ok: a second result would mix its files with those of the first.
-        directory.mkdir(parents=True)
-    except FileExistsError:
-        raise directory_exists(directory) from None
-    except OSError as error:
-        raise not_writable("out", directory, error, "out=SOMEWHERE_ELSE") from None
-    try:
-        yield
-    except BaseException:  # also a signal: half a result would pass for a whole one
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
-
-
-def directory_exists(directory: Path) -> UserError:
-    """Makes the error for a directory of results that is there already."""
-    return UserError("out must be a new directory", f"{directory} is there already", "another name")

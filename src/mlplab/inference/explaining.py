@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, first_of
-from mlplab.inference.evaluating import new_directory, rows_with_targets
+from mlplab.inference.evaluating import rows_with_targets
 from mlplab.inference.explanation_figures import MOST_CLASSES, dependence_figure, importance_figure
 from mlplab.inference.feature_effects import (
     ERRORS,
@@ -27,10 +27,11 @@ from mlplab.inference.feature_effects import (
     partial_dependence,
     permutation_importance,
 )
-from mlplab.inference.predicting import without_formulas
-from mlplab.inference.row_reader import RowReader, rows_of_training
-from mlplab.inference.row_reader import Rows as BlocksOfRows
+from mlplab.inference.output_files import new_directory, without_formulas
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
+from mlplab.inference.training_rows import Rows as BlocksOfRows
+from mlplab.inference.training_rows import rows_of_training
 from mlplab.plots import as_png
 from mlplab.runs.files import write_bytes
 from mlplab.runs.summary import describe_metrics

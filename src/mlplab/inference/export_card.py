@@ -7,11 +7,15 @@ from mlplab.data.table.column_values import DATETIME_PARTS
 from mlplab.data.table.spellings import FALSE_WORDS, TRUE_WORDS
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput, TablePreprocessing
-from mlplab.inference.intervals import describe_calibration
 from mlplab.inference.trained import TrainedRun
+from mlplab.objectives.calibration import conformal_quantile, rows_needed
+from mlplab.runs.checkpoint import explain_bad_card
 
 PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": "", "compound": ""}
 """How numbers are usually written."""
+
+LEVELS = (0.8, 0.9, 0.95)
+"""Levels of intervals whose quantiles the card has."""
 
 
 def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def describe_export(run: TrainedRun, file_format: str) -> dict[str, Any]:
             "kept_as_levels": reading["keep_values"],
             "blanks_around": "are taken away",
         }
-    calibration = describe_calibration(run)
+    calibration = _describe_calibration(run)
     return {**card, **({"calibration": calibration} if calibration else {})}
 
 
@@ -90,3 +94,20 @@ def _describe_categorical(one: CategoricalInput) -> dict[str, Any]:
     # Where training missed no value, a missing one counts as unknown.
     missing = one.n_categories if one.has_missing else 0
     return {"column": one.name, "levels": levels, **spelled, "missing": missing, "unknown": 0}
+
+
+def _describe_calibration(run: TrainedRun) -> dict[str, Any]:
+    """Returns what other programs need to scale probabilities or to add intervals; empty if the run has none."""
+    calibration = run.card.get("calibration")
+    if calibration is None:
+        return {}
+    with explain_bad_card(run.checkpoint, "calibration"):
+        possible = [level for level in LEVELS if rows_needed(level) <= int(calibration["n_rows"])]
+        of_targets = {str(level): conformal_quantile(calibration, level) for level in possible}
+        if run.task.target_names:
+            return {"rows": calibration["n_rows"], "half_width_of_each_target": of_targets}
+        quantiles = {level: found[0] for level, found in of_targets.items()}
+        if run.task.kind == "regression":
+            return {"rows": calibration["n_rows"], "half_width": quantiles}
+        # A class is in the set if 1 − p is at most this.
+        return {"rows": calibration["n_rows"], "largest_score": quantiles, "temperature": calibration["temperature"]}

@@ -15,9 +15,10 @@ from torch import Tensor
 from mlplab.errors import UserError, not_writable
 from mlplab.inference.export_card import describe_export
 from mlplab.inference.export_formats import FORMATS, require_onnx
-from mlplab.inference.predicting import exists_already, require_writable, write_once
-from mlplab.inference.row_reader import RowReader, rows_of_training
+from mlplab.inference.output_files import exists_already, require_writable, write_once
+from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, predict
+from mlplab.inference.training_rows import rows_of_training
 from mlplab.runs.files import remove_temporary_files, write_json
 
 CHECKED_ROWS = 256

@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 from mlplab.errors import UserError, counted
-from mlplab.inference.row_reader import rows_of_training
 from mlplab.inference.trained import TrainedRun
+from mlplab.inference.training_rows import rows_of_training
 from mlplab.objectives.calibration import calibrate, conformal_quantile, rows_needed
 from mlplab.runs.checkpoint import explain_bad_card
 
 SEPARATORS = ("|", ";", ",", "/", " ")
 """Between the labels of a set: the first that is in no label."""
-
-LEVELS = (0.8, 0.9, 0.95)
-"""Of intervals whose quantiles an export has in its card."""
 
 
 class Calibrated:
@@ -113,23 +110,6 @@ class Calibrated:
         separator = next((one for one in SEPARATORS if not any(one in name for name in names)), SEPARATORS[0])
         labels = [pl.when(pl.Series(is_in[:, index].numpy())).then(pl.lit(name)) for index, name in enumerate(names)]
         return [pl.select(pl.concat_str(labels, separator=separator, ignore_nulls=True).alias("set")).to_series()]
-
-
-def describe_calibration(run: TrainedRun) -> dict[str, Any]:
-    """Returns what other programs need to scale probabilities or to add intervals; empty if the run has none."""
-    calibration = run.card.get("calibration")
-    if calibration is None:
-        return {}
-    with explain_bad_card(run.checkpoint, "calibration"):
-        possible = [level for level in LEVELS if rows_needed(level) <= int(calibration["n_rows"])]
-        of_targets = {str(level): conformal_quantile(calibration, level) for level in possible}
-        if run.task.target_names:
-            return {"rows": calibration["n_rows"], "half_width_of_each_target": of_targets}
-        quantiles = {level: found[0] for level, found in of_targets.items()}
-        if run.task.kind == "regression":
-            return {"rows": calibration["n_rows"], "half_width": quantiles}
-        # A class is in the set if 1 − p is at most this.
-        return {"rows": calibration["n_rows"], "largest_score": quantiles, "temperature": calibration["temperature"]}
 
 
 def _require_rows(n_rows: int, level: float) -> None:

@@ -1,8 +1,7 @@
 """Predicts the rows of a file, and writes the predictions to another."""
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,13 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mlplab.errors import UserError, not_writable
+from mlplab.errors import UserError
 from mlplab.inference.intervals import Calibrated
+from mlplab.inference.output_files import require_writable, without_formulas, write_once
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun
 from mlplab.objectives.objective import predictions
-from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 from mlplab.task import Task
-
-FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
-
-NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$"
-"""A number with a sign is no formula."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -108,20 +102,6 @@ def predict_file(
     return Predictions(count, (*calibrated.notes, *reader.notes))
 
 
-def without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Puts an apostrophe before text that begins as a formula, headings too; counts the values that it changed."""
-    count = 0
-    columns = []
-    for column in frame:
-        if column.dtype == pl.String:
-            begins = (column.str.contains(FORMULA) & ~column.str.contains(NUMBER)).fill_null(False)
-            count += int(begins.sum())
-            column = pl.select(pl.when(begins).then("'" + column).otherwise(column).alias(column.name)).to_series()
-        columns.append(column)
-    names = [f"'{n}" if re.match(FORMULA, n) and not re.match(NUMBER, n) else n for n in frame.columns]
-    return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count
-
-
 def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     if series.name in others:
         raise UserError(
@@ -168,47 +148,3 @@ def _columns_of_several(task: Task, predicted: Tensor, probabilities: bool) -> I
         yield names.gather((of_one > 0.5).to(torch.int64).numpy()).rename(f"prediction_{name}")
         if probabilities:
             yield pl.Series(f"probability_{name}", of_one.numpy())
-
-
-def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str = "predictions") -> None:
-    """Refuses a file that cannot be written, before any work is done for it.
-
-    Args:
-        out: the file.
-        overwrite: whether one that is there is replaced.
-        endings: the endings that its name can have.
-        stem: beginning of a name to propose.
-
-    Raises:
-        UserError: its ending is none of `endings`, its folder is missing, or it is there already.
-    """
-    # First, as a folder has no ending, about which the next message would complain.
-    if out.is_dir():
-        raise UserError("out must be a file", f"{out} is a folder", f"out={out / f'{stem}{endings[0]}'}")
-    if out.suffix not in endings:
-        raise UserError(f"out must end in {' or '.join(endings)}", f"out={out}", f"out={out.with_suffix(endings[0])}")
-    if not out.parent.is_dir():
-        raise UserError("out must be in a folder that exists", f"there is no {out.parent}", f"mkdir -p {out.parent}")
-    if out.exists() and not overwrite:
-        raise exists_already(out)
-
-
-def write_once(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
-    """Writes a file atomically, after removing what a killed process left of it.
-
-    Raises:
-        UserError: it cannot be written, or is there already.
-    """
-    try:
-        remove_temporary_files(out.parent, out.name)
-        # Another process may have written the file since it was looked for.
-        write_atomically(out, write, replace=overwrite)
-    except FileExistsError:
-        raise exists_already(out) from None
-    except OSError as error:
-        raise not_writable("out", out, error, "out=SOMEWHERE_ELSE") from None
-
-
-def exists_already(out: Path) -> UserError:
-    """Makes the error for a file that would be replaced."""
-    return UserError("out must be a new file", f"{out} is there already", "another name, or overwrite=true")

@@ -1,10 +1,9 @@
-"""Reads rows for a trained run: of a new file, block by block, or of the data that it was trained on."""
+"""Reads the rows of a new file for a trained run, block by block."""
 
 import functools
-import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,13 +16,8 @@ import torch
 from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
-from mlplab.config.differing import RENAMED
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.bundled import bundled
-from mlplab.data.idx import idx_images
-from mlplab.data.module import DataModule, Source
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.synthetic import synthetic
 from mlplab.data.table.column_inference import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
@@ -31,23 +25,15 @@ from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import require_columns
-from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
+from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
-from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError, agree, counted, first_of
 from mlplab.inference.file_columns import columns_of_file
+from mlplab.inference.seen_categories import SeenCategories
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
-
-SOURCES: dict[str, Callable[..., Source]] = {
-    "mlplab.data.bundled.bundled": bundled,
-    "mlplab.data.synthetic.synthetic": synthetic,
-    "mlplab.data.idx.idx_images": idx_images,
-    "mlplab.data.table.table_source.table": table,
-}
-"""The sources that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -252,77 +238,6 @@ class RowReader:
         return weights.to_numpy()
 
 
-MOST_EXAMPLES = 100
-
-
-@dataclass
-class SeenCategories:
-    """Counts the categories of a column in a new file, over its blocks.
-
-    Attributes:
-        input: the column with the categories of training.
-        n_rows: rows with a category.
-        n_unknown: rows with one that training did not have.
-        n_respelled: rows with one that training wrote in another way.
-        unknown: some of the unknown categories → rows.
-        example: a category in another spelling, and how training had it.
-    """
-
-    input: CategoricalInput
-    n_rows: int = 0
-    n_unknown: int = 0
-    n_respelled: int = 0
-    unknown: Counter[str] = field(default_factory=Counter)
-    example: tuple[str, str] = ("", "")
-
-    def add(self, series: pl.Series) -> pl.Series:
-        """Counts the categories of some rows; returns them in the spelling of training."""
-        self.n_rows += series.count()
-        others = series.filter(~series.is_in(self.input.categories)).value_counts(name="\0count")
-        if not len(others):
-            return series
-        meant = self.input.as_in_training(others[series.name])
-        is_unknown = meant == others[series.name]
-        unknown, respelled = others.filter(is_unknown), others.filter(~is_unknown)
-        self.n_unknown += int(unknown["\0count"].sum())
-        self.n_respelled += int(respelled["\0count"].sum())
-        # A file may have millions of unknown categories; a few are told.
-        if len(self.unknown) < MOST_EXAMPLES:
-            self.unknown.update(dict(unknown.sort("\0count", series.name).tail(MOST_EXAMPLES).iter_rows()))
-        if len(respelled) and not self.example[0]:
-            category = str(respelled[series.name].min())
-            self.example = category, meant.filter(others[series.name] == category)[0]
-        return series.replace(respelled[series.name], meant.filter(~is_unknown)) if len(respelled) else series
-
-    def require_known(self) -> None:
-        """Refuses a column of which nearly all categories are unknown: the network would be blind to it."""
-        # A single row may well be the first of its category.
-        if self.n_rows > 1 and self.n_unknown >= NEARLY_ALL * self.n_rows:
-            raise UserError(
-                f"column {self.input.name!r} must hold categories that training had: "
-                f"{first_of([repr(name) for name in self.input.categories], 3)}",
-                f"{self.n_unknown:,} of {self.n_rows:,} rows have others: {self._examples()}",
-                "writing them as in training, or accept_unknown=true if they are new categories",
-            )
-
-    def notes(self) -> list[str]:
-        """Tells of unknown categories, and of those that are taken for one of training, with examples."""
-        notes, name = [], repr(self.input.name)
-        if self.n_respelled:
-            other, known = self.example
-            what = f"a category of {name} in another spelling than training, such as {other!r} for {known!r}"
-            notes.append(f"{counted(self.n_respelled, 'row', 'has')} {what}")
-        if self.n_unknown:
-            what = f"a category of {name} that training did not have: {self._examples()}"
-            notes.append(f"{counted(self.n_unknown, 'row', 'has')} {what}")
-        return notes
-
-    def _examples(self) -> str:
-        # By rows, then by alphabet: a file always has the same message.
-        ranked = sorted(self.unknown.items(), key=lambda item: (-item[1], item[0]))
-        return first_of([repr(name) for name, _ in ranked], 3)
-
-
 @contextmanager
 def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
     """Adapts errors to new rows: hints name options of a file only, and counts say of which rows, if not of all."""
@@ -358,61 +273,3 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
         hint = f"id={nearest_name(name, frame.columns) or frame.columns[0]}"
     shown = first_of(frame.columns, 8)
     raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", hint)
-
-
-Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[np.float64] | None]]
-"""Inputs, targets and, where there are some, weights: block by block."""
-
-
-def rows_of_training(run: TrainedRun, part: str) -> Rows:
-    """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
-
-    Raises:
-        UserError: the data are gone, have changed, or come from code of one's own.
-    """
-    with explain_bad_card(run.checkpoint):
-        data: Mapping[str, Any] = run.card["data"]
-        source, expected = str(data.get("source")), data["fingerprint"]
-        # Checkpoints of earlier versions name the source by its former place.
-        source = RENAMED.get(source, source)
-    if source not in SOURCES:
-        raise UserError(
-            "data that are read again must come from a source that mlplab brings",
-            f"the run was trained on {source}",
-            "data.path=rows.csv with the columns of that data",
-        )
-    with explain_bad_card(run.checkpoint):
-        # Bound now: options that the source does not take are a fault of the card, and not of the data.
-        call = inspect.signature(SOURCES[source]).bind(**data["options"])
-        if isinstance(run.predictor.preprocessing, TablePreprocessing):
-            call.arguments["trained"] = run.card
-        module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
-    try:
-        with explain_bad_card(run.checkpoint):
-            dataset, split = module.read()
-    except UserError as error:
-        # Whatever was proposed, such as another file of a like name, would be other rows.
-        raise UserError(
-            f"the data that the run was trained on must be there as they were: {error.requirement}",
-            error.actual,
-            "putting them back, or data.path=… to take other rows",
-        ) from None
-    # Other rows are split in another way, and the test part could hold rows of the training.
-    if dataset.fingerprint != expected:
-        raise UserError(
-            "the data that the run was trained on must be as they were",
-            f"{dataset.name} has changed",
-            "the file of then, or data.path=… to take other rows",
-        )
-    if len(dataset.class_names) != run.task.n_classes:
-        raise UserError(
-            f"the run must have the classes that its data have now: {first_of(dataset.class_names, 8)}",
-            f"it was trained on {first_of(run.task.class_names, 8)}",
-            "data.path=… with the same file, whose labels are then read as in training",
-        )
-    rows = getattr(split, part)
-    # In blocks, as the whole part may be larger than what the network is given at once.
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        block = rows[begin : begin + BLOCK_ROWS]
-        weights = None if dataset.weights is None else dataset.weights[block]
-        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights

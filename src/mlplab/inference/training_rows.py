@@ -1,0 +1,87 @@
+"""Reads the data that a run was trained on once more."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from mlplab.config.differing import RENAMED
+from mlplab.data.bundled import bundled
+from mlplab.data.idx import idx_images
+from mlplab.data.module import DataModule, Source
+from mlplab.data.synthetic import synthetic
+from mlplab.data.table.table_preprocessing import TablePreprocessing
+from mlplab.data.table.table_reading import BLOCK_ROWS
+from mlplab.data.table.table_source import table
+from mlplab.errors import UserError, first_of
+from mlplab.inference.trained import TrainedRun
+from mlplab.runs.checkpoint import explain_bad_card
+
+SOURCES: dict[str, Callable[..., Source]] = {
+    "mlplab.data.bundled.bundled": bundled,
+    "mlplab.data.synthetic.synthetic": synthetic,
+    "mlplab.data.idx.idx_images": idx_images,
+    "mlplab.data.table.table_source.table": table,
+}
+"""The sources that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+
+
+Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[np.float64] | None]]
+"""Inputs, targets and, where there are some, weights: block by block."""
+
+
+def rows_of_training(run: TrainedRun, part: str) -> Rows:
+    """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
+
+    Raises:
+        UserError: the data are gone, have changed, or come from code of one's own.
+    """
+    with explain_bad_card(run.checkpoint):
+        data: Mapping[str, Any] = run.card["data"]
+        source, expected = str(data.get("source")), data["fingerprint"]
+        # Checkpoints of earlier versions name the source by its former place.
+        source = RENAMED.get(source, source)
+    if source not in SOURCES:
+        raise UserError(
+            "data that are read again must come from a source that mlplab brings",
+            f"the run was trained on {source}",
+            "data.path=rows.csv with the columns of that data",
+        )
+    with explain_bad_card(run.checkpoint):
+        # Bound now: options that the source does not take are a fault of the card, and not of the data.
+        call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        if isinstance(run.predictor.preprocessing, TablePreprocessing):
+            call.arguments["trained"] = run.card
+        module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
+    try:
+        with explain_bad_card(run.checkpoint):
+            dataset, split = module.read()
+    except UserError as error:
+        # Whatever was proposed, such as another file of a like name, would be other rows.
+        raise UserError(
+            f"the data that the run was trained on must be there as they were: {error.requirement}",
+            error.actual,
+            "putting them back, or data.path=… to take other rows",
+        ) from None
+    # Other rows are split in another way, and the test part could hold rows of the training.
+    if dataset.fingerprint != expected:
+        raise UserError(
+            "the data that the run was trained on must be as they were",
+            f"{dataset.name} has changed",
+            "the file of then, or data.path=… to take other rows",
+        )
+    if len(dataset.class_names) != run.task.n_classes:
+        raise UserError(
+            f"the run must have the classes that its data have now: {first_of(dataset.class_names, 8)}",
+            f"it was trained on {first_of(run.task.class_names, 8)}",
+            "data.path=… with the same file, whose labels are then read as in training",
+        )
+    rows = getattr(split, part)
+    # In blocks, as the whole part may be larger than what the network is given at once.
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        block = rows[begin : begin + BLOCK_ROWS]
+        weights = None if dataset.weights is None else dataset.weights[block]
+        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights
