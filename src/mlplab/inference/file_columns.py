@@ -7,6 +7,7 @@ import polars as pl
 
 from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
 from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
+from mlplab.data.table.strings import are_read
 from mlplab.errors import UserError, first_of
 
 MARKS = {".": ("", ",", " ", "'"), ",": ("", ".", " ")}
@@ -36,7 +37,7 @@ def columns_of_file(
             notes += note
     numeric = [column for column in columns if column.kind == "numeric" and frame[column.name].dtype == pl.String]
     if decimal == "auto":
-        unread = [column for column in numeric if not _are_read(frame[column.name], _numbers(frame, column))]
+        unread = [column for column in numeric if not are_read(frame[column.name], _numbers(frame, column))]
         marks = {mark for mark in (_only_mark(frame, column) for column in unread) if mark}
         if len(marks) != 1:
             return found, notes
@@ -45,7 +46,7 @@ def columns_of_file(
     for column in numeric:
         for thousands in MARKS[decimal]:
             other = replace(column, decimal=decimal, thousands=thousands)
-            if _are_read(frame[column.name], _numbers(frame, other)):
+            if are_read(frame[column.name], _numbers(frame, other)):
                 if not _numbers(frame, other).equals(_numbers(frame, column)):
                     found[column.name] = other
                     changed.append(column.name)
@@ -62,10 +63,10 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
 
     What could be two dates is left to the form of training, by which it is refused later.
     """
-    if date_format and _are_read(text, as_datetimes(text, date_format)):
+    if date_format and are_read(text, as_datetimes(text, date_format)):
         return replace(column, date_format=date_format, other_formats=()), []
     known = [as_datetimes(text, form) for form in UNAMBIGUOUS]
-    if text.null_count() == len(text) or any(_are_read(text, read) for read in (read_strings(text, column), *known)):
+    if text.null_count() == len(text) or any(are_read(text, read) for read in (read_strings(text, column), *known)):
         return column, []
     try:
         other = infer_column(text, Hints())
@@ -84,7 +85,7 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
         mark: numbers
         for mark, between in MARKS.items()
         for thousands in reversed(between)
-        if _are_read(frame[column.name], numbers := _numbers(frame, replace(column, decimal=mark, thousands=thousands)))
+        if are_read(frame[column.name], numbers := _numbers(frame, replace(column, decimal=mark, thousands=thousands)))
     }
     values = list(readings.values())
     # 1,234 may be a thousand or little more than 1.
@@ -93,7 +94,3 @@ def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:
 
 def _numbers(frame: pl.DataFrame, column: Column) -> pl.Series:
     return read_strings(frame[column.name], column)
-
-
-def _are_read(text: pl.Series, read: pl.Series) -> bool:
-    return read.null_count() == text.null_count()

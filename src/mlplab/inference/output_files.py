@@ -8,13 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
+from mlplab.data.table.strings import NUMBER
 from mlplab.errors import UserError, not_writable
 from mlplab.runs.files import FORMULA_STARTS, remove_temporary_files, write_atomically
 
 FORMULA = f"^[{''.join(FORMULA_STARTS)}]"  # the dash is the last, and so is no range
 
-NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?%?$"
-"""A number with a sign is no formula."""
+# A number with a sign is no formula.
+SIGNED_NUMBER = f"^({NUMBER})$"
 
 
 def require_writable(out: Path, overwrite: bool, endings: list[str], stem: str = "predictions") -> None:
@@ -93,9 +94,9 @@ def without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     columns = []
     for column in frame:
         if column.dtype == pl.String:
-            begins = (column.str.contains(FORMULA) & ~column.str.contains(NUMBER)).fill_null(False)
+            begins = (column.str.contains(FORMULA) & ~column.str.contains(SIGNED_NUMBER)).fill_null(False)
             count += int(begins.sum())
             column = pl.select(pl.when(begins).then("'" + column).otherwise(column).alias(column.name)).to_series()
         columns.append(column)
-    names = [f"'{n}" if re.match(FORMULA, n) and not re.match(NUMBER, n) else n for n in frame.columns]
+    names = [f"'{n}" if re.match(FORMULA, n) and not re.match(SIGNED_NUMBER, n) else n for n in frame.columns]
     return pl.DataFrame([column.rename(name) for column, name in zip(columns, names, strict=True)]), count

@@ -11,7 +11,7 @@ from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
 from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
 from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
-from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
+from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, are_truth_values
 from mlplab.data.table.strings import (
     distinct_strings,
     override_of,
@@ -249,8 +249,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         if stand_for_nothing(strings.strings).all():
             return Column(name, "empty", reason="has no value in any row")
         raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
-    # Up to eight, as each of four words may also stand there in capitals.
-    if n_categories <= 8 and _are_truth_values(set(strings.strings.str.to_lowercase())):
+    if are_truth_values(strings.strings):
         return Column(name, "boolean")
     least = 1 - FEW_UNREADABLE if column.kind == "datetime" else MOSTLY_NUMBERS
     if share >= least and not are_codes:
@@ -263,12 +262,6 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         reason = f"{n_categories:,} different texts in {n_known:,} rows"
         return Column(name, "text" if is_prose else "identifier", reason=reason)
     return Column(name, "categorical", kept=hints.kept)
-
-
-def _are_truth_values(words: set[str]) -> bool:
-    """Checks for a word for true and one for false of a language; others may stand beside them."""
-    pairs = [pair for pair in TRUE_AND_FALSE if set(pair) <= words]
-    return bool(pairs) and words <= {"1", "0", *(word for pair in TRUE_AND_FALSE for word in pair)}
 
 
 @dataclass(frozen=True)

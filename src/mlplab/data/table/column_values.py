@@ -7,7 +7,14 @@ import polars as pl
 from mlplab.data.table.column_inference import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
-from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
+from mlplab.data.table.strings import (
+    are_read,
+    null_missing,
+    override_of,
+    stand_for_nothing,
+    unread_rows,
+    unreadable_strings,
+)
 from mlplab.errors import UserError, agree, counted
 
 # Networks compute in 32 bits, where a larger number would be infinite.
@@ -52,10 +59,10 @@ def column_values(series: pl.Series, column: Column, missing_values: Sequence[st
 def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], first_row: int) -> pl.Series:
     if series.dtype == pl.String:
         numbers = read_strings(series, column)
-        if numbers.null_count() > series.null_count() and column.decimal == "," and not _may_be_grouped(series):
+        if not are_read(series, numbers) and column.decimal == "," and not _may_be_grouped(series):
             # Another file may write the same numbers with a decimal point.
             plain = series.cast(pl.Float64, strict=False)
-            numbers = plain if plain.null_count() == series.null_count() else numbers
+            numbers = plain if are_read(series, plain) else numbers
         _require_few_unreadable(series, numbers, column, "a number", first_row)
         # Once more as numbers, as -9.99e2 is the marker -999 in another spelling.
         return null_missing(numbers, (), missing_values)
@@ -68,8 +75,7 @@ def _numbers(series: pl.Series, column: Column, missing_values: Sequence[str], f
 
 
 def _require_few_unreadable(series: pl.Series, read: pl.Series, column: Column, what: str, first_row: int) -> None:
-    # Counting nulls takes no pass over the column.
-    if read.null_count() == series.null_count():
+    if are_read(series, read):
         return
     if len(unread_rows(series, read)) > column.unreadable_cells * series.count():
         raise unreadable_strings(series, read, what, column.name, first_row)
@@ -77,37 +83,31 @@ def _require_few_unreadable(series: pl.Series, read: pl.Series, column: Column, 
 
 def n_unreadable(series: pl.Series, values: pl.Series) -> int:
     """Counts strings that `column_values` took for missing, but not those that often stand for a missing value."""
-    if series.dtype != pl.String or values.null_count() == series.null_count():
-        return 0
-    return len(unread_rows(series, values))
+    return 0 if series.dtype != pl.String or are_read(series, values) else len(unread_rows(series, values))
 
 
-def tell_unreadable(series: pl.Series, values: pl.Series, what: str) -> str:
-    """Says how many strings `column_values` took for missing, and the first of them with their rows.
-
-    Args:
-        series: the strings.
-        values: what they are.
-        what: the values are, such as "numbers".
-    """
-    bad = unread_rows(series, values)
+def tell_unreadable(series: pl.Series, values: pl.Series) -> list[str]:
+    """Says how many strings `column_values` took for missing, and the first of them with their rows; [] for none."""
+    if not n_unreadable(series, values):
+        return []
+    bad, what = unread_rows(series, values), "number" if values.dtype.is_float() else "date"
     first = pl.DataFrame({"string": series.gather(bad), "row": bad + 1}).unique("string", maintain_order=True).head(3)
     shown = ", ".join(f"{string!r} in row {row:,}" for string, row in first.rows())
-    are = f"is no {what.removesuffix('s')}, counted" if len(bad) == 1 else f"are no {what}, all counted"
-    return (
+    are = f"is no {what}, counted" if len(bad) == 1 else f"are no {what}s, all counted"
+    return [
         f"{series.name}: {len(bad):,} of {series.count():,} values {are} as missing: {shown}; data.unreadable_cells=0 "
         "refuses them"
-    )
+    ]
 
 
-def tell_markers(series: pl.Series, values: pl.Series) -> str:
-    """Says which strings stand for a missing value among the numbers or dates of a column; "" for none."""
-    places = (values.is_null() & series.is_not_null()).arg_true()
-    markers = series.gather(places.filter(stand_for_nothing(series.gather(places))))
-    if len(markers) == 0:
-        return ""
+def tell_markers(series: pl.Series, values: pl.Series) -> list[str]:
+    """Says which strings stand for a missing value among the numbers or dates of a column; [] for none."""
+    if series.dtype != pl.String or are_read(series, values):
+        return []
+    unread = series.filter(values.is_null() & series.is_not_null())
+    markers = unread.filter(stand_for_nothing(unread))
     words = ", ".join(repr(word) for word in markers.unique(maintain_order=True).head(3))
-    return f"{series.name}: {counted(len(markers), 'value')} taken for missing: {words}"
+    return [f"{series.name}: {counted(len(markers), 'value')} taken for missing: {words}"] if words else []
 
 
 def _may_be_grouped(text: pl.Series) -> bool:

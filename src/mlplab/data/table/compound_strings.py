@@ -2,7 +2,7 @@
 
 import polars as pl
 
-NUMBER = r"\d+(?:[.,]\d+)?"
+AMOUNT = r"\d+(?:[.,]\d+)?"
 
 COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
     "seconds": (
@@ -10,20 +10,20 @@ COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
             # 36:15:00, 1:06.5, 2 days 03:04:05 and 1.03:04:05
             r"^(?P<sign>-)?(?:(?P<d>\d+)(?: ?days?,?\s*|[.:]| ?d,?\s+))??(?:(?P<h>\d{1,5}):)??"
             r"(?P<m>\d{1,5}):(?P<s>[0-5]\d(?:[.,]\d+)?)$",
-            rf"^(?P<sign>[+-])?P(?:(?P<w>{NUMBER})W)?(?:(?P<d>{NUMBER})D)?"
-            rf"(?:T(?:(?P<h>{NUMBER})H)?(?:(?P<m>{NUMBER})M)?(?:(?P<s>{NUMBER})S)?)?$",
-            rf"(?i)^(?P<sign>[+-])?(?:(?P<w>{NUMBER}) ?(?:weeks?|wks?|w)\b,?\s*)?"
-            rf"(?:(?P<d>{NUMBER}) ?(?:days?|d)\b,?\s*)?"
-            rf"(?:(?P<h>{NUMBER}) ?(?:hours?|hrs?|h|std)\.?,?\s*)?(?:and )?"
-            rf"(?:(?P<m>{NUMBER}) ?(?:minutes?|mins?|m)\.?,?\s*)?(?:and )?"
-            rf"(?:(?P<s>{NUMBER}) ?(?:seconds?|secs?|s)\.?)?$",
+            rf"^(?P<sign>[+-])?P(?:(?P<w>{AMOUNT})W)?(?:(?P<d>{AMOUNT})D)?"
+            rf"(?:T(?:(?P<h>{AMOUNT})H)?(?:(?P<m>{AMOUNT})M)?(?:(?P<s>{AMOUNT})S)?)?$",
+            rf"(?i)^(?P<sign>[+-])?(?:(?P<w>{AMOUNT}) ?(?:weeks?|wks?|w)\b,?\s*)?"
+            rf"(?:(?P<d>{AMOUNT}) ?(?:days?|d)\b,?\s*)?"
+            rf"(?:(?P<h>{AMOUNT}) ?(?:hours?|hrs?|h|std)\.?,?\s*)?(?:and )?"
+            rf"(?:(?P<m>{AMOUNT}) ?(?:minutes?|mins?|m)\.?,?\s*)?(?:and )?"
+            rf"(?:(?P<s>{AMOUNT}) ?(?:seconds?|secs?|s)\.?)?$",
         ),
         {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0},
     ),
     "months": (
         (
-            rf"(?i)^(?P<sign>-)?(?:(?P<years>{NUMBER}) ?(?:years?|yrs?|y)\.?,?\s*)?(?:and )?"
-            rf"(?:(?P<months>{NUMBER}) ?(?:months?|mons?|mos?|m)\.?)?$",
+            rf"(?i)^(?P<sign>-)?(?:(?P<years>{AMOUNT}) ?(?:years?|yrs?|y)\.?,?\s*)?(?:and )?"
+            rf"(?:(?P<months>{AMOUNT}) ?(?:months?|mons?|mos?|m)\.?)?$",
         ),
         {"years": 12.0, "months": 1.0},
     ),

@@ -6,6 +6,8 @@ from functools import cache
 
 import polars as pl
 
+from mlplab.data.table.strings import are_read
+
 DAYS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d %b %Y",
     "%d-%b-%Y", "%d/%b/%Y", "%d %B %Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d%b%Y",
@@ -88,7 +90,7 @@ def first_that_fits(text: pl.Series, formats: Sequence[str], latest_year: int = 
     """
     found = None
     for form in formats:
-        if found is not None and found.null_count() == text.null_count():
+        if found is not None and are_read(text, found):
             break
         read = as_datetimes(text, form)
         if latest_year and "%y" in form:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.column_values import column_values, n_unreadable, tell_markers, tell_unreadable
+from mlplab.data.table.column_values import column_values, tell_markers, tell_unreadable
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of, missing_of_each, read_targets
 from mlplab.data.table.spellings import Spellings
@@ -83,13 +83,10 @@ def values_of_file(
     has_target = ~np.logical_or.reduce(missing, axis=1)
     features = columns.features
     values = for_each(features, lambda column: column_values(frame[column.name], column, missing_values))
-    warnings = []
-    for column, series in zip(features, values, strict=True):
-        strings = frame[column.name]
-        if n_unreadable(strings, series):
-            warnings.append(tell_unreadable(strings, series, "numbers" if column.kind == "numeric" else "dates"))
-        if strings.dtype == pl.String and series.null_count() > strings.null_count():
-            notes += [told for told in [tell_markers(strings, series)] if told]
+    warnings: list[str] = []
+    for series in values:
+        warnings += tell_unreadable(frame[series.name], series)
+        notes += tell_markers(frame[series.name], series)
     if columns.weight is not None:
         values.append(row_weights(frame[columns.weight.name], columns.weight, missing_values, has_target))
     of_split = {key: frame[name] for key, name in columns.of_split.items()}

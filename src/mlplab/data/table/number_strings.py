@@ -5,6 +5,8 @@ from functools import cache
 
 import polars as pl
 
+from mlplab.data.table.strings import are_read
+
 FEW = 0.05
 """Share of strings that are numbers, below which a column is none of numbers."""
 
@@ -77,7 +79,7 @@ FRACTIONS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 32, 64, 100)
 def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", suffix: str = "") -> pl.Series:
     """Reads text as Float64, null where it is no number; `prefix` and `suffix` may stand around it."""
     numbers = plain_numbers(text, decimal, thousands, prefix, suffix)
-    if numbers.null_count() == text.null_count():
+    if are_read(text, numbers):
         return numbers
     # Few strings, or few different ones, need the longer look.
     places = (numbers.is_null() & text.is_not_null()).arg_true()

@@ -76,6 +76,15 @@ def truth_values(text: pl.Series) -> pl.Series:
     return words.replace_strict(MEANINGS, default=None, return_dtype=pl.String)
 
 
+def are_truth_values(strings: pl.Series) -> bool:
+    """Checks for a word for true and one for false of a language; others may stand beside them."""
+    # Up to eight, as each of four words may also stand there in capitals.
+    if len(strings) > 8:
+        return False
+    words = set(strings.str.to_lowercase())
+    return words <= MEANINGS.keys() and any(words.issuperset(pair) for pair in TRUE_AND_FALSE)
+
+
 @dataclass(frozen=True)
 class Spellings:
     """Finds which of the known labels a text means.
@@ -91,8 +100,8 @@ class Spellings:
         known = pl.Series("known", self.known, dtype=pl.String)
         truth = truth_values(known)
         # 1 means yes where the labels are yes and no. Among 0, 1 and 2 it does not.
-        aretruth_values = truth.null_count() == 0 and truth.n_unique() == len(known) == 2
-        forms = [_without_capitals(known), _without_leading_zeros(known), *([truth] if aretruth_values else [])]
+        is_pair = truth.null_count() == 0 and truth.n_unique() == len(known) == 2
+        forms = [_without_capitals(known), _without_leading_zeros(known), *([truth] if is_pair else [])]
         # A form that several labels share does not tell which one is meant.
         return [pl.DataFrame({"form": form, "known": known}).unique("form", keep="none") for form in forms]
 
@@ -132,12 +141,12 @@ def merged(counts: Mapping[str, int]) -> list[str]:
     """
     labels = list(counts)
     forms = plain(pl.Series(labels, dtype=pl.String)).to_list()
-    aretruth_values = {form.lower() for form in forms} <= {*TRUE_WORDS, *FALSE_WORDS}
+    are_words = {form.lower() for form in forms} <= {*TRUE_WORDS, *FALSE_WORDS}
     groups: dict[str, list[str]] = {}
     for label, form in zip(labels, forms, strict=True):
         is_code = sum(character.isalpha() for character in form) <= SHORT and form.lower() != "no"
         is_word = form in (form.lower(), form.upper(), form.title(), form.capitalize())
-        key = form.lower() if is_word and (aretruth_values or not is_code) else form
+        key = form.lower() if is_word and (are_words or not is_code) else form
         groups.setdefault(key, []).append(label)
     # Among equally frequent spellings the first by alphabet, so that the order of the rows does not matter.
     return [max(sorted(group), key=lambda label: counts[label]) for group in groups.values()]

@@ -26,6 +26,23 @@ NO_NUMBER = (
 )
 """Strings that stand for a missing value among numbers and dates alone, in any mixture of capitals."""
 
+NUMBER = r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?"
+"""A number without a unit. `number_strings` reads many more forms, most of which could also be a column's name."""
+
+DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?"
+
+VALUE = re.compile(f"{NUMBER}|{DATE}")
+
+
+def is_value(string: str) -> bool:
+    """Checks for a number or a date, which no column's name is."""
+    return VALUE.fullmatch(string) is not None
+
+
+def is_marker(string: str) -> bool:
+    """Checks for a string that stands for a missing value in a column of numbers or dates."""
+    return string.strip().lower() in (*MISSING, *NO_NUMBER)
+
 
 def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
     """Puts null in place of each missing value, and removes blanks around text.
@@ -103,6 +120,11 @@ def distinct_strings(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     # Sorted, as `value_counts` has no fixed order.
     counted = known.value_counts(name="\0count").sort(known.name)
     return counted[known.name], counted["\0count"]
+
+
+def are_read(text: pl.Series, read: pl.Series) -> bool:
+    """Checks that no string became null when it was read. Counting nulls takes no pass over a column."""
+    return read.null_count() == text.null_count()
 
 
 def unread_rows(text: pl.Series, read: pl.Series) -> pl.Series:

@@ -14,6 +14,7 @@ from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights
 from mlplab.data.table.several_targets import AnyTarget, columns_of, infer_targets, target_from_dict
 from mlplab.data.table.split_columns import time_column_of
+from mlplab.data.table.strings import are_read
 from mlplab.data.table.table_checks import empty_columns, require_date_format
 from mlplab.data.table.table_preprocessing import TableInputs
 from mlplab.data.table.table_reading import RawTable, Reading, read_grouping_points
@@ -116,7 +117,7 @@ def infer_columns(raw: RawTable, path: Path, rules: ColumnRules) -> tuple[RawTab
         grouped = read_grouping_points(raw.frame, path, rules.reading)
         # The target's text may have been kept.
         labels = [raw.frame[name] for name in named.targets if raw.frame[name].dtype == pl.String]
-        grouped += [one for one in labels if plain_numbers(one, ",", ".").null_count() == one.null_count()]
+        grouped += [one for one in labels if are_read(one, plain_numbers(one, ",", "."))]
         raw = replace(raw, frame=raw.frame.with_columns(grouped))
         target, columns = _infer(raw, rules, [series.name for series in grouped])
     if rules.known_columns is None:

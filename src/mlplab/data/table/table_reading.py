@@ -20,7 +20,7 @@ from mlplab.data.table.file_formats import format_of, unpacked, unreadable_file
 from mlplab.data.table.json_tables import read_json
 from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.spreadsheets import sheet_as_text
-from mlplab.data.table.strings import MISSING, has_few_strings, null_missing, override_of
+from mlplab.data.table.strings import MISSING, are_read, has_few_strings, null_missing, override_of
 from mlplab.data.table.text_encoding import BLOCK_BYTES, Encoding, find_encoding, first_lines
 from mlplab.data.table.text_encoding import UNREADABLE as NOT_DECODED
 from mlplab.data.table.text_footer import without_tail
@@ -230,7 +230,7 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
         if not doubtful or format_of(plain, path) != "text":
             return []
     text = read_table(path, replace(reading, decimal=","), known_names=frame.columns).frame.select(doubtful)
-    return [series for series in text if plain_numbers(series, ",", ".").null_count() == series.null_count()]
+    return [series for series in text if are_read(series, plain_numbers(series, ",", "."))]
 
 
 def _typed_beside_nulls(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:
@@ -245,7 +245,7 @@ def _typed(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:
     # Whole numbers first, as these may number the rows or be classes; long ones exactly.
     # The first rows rule most text out without a pass over the column.
     for dtype in (pl.Int64, pl.Int128, pl.Float64):
-        if all(rows.cast(dtype, strict=False).null_count() == rows.null_count() for rows in (series.head(99), series)):
+        if all(are_read(rows, rows.cast(dtype, strict=False)) for rows in (series.head(99), series)):
             # As a number, the code 007 would be 7.
             is_code = keeps_zeros and dtype != pl.Float64 and _has_leading_zero(series)
             return series if is_code else series.cast(dtype)

@@ -11,7 +11,7 @@ import polars as pl
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers, read_strings
 from mlplab.data.table.column_values import column_values
-from mlplab.data.table.spellings import TRUE_AND_FALSE, Spellings, merged
+from mlplab.data.table.spellings import Spellings, are_truth_values, merged
 from mlplab.errors import UserError, agree, counted
 
 FEW_CLASSES = 20
@@ -143,8 +143,7 @@ def _holds_truth_values(series: pl.Series) -> bool:
     """Checks for truth values, which are text where their spelling was kept."""
     if series.dtype != pl.String:
         return series.dtype == pl.Boolean
-    words = series.drop_nulls().unique()
-    return len(words) <= 4 and set(words.str.to_lowercase()) in map(set, TRUE_AND_FALSE)
+    return are_truth_values(series.drop_nulls().unique())
 
 
 def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None:

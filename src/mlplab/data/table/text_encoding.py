@@ -12,7 +12,7 @@ from mlplab.data.table.file_formats import MUST_BE_TABLE, UNPACKABLE, unreadable
 from mlplab.errors import UserError
 
 BLOCK_BYTES = 1 << 18
-"""Bytes that are looked at at once: few enough to stay, with their text, in the processor's caches."""
+"""Bytes that are decoded, or counted, at once: few enough to stay in the processor's caches."""
 
 SAMPLE_LINES, SAMPLE_CHARACTERS = 500, 1 << 18
 """Lines, or characters, from which the layout of a file is detected."""

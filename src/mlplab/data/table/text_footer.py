@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mlplab.data.table.strings import MISSING
+from mlplab.data.table.strings import MISSING, is_value
 from mlplab.data.table.text_encoding import last_lines
-from mlplab.data.table.text_header import TextFile, is_value, skipped
+from mlplab.data.table.text_header import TextFile, skipped
 
 TOTAL = re.compile(
     r"(grand |overall |sub-?)?(totals?|sums?|average|avg|mean|median|count|min(imum)?|max(imum)?|std|stdev|sd|"

@@ -8,12 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlplab.data.table.strings import MISSING
+from mlplab.data.table.strings import is_marker, is_value
 from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
 from mlplab.errors import UserError, agree, counted, first_of
-
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?")
-DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 
 GENERATED_NAME = re.compile(r"column_\d+")
 """Names that columns get where the file has none."""
@@ -38,8 +35,6 @@ NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC
 
 BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
 """A number after a sign or a currency, or a date such as Feb 1, 2000; no unit begins so."""
-
-NO_UNIT = {*MISSING, "-", "--", ".", "none", "missing", "unknown", "nil", "nd", "n.a.", "<na>", "\\n"}
 
 MOST_TITLES = 60
 """Records from the beginning among which the header is looked for."""
@@ -92,11 +87,6 @@ class Record:
     strings: list[str]
     begin: int
     end: int
-
-
-def is_value(string: str) -> bool:
-    """Checks for a number or a date, which no column's name is."""
-    return NUMBER.fullmatch(string) is not None or DATE.fullmatch(string) is not None
 
 
 def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str] = ()) -> TextFile:
@@ -286,7 +276,7 @@ class _Sample:
         if not texts or len(texts) < 0.5 * len(above):
             return False
         # A marker of a missing value may stand in the first row, and comes again.
-        if any(string.lower() in NO_UNIT or string in known for string, known in above if string):
+        if any(is_marker(string) or string in known for string, known in above if string):
             return False
         # Numbers in a form that few rows have, such as 1,001.50 among smaller ones, are a row.
         if any(map(BEGINS_AS_VALUE.match, texts)):

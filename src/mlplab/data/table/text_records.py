@@ -19,14 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.data.table.file_formats import unreadable_file
-from mlplab.data.table.text_encoding import UNREADABLE
+from mlplab.data.table.strings import is_marker, is_value
+from mlplab.data.table.text_encoding import BLOCK_BYTES, UNREADABLE
 from mlplab.data.table.text_footer import is_footer
-from mlplab.data.table.text_header import NO_COMMENT, NO_UNIT, RULE, TextFile, is_value, skipped
+from mlplab.data.table.text_header import NO_COMMENT, RULE, TextFile, skipped
 from mlplab.data.table.text_layout import Dialect
 from mlplab.errors import UserError, agree, counted
-
-BLOCK_BYTES = 1 << 19
-"""Bytes that are counted at once: few enough to stay in the processor's caches."""
 
 MOST_LINES_OF_A_STRING = 100
 """Lines by which a block grows until its quotes are paired."""
@@ -242,7 +240,7 @@ class _Rows:
     def _fits(self, strings: list[str]) -> bool:
         """Checks whether a short row has a number where the other rows have one."""
         return all(
-            not is_numeric or is_value(string.strip()) or string.strip().lower() in NO_UNIT
+            not is_numeric or is_value(string.strip()) or is_marker(string)
             for string, is_numeric in zip(strings, self.file.numeric, strict=False)
         )
 
