@@ -89,12 +89,7 @@ def explain(
         UserError: the rows cannot be read, an option does not fit the run, or there are fewer than two rows.
     """
     task, place = _task_of(run, target)
-    possible = SCORES[task.kind]
-    score = possible[0] if score is None else score
-    if score not in possible:
-        raise UserError(
-            f"score must be one of {', '.join(possible)} for a {task.kind}", f"score={score}", f"score={possible[0]}"
-        )
+    score = _require_score(score, task)
     inputs = inputs_of_columns(run)
     _require_names(columns, list(inputs), "columns")
     if classes and task.kind == "regression":
@@ -105,11 +100,8 @@ def explain(
     read = rows_of_training(run, part) if path is None else rows_with_targets(reader, path)
     rows, n_all = _sample(run, read, most_rows, seed, task, place)
     name = f"{part} part" if path is None else path.name
+    _require_rows(rows, name)
     n_rows = len(rows.targets)
-    if n_rows < 2:
-        raise UserError("there must be at least two rows with a target", f"{name} has {n_rows}", "other rows")
-    if rows.weights is not None and not bool(rows.weights.any()):
-        raise UserError("there must be rows with a weight above 0", f"{name} has none", "other rows")
     notes = list(reader.notes)
     if n_rows < n_all:
         notes.append(f"{n_rows:,} of {n_all:,} rows, drawn at random: rows={n_all} takes all of them")
@@ -118,14 +110,13 @@ def explain(
     base = rows.score(score)
     seconds = (time.perf_counter() - began) * len(inputs) * repeats
     if math.isnan(base):
-        raise UserError(f"{score} must be defined", f"{name} lacks what it compares", f"score={possible[0]}")
+        raise UserError(f"{score} must be defined", f"{name} lacks what it compares", f"score={SCORES[task.kind][0]}")
     if seconds > LONG:
         tell(f"{len(inputs):,} columns take about {seconds / 60:.0f} minutes: smaller rows=… and repeats=… take less")
     orders = [torch.from_numpy(np.random.default_rng((seed, repeat)).permutation(n_rows)) for repeat in range(repeats)]
     # The largest first; columns alike in the order of the table.
     importances = sorted(permutation_importance(rows, inputs, score, orders), key=lambda one: -one.mean)
     chosen = list(columns) or [one.column for one in importances[:top]]
-    notes += _correlations(rows, inputs, chosen)
     drawn, said = _classes_to_draw(rows, classes)
     return Explanation(
         rows=name,
@@ -137,8 +128,27 @@ def explain(
         importances=importances,
         dependences=[partial_dependence(rows, column, one) for column in chosen for one in inputs[column]],
         classes=drawn,
-        notes=[*notes, *said],
+        notes=[*notes, *_correlations(rows, inputs, chosen), *said],
     )
+
+
+def _require_score(score: str | None, task: Task) -> str:
+    """Returns the score, or the usual one of the task."""
+    possible = SCORES[task.kind]
+    if score not in (None, *possible):
+        raise UserError(
+            f"score must be one of {', '.join(possible)} for a {task.kind}", f"score={score}", f"score={possible[0]}"
+        )
+    return score or possible[0]
+
+
+def _require_rows(rows: Rows, name: str) -> None:
+    if len(rows.targets) < 2:
+        raise UserError(
+            "there must be at least two rows with a target", f"{name} has {len(rows.targets)}", "other rows"
+        )
+    if rows.weights is not None and not bool(rows.weights.any()):
+        raise UserError("there must be rows with a weight above 0", f"{name} has none", "other rows")
 
 
 def _classes_to_draw(rows: Rows, classes: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:

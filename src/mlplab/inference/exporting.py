@@ -93,17 +93,22 @@ def export(
     difference = _difference(found, expected, run)
     description = describe_export(run, file_format)
     description["checked"] = {"rows": len(expected), "largest_difference": difference}
+    _write_card(description, card, out)
+    what = "values, in standard deviations of the target," if run.task.kind == "regression" else "probabilities"
+    return Export(out, card, len(expected), difference, what)
+
+
+def _write_card(description: dict[str, Any], card: Path, out: Path) -> None:
+    """Writes the card, or takes the exported file away: one without the other is of no use."""
     try:
         # Left by an export that was killed.
         remove_temporary_files(card.parent, card.name)
         write_json(card, description)
-    except BaseException as error:  # one without the other is of no use
+    except BaseException as error:
         out.unlink()
         if isinstance(error, OSError):
             raise not_writable("the card", card, error, "out=SOMEWHERE_ELSE") from None
         raise
-    what = "values, in standard deviations of the target," if run.task.kind == "regression" else "probabilities"
-    return Export(out, card, len(expected), difference, what)
 
 
 def _some_rows(run: TrainedRun, path: Path | None, written: Mapping[str, Any]) -> tuple[Tensor, ...]:

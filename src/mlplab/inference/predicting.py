@@ -81,25 +81,26 @@ def predict_file(
                 n_formulas += changed
             yield frame
 
-    def write(temporary: Path) -> None:
-        if out.suffix == ".parquet":
-            content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
-            # One frame of predictions alone: the rows themselves are read block by block.
-            pl.concat(list(frames())).write_parquet(content)
-            temporary.write_bytes(content.getbuffer())
-            return
-        with temporary.open("wb") as file:
-            # Block by block, so that memory does not grow with the number of rows.
-            for number, frame in enumerate(frames()):
-                frame.write_csv(file, include_header=number == 0, separator=SEPARATORS[out.suffix])
-
-    write_once(out, write, overwrite)
+    write_once(out, lambda temporary: _write_frames(frames(), temporary, out.suffix), overwrite)
     if n_formulas:
         reader.notes.append(
             f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "
             "before, so that no spreadsheet runs them; formulas=true leaves them as they are"
         )
     return Predictions(count, (*calibrated.notes, *reader.notes))
+
+
+def _write_frames(frames: Iterator[pl.DataFrame], path: Path, ending: str) -> None:
+    if ending == ".parquet":
+        content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
+        # One frame of predictions alone: the rows themselves are read block by block.
+        pl.concat(list(frames)).write_parquet(content)
+        path.write_bytes(content.getbuffer())
+        return
+    with path.open("wb") as file:
+        # Block by block, so that memory does not grow with the number of rows.
+        for number, frame in enumerate(frames):
+            frame.write_csv(file, include_header=number == 0, separator=SEPARATORS[ending])
 
 
 def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:

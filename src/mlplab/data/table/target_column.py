@@ -71,23 +71,55 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
     Raises:
         UserError: the column cannot be what `task` says, or there is nothing to learn in it.
     """
-    name, n_known = str(series.name), series.count()
-    if n_known == 0:
+    name = str(series.name)
+    if series.null_count() == len(series):
         raise UserError(f"the target {name!r} must have a value in some row", "all are missing", "another data.target")
-    classes = Column(name, "categorical", kept=hints.kept)
     numbers = _numbers(series, hints)
     if numbers is None:
-        if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
-            raise UserError(
-                f"the target {name!r} must hold numbers or classes", f"{series.dtype}", "another data.target"
-            )
-        # Numbers with a typing error must not become text with many classes.
-        if series.dtype == pl.String and task != "classification":
-            _require_no_mistakes(series, hints)
-        if task == "regression":
-            raise _no_numbers(series, hints)
-        return _class_target(series, classes, "truth values" if _holds_truth_values(series) else "text")
+        return _infer_target_of_text(series, task, hints)
     column, values = numbers
+    _require_finite(name, values)
+    classes = Column(name, "categorical", kept=hints.kept)
+    fractions = (values % 1 != 0).fill_null(False).arg_true()
+    if task == "classification":
+        if len(fractions):
+            row = int(fractions[0])
+            raise UserError(
+                f"classes in column {name!r} must be text, truth values or whole numbers",
+                f"row {row + 1} has {values[row]:g}",
+                "data.task=regression",
+            )
+        return _class_target(series, classes, "data.task")
+    if task == "auto" and _holds_codes(series):
+        return _class_target(series, classes, "codes with leading zeros; data.task=regression says otherwise")
+    if values.min() == values.max():
+        raise UserError(
+            f"the target {name!r} must vary", f"every row has {values.drop_nulls()[0]:g}", "another data.target"
+        )
+    reason = "data.task" if task == "regression" else "numbers"
+    if task == "auto" and not len(fractions):
+        are_classes, reason = _whole_numbers_are_classes(values)
+        if are_classes:
+            return _class_target(series, classes, reason)
+    column_values(series, column, [])  # refuses what does not fit into 32 bits
+    return Target(column, reason=reason)
+
+
+def _infer_target_of_text(series: pl.Series, task: str, hints: Hints) -> Target:
+    """Takes text and truth values for classes."""
+    name = str(series.name)
+    if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+        raise UserError(f"the target {name!r} must hold numbers or classes", f"{series.dtype}", "another data.target")
+    # Numbers with a typing error must not become text with many classes.
+    if series.dtype == pl.String and task != "classification":
+        _require_no_mistakes(series, hints)
+    if task == "regression":
+        raise _no_numbers(series, hints)
+    reason = "truth values" if _holds_truth_values(series) else "text"
+    return _class_target(series, Column(name, "categorical", kept=hints.kept), reason)
+
+
+def _require_finite(name: str, values: pl.Series) -> None:
     infinite = (~values.is_finite()).fill_null(False).arg_true()
     if len(infinite):
         row = int(infinite[0])
@@ -97,38 +129,22 @@ def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
             f"in row {row + 1}",
             "data.missing_values=[inf,-inf] data.drop_missing_target=true",
         )
-    fractions = (values % 1 != 0).fill_null(False).arg_true()
-    if task == "classification" and len(fractions):
-        row = int(fractions[0])
-        raise UserError(
-            f"classes in column {name!r} must be text, truth values or whole numbers",
-            f"row {row + 1} has {values[row]:g}",
-            "data.task=regression",
-        )
-    if task == "classification":
-        return _class_target(series, classes, "data.task")
-    if task == "auto" and _holds_codes(series):
-        return _class_target(series, classes, "codes with leading zeros; data.task=regression says otherwise")
-    if values.min() == values.max():
-        raise UserError(
-            f"the target {name!r} must vary", f"every row has {values.drop_nulls()[0]:g}", "another data.target"
-        )
-    reason = "data.task" if task == "regression" else "numbers"
-    # Whole numbers may be codes or counts. Few of them, with several rows each, are more likely codes.
-    if task == "auto" and not len(fractions):
-        rows = values.drop_nulls().rename("").value_counts()["count"]
-        n_distinct, rows_per_class, fewest = len(rows), n_known / len(rows), int(rows.min())  # type: ignore[arg-type]
-        are_few = (n_distinct <= FEW_CLASSES and rows_per_class >= ROWS_PER_CLASS) or (
-            n_distinct <= VERY_FEW_CLASSES and rows_per_class >= 2
-        )
-        whole = f"{n_distinct:,} whole numbers"
-        if are_few and (fewest >= FEW_ROWS or n_distinct <= SURELY_CLASSES):
-            return _class_target(series, classes, f"{whole}; data.task=regression says otherwise")
-        if n_distinct <= MAY_BE_CLASSES:
-            of_few = f", some in fewer than {FEW_ROWS} rows" if are_few else ""
-            reason = f"{whole}{of_few}; data.task=classification says otherwise"
-    column_values(series, column, [])  # refuses what does not fit into 32 bits
-    return Target(column, reason=reason)
+
+
+def _whole_numbers_are_classes(values: pl.Series) -> tuple[bool, str]:
+    """Tells classes from counts, as few whole numbers with several rows each are more likely classes; adds a reason."""
+    rows = values.drop_nulls().rename("").value_counts()["count"]
+    n_distinct, rows_per_class, fewest = len(rows), values.count() / len(rows), int(rows.min())  # type: ignore[arg-type]
+    are_few = (n_distinct <= FEW_CLASSES and rows_per_class >= ROWS_PER_CLASS) or (
+        n_distinct <= VERY_FEW_CLASSES and rows_per_class >= 2
+    )
+    whole = f"{n_distinct:,} whole numbers"
+    if are_few and (fewest >= FEW_ROWS or n_distinct <= SURELY_CLASSES):
+        return True, f"{whole}; data.task=regression says otherwise"
+    if n_distinct > MAY_BE_CLASSES:
+        return False, "numbers"
+    of_few = f", some in fewer than {FEW_ROWS} rows" if are_few else ""
+    return False, f"{whole}{of_few}; data.task=classification says otherwise"
 
 
 def _holds_codes(series: pl.Series) -> bool:
