@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column, read_strings
+from mlplab.data.table.column import Column, Hints, read_strings
+from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
 from mlplab.data.table.strings import are_read
 from mlplab.errors import UserError, first_of

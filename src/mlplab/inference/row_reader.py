@@ -18,7 +18,7 @@ from torch import Tensor
 from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.preprocessing import ScalePixels
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights

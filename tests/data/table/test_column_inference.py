@@ -4,7 +4,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.column import Column, Hints
+from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.column_values import column_values
 from mlplab.data.table.datetime_strings import as_datetimes
 from mlplab.errors import UserError

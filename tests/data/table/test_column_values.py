@@ -9,7 +9,7 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import (
     DATETIME_PARTS,
     LARGEST_FLOAT32,

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlplab.data.module import DataModule
-from mlplab.data.table.column_inference import Hints
+from mlplab.data.table.column import Hints
 from mlplab.data.table.several_targets import Targets, infer_targets, missing_of_each, read_targets, target_from_dict
 from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.data.split import Split
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.target_column import Target
 from mlplab.errors import UserError

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.table_description import ColumnDescription, Description, describe_column
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mlplab.data.split import Split
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.table_warnings import find_warnings
 from mlplab.data.table.target_column import Target
 

@@ -10,7 +10,7 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data.table.column_inference import Column, Hints
+from mlplab.data.table.column import Column, Hints
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.target_column import Target, infer_target, target_values
 from mlplab.errors import UserError

@@ -1,32 +1,32 @@
 """Infers what a column holds: numbers, categories, dates, or what is no feature."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import polars as pl
 
-from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
-from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
-from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
-from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
+from mlplab.data.table.column import Column, Hints, name_words, read_strings
+from mlplab.data.table.datetime_inference import whole_number_format
+from mlplab.data.table.datetime_strings import SECONDS
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, are_truth_values
+from mlplab.data.table.string_forms import (
+    FEW_CATEGORIES,
+    FEW_UNREADABLE,
+    SAMPLE,
+    Fit,
+    Strings,
+    infer_compounds,
+    infer_datetimes,
+    infer_numbers,
+)
 from mlplab.data.table.strings import (
-    distinct_strings,
     override_of,
     stand_for_nothing,
     unread_rows,
     unreadable_strings,
 )
-from mlplab.errors import counted
-
-FEW_UNREADABLE = 0.05
-"""Share of strings that are no numbers, up to which they count as mistakes in a column of numbers."""
 
 # A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
-FEW_CATEGORIES = 20
 
 CODE_WORDS = {
     "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "fips", "phone", "telephone", "tel", "mobile", "fax",
@@ -41,96 +41,7 @@ QUANTITY_WORDS = {
 }  # fmt: skip
 """Names of numbers that are written with leading zeros to have one width."""
 
-SCORE_WORDS = {"score", "scores", "result", "results", "ratio", "odds", "aspect", "set", "sets"}
-"""Names of pairs of numbers that are set off by a colon."""
-
 HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
-
-SAMPLE = 1000
-"""Strings from which the form of a column is inferred, before all of them are read in it."""
-
-MARK_NAMES = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """Says how the strings of a column become values.
-
-    Attributes:
-        name: as in the file.
-        kind: numeric, categorical, boolean or datetime, which become features; text, identifier, nested or
-            empty, which do not.
-        decimal: the decimal mark of its numbers.
-        thousands: what groups their digits, or "".
-        prefix, suffix: what stands around its numbers: a currency, a percent sign, a unit.
-        compound: the unit of numbers that are made of several, such as seconds of 1:30; else "".
-        date_format: of its dates, as `strptime` takes it; "" where they are stored as dates.
-        other_formats: of further dates in the same column.
-        latest_year: of dates with two digits for the year, later ones are a century earlier; 0 for no such limit.
-        kept: strings that stand for a missing value elsewhere and are categories here.
-        reason: why it is not a feature, for people.
-        note: what was assumed in reading it, for people.
-        unreadable_cells: the share of its values that may be no numbers or dates, and then count as missing.
-    """
-
-    name: str
-    kind: str
-    decimal: str = "."
-    thousands: str = ""
-    prefix: str = ""
-    suffix: str = ""
-    date_format: str = ""
-    kept: tuple[str, ...] = ()
-    reason: str = ""
-    note: str = ""
-    compound: str = ""
-    other_formats: tuple[str, ...] = ()
-    latest_year: int = 0
-    unreadable_cells: float = 0.0
-
-    @property
-    def is_feature(self) -> bool:
-        return self.kind in ("numeric", "categorical", "boolean", "datetime")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Column":
-        """Rebuilds the column from `as_dict`."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Hints:
-    """Holds what is known of a column beside its strings.
-
-    Attributes:
-        kind: "numeric" or "categorical", where the user says so.
-        decimal: the decimal mark, or "auto".
-        prefers_comma: whether "1,234" is more likely 1.234 than 1234.
-        date_format: of dates, where the user says it; other columns may have others.
-        kept: strings that stand for a missing value elsewhere and are categories here.
-        unreadable_cells: the share of values that may be no numbers or dates, and then count as missing.
-    """
-
-    kind: str | None = None
-    decimal: str = "auto"
-    prefers_comma: bool = False
-    date_format: str | None = None
-    kept: tuple[str, ...] = ()
-    unreadable_cells: float = 0.0
-
-
-def read_strings(text: pl.Series, column: Column) -> pl.Series:
-    """Reads the strings of a numeric column as Float64, and those of dates as Datetime; null where they are none."""
-    if column.kind == "datetime":
-        return first_that_fits(text, [column.date_format, *column.other_formats], column.latest_year)
-    if column.compound:
-        return as_compounds(text, column.compound)
-    return as_numbers(text, column.decimal, column.thousands, column.prefix, column.suffix)
 
 
 def infer_column(series: pl.Series, hints: Hints) -> Column:
@@ -219,17 +130,17 @@ def _hardly_repeat(n_categories: int, n_known: int) -> bool:
 def _infer_text(text: pl.Series, hints: Hints) -> Column:
     """Tries numbers, then times, truth values and categories; what is left is an identifier or prose."""
     name = str(text.name)
-    strings = _Strings(text, *distinct_strings(text))
-    if hints.kind != "numeric" and (why := strings.are_codes()):
+    strings = Strings.of(text)
+    if hints.kind != "numeric" and (why := _why_codes(strings)):
         # 0930 is half past nine.
         may_be_times = {"time", "times", "hhmm", "clock"} & name_words(name)
-        if may_be_times and strings.strings.str.contains(HOUR_AND_MINUTE).all():
+        if may_be_times and strings.each.str.contains(HOUR_AND_MINUTE).all():
             return Column(name, "datetime", date_format="%H%M", note="times of day")
         return _codes(text, why, hints)
-    likeliest = _Fit(0.0, Column(name, "categorical"))
+    likeliest = Fit(0.0, Column(name, "categorical"))
     # After plain numbers: 20201231 is a number unless there is reason to take it for a date.
-    for infer in (_infer_numbers, _infer_compounds, _infer_datetimes):
-        if infer is _infer_datetimes and hints.kind == "numeric":
+    for infer in (infer_numbers, infer_compounds, infer_datetimes):
+        if infer is infer_datetimes and hints.kind == "numeric":
             continue
         likeliest = max(likeliest, infer(strings, hints), key=lambda fit: fit.share)
         if likeliest.share == 1:
@@ -240,16 +151,16 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
             return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
         return column
     # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
-    n_categories = strings.strings.n_unique()
+    n_categories = strings.each.n_unique()
     are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
     if share > 0 and share >= 1 - hints.unreadable_cells and not (are_codes and hints.kind is None):
         return column
     what = f"a date of the form {column.date_format}" if column.kind == "datetime" else "a number"
     if hints.kind == "numeric":
-        if stand_for_nothing(strings.strings).all():
+        if stand_for_nothing(strings.each).all():
             return Column(name, "empty", reason="has no value in any row")
         raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
-    if are_truth_values(strings.strings):
+    if are_truth_values(strings.each):
         return Column(name, "boolean")
     least = 1 - FEW_UNREADABLE if column.kind == "datetime" else MOSTLY_NUMBERS
     if share >= least and not are_codes:
@@ -264,180 +175,6 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     return Column(name, "categorical", kept=hints.kept)
 
 
-@dataclass(frozen=True)
-class _Strings:
-    """The strings of a column: those that differ, where they repeat, and in how many rows each stands."""
-
-    text: pl.Series
-    strings: pl.Series
-    counts: pl.Series
-
-    @property
-    def name(self) -> str:
-        return str(self.text.name)
-
-    @property
-    def sample(self) -> pl.Series:
-        """Returns up to `SAMPLE` strings, spread over all of them."""
-        return self.strings.gather_every(max(1, len(self.strings) // SAMPLE)).head(SAMPLE)
-
-    def rows(self, mask: pl.Series) -> int:
-        """Counts the rows whose strings a mask takes."""
-        return int(self.counts.filter(mask).sum())
-
-    def share(self, read: pl.Series) -> float:
-        """Returns the share of the rows that could be read, of those that do not stand for a missing value."""
-        unread = read.is_null()
-        if not unread.any():
-            return 1.0
-        n_known = self.rows(~unread)
-        n_unread = int(self.counts.filter(unread).filter(~stand_for_nothing(self.strings.filter(unread))).sum())
-        return n_known / max(n_known + n_unread, 1)
-
-    def are_whole(self) -> bool:
-        """Checks for digits alone, after a sign."""
-        is_known = ~stand_for_nothing(self.strings)
-        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?[0-9]+$").all())
-
-    def are_codes(self) -> str:
-        """Says why strings of digits are codes; "" where they are not, or may be quantities."""
-        # The first looks rule nearly all columns out.
-        if not self.strings.str.contains(r"^(0[0-9]|\+\d[\d ()/.-]{6,}$)").any():
-            return ""
-        n_rows = int(self.counts.sum())
-        if self.rows(self.strings.str.contains(r"^\+\d[\d ()/-]{6,}$")) > 0.2 * n_rows:
-            return "numbers with an international prefix"
-        has_zero = self.strings.str.contains(r"^0[0-9]+$")
-        # Codes have neither a minus nor decimals.
-        is_quantity = self.strings.str.contains(r"^-\d|^[+-]?\d*[.,]\d+$").any() or QUANTITY_WORDS & name_words(
-            self.name
-        )
-        if not has_zero.any():
-            return ""
-        plain = self.strings.filter(self.strings.str.contains(r"^\d+$"))
-        widths = plain.str.len_chars().n_unique()
-        # A single 05 among numbers of many lengths is a typing error.
-        is_rare = self.rows(has_zero) < 0.01 * n_rows and widths > 2
-        if is_rare or is_quantity or len(plain) < 0.5 * len(self.strings):
-            return ""
-        return f"numbers with leading zeros, such as {self.strings.filter(has_zero)[0]!r},"
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A way to read strings, and the share that it reads of the rows with a value."""
-
-    share: float
-    column: Column
-
-
-def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
-    """Finds the form in which most strings are numbers."""
-    around = around_numbers(strings.sample)
-    none = _Fit(0.0, Column(strings.name, "numeric"))
-    # Prose has no numbers among a few of its strings either, and need not be read in each form.
-    if around is None:
-        return none
-    forms = [(*marks, *around) for marks in _number_marks(hints)]
-    shares = {form: as_numbers(strings.sample, *form).count() for form in forms}
-    best, best_form, best_read = 0.0, forms[0], strings.counts
-    # The form of all strings is that of the sample, too. Of equal ones, the sort leaves the likeliest in front.
-    for form in sorted(forms, key=lambda form: -shares[form]):
-        if shares[form] < 0.5 * max(shares.values()):
-            break
-        read = as_numbers(strings.strings, *form)
-        bounds = are_bounds(strings.strings) & read.is_not_null()
-        if hints.kind != "numeric" and around[1] != "+" and bounds.any():
-            # Bounds beside few numbers, or instead of numbers, are groups.
-            share_of_bounds = strings.rows(bounds) / strings.rows(read.is_not_null())
-            are_few = strings.strings.n_unique() <= FEW_CATEGORIES
-            if share_of_bounds > (FEW_UNREADABLE if are_few else 0.5):
-                read = read.set(bounds, None)
-        if (share := strings.share(read)) > best:
-            best, best_form, best_read = share, form, read
-        if share == 1:
-            break
-    return _Fit(best, _numeric(strings, best_form, hints, best_read)) if best else none
-
-
-def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
-    decimal, thousands, *around = form
-    assumed = " and ".join(
-        ["a decimal comma"] * (decimal != ".")
-        + [f"thousands set off by {MARK_NAMES.get(thousands)}"] * (thousands != "")
-        + [f"{part.strip()} around them" for part in around if part and part != SCALED]
-    )
-    notes = [f"numbers with {assumed}"] if assumed else []
-    otherwise = read.is_not_null() & plain_numbers(strings.strings, *form).is_null()
-    if otherwise.any():
-        # The largest, as 0 shows little.
-        place = int(read.abs().set(~otherwise, None).arg_max() or 0)
-        several = counted(strings.rows(otherwise), "value")
-        notes.append(f"{several} such as {strings.strings[place]!r}, read as {read[place]:,.12g}")
-    return Column(strings.name, "numeric", *form, kept=hints.kept, note="; ".join(notes))
-
-
-def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
-    """Tries numbers that are made of several, such as lengths of time."""
-    none = _Fit(0.0, Column(strings.name, "numeric"))
-    sample = strings.sample
-    if not sample.str.contains(r"\d").any():
-        return none
-    if not hints.kind:
-        times = infer_times_of_day(strings.strings, strings.counts, name_words(strings.name))
-        if times.share >= 1 - FEW_UNREADABLE:
-            first, *others = times.formats
-            column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=times.note)
-            read = read_strings(strings.strings, column)
-            return _Fit(strings.share(read), column)
-    for unit in COMPOUNDS:
-        # 25:23 is also the score of a game.
-        if unit == "seconds" and SCORE_WORDS & name_words(strings.name):
-            continue
-        if as_compounds(sample, unit).null_count() < 0.5 * len(sample):
-            column = Column(strings.name, "numeric", compound=unit)
-            read = read_strings(strings.strings, column)
-            place = int(read.is_not_null().arg_true()[0])
-            note = f"numbers in {unit}: {strings.strings[place]!r} is {read[place]:,.12g}"
-            return _Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
-    return none
-
-
-def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:
-    dates = infer_dates(strings.strings, strings.counts)
-    if not dates.formats:
-        return _Fit(0.0, Column(strings.name, "datetime"))
-    first, *others = dates.formats
-    column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=dates.note)
-    read = read_strings(strings.strings, column)
-    if latest := latest_year(read, dates.formats, name_words(strings.name)):
-        note = f"years of two digits are taken for {latest - 99} to {latest}"
-        column = replace(column, latest_year=latest, note="; ".join([*([dates.note] if dates.note else []), note]))
-    return _Fit(strings.share(read), column)
-
-
-def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
-    """Infers how the strings of a column are numbers, codes too; returns None if one of them is none."""
-    strings = _Strings(text, *distinct_strings(text))
-    for infer in (_infer_numbers, _infer_compounds):
-        # A target is no time of day.
-        fit = infer(strings, replace(hints, kind="numeric") if infer is _infer_compounds else hints)
-        if fit.share == 1:
-            return fit.column
-    return None
-
-
-def _number_marks(hints: Hints) -> list[tuple[str, str]]:
-    """Returns decimal and thousands marks to try, the likeliest first."""
-    if hints.decimal != "auto":
-        # The user names the decimal mark only: the other mark may still group thousands.
-        return [(hints.decimal, ""), (hints.decimal, "." if hints.decimal == "," else ",")]
-    commas, points = [(",", ""), (",", ".")], [(".", ","), (".", " "), (".", "'")]
-    likelier, other = (commas, points) if hints.prefers_comma else (points, commas)
-    # Plain numbers come first, as they mean the same in any country.
-    return [(".", ""), *likelier, *other, (",", " ")]
-
-
 def _is_identifier(numbers: pl.Series) -> bool:
     """Checks for the name of an identifier, and for whole numbers that are all different."""
     if not name_words(str(numbers.name)) & {"id", "ids", "uuid", "guid", "key", "index", "identifier"}:
@@ -447,6 +184,25 @@ def _is_identifier(numbers: pl.Series) -> bool:
     return len(whole) >= 10 and whole.n_unique() == len(whole) and bool((whole.cast(pl.Float64) % 1 == 0).all())
 
 
-def name_words(name: str) -> set[str]:
-    """Splits customer_id, customerId and CustomerID alike, so that the word id is found in each."""
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)}
+def _why_codes(strings: Strings) -> str:
+    """Says why strings of digits are codes; "" where they are not, or may be quantities."""
+    # The first looks rule nearly all columns out.
+    if not strings.each.str.contains(r"^(0[0-9]|\+\d[\d ()/.-]{6,}$)").any():
+        return ""
+    n_rows = int(strings.counts.sum())
+    if strings.rows(strings.each.str.contains(r"^\+\d[\d ()/-]{6,}$")) > 0.2 * n_rows:
+        return "numbers with an international prefix"
+    has_zero = strings.each.str.contains(r"^0[0-9]+$")
+    # Codes have neither a minus nor decimals.
+    is_quantity = strings.each.str.contains(r"^-\d|^[+-]?\d*[.,]\d+$").any() or QUANTITY_WORDS & name_words(
+        strings.name
+    )
+    if not has_zero.any():
+        return ""
+    plain = strings.each.filter(strings.each.str.contains(r"^\d+$"))
+    widths = plain.str.len_chars().n_unique()
+    # A single 05 among numbers of many lengths is a typing error.
+    is_rare = strings.rows(has_zero) < 0.01 * n_rows and widths > 2
+    if is_rare or is_quantity or len(plain) < 0.5 * len(strings.each):
+        return ""
+    return f"numbers with leading zeros, such as {strings.each.filter(has_zero)[0]!r},"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, read_strings
+from mlplab.data.table.column import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
 from mlplab.data.table.strings import (

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.column import Column, Hints
+from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.column_values import column_values
 from mlplab.errors import UserError, counted
 

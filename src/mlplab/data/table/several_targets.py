@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints
+from mlplab.data.table.column import Column, Hints
 from mlplab.data.table.spellings import truth_values
 from mlplab.data.table.strings import for_hydra, for_shell
 from mlplab.data.table.target_column import Target, infer_target, is_missing, target_values

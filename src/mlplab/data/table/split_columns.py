@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.data.split import SplitRules
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import as_categories
 from mlplab.errors import UserError, counted
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.errors import UserError, agree, counted, first_of
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.data.table.column_inference import Column, Hints, infer_column
+from mlplab.data.table.column import Column, Hints
+from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.named_columns import NamedColumns
 from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.row_weights import infer_weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlplab.data.split import Rows, Split, SplitRules
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
 from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
 from mlplab.data.table.table_description import Description, describe_column, describe_target

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.datetime_strings import CLOCKS
 from mlplab.data.table.several_targets import AnyTarget, Targets
 from mlplab.errors import first_of, printable

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlplab.data.preprocessing import Preprocessing
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import datetime_part
 from mlplab.data.table.spellings import Spellings
 

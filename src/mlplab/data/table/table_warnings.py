@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.data.split import Split
-from mlplab.data.table.column_inference import Column
+from mlplab.data.table.column import Column
 from mlplab.data.table.datetime_inference import infer_dates
 from mlplab.data.table.several_targets import AnyTarget, columns_of
 from mlplab.data.table.strings import override_of

@@ -9,9 +9,11 @@ import numpy.typing as npt
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.column_inference import Column, Hints, infer_column, infer_numbers, read_strings
+from mlplab.data.table.column import Column, Hints, read_strings
+from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.column_values import column_values
 from mlplab.data.table.spellings import Spellings, are_truth_values, merged
+from mlplab.data.table.string_forms import infer_all_numbers
 from mlplab.errors import UserError, agree, counted
 
 FEW_CLASSES = 20
@@ -165,7 +167,7 @@ def _holds_truth_values(series: pl.Series) -> bool:
 def _numbers(series: pl.Series, hints: Hints) -> tuple[Column, pl.Series] | None:
     """Reads the target as numbers; returns None where it is text, or truth values."""
     if series.dtype == pl.String:
-        column = infer_numbers(series, hints)
+        column = infer_all_numbers(series, hints)
         if column is None:
             return None
         return column, read_strings(series, column)
