@@ -93,10 +93,10 @@ def tell_unreadable(series: pl.Series, values: pl.Series, what: str) -> str:
     bad = unread_rows(series, values)
     first = pl.DataFrame({"string": series.gather(bad), "row": bad + 1}).unique("string", maintain_order=True).head(3)
     shown = ", ".join(f"{string!r} in row {row:,}" for string, row in first.rows())
-    are = f"is no {what.removesuffix('s')}" if len(bad) == 1 else f"are no {what}"
+    are = f"is no {what.removesuffix('s')}, counted" if len(bad) == 1 else f"are no {what}, all counted"
     return (
-        f"{series.name}: {len(bad):,} of {series.count():,} values {are}, counted as missing: {shown}; "
-        "data.unreadable_cells=0 refuses them"
+        f"{series.name}: {len(bad):,} of {series.count():,} values {are} as missing: {shown}; data.unreadable_cells=0 "
+        "refuses them"
     )
 
 

@@ -88,7 +88,7 @@ def plain_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "
     """Reads text as `as_numbers` does, but only digits, signs, exponents and what is said to stand around them."""
     if prefix or suffix:
         # The last step removes the blank between a number and its unit.
-        text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
+        text = text.str.strip_prefix(prefix.strip()).str.strip_suffix(suffix.strip()).str.strip_chars()
     # polars reads the string nan as a number.
     return _with_decimal_point(text, decimal, thousands).cast(pl.Float64, strict=False).fill_nan(None)
 

@@ -96,6 +96,15 @@ class Spellings:
         # A form that several labels share does not tell which one is meant.
         return [pl.DataFrame({"form": form, "known": known}).unique("form", keep="none") for form in forms]
 
+    def as_known(self, text: pl.Series) -> pl.Series:
+        """Writes texts that are spelled in another way as the labels are; others stay."""
+        others = text.unique().drop_nulls()
+        others = others.filter(~others.is_in(self.known))
+        if not len(others):
+            return text
+        meant = self.meant(others)
+        return text.replace(others.filter(meant.is_not_null()), meant.drop_nulls())
+
     def meant(self, text: pl.Series) -> pl.Series:
         """Returns the label that each text means, null where none or several could be meant.
 
