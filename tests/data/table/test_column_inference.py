@@ -502,3 +502,13 @@ def test_a_few_bounds_beside_few_numbers_are_numbers_and_more_are_groups() -> No
 def test_markers_alone_are_no_numbers() -> None:
     assert column(["-", "unknown"], kind="numeric").kind == "empty"
     assert column(["-", "unknown"]).kind == "categorical"
+
+
+def test_whole_numbers_beside_missing_ones_may_have_decimals() -> None:
+    zips = pl.Series("zip", [90210.0, None, 10115.0, 80331.0] * 9)
+    found = column(zips, "zip")
+    assert found.kind == "categorical"
+    assert column_values(zips, found, ())[:3].to_list() == ["90210", None, "10115"]
+    days = pl.Series("date", [20240131.0, None])
+    assert column_values(days, column(days, "date"), ())[0] == datetime(2024, 1, 31)
+    assert column([90210.5, 10115.0] * 9, "zip").kind == "numeric"

@@ -8,11 +8,19 @@ from typing import Any
 import polars as pl
 
 from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
-from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
+from mlplab.data.table.datetime_inference import (
+    DATE_WORDS,
+    TIME_WORDS,
+    infer_dates,
+    infer_times_of_day,
+    latest_year,
+    whole_number_format,
+)
 from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
+    as_whole,
     distinct_strings,
     override_of,
     stand_for_nothing,
@@ -180,6 +188,9 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     """Infers what whole numbers are beside quantities: identifiers, dates or codes; None for quantities."""
     name, words = str(numbers.name), name_words(str(numbers.name))
     is_whole = numbers.dtype.is_integer()
+    # As pandas writes whole numbers beside missing ones: 90210.0.
+    if words & (CODE_WORDS | DATE_WORDS | TIME_WORDS):
+        numbers = as_whole(numbers)
     if is_whole and _is_identifier(numbers):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
     if date_format := whole_number_format(numbers, words):
@@ -190,7 +201,7 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
             date_format=date_format,
             note=f"{note}; {override_of('data.numeric', [name])} says otherwise",
         )
-    if not is_whole:
+    if not numbers.dtype.is_integer():
         return None
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
