@@ -292,6 +292,7 @@ def test_a_few_words_among_dates_are_mistakes_wherever_they_stand() -> None:
         (["+4917612345678", "+49 30 123456"] * 9, "categorical"),
         ([12345678901234567, 98765432109876543] * 9, "categorical"),
         (["123456789012345678901", "98765432109876543210"] * 9, "categorical"),
+        (["9" * 40, "8" * 45] * 9, "categorical"),
         ([1152921504606846976 + 10**15 * number for number in range(20)], "identifier"),
         ([10**17 + number for number in range(-800, 800)], "numeric"),  # differ too little for codes
         (["007.5", "012.25", "100.0"] * 9, "numeric"),

@@ -57,6 +57,8 @@ HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 SAMPLE = 1000
 """Strings from which the form of a column is inferred, before all of them are read in it."""
 
+MANY_DIGITS = "numbers of more than 15 digits"
+
 MARK_NAMES = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}
 
 
@@ -207,7 +209,7 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
     if is_long or (low >= 0 and CODE_WORDS & words and not QUANTITY_WORDS & words and numbers.n_unique() > 2):
-        why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
+        why = MANY_DIGITS if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
 
@@ -248,7 +250,11 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     column, share = likeliest.column, likeliest.share
     if share == 1:
         if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
-            return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+            whole = text.cast(pl.Int128, strict=False)
+            # 39 digits and more fit into no type.
+            if whole.count() < strings.rows(~stand_for_nothing(strings.strings)):
+                return _codes(text, MANY_DIGITS, hints)
+            return _infer_whole(whole, hints) or column
         return column
     # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
     n_categories = strings.strings.n_unique()
