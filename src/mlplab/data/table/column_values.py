@@ -9,6 +9,7 @@ from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_f
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
 from mlplab.data.table.strings import (
     are_read,
+    as_whole,
     null_missing,
     override_of,
     stand_for_nothing,
@@ -142,7 +143,7 @@ def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         date_format = CLOCKS[0]
         series = series.dt.to_string(date_format)
     if series.dtype.is_numeric() and date_format:  # 20201231
-        series = series.cast(pl.String)
+        series = as_whole(series).cast(pl.String)
     if series.dtype == pl.String:
         # Another file may write the dates, or times of day, in a form of its own.
         known = CLOCKS if date_format in CLOCKS else UNAMBIGUOUS
