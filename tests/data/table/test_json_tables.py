@@ -46,6 +46,13 @@ def test_lines_of_records_are_read(write: Write, end: str) -> None:
     assert read_json(path, path)[0].to_dict(as_series=False) == FRAME
 
 
+def test_documents_over_several_lines_and_nan_are_read(write: Write) -> None:
+    path = write("\n".join(json.dumps(record, indent=1) for record in RECORDS))
+    assert read_json(path, path)[0].to_dict(as_series=False) == FRAME
+    path = write('{"a": NaN, "b": "x"}\n{"a": 2, "b": "y"}\n')
+    assert read_json(path, path)[0]["b"].to_list() == ["x", "y"]
+
+
 def test_fields_within_are_columns_and_what_lacks_is_missing(write: Write) -> None:
     records = [{"a": 1, "in": {"b": 2, "c": {"d": 3}}}, {"a": 2.5, "e": "x"}, {"a": "NA"}]
     for text in (json.dumps(records), "\n".join(map(json.dumps, records))):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
         UserError: it is damaged, or no table.
     """
     try:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except json.JSONDecodeError as error:
-            # Several documents, one in each line.
-            if "Extra data" not in error.msg:
-                raise
-            return _flat(pl.read_ndjson(path, infer_schema_length=None)), []
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [file.readline(), file.readline()]
+        # Several documents, one in each line: polars reads them in little time and memory.
+        if lines[1].strip() and _is_document(lines[0]):
+            with suppress(*UNREADABLE):  # it reads no NaN, which Python writes
+                return _flat(pl.read_ndjson(path, infer_schema_length=None)), []
+        documents = _documents(path.read_text(encoding="utf-8-sig"))
+        content = documents[0] if len(documents) == 1 else documents
         records, within = _records(content)
         if records is None:
             raise UserError(
@@ -46,6 +48,26 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
             raise
         raise unreadable_file(named, error) from None
     return _flat(frame), [f"the records are those of {within!r}"] if within else []
+
+
+def _is_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _documents(text: str) -> list[Any]:
+    """Reads documents that follow one another, with any blanks between them."""
+    decoder, documents, place = json.JSONDecoder(), [], 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+            continue
+        document, place = decoder.raw_decode(text, place)
+        documents.append(document)
+    return documents
 
 
 def _orientation(records: Any) -> Any:

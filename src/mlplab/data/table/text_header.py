@@ -18,7 +18,7 @@ DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2
 GENERATED_NAME = re.compile(r"column_\d+")
 """Names that columns get where the file has none."""
 
-UNNAMED = re.compile(r"|Unnamed: ?\d+(_level_\d+)?|\.\.\.\d+|__index_level_\d+__")
+UNNAMED = re.compile(r"|Unnamed: ?\d+(\.\d+|_level_\d+)?|\.\.\.\d+|__index_level_\d+__")
 """Names that stand for none: those of pandas and of R's readr, too."""
 
 GENERIC = re.compile(r"|(V|X|Y|C|Var|Col|Column|Field|Unnamed:|column)?[ _]?\d*", re.IGNORECASE)

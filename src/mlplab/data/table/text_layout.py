@@ -50,7 +50,7 @@ class Dialect:
     """Delimiter and quotes of a text file.
 
     Attributes:
-        delimiter: one character or more; a blank stands for one or more.
+        delimiter: one character or more; a blank stands for one or more blanks or tabs.
         quote: one character, or "" where there are no quotes.
         is_framed: whether the delimiter also stands at both ends of each line.
     """
@@ -67,6 +67,8 @@ class Dialect:
         """
         options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
         last_line, delimiter = "", self.delimiter
+        if delimiter == " ":
+            lines = (line.replace("\t", " ") for line in lines)
         if len(delimiter) > 1:
             lines, delimiter = (line.replace(self.delimiter, UNIT_SEPARATOR) for line in lines), UNIT_SEPARATOR
 
@@ -113,6 +115,10 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
         if share < SURE_SHARE:
             rare, rare_share = _find_delimiter(lines, quote, RARE_DELIMITERS)
             delimiter = rare if rare_share >= max(SURE_SHARE, share) else delimiter
+        # Columns that are set off by several blanks may have a tab among them.
+        are_set_off = delimiter == "\t" and sum("  " in line for line in lines) >= SURE_SHARE * len(lines)
+        if are_set_off and _find_delimiter(lines, quote, " ")[1] >= SURE_SHARE:
+            delimiter = " "
     if not delimiter or any(character in delimiter for character in ("\r", "\n", quote or "\n")):
         raise UserError(
             f"data.delimiter must be auto, {', '.join(DELIMITERS)}, or a character that is no quote",
