@@ -251,6 +251,11 @@ def test_names_of_rows_as_r_writes_them_need_no_name() -> None:
     assert found("a y\n1 2 x\n2 4 z\n3 6 x\n").names == ("column_1", "a", "y")
 
 
+def test_a_blank_within_values_between_blanks_is_no_name_of_a_row() -> None:
+    text = "town height y\n" + "Bad Ems 150 x\nBad Soden 160 z\nBad Orb 170 x\n" * 3
+    assert found(text, known_names=["y"]).names == ("town", "height", "y")
+
+
 def test_a_decimal_comma_between_commas_is_no_name_of_a_row() -> None:
     # 10,5 is more likely one value than two: each row has one string too many, which is refused later.
     assert found("id,price\n1,10,5\n2,11,5\n3,12,5\n", known_names=["price"]).names == ("id", "price")

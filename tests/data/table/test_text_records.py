@@ -159,7 +159,8 @@ def test_a_byte_order_mark_is_not_part_of_the_first_string(write: Write) -> None
         ('z,5" ', Dialect(quote="'"), b'z,"5"""\r\n'),
         (" 1   2 ", Dialect(" "), b"1\t2\r\n"),  # blanks as delimiter become tabs
         ('"x y" z', Dialect(" "), b"x y\tz\r\n"),
-        ("1 \t 2", Dialect(" "), b"1\t2\r\n"),
+        ("1\t2 3", Dialect(" "), b'"1\t2"\t3\r\n'),
+        ("1 \t 2", Dialect(" ", tabs_are_blanks=True), b"1\t2\r\n"),
         ('"a,b"', Dialect(quote=""), b'"""a","b"""\r\n'),  # a quote is a character
         ('"a b"', Dialect(" ", quote=""), b'"""a"\t"b"""\r\n'),
     ],
@@ -232,8 +233,6 @@ def test_a_copy_holds_the_same_strings(
     rows = [*rows, ["0"] * len(rows[0])]  # behind it, empty rows would be no rows
     # Blanks around strings would be taken for delimiters.
     quoting = csv.QUOTE_ALL if delimiter == " " else quoting
-    # Where any blanks separate, tabs are blanks within quotes, too.
-    rows = [[cell.replace("\t", " ") if delimiter == " " else cell for cell in row] for row in rows]
     csv.writer(out, delimiter=delimiter, quotechar=quote, quoting=quoting, lineterminator=end).writerows(rows)  # type: ignore[arg-type]
     copy = copied(write(out.getvalue()), Dialect(delimiter, quote), tuple("abcd"[: len(rows[0])]))
     text = io.StringIO(copy.decode(), newline="")

@@ -47,7 +47,7 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
         if isinstance(error, UserError):
             raise
         raise unreadable_file(named, error) from None
-    return _flat(frame), [f"the records are those of {within!r}"] if within else []
+    return _flat(frame), [f"the records stand under {within}"] if within else []
 
 
 def _is_document(text: str) -> bool:
@@ -101,9 +101,10 @@ def _records(content: Any) -> tuple[Any, str]:
     if all(isinstance(value, Mapping) for value in values) and len(values) > 1:
         first = values[0].keys()
         if all(value.keys() == first for value in values):
-            # pandas' default: of each column, a value for each name of a row; or of each row, a value for each column.
-            are_columns = all(str(name).isdecimal() for name in first)
-            return ({name: list(value.values()) for name, value in content.items()} if are_columns else values), ""
+            # pandas' default: of each column, a value for each number of a row. Else a record for each name.
+            if list(first) != [str(number) for number in range(len(first))]:
+                return values, "their names, which are left out"
+            return {name: list(value.values()) for name, value in content.items()}, ""
         return None, ""
     are_lists = all(isinstance(value, list) for value in values)
     if are_lists and len({len(value) for value in values}) == 1 and not isinstance((values[0] or [None])[0], Mapping):
@@ -115,13 +116,13 @@ def _records(content: Any) -> tuple[Any, str]:
     }
     if len(tables) == 1:
         ((name, records),) = tables.items()
-        return _records(records)[0], name
+        return _records(records)[0], repr(name)
     # One record alone, or an envelope around an envelope.
     inner = {name: _records(value) for name, value in content.items() if isinstance(value, Mapping)}
     found = {name: table for name, table in inner.items() if table[0] is not None}
     if len(found) == 1 and not tables:
         ((name, (records, _)),) = found.items()
-        return records, name
+        return records, repr(name)
     return None, ""
 
 

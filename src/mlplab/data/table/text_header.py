@@ -397,9 +397,11 @@ class _HeaderSearch:
     def _has_row_names(self, place: int) -> bool:
         """Checks whether rows have one string more than the header because they begin with a name, as R writes them.
 
-        Raises no doubt where the comma cannot be a decimal mark, which would also add a string.
+        A decimal comma between commas would also add a string, and so would a blank within names between blanks.
         """
-        rows = self.sample.rows
+        rows = [row for row in self.sample.rows if "".join(row).strip()]
+        if self.sample.filled[-1] and len({row[0] for row in rows}) < len(rows):
+            return False
         if (
             self.dialect.delimiter != ","
             or not self.sample.filled[-1]

@@ -13,7 +13,7 @@ from mlplab.errors import UserError
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """Delimiters by name, the most trusted first: a file that is even under two of them likely has commas in its text."""
 
-RARE_DELIMITERS = ("│", "^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::", ":")
+RARE_DELIMITERS = ("│", "^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::")
 """Delimiters that are tried where none of the others separates."""
 
 SURE_SHARE = 0.75
@@ -50,14 +50,16 @@ class Dialect:
     """Delimiter and quotes of a text file.
 
     Attributes:
-        delimiter: one character or more; a blank stands for one or more blanks or tabs.
+        delimiter: one character or more; a blank stands for one or more.
         quote: one character, or "" where there are no quotes.
         is_framed: whether the delimiter also stands at both ends of each line.
+        tabs_are_blanks: whether tabs separate as blanks do.
     """
 
     delimiter: str = ","
     quote: str = '"'
     is_framed: bool = False
+    tabs_are_blanks: bool = False
 
     def records(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yields the strings of each record, none for a blank line. The lines come with their ends.
@@ -67,7 +69,7 @@ class Dialect:
         """
         options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
         last_line, delimiter = "", self.delimiter
-        if delimiter == " ":
+        if self.tabs_are_blanks:
             lines = (line.replace("\t", " ") for line in lines)
         if len(delimiter) > 1:
             lines, delimiter = (line.replace(self.delimiter, UNIT_SEPARATOR) for line in lines), UNIT_SEPARATOR
@@ -114,10 +116,11 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
         delimiter, share = _find_delimiter(lines, quote, DELIMITERS.values())
         if share < SURE_SHARE:
             rare, rare_share = _find_delimiter(lines, quote, RARE_DELIMITERS)
-            delimiter = rare if rare_share >= max(SURE_SHARE, share) else delimiter
+            delimiter = rare if rare_share >= SURE_SHARE and rare_share > share else delimiter
         # Columns that are set off by several blanks may have a tab among them.
         are_set_off = delimiter == "\t" and sum("  " in line for line in lines) >= SURE_SHARE * len(lines)
-        if are_set_off and _find_delimiter(lines, quote, " ")[1] >= SURE_SHARE:
+        without_tabs = [line.replace("\t", " ") for line in lines]
+        if are_set_off and _find_delimiter(without_tabs, quote, " ")[1] >= SURE_SHARE:
             delimiter = " "
     if not delimiter or any(character in delimiter for character in ("\r", "\n", quote or "\n")):
         raise UserError(
@@ -127,7 +130,10 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
         )
     # Below the table, the number of its rows may stand without a frame.
     n_framed = sum(len(line) > 1 and line[0] == line[-1] == delimiter for line in map(str.strip, lines))
-    return Dialect(delimiter, quote, delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0)
+    is_framed = delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0
+    # In a few lines, a tab may be part of a string in quotes.
+    has_tabs = delimiter == " " and sum("\t" in line for line in lines) > 0.5 * len(lines)
+    return Dialect(delimiter, quote, is_framed, has_tabs)
 
 
 def _find_quote(lines: Sequence[str]) -> str:
