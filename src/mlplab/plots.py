@@ -16,11 +16,12 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from mlplab.errors import counted, printable
-from mlplab.objectives.calibration import N_BINS, Reliability
 from mlplab.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from mlplab.objectives.calibration import Reliability
 
 MAX_LABELLED_CLASSES = 30
 """With more classes, names and counts would overlap: the colours alone are drawn."""
@@ -150,7 +151,7 @@ def predicted_against_true_figure(predicted: Tensor, targets: Tensor, task: Task
     return figure
 
 
-def reliability_figure(before: Reliability, after: Reliability | None, title: str, temperature: float) -> "Figure":
+def reliability_figure(before: "Reliability", after: "Reliability | None", title: str, temperature: float) -> "Figure":
     """Draws how often predicted classes are right, against the probability that they are given.
 
     Args:
@@ -168,7 +169,8 @@ def reliability_figure(before: Reliability, after: Reliability | None, title: st
     if after is not None:
         label = f"with temperature {temperature:.2f}: calibration error {after.error:.3f}"
         drawn.append((after, label, "#4477aa", "s"))
-    edges = np.linspace(0, 1, N_BINS + 1)
+    n_bins = len(before.n_rows)
+    edges = np.linspace(0, 1, n_bins + 1)
     for one, label, colour, marker in drawn:
         n_rows, has_rows = one.n_rows.numpy(), one.n_rows.numpy() > 0
         x, y = one.confidence.numpy()[has_rows], one.accuracy.numpy()[has_rows]
@@ -180,7 +182,7 @@ def reliability_figure(before: Reliability, after: Reliability | None, title: st
         below.stairs(n_rows, edges, color=colour, fill=True, alpha=0.2)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of rows that are right")
     # Logarithmic, as nearly all rows of a good network are in the last bin.
-    below.set(xlabel=f"probability of the predicted class, in {N_BINS} bins", ylabel="rows", yscale="log")
+    below.set(xlabel=f"probability of the predicted class, in {n_bins} bins", ylabel="rows", yscale="log")
     below.set_ylim(bottom=0.7)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)

@@ -139,7 +139,7 @@ def test_together_all_are_on_the_disk_before_the_first_takes_its_name(
     flushed = note_flushes(monkeypatch, tmp_path / "a")
     with flushed_together():
         write_atomically(tmp_path / "a", lambda path: path.write_text("1"))
-        write_atomically(tmp_path / "folder" / "b", lambda path: path.write_text("2"), flushed=False)
+        write_atomically(tmp_path / "folder" / "b", lambda path: path.write_text("2"))
         flush(tmp_path / "log")
         assert flushed == []
         assert not (tmp_path / "a").exists()
@@ -192,16 +192,6 @@ def test_together_a_disk_that_fails_leaves_the_old_files(tmp_path: Path, monkeyp
     monkeypatch.undo()
     write_atomically(tmp_path / "a", lambda path: path.write_text("new"))
     assert contents(tmp_path) == {"a": "new"}
-
-
-def test_what_is_not_flushed_is_whole_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed = note_flushes(monkeypatch, tmp_path / "a")
-    write_json(tmp_path / "a", {"a": 1}, flushed=False)
-    once_flushed(lambda: flushed.append(("action", True)))
-    assert flushed == [("action", True)]
-    assert json.loads((tmp_path / "a").read_text()) == {"a": 1}
-    flush(tmp_path / "a")
-    assert flushed[1:] == [("file", True)]
 
 
 # --- JSON --------------------------------------------------------------------------------------------------
@@ -257,7 +247,7 @@ def test_an_interruption_at_once_after_the_temporary_file_is_made_leaves_none(
 
 def test_what_is_flushed_and_has_no_name_yet_is_flushed_under_its_temporary_one(tmp_path: Path) -> None:
     with flushed_together():
-        write_json(tmp_path / "result.json", {"a": 1}, flushed=False)
+        write_json(tmp_path / "result.json", {"a": 1})
         flush(tmp_path / "result.json")
         assert not (tmp_path / "result.json").exists()
     assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}

@@ -14,7 +14,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks_module
 
-from mlplab.callbacks import GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, TrainingCurves
+from mlplab.callbacks.gradient_norms import GradientNorms
+from mlplab.callbacks.learning_rate_range import LearningRateRange
+from mlplab.callbacks.non_finite_guard import NonFiniteGuard
+from mlplab.callbacks.progress import ProgressLine
+from mlplab.callbacks.training_curves import TrainingCurves
 from mlplab.engine.edits import first_edited
 from mlplab.engine.hooks import STEP_HOOKS, overriding
 from mlplab.engine.kernels import ACTIVATION_KERNELS

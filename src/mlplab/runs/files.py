@@ -222,7 +222,6 @@ def write_atomically(
     *,
     replace: bool = True,
     keep: Path | None = None,
-    flushed: bool = True,
     now: bool = False,
     mode: int = 0o666,
 ) -> None:
@@ -236,7 +235,6 @@ def write_atomically(
         write: fills the file at the path that it is given.
         replace: whether an existing file may be replaced.
         keep: new name of the old file. At any time a complete file exists under `path` or `keep`.
-        flushed: False skips the flush: the file survives the process, but perhaps not a crash of the machine.
         now: writes at once, even within `flushed_together`, for files that are read or appended to next.
         mode: permissions of the file, less the user's umask.
 
@@ -257,10 +255,8 @@ def write_atomically(
         batch = None if now else _batch.get()
         if batch is not None:
             batch.written.append(written)
-        elif flushed:
-            _Batch([written]).finish()
         else:
-            written.rename()
+            _Batch([written]).finish()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -348,11 +344,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
-def write_json(path: Path, content: dict[str, Any], *, flushed: bool = True) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON by `write_atomically`; numbers that are not finite become null."""
     # A file name that is not valid text gives lone surrogates; backslashreplace writes them as JSON escapes.
     text = (as_json(content) + "\n").encode("utf-8", "backslashreplace")
-    write_atomically(path, lambda temporary: temporary.write_bytes(text), flushed=flushed)
+    write_bytes(path, text)
 
 
 def as_json(content: dict[str, Any]) -> str:

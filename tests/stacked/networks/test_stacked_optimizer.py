@@ -169,16 +169,16 @@ def test_schedules_go_on_changing_the_members_own_options(factory: Factory) -> N
 
 
 @pytest.mark.parametrize(
-    ("width", "rates", "betas", "n_calls"),
+    ("rates", "betas", "n_calls"),
     [
-        (8, [0.01] * 4, [0.9] * 4, 1),
-        (8, [0.01, 0.02, 0.01, 0.02], [0.9] * 4, 1),
-        (400, [0.01, 0.01, 0.02, 0.02], [0.9] * 4, 2),
-        (8, [0.01] * 4, [0.9, 0.8, 0.8, 0.7], 3),
+        ([0.01] * 4, [0.9] * 4, 1),
+        ([0.01, 0.02, 0.01, 0.02], [0.9] * 4, 1),
+        ([0.01] * 4, [0.9, 0.8, 0.8, 0.7], 3),
+        ([0.01, 0.02, 0.01, 0.01], [0.9, 0.9, 0.8, 0.8], 2),
     ],
 )
-def test_neighbours_share_an_optimizer(width: int, rates: list[float], betas: list[float], n_calls: int) -> None:
-    networks = perceptrons(4, torch.float32, hidden_dims=[width, width])
+def test_neighbours_share_an_optimizer(rates: list[float], betas: list[float], n_calls: int) -> None:
+    networks = perceptrons(4, torch.float32, hidden_dims=[8, 8])
     expected = copy.deepcopy(networks)
     factory: Factory = lambda k: partial(Adam, lr=rates[k], betas=(betas[k], 0.99), fused=True)  # noqa: E731
     stack = Stack(networks, factory)

@@ -12,7 +12,7 @@ from mlplab.data.table.strings import MISSING
 from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
 from mlplab.errors import UserError, counted
 
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?")
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 
 GENERATED_NAME = re.compile(r"column_\d+")
@@ -35,6 +35,9 @@ COMMENT_MARKS = ("#", "%", "//", "!", "*")
 
 NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC!)")
 """Errors that Excel writes into cells."""
+
+BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
+"""A number after a sign or a currency, or a date such as Feb 1, 2000; no unit begins so."""
 
 NO_UNIT = {*MISSING, "-", "--", ".", "none", "missing", "unknown", "nil", "nd", "n.a.", "<na>", "\\n"}
 
@@ -118,7 +121,9 @@ def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_na
     return replace(file, names=names) if len(file.names) == len(names) else file
 
 
-def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str]) -> TextFile:
+def _find_header(
+    path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str], *, has_comments: bool = True
+) -> TextFile:
     begin = options.skip_lines
     content = [(place, line) for place, line in enumerate(lines) if place >= begin and line.strip()]
     told: list[str] = []
@@ -126,7 +131,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
         told = [f"the delimiter is {match[1]!r}, as the first line says"] if options.delimiter == "auto" else []
         options = replace(options, delimiter=match[1]) if told else options
         content = content[1:]
-    comment = _comment_mark([line for _, line in content])
+    comment = _comment_mark([line for _, line in content]) if has_comments else ""
     marked = [(place, line) for place, line in content if _is_marked(line, comment)]
     kept = [(place, line) for place, line in content if not RULE.fullmatch(line.strip())]
     if marked:
@@ -141,7 +146,17 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     header = search.find()
     first_row = records[search.first_row].begin if search.first_row < len(records) else records[-1].end
     leading = [line for place, line in marked if place < records[0].begin]
-    commented = _commented_header(leading, comment, dialect, sample, known_names) if not header else []
+    may_name = not header and options.header is not False
+    commented = _commented_header(leading, comment, dialect, sample, known_names) if may_name else []
+    below = [line for place, line in marked if place > records[0].begin]
+    is_sure = bool(sample.numeric[:1] == [True] or (leading and len(below) <= FEW * len(kept)))
+
+    def are_even(lines: Sequence[str]) -> bool:
+        return any(len(next(iter(dialect.readable_records([line])), [])) == sample.width for line in lines)
+
+    # A value may begin with such a mark, too.
+    if marked and ((len(leading) == 1 and not commented and are_even(leading)) or (not is_sure and are_even(below))):
+        return _find_header(path, lines, options, known_names, has_comments=False)
     if commented:
         header, leading = [commented], leading[:-1]
         search.header_at = marked[len(leading)][0]
@@ -155,6 +170,8 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     if not header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     later = [line for place, line in marked if place >= first_row]
+    between = [line for place, line in marked if end < place < first_row] if header else []
+    notes += skipped(between, "between the header and the first row")
     return TextFile(
         path,
         dialect,
@@ -167,7 +184,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
         first_names=() if header else tuple(string.strip() for string in records[search.first_row].strings),
         numeric=tuple(sample.numeric) if len(sample.numeric) == len(names) else (False,) * len(names),
         comment=comment or "#",
-        is_comment_sure=bool(sample.numeric[:1] == [True] or (leading and len(later) <= FEW * len(kept))),
+        is_comment_sure=is_sure,
         is_irregular=bool(later) or dialect.is_framed,
     )
 
@@ -184,8 +201,7 @@ def _arff_header(lines: Sequence[str]) -> tuple[tuple[str, ...], int] | None:
 
 
 def _is_marked(line: str, mark: str) -> bool:
-    # A spreadsheet puts a comment into quotes.
-    text = line.lstrip().lstrip("\"'")
+    text = line.lstrip(" ")  # a tab may be a delimiter behind an empty string
     return bool(mark) and text.startswith(mark) and not NO_COMMENT.match(text)
 
 
@@ -285,6 +301,9 @@ class _Sample:
         # A marker of a missing value may stand in the first row, and comes again.
         if any(string.lower() in NO_UNIT or string in known for string, known in above if string):
             return False
+        # Numbers in a form that few rows have, such as 1,001.50 among smaller ones, are a row.
+        if any(map(BEGINS_AS_VALUE.match, texts)):
+            return False
         others = [string for string, is_numeric in zip(strings, self.numeric, strict=True) if string and not is_numeric]
         return len(texts) > 1 or not others or all(re.fullmatch(r"[(\[].*[)\]]", text) for text in (*texts, *others))
 
@@ -368,10 +387,11 @@ class _HeaderSearch:
         if not self.known_names.intersection(stripped):
             return False
         known = [string for string in stripped if string in self.known_names]
-        # A number may be a name, but also a value that stands in other columns as well.
-        if place == 0:
-            return len(set(stripped)) == len(stripped) or not all(is_value(string) for string in known)
         aligned = self.sample.aligned(strings)
+        # A number may be a name, but also a value that stands in other columns as well. Titles may stand above names.
+        if all(len(record.strings) < self.sample.width for record in self.records[:place]):
+            given = [string for string in stripped if string]
+            return len(set(given)) == len(given) or not all(is_value(string) for string in known)
         return aligned is not None and any(self.sample.numeric) and self.sample.names_all(aligned)
 
     def _has_header(self, place: int, first: Sequence[str] | None) -> bool:
@@ -485,9 +505,10 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
         chosen = second if n_generic > 0.8 * len(first) and not all(map(GENERIC.fullmatch, second)) else first
     if chosen is not None:
         rest = [line for line in lines if line is not chosen]
-        shown = "; ".join(", ".join([name[:30] for name in line if name][:3]) for line in rest)
+        given = [[name[:30] for name in line if name] for line in rest]
+        shown = "; ".join(", ".join(line[:3]) + (", …" if len(line) > 3 else "") for line in given)
         one = "1 further header line is" if len(rest) == 1 else f"{len(rest)} further header lines are"
-        return list(chosen), [f"{one} not taken for names: {shown}, …"]
+        return list(chosen), [f"{one} not taken for names: {shown}"]
     filled = []
     for line in lines[:-1]:
         # The name of a group stands once, above its first column.

@@ -53,13 +53,13 @@ class Dialect:
         delimiter: one character or more; a blank stands for one or more.
         quote: one character, or "" where there are no quotes.
         is_framed: whether the delimiter also stands at both ends of each line.
-        tabs_are_blanks: whether tabs separate as blanks do.
+        has_tabs: whether tabs divide as blanks do.
     """
 
     delimiter: str = ","
     quote: str = '"'
     is_framed: bool = False
-    tabs_are_blanks: bool = False
+    has_tabs: bool = False
 
     def records(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yields the strings of each record, none for a blank line. The lines come with their ends.
@@ -69,10 +69,10 @@ class Dialect:
         """
         options: dict[str, Any] = {"quotechar": self.quote} if self.quote else {"quoting": csv.QUOTE_NONE}
         last_line, delimiter = "", self.delimiter
-        if self.tabs_are_blanks:
-            lines = (line.replace("\t", " ") for line in lines)
         if len(delimiter) > 1:
             lines, delimiter = (line.replace(self.delimiter, UNIT_SEPARATOR) for line in lines), UNIT_SEPARATOR
+        elif self.has_tabs:
+            lines = (line.replace("\t", " ") for line in lines)
 
         def noted() -> Iterator[str]:
             nonlocal last_line

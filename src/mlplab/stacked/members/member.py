@@ -13,7 +13,10 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mlplab.callbacks import Checkpoints, GradientNorms, NonFiniteGuard, TrainingCurves
+from mlplab.callbacks.checkpoints import Checkpoints
+from mlplab.callbacks.gradient_norms import GradientNorms
+from mlplab.callbacks.non_finite_guard import NonFiniteGuard
+from mlplab.callbacks.training_curves import TrainingCurves
 from mlplab.data.module import DataModule
 from mlplab.learner import Learner
 from mlplab.runs.directory import RunDirectory

@@ -179,18 +179,11 @@ class StackedMLP:
             outputs = layer.linear(inputs)
             if layer.normalization is not None:
                 outputs = layer.normalization(outputs, is_training)
-            outputs = self._activate(layer, outputs)
+            outputs = layer.kernel.forward(outputs)
             if mask is not None:
                 outputs = outputs * mask
             inputs = outputs + inputs if layer.residual else outputs
         return self.output(inputs)
-
-    def _activate(self, layer: StackedLayer, sums: Tensor) -> Tensor:
-        """Activates in the memory of the sums where nobody needs them: new memory takes longer to get than to fill."""
-        # Autograd may need the sums for the gradient.
-        if torch.is_grad_enabled() or layer.kernel.in_place is None:
-            return layer.kernel.forward(sums)
-        return layer.kernel.in_place[0](sums)
 
     def first_inputs(self, features: Tensor, mask: Tensor | None) -> Tensor:
         """Returns the inputs of the first layer (K, B, F)."""

@@ -23,9 +23,6 @@ STACKABLE = (SGD, Adam, AdamW, NAdam, RAdam, Adamax, RMSprop, Adagrad, Adadelta)
 RATES = ("lr", "weight_decay")
 """Options that may differ between members that one optimizer of PyTorch updates."""
 
-WORTH_A_CALL = 1 << 18
-"""Numbers from which on a call of their own takes less time than multiplying them by their rates."""
-
 
 class StackedOptimizer(Optimizer):
     """Updates the parameters of a `StackedNetwork`.
@@ -93,17 +90,13 @@ class StackedOptimizer(Optimizer):
         columns = self._columns()
         members = range(len(self.optimizers))
         kinds = [self._kind_of(member, columns) for member in members]
-        rates = [[_rates(groups[member]) for _, groups in columns] for member in members]
         self._blocks = []
-        for first, last in _runs(kinds, 0, len(members)):
-            pieces = _runs(rates, first, last)
-            n_numbers = sum(parameter[0].numel() for parameter in self._owners) * (last - first)
-            # Large stacks are updated in pieces of equal rates, which saves a pass over all numbers.
-            is_split = n_numbers >= WORTH_A_CALL * len(pieces)
-            for rows in pieces if is_split else [(first, last)]:
-                own = [(parameters, groups[slice(*rows)]) for parameters, groups in columns]
-                states = {p: self._stacked_state(owners[slice(*rows)], rows[0]) for p, owners in self._owners.items()}
-                self._blocks.append(_Block(type(self.optimizers[0]), slice(*rows), own, states))
+        for _, stretch in groupby(members, key=kinds.__getitem__):
+            first, *others = stretch
+            rows = slice(first, first + 1 + len(others))
+            own = [(parameters, groups[rows]) for parameters, groups in columns]
+            states = {p: self._stacked_state(owners[rows], first) for p, owners in self._owners.items()}
+            self._blocks.append(_Block(type(self.optimizers[0]), rows, own, states))
 
     def _columns(self) -> list[tuple[list[nn.Parameter], list[Group]]]:
         """Returns the parameters that lie in the same groups of all members, with the group of each member."""
@@ -284,15 +277,6 @@ class _Block:
 
 def _rates(group: Group) -> tuple[float, float]:
     return group["lr"], group["weight_decay"]
-
-
-def _runs(values: Sequence[Any], first: int, last: int) -> list[tuple[int, int]]:
-    """Returns where each stretch of equal values begins and ends, from the first to before the last."""
-    runs = []
-    for _, members in groupby(range(first, last), key=values.__getitem__):
-        stretch = list(members)
-        runs.append((stretch[0], stretch[-1] + 1))
-    return runs
 
 
 def clip_norms(gradients: Sequence[Tensor], limits: Sequence[float | None]) -> None:
