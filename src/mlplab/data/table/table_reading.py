@@ -109,8 +109,9 @@ class Reading:
         return replace(self, text=replace(self.text, encoding_if_not_utf8=encoding))
 
     def as_trained(self, plain: Mapping[str, Any]) -> "Reading":
-        """Returns the reading as the card of a checkpoint has it, where another release may read otherwise."""
-        return replace(self, keeps_zeros=Reading.from_dict(plain).keeps_zeros)
+        """Returns the reading with the encoding of a run that goes on, and with what its release did otherwise."""
+        then = Reading.from_dict(plain)
+        return replace(self.in_encoding(then.text.encoding_if_not_utf8), keeps_zeros=then.keeps_zeros)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values. Of the layout they hold what the user said, as another file is likely written alike."""
@@ -193,7 +194,21 @@ def read_table(
 
     frame = pl.DataFrame(for_each(raw.frame, column))
     frame, notes = _without_index(frame, [name for name in unnamed if name not in known_names])
-    return replace(raw, frame=frame, notes=(*raw.notes, *notes))
+    frame, of_rows = _without_empty_rows(frame)
+    return replace(raw, frame=frame, notes=(*raw.notes, *notes, *of_rows))
+
+
+def _without_empty_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Leaves out the rows in which no column has a value, as spreadsheets leave them between others; adds a note."""
+    # Nearly every table has a column without gaps, and needs no further look.
+    if any(series.null_count() == 0 for series in frame):
+        return frame, []
+    filled = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    n_empty = len(frame) - len(filled)
+    if not n_empty or not len(filled):
+        return frame, []
+    are = agree(n_empty, "is")
+    return filled, [f"{counted(n_empty, 'row', 'has')} no value and {are} left out, and not counted"]
 
 
 def _without_index(frame: pl.DataFrame, unnamed: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:

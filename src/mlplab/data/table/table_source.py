@@ -144,17 +144,18 @@ def table(
 def _read_test_file(
     path: Path, reading: Reading, training: RawTable, columns: TableColumns
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Reads the file of the test part; returns its rows, and notes on columns that are not used."""
-    frame = read_table(path, reading, known_names=training.frame.columns, key="data.test_path").frame
+    """Reads the file of the test part; returns its rows, and notes on what is not as in the training file."""
+    raw = read_table(path, reading, known_names=training.frame.columns, key="data.test_path")
     for one in columns_of(columns.target):
-        if one.name not in frame.columns:
+        if one.name not in raw.frame.columns:
             raise UserError(
                 f"data.test_path must have the target, column {one.name!r}",
                 f"{path.name} lacks it",
                 "data.test_path=null, and scripts/predict.py for rows without a target",
             )
+    notes = [f"{path.name}: {note}" for note in raw.notes if note not in training.notes]
     # Columns that are no features may be missing in the test file.
-    return frame, require_columns(frame, columns.needed, path, "data.test_path")
+    return raw.frame, [*notes, *require_columns(raw.frame, columns.needed, path, "data.test_path")]
 
 
 def _units(unit: str | Sequence[str], target: AnyTarget) -> str | tuple[str, ...]:
