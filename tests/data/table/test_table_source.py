@@ -117,6 +117,16 @@ def test_rows_without_a_value_are_left_out_of_training_and_told(write: Write) ->
     dataset = table(str(write(lines("x,c,y", *rows(20, "{x},{c},{c}"), ",,", "NA,,", *rows(5, "{x},{c},{c}")))), "y")
     assert len(dataset.targets) == 25
     assert dataset.notes == ("2 rows have no value and are left out, and not counted",)
+    # Points that group thousands are read again, without those rows.
+    grouped = table(str(write(lines("x;p;y", *rows(20, "1,{n};1.00{d};{c}"), ";;", "2,5;1.000;a"))), "y")
+    assert grouped.values["p"][-1] == 1000
+
+
+def test_notes_on_a_test_file_are_told_with_its_name(write: Write) -> None:
+    train = write(lines("x,y", *rows(20, "{x},{c}")), "train.csv")
+    test = write(lines("x,y", "1,a", ",", "2,b"), "test.csv")
+    dataset = table(str(train), "y", test_path=str(test))
+    assert dataset.notes == ("test.csv: 1 row has no value and is left out, and not counted",)
 
 
 def test_a_column_that_is_dropped_need_not_make_sense(write: Write) -> None:

@@ -194,21 +194,20 @@ def read_table(
 
     frame = pl.DataFrame(for_each(raw.frame, column))
     frame, notes = _without_index(frame, [name for name in unnamed if name not in known_names])
-    frame, of_rows = _without_empty_rows(frame)
-    return replace(raw, frame=frame, notes=(*raw.notes, *notes, *of_rows))
+    return replace(raw, frame=frame, notes=(*raw.notes, *notes))
 
 
-def _without_empty_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Leaves out the rows in which no column has a value, as spreadsheets leave them between others; adds a note."""
+def without_empty_rows(raw: RawTable) -> RawTable:
+    """Leaves out the rows in which no column has a value, as spreadsheets leave them between others."""
     # Nearly every table has a column without gaps, and needs no further look.
-    if any(series.null_count() == 0 for series in frame):
-        return frame, []
-    filled = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    n_empty = len(frame) - len(filled)
-    if not n_empty or not len(filled):
-        return frame, []
-    are = agree(n_empty, "is")
-    return filled, [f"{counted(n_empty, 'row', 'has')} no value and {are} left out, and not counted"]
+    if any(series.null_count() == 0 for series in raw.frame):
+        return raw
+    frame = raw.frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    n_empty = len(raw.frame) - len(frame)
+    if not n_empty or not len(frame):
+        return raw
+    note = f"{counted(n_empty, 'row', 'has')} no value and {agree(n_empty, 'is')} left out, and not counted"
+    return replace(raw, frame=frame, notes=(*raw.notes, note))
 
 
 def _without_index(frame: pl.DataFrame, unnamed: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
@@ -244,8 +243,8 @@ def read_grouping_points(frame: pl.DataFrame, path: Path, reading: Reading) -> l
     with unpacked(path) as plain:
         if not doubtful or format_of(plain, path) != "text":
             return []
-    text = read_table(path, replace(reading, decimal=","), known_names=frame.columns).frame.select(doubtful)
-    return [series for series in text if are_read(series, plain_numbers(series, ",", "."))]
+    raw = without_empty_rows(read_table(path, replace(reading, decimal=","), known_names=frame.columns))
+    return [series for series in raw.frame.select(doubtful) if are_read(series, plain_numbers(series, ",", "."))]
 
 
 def _typed_beside_nulls(series: pl.Series, *, keeps_zeros: bool) -> pl.Series:

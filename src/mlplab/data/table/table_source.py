@@ -32,7 +32,7 @@ from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_columns import ColumnRules, TableColumns, infer_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
-from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_table
+from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_table, without_empty_rows
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
 from mlplab.errors import UserError
@@ -106,7 +106,7 @@ def table(
     hashed = in_background(lambda: fingerprint(paths))
 
     all_named = [name for _, name in named.with_keys()]
-    raw = read_table(paths[0], reading, known_names=all_named, labels=named.targets)
+    raw = without_empty_rows(read_table(paths[0], reading, known_names=all_named, labels=named.targets))
     require_named_columns(raw.frame, named, keep_values, raw.first_names)
     reading = reading.in_encoding(raw.encoding)
     rules = ColumnRules(named, reading, task, date_format, unreadable_cells, named.roles())
@@ -145,7 +145,7 @@ def _read_test_file(
     path: Path, reading: Reading, training: RawTable, columns: TableColumns
 ) -> tuple[pl.DataFrame, list[str]]:
     """Reads the file of the test part; returns its rows, and notes on what is not as in the training file."""
-    raw = read_table(path, reading, known_names=training.frame.columns, key="data.test_path")
+    raw = without_empty_rows(read_table(path, reading, known_names=training.frame.columns, key="data.test_path"))
     for one in columns_of(columns.target):
         if one.name not in raw.frame.columns:
             raise UserError(
