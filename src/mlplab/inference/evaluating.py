@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlplab.data.table.several_targets import columns_of, missing_of_each
+from mlplab.data.table.targets import columns_of, missing_of_each
 from mlplab.errors import UserError, counted, first_of
 from mlplab.inference.output_files import new_directory
 from mlplab.inference.row_reader import RowReader

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlplab.data.split import Split
 from mlplab.data.table.column import Column
 from mlplab.data.table.table_dataset import TableDataset
-from mlplab.data.table.target_column import Target
+from mlplab.data.table.targets import Target
 from mlplab.errors import UserError
 
 KINDS = {pl.Float64: "numeric", pl.String: "categorical", pl.Datetime("us"): "datetime"}

@@ -27,7 +27,7 @@ from mlplab.data.table.table_preprocessing import (
     default_embedding_dim,
     quantiles_and_scores,
 )
-from mlplab.data.table.target_column import Target
+from mlplab.data.table.targets import Target
 
 Array = npt.NDArray[np.float64]
 NAN = float("nan")

@@ -8,7 +8,7 @@ import pytest
 from mlplab.data.split import Split
 from mlplab.data.table.column import Column
 from mlplab.data.table.table_warnings import find_warnings
-from mlplab.data.table.target_column import Target
+from mlplab.data.table.targets import Target
 
 GENERATOR = np.random.default_rng(0)
 NUMBERS = GENERATOR.normal(size=90)

@@ -1,21 +1,59 @@
 """The rows of a file as values, once it is known what each column holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values, tell_markers, tell_unreadable
 from mlplab.data.table.row_weights import row_weights
-from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of, missing_of_each, read_targets
 from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.split_columns import require_decided
-from mlplab.data.table.table_columns import TableColumns
+from mlplab.data.table.targets import AnyTarget, Targets, columns_of, missing_of_each, read_targets
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, agree, counted
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of a table, by what becomes of them.
+
+    Attributes:
+        target: what is predicted.
+        columns: all others, in the order of the file.
+        roles: uses of columns that are no features.
+        of_split: option that decides the split → name of its column.
+        time: how the column is read that says what comes later; None without one.
+        weight: how the weights of the rows are read; None without weights.
+    """
+
+    target: AnyTarget
+    columns: tuple[Column, ...]
+    roles: Mapping[str, str]
+    of_split: Mapping[str, str]
+    time: Column | None
+    weight: Column | None
+
+    @property
+    def features(self) -> list[Column]:
+        """Returns the features. One that decides the split may be a feature, too."""
+        return [column for column in self.columns if column.is_feature and column is not self.weight]
+
+    @property
+    def needed(self) -> list[str]:
+        """Returns the names of the columns that every file must have."""
+        weights = [self.weight.name] if self.weight else []
+        targets = [one.name for one in columns_of(self.target)]
+        return [*(column.name for column in self.features), *targets, *self.of_split.values(), *weights]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values of the target and the weights, by which a run reads those of another file."""
+        return {"target": self.target.as_dict(), "weight": None if self.weight is None else self.weight.as_dict()}
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,16 @@
 """The column that says how much each row counts."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlplab.data.table.column import Column, Hints
-from mlplab.data.table.column_inference import infer_column
+from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values
 from mlplab.errors import UserError, counted
 
 REQUIREMENT = "data.weight_column must hold a finite number of 0 or more in every row"
-
-
-def infer_weights(series: pl.Series, hints: Hints) -> Column:
-    """Infers how the weights of the rows are written. Missing values must be null.
-
-    Raises:
-        UserError: the column has no value, or too many that are no numbers.
-    """
-    try:
-        column = infer_column(series, replace(hints, kind="numeric"))
-    except UserError as error:
-        raise _no_weights(str(series.name), error.actual) from None
-    if column.kind != "numeric":
-        found = f"all {len(series)} are missing" if column.kind == "empty" else f"it holds {column.kind} values"
-        raise _no_weights(str(series.name), found)
-    return column
 
 
 def row_weights(
@@ -49,17 +31,18 @@ def row_weights(
     try:
         weights = column_values(series, column, missing_values, first_row)
     except UserError as error:
-        raise _no_weights(column.name, error.actual) from None
+        raise unusable_weights(column.name, error.actual) from None
     bad = np.flatnonzero(~(weights >= 0).fill_null(False).to_numpy() & rows)
     if len(bad):
         first = int(bad[0])
         found = "none" if weights[first] is None else f"{weights[first]:g}"
         have = counted(len(bad), "row", "has")
-        raise _no_weights(column.name, f"{have} another, the first is row {first_row + first} with {found}")
+        raise unusable_weights(column.name, f"{have} another, the first is row {first_row + first} with {found}")
     return weights
 
 
-def _no_weights(name: str, actual: str) -> UserError:
+def unusable_weights(name: str, actual: str) -> UserError:
+    """Makes the error for a column that cannot hold weights."""
     return UserError(
         REQUIREMENT, f"in {name!r} {actual}", "0 for rows that shall not count, or data.weight_column=null"
     )

@@ -10,54 +10,19 @@ import polars as pl
 
 from mlplab.data.table.column import Column, Hints
 from mlplab.data.table.column_inference import infer_column
+from mlplab.data.table.file_values import TableColumns
 from mlplab.data.table.named_columns import NamedColumns
 from mlplab.data.table.number_strings import plain_numbers
-from mlplab.data.table.row_weights import infer_weights
-from mlplab.data.table.several_targets import AnyTarget, columns_of, infer_targets, target_from_dict
+from mlplab.data.table.row_weights import unusable_weights
 from mlplab.data.table.split_columns import time_column_of
 from mlplab.data.table.strings import are_read
 from mlplab.data.table.table_checks import empty_columns, require_date_format
 from mlplab.data.table.table_preprocessing import TableInputs
 from mlplab.data.table.table_reading import RawTable, Reading, read_grouping_points
+from mlplab.data.table.target_inference import infer_targets
+from mlplab.data.table.targets import AnyTarget, columns_of, target_from_dict
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, counted
-
-
-@dataclass(frozen=True)
-class TableColumns:
-    """The columns of a table, by what becomes of them.
-
-    Attributes:
-        target: what is predicted.
-        columns: all others, in the order of the file.
-        roles: uses of columns that are no features.
-        of_split: option that decides the split → name of its column.
-        time: how the column is read that says what comes later; None without one.
-        weight: how the weights of the rows are read; None without weights.
-    """
-
-    target: AnyTarget
-    columns: tuple[Column, ...]
-    roles: Mapping[str, str]
-    of_split: Mapping[str, str]
-    time: Column | None
-    weight: Column | None
-
-    @property
-    def features(self) -> list[Column]:
-        """Returns the features. One that decides the split may be a feature, too."""
-        return [column for column in self.columns if column.is_feature and column is not self.weight]
-
-    @property
-    def needed(self) -> list[str]:
-        """Returns the names of the columns that every file must have."""
-        weights = [self.weight.name] if self.weight else []
-        targets = [one.name for one in columns_of(self.target)]
-        return [*(column.name for column in self.features), *targets, *self.of_split.values(), *weights]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values of the target and the weights, by which a run reads those of another file."""
-        return {"target": self.target.as_dict(), "weight": None if self.weight is None else self.weight.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -151,10 +116,26 @@ def _infer(raw: RawTable, rules: ColumnRules, with_commas: Sequence[str] = ()) -
 def _infer_one(series: pl.Series, rules: ColumnRules, hints: Callable[[str], Hints]) -> Column:
     name = series.name
     if name == rules.named.single.get("weight_column"):
-        return infer_weights(series, hints(name))
+        return _infer_weights(series, hints(name))
     known, roles = rules.known_columns, rules.roles
     if known is not None and name in known:
         return known[name]
     if known is not None and name not in (*roles, *rules.named.single.values()):
         return Column(name, "", reason="no feature when the training began")
     return Column(name, "", reason=roles[name]) if name in roles else infer_column(series, hints(name))
+
+
+def _infer_weights(series: pl.Series, hints: Hints) -> Column:
+    """Infers how the weights of the rows are written. Missing values must be null.
+
+    Raises:
+        UserError: the column has no value, or too many that are no numbers.
+    """
+    try:
+        column = infer_column(series, replace(hints, kind="numeric"))
+    except UserError as error:
+        raise unusable_weights(str(series.name), error.actual) from None
+    if column.kind != "numeric":
+        found = f"all {len(series)} are missing" if column.kind == "empty" else f"it holds {column.kind} values"
+        raise unusable_weights(str(series.name), found)
+    return column

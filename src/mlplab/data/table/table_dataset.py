@@ -12,7 +12,6 @@ from torch import Tensor
 from mlplab.data.split import Rows, Split, SplitRules
 from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import DATETIME_PARTS
-from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
 from mlplab.data.table.table_description import Description, describe_column, describe_target
 from mlplab.data.table.table_preprocessing import (
     CategoricalInput,
@@ -23,7 +22,7 @@ from mlplab.data.table.table_preprocessing import (
     quantiles_and_scores,
 )
 from mlplab.data.table.table_warnings import find_warnings, warnings_of_unknown
-from mlplab.data.table.target_column import Target
+from mlplab.data.table.targets import AnyTarget, Target, Targets, columns_of
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, counted, first_of
 

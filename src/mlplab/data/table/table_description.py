@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mlplab.data.table.column import Column
 from mlplab.data.table.datetime_strings import CLOCKS
-from mlplab.data.table.several_targets import AnyTarget, Targets
+from mlplab.data.table.targets import AnyTarget, Targets
 from mlplab.errors import first_of, printable
 
 # A wide table would otherwise fill the terminal for pages; data.json holds every column.

@@ -8,9 +8,11 @@ text_records, table_reading    the strings of the rows, as many in each, and nul
 named_columns, table_checks    errors where the file does not fit what the user says of its columns
 table_columns                  what becomes of each column, by the files below
   column_inference               features: numbers, categories, dates, or what is left out
-  several_targets, target_column the task, and the classes or values to learn
-  row_weights, split_columns     how much each row counts, and which rows belong to which part
-file_values, column_values     the strings of each column as numbers, categories or datetimes
+  target_inference               the task, and the classes or values to learn
+file_values                    the values of a file, by the files below
+  column_values                  the strings of a column as numbers, categories or datetimes
+  targets, row_weights           what is learned, and how much each row counts
+split_columns                  which rows belong to which part
 table_preprocessing            statistics of the training part, which `TableDataset` fits once the rows are split
 """
 
@@ -24,15 +26,15 @@ import polars as pl
 
 from mlplab.data.table.column_values import as_enum
 from mlplab.data.table.file_formats import read_once
-from mlplab.data.table.file_values import values_of_file
+from mlplab.data.table.file_values import TableColumns, values_of_file
 from mlplab.data.table.named_columns import NamedColumns, require_named_columns
-from mlplab.data.table.several_targets import AnyTarget, Targets, columns_of
 from mlplab.data.table.split_columns import split_rules
 from mlplab.data.table.table_checks import require_columns
-from mlplab.data.table.table_columns import ColumnRules, TableColumns, infer_columns
+from mlplab.data.table.table_columns import ColumnRules, infer_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_table, without_empty_rows
+from mlplab.data.table.targets import AnyTarget, Targets, columns_of
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
 from mlplab.errors import UserError

@@ -8,9 +8,9 @@ import pytest
 
 from mlplab.data.module import DataModule
 from mlplab.data.table.column import Hints
-from mlplab.data.table.several_targets import Targets, infer_targets, missing_of_each, read_targets, target_from_dict
 from mlplab.data.table.table_source import table
-from mlplab.data.table.target_column import Target
+from mlplab.data.table.target_inference import infer_targets
+from mlplab.data.table.targets import Target, Targets, missing_of_each, read_targets, target_from_dict
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mlplab.data.table.column import Column, Hints
 from mlplab.data.table.strings import null_missing
-from mlplab.data.table.target_column import Target, infer_target, target_values
+from mlplab.data.table.target_inference import infer_target
+from mlplab.data.table.targets import Target, target_values
 from mlplab.errors import UserError
 
 

@@ -1,20 +1,19 @@
-"""The column to predict: which task it makes, and its values as the network learns them."""
+"""Infers the task that one target, or several, make: classes or numbers to learn."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.column import Column, Hints, read_strings
 from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.column_values import column_values
-from mlplab.data.table.spellings import Spellings, are_truth_values, merged
+from mlplab.data.table.spellings import are_truth_values, merged, truth_values
 from mlplab.data.table.string_forms import infer_all_numbers
-from mlplab.errors import UserError, agree, counted
+from mlplab.data.table.strings import for_hydra, for_shell
+from mlplab.data.table.targets import AnyTarget, Target, Targets
+from mlplab.errors import UserError, agree, first_of
 
 FEW_CLASSES = 20
 """Most whole numbers that are taken for classes, with `ROWS_PER_CLASS` rows each."""
@@ -32,34 +31,6 @@ FEW_ROWS = 3
 
 MAY_BE_CLASSES = 100
 """Whole numbers up to which a regression tells how to make them classes."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The column to predict.
-
-    Attributes:
-        column: how its strings are read.
-        class_names: of a classification, in the order of their indices; empty for regression.
-        reason: why it is that task, for people.
-    """
-
-    column: Column
-    class_names: tuple[str, ...] = ()
-    reason: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.column.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {**asdict(self), "column": self.column.as_dict(), "class_names": list(self.class_names)}
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "Target":
-        """Rebuilds the target from `as_dict`."""
-        return cls(Column.from_dict(plain["column"]), tuple(plain["class_names"]), plain["reason"])
 
 
 def infer_target(series: pl.Series, task: str, hints: Hints) -> Target:
@@ -230,45 +201,52 @@ def _numbers_then_text(label: str) -> tuple[int, float, str]:
         return 1, 0.0, label
 
 
-def target_values(
-    series: pl.Series, target: Target, missing_values: Sequence[str], first_row: int = 1
-) -> tuple[npt.NDArray[np.generic], dict[str, int]]:
-    """Reads a target as class indices (N,) int64 with −1 where missing, or as values (N,) float64 with NaN.
-
-    A label that is no class is taken for the one that it spells in another way (see `Spellings`).
-
-    Returns:
-        the values, and what was noticed → in how many rows.
+def infer_targets(frame: pl.DataFrame, names: Sequence[str], task: str, hints: Callable[[str], Hints]) -> AnyTarget:
+    """Infers the task of one target or several, as `infer_target`.
 
     Raises:
-        UserError: a label is no class, or a value no finite number.
+        UserError: a column cannot be what `task` says, or there is nothing to learn in it; of several targets, some are
+            numbers and some are labels, or a label is not of two classes of which one means true.
     """
-    values = column_values(series, target.column, missing_values, first_row)
-    if not target.class_names:
-        return values.fill_null(float("nan")).to_numpy(), {}
-    names, noticed = list(target.class_names), {}
-    # Only labels that are no class: few or none, so a pass over the column for each costs little.
-    distinct = values.drop_nulls().unique(maintain_order=True)
-    others = distinct.filter(~distinct.is_in(names))
-    meant = Spellings(target.class_names).meant(others) if len(others) else others
-    for label, name in zip(others, meant, strict=True):
-        places = (values == label).fill_null(False)
-        # The network has no output for a label that training did not have.
-        if name is None:
-            near = nearest_name(label, names)
-            raise UserError(
-                f"every label in column {target.name!r} must be one of the {len(names)} classes that are learned",
-                f"{label!r} stands in {counted(int(places.sum()), 'row')}, the first is row "
-                f"{first_row + int(places.arg_true()[0])}",
-                f"{near!r}, or leaving those rows out" if near else "leaving those rows out",
-            )
-        noticed[f"the label {label!r}, which is taken for {name!r}"] = int(places.sum())
-        values = values.set(places, name)
-    # The physical values of an Enum are the places in its list of names, so they are the class indices.
-    codes = values.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
-    return codes.fill_null(-1).to_numpy(), noticed
+    targets = [infer_target(frame[name], task, hints(name)) for name in names]
+    if len(targets) == 1:
+        return targets[0]
+    labels = [target for target in targets if target.class_names]
+    if not labels:
+        return Targets(tuple(targets))
+    unusable = [target for target in labels if not _label(target)]
+    are_numbers = all(_are_numbers(target) for target in targets)
+    if len(labels) < len(targets):
+        numeric = next(target for target in targets if not target.class_names)
+        raise UserError(
+            "several targets must all be numbers, or all be labels",
+            f"{numeric.name!r} holds numbers, and {labels[0].name!r} {len(labels[0].class_names)} classes",
+            "data.task=regression" if are_numbers else _alone(numeric),
+        )
+    if unusable:
+        first = unusable[0]
+        raise UserError(
+            "each of several labels must be 0 or 1, yes or no, or true or false",
+            f"{first.name!r} has {len(first.class_names)} classes: {first_of(first.class_names, 5)}",
+            _alone(first) + (", or data.task=regression" if are_numbers else ""),
+        )
+    return Targets(tuple(replace(target, class_names=_label(target)) for target in labels))
 
 
-def is_missing(targets: npt.NDArray[np.generic], target: Target) -> npt.NDArray[np.bool_]:
-    """Tells which rows have no target, (N,)."""
-    return targets.astype(np.int64) < 0 if target.class_names else np.isnan(targets.astype(np.float64))
+def _alone(target: Target) -> str:
+    return f"{for_shell(f'data.target={for_hydra(target.name)}')} alone"
+
+
+def _are_numbers(target: Target) -> bool:
+    try:
+        return all(np.isfinite(float(name)) for name in target.class_names)
+    except ValueError:
+        return False
+
+
+def _label(target: Target) -> tuple[str, ...]:
+    """Returns the names of false and true; none if the classes are others."""
+    truth = truth_values(pl.Series(target.class_names, dtype=pl.String)).to_list()
+    # Capitals are sorted first: YES comes before no.
+    pairs = dict(zip(truth, target.class_names, strict=True))
+    return (pairs["false"], pairs["true"]) if len(truth) == 2 and set(truth) == {"false", "true"} else ()
