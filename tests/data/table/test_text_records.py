@@ -9,11 +9,12 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data.table import text_records
+from mlplab.data.table import row_count
+from mlplab.data.table.row_count import count_rows
 from mlplab.data.table.text_footer import without_tail
 from mlplab.data.table.text_header import TextFile
 from mlplab.data.table.text_layout import Dialect
-from mlplab.data.table.text_records import copy_plainly, count_rows, read_records
+from mlplab.data.table.text_records import copy_plainly, read_records
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]
@@ -55,7 +56,7 @@ def copied(path: Path, dialect: Dialect = COMMAS, names: tuple[str, ...] = TWO) 
 def test_even_and_plain_files_are_counted(
     write: Write, monkeypatch: pytest.MonkeyPatch, text: str, dialect: Dialect, n_records: int, block: int
 ) -> None:
-    monkeypatch.setattr(text_records, "BLOCK_BYTES", block)
+    monkeypatch.setattr(row_count, "BLOCK_BYTES", block)
     assert counted(write(text), dialect, n_before=2 if text.startswith("title") else 0) == n_records
 
 
@@ -106,7 +107,7 @@ def test_the_quick_count_is_that_of_a_closer_look(
     path, dialect = write(text), Dialect(quote=quote)
     names = ("a", "b", "c")[:n_columns]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_records, "BLOCK_BYTES", block)
+        patch.setattr(row_count, "BLOCK_BYTES", block)
         n_rows = counted(path, dialect, names)
     try:
         found = records(path, dialect)

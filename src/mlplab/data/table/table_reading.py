@@ -17,16 +17,18 @@ import polars as pl
 
 from mlplab.config.paths import parquet_files, require_data_file
 from mlplab.data.table.file_formats import format_of, unpacked, unreadable_file
+from mlplab.data.table.header_names import UNNAMED
 from mlplab.data.table.json_tables import read_json
 from mlplab.data.table.number_strings import plain_numbers
+from mlplab.data.table.row_count import count_rows
 from mlplab.data.table.spreadsheets import sheet_as_text
 from mlplab.data.table.strings import MISSING, are_read, has_few_strings, null_missing, override_of
 from mlplab.data.table.text_encoding import BLOCK_BYTES, Encoding, find_encoding, first_lines
 from mlplab.data.table.text_encoding import UNREADABLE as NOT_DECODED
 from mlplab.data.table.text_footer import without_tail
-from mlplab.data.table.text_header import UNNAMED, TextFile, find_header
+from mlplab.data.table.text_header import TextFile, find_header
 from mlplab.data.table.text_layout import TextOptions
-from mlplab.data.table.text_records import copy_plainly, count_rows
+from mlplab.data.table.text_records import copy_plainly
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError, agree, counted, first_of
 

@@ -2,24 +2,16 @@
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlplab.data.table.strings import is_marker, is_value
-from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
-from mlplab.errors import UserError, agree, counted, first_of
-
-GENERATED_NAME = re.compile(r"column_\d+")
-"""Names that columns get where the file has none."""
-
-UNNAMED = re.compile(r"|Unnamed: ?\d+(\.\d+|_level_\d+)?|\.\.\.\d+|__index_level_\d+__")
-"""Names that stand for none: those of pandas and of R's readr, too."""
-
-GENERIC = re.compile(r"|(V|X|Y|C|Var|Col|Column|Field|Unnamed:|column)?[ _]?\d*", re.IGNORECASE)
-"""Names that say nothing, above which the real ones may stand."""
+from mlplab.data.table.header_names import GENERATED_NAME, column_names
+from mlplab.data.table.header_sample import Record, Sample
+from mlplab.data.table.strings import is_value
+from mlplab.data.table.text_layout import Dialect, TextOptions, detect_dialect
+from mlplab.errors import UserError, agree, counted
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The line by which Excel is told the delimiter."""
@@ -32,9 +24,6 @@ COMMENT_MARKS = ("#", "%", "//", "!", "*")
 
 NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC!)")
 """Errors that Excel writes into cells."""
-
-BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
-"""A number after a sign or a currency, or a date such as Feb 1, 2000; no unit begins so."""
 
 MOST_TITLES = 60
 """Records from the beginning among which the header is looked for."""
@@ -80,15 +69,6 @@ class TextFile:
     n_tail_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Record:
-    """The strings of a record; `begin` and `end` are the places of its first line and of the line after it."""
-
-    strings: list[str]
-    begin: int
-    end: int
-
-
 def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str] = ()) -> TextFile:
     """Detects dialect, header and first row from the first lines of a file.
 
@@ -131,7 +111,7 @@ def _find_header(
     if not records:
         found = "a first line without an end" if kept else "no line with anything in it"
         raise UserError("data.path must hold a table", f"{path} has {found}", "another file, or data.quote=none")
-    sample = _Sample(records)
+    sample = Sample(records)
     search = _HeaderSearch(records, sample, dialect, options, known_names)
     header = search.find()
     first_row = records[search.first_row].begin if search.first_row < len(records) else records[-1].end
@@ -151,7 +131,7 @@ def _find_header(
         header, leading = [commented], leading[:-1]
         search.header_at = marked[len(leading)][0]
     width = max(sample.width, *(len(strings) for strings in header)) if header else sample.width
-    names, unnamed, notes = _names(header, width, path, known_names, is_said=options.header is not True)
+    names, unnamed, notes = column_names(header, width, known_names)
     end = search.header_at if header else first_row
     above = [line for place, line in content if place < end and not RULE.fullmatch(line.strip())]
     if header and search.has_group:
@@ -227,77 +207,6 @@ def _numbered_records(dialect: Dialect, lines: Sequence[tuple[int, str]]) -> lis
     return records
 
 
-class _Sample:
-    """The commonest number of strings of the first records, and what their columns hold.
-
-    Attributes:
-        width: the number of strings.
-        numeric: whether a column holds numbers or dates.
-        filled: whether a column holds anything.
-    """
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.width, _ = commonest(Counter(len(record.strings) for record in records))
-        rows = [record.strings for record in records if len(record.strings) == self.width]
-        # What stands above the rows does not tell what is in them.
-        self.rows = rows[max(1, len(rows) // 2) :]
-        columns = [[string.strip() for string in column] for column in zip(*self.rows, strict=True)]
-        columns = columns or [[] for _ in range(self.width)]
-        known = [[string for string in column if string] for column in columns]
-        self.filled = [bool(column) for column in known] if self.rows else [True] * self.width
-        self.numeric = [sum(map(is_value, column)) > 0.5 * len(column) for column in known]
-        self.strings = [set(column) for column in columns]
-
-    def aligned(self, strings: Sequence[str]) -> list[str] | None:
-        """Returns the strings of a header for each column, without blanks around them; None if their number differs.
-
-        One too few is a header without a name for the first column, as R writes it, or for an empty last one.
-        """
-        stripped = [string.strip() for string in strings]
-        if len(stripped) == self.width - 1 and self.width > 2:
-            return [*stripped, ""] if not self.filled[-1] else ["", *stripped]
-        if len(stripped) > self.width and not any(stripped[self.width :]):
-            return stripped[: self.width]
-        return stripped if len(stripped) == self.width else None
-
-    def has_values(self, strings: Sequence[str]) -> bool:
-        """Checks for a value in a column of values."""
-        return any(is_numeric and is_value(string) for string, is_numeric in zip(strings, self.numeric, strict=True))
-
-    def n_filled(self, strings: Sequence[str]) -> int:
-        """Counts the strings in columns that hold something."""
-        return sum(bool(string) and is_filled for string, is_filled in zip(strings, self.filled, strict=True))
-
-    def names_all(self, strings: Sequence[str]) -> bool:
-        """Checks for a name in all columns that hold something, but for the first or a few of many."""
-        needed = sum(self.filled) - (not strings[0] and self.filled[0])
-        return self.n_filled(strings) >= max(0.8 * needed, 1) and not self.has_values(strings)
-
-    def is_second_header(self, strings: Sequence[str], *, is_third: bool) -> bool:
-        """Checks for text above numbers: units, descriptions, or the names below the names of groups."""
-        if self.has_values(strings) or len(self.rows) < 2:
-            return False
-        above = [
-            (string, known)
-            for string, known, is_numeric in zip(strings, self.strings, self.numeric, strict=True)
-            if is_numeric
-        ]
-        texts = [string for string, _ in above if string]
-        # The line in which pandas names the index, below several lines of names.
-        if is_third and not any(strings[1:]):
-            return True
-        if not texts or len(texts) < 0.5 * len(above):
-            return False
-        # A marker of a missing value may stand in the first row, and comes again.
-        if any(is_marker(string) or string in known for string, known in above if string):
-            return False
-        # Numbers in a form that few rows have, such as 1,001.50 among smaller ones, are a row.
-        if any(map(BEGINS_AS_VALUE.match, texts)):
-            return False
-        others = [string for string, is_numeric in zip(strings, self.numeric, strict=True) if string and not is_numeric]
-        return len(texts) > 1 or not others or all(re.fullmatch(r"[(\[].*[)\]]", text) for text in (*texts, *others))
-
-
 class _HeaderSearch:
     """Finds the lines that name the columns.
 
@@ -310,7 +219,7 @@ class _HeaderSearch:
     def __init__(
         self,
         records: Sequence[Record],
-        sample: _Sample,
+        sample: Sample,
         dialect: Dialect,
         options: TextOptions,
         known_names: Sequence[str],
@@ -428,7 +337,7 @@ class _HeaderSearch:
 
 
 def _commented_header(
-    leading: Sequence[str], comment: str, dialect: Dialect, sample: _Sample, known_names: Sequence[str]
+    leading: Sequence[str], comment: str, dialect: Dialect, sample: Sample, known_names: Sequence[str]
 ) -> list[str]:
     """Returns the names in the last line of comment above the rows, if it names all columns; else an empty list."""
     if not leading:
@@ -445,70 +354,6 @@ def _commented_header(
     # "# of rooms" may be a name, unless there are other lines of comment or the user's name has no mark.
     is_convention = len(leading) > 1 or fitting[-1][0] in known_names
     return fitting[-1] if is_convention else fitting[0]
-
-
-def _names(
-    header: Sequence[Sequence[str]], width: int, path: Path, known_names: Sequence[str], *, is_said: bool
-) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
-    """Returns a name of its own for each column, those that the file does not give, and notes."""
-    if not header:
-        # The names that polars would give.
-        return tuple(f"column_{number}" for number in range(1, width + 1)), (), []
-    # A line break in a name could not be typed on the command line.
-    lines = [[re.sub(r"\s*[\r\n]\s*", " ", string) for string in line] for line in header]
-    found, notes = _chosen_line(lines, known_names)
-    names: list[str] = []
-    repeated: list[str] = []
-    taken = {name for name in found if name}
-    for number, name in enumerate(found, 1):
-        new = name or f"column_{number}"
-        if new in names:
-            copies = (f"{new}_{copy}" for copy in range(2, len(found) + 2))
-            new = next(copy for copy in copies if copy not in taken)
-            repeated.append(f"column {number} is called {new}")
-        taken.add(new)
-        names.append(new)
-    if repeated:
-        more = f", … {len(repeated) - 3} more" if len(repeated) > 3 else ""
-        notes.append(f"{counted(len(repeated), 'column')} had the name of another: {', '.join(repeated[:3])}{more}")
-    unnamed = tuple(name for name, given in zip(names, found, strict=True) if UNNAMED.fullmatch(given))
-    return tuple(names), unnamed, notes
-
-
-def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Chooses the line of names among several header lines, or joins them; adds notes."""
-    if len(lines) == 1:
-        return list(lines[0]), []
-    first, second = lines[0], lines[1]
-    with_known = [line for line in lines if set(known_names) & set(line)]
-
-    def is_complete(line: Sequence[str]) -> bool:
-        # The first column may have no name, and neither have columns that no line names.
-        is_named = all(name or not any(texts) for name, *texts in list(zip(line, *lines, strict=True))[1:])
-        given = [name for name in line if name]
-        return is_named and len(set(given)) == len(given)
-
-    likely = with_known[0] if len(with_known) == 1 else first
-    chosen = likely if is_complete(likely) else None
-    if chosen is first and not with_known and is_complete(second):
-        n_generic = sum(bool(GENERIC.fullmatch(name)) for name in first)
-        chosen = second if n_generic > 0.8 * len(first) and not all(map(GENERIC.fullmatch, second)) else first
-    if chosen is not None:
-        rest = [line for line in lines if line is not chosen]
-        given = [[name[:30] for name in line if name] for line in rest]
-        shown = "; ".join(first_of(line, 3) for line in given)
-        return list(chosen), [f"{counted(len(rest), 'further header line', 'is')} not taken for names: {shown}"]
-    filled = []
-    for line in lines[:-1]:
-        # The name of a group stands once, above its first column.
-        group, groups = "", []
-        for name in line:
-            group = name or group
-            groups.append(group)
-        filled.append(groups)
-    joined = [" ".join(dict.fromkeys(part for part in parts if part)) for parts in zip(*filled, lines[-1], strict=True)]
-    example = next((name for name in joined if " " in name), joined[-1])
-    return joined, [f"{len(lines)} header lines are joined into names such as {example!r}"]
 
 
 def skipped(lines: Sequence[str], where: str) -> list[str]:
