@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from mlplab.data.table.file_formats import FOREIGN, format_of, read_once, unpacked
-from mlplab.data.table.table_reading import Reading, fingerprint, read_table
+from mlplab.data.table.reading import Reading
+from mlplab.data.table.table_reading import fingerprint, read_table
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]

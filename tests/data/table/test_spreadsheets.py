@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlplab.data.table.table_reading import Reading, read_table
+from mlplab.data.table.reading import Reading
+from mlplab.data.table.table_reading import read_table
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
 

@@ -15,17 +15,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from mlplab.data.table import table_reading
+from mlplab.data.table.csv_reading import has_leading_zero
+from mlplab.data.table.reading import Reading
 from mlplab.data.table.strings import MISSING, null_missing
-from mlplab.data.table.table_reading import (
-    Reading,
-    fingerprint,
-    has_leading_zero,
-    open_table,
-    read_table,
-    table_blocks,
-)
-from mlplab.data.table.text_header import TextFile
-from mlplab.data.table.text_layout import TextOptions
+from mlplab.data.table.table_opening import open_table
+from mlplab.data.table.table_reading import fingerprint, read_table, table_blocks
+from mlplab.data.table.text_layout import TextFile, TextOptions
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]

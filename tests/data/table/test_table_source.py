@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from mlplab.data.module import DataModule
 from mlplab.data.table.column_values import column_values
+from mlplab.data.table.reading import Reading
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_dataset import TableDataset
-from mlplab.data.table.table_reading import Reading, open_table, read_table, table_blocks
+from mlplab.data.table.table_opening import open_table
+from mlplab.data.table.table_reading import read_table, table_blocks
 from mlplab.data.table.table_source import table
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mlplab.data.table.table_reading import open_table
+from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.text_encoding import SAMPLE_LINES
-from mlplab.data.table.text_header import TextFile, find_header
-from mlplab.data.table.text_layout import Dialect, TextOptions
+from mlplab.data.table.text_header import find_header
+from mlplab.data.table.text_layout import Dialect, TextFile, TextOptions
 from mlplab.errors import UserError
 
 Write = Callable[..., Path]

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from mlplab.data.table import row_count
 from mlplab.data.table.row_count import count_rows
 from mlplab.data.table.text_footer import without_tail
-from mlplab.data.table.text_header import TextFile
-from mlplab.data.table.text_layout import Dialect
+from mlplab.data.table.text_layout import Dialect, TextFile
 from mlplab.data.table.text_records import copy_plainly, read_records
 from mlplab.errors import UserError
 

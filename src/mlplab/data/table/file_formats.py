@@ -10,7 +10,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,20 +18,8 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.paths import is_pipe
+from mlplab.data.table.file_errors import MUST_BE_TABLE, UNREADABLE, unreadable_file
 from mlplab.errors import UserError, first_of
-
-MUST_BE_TABLE = "data.path must be a table: text, JSON, Parquet, Arrow, or Excel with the extra excel"
-
-UNPACKABLE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    pl.exceptions.PolarsError,
-)
-"""Errors of unpacking a damaged file."""
 
 PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -134,7 +121,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                 else:
                     with pack(plain, "rb") as source, copy.open("wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
-            except UNPACKABLE as error:
+            except UNREADABLE as error:
                 raise unreadable_file(path, error) from None
             plain = copy
         yield plain
@@ -145,7 +132,7 @@ def _is_book(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except UNPACKABLE as error:
+    except UNREADABLE as error:
         raise unreadable_file(path, error) from None
     return any(name in ("[Content_Types].xml", "xl/workbook.xml", "content.xml") for name in names)
 
@@ -209,10 +196,3 @@ def _start(path: Path) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(1 << 12)
-
-
-def unreadable_file(path: Path, error: BaseException) -> UserError:
-    """Makes the error for a file that a library could not read, with the library's reason."""
-    # Messages of polars go on with advice on its own options, which users of this project do not have.
-    reason = " ".join(str(error).split())[:200]
-    return UserError("data.path must be a table that can be read", f"{path}: {reason}", "another file, or mending it")

@@ -8,11 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from mlplab.data.table.file_formats import unreadable_file
+from mlplab.data.table.file_errors import UNREADABLE, unreadable_file
 from mlplab.errors import UserError
-
-UNREADABLE = (OSError, ValueError, RecursionError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""Errors over damaged JSON."""
 
 
 def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
@@ -43,7 +40,7 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
             )
         # Integers and texts in one column become text.
         frame = pl.DataFrame(records, infer_schema_length=None, strict=False, orient=_orientation(records))
-    except UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise unreadable_file(named, error) from None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlplab.data.table.text_encoding import BLOCK_BYTES
-from mlplab.data.table.text_header import TextFile
+from mlplab.data.table.text_layout import TextFile
 
 MOST_LINES_OF_A_STRING = 100
 """Lines by which a block grows until its quotes are paired."""

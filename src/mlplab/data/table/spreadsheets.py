@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.data.table.file_formats import unreadable_file
+from mlplab.data.table.file_errors import unreadable_file
 from mlplab.data.table.strings import for_hydra, for_shell
 from mlplab.errors import UserError, counted
 

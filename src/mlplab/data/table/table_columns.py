@@ -13,12 +13,13 @@ from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.file_values import TableColumns
 from mlplab.data.table.named_columns import NamedColumns
 from mlplab.data.table.number_strings import plain_numbers
+from mlplab.data.table.reading import RawTable, Reading
 from mlplab.data.table.row_weights import unusable_weights
 from mlplab.data.table.split_columns import time_column_of
 from mlplab.data.table.strings import are_read
 from mlplab.data.table.table_checks import empty_columns, require_date_format
 from mlplab.data.table.table_preprocessing import TableInputs
-from mlplab.data.table.table_reading import RawTable, Reading, read_grouping_points
+from mlplab.data.table.table_reading import read_grouping_points
 from mlplab.data.table.target_inference import infer_targets
 from mlplab.data.table.targets import AnyTarget, columns_of, target_from_dict
 from mlplab.data.threads import for_each

@@ -1,10 +1,13 @@
 """Reads a table, step by step. Each step stands in a file of its own.
 
-file_formats                   what the file is by its first bytes; packed files and pipes
-spreadsheets, json_tables      sheets as text, JSON as a frame
-text_encoding, text_layout     how the text is written, detected or as the user says
-text_header, text_footer       the lines around the rows
-text_records, table_reading    the strings of the rows, as many in each, and null for missing values
+table_opening                  opens a file of any format, by the files below
+  file_formats                   what it is by its first bytes; packed files and pipes
+  spreadsheets, json_tables      sheets as text, JSON as a frame
+  text_encoding, text_layout     how the text is written, detected or as the user says
+  text_header, header_names      the lines above the rows, and the names of the columns
+  text_footer                    the lines below the rows
+  row_count, text_records        as many strings in each row, counted, or else written to a copy
+table_reading, csv_reading     the strings of the rows, and null for missing values
 named_columns, table_checks    errors where the file does not fit what the user says of its columns
 table_columns                  what becomes of each column, by the files below
   column_inference               features: numbers, categories, dates, or what is left out
@@ -28,12 +31,13 @@ from mlplab.data.table.column_values import as_enum
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.file_values import TableColumns, values_of_file
 from mlplab.data.table.named_columns import NamedColumns, require_named_columns
+from mlplab.data.table.reading import RawTable, Reading
 from mlplab.data.table.split_columns import split_rules
 from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_columns import ColumnRules, infer_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
-from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_table, without_empty_rows
+from mlplab.data.table.table_reading import fingerprint, read_table, without_empty_rows
 from mlplab.data.table.targets import AnyTarget, Targets, columns_of
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlplab.data.table.file_formats import MUST_BE_TABLE, UNPACKABLE, unreadable_file
+from mlplab.data.table.file_errors import MUST_BE_TABLE, unreadable_file
 from mlplab.errors import UserError
 
 BLOCK_BYTES = 1 << 18
@@ -28,9 +28,6 @@ TAIL_BYTES = 1 << 14
 
 TELLING_BYTES = 1 << 14
 """Bytes of lines with other characters than ASCII, by which an encoding is detected."""
-
-UNREADABLE = (*UNPACKABLE, UnicodeError)
-"""Errors of unpacking and decoding."""
 
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # begins with the mark of UTF-16

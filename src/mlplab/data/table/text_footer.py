@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mlplab.data.table.strings import MISSING, is_value
 from mlplab.data.table.text_encoding import last_lines
-from mlplab.data.table.text_header import TextFile, skipped
+from mlplab.data.table.text_layout import TextFile, skipped
 
 TOTAL = re.compile(
     r"(grand |overall |sub-?)?(totals?|sums?|average|avg|mean|median|count|min(imum)?|max(imum)?|std|stdev|sd|"

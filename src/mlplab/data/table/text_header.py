@@ -4,14 +4,14 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mlplab.data.table.header_names import GENERATED_NAME, column_names
 from mlplab.data.table.header_sample import Record, Sample
 from mlplab.data.table.strings import is_value
-from mlplab.data.table.text_layout import Dialect, TextOptions, detect_dialect
-from mlplab.errors import UserError, agree, counted
+from mlplab.data.table.text_layout import Dialect, TextFile, TextOptions, detect_dialect, skipped
+from mlplab.errors import UserError
 
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The line by which Excel is told the delimiter."""
@@ -30,43 +30,6 @@ MOST_TITLES = 60
 
 FEW = 0.1
 """Share of lines up to which lines that begin like a comment are one."""
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A file in UTF-8 whose lines end in a line feed, with or without a carriage return.
-
-    Attributes:
-        path: of the file itself, or of a copy that lives as long as `open_text`.
-        dialect: of that file.
-        names: of the columns.
-        n_before: lines before the first row.
-        notes: what was detected, for people.
-        unnamed: names of columns that have none in the file.
-        header: strings of the lines that name the columns; empty if none does.
-        header_line: the first of these lines.
-        first_names: names that the first line would give, where it was not taken for a header.
-        numeric: whether each column holds numbers or dates, in the first rows.
-        comment: what begins a line of comment.
-        is_comment_sure: whether such a line is a comment also where it has as many strings as a row.
-        is_irregular: whether the file may have lines that are no rows, although each has as many strings.
-        n_tail_bytes: bytes at the end that are no rows.
-    """
-
-    path: Path
-    dialect: Dialect
-    names: tuple[str, ...]
-    n_before: int = 0
-    notes: tuple[str, ...] = ()
-    unnamed: tuple[str, ...] = ()
-    header: tuple[tuple[str, ...], ...] = ()
-    header_line: str = ""
-    first_names: tuple[str, ...] = ()
-    numeric: tuple[bool, ...] = ()
-    comment: str = "#"
-    is_comment_sure: bool = False
-    is_irregular: bool = False
-    n_tail_bytes: int = 0
 
 
 def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str] = ()) -> TextFile:
@@ -354,12 +317,3 @@ def _commented_header(
     # "# of rooms" may be a name, unless there are other lines of comment or the user's name has no mark.
     is_convention = len(leading) > 1 or fitting[-1][0] in known_names
     return fitting[-1] if is_convention else fitting[0]
-
-
-def skipped(lines: Sequence[str], where: str) -> list[str]:
-    """Says how many lines are skipped, with the first of them; nothing where there are none."""
-    if not lines:
-        return []
-    shown = " ".join(lines[0].split())[:60]
-    more = ", …" if len(lines) > 1 else ""
-    return [f"{counted(len(lines), 'line')} {where} {agree(len(lines), 'is')} skipped: {shown!r}{more}"]

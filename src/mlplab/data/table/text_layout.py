@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mlplab.errors import UserError
+from mlplab.errors import UserError, agree, counted
 
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """Delimiters by name, the most trusted first: a file that is even under two of them likely has commas in its text."""
@@ -97,6 +98,43 @@ class Dialect:
         return records
 
 
+@dataclass(frozen=True)
+class TextFile:
+    """A file in UTF-8 whose lines end in a line feed, with or without a carriage return.
+
+    Attributes:
+        path: of the file itself, or of a copy that lives as long as `open_text`.
+        dialect: of that file.
+        names: of the columns.
+        n_before: lines before the first row.
+        notes: what was detected, for people.
+        unnamed: names of columns that have none in the file.
+        header: strings of the lines that name the columns; empty if none does.
+        header_line: the first of these lines.
+        first_names: names that the first line would give, where it was not taken for a header.
+        numeric: whether each column holds numbers or dates, in the first rows.
+        comment: what begins a line of comment.
+        is_comment_sure: whether such a line is a comment also where it has as many strings as a row.
+        is_irregular: whether the file may have lines that are no rows, although each has as many strings.
+        n_tail_bytes: bytes at the end that are no rows.
+    """
+
+    path: Path
+    dialect: Dialect
+    names: tuple[str, ...]
+    n_before: int = 0
+    notes: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    header: tuple[tuple[str, ...], ...] = ()
+    header_line: str = ""
+    first_names: tuple[str, ...] = ()
+    numeric: tuple[bool, ...] = ()
+    comment: str = "#"
+    is_comment_sure: bool = False
+    is_irregular: bool = False
+    n_tail_bytes: int = 0
+
+
 def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -> Dialect:
     """Detects what the user does not say, from the first lines of a table, each whole and with its end.
 
@@ -166,3 +204,12 @@ def commonest(widths: Counter[int]) -> tuple[int, int]:
     """Returns the most frequent width and its count; of equally frequent ones the larger."""
     # More columns are less likely to be chance.
     return max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
+
+
+def skipped(lines: Sequence[str], where: str) -> list[str]:
+    """Says how many lines are skipped, with the first of them; nothing where there are none."""
+    if not lines:
+        return []
+    shown = " ".join(lines[0].split())[:60]
+    more = ", …" if len(lines) > 1 else ""
+    return [f"{counted(len(lines), 'line')} {where} {agree(len(lines), 'is')} skipped: {shown!r}{more}"]

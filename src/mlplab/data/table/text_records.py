@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mlplab.data.table.file_formats import unreadable_file
+from mlplab.data.table.file_errors import UNREADABLE, unreadable_file
 from mlplab.data.table.row_count import is_plain_delimiter
 from mlplab.data.table.strings import is_marker, is_value
-from mlplab.data.table.text_encoding import UNREADABLE
 from mlplab.data.table.text_footer import is_footer
-from mlplab.data.table.text_header import NO_COMMENT, RULE, TextFile, skipped
-from mlplab.data.table.text_layout import Dialect
+from mlplab.data.table.text_header import NO_COMMENT, RULE
+from mlplab.data.table.text_layout import Dialect, TextFile, skipped
 from mlplab.errors import UserError, agree, counted
 
 MOST_SHORT = 0.1
