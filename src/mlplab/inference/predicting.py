@@ -1,7 +1,8 @@
 """Predicts the rows of a file, and writes the predictions to another."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def predict_file(
     reader = RowReader(run, written, accepts_unknown=accepts_unknown)
     count = n_formulas = 0
 
-    def frames() -> Iterator[pl.DataFrame]:
+    def frames() -> Generator[pl.DataFrame]:
         nonlocal count, n_formulas
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
             columns = _columns(run, run.outputs(block.inputs), calibrated, probabilities=probabilities)
@@ -81,7 +82,9 @@ def predict_file(
                 n_formulas += changed
             yield frame
 
-    write_once(out, lambda temporary: _write_frames(frames(), temporary, out.suffix), overwrite)
+    # Closed also after an error, and with it the file that is read and its temporary copies.
+    with closing(frames()) as opened:
+        write_once(out, lambda temporary: _write_frames(opened, temporary, out.suffix), overwrite)
     if n_formulas:
         reader.notes.append(
             f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mlplab.data.table import table_reading
+from mlplab.data.table import csv_reading, table_reading
 from mlplab.data.table.csv_reading import has_leading_zero
 from mlplab.data.table.reading import Reading
 from mlplab.data.table.strings import MISSING, null_missing
@@ -115,7 +115,7 @@ def test_long_whole_numbers_are_exact(write: Write) -> None:
 
 @pytest.mark.parametrize("late", ["1.5", "x", "NA", "99999999999999999999999999999999999999999999999"])
 def test_a_value_far_down_that_does_not_fit_changes_the_type_of_its_column(write: Write, late: str) -> None:
-    n_rows = table_reading.INFERENCE_ROWS + 500
+    n_rows = csv_reading.INFERENCE_ROWS + 500
     found = read_table(write("a,b\n" + "1,2\n" * n_rows + f"{late},3\n"), Reading(missing_values=("NA",)))
     assert len(found.frame) == n_rows + 1
     # Where polars cannot read what it takes for a number, all columns come as text.
@@ -410,7 +410,7 @@ def test_a_marker_that_is_kept_anywhere_is_not_left_to_polars(keep_values: Any) 
 
 
 def test_a_missing_value_far_down_leaves_the_type_of_its_column(write: Write) -> None:
-    n_rows = table_reading.INFERENCE_ROWS + 500
+    n_rows = csv_reading.INFERENCE_ROWS + 500
     frame = read_table(write("a,b\n" + "1,2\n" * n_rows + "NA,3\n"), Reading()).frame
     assert frame.dtypes == [pl.Int64, pl.Int64]
     assert frame["a"][-1] is None
