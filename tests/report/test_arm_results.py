@@ -86,3 +86,12 @@ def test_nobody_is_soonest_where_most_runs_miss_the_target(tmp_path: Path) -> No
     finding = arm_findings(sweep, arms_of(settings_of(sweep)))[0]
     assert finding.sentence == ("No tuned arm reached val/accuracy ≥ 0.97 in most of its runs; y did so most often.")
     assert "2 of 5 runs" in finding.evidence
+
+
+def test_of_an_arm_that_went_on_the_rerun_of_its_present_best_counts(tmp_path: Path) -> None:
+    """The former best did better on the new seeds, which must not choose."""
+    jobs = [job(n, {"lr": n}, value, arm="x") for n, value in enumerate([0.2, 0.1])]
+    jobs += [job(10 + n, {"lr": n // 2, "seed": n}, 0.3 if n < 2 else 0.4, arm="x", stage="rerun") for n in range(4)]
+    (arm,) = arms_of(settings_of(read_sweep(write_sweep(tmp_path, jobs))))
+    assert arm.tuned is not None
+    assert arm.tuned.values == {"lr": 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from report.making import MANIFEST, job, write_sweep
-from scipy.stats import friedmanchisquare
+from scipy.stats import binomtest, friedmanchisquare
 
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 
@@ -115,3 +115,35 @@ def test_data_drawn_by_the_seed_are_one_problem(tmp_path: Path) -> None:
     for n in range(4):
         change_fingerprint(tmp_path / f"{n}_job", f"{n // 2}" * 64)
     assert [len(setting.runs) for setting in analyse(tmp_path).settings] == [2, 2]
+
+
+def test_of_many_data_sets_the_first_have_findings(tmp_path: Path) -> None:
+    jobs = [job(2 * d + n, {"data.path": f"{d}.csv", "lr": n}, 0.1 + n + d) for d in range(9) for n in range(2)]
+    found = sentences(analyse(write_sweep(tmp_path, jobs)))
+    assert len(found["best"]) == 6
+    assert found["data_sets"] == ["The leaderboard has 3 more data sets."]
+    assert found["mean_ranks"] == ["Over 9 data sets lr=0 has the best mean rank, 1."]
+
+
+def test_two_settings_over_data_sets_have_a_sign_test(tmp_path: Path) -> None:
+    values = [[0.1, 0.2], [0.3, 0.5], [0.2, 0.1], [0.4, 0.4]]
+    jobs = [
+        job(2 * d + n, {"data.path": f"{d}.csv", "lr": n}, v) for d, row in enumerate(values) for n, v in enumerate(row)
+    ]
+    (finding,) = [f for f in analyse(write_sweep(tmp_path, jobs)).findings if f.kind == "mean_ranks"]
+    assert finding.sentence.startswith("Over 4 data sets lr=0 has the best mean rank, 1.38, by no more than chance")
+    assert f"Sign test: p {binomtest(2, 3).pvalue:.2g}. So few data sets cannot show a difference" in finding.evidence
+
+
+def test_what_mattered_is_what_mattered_on_each_data_set(tmp_path: Path) -> None:
+    """Of which data were used nothing is said."""
+    jobs = [
+        job(100 * d + 10 * a + b, {"data": data, "a": a, "b": b}, 0.1 + 5 * d + (1 + d) * a + 0.1 * b)
+        for d, data in enumerate(("iris", "wine"))
+        for a in range(3)
+        for b in range(2)
+    ]
+    effects = analyse(write_sweep(tmp_path, jobs)).effects
+    assert effects is not None
+    assert list(effects.alone) == ["a", "b"]
+    assert effects.alone["a"] > 0.9

@@ -115,3 +115,12 @@ def test_the_front_holds_what_nothing_betters_in_all(tmp_path: Path) -> None:
     front = pareto_front(settings(tmp_path, jobs), objectives)
     assert [setting.values["a"] for setting in front] == [0, 1, 4, 3]
     assert pareto_front([], objectives) == []
+
+
+def test_a_setting_that_was_pruned_on_one_seed_is_not_judged_by_the_other(tmp_path: Path) -> None:
+    """The one seed on which it was lucky would make it the best."""
+    jobs = [job(0, {"lr": 1, "seed": 0}, 0.01), job(1, {"lr": 1, "seed": 1}, 0.9, state="pruned")]
+    jobs += [job(2 + n, {"lr": 2, "seed": n}, 0.1) for n in range(2)]
+    first, second = settings_of(read_sweep(write_sweep(tmp_path, jobs)))
+    assert (first.values, second.values) == ({"lr": 2}, {"lr": 1})
+    assert (second.validation.mean, second.n_failed, second.by_seeds) == (None, 0, {})

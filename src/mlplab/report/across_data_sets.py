@@ -7,7 +7,7 @@ import numpy as np
 from mlplab.errors import counted, printable
 from mlplab.report.comparability import HOW_TO_LEARN
 from mlplab.report.formatting import listed, number, p_text, value_text
-from mlplab.report.paired_tests import LEVEL
+from mlplab.report.paired_tests import LEVEL, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders
 from mlplab.report.sweep_records import Finding
 from mlplab.sweeps.comparability import chooses_data
@@ -30,7 +30,7 @@ def rank_finding(settings: Sequence[Setting]) -> Finding | None:
     methods = [key for key in blocks[0] if all(key in block for block in blocks)]
     if len(methods) < 2:
         return None
-    from scipy.stats import chi2, friedmanchisquare, rankdata
+    from scipy.stats import binomtest, chi2, friedmanchisquare, rankdata
 
     sign = blocks[0][methods[0]].objective.sign
     table = sign * np.array([[block[key].score for key in methods] for block in blocks])
@@ -43,15 +43,20 @@ def rank_finding(settings: Sequence[Setting]) -> Finding | None:
     )
     evidence = f"Mean ranks of {counted(len(methods), 'setting')}: {ranks}."
     if len(methods) < 3:
-        return Finding("mean_ranks", "caution", f"{sentence}.", f"{evidence} Of two settings no test of ranks is made.")
-    # Equal values everywhere have no statistic.
-    p = float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
-    least = float(chi2.sf(len(blocks) * (len(methods) - 1), len(methods) - 1))
+        # Of two settings Friedman's test is a sign test, which is exact.
+        name, unlike = "Sign test", table[table[:, 0] != table[:, 1]]
+        wins = int((unlike[:, 0] < unlike[:, 1]).sum())
+        p = float(binomtest(wins, len(unlike)).pvalue) if len(unlike) else 1.0
+        least = least_p(len(blocks))
+    else:
+        # Equal values everywhere have no statistic.
+        name, p = "Friedman's test", float(friedmanchisquare(*table.T).pvalue) if np.ptp(table, axis=1).any() else 1.0
+        least = float(chi2.sf(len(blocks) * (len(methods) - 1), len(methods) - 1))
     is_shown = p < LEVEL
     sentence += "." if is_shown else ", by no more than chance can give."
     short = f" So few data sets cannot show a difference: no p is below {number(least, 2)}." if least >= LEVEL else ""
     level = "result" if is_shown else "caution"
-    return Finding("mean_ranks", level, sentence, f"{evidence} Friedman's test: p {p_text(p)}.{short}")
+    return Finding("mean_ranks", level, sentence, f"{evidence} {name}: p {p_text(p)}.{short}")
 
 
 def _of_method(setting: Setting) -> dict[str, object]:

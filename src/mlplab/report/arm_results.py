@@ -17,7 +17,7 @@ from mlplab.report.paired_tests import (
     paired_differences,
     signed_rank_test,
 )
-from mlplab.report.ranked_settings import Setting, of_stage
+from mlplab.report.ranked_settings import Setting, contenders, of_stage
 from mlplab.report.sweep_records import Finding, Spread, SweepRecord
 
 
@@ -43,8 +43,8 @@ def arms_of(settings: Sequence[Setting]) -> list[ArmResult]:
     arms = []
     for name in dict.fromkeys(setting.arm for setting in settings if setting.arm is not None):
         of_arm = [setting for setting in settings if setting.arm == name]
-        # The settings are ranked, so the first of a stage is the arm's best.
-        tuned, default = (next(iter(of_stage(of_arm, stage)), None) for stage in ("rerun", "default"))
+        tuned = next((setting for setting in contenders(of_arm) if setting.stage == "rerun"), None)
+        default = next(iter(of_stage(of_arm, "default")), None)
         arms.append(ArmResult(name, tuned, default, len(of_stage(of_arm, "search"))))
     # Reruns are ranked over all arms together, so their ranks put the arms in order.
     return sorted(arms, key=lambda arm: (arm.tuned is None, arm.tuned.rank if arm.tuned else 0))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlplab.errors import counted, printable
 from mlplab.report.formatting import number, spread_text
-from mlplab.report.ranked_settings import Setting, contenders, pareto_front, settings_of
+from mlplab.report.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.report.sweep_records import SweepRecord
 from mlplab.sweeps.ranking import RankedJobs
@@ -21,7 +21,7 @@ def rank_jobs(directory: Path) -> list[RankedJobs]:
     if len(sweep.objectives) > 1:
         best = pareto_front(contenders(settings), sweep.objectives)
     else:
-        best = [setting for setting in contenders(settings) if setting.rank == 1]
+        best = [those[0] for those in by_data_set(contenders(settings)).values()]
     return [
         RankedJobs(
             tuple(run.entry.number for run in setting.runs), setting.arm, setting.stage, setting.data_set,

@@ -7,22 +7,30 @@ from dataclasses import replace
 
 from mlplab.errors import counted, printable
 from mlplab.report.across_data_sets import rank_finding
+from mlplab.report.comparability import SHARED
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
 from mlplab.report.paired_tests import LEVEL, PairedTest, enough_pairs, interval_between, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
 from mlplab.report.sweep_records import Finding, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
+MOST_DATA_SETS = 6
+"""Data sets with findings of their own."""
+
 
 def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Finding]:
     """Says what came out best, and how certain that is."""
     found = [_unfinished(sweep), *_versions(sweep), _replaced(sweep)]
-    for data_set, those in by_data_set(settings).items() or [("", [])]:
+    groups = list(by_data_set(settings).items()) or [("", [])]
+    for data_set, those in groups[:MOST_DATA_SETS]:
         best = _winner if len(sweep.objectives) == 1 else _pareto
         for finding in (best(sweep, those), *_reruns(those), _noise(sweep, those, tests)):
             if finding is not None and data_set:
                 finding = replace(finding, sentence=f"On {printable(data_set)}: {finding.sentence}")
             found.append(finding)
+    if len(groups) > MOST_DATA_SETS:
+        n_more = counted(len(groups) - MOST_DATA_SETS, "more data set")
+        found.append(Finding("data_sets", "result", f"The leaderboard has {n_more}."))
     found += [rank_finding(settings) if len(sweep.objectives) == 1 else None, _tests(tests)]
     return [finding for finding in found if finding is not None]
 
@@ -56,8 +64,10 @@ def _replaced(sweep: SweepRecord) -> Finding | None:
     if sweep.replaced is None:
         return None
     asked, used = sweep.replaced.metric, next(o for o in sweep.objectives if o.metric != sweep.replaced.metric)
-    hint = "The runs were chosen and stopped by it all the same; monitor=val/accuracy mode=max, or monitor=val/rmse "
-    hint += "mode=min, does so by a metric that the losses share."
+    shared = (
+        f"monitor={used.metric} mode={used.mode}" if used in SHARED else "monitor=…, a metric that the losses share,"
+    )
+    hint = f"Each run's best epoch is that of its own {asked}; {shared} decides from the start."
     sentence = f"{asked} is another measure for each loss: settings are compared by {used.metric} instead."
     return Finding("objective", "caution", sentence, hint)
 
@@ -161,7 +171,9 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
         return None
     evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
     on = " on new seeds" if best.stage == "rerun" and best.arm is None else ""
-    sentence = f"{counted(len(close), 'setting')} cannot be told from the best{on}; the simplest is as good a choice."
+    sentence = (
+        f"{counted(len(close), 'setting')} cannot be told from the best{on}: run more seeds, or take the simplest."
+    )
     return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
 
 

@@ -82,6 +82,8 @@ def _search(sweep: SweepRecord) -> str:
     if not comparison:  # whose budget is that of each arm
         budget = as_mapping(search.get("budget"))
         parts += [f"{shown(value)} {name}" for name, value in budget.items() if value is not None]
+    if seeds := as_list(search.get("seeds")):
+        parts.append(f"each trial on {counted(len(seeds), 'seed')}")
     if trials := as_number(comparison.get("trials")):
         parts.append(f"{counted(int(trials), 'trial')} for each arm")
     names = [name for name in ("tuning_seeds", "seeds") if name in comparison]

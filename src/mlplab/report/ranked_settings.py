@@ -29,8 +29,9 @@ TITLES = {
 """Titles of the tables, by stage."""
 
 RULE = (
-    "Settings are ranked by the mean over their finished runs. Those with a run that failed, diverged or left no value "
-    "come after those without, then those whose runs were all pruned, then those without a value."
+    "Settings are ranked by the mean over their finished runs, on each data set by themselves. Those with a run that "
+    "failed, diverged or left no value come after those without, then those with a pruned run, then those without "
+    "a value."
 )
 
 
@@ -86,7 +87,7 @@ class Setting:
 
     @cached_property
     def validation(self) -> Spread:
-        """Returns the objective over the finished runs."""
+        """Returns the objective over the finished runs; empty if some were pruned."""
         return self.spread(self.objective.metric)
 
     @property
@@ -95,8 +96,10 @@ class Setting:
         return float("nan") if self.validation.mean is None else self.validation.mean
 
     def spread(self, metric: str) -> Spread:
-        """Returns a validation metric over the finished runs that have it."""
-        return Spread(tuple(run.measured[metric] for run in self.finished if metric in run.measured))
+        """Returns a validation metric over the finished runs that have it; empty if some were pruned."""
+        # Else a setting would be judged by the seeds on which it was lucky enough not to be pruned.
+        kept = [] if self.states["pruned"] else self.finished
+        return Spread(tuple(run.measured[metric] for run in kept if metric in run.measured))
 
     def test(self, metric: str) -> Spread:
         """Returns a test metric over the finished runs that have it."""
@@ -109,7 +112,7 @@ class Setting:
     @property
     def n_valueless(self) -> int:
         """Counts finished runs whose objective is not finite."""
-        return len(self.finished) - len(self.validation.values)
+        return sum(self.objective.metric not in run.measured for run in self.finished)
 
     @property
     def n_failed(self) -> int:
@@ -123,9 +126,9 @@ class Setting:
 
     @cached_property
     def by_seeds(self) -> dict[tuple[str, ...], float]:
-        """Maps the seeds of each finished run to its objective."""
-        metric = self.objective.metric
-        return {_seeds(run): run.measured[metric] for run in self.finished if metric in run.measured}
+        """Maps the seeds of each finished run to its objective; empty if some were pruned."""
+        metric, kept = self.objective.metric, [] if self.states["pruned"] else self.finished
+        return {_seeds(run): run.measured[metric] for run in kept if metric in run.measured}
 
     def sort_key(self) -> tuple[int, float]:
         """Returns the key of `RULE`."""
@@ -133,7 +136,8 @@ class Setting:
         if self.validation.mean is not None:
             return (1 if self.n_failed else 0, sign * self.validation.mean)
         # Pruned runs ended at unequal epochs, so they never rank before finished ones.
-        pruned = Spread(tuple(r.measured[metric] for r in self.runs if r.state == "pruned" and metric in r.measured))
+        ended = [run for run in self.runs if self.states["pruned"] and run.state in ("pruned", "finished")]
+        pruned = Spread(tuple(run.measured[metric] for run in ended if metric in run.measured))
         return (VALUELESS, 0.0) if pruned.mean is None else (2, sign * pruned.mean)
 
 
@@ -176,9 +180,18 @@ def of_stage(settings: Iterable[Setting], stage: str) -> list[Setting]:
 def contenders(settings: Sequence[Setting]) -> list[Setting]:
     """Selects what a winner is chosen from: all searched settings; in a comparison the rerun best of each arm."""
     searched, rerun = of_stage(settings, "search"), of_stage(settings, "rerun")
+    # A comparison that went on can have another best by now; the new seeds must not choose between the two.
+    rerun = [setting for setting in rerun if setting.arm is None or setting is _rerun_of_best(setting, searched, rerun)]
     # Before the first rerun of a comparison has begun, the search is all there is.
     first, other = (rerun, searched) if any(setting.arm is not None for setting in settings) else (searched, rerun)
     return first or other
+
+
+def _rerun_of_best(setting: Setting, searched: Sequence[Setting], reruns: Sequence[Setting]) -> Setting:
+    """Returns the rerun of an arm's best setting; the first of the arm's reruns where that has none."""
+    best = next((s for s in searched if (s.arm, s.data_set) == (setting.arm, setting.data_set)), None)
+    own = [s for s in reruns if (s.arm, s.data_set) == (setting.arm, setting.data_set)]
+    return next((s for s in own if best is not None and key_of(s.values) == key_of(best.values)), own[0])
 
 
 def judged(settings: Sequence[Setting]) -> list[Setting]:

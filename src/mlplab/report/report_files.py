@@ -140,6 +140,8 @@ def _sections(analysis: SweepAnalysis, pictures: Pictures, root: Path) -> list[S
     # With several objectives no setting is the best one.
     ranked = contenders(analysis.settings)
     has_best = ranked and ranked[0].validation.mean is not None and len(analysis.sweep.objectives) == 1
+    # On several data sets there are several best ones.
+    has_best = has_best and not analysis.sweep.data_sets
     command = "\n".join(commands(ranked[0], analysis.sweep.constants)) if has_best else ""
     sections = [Section("learned", "What was learned", findings=analysis.findings, command=command)]
     settings, reruns = analysis.settings, [setting for setting in analysis.settings if setting.stage != "search"]

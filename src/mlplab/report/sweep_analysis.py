@@ -10,6 +10,7 @@ from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
+from mlplab.report.formatting import value_text
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
@@ -80,6 +81,8 @@ def _effects(
     """Computes how much parameters matter: from the means of a full grid, else from the ranks of all settings."""
     ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
+    if sweep.data_sets:
+        axes = {name: axis for name, axis in axes.items() if not _chooses_data_set(name, ranked)}
     # Pruned settings have no comparable mean, but a place behind the others.
     if len(finished) == len(ranked):
         names = [name for name in axes if all(name in setting.values for setting in finished)]
@@ -100,6 +103,12 @@ def _effects(
     choices = [bool(axes[name].choices) for name in names]
     ends = [axes[name].ends or (0.0, 1.0) for name in names]
     return search_effects(names, _places(axes, names, ranked), ranks, choices, ends)
+
+
+def _chooses_data_set(name: str, settings: Sequence[Setting]) -> bool:
+    """Returns whether a parameter has one value on each data set, within which alone values are compared."""
+    groups = by_data_set(settings).values()
+    return all(len({value_text(s.values.get(name)) for s in those}) == 1 for those in groups)
 
 
 def _places(axes: Mapping[str, ParameterAxis], names: Sequence[str], settings: Sequence[Setting]) -> Values:

@@ -7,7 +7,7 @@ OF_THE_DATA = tuple(
     f"data.{name}"
     for name in (
         "path", "directory", "name", "target", "task", "test_path", "validation_fraction", "test_fraction",
-        "split_column", "group_column", "time_column", "drop_missing_target",
+        "split_column", "group_column", "time_column", "weight_column", "drop_missing_target",
     )
 )  # fmt: skip
 """Options of data that choose a data set, its target or its parts; the others say how it is learned from."""

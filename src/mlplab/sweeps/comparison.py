@@ -194,17 +194,19 @@ def _tune(
     mend(sweep)  # a launch that was killed may have left half a line
     storage = open_journal(sweep.directory / JOURNAL)
     modes = [objective.mode for objective in settings.objectives]
-    n_jobs_of_arm = (settings.budget.trials or 0) * len(tuning_seeds)
+    n_final = sum(n_seeds * (2 if arm.space.dimensions else 1) for arm in arms)
     for position, arm in enumerate(arms):
         # One study for each arm.
         search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes)
-        n_jobs_after = (len(arms) - position - 1) * n_jobs_of_arm + 2 * n_seeds * len(arms)
-        later = {other.name for other in arms[position + 1 :]}
+        # With nothing to tune one trial is all.
+        budgets = [settings if one.space.dimensions else settings.with_trials(1) for one in arms[position:]]
+        n_jobs_after = sum((budget.budget.trials or 0) * len(tuning_seeds) for budget in budgets[1:]) + n_final
+        later, every = {other.name for other in arms[position + 1 :]}, {other.name for other in arms}
         # Jobs that earlier launches have ended are counted by themselves.
-        after = [entry for entry in sweep.ledger.entries if entry.stage != "search" or entry.arm in later]
-        n_jobs_after = max(0, n_jobs_after - sum(sweep.state(entry).has_ended for entry in after))
-        of_arm = settings if arm.space.dimensions else settings.with_trials(1)  # with nothing to tune one trial is all
-        Trials(sweep, search, of_arm, arm.fixed, arm.name, tuning_seeds, n_jobs_after).run(progress)
+        for entry in sweep.ledger.entries:
+            if entry.arm in (later if entry.stage == "search" else every) and sweep.state(entry).has_ended:
+                n_jobs_after -= 1
+        Trials(sweep, search, budgets[0], arm.fixed, arm.name, tuning_seeds, max(0, n_jobs_after)).run(progress)
 
 
 def _judge(sweep: Sweep, arms: Sequence[Arm], seeds: Sequence[int], progress: SweepProgress) -> None:

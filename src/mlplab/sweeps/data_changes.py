@@ -64,8 +64,9 @@ def fingerprint_now(config: DictConfig) -> str | None:
         if source == TABLE:
             from mlplab.data.table.table_reading import fingerprint
 
-            # Hashed without reading the table, which takes as long as a job.
-            return fingerprint([Path(path).expanduser() for path in (data["path"], data.get("test_path")) if path])
+            paths = [Path(path).expanduser() for path in (data["path"], data.get("test_path")) if path]
+            # Hashed without reading the table, which takes as long as a job. A device of a received sweep has no end.
+            return fingerprint(paths) if all(path.is_file() for path in paths) else None
         from mlplab.building import build_data
 
         dataset, _ = build_data(config).read()

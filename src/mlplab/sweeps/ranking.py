@@ -38,11 +38,12 @@ Ranking = Callable[[Path], list[RankedJobs]]
 """Ranks the settings in a sweep's directory, the best first. The report has it, which is not imported from here."""
 
 
-def print_best(sweep: "Sweep") -> bool:
-    """Prints the best settings and the command of the report; returns whether there is a best one."""
-    best = [ranked.text for ranked in sweep.ranking(sweep.directory) if ranked.is_best]
+def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:
+    """Prints the best settings, or the reruns, and the command of the report; returns whether there are any."""
+    ranking = sweep.ranking(sweep.directory)
+    best = [ranked.text for ranked in ranking if (ranked.stage == "rerun" if of_reruns else ranked.is_best)]
     for text in best[:MOST_SHOWN]:
-        print(f"best    {text}")
+        print(f"{'anew' if of_reruns else 'best':<8}{text}")
     if len(best) > MOST_SHOWN:
         print(f"        and {len(best) - MOST_SHOWN} more")
     if best:

@@ -39,7 +39,7 @@ def rerun_best(sweep: Sweep) -> None:
     print(f"rerun   on {counted(n_seeds, 'new seed')}: {counted(len(entries), 'job')}, {len(to_do)} to do")
     sweep.save()
     run_jobs(sweep, to_do, progress_of(sweep, entries))
-    print_best(sweep)
+    print_best(sweep, of_reruns=True)
 
 
 def best_settings(sweep: Sweep, top: int = 1) -> list[RankedJobs]:

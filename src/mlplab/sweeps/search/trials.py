@@ -165,7 +165,9 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds)
         done = counted(search.n_trials, "trial")
         print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
-        Trials(sweep, search, read, seeds=read.seeds).run(progress_of(sweep, sweep.ledger.entries))
+        Trials(sweep, search, read, seeds=read.seeds).run(
+            progress_of(sweep, [entry for entry in sweep.ledger.entries if entry.stage == "search"])
+        )
         if not print_best(sweep):
             raise RunFailed(
                 f"none of the {search.n_trials} trials finished; "
