@@ -178,9 +178,12 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
 
 
 def _unknown_noise(sweep: SweepRecord) -> Finding:
-    # A search over seeds would choose the luckiest.
-    is_search = sweep.asked.get("sweeper") == "optuna"
-    hint = "Average over seeds by hydra.sweeper.seeds=3" if is_search else "Sweep over seed=range(0,5) too"
+    # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
+    hints = {
+        "optuna": "Average over seeds in a new search by hydra.sweeper.seeds=3",
+        "comparison": "Judge on more seeds by hydra.sweeper.seeds=10",
+    }
+    hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
     if len(sweep.objectives) == 1:  # with several there is no best to run once more
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
@@ -218,13 +221,15 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
 
 def _test(test: PairedTest) -> str:
     result, better, other = test.result, test.first, test.second
-    wins, mean, (low, high) = test.wins, test.mean, test.interval
+    wins, median, mean, (low, high) = test.wins, result.median, test.mean, test.interval
     # A few bad seeds can give the setting that wins on most of them the worse mean.
     if result.rank_biserial < 0:
         better, other, wins = other, better, result.n - result.n_equal - wins
-        mean, low, high = -mean, -high, -low
+        median, mean, low, high = -median, -mean, -high, -low
+    is_shown = test.corrected_p < LEVEL
+    names = f"{better.label} {'beats' if is_shown else 'against'} {other.label}{'' if is_shown else ': better'}"
     return (
-        f"{better.label} beats {other.label} on {wins} of {result.n} seeds, by a mean of {number(mean)} (95 % interval "
+        f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} (mean {number(mean)}, 95 % interval "
         f"{number(low)} to {number(high)}; p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
         f"{abs(result.rank_biserial):.2f})"
     )
