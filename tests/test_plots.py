@@ -12,6 +12,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mlplab.objectives.calibration import reliability
 from mlplab.plots import (
     MAX_LABELLED_CLASSES,
     MAX_POINTS,
@@ -19,6 +20,7 @@ from mlplab.plots import (
     as_png,
     confusion_matrix_figure,
     predicted_against_true_figure,
+    reliability_figure,
     result_figure,
     result_figures,
 )
@@ -250,3 +252,24 @@ def test_several_targets_have_a_figure_each_whatever_they_are_called() -> None:
     of_labels = result_figures(torch.tensor([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]]), labels)
     assert counts(of_labels["confusion_matrix_1_wet"]) == {(1, 0): "1", (1, 1): "1"}
     assert tick_labels(of_labels["confusion_matrix_2_cold"]) == ["0", "1"]
+
+
+# --- reliability -------------------------------------------------------------------------------------------
+
+
+def test_a_reliability_diagram_shows_shares_and_counts_before_and_after() -> None:
+    probabilities = torch.tensor([[0.95, 0.05], [0.95, 0.05], [0.59, 0.41], [0.56, 0.44]])
+    before = reliability(probabilities, torch.tensor([0, 1, 1, 0]))
+    after = reliability(probabilities.sqrt() / probabilities.sqrt().sum(1, keepdim=True), torch.tensor([0, 1, 1, 0]))
+    figure = reliability_figure(before, after, "test part: 4 rows", 2.0)
+    above, below = figure.axes
+    points = [collection.get_offsets() for collection in above.collections]
+    np.testing.assert_allclose(points[0], [[0.575, 0.5], [0.95, 0.5]], atol=1e-6)
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[1] == f"as trained: calibration error {before.error:.3f}"
+    assert texts[2] == f"with temperature 2.00: calibration error {after.error:.3f}"
+    assert legend.get_title().get_text() == "test part: 4 rows"
+    assert below.patches[0].get_data().values.sum() == 4
+    assert len(reliability_figure(before, None, "test part", 1.0).axes[0].collections) == 1
+    assert pixels(figure).shape[1] > 300

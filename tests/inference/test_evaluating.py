@@ -234,6 +234,19 @@ def test_a_target_that_is_no_number_is_refused_with_its_row_and_no_setting_of_tr
     assert refusal.hint == "data.missing_values=[much] if it means that there is no value, or mending the file"
 
 
+def test_classes_that_were_left_out_are_no_classes_of_the_run(tmp_path: Path) -> None:
+    lines = [f"{n % 7},{'bc'[n % 2]}" for n in range(80)]
+    (tmp_path / "train.csv").write_text("\n".join(["x,y", *lines, "1,a"]))
+    options = {"path": str(tmp_path / "train.csv"), "target": "y", "rare_classes": "drop"}
+    run = load_run(save_run(tmp_path / "run", options))
+    (tmp_path / "new.csv").write_text("\n".join(["x,y", *lines]))
+    assert run.task.class_names == ("b", "c")
+    assert evaluate(run, tmp_path / "new.csv").n_rows == 80
+    assert evaluate(run).n_rows == 12
+    (tmp_path / "new.csv").write_text("\n".join(["x,y", *lines, "1,a"]))
+    assert "'a' stands in 1 row" in refusal_of(run, tmp_path / "new.csv").actual
+
+
 def test_a_file_without_the_targets_column_is_refused(run: TrainedRun, folder: Path, tmp_path: Path) -> None:
     pl.read_csv(folder / "other.csv", infer_schema=False).drop("kind").write_csv(tmp_path / "new.csv")
     assert "column of the target, 'kind'" in refusal_of(run, tmp_path / "new.csv").requirement

@@ -22,7 +22,8 @@ from mlplab.errors import UserError
 from mlplab.inference import explaining, explanation_figures, row_reader
 from mlplab.inference.evaluating import evaluate
 from mlplab.inference.explaining import describe_importances, explain, split_names, write_explanation
-from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.intervals import Calibrated
+from mlplab.inference.trained import TrainedRun, load_run, predict
 from mlplab.task import Task
 
 REGRESSION = Task(kind="regression", n_features=1)
@@ -254,3 +255,69 @@ def test_a_checkpoint_of_ones_own_network_is_refused(folder: Path, tmp_path: Pat
     change_card(tmp_path / "run", ("model", "name"), "own")
     with pytest.raises(UserError, match="network of another class"):
         load_run(tmp_path / "run")
+
+
+def test_of_several_targets_one_is_explained(folder: Path, tmp_path: Path) -> None:
+    options = {**table_options(folder / "houses.csv"), "target": ["price", "length"], "drop": ["row", "kind", "binary"]}
+    run = load_run(save_run(tmp_path / "run", options))
+    with pytest.raises(UserError, match="target must name one of several, but the run has price, length"):
+        explain(run)
+    with pytest.raises(UserError, match="got lenght; try target=length"):
+        explain(run, target="lenght")
+    metrics = evaluate(run).metrics
+    for place, name in enumerate(("price", "length")):
+        found = explain(run, target=name, score="rmse", columns=["colour"])
+        assert found.base == pytest.approx(metrics[f"rmse_{name}"], rel=1e-6)
+        assert found.task.target_name == name
+        ((inputs, _, _),) = row_reader.rows_of_training(run, "test")
+        inputs[1][:, 0] = 2
+        expected = predict(run.predictor, inputs)[:, place].mean()
+        assert found.dependences[0].predicted[1, 0] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_of_several_labels_one_is_explained(tmp_path: Path) -> None:
+    frame = houses(200).with_columns(
+        dear=(pl.col("binary") == "dear").cast(int), red=(pl.col("colour") == "red").cast(int)
+    )
+    frame.write_csv(tmp_path / "houses.csv")
+    options = {
+        "path": str(tmp_path / "houses.csv"),
+        "target": ["dear", "red"],
+        "drop": ["row", "kind", "binary", "price"],
+    }
+    run = load_run(save_run(tmp_path / "run", options))
+    found = explain(run, target="red", score="auroc")
+    assert found.base == pytest.approx(evaluate(run).metrics["auroc_red"], rel=1e-6)
+    assert found.classes == (1,)
+    assert found.dependences[0].predicted.shape[1] == 2
+    with pytest.raises(UserError, match="intervals and temperature must be for numbers or classes"):
+        Calibrated(run, 0.9)
+
+
+@pytest.mark.parametrize(("target", "score"), [("price", "r2"), ("price", "mae"), ("kind", "accuracy"), ("kind", "f1")])
+def test_weights_of_rows_count(tmp_path: Path, target: str, score: str) -> None:
+    weights = [str(1 + number % 3) for number in range(200)]
+    path = write_houses(tmp_path / "houses.csv", w=weights)
+    run = load_run(save_run(tmp_path / "run", table_options(path, target, weight_column="w")))
+    found = explain(run, score=score, columns=["colour"])
+    assert found.base == pytest.approx(evaluate(run).metrics[score], rel=1e-6)
+    # A row of weight 2 is the same as two rows.
+    ((inputs, _, known),) = row_reader.rows_of_training(run, "test")
+    assert known is not None
+    inputs[1][:, 0] = 1
+    repeated = tuple(tensor.repeat_interleave(torch.from_numpy(known).long(), dim=0) for tensor in inputs)
+    expected = predict(run.predictor, repeated).mean(dim=0)
+    np.testing.assert_allclose(found.dependences[0].predicted[0], expected.numpy(), rtol=1e-5)
+
+
+def test_rows_that_lack_values_or_classes(run: TrainedRun, tmp_path: Path) -> None:
+    frame = houses(40, seed=1).filter(pl.col("kind") == "small")
+    frame.with_columns(length=pl.lit(""), gap=pl.lit("1")).write_csv(tmp_path / "poor.csv")
+    explanation = explain(run, tmp_path / "poor.csv", columns=["length", "gap"])
+    assert explanation.dependences[0].labels == [None]
+    assert explanation.dependences[1].labels == ["1", None]
+    write_explanation(explanation, tmp_path / "out")
+    with pytest.raises(
+        UserError, match=r"auroc must be defined, but poor.csv lacks what it compares; try score=accuracy"
+    ):
+        explain(run, tmp_path / "poor.csv", score="auroc")

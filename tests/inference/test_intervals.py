@@ -163,3 +163,19 @@ def test_coverage_on_new_rows_is_the_level(tmp_path: Path, level: float) -> None
         assert [upper[0]] == conformal_quantile(calibration, level)
     expected = np.ceil(61 * level) / 61
     assert abs(np.mean(covered) - expected) < 4 * np.std(covered) / 20
+
+
+def test_several_numbers_have_an_interval_each(folder: Path, tmp_path: Path) -> None:
+    options = {**table_options(folder / "houses.csv"), "target": ["price", "length"], "drop": ["row", "kind", "binary"]}
+    run = load_run(save_run(tmp_path / "run", options))
+    frame = predicted(run, folder, tmp_path / "out.csv", intervals=0.9)
+    names = ["price", "length"]
+    assert frame.columns == [
+        *(f"prediction_{name}" for name in names),
+        *(f"{end}_{name}" for name in names for end in ("lower", "upper")),
+    ]
+    ((inputs, targets, _),) = rows_of_training(run, "val")
+    errors = np.sort(np.abs(predictions(run.outputs(inputs), run.task).numpy() - targets), axis=0)
+    for place, name in enumerate(names):
+        widths = (frame[f"upper_{name}"] - frame[f"prediction_{name}"]).to_numpy()
+        np.testing.assert_allclose(widths, errors[27, place], rtol=1e-4)

@@ -99,7 +99,7 @@ def test_what_is_not_finite_is_not_calibrated() -> None:
 
 @pytest.mark.parametrize(("level", "needed"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99), (0.98, 49)])
 def test_the_rows_needed_are_the_fewest_that_have_such_a_quantile(level: float, needed: int) -> None:
-    assert rows_needed(level) == [needed]
+    assert rows_needed(level) == needed
     scores = torch.arange(1.0, needed + 1)[:, None]
     # With the fewest rows it is the largest score.
     assert conformal_quantile({"n_rows": needed, "scores": scores}, level) == [needed]

@@ -56,10 +56,11 @@ def test_what_a_run_killed_before_its_manifest_left_is_no_hindrance(tmp_path: Pa
     for name in ("status.json", ".hydra/.config.yaml.0a.tmp", "csv/hparams.yaml", "tensorboard/events", ".lock"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(status_text if name == "status.json" else "")
+    (tmp_path / ".notes").mkdir()
     claimed(tmp_path)
     assert status(tmp_path)["process"] == os.getpid()
     left = sorted(entry.name for entry in tmp_path.iterdir())
-    assert left == [".lock", "checkpoints", "figures", "status.json"]
+    assert left == [".lock", ".notes", "checkpoints", "figures", "status.json"]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "checkpoints/last.ckpt", "result.json", "history.jsonl"])

@@ -52,7 +52,14 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["", '{"state": "failed"}', '{"state": "stopped"}'])
 def test_what_a_job_left_that_never_began_is_cleared_away_when_it_begins(tmp_path: Path, status: str) -> None:
     job = tmp_path / "job"
-    for name in ("status.json", ".lock", ".status.json.0a.tmp", ".hydra/config.yaml", "csv/hparams.yaml", "data.json"):
+    for name in (
+        "status.json",
+        ".lock",
+        ".status.json.0123456789abcdef.tmp",
+        ".hydra/config.yaml",
+        "csv/hparams.yaml",
+        "data.json",
+    ):
         (job / name).parent.mkdir(parents=True, exist_ok=True)
         (job / name).write_text(status if name == "status.json" else "")
     assert not begun_before(job, CONFIG)

@@ -126,7 +126,9 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     Raises:
         UserError: lists the changes.
     """
-    changed = changes(before, after, (*FREE, "paths.logs", "trust", "resume"))
+    # The file may have moved: the fingerprint of its bytes is compared later.
+    moved = ("data.path", "data.test_path")
+    changed = changes(before, after, (*FREE, *moved, "paths.logs", "trust", "resume"))
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         raise UserError(

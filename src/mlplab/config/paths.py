@@ -1,6 +1,7 @@
 """Checks files and directories that the user names. Imports nothing heavy."""
 
 import os
+import re
 import shlex
 import stat
 from pathlib import Path
@@ -55,8 +56,16 @@ def require_data_file(path: Path, key: str) -> None:
     Raises:
         UserError: with the nearest name.
     """
-    if not is_pipe(path) and not (path.is_dir() and parquet_files(path)):
-        require_file(path, key)
+    if is_pipe(path) or (path.is_dir() and parquet_files(path)):
+        return
+    # Names of pipes that a shell or a program opens before the command begins.
+    if re.match(r"/dev/(stdin|fd/\d+)$|/proc/self/fd/\d+$", str(path)) and not path.is_file():
+        raise UserError(
+            f"{key} must be a file, or a pipe that is open",
+            f"nothing is piped into {path}",
+            f"the same rows piped into the command once more, or {key}=… with a file that holds them",
+        )
+    require_file(path, key)
 
 
 def parquet_files(folder: Path) -> list[Path]:

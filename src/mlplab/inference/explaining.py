@@ -1,6 +1,7 @@
 """Explains a trained run by the columns of its table, as files and for the terminal."""
 
 import csv
+import math
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -107,6 +108,8 @@ def explain(
     n_rows = len(rows.targets)
     if n_rows < 2:
         raise UserError("there must be at least two rows with a target", f"{name} has {n_rows}", "other rows")
+    if rows.weights is not None and not bool(rows.weights.any()):
+        raise UserError("there must be rows with a weight above 0", f"{name} has none", "other rows")
     notes = list(reader.notes)
     if n_rows < n_all:
         notes.append(f"{n_rows:,} of {n_all:,} rows, drawn at random: rows={n_all} takes all of them")
@@ -114,6 +117,8 @@ def explain(
     began = time.perf_counter()
     base = rows.score(score)
     seconds = (time.perf_counter() - began) * len(inputs) * repeats
+    if math.isnan(base):
+        raise UserError(f"{score} must be defined", f"{name} lacks what it compares", f"score={possible[0]}")
     if seconds > LONG:
         tell(f"{len(inputs):,} columns take about {seconds / 60:.0f} minutes: smaller rows=… and repeats=… take less")
     orders = [torch.from_numpy(np.random.default_rng((seed, repeat)).permutation(n_rows)) for repeat in range(repeats)]

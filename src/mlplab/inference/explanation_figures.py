@@ -136,7 +136,7 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     counts = axes.twinx()
     if is_numeric:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=bool((x % 1 == 0).all())))
-        within = one.data[(one.data >= x[0]) & (one.data <= x[-1])]
+        within = one.data[(one.data >= min(x, default=0)) & (one.data <= max(x, default=0))]
         if len(x) > 1 and np.isin(within, x).all():  # a bar at each value, and none between them
             heights = np.array([(within == value).sum() for value in x])
             width = (0.3 if marker else 0.8) * float(np.diff(x).min())

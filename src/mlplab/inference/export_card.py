@@ -10,7 +10,7 @@ from mlplab.data.table.table_preprocessing import CategoricalInput, NumericInput
 from mlplab.inference.intervals import describe_calibration
 from mlplab.inference.trained import TrainedRun
 
-PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": ""}
+PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": "", "compound": ""}
 """How numbers are usually written."""
 
 
@@ -74,7 +74,10 @@ def _describe_numeric(one: NumericInput) -> dict[str, Any]:
     if one.part:
         zone = "in UTC, where the zone is given"
         counted = {"part": one.part, "counted": DATETIME_PARTS[one.part]}
-        return {"column": column.name, **counted, "zone": zone, "date_format": column.date_format}
+        forms: dict[str, Any] = {"date_format": column.date_format}
+        if column.other_formats:
+            forms["other_formats"] = list(column.other_formats)
+        return {"column": column.name, **counted, "zone": zone, **forms}
     form = {name: getattr(column, name) for name in PLAIN_FORM}
     return {"column": column.name, **({} if form == PLAIN_FORM else {"written_with": form})}
 

@@ -241,7 +241,8 @@ def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     n_levels = 0 if one.category is None else one.category.n_categories
     if one.category is None:
         values = _grid(data[~np.isnan(data)])
-        if one.may_miss:
+        # In other rows than those of training, all of its values may be missing.
+        if one.may_miss or not len(values):
             values = np.append(values, np.nan)
     else:
         n_rows = np.bincount(data.astype(np.int64), minlength=n_levels + 1)

@@ -63,10 +63,9 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
     What could be two dates is left to the form of training, by which it is refused later.
     """
     if date_format and _are_read(text, as_datetimes(text, date_format)):
-        return replace(column, date_format=date_format), []
-    if text.null_count() == len(text) or any(
-        _are_read(text, as_datetimes(text, form)) for form in (column.date_format, *UNAMBIGUOUS) if form
-    ):
+        return replace(column, date_format=date_format, other_formats=()), []
+    known = [as_datetimes(text, form) for form in UNAMBIGUOUS]
+    if text.null_count() == len(text) or any(_are_read(text, read) for read in (read_strings(text, column), *known)):
         return column, []
     try:
         other = infer_column(text, Hints())
@@ -74,7 +73,7 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
         return column, []
     if other.kind != "datetime" or other.note:
         return column, []
-    return replace(column, date_format=other.date_format), [
+    return replace(column, date_format=other.date_format, other_formats=other.other_formats), [
         f"dates of the form {other.date_format} are read in {column.name}, where training had {column.date_format}"
     ]
 

@@ -113,7 +113,9 @@ class RowReader:
         card = self.run.card["data"].get("reading")
         if card is not None:
             with explain_bad_card(self.run.checkpoint):
-                return target_from_dict(card["target"])
+                target = target_from_dict(card["target"])
+            # Of the classes of the file, rare ones may have been left out.
+            return replace(target, class_names=self.run.task.class_names) if isinstance(target, Target) else target
         task = self.run.task
         kind = "categorical" if task.class_names else "numeric"
         return Target(Column(task.target_name, kind), task.class_names)
@@ -290,7 +292,7 @@ class SeenCategories:
         if len(respelled) and not self.example[0]:
             category = str(respelled[series.name].min())
             self.example = category, meant.filter(others[series.name] == category)[0]
-        return self.input.as_in_training(series)
+        return series.replace(respelled[series.name], meant.filter(~is_unknown)) if len(respelled) else series
 
     def require_known(self) -> None:
         """Refuses a column of which nearly all categories are unknown: the network would be blind to it."""
@@ -401,6 +403,12 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
             "the data that the run was trained on must be as they were",
             f"{dataset.name} has changed",
             "the file of then, or data.path=… to take other rows",
+        )
+    if len(dataset.class_names) != run.task.n_classes:
+        raise UserError(
+            f"the run must have the classes that its data have now: {first_of(dataset.class_names, 8)}",
+            f"it was trained on {first_of(run.task.class_names, 8)}",
+            "data.path=… with the same file, whose labels are then read as in training",
         )
     rows = getattr(split, part)
     # In blocks, as the whole part may be larger than what the network is given at once.

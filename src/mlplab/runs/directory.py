@@ -18,7 +18,7 @@ from mlplab.runs.files import (
     timestamp,
     write_json,
 )
-from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, MANIFEST, STATUS, TENSORBOARD
+from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, LOG, MANIFEST, STATUS, TENSORBOARD
 from mlplab.runs.lock import Lock, require_free
 from mlplab.runs.reading import read_state, read_status
 
@@ -193,12 +193,13 @@ def never_began(directory: Path) -> bool:
 
 
 def _clear_beginning(directory: Path) -> None:
-    """Removes what a run writes before its manifest, except the lock, which is this process's own."""
-    for entry in list(directory.iterdir()):
+    """Removes what a run writes before its manifest, and nothing else."""
+    remove_temporary_files(directory)
+    for entry in (directory / name for name in (*BEFORE_TRAINING, CONFIG.parts[0])):
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name not in (LOCK, STATUS) and entry.suffix != ".log":  # the next run's log may be open already
-            entry.unlink()
+        elif entry.name not in (STATUS, LOG):  # Hydra may have opened the log of the next run
+            entry.unlink(missing_ok=True)
     # Last, as a kill before it leaves a beginning that is recognised.
     (directory / STATUS).unlink()
 

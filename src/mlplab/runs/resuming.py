@@ -129,7 +129,9 @@ def prepare_to_resume(
         # The split and the statistics of the training part depend on every row.
         if then != data.fingerprint:
             raise UserError(
-                "a run must resume with the data that it began with", f"{data.name} has changed", "a new run"
+                "a run must resume with the data that it began with",
+                f"{data.name} has changed",
+                "data.path=… if the file has moved, or a new run",
             )
     warnings = [f"skipped a damaged checkpoint: {fault}" for fault in (saved.damaged if saved else ())]
     if directory.taken_over is not None:

@@ -225,7 +225,7 @@ def test_a_column_without_any_value_is_no_feature(cells: pl.Series) -> None:
 )
 def test_a_column_is_kept_as_plain_values(one: Column) -> None:
     plain = one.as_dict()
-    assert all(isinstance(value, str | list | float) for value in plain.values())
+    assert all(isinstance(value, str | list | int | float) for value in plain.values())
     assert Column.from_dict(plain) == one
 
 
@@ -395,6 +395,7 @@ def test_numbers_that_are_made_of_several(cells: list[str], compound: str, first
 def test_the_name_tells_lengths_of_time_from_times_of_day() -> None:
     assert column(["08:30", "09:45"], "duration").compound == "seconds"
     assert column(["1:06", "1:59"], "departure").kind == "datetime"
+    assert column(["25:23", "19:25"], "set_score").kind == "categorical"
 
 
 @pytest.mark.parametrize(
@@ -434,6 +435,7 @@ def test_numbers_are_read_as_people_write_them_and_that_is_said(cells: list[str]
         ["120/80", "130/85"] * 9,
         ["2100 - 2850", "1200 - 1500"] * 9,
         ["12%", "0.12", "0.5"] * 9,
+        ["2.0T", "1.8T"] * 9,
     ],
 )
 def test_groups_and_pairs_are_no_numbers(cells: list[str]) -> None:
@@ -461,3 +463,42 @@ def test_truth_values_in_other_words(words: list[str]) -> None:
     found = column(words * 5)
     assert found.kind == "boolean"
     assert set(column_values(pl.Series("c", words), found, ())) == {"true", "false"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "years"),
+    [
+        (["05/18/45", "05/18/71", "05/18/99"], "d", [1945, 1971, 1999]),
+        (["05/18/35", "05/18/05", "05/18/20"], "d", [2035, 2005, 2020]),
+        (["05/18/35", "05/18/05"], "dob", [1935, 2005]),
+        (["05/18/45", "05/18/60"], "d", [1945, 1960]),
+        (["05/18/71", "05/18/20"], "d", [1971, 2020]),
+    ],
+)
+def test_two_digits_of_a_year_are_of_the_century_that_is_plausible(
+    cells: list[str], name: str, years: list[int]
+) -> None:
+    found = column(cells, name)
+    values = column_values(pl.Series(name, cells), found, ())
+    assert values.dt.year().to_list() == years
+    assert ("years of two digits" in found.note) == bool(found.latest_year)
+    # Another file may write all four digits, of which none is made up.
+    assert column_values(pl.Series(name, ["2050-01-01"]), found, ()).dt.year()[0] == 2050
+
+
+def test_the_share_of_unreadable_cells_holds_for_columns_without_any_in_training() -> None:
+    for cells in ([1, 2], ["1", "2"], ["2024-01-01"], [0.5]):
+        assert column(cells, unreadable_cells=0.02).unreadable_cells == 0.02
+    assert column(["a", "b"], unreadable_cells=0.02).unreadable_cells == 0.0
+
+
+def test_a_few_bounds_beside_few_numbers_are_numbers_and_more_are_groups() -> None:
+    counts = [str(number % 5) for number in range(97)]
+    assert column([*counts, "5+", "5+", "5+"]).kind == "numeric"
+    assert column([*counts, *["5+"] * 20]).kind == "categorical"
+    assert column(["<=50K", ">50K"] * 9, kind="numeric").kind == "numeric"
+
+
+def test_markers_alone_are_no_numbers() -> None:
+    assert column(["-", "unknown"], kind="numeric").kind == "empty"
+    assert column(["-", "unknown"]).kind == "categorical"

@@ -216,7 +216,7 @@ def test_the_share_of_cells_that_cannot_be_read_holds_for_each_file() -> None:
     assert n_unreadable(series, values) == 1
     assert tell_markers(series, values) == "c: 1 value taken for missing: '-'"
     assert tell_unreadable(series, values, "numbers") == (
-        "c: 1 of 20 values is no numbers, counted as missing: 'oh' in row 20; data.unreadable_cells=0 refuses them"
+        "c: 1 of 20 values is no number, counted as missing: 'oh' in row 20; data.unreadable_cells=0 refuses them"
     )
     with pytest.raises(UserError, match="2 of 3 values are not, the first is 'oh' in row 2"):
         column_values(pl.Series("c", ["1", "oh", "no"]), column, ())

@@ -138,7 +138,7 @@ def test_an_empty_pipe_is_refused_with_what_to_do(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(b""))
     writer.start()
-    with pytest.raises(UserError, match=r"nothing came out of .*; try the same command with the same pipe"):
+    with pytest.raises(UserError, match=r"nothing came out of .*; try the same rows piped into"):
         read_once(pipe, "data.path")
     writer.join()
 

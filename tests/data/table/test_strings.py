@@ -5,12 +5,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from drawn import examples
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.data.table.datetime_strings import as_datetimes
 from mlplab.data.table.number_strings import as_numbers
 from mlplab.data.table.strings import (
     for_hydra,
@@ -89,82 +85,6 @@ def test_markers_are_missing_among_categories_that_are_stored_as_such() -> None:
 def test_truth_values_and_dates_stay_as_they_are() -> None:
     for cells in (pl.Series([True, None]), pl.Series([datetime(2020, 1, 1), None])):
         assert null_missing(cells, (), ("true", "0")).to_list() == cells.to_list()
-
-
-@pytest.mark.parametrize(
-    ("text", "decimal", "thousands", "number"),
-    [
-        ("1.5", ".", "", 1.5),
-        ("-1e-3", ".", "", -0.001),
-        ("+.5", ".", "", 0.5),
-        ("5.", ".", "", 5.0),
-        ("1,5", ".", "", None),
-        ("1,5", ",", "", 1.5),
-        ("1.5", ",", "", None),
-        ("-,5e2", ",", "", -50.0),
-        ("1,234,567.5", ".", ",", 1234567.5),
-        ("1.234.567,5", ",", ".", 1234567.5),
-        ("12,34", ".", ",", None),
-        ("1,2345", ".", ",", None),
-        ("1.234,567.8", ",", ".", None),
-        ("1234", ".", ",", 1234.0),
-        ("-1,234", ".", ",", -1234.0),
-        ("1_000", ".", "", None),
-        ("0x10", ".", "", None),
-        ("1 000", ".", "", None),
-        ("1 000,5", ",", " ", 1000.5),
-        ("1\u00a0000\u202f000", ".", " ", 1e6),
-        ("0,125", ".", ",", None),
-        ("x", ".", "", None),
-        ("-nan", ".", "", None),
-        ("+nan", ",", "", None),
-        ("1,2,3", ",", "", None),
-        ("inf", ".", "", math.inf),
-        ("1e999", ".", "", math.inf),
-    ],
-)
-def test_text_as_numbers(text: str, decimal: str, thousands: str, number: float | None) -> None:
-    assert as_numbers(pl.Series([text, None]), decimal, thousands).to_list() == [number, None]
-
-
-@settings(max_examples=examples(50))
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
-def test_every_number_is_read_back_with_either_decimal_mark(numbers: list[float]) -> None:
-    text = [repr(number) for number in numbers]
-    assert as_numbers(pl.Series(text), ".", "").to_list() == numbers
-    assert as_numbers(pl.Series([cell.replace(".", ",") for cell in text]), ",", "").to_list() == numbers
-
-
-@settings(max_examples=examples(30))
-@given(st.lists(st.integers(-(10**9), 10**9).map(lambda n: n / 8), min_size=1, max_size=20))
-def test_every_number_is_read_back_with_its_thousands_set_off(numbers: list[float]) -> None:
-    text = [f"{number:,.3f}" for number in numbers]
-    assert as_numbers(pl.Series(text), ".", ",").to_list() == numbers
-    swapped = [cell.translate(str.maketrans(",.", ".,")) for cell in text]
-    assert as_numbers(pl.Series(swapped), ",", ".").to_list() == numbers
-
-
-@pytest.mark.parametrize(
-    ("text", "date_format", "expected"),
-    [
-        ("2020-02-29", "%Y-%m-%d", datetime(2020, 2, 29)),
-        ("2021-02-29", "%Y-%m-%d", None),
-        ("29/02/2020 13:05", "%d/%m/%Y %H:%M", datetime(2020, 2, 29, 13, 5)),
-        ("2020-01-01T01:00:00+02:00", "%+", datetime(2019, 12, 31, 23)),
-        ("13:05", "%H:%M", datetime(1970, 1, 1, 13, 5)),
-        ("25:05", "%H:%M", None),
-        ("1/2/20", "%m/%d/%Y", None),  # no year 20
-        ("x", "%Y-%m-%d", None),
-        ("2020-01-01", "%Q", None),
-        ("2020-01-01", "%", None),
-        ("2020-01-01", "%M", None),  # polars refuses minutes without hours,
-        ("2020-01-01", "%T%s", None),  # and seconds without them
-    ],
-)
-def test_text_as_datetimes(text: str, date_format: str, expected: datetime | None) -> None:
-    found = as_datetimes(pl.Series([text, None]), date_format)
-    assert found.dtype == pl.Datetime("us")
-    assert found.to_list() == [expected, None]
 
 
 def test_what_cannot_be_read_is_said_with_its_row_and_what_to_type() -> None:

@@ -813,7 +813,7 @@ def test_a_few_unreadable_cells_are_missing_in_every_file_with_a_warning(write: 
     assert (
         dataset.warnings
         == (
-            "a: 1 of 100 values is no numbers, counted as missing: '2100 - 2850' in row 100; data.unreadable_cells=0 "
+            "a: 1 of 100 values is no number, counted as missing: '2100 - 2850' in row 100; data.unreadable_cells=0 "
             "refuses them",
         )
         * 2

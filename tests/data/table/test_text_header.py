@@ -221,10 +221,10 @@ ROWS = "1,2,x\n3,4,z\n5,6,x\n7,9,z\n"
         ("Report, by me\nfor, you\na,b,y\n", "a|b|y", "2 lines above"),
         ("Station:,Berlin,\na,b,y\n", "a|b|y", "1 line above"),
         ("sep=,\na,b,y\n", "a|b|y", "the delimiter is ',', as the first line says"),
-        ("a,b,y\nm,kg,\n", "a|b|y", "1 further header line is not taken for names: m, kg, …"),
+        ("a,b,y\nm,kg,\n", "a|b|y", "1 further header line is not taken for names: m, kg"),
         ("a,b,y\n(m),(kg),(class)\n", "a|b|y", "1 further header line"),
         ("a,b,y\nlength of it,weight of it,its class\n", "a|b|y", "1 further header line"),
-        ("V1,V2,V3\na,b,y\n", "a|b|y", "1 further header line is not taken for names: V1, V2, V3, …"),
+        ("V1,V2,V3\na,b,y\n", "a|b|y", "1 further header line is not taken for names: V1, V2, V3"),
         (
             "size,,class\nmin,max,\n",
             "size min|size max|class",
@@ -265,3 +265,16 @@ def test_of_two_header_lines_that_with_a_known_name_is_taken() -> None:
 @pytest.mark.parametrize("word", ["NA", "-", "unknown", "x"])
 def test_text_above_numbers_that_stands_for_a_missing_value_is_in_a_row(word: str) -> None:
     assert found(f"a,b,y\n{word},{word},x\n{ROWS}{word},3,x\n").n_before == 1
+
+
+@pytest.mark.parametrize("row", ['"1,001.50","2,030.00",x', "$9.50,$7.10,x", '"Feb 01, 2000",(12),x', "3.5K,-12 m,x"])
+def test_numbers_in_a_form_of_their_own_are_a_row_and_no_units(row: str) -> None:
+    assert found(f"a,b,y\n{row}\n{ROWS}").n_before == 1
+
+
+def test_a_known_name_settles_the_header_below_titles_where_names_are_numbers() -> None:
+    text = "Source,World\n\nUpdated,2023\n\ncountry,code,1960,1961,\n" + "".join(
+        f"c{n},d,{n},{n}.5,\n" for n in range(9)
+    )
+    file = found(text, known_names=["1961"])
+    assert (file.names[:4], file.n_before) == (("country", "code", "1960", "1961"), 5)

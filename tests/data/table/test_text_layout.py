@@ -117,3 +117,10 @@ def test_anything_has_some_dialect(wild: list[str]) -> None:
     found = detect_dialect(text)
     assert found.delimiter in (*DELIMITERS.values(), *RARE_DELIMITERS)
     found.readable_records(text)
+
+
+def test_a_tab_among_blanks_divides_as_they_do() -> None:
+    lines = [f'{n}.0   8   {n}30.5      35{n}.   12.0\t"chevrolet {n}"\n' for n in range(10, 20)]
+    dialect = detect_dialect(lines)
+    assert dialect.delimiter == " "
+    assert next(iter(dialect.records(lines))) == ["10.0", "8", "1030.5", "3510.", "12.0", "chevrolet 10"]

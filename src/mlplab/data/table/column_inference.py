@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
-from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, whole_number_format
-from mlplab.data.table.datetime_strings import SECONDS, as_datetimes
+from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
+from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
@@ -29,50 +29,27 @@ MOSTLY_NUMBERS = 0.8
 FEW_CATEGORIES = 20
 
 CODE_WORDS = {
-    *(
-        "zip",
-        "zipcode",
-        "postcode",
-        "postal",
-        "postalcode",
-        "plz",
-        "fips",
-        "phone",
-        "telephone",
-        "tel",
-        "mobile",
-        "fax",
-    ),
-    *("ssn", "iban", "isbn", "ean", "gtin", "sku", "imei", "barcode", "upc"),
-}
+    "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "fips", "phone", "telephone", "tel", "mobile", "fax",
+    "ssn", "iban", "isbn", "ean", "gtin", "sku", "imei", "barcode", "upc",
+}  # fmt: skip
 """Names of whole numbers that nobody adds up."""
 
 QUANTITY_WORDS = {
-    *("age", "amount", "price", "cost", "qty", "quantity", "count", "total", "score", "points", "weight", "height"),
-    *(
-        "length",
-        "distance",
-        "duration",
-        "temperature",
-        "temp",
-        "value",
-        "year",
-        "month",
-        "day",
-        "hour",
-        "minute",
-        "second",
-    ),
-    *("week", "number_of", "n", "seconds", "minutes", "hours", "days", "width", "speed", "percent", "rank"),
-}
+    "age", "amount", "price", "cost", "qty", "quantity", "count", "number", "n", "total", "score", "points", "weight",
+    "height", "length", "width", "distance", "duration", "temperature", "temp", "value", "speed", "percent", "rank",
+    "year", "month", "week", "day", "hour", "minute", "second", "days", "hours", "minutes", "seconds",
+}  # fmt: skip
 """Names of numbers that are written with leading zeros to have one width."""
+
+SCORE_WORDS = {"score", "scores", "result", "results", "ratio", "odds", "aspect", "set", "sets"}
+"""Names of pairs of numbers that are set off by a colon."""
 
 HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 
 SAMPLE = 1000
 """Strings from which the form of a column is inferred, before all of them are read in it."""
 
-MARK_NAMES = {",": "comma", ".": "point", " ": "blank", "'": "apostrophe"}
+MARK_NAMES = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +66,7 @@ class Column:
         compound: the unit of numbers that are made of several, such as seconds of 1:30; else "".
         date_format: of its dates, as `strptime` takes it; "" where they are stored as dates.
         other_formats: of further dates in the same column.
+        latest_year: of dates with two digits for the year, later ones are a century earlier; 0 for no such limit.
         kept: strings that stand for a missing value elsewhere and are categories here.
         reason: why it is not a feature, for people.
         note: what was assumed in reading it, for people.
@@ -107,6 +85,7 @@ class Column:
     note: str = ""
     compound: str = ""
     other_formats: tuple[str, ...] = ()
+    latest_year: int = 0
     unreadable_cells: float = 0.0
 
     @property
@@ -148,11 +127,7 @@ class Hints:
 def read_strings(text: pl.Series, column: Column) -> pl.Series:
     """Reads the strings of a numeric column as Float64, and those of dates as Datetime; null where they are none."""
     if column.kind == "datetime":
-        read = as_datetimes(text, column.date_format)
-        for form in column.other_formats:
-            if read.null_count() > text.null_count():
-                read = read.zip_with(read.is_not_null(), as_datetimes(text, form))
-        return read
+        return first_that_fits(text, [column.date_format, *column.other_formats], column.latest_year)
     if column.compound:
         return as_compounds(text, column.compound)
     return as_numbers(text, column.decimal, column.thousands, column.prefix, column.suffix)
@@ -164,6 +139,12 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
     Raises:
         UserError: it is a column of numbers or dates with too many strings that are none.
     """
+    column = _infer(series, hints)
+    may_be_unreadable = column.kind in ("numeric", "datetime")
+    return replace(column, unreadable_cells=hints.unreadable_cells) if may_be_unreadable else column
+
+
+def _infer(series: pl.Series, hints: Hints) -> Column:
     name, dtype = str(series.name), series.dtype
     # First, as a type inferred from no value would be arbitrary.
     if series.null_count() == len(series):
@@ -172,11 +153,13 @@ def infer_column(series: pl.Series, hints: Hints) -> Column:
         return Column(name, "nested", reason="holds lists or bytes")
     # The user's format holds only for columns that it reads whole: other columns may have other formats.
     if hints.date_format and hints.kind is None and (dtype == pl.String or dtype.is_numeric()):
-        text = series.cast(pl.String)
-        dates = Column(name, "datetime", date_format=hints.date_format, unreadable_cells=hints.unreadable_cells)
-        n_unread = len(unread_rows(text, read_strings(text, dates)))
-        if n_unread <= hints.unreadable_cells * text.count():
-            return dates
+        dates = Column(name, "datetime", date_format=hints.date_format)
+        first = series.drop_nulls().head(SAMPLE).cast(pl.String)
+        # The first rows rule most columns out.
+        if read_strings(first, dates).count() > 0.5 * len(first):
+            text = series.cast(pl.String)
+            if len(unread_rows(text, read_strings(text, dates))) <= hints.unreadable_cells * text.count():
+                return dates
     # Parquet has these types only where its writer declared categories.
     if hints.kind == "categorical" or dtype in (pl.Categorical, pl.Enum):
         return Column(name, "categorical", kept=hints.kept)
@@ -212,7 +195,7 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
-    if is_long or (low >= 0 and CODE_WORDS & words and numbers.n_unique() > 2):
+    if is_long or (low >= 0 and CODE_WORDS & words and not QUANTITY_WORDS & words and numbers.n_unique() > 2):
         why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
@@ -239,9 +222,8 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     strings = _Strings(text, *distinct_strings(text))
     if hints.kind != "numeric" and (why := strings.are_codes()):
         # 0930 is half past nine.
-        if {"time", "times", "hhmm", "clock"} & name_words(name) and strings.strings.str.contains(
-            HOUR_AND_MINUTE
-        ).all():
+        may_be_times = {"time", "times", "hhmm", "clock"} & name_words(name)
+        if may_be_times and strings.strings.str.contains(HOUR_AND_MINUTE).all():
             return Column(name, "datetime", date_format="%H%M", note="times of day")
         return _codes(text, why, hints)
     likeliest = _Fit(0.0, Column(name, "categorical"))
@@ -252,9 +234,11 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         likeliest = max(likeliest, infer(strings, hints), key=lambda fit: fit.share)
         if likeliest.share == 1:
             break
-    column, share = replace(likeliest.column, unreadable_cells=hints.unreadable_cells), likeliest.share
-    if share == 1 and column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
-        column = _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+    column, share = likeliest.column, likeliest.share
+    if share == 1:
+        if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
+            return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+        return column
     # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
     n_categories = strings.strings.n_unique()
     are_codes = n_categories <= FEW_CATEGORIES and share < 1 - FEW_UNREADABLE
@@ -262,6 +246,8 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         return column
     what = f"a date of the form {column.date_format}" if column.kind == "datetime" else "a number"
     if hints.kind == "numeric":
+        if stand_for_nothing(strings.strings).all():
+            return Column(name, "empty", reason="has no value in any row")
         raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
     # Up to eight, as each of four words may also stand there in capitals.
     if n_categories <= 8 and _are_truth_values(set(strings.strings.str.to_lowercase())):
@@ -282,7 +268,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
 def _are_truth_values(words: set[str]) -> bool:
     """Checks for a word for true and one for false of a language; others may stand beside them."""
     pairs = [pair for pair in TRUE_AND_FALSE if set(pair) <= words]
-    return bool(pairs) and words <= {word for pair in TRUE_AND_FALSE for word in pair}
+    return bool(pairs) and words <= {"1", "0", *(word for pair in TRUE_AND_FALSE for word in pair)}
 
 
 @dataclass(frozen=True)
@@ -318,17 +304,17 @@ class _Strings:
     def are_whole(self) -> bool:
         """Checks for digits alone, after a sign."""
         is_known = ~stand_for_nothing(self.strings)
-        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?\d+$").all())
+        return bool(self.strings.filter(is_known).str.contains(r"^[+-]?[0-9]+$").all())
 
     def are_codes(self) -> str:
         """Says why strings of digits are codes; "" where they are not, or may be quantities."""
         # The first looks rule nearly all columns out.
-        if not self.strings.str.contains(r"^(0\d|\+\d[\d ()/.-]{6,}$)").any():
+        if not self.strings.str.contains(r"^(0[0-9]|\+\d[\d ()/.-]{6,}$)").any():
             return ""
         n_rows = int(self.counts.sum())
         if self.rows(self.strings.str.contains(r"^\+\d[\d ()/-]{6,}$")) > 0.2 * n_rows:
             return "numbers with an international prefix"
-        has_zero = self.strings.str.contains(r"^0\d+$")
+        has_zero = self.strings.str.contains(r"^0[0-9]+$")
         # Codes have neither a minus nor decimals.
         is_quantity = self.strings.str.contains(r"^-\d|^[+-]?\d*[.,]\d+$").any() or QUANTITY_WORDS & name_words(
             self.name
@@ -368,10 +354,11 @@ def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
             break
         read = as_numbers(strings.strings, *form)
         bounds = are_bounds(strings.strings) & read.is_not_null()
-        if around[1] != "+" and bounds.any():
+        if hints.kind != "numeric" and around[1] != "+" and bounds.any():
             # Bounds beside few numbers, or instead of numbers, are groups.
-            are_few = int(read.n_unique()) <= FEW_CATEGORIES
-            if are_few or strings.rows(bounds) > 0.5 * strings.rows(read.is_not_null()):
+            share_of_bounds = strings.rows(bounds) / strings.rows(read.is_not_null())
+            are_few = strings.strings.n_unique() <= FEW_CATEGORIES
+            if share_of_bounds > (FEW_UNREADABLE if are_few else 0.5):
                 read = read.set(bounds, None)
         if (share := strings.share(read)) > best:
             best, best_form, best_read = share, form, read
@@ -383,8 +370,8 @@ def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
 def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
     decimal, thousands, *around = form
     assumed = " and ".join(
-        [f"a decimal {MARK_NAMES[decimal]}"] * (decimal != ".")
-        + [f"thousands set off by a {MARK_NAMES.get(thousands)}"] * (thousands != "")
+        ["a decimal comma"] * (decimal != ".")
+        + [f"thousands set off by {MARK_NAMES.get(thousands)}"] * (thousands != "")
         + [f"{part.strip()} around them" for part in around if part and part != SCALED]
     )
     notes = [f"numbers with {assumed}"] if assumed else []
@@ -411,6 +398,9 @@ def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
             read = read_strings(strings.strings, column)
             return _Fit(strings.share(read), column)
     for unit in COMPOUNDS:
+        # 25:23 is also the score of a game.
+        if unit == "seconds" and SCORE_WORDS & name_words(strings.name):
+            continue
         if as_compounds(sample, unit).null_count() < 0.5 * len(sample):
             column = Column(strings.name, "numeric", compound=unit)
             read = read_strings(strings.strings, column)
@@ -427,6 +417,9 @@ def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:
     first, *others = dates.formats
     column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=dates.note)
     read = read_strings(strings.strings, column)
+    if latest := latest_year(read, dates.formats, name_words(strings.name)):
+        note = f"years of two digits are taken for {latest - 99} to {latest}"
+        column = replace(column, latest_year=latest, note="; ".join([*([dates.note] if dates.note else []), note]))
     return _Fit(strings.share(read), column)
 
 
@@ -434,7 +427,8 @@ def infer_numbers(text: pl.Series, hints: Hints) -> Column | None:
     """Infers how the strings of a column are numbers, codes too; returns None if one of them is none."""
     strings = _Strings(text, *distinct_strings(text))
     for infer in (_infer_numbers, _infer_compounds):
-        fit = infer(strings, replace(hints, kind="numeric"))
+        # A target is no time of day.
+        fit = infer(strings, replace(hints, kind="numeric") if infer is _infer_compounds else hints)
         if fit.share == 1:
             return fit.column
     return None

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from mlplab.data.table.column_inference import Column, read_strings
-from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, as_datetimes
-from mlplab.data.table.spellings import FALSE_WORDS, LARGEST_EXACT_WHOLE, TRUE_WORDS
+from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
+from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
 from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
 from mlplab.errors import UserError, counted
 
@@ -45,9 +45,7 @@ def column_values(series: pl.Series, column: Column, missing_values: Sequence[st
     text = as_categories(series)
     if column.kind == "boolean":
         # One spelling, so that a file with yes and no fits a model that has learned true and false.
-        text = text.str.to_lowercase().replace(
-            [*TRUE_WORDS, *FALSE_WORDS], ["true"] * len(TRUE_WORDS) + ["false"] * len(FALSE_WORDS)
-        )
+        text = text.str.to_lowercase().replace(MEANINGS)
     return text
 
 
@@ -95,9 +93,10 @@ def tell_unreadable(series: pl.Series, values: pl.Series, what: str) -> str:
     bad = unread_rows(series, values)
     first = pl.DataFrame({"string": series.gather(bad), "row": bad + 1}).unique("string", maintain_order=True).head(3)
     shown = ", ".join(f"{string!r} in row {row:,}" for string, row in first.rows())
+    are = f"is no {what.removesuffix('s')}, counted" if len(bad) == 1 else f"are no {what}, all counted"
     return (
-        f"{series.name}: {len(bad):,} of {series.count():,} values {'is' if len(bad) == 1 else 'are'} no {what}, "
-        f"{'counted' if len(bad) == 1 else 'all counted'} as missing: {shown}; data.unreadable_cells=0 refuses them"
+        f"{series.name}: {len(bad):,} of {series.count():,} values {are} as missing: {shown}; data.unreadable_cells=0 "
+        "refuses them"
     )
 
 
@@ -147,13 +146,9 @@ def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
     if series.dtype == pl.String:
         # Another file may write the dates, or times of day, in a form of its own.
         known = CLOCKS if date_format in CLOCKS else UNAMBIGUOUS
-        first, *others = dict.fromkeys([form for form in (date_format, *column.other_formats) if form] + list(known))
-        datetimes = as_datetimes(series, first)
-        for form in others:
-            if datetimes.null_count() == series.null_count():
-                break
-            datetimes = datetimes.zip_with(datetimes.is_not_null(), as_datetimes(series, form))
-        _require_few_unreadable(series, datetimes, column, f"a date of the form {first}", first_row)
+        forms = list(dict.fromkeys(form for form in (date_format, *column.other_formats, *known) if form))
+        datetimes = first_that_fits(series, forms, column.latest_year)
+        _require_few_unreadable(series, datetimes, column, f"a date of the form {forms[0]}", first_row)
         return datetimes
     if not series.dtype.is_temporal() or series.dtype == pl.Duration:
         raise _wrong_type(series, "dates")

@@ -1,5 +1,6 @@
 """Infers how the strings of a column are dates, times of day or lengths of time."""
 
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,12 @@ DURATION_WORDS = {
     *("duration", "durations", "length", "lap", "laps", "laptime", "runtime", "elapsed", "pace", "interval", "split"),
     *("lead", "gap", "wait", "waiting", "playtime", "uptime", "delay", "finish"),
 }
+BIRTH_WORDS = {"dob", "birth", "birthday", "birthdate", "born"}
+LATEST_BIRTH = 2029
+
 CLOCK_WORDS = {"clock", "departure", "arrival", "opening", "closing", "opens", "closes", "sunrise", "sunset", "hour"}
 DATE_WORDS = {"date", "dates", "day", "datum", "fecha", "dt", "ymd", "yyyymmdd", "dob", "birthday", "month"}
+MONTH_WORDS = {"month", "months", "yyyymm", "yearmonth", "period", "date"}
 TIME_WORDS = {
     "timestamp",
     "timestamps",
@@ -175,8 +180,29 @@ def whole_number_format(numbers: pl.Series, words: Collection[str]) -> str:
         is_likely = len(distinct) >= FEWEST_COMPACT or bool(DATE_WORDS & set(words))
         if is_likely and as_datetimes(distinct.cast(pl.String), "%Y%m%d").null_count() == 0:
             return "%Y%m%d"
+    if low >= 190001 and high <= 210012 and MONTH_WORDS & set(words):  # type: ignore[operator]
+        distinct = numbers.drop_nulls().unique()
+        if as_datetimes(distinct.cast(pl.String), "%Y%m").null_count() == 0:
+            return "%Y%m"
     if (DATE_WORDS | TIME_WORDS) & set(words):
         for unit in (1, 10**3, 10**6, 10**9):
             if 630_000_000 * unit <= low and high <= 4_100_000_000 * unit:  # type: ignore[operator]
                 return SECONDS
     return ""
+
+
+def latest_year(datetimes: pl.Series, formats: Sequence[str], words: Collection[str]) -> int:
+    """Returns the year up to which two digits for the year are meant; 0 where they mean 1970 to 2069, as usual."""
+    if not any("%y" in form for form in formats):
+        return 0
+    years = datetimes.dt.year().drop_nulls().unique().sort().to_list()
+    # Without a year in front of 2041, or after the birth of most people, the usual century is too late.
+    if years[0] > 2040 or (BIRTH_WORDS & set(words) and years[-1] > LATEST_BIRTH):
+        return LATEST_BIRTH
+    if years[0] >= 2000 or years[-1] <= 2040:
+        return 0
+    # 1930 to 1999 are read as 2030 to 2069 and 1970 to 1999: the dates lie closer together where the gap is.
+    gaps = {later: later - earlier for earlier, later in itertools.pairwise(years) if later > 2000}
+    after = max(gaps, key=lambda year: gaps[year])
+    is_closer = (years[-1] - years[0]) > (after - gaps[after]) - (after - 100)
+    return after - gaps[after] if is_closer else 0

@@ -15,7 +15,8 @@ DAYS = (
 )  # fmt: skip
 MONTHS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%Y-%b",
-    "%Y %b", "%Y %B", "%b, %Y", "%B, %Y", "%Y-Q%q", "%YQ%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V",
+    "%Y %b", "%Y %B", "%b, %Y", "%B, %Y", "%Y-Q%q", "%YQ%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y",
+    "%G-W%V", "%GW%V",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%H%M")
 ZONES = ("", "%#z", " %#z")
@@ -54,10 +55,13 @@ def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
         date_format = date_format.replace("%q", "%m")
     if "%b" in date_format or "%B" in date_format:
         text = _with_usual_names(text)
-    if "%#z" in date_format:
+    if date_format.endswith("%#z"):
         text = text.str.replace(r"\s?(UTC|GMT)$", "Z")
         date_format = date_format.replace(" %#z", "%#z")
         text = text.str.replace(r" ([+-]\d{2}:?\d{2}|Z)$", "${1}")
+    elif "%#z" in date_format:
+        text = text.str.replace(r" (UTC|GMT) ", " +0000 ")
+        date_format = date_format.replace("%#z", "%z")
     if any(month in date_format for month in ("%m", "%b", "%B")) and "%d" not in date_format:
         # The first day stands for the month.
         text, date_format = pl.Series(text.name, text + " 1"), f"{date_format} %d"
@@ -72,6 +76,27 @@ def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
     datetimes = datetimes.dt.replace_time_zone(None)
     # "1/2/20" has the form of the year 20.
     return datetimes.set((datetimes.dt.year() < 1000).fill_null(False), None)
+
+
+def first_that_fits(text: pl.Series, formats: Sequence[str], latest_year: int = 0) -> pl.Series:
+    """Reads each string in the first format that it has, null where it has none.
+
+    Args:
+        text: the strings.
+        formats: as `as_datetimes` takes them.
+        latest_year: with two digits for the year, later dates are a century earlier; 0 for no such limit.
+    """
+    found = None
+    for form in formats:
+        if found is not None and found.null_count() == text.null_count():
+            break
+        read = as_datetimes(text, form)
+        if latest_year and "%y" in form:
+            is_later = (read.dt.year() > latest_year).fill_null(False)
+            read = read.zip_with(~is_later, read.dt.offset_by("-100y"))
+        found = read if found is None else found.zip_with(found.is_not_null(), read)
+    assert found is not None
+    return found
 
 
 def _since_1970(text: pl.Series) -> pl.Series:
@@ -93,7 +118,11 @@ def _since_1970(text: pl.Series) -> pl.Series:
 
 def _with_usual_names(text: pl.Series) -> pl.Series:
     """Writes Sept. as Sep, 1st as 1, and one blank for several."""
-    text = text.str.replace(r"(?i)\b(sep)t\b", "${1}").str.replace(r"(\pL{3})\.", "${1}")
+    text = (
+        text.str.replace(" of ", " ", literal=True)
+        .str.replace(r"(?i)\b(sep)t\b", "${1}")
+        .str.replace(r"(\pL{3})\.", "${1}")
+    )
     return text.str.replace(r"(\d)(?:st|nd|rd|th)\b", "${1}").str.replace_all(r"\s+", " ")
 
 
@@ -117,15 +146,23 @@ def _formats(string: str) -> Iterator[str]:
             yield from (day + time for time in _times() if _pattern(time).fullmatch(rest))
     yield from (month for month in MONTHS if _pattern(month).fullmatch(string))
     # As date -R and C's ctime write it, with the year at the end.
-    clock = "%a %b %d %H:%M:%S %Y"
-    if _pattern(clock).fullmatch(string):
-        yield clock
+    for form in ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %#z %Y"):
+        if _pattern(form).fullmatch(string):
+            yield form
 
 
 @cache
 def _times() -> tuple[str, ...]:
     clocks = [f"{gap}{clock}{zone}" for gap in GAPS for clock in CLOCKS for zone in ZONES]
-    return (*clocks, "T%H%M%S", " %H%M%S", "T%H%M%S%#z", *(f"{gap}%H:%M:%S,%3f" for gap in (" ", "T")))
+    return (
+        *clocks,
+        " %H:%M Uhr",
+        " %H:%M:%S Uhr",
+        "T%H%M%S",
+        " %H%M%S",
+        "T%H%M%S%#z",
+        *(f"{gap}%H:%M:%S,%3f" for gap in (" ", "T")),
+    )
 
 
 def _day_of(date_format: str) -> str:

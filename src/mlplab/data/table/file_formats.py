@@ -102,7 +102,7 @@ def read_once(path: Path, key: str) -> Path:
         raise UserError(
             f"{key} must hold something",
             f"nothing came out of {path}, which can be read only once",
-            "the same command with the same pipe in front of it, or a file",
+            f"the same rows piped into the command once more, or {key}=… with a file that holds them",
         )
     return copy
 

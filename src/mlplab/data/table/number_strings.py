@@ -21,7 +21,7 @@ NUMBER = (
     rf"(?P<prefix>{CURRENCY})?\s*(?P<inner>[+-])?\s*"
     r"(?:(?P<whole>\d+)\s+)??(?P<number>\d+\s?/\s?\d+|\d(?:[\d.,' ]*\d)?[.,]?|[.,]\d+)"
     r"(?:\s?[×x*·⋅]\s?10\s?(?:\^|\*\*)?\s?(?P<power>[+-]?\d+|[⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)|[eE](?P<exponent>[+-]?\d+))?"
-    r"(?P<gap>\s*)(?P<suffix>[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
+    r"(?P<gap>\s*)(?P<suffix>[\"″]|[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
     r"\s*(?P<after>[+-])?\s*(?P<close>\))?\s*(?:[*†‡§]+|\[\w{1,4}\])*$"
 )
 """The parts of a number, after `TYPED`."""
@@ -88,7 +88,7 @@ def plain_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "
     """Reads text as `as_numbers` does, but only digits, signs, exponents and what is said to stand around them."""
     if prefix or suffix:
         # The last step removes the blank between a number and its unit.
-        text = text.str.strip_prefix(prefix).str.strip_suffix(suffix).str.strip_chars()
+        text = text.str.strip_prefix(prefix.strip()).str.strip_suffix(suffix.strip()).str.strip_chars()
     # polars reads the string nan as a number.
     return _with_decimal_point(text, decimal, thousands).cast(pl.Float64, strict=False).fill_nan(None)
 
@@ -191,7 +191,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     Returns:
         the two, or None where hardly any string is a number.
     """
-    if not sample.head(100).str.contains(r"\d").any():
+    if not sample.head(100).str.contains(r"\pN").any():
         return None
     parts = parts_of_numbers(sample).filter(pl.col("number").is_not_null())
     if len(parts) < FEW * len(sample):
@@ -205,9 +205,10 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     found = units.value_counts(sort=True)["unit"].to_list()
     if set(found) <= {""}:
         return prefix, ""
-    # 300 K are kelvins, 300K are thousands. Without a currency, 5m may be metres and 5t tons.
+    # 300 K are kelvins, 300K are thousands. Without a currency, 5m may be metres, and 2.0T is an engine.
     is_kelvin = set(found) <= {"K", ""} and " " in parts["gap"]
-    is_scale = prefix != "" or not set(found) <= {"m", "t", "b", ""}
+    scales = {unit for unit in found if unit}
+    is_scale = prefix != "" or len({unit.lower() for unit in scales}) > 1 or bool(scales - set("mtbTB"))
     if not is_kelvin and is_scale and set(found) <= set(_factors(SCALED)):
         # A few thousands among many plain numbers are more likely mistakes.
         return prefix, SCALED if (units != "").sum() >= FEW * len(units) else ""
@@ -216,7 +217,7 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
             return prefix, base
     unit = max((unit for unit in found if unit), key=lambda unit: int((units == unit).sum()))
     # A letter behind a number is more likely a part of a name.
-    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "¢", "+", "h", "d", "t", "x", *BASES) or is_kelvin
+    is_unit = len(unit) > 1 or unit in ("%", "‰", "°", "¢", '"', "″", "+", "h", "d", "t", "x", *BASES) or is_kelvin
     is_unit |= re.fullmatch(CURRENCY, unit) is not None
     share = units.is_in(list(_factors(unit))).sum() / len(units)
     # 12% and 0.12 may be the same.

@@ -14,6 +14,9 @@ TRUE_AND_FALSE = (
 
 TRUE_WORDS, FALSE_WORDS = (list(dict.fromkeys(words)) for words in zip(*TRUE_AND_FALSE, strict=True))
 
+MEANINGS = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
+"""Truth value in small letters → true or false."""
+
 WHOLE = r"^([+-]?(?:0|[1-9]\d*))[.,](?:0{1,2}|0{4,})$"
 """A whole number with decimals, as pandas writes it in a column with a missing value. A code such as 007 is none, and
 three zeros may be those of a thousand."""
@@ -70,8 +73,7 @@ def _without_leading_zeros(text: pl.Series) -> pl.Series:
 def truth_values(text: pl.Series) -> pl.Series:
     """Writes truth values of any program as true and false; null for other text."""
     words = _without_capitals(text)
-    meaning = dict.fromkeys([*TRUE_WORDS, "1"], "true") | dict.fromkeys([*FALSE_WORDS, "0"], "false")
-    return words.replace_strict(meaning, default=None, return_dtype=pl.String)
+    return words.replace_strict(MEANINGS, default=None, return_dtype=pl.String)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ class Spellings:
         forms = [_without_capitals(known), _without_leading_zeros(known), *([truth] if aretruth_values else [])]
         # A form that several labels share does not tell which one is meant.
         return [pl.DataFrame({"form": form, "known": known}).unique("form", keep="none") for form in forms]
+
+    def as_known(self, text: pl.Series) -> pl.Series:
+        """Writes texts that are spelled in another way as the labels are; others stay."""
+        others = text.unique().drop_nulls()
+        others = others.filter(~others.is_in(self.known))
+        if not len(others):
+            return text
+        meant = self.meant(others)
+        return text.replace(others.filter(meant.is_not_null()), meant.drop_nulls())
 
     def meant(self, text: pl.Series) -> pl.Series:
         """Returns the label that each text means, null where none or several could be meant.

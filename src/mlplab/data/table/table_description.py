@@ -107,7 +107,9 @@ def describe_column(column: Column, values: pl.Series | None, use: str) -> Colum
         return ColumnDescription(column.name, column.kind, missing, use=use)
     if values.dtype == pl.Float64:
         low, high = float(known.min()), float(known.max())  # type: ignore[arg-type]
-        holds = f"{_number(low)} to {_number(high)}"
+        # 1e17 ± 800 would look constant.
+        form = "{:,.17g}" if low < high and _number(low) == _number(high) else ""
+        holds = " to ".join(form.format(end) if form else _number(end) for end in (low, high))
         return ColumnDescription(column.name, column.kind, missing, holds, use, smallest=low, largest=high)
     if values.dtype in (pl.String, pl.Enum):
         counts = known.rename("").value_counts(sort=True)

@@ -75,18 +75,12 @@ class CategoricalInput:
 
     def _codes(self, strings: pl.Series) -> pl.Series:
         """Returns the numbers of categories, null where training did not have them."""
-        strings = self.as_in_training(strings)
         # Unless strict, a string that is no category becomes null.
         return strings.cast(pl.Enum(self.categories), strict=False).to_physical().cast(pl.Int64) + 1
 
     def as_in_training(self, strings: pl.Series) -> pl.Series:
-        """Writes categories that are spelled in another way as training had them; others stay."""
-        others = strings.unique().drop_nulls()
-        others = others.filter(~others.is_in(self.categories))
-        if not len(others):
-            return strings
-        meant = self._spellings.meant(others)
-        return strings.replace(others.filter(meant.is_not_null()), meant.drop_nulls())
+        """Writes categories that another program spells in another way as training had them; others stay."""
+        return self._spellings.as_known(strings)
 
     @functools.cached_property
     def _spellings(self) -> Spellings:

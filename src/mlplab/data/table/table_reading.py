@@ -1,6 +1,7 @@
 """Reads a file as a frame, or block by block: every row has a value, or a null, in each column."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from mlplab.data.table.spreadsheets import sheet_as_text
 from mlplab.data.table.strings import MISSING, has_few_strings, null_missing, override_of
 from mlplab.data.table.text_encoding import BLOCK_BYTES, Encoding, find_encoding, first_lines
 from mlplab.data.table.text_encoding import UNREADABLE as NOT_DECODED
+from mlplab.data.table.text_footer import without_tail
 from mlplab.data.table.text_header import UNNAMED, TextFile, find_header
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.table.text_records import copy_plainly, count_rows
@@ -400,12 +402,20 @@ def plain_text(path: Path, file: TextFile) -> Iterator[tuple[TextFile, int]]:
     Raises:
         UserError: rows differ in their number of strings.
     """
-    n_rows = count_rows(file)
-    if n_rows is not None:
-        yield file, n_rows
+    cut = without_tail(file)
+    n_rows = count_rows(cut)
+    if n_rows is not None and not cut.n_tail_bytes:
+        yield cut, n_rows
         return
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
-        yield copy_plainly(path, file, Path(folder) / "table.csv")
+        copy = Path(folder) / "table.csv"
+        if n_rows is None:
+            yield copy_plainly(path, file, copy)
+        else:
+            # The bytes as they are: polars is to find the end of the rows by itself.
+            shutil.copyfile(file.path, copy)
+            os.truncate(copy, copy.stat().st_size - cut.n_tail_bytes)
+            yield replace(cut, path=copy, n_tail_bytes=0), n_rows
 
 
 def _read_csv(path: Path, file: TextFile, as_text: Sequence[str], markers: Sequence[str]) -> pl.DataFrame:

@@ -36,6 +36,7 @@ from mlplab.data.table.several_targets import (
     read_targets,
     target_from_dict,
 )
+from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.split_columns import require_decided, split_rules, time_column_of
 from mlplab.data.table.table_checks import empty_columns, require_columns, require_date_format, require_named_columns
 from mlplab.data.table.table_dataset import TableDataset
@@ -143,8 +144,10 @@ def table(
         def column(name: str) -> Column:
             if name == special.get("weight_column"):
                 return infer_weights(frame[name], hints(name))
+            if name in known_columns:
+                return known_columns[name]
             if known and name not in (*roles, *special.values()):
-                return known_columns.get(name, Column(name, "", reason="no feature when the training began"))
+                return Column(name, "", reason="no feature when the training began")
             return Column(name, "", reason=roles[name]) if name in roles else infer_column(frame[name], hints(name))
 
         # data.numeric, data.categorical and data.date_format are about features: the target has data.task.
@@ -208,7 +211,7 @@ def table(
         # Columns that are no features may be missing in the test file.
         needed = [*(column.name for column in features), *names, *special.values(), *([weight.name] if weight else [])]
         notes += require_columns(other.frame, needed, test, "data.test_path")
-        files.append(values_of(other, test))
+        files.append(_spelled_alike(values_of(other, test), files[0], test))
     return TableDataset(
         name=paths[0].name,
         # After the files are put together, so that both share the categories.
@@ -265,6 +268,24 @@ class FileValues:
     special: dict[str, pl.Series]
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+
+
+def _spelled_alike(file: FileValues, training: FileValues, path: Path) -> FileValues:
+    """Writes the categories of a test file as the training file does, which a note tells."""
+
+    def column(series: pl.Series) -> tuple[pl.Series, str]:
+        if series.dtype != pl.String:
+            return series, ""
+        known = training.values[series.name].drop_nulls().unique()
+        alike = Spellings(tuple(known.sort())).as_known(series)
+        n_other = int((alike != series).sum())
+        example = series.filter(alike != series).first()
+        note = f"a category of {series.name!r} in another spelling than training, such as {example!r}, in {path.name}"
+        return alike, rows_have(n_other, note) if n_other else ""
+
+    columns = for_each(file.values, column)
+    notes = (*file.notes, *(note for _, note in columns if note))
+    return replace(file, values=pl.DataFrame([series for series, _ in columns]), notes=notes)
 
 
 def _values_of_file(

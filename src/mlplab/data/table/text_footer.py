@@ -1,13 +1,12 @@
 """The last lines of a text file that are no rows: totals, sources, notes, counts of rows."""
 
-import csv
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 
 from mlplab.data.table.strings import MISSING
 from mlplab.data.table.text_encoding import last_lines
-from mlplab.data.table.text_header import TextFile, is_value
+from mlplab.data.table.text_header import TextFile, is_value, skipped
 
 TOTAL = re.compile(
     r"(grand |overall |sub-?)?(totals?|sums?|average|avg|mean|median|count|min(imum)?|max(imum)?|std|stdev|sd|"
@@ -52,10 +51,24 @@ def is_footer(strings: Sequence[str], file: TextFile, *, is_after_blank: bool = 
     return is_remark or numeric_first or is_after_blank or bool(is_line_of_text)
 
 
-def has_footer(file: TextFile) -> bool:
-    """Looks at the last line of a file, where each line has as many strings as there are columns."""
-    records: list[list[str]] = []
+def without_tail(file: TextFile) -> TextFile:
+    """Cuts blank lines and a footer off the end, as far as their lines are shorter or longer than rows.
+
+    The file then needs no copy. A last line that is as long as a row makes it irregular instead.
+    """
+    tail: list[str] = []
+    remarks: list[str] = []
     lines = last_lines(file.path)
-    with suppress(csv.Error):
-        records.extend(file.dialect.records(lines[-1:]))
-    return bool(records and records[-1] and is_footer(records[-1], file))
+    for line in reversed(lines):
+        strings = next(iter(file.dialect.readable_records([line])), [])
+        is_even = len(strings) == len(file.names)
+        is_comment = line.startswith(file.comment) and not is_even
+        if line.strip() and not is_comment and not is_footer(strings, file):
+            break
+        # The line may be the end of a string in quotes, or a total that stands between the rows as well.
+        if is_even or (file.dialect.quote and file.dialect.quote in line) or len(tail) == len(lines) - 1:
+            return replace(file, is_irregular=file.is_irregular or is_even)
+        tail.append(line)
+        remarks += [line] if line.strip() else []
+    notes = skipped(remarks[::-1], "below the rows")
+    return replace(file, n_tail_bytes=sum(len(line.encode()) for line in tail), notes=(*file.notes, *notes))

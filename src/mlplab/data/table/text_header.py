@@ -12,7 +12,7 @@ from mlplab.data.table.strings import MISSING
 from mlplab.data.table.text_layout import Dialect, TextOptions, commonest, detect_dialect
 from mlplab.errors import UserError, counted
 
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+|\d{1,3}([., ']\d{3})+([.,]\d+)?)([eE][+-]?\d+)?\s?%?")
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2})?")
 
 GENERATED_NAME = re.compile(r"column_\d+")
@@ -35,6 +35,9 @@ COMMENT_MARKS = ("#", "%", "//", "!", "*")
 
 NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC!)")
 """Errors that Excel writes into cells."""
+
+BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
+"""A number after a sign or a currency, or a date such as Feb 1, 2000; no unit begins so."""
 
 NO_UNIT = {*MISSING, "-", "--", ".", "none", "missing", "unknown", "nil", "nd", "n.a.", "<na>", "\\n"}
 
@@ -63,6 +66,7 @@ class TextFile:
         comment: what begins a line of comment.
         is_comment_sure: whether such a line is a comment also where it has as many strings as a row.
         is_irregular: whether the file may have lines that are no rows, although each has as many strings.
+        n_tail_bytes: bytes at the end that are no rows.
     """
 
     path: Path
@@ -78,6 +82,7 @@ class TextFile:
     comment: str = "#"
     is_comment_sure: bool = False
     is_irregular: bool = False
+    n_tail_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     above = [line for place, line in content if place < end and not RULE.fullmatch(line.strip())]
     if header and search.has_group:
         above = above[:-1]
-    notes = [*told, *_skipped(above, "above the header" if header else "above the first row"), *notes]
+    notes = [*told, *skipped(above, "above the header" if header else "above the first row"), *notes]
     if not header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     later = [line for place, line in marked if place >= first_row]
@@ -283,6 +288,9 @@ class _Sample:
         # A marker of a missing value may stand in the first row, and comes again.
         if any(string.lower() in NO_UNIT or string in known for string, known in above if string):
             return False
+        # Numbers in a form that few rows have, such as 1,001.50 among smaller ones, are a row.
+        if any(map(BEGINS_AS_VALUE.match, texts)):
+            return False
         others = [string for string, is_numeric in zip(strings, self.numeric, strict=True) if string and not is_numeric]
         return len(texts) > 1 or not others or all(re.fullmatch(r"[(\[].*[)\]]", text) for text in (*texts, *others))
 
@@ -366,10 +374,11 @@ class _HeaderSearch:
         if not self.known_names.intersection(stripped):
             return False
         known = [string for string in stripped if string in self.known_names]
-        # A number may be a name, but also a value that stands in other columns as well.
-        if place == 0:
-            return len(set(stripped)) == len(stripped) or not all(is_value(string) for string in known)
         aligned = self.sample.aligned(strings)
+        # A number may be a name, but also a value that stands in other columns as well. Titles may stand above names.
+        if all(len(record.strings) < self.sample.width for record in self.records[:place]):
+            given = [string for string in stripped if string]
+            return len(set(given)) == len(given) or not all(is_value(string) for string in known)
         return aligned is not None and any(self.sample.numeric) and self.sample.names_all(aligned)
 
     def _has_header(self, place: int, first: Sequence[str] | None) -> bool:
@@ -481,9 +490,10 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
         chosen = second if n_generic > 0.8 * len(first) and not all(map(GENERIC.fullmatch, second)) else first
     if chosen is not None:
         rest = [line for line in lines if line is not chosen]
-        shown = "; ".join(", ".join([name[:30] for name in line if name][:3]) for line in rest)
+        given = [[name[:30] for name in line if name] for line in rest]
+        shown = "; ".join(", ".join(line[:3]) + (", …" if len(line) > 3 else "") for line in given)
         one = "1 further header line is" if len(rest) == 1 else f"{len(rest)} further header lines are"
-        return list(chosen), [f"{one} not taken for names: {shown}, …"]
+        return list(chosen), [f"{one} not taken for names: {shown}"]
     filled = []
     for line in lines[:-1]:
         # The name of a group stands once, above its first column.
@@ -497,7 +507,8 @@ def _chosen_line(lines: Sequence[Sequence[str]], known_names: Sequence[str]) -> 
     return joined, [f"{len(lines)} header lines are joined into names such as {example!r}"]
 
 
-def _skipped(lines: Sequence[str], where: str) -> list[str]:
+def skipped(lines: Sequence[str], where: str) -> list[str]:
+    """Says how many lines are skipped, with the first of them; nothing where there are none."""
     if not lines:
         return []
     shown = " ".join(lines[0].split())[:60]

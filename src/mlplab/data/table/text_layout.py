@@ -53,11 +53,13 @@ class Dialect:
         delimiter: one character or more; a blank stands for one or more.
         quote: one character, or "" where there are no quotes.
         is_framed: whether the delimiter also stands at both ends of each line.
+        has_tabs: whether tabs divide as blanks do.
     """
 
     delimiter: str = ","
     quote: str = '"'
     is_framed: bool = False
+    has_tabs: bool = False
 
     def records(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """Yields the strings of each record, none for a blank line. The lines come with their ends.
@@ -69,6 +71,8 @@ class Dialect:
         last_line, delimiter = "", self.delimiter
         if len(delimiter) > 1:
             lines, delimiter = (line.replace(self.delimiter, UNIT_SEPARATOR) for line in lines), UNIT_SEPARATOR
+        elif self.has_tabs:
+            lines = (line.replace("\t", " ") for line in lines)
 
         def noted() -> Iterator[str]:
             nonlocal last_line
@@ -119,6 +123,10 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
             f"data.delimiter={delimiter!r}",
             "data.delimiter=auto",
         )
+    # Columns of fixed width may have a tab among the blanks between them.
+    is_found_tab = options.delimiter == "auto" and delimiter == "\t"
+    if is_found_tab and all(re.search(r"\d {2,}\S+ {2,}\S", line) for line in lines):
+        return Dialect(" ", quote, has_tabs=True)
     # Below the table, the number of its rows may stand without a frame.
     n_framed = sum(len(line) > 1 and line[0] == line[-1] == delimiter for line in map(str.strip, lines))
     return Dialect(delimiter, quote, delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0)

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from mlplab.data.table.file_formats import unreadable_file
 from mlplab.data.table.text_encoding import UNREADABLE
-from mlplab.data.table.text_footer import has_footer, is_footer
-from mlplab.data.table.text_header import NO_COMMENT, NO_UNIT, RULE, TextFile, is_value
+from mlplab.data.table.text_footer import is_footer
+from mlplab.data.table.text_header import NO_COMMENT, NO_UNIT, RULE, TextFile, is_value, skipped
 from mlplab.data.table.text_layout import Dialect
 from mlplab.errors import UserError, counted
 
@@ -53,14 +53,14 @@ def count_rows(file: TextFile) -> int | None:
     # With one column, a blank line looks like an empty string. Several blanks separate as one does.
     if len(file.names) < 2 or dialect.delimiter == " " or not is_plain_delimiter(dialect.delimiter):
         return None
-    if file.is_irregular or has_footer(file):
+    if file.is_irregular:
         return None
     n_records = 0
     header = file.header_line.encode() if len(file.header_line) > len(file.names) else b"\x00"
     with file.path.open("rb") as source:
         for _ in range(file.n_before):
             source.readline()
-        for block in _blocks(source):
+        for block in _blocks(source, file.path.stat().st_size - file.n_tail_bytes):
             # The header comes again where files were put together.
             if header in block and re.search(rb"^" + re.escape(header) + rb"\r?$", block, re.MULTILINE):
                 return None
@@ -82,10 +82,12 @@ def is_plain_delimiter(delimiter: str) -> bool:
     return len(delimiter) == 1 and delimiter.isascii() and delimiter != '"'
 
 
-def _blocks(source: IO[bytes]) -> Iterator[bytes]:
-    """Yields whole records, each with its line end, unless a quote is not closed."""
+def _blocks(source: IO[bytes], end: int) -> Iterator[bytes]:
+    """Yields whole records up to a place, each with its line end, unless a quote is not closed."""
     is_beginning = source.tell() == 0
-    while block := source.read(BLOCK_BYTES) + source.readline():
+    while (n_left := end - source.tell()) > 0:
+        block = source.read(min(BLOCK_BYTES, n_left))
+        block += source.readline() if n_left > BLOCK_BYTES else b""
         if is_beginning:
             # The mark would stand in front of a quote that opens the first string.
             block, is_beginning = block.removeprefix(codecs.BOM_UTF8), False
@@ -247,10 +249,8 @@ class _Rows:
     def notes(self) -> list[str]:
         """Says what was left out or filled in."""
         notes = []
-        for lines, where in ((self.comments, "of comment between the rows"), (self.footer, "below the rows")):
-            if lines:
-                shown = " ".join(lines[0].split())[:60]
-                notes.append(f"{counted(len(lines), 'line')} {where} {_are(len(lines))} skipped: {shown!r}")
+        notes += skipped(self.comments, "of comment between the rows")
+        notes += skipped(self.footer, "below the rows")
         if self.n_empty:
             notes.append(f"{counted(self.n_empty, 'empty row')} at the end {_are(self.n_empty)} skipped")
         if self.n_repeated:
