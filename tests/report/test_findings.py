@@ -165,6 +165,12 @@ def test_seeds_that_do_not_pair_have_welchs_interval(tmp_path: Path) -> None:
     assert f"interval {low:.4g} to {high:.4g})" in findings(tmp_path, jobs)["noise"].evidence
 
 
+def test_a_setting_that_ran_once_is_taken_to_vary_like_the_other(tmp_path: Path) -> None:
+    jobs = [job(seed, {"a": 0, "seed": seed}, value) for seed, value in enumerate([0.5, 0.6, 0.4])]
+    found = findings(tmp_path, [*jobs, job(3, {"a": 1, "seed": 0}, 0.55)])["noise"]
+    assert found.sentence.startswith("1 setting cannot be told from the best")
+
+
 def test_who_wins_on_most_seeds_is_named_first(tmp_path: Path) -> None:
     """One bad seed gives b the worse mean, and it is better on nine of ten."""
     jobs = [job(seed, {"a": "x", "seed": seed}, 0.5) for seed in range(10)]

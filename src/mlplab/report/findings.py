@@ -151,11 +151,11 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
-    # A setting that ran once has the spread of the rerun, the only one known.
-    rerun = next((s.validation for s in of_stage(settings, "rerun") if s.arm is None), None)
     compared = ranked[:2] if len(sweep.objectives) == 1 else pareto_front(ranked, sweep.objectives)
-    is_known = rerun is not None and rerun.deviation is not None
-    if not is_known and any(setting.validation.deviation is None for setting in compared):
+    # A setting that ran once is taken to vary like the rerun, or like the setting that it is compared with.
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    known = [s.validation for s in [*reruns, *compared] if s.validation.deviation is not None]
+    if not known:
         return _unknown_noise(sweep)
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
     if len(sweep.objectives) > 1:
@@ -164,7 +164,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     decided = [test.second for test in tests if test.first is best and test.corrected_p < LEVEL]
     close = []
     for other in ranked[1:]:
-        found = None if other in decided else interval_between(best, other, rerun)
+        found = None if other in decided else interval_between(best, other, known[0])
         if found is not None and found.low <= 0 <= found.high:
             close.append((other, found))
     if not close:
