@@ -17,7 +17,7 @@ from mlplab.inference import trained
 from mlplab.inference.output_files import require_writable, write_once
 from mlplab.inference.predicting import predict_file
 from mlplab.inference.trained import TrainedRun, load_run
-from mlplab.inference.training_rows import SOURCES
+from mlplab.inference.training_rows import source_named
 
 Array = npt.NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def refusal_of(run: TrainedRun, path: Path, out: Path, **options: Any) -> UserEr
 def by_hand(run: TrainedRun, path: Path) -> Array:
     """The network's outputs, all in NumPy: what is known of preprocessing and network, applied to the cells as text."""
     data = run.card["data"]
-    module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
+    module = DataModule(lambda: source_named(data["source"])(**data["options"]), **data["split"])
     train_rows = module.read()[1].train
     train = pl.read_csv(data["options"]["path"], infer_schema=False)[train_rows]
     new = pl.read_csv(path, infer_schema=False)

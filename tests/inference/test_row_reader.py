@@ -19,7 +19,7 @@ from mlplab.errors import UserError
 from mlplab.inference import training_rows
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, load_run
-from mlplab.inference.training_rows import SOURCES, rows_of_training
+from mlplab.inference.training_rows import rows_of_training, source_named
 
 BUNDLED = "mlplab.data.bundled.bundled"
 IMAGES = "mlplab.data.idx.idx_images"
@@ -381,7 +381,9 @@ def test_parts_are_those_that_training_had(
 ) -> None:
     run: TrainedRun = request.getfixturevalue(name)
     data = run.card["data"]
-    module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
+    source = source_named(data["source"])
+    assert source is not None
+    module = DataModule(lambda: source(**data["options"]), **data["split"])
     module.setup()
     monkeypatch.setattr(training_rows, "BLOCK_ROWS", 16)
     blocks = list(rows_of_training(run, part))
