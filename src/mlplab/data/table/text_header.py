@@ -59,11 +59,12 @@ def _find_header(
 ) -> TextFile:
     begin = options.skip_lines
     content = [(place, line) for place, line in enumerate(lines) if place >= begin and line.strip()]
-    told: list[str] = []
+    notes: list[str] = []
     if content and (match := SEPARATOR_LINE.fullmatch(content[0][1].strip())):
-        told = [f"the delimiter is {match[1]!r}, as the first line says"] if options.delimiter == "auto" else []
-        options = replace(options, delimiter=match[1]) if told else options
         content = content[1:]
+        if options.delimiter == "auto":
+            options = replace(options, delimiter=match[1])
+            notes = [f"the delimiter is {match[1]!r}, as the first line says"]
     comment = _comment_mark([line for _, line in content]) if has_comments else ""
     marked = [(place, line) for place, line in content if _is_marked(line, comment)]
     kept = [(place, line) for place, line in content if not RULE.fullmatch(line.strip())]
@@ -83,23 +84,20 @@ def _find_header(
     commented = _commented_header(leading, comment, dialect, sample, known_names) if may_name else []
     below = [line for place, line in marked if place > records[0].begin]
     is_sure = bool(sample.numeric[:1] == [True] or (leading and len(below) <= FEW * len(kept)))
-
-    def are_even(lines: Sequence[str]) -> bool:
-        return any(len(next(iter(dialect.readable_records([line])), [])) == sample.width for line in lines)
-
     # A value may begin with such a mark, too.
-    if marked and ((len(leading) == 1 and not commented and are_even(leading)) or (not is_sure and are_even(below))):
+    doubtful = [*(leading if len(leading) == 1 and not commented else []), *([] if is_sure else below)]
+    if any(dialect.width(line) == sample.width for line in doubtful):
         return _find_header(path, lines, options, known_names, has_comments=False)
     if commented:
         header, leading = [commented], leading[:-1]
         search.header_at = marked[len(leading)][0]
     width = max(sample.width, *(len(strings) for strings in header)) if header else sample.width
-    names, unnamed, notes = column_names(header, width, known_names)
+    names, unnamed, of_names = column_names(header, width, known_names)
     end = search.header_at if header else first_row
     above = [line for place, line in content if place < end and not RULE.fullmatch(line.strip())]
     if header and search.has_group:
         above = above[:-1]
-    notes = [*told, *skipped(above, "above the header" if header else "above the first row"), *notes]
+    notes += [*skipped(above, "above the header" if header else "above the first row"), *of_names]
     if not header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     later = [line for place, line in marked if place >= first_row]

@@ -97,6 +97,10 @@ class Dialect:
             records.extend(record for record in self.records(lines) if record)
         return records
 
+    def width(self, line: str) -> int:
+        """Counts the strings of a line by itself."""
+        return len(next(iter(self.readable_records([line])), []))
+
 
 @dataclass(frozen=True)
 class TextFile:

@@ -199,7 +199,7 @@ def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tu
         nonlocal is_at_end, is_after_blank, number
         for line in source:
             # Within quotes, whatever a line looks like is part of a string.
-            if not taken and is_no_row(line):
+            if not taken and _is_no_row(line, file):
                 number += 1
                 if line.startswith(file.comment):
                     comments.append(line.strip())
@@ -208,16 +208,6 @@ def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tu
             taken.append(line)
             yield line
         is_at_end = True
-
-    def is_no_row(line: str) -> bool:
-        is_drawn = "\u2500" <= line[:1] <= "\u257f"
-        if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
-            return is_drawn or line[:1] in "+|" or _width(line, dialect) != len(file.names)
-        # A string in quotes may begin in this line and go on in the next.
-        is_whole = not dialect.quote or line.count(dialect.quote) % 2 == 0
-        if line.startswith(file.comment) and is_whole and not NO_COMMENT.match(line):
-            return file.is_comment_sure or _width(line, dialect) != len(file.names)
-        return False
 
     try:
         # Only a line feed ends a line, within quotes too.
@@ -252,8 +242,16 @@ def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tu
         raise unreadable_file(path, error) from None
 
 
-def _width(line: str, dialect: Dialect) -> int:
-    return len(next(iter(dialect.readable_records([line])), []))
+def _is_no_row(line: str, file: TextFile) -> bool:
+    """Checks for a rule or a comment. One with as many strings as a row is a row, unless a comment is sure."""
+    is_drawn = "\u2500" <= line[:1] <= "\u257f"
+    if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
+        return is_drawn or line[:1] in "+|" or file.dialect.width(line) != len(file.names)
+    # A string in quotes may begin in this line and go on in the next.
+    is_whole = not file.dialect.quote or line.count(file.dialect.quote) % 2 == 0
+    if line.startswith(file.comment) and is_whole and not NO_COMMENT.match(line):
+        return file.is_comment_sure or file.dialect.width(line) != len(file.names)
+    return False
 
 
 def _well_formed_record(delimiter: str) -> re.Pattern[str]:
