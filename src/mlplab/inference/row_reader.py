@@ -23,6 +23,8 @@ from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.reading import Reading
 from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.seen_categories import SeenCategories
+from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_opening import open_table
@@ -32,7 +34,6 @@ from mlplab.data.table.targets import AnyTarget, Target, as_written, columns_of,
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError, agree, counted, first_of
 from mlplab.inference.file_columns import columns_of_file
-from mlplab.inference.seen_categories import SeenCategories
 from mlplab.inference.trained import TrainedRun
 from mlplab.runs.checkpoint import explain_bad_card
 
@@ -213,8 +214,9 @@ class RowReader:
         may_miss = {inputs.numeric[position].column.name for position in preprocessing.indicated.tolist()}
         may_miss |= {category.name for category in inputs.categorical if category.has_missing}
         for category in inputs.categorical:
-            seen = self._seen.setdefault(category.name, SeenCategories(category))
-            values = values.with_columns(seen.add(values[category.name]))
+            if category.name not in self._seen:
+                self._seen[category.name] = SeenCategories(category.name, Spellings(category.categories))
+            values = values.with_columns(self._seen[category.name].add(values[category.name]))
         for series in values:
             if series.name not in may_miss:
                 self._noticed[f"no value of {series.name!r}, of which training missed none"] += series.null_count()

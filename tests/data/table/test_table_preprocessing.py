@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mlplab.data.table.column import Column
+from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import (
     LARGEST_SCORE,
@@ -293,7 +294,7 @@ def test_a_category_has_its_number_whatever_it_is_called(levels: set[str], cells
     missing = len(ordered) + 1 if has_missing else 0
     numbers = {level: number for number, level in enumerate(ordered, 1)}
     assert category.of(frame).to_list() == [missing if cell is None else numbers.get(cell, 0) for cell in cells]
-    respelled = category.as_in_training(frame["town"])
+    respelled = Spellings(category.categories).as_known(frame["town"])
     assert [one for one, cell in zip(respelled, cells, strict=True) if cell in levels] == [
         cell for cell in cells if cell in levels
     ]

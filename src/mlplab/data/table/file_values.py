@@ -12,6 +12,7 @@ import polars as pl
 from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values, tell_markers, tell_unreadable
 from mlplab.data.table.row_weights import row_weights
+from mlplab.data.table.seen_categories import SeenCategories
 from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.split_columns import require_decided
 from mlplab.data.table.targets import AnyTarget, Targets, columns_of, missing_of_each, read_targets
@@ -83,18 +84,15 @@ class FileValues:
     def spelled_as_in(self, training: "FileValues", path: Path) -> "FileValues":
         """Writes the categories of a test file as the training file does, which a note tells."""
 
-        def column(series: pl.Series) -> tuple[pl.Series, str]:
+        def column(series: pl.Series) -> tuple[pl.Series, list[str]]:
             if series.dtype != pl.String:
-                return series, ""
-            known = training.values[series.name].drop_nulls().unique()
-            alike = Spellings(tuple(known.sort())).as_known(series)
-            n_other = int((alike != series).sum())
-            example = series.filter(alike != series).first()
-            what = f"a category of {series.name!r} in another spelling than training, such as {example!r}"
-            return alike, f"{counted(n_other, 'row', 'has')} {what}, in {path.name}" if n_other else ""
+                return series, []
+            known = training.values[series.name].drop_nulls().unique().sort()
+            seen = SeenCategories(series.name, Spellings(tuple(known)))
+            return seen.add(series), [f"{path.name}: {note}" for note in seen.notes_on_spelling()]
 
         columns = for_each(self.values, column)
-        notes = (*self.notes, *(note for _, note in columns if note))
+        notes = (*self.notes, *(note for _, notes in columns for note in notes))
         return replace(self, values=pl.DataFrame([series for series, _ in columns]), notes=notes)
 
 

@@ -1,6 +1,5 @@
 """The preprocessing of a table, fitted once and stored with the model: values → tensors → imputed and scaled."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +13,12 @@ from torch import Tensor
 from mlplab.data.preprocessing import Preprocessing
 from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import datetime_part
-from mlplab.data.table.spellings import Spellings
 
 N_QUANTILES = 1024
 """A power of two, for the binary search."""
 
 LARGEST_SCORE = 5.199337582605575
 """Φ⁻¹(1 − 1e-7), where normal scores are cut off."""
-
-
-NEARLY_ALL = 0.95
-"""Share of the rows with an unknown category from which a column was likely written in another way."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +71,6 @@ class CategoricalInput:
         """Returns the numbers of categories, null where training did not have them."""
         # Unless strict, a string that is no category becomes null.
         return strings.cast(pl.Enum(self.categories), strict=False).to_physical().cast(pl.Int64) + 1
-
-    def as_in_training(self, strings: pl.Series) -> pl.Series:
-        """Writes categories that another program spells in another way as training had them; others stay."""
-        return self._spellings.as_known(strings)
-
-    @functools.cached_property
-    def _spellings(self) -> Spellings:
-        return Spellings(self.categories)
 
 
 @dataclass(frozen=True)

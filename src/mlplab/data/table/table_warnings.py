@@ -11,8 +11,9 @@ import polars as pl
 from mlplab.data.split import Split
 from mlplab.data.table.column import Column
 from mlplab.data.table.datetime_inference import infer_dates
+from mlplab.data.table.seen_categories import NEARLY_ALL
 from mlplab.data.table.strings import override_of
-from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput
+from mlplab.data.table.table_preprocessing import CategoricalInput
 from mlplab.data.table.targets import AnyTarget, Target, columns_of
 from mlplab.data.threads import for_each
 from mlplab.errors import agree, counted, first_of

@@ -1,12 +1,15 @@
-"""Counts the categories of a new file that training did not have, or wrote in another way."""
+"""Counts the categories of another file that training did not have, or wrote in another way."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput
+from mlplab.data.table.spellings import Spellings
 from mlplab.errors import UserError, counted, first_of
+
+NEARLY_ALL = 0.95
+"""Share of the rows with an unknown category from which a column was likely written in another way."""
 
 MOST_EXAMPLES = 100
 """Unknown categories of a column that are kept for the message, of perhaps millions."""
@@ -14,10 +17,11 @@ MOST_EXAMPLES = 100
 
 @dataclass
 class SeenCategories:
-    """Counts the categories of a column in a new file, over its blocks.
+    """Counts the categories of a column in another file, over its blocks.
 
     Attributes:
-        input: the column with the categories of training.
+        name: of the column.
+        training: the categories of training.
         n_rows: rows with a category.
         n_unknown: rows with one that training did not have.
         n_respelled: rows with one that training wrote in another way.
@@ -25,7 +29,8 @@ class SeenCategories:
         example: a category in another spelling, and how training had it.
     """
 
-    input: CategoricalInput
+    name: str
+    training: Spellings
     n_rows: int = 0
     n_unknown: int = 0
     n_respelled: int = 0
@@ -35,10 +40,10 @@ class SeenCategories:
     def add(self, series: pl.Series) -> pl.Series:
         """Counts the categories of some rows; returns them in the spelling of training."""
         self.n_rows += series.count()
-        others = series.filter(~series.is_in(self.input.categories)).value_counts(name="\0count")
+        others = series.filter(~series.is_in(self.training.known)).value_counts(name="\0count")
         if not len(others):
             return series
-        meant = self.input.as_in_training(others[series.name])
+        meant = self.training.as_known(others[series.name])
         is_unknown = meant == others[series.name]
         unknown, respelled = others.filter(is_unknown), others.filter(~is_unknown)
         self.n_unknown += int(unknown["\0count"].sum())
@@ -55,23 +60,26 @@ class SeenCategories:
         # A single row may well be the first of its category.
         if self.n_rows > 1 and self.n_unknown >= NEARLY_ALL * self.n_rows:
             raise UserError(
-                f"column {self.input.name!r} must hold categories that training had: "
-                f"{first_of([repr(name) for name in self.input.categories], 3)}",
+                f"column {self.name!r} must hold categories that training had: "
+                f"{first_of([repr(name) for name in self.training.known], 3)}",
                 f"{self.n_unknown:,} of {self.n_rows:,} rows have others: {self._examples()}",
                 "writing them as in training, or accept_unknown=true if they are new categories",
             )
 
     def notes(self) -> list[str]:
         """Tells of unknown categories, and of those that are taken for one of training, with examples."""
-        notes, name = [], repr(self.input.name)
-        if self.n_respelled:
-            other, known = self.example
-            what = f"a category of {name} in another spelling than training, such as {other!r} for {known!r}"
-            notes.append(f"{counted(self.n_respelled, 'row', 'has')} {what}")
-        if self.n_unknown:
-            what = f"a category of {name} that training did not have: {self._examples()}"
-            notes.append(f"{counted(self.n_unknown, 'row', 'has')} {what}")
-        return notes
+        if not self.n_unknown:
+            return self.notes_on_spelling()
+        what = f"a category of {self.name!r} that training did not have: {self._examples()}"
+        return [*self.notes_on_spelling(), f"{counted(self.n_unknown, 'row', 'has')} {what}"]
+
+    def notes_on_spelling(self) -> list[str]:
+        """Tells of categories that are taken for one of training."""
+        if not self.n_respelled:
+            return []
+        other, known = self.example
+        what = f"a category of {self.name!r} in another spelling than training, such as {other!r} for {known!r}"
+        return [f"{counted(self.n_respelled, 'row', 'has')} {what}"]
 
     def _examples(self) -> str:
         # By rows, then by alphabet: a file always has the same message.
