@@ -193,7 +193,7 @@ def test_categories_and_missing_values_have_a_dependence(runs: dict[str, Trained
     rows, columns = rows_of(run), inputs_of_columns(run)
     frame = pl.read_csv(run.card["data"]["options"]["path"], infer_schema=False)
     colour = partial_dependence(rows, "colour", columns["colour"][0])
-    assert colour.levels == ("blue", "green", "red")
+    assert colour.categories == ("blue", "green", "red")
     assert colour.data.sum() == len(rows.targets)
     expected = []
     for code in (1, 2, 3):
@@ -203,10 +203,10 @@ def test_categories_and_missing_values_have_a_dependence(runs: dict[str, Trained
     np.testing.assert_allclose(colour.predicted[:, 0], expected, rtol=1e-6)
     # Of many categories the most frequent ones, in the order of the alphabet; missing is one of them.
     town = partial_dependence(rows, "town", columns["town"][0])
-    assert len(town.levels) == 12
-    assert town.n_levels == frame["town"].n_unique()
-    assert town.levels[-1] is None
-    assert town.labels[:-1] == sorted(str(name) for name in town.levels[:-1])
+    assert len(town.categories) == 12
+    assert town.n_categories == frame["town"].n_unique()
+    assert town.categories[-1] is None
+    assert town.labels[:-1] == sorted(str(name) for name in town.categories[:-1])
     gap = partial_dependence(rows, "gap", columns["gap"][0])
     assert gap.labels[-1] is None
     numeric, codes = (tensor.clone() for tensor in rows.inputs)

@@ -98,7 +98,7 @@ def dependence_figure(explanation: Explanation) -> "Figure":
             Line2D([], [], color=colours[number], linewidth=2, label=short_name(name, 30))
             for number, name in zip(explanation.classes, classes, strict=True)
         ]
-    if any(not one.levels and np.isnan(one.values[-1]) for one in panels):
+    if any(not one.categories and np.isnan(one.values[-1]) for one in panels):
         entries.append(Line2D([], [], color="#555555", linestyle=":", label="value is missing"))
     if entries:
         most = max(len(str(entry.get_label())) for entry in entries)
@@ -117,9 +117,9 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     """Draws the curves of one input, and how often its values occur."""
     from matplotlib.ticker import MaxNLocator
 
-    is_numeric = not one.levels
+    is_numeric = not one.categories
     known = ~np.isnan(one.values)
-    x = one.values[known] if is_numeric else np.arange(len(one.levels))
+    x = one.values[known] if is_numeric else np.arange(len(one.categories))
     marker = "o" if len(x) <= FEW_VALUES else ""
     for number, colour in colours.items():
         y = one.predicted[:, number]
@@ -149,7 +149,7 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     else:
         heights = one.data
         counts.bar(x, heights, 0.6, color="#999999", alpha=0.45, linewidth=0)
-        labels = ["(missing)" if level is None else short_name(level, 16) for level in one.levels]
+        labels = ["(missing)" if category is None else short_name(category, 16) for category in one.categories]
         is_turned = sum(map(len, labels)) > 22
         axes.set_xticks(x, labels, rotation=40 if is_turned else 0, ha="right" if is_turned else "center")
         axes.set_xlim(-0.6, len(x) - 0.4)
@@ -157,7 +157,7 @@ def _draw(axes: "Axes", one: Dependence, colours: dict[int, str]) -> None:
     counts.set_axis_off()
     axes.set_zorder(counts.get_zorder() + 1)
     axes.patch.set_visible(False)
-    shown = f" ({len(one.levels)} of {one.n_levels})" if len(one.levels) < one.n_levels else ""
+    shown = f" ({len(one.categories)} of {one.n_categories})" if len(one.categories) < one.n_categories else ""
     axes.set_xlabel(short_name(one.name, 34 - len(shown)) + shown)
     _style(axes)
 

@@ -35,7 +35,7 @@ N_GRID = 40
 OUTERMOST = 0.01
 """Share of the rows at either end of a number's range that is left out: there the curve rests on a few rows."""
 
-MOST_LEVELS = 12
+MOST_CATEGORIES = 12
 """Categories for which partial dependence is computed: the most frequent ones."""
 
 
@@ -60,7 +60,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the score of a run worsens if a column is permuted: the mean and standard deviation over repeats."""
+    """Loss of score if a column is permuted: its mean and standard deviation over repeats."""
 
     column: str
     mean: float
@@ -75,24 +75,24 @@ class Dependence:
         name: of the input.
         column: to which it belongs.
         values: (V,) of a number; NaN as the last one stands for a missing value.
-        levels: (V,) categories, None for a missing value; empty for a number.
-        n_levels: number of all categories in training; 0 for a number.
+        categories: (V,) categories, None for a missing value; empty for a number.
+        n_categories: number of all categories in training; 0 for a number.
         predicted: (V, C) mean probabilities, or (V, 1) values in the target's unit.
-        data: the input's own values in the rows; of categories, the number of rows of each level (V,).
+        data: the input's own values in the rows; of categories, the number of rows of each (V,).
     """
 
     name: str
     column: str
     values: npt.NDArray[np.float64]
-    levels: tuple[str | None, ...]
-    n_levels: int
+    categories: tuple[str | None, ...]
+    n_categories: int
     predicted: npt.NDArray[np.float64]
     data: npt.NDArray[np.float64]
 
     @property
     def labels(self) -> list[str | None]:
         """Returns the values as text, None for a missing one."""
-        return list(self.levels) or [
+        return list(self.categories) or [
             None if np.isnan(value) else repr(float(value)).removesuffix(".0") for value in self.values
         ]
 
@@ -176,7 +176,7 @@ class Rows:
 
     @contextmanager
     def replaced(self, inputs: Sequence[Input], rows: Tensor | None = None, value: float = 0.0) -> Iterator[None]:
-        """Within this context, some inputs have the values of other `rows` (N,), or one `value` in all rows."""
+        """Replaces some inputs, within this context, by those of other `rows` (N,), or by one `value` in all rows."""
         kept = [self.inputs[one.tensor][:, one.position].clone() for one in inputs]
         for one, values in zip(inputs, kept, strict=True):
             self.inputs[one.tensor][:, one.position] = value if rows is None else values[rows]
@@ -237,24 +237,24 @@ def permutation_importance(
 def partial_dependence(rows: Rows, column: str, one: Input) -> Dependence:
     """Averages the predictions of all rows with one input set to each of its values (Friedman 2001, section 8.2)."""
     data = rows.inputs[one.tensor][:, one.position].double().numpy()
-    levels: tuple[str | None, ...] = ()
-    n_levels = 0 if one.category is None else one.category.n_categories
+    categories: tuple[str | None, ...] = ()
+    n_categories = 0 if one.category is None else one.category.n_categories
     if one.category is None:
         values = _grid(data[~np.isnan(data)])
         # In other rows than those of training, all of its values may be missing.
         if one.may_miss or not len(values):
             values = np.append(values, np.nan)
     else:
-        n_rows = np.bincount(data.astype(np.int64), minlength=n_levels + 1)
+        n_rows = np.bincount(data.astype(np.int64), minlength=n_categories + 1)
         # Codes from 1: 0 is a category that training did not have. Stable, so that ties keep the alphabet.
-        codes = np.argsort(-n_rows[1:], kind="stable")[:MOST_LEVELS] + 1
+        codes = np.argsort(-n_rows[1:], kind="stable")[:MOST_CATEGORIES] + 1
         values, data = np.sort(codes).astype(np.float64), n_rows[np.sort(codes)].astype(np.float64)
-        levels = tuple((*one.category.categories, None)[code - 1] for code in np.sort(codes))
+        categories = tuple((*one.category.categories, None)[code - 1] for code in np.sort(codes))
     means = []
     for value in values:
         with rows.replaced([one], value=float(value)):
             means.append(rows.mean(rows.predict()).numpy())
-    return Dependence(one.name, column, values, levels, n_levels, np.stack(means), data)
+    return Dependence(one.name, column, values, categories, n_categories, np.stack(means), data)
 
 
 def _grid(known: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

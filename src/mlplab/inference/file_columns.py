@@ -62,7 +62,7 @@ def columns_of_file(
 def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tuple[Column, list[str]]:
     """Returns how the dates of a column are read: by the user's form, that of training, or the only one that fits.
 
-    What could be two dates is left to the form of training, by which it is refused later.
+    Strings that could be two dates keep the form of training, which refuses them later.
     """
     if date_format and are_read(text, as_datetimes(text, date_format)):
         return replace(column, date_format=date_format, other_formats=()), []

@@ -61,7 +61,7 @@ class RowReader:
         run: whose model takes the rows.
         written: how files are written, where that is not to be detected: options of conf/data/table.yaml.
         accepts_unknown: whether a column may hold hardly any category that training had.
-        notes: what was noticed, for people; complete when a file has been read to its end.
+        notes: what was noticed, for people. They are complete when a file has been read to its end.
     """
 
     run: TrainedRun
@@ -120,7 +120,7 @@ class RowReader:
 
         Args:
             path: a table in any format that training takes.
-            also: purpose of a further column → its name; that of the purpose `weights` may be missing, which is noted.
+            also: purpose of a further column → its name. The file may lack that of `weights`, which a note tells.
 
         Raises:
             UserError: the file cannot be read, lacks a column, or has a value that is not of the column's kind.
@@ -243,7 +243,10 @@ class RowReader:
 
 @contextmanager
 def _errors_of_a_run(first_row: int = 1, n_rows: int = 0) -> Iterator[None]:
-    """Adapts errors to new rows: hints name options of a file only, and counts say of which rows, if not of all."""
+    """Adapts errors to new rows.
+
+    A hint names only options that a file can still have. Where a block is a part of the file, counts name its rows.
+    """
     try:
         yield
     except UserError as error:

@@ -19,9 +19,9 @@ from mlplab.data.table.string_forms import (
     infer_numbers,
 )
 from mlplab.data.table.strings import (
+    are_markers,
     as_whole,
     override_of,
-    stand_for_nothing,
     unread_rows,
     unreadable_strings,
 )
@@ -156,7 +156,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
             whole = text.cast(pl.Int128, strict=False)
             # 39 digits and more fit into no type.
-            if whole.count() < strings.rows(~stand_for_nothing(strings.each)):
+            if whole.count() < strings.rows(~are_markers(strings.each)):
                 return _codes(text, MANY_DIGITS, hints)
             return _infer_whole(whole, hints) or column
         return column
@@ -167,7 +167,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         return column
     what = f"a date of the form {column.date_format}" if column.kind == "datetime" else "a number"
     if hints.kind == "numeric":
-        if stand_for_nothing(strings.each).all():
+        if are_markers(strings.each).all():
             return Column(name, "empty", reason="has no value in any row")
         raise unreadable_strings(text, read_strings(text, replace(column, kind="numeric")), what, name)
     if are_truth_values(strings.each):

@@ -8,11 +8,11 @@ from mlplab.data.table.column import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
 from mlplab.data.table.strings import (
+    are_markers,
     are_read,
     as_whole,
     null_missing,
     override_of,
-    stand_for_nothing,
     unread_rows,
     unreadable_strings,
 )
@@ -40,7 +40,7 @@ def column_values(series: pl.Series, column: Column, missing_values: Sequence[st
     Args:
         series: some rows of the column, after `null_missing`.
         column: how to read them.
-        missing_values: those beside the usual ones; a number is one also in a spelling that `null_missing` lacks.
+        missing_values: further strings that stand for a missing value. A number does so in any spelling, as -9.99e2.
         first_row: the number of the first of these rows, for messages.
 
     Raises:
@@ -106,7 +106,7 @@ def tell_markers(series: pl.Series, values: pl.Series) -> list[str]:
     if series.dtype != pl.String or are_read(series, values):
         return []
     unread = series.filter(values.is_null() & series.is_not_null())
-    markers = unread.filter(stand_for_nothing(unread))
+    markers = unread.filter(are_markers(unread))
     words = ", ".join(repr(word) for word in markers.unique(maintain_order=True).head(3))
     return [f"{series.name}: {counted(len(markers), 'value')} taken for missing: {words}"] if words else []
 

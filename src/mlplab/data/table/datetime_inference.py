@@ -98,9 +98,13 @@ def _may_join(form: str, chosen: Sequence[str]) -> bool:
 
 
 def _most_plausible(forms: Sequence[str], reads: dict[str, pl.Series]) -> tuple[str, str]:
-    """Chooses among forms that fit alike the one whose dates lie closest together; says so where none does."""
+    """Chooses among forms that read the same strings. The one whose dates lie closest together is the likeliest.
+
+    Returns:
+        the form, and a note on the forms that it could be instead; "" if there is none.
+    """
     first = forms[0]
-    # Forms that differ in more than the order of day, month and year do so in what they accept, not in what is meant.
+    # Only forms that differ in the order of day, month and year give other dates for the same strings.
     alike = [form for form in forms if reordered(form) == reordered(first)]
     if len(alike) < 2:
         return first, ""

@@ -22,7 +22,7 @@ class Record:
 
 
 class Sample:
-    """The commonest number of strings of the first records, and what their columns hold.
+    """The most frequent number of strings in the first records, and what the columns of such records hold.
 
     Attributes:
         width: the number of strings.

@@ -83,7 +83,7 @@ def as_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", 
         return numbers
     # Few strings, or few different ones, need the longer look.
     places = (numbers.is_null() & text.is_not_null()).arg_true()
-    return numbers.scatter(places, _written_otherwise(text.gather(places), decimal, thousands, prefix, suffix))
+    return numbers.scatter(places, _annotated_numbers(text.gather(places), decimal, thousands, prefix, suffix))
 
 
 def plain_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str = "", suffix: str = "") -> pl.Series:
@@ -119,8 +119,8 @@ def parts_of_numbers(text: pl.Series) -> pl.DataFrame:
     return typed.str.extract_groups(NUMBER).struct.unnest()
 
 
-def _written_otherwise(text: pl.Series, decimal: str, thousands: str, prefix: str, suffix: str) -> pl.Series:
-    """Reads numbers with signs, scales and notes; null where there is another unit than the column's."""
+def _annotated_numbers(text: pl.Series, decimal: str, thousands: str, prefix: str, suffix: str) -> pl.Series:
+    """Reads numbers that have a sign, a scale or a note; null where the unit is not that of the column."""
     parts = parts_of_numbers(text)
     power = parts["power"].str.replace_many(list(SUPERSCRIPTS), list(SUPERSCRIPTS.values()))
     exponent = pl.Series(parts["exponent"].fill_null("0").zip_with(power.is_null(), power))

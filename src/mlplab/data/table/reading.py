@@ -19,7 +19,7 @@ class RawTable:
         prefers_comma: whether "1,234" is more likely 1.234 than 1234.
         notes: what was detected, for people.
         encoding: of the text, where it is no Unicode; else "auto".
-        first_names: names that the first line would give, where none was found to give names.
+        first_names: strings of the first line, where no header was found.
     """
 
     frame: pl.DataFrame

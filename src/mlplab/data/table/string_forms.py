@@ -8,7 +8,7 @@ from mlplab.data.table.column import Column, Hints, name_words, read_strings
 from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
 from mlplab.data.table.datetime_inference import Dates, infer_dates, infer_times_of_day, latest_year
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
-from mlplab.data.table.strings import distinct_strings, stand_for_nothing
+from mlplab.data.table.strings import are_markers, distinct_strings
 from mlplab.errors import counted
 
 FEW_UNREADABLE = 0.05
@@ -64,12 +64,12 @@ class Strings:
         if not unread.any():
             return 1.0
         n_known = self.rows(~unread)
-        n_unread = int(self.counts.filter(unread).filter(~stand_for_nothing(self.each.filter(unread))).sum())
+        n_unread = int(self.counts.filter(unread).filter(~are_markers(self.each.filter(unread))).sum())
         return n_known / max(n_known + n_unread, 1)
 
     def are_whole(self) -> bool:
         """Checks for digits alone, after a sign."""
-        is_known = ~stand_for_nothing(self.each)
+        is_known = ~are_markers(self.each)
         return bool(self.each.filter(is_known).str.contains(r"^[+-]?[0-9]+$").all())
 
 

@@ -1,4 +1,4 @@
-"""The strings of a column: which stand for a missing value, which are numbers, which are dates."""
+"""Looks at the strings of a column: which stand for a missing value, which repeat, and which could not be read."""
 
 import math
 import re
@@ -17,7 +17,7 @@ LOOKED_AT = 1000
 MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
 """Strings that stand for a missing value, in any mixture of capitals."""
 
-NO_NUMBER = (
+NUMBER_MARKERS = (
     *("-", "--", "---", "–", "—", ".", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
     *("n.a.", "n.a", "n. a.", "n/d", "nd", "n.d.", "k.a.", "k. a.", "s/d", "<na>", "(na)", "(null)", "(none)", "\\n"),
     *("not available", "not applicable", "not reported", "not known", "no data", "nodata", "undefined", "nat"),
@@ -41,7 +41,7 @@ def is_value(string: str) -> bool:
 
 def is_marker(string: str) -> bool:
     """Checks for a string that stands for a missing value in a column of numbers or dates."""
-    return string.strip().lower() in (*MISSING, *NO_NUMBER)
+    return string.strip().lower() in (*MISSING, *NUMBER_MARKERS)
 
 
 def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
@@ -50,7 +50,7 @@ def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequenc
     Args:
         series: a column as it was read.
         kept: strings that are categories of this column, though they stand for a missing value elsewhere.
-        missing_values: strings that stand for a missing value beside `MISSING`; those of numbers also in numbers.
+        missing_values: further strings that stand for a missing value. One that is a number does so among numbers, too.
     """
     if series.dtype in (pl.Categorical, pl.Enum):
         # By way of text, as the markers may be among the categories.
@@ -137,16 +137,16 @@ def as_whole(numbers: pl.Series) -> pl.Series:
 def unread_rows(text: pl.Series, read: pl.Series) -> pl.Series:
     """Returns the places of strings that could not be read and do not stand for a missing value."""
     places = (read.is_null() & text.is_not_null()).arg_true()
-    return places.filter(~stand_for_nothing(text.gather(places)))
+    return places.filter(~are_markers(text.gather(places)))
 
 
-def stand_for_nothing(text: pl.Series) -> pl.Series:
-    """Tells which strings stand for a missing value among numbers and dates."""
-    return text.str.strip_chars().str.to_lowercase().is_in(NO_NUMBER)
+def are_markers(text: pl.Series) -> pl.Series:
+    """Finds strings that stand for a missing value among numbers and dates, (N,) truth values."""
+    return text.str.strip_chars().str.to_lowercase().is_in(NUMBER_MARKERS)
 
 
 def unreadable_strings(text: pl.Series, read: pl.Series, what: str, name: str, first_row: int = 1) -> UserError:
-    """Makes the error for strings that could not be read: how many there are, and the first with its row."""
+    """Makes the error for strings that could not be read. It tells how many there are, and the first with its row."""
     bad = unread_rows(text, read)
     row = int(bad[0])
     several = text.gather(bad).unique(maintain_order=True).head(3).to_list()

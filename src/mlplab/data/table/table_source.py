@@ -78,13 +78,12 @@ def table(
 ) -> TableDataset:
     """Reads a file of text, JSON, Parquet, Arrow or a spreadsheet, packed or not, and infers what its columns hold.
 
-    The arguments are the values of conf/data/table.yaml, where each is explained; beside them `trained`, the card of a
-    checkpoint. Its columns, target and preprocessing are taken instead of inferred and fitted, as another release may
-    take a column for something else.
+    The arguments are the values of conf/data/table.yaml, where each is explained. Beside them, `trained` is the card of
+    a checkpoint: its columns, target and preprocessing are used, as another release may infer something else.
 
     Raises:
-        UserError: the file cannot be read or does not fit what is said of it; with the column, how many values, and
-            the first row.
+        UserError: the file cannot be read, or does not fit an option. The message names the column, how many values do
+            not fit, and the first row.
     """
     keys = {"data.path": path, **({"data.test_path": str(test_path)} if test_path else {})}
     paths = [read_once(Path(given).expanduser(), key) for key, given in keys.items()]
@@ -165,7 +164,10 @@ def _read_test_file(
 
 
 def _units(unit: str | Sequence[str], target: AnyTarget) -> str | tuple[str, ...]:
-    """Returns the unit of the target, or of each of several; one text holds for all, and none is that of the file."""
+    """Returns the unit of the target, or of each of several targets.
+
+    One text holds for all of them. Without one, the unit is what stands around the numbers in the file.
+    """
     n_targets = len(columns_of(target))
     units = (unit,) * n_targets if isinstance(unit, str) else tuple(unit)
     if unit == "":

@@ -52,9 +52,10 @@ def is_footer(strings: Sequence[str], file: TextFile, *, is_after_blank: bool = 
 
 
 def without_tail(file: TextFile) -> TextFile:
-    """Cuts blank lines and a footer off the end, as far as their lines are shorter or longer than rows.
+    """Cuts blank lines and a footer off the end of a file, so that it needs no copy.
 
-    The file then needs no copy. A last line that is as long as a row makes it irregular instead.
+    Stops at a line with as many strings as a row. If that looks like a footer, the file is marked as irregular, and all
+    of its records are read to decide.
     """
     tail: list[str] = []
     remarks: list[str] = []

@@ -190,7 +190,7 @@ class _HeaderSearch:
         self.first_row, self.header_at, self.has_group = 0, 0, False
 
     def find(self) -> list[list[str]]:
-        """Returns the strings of the lines that name the columns, as many as there are columns; none without header."""
+        """Returns the strings of each line that names the columns; an empty list if there is no header."""
         place, is_sure = self._place()
         self.first_row = place
         record = self.records[place]
