@@ -21,12 +21,12 @@ from mlplab.data.preprocessing import ScalePixels
 from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
+from mlplab.data.table.named_columns import require_columns
 from mlplab.data.table.reading import Reading
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.seen_categories import SeenCategories
 from mlplab.data.table.spellings import Spellings
 from mlplab.data.table.strings import null_missing
-from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, table_blocks

@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from mlplab.data.table.named_columns import NamedColumns, require_named_columns
+from mlplab.data.table.named_columns import NamedColumns, require_columns, require_named_columns
 from mlplab.errors import UserError
 
 NAMES = ["height", "a b", "price (€)", "${x}"]
@@ -101,3 +102,17 @@ def test_where_no_header_was_found_the_first_line_is_shown_too(
         require(frame=frame, target=target, first_names=first)
     assert refusal.value.hint == remedy
     assert ("if the first line is the header, " + ", ".join(first) in refusal.value.requirement) == (first[0] != "1")
+
+
+def test_columns_that_lack_are_named_and_those_beside_are_noted() -> None:
+    path = Path("new.csv")
+    assert require_columns(FRAME, NAMES, path, "data.path") == []
+    notes = require_columns(FRAME, NAMES[:2], path, "data.path")
+    assert notes == ["new.csv has 2 columns that are not used: price (€), ${x}"]
+    assert require_columns(FRAME, NAMES[:3], path, "data.path") == ["new.csv has 1 column that is not used: ${x}"]
+    with pytest.raises(UserError) as refusal:
+        require_columns(FRAME, ["hight", "a b", *(f"column {number}" for number in range(9))], path, "data.test_path")
+    assert refusal.value.requirement == "data.test_path must have every column that the model takes"
+    assert refusal.value.actual.startswith("new.csv lacks 10 of 11: 'hight', 'column 0', 'column 1'")
+    assert refusal.value.actual.endswith(", …")
+    assert refusal.value.hint == "renaming 'height'"

@@ -1,14 +1,15 @@
-"""The columns that the user names, and errors where a file does not fit them."""
+"""The columns that the user names, or that a model takes, and errors where a file lacks one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.strings import for_hydra, for_shell, override_of
-from mlplab.errors import UserError, first_of
+from mlplab.errors import UserError, agree, counted, first_of
 
 ROLES = {
     "split_column": "says which part a row belongs to",
@@ -132,3 +133,25 @@ def _require_one_purpose(named: NamedColumns) -> None:
     if {"group_column", "time_column"} <= named.single.keys():
         typed = [f"data.{key}={for_hydra(named.single[key])}" for key in ("group_column", "time_column")]
         raise UserError("the split must go by groups or by time", " ".join(typed), "one of them")
+
+
+def require_columns(frame: pl.DataFrame, needed: Sequence[str], path: Path, key: str) -> list[str]:
+    """Refuses a file that lacks a column; returns a note about the columns that it has beside.
+
+    Raises:
+        UserError: with the missing names, and the nearest to the first that is there.
+    """
+    there, wanted = set(frame.columns), set(needed)  # a table may have thousands of columns
+    missing = [name for name in needed if name not in there]
+    extra = [name for name in frame.columns if name not in wanted]
+    if missing:
+        near = nearest_name(missing[0], extra)
+        raise UserError(
+            f"{key} must have every column that the model takes",
+            f"{path.name} lacks {len(missing)} of {len(needed)}: {first_of([repr(name) for name in missing], 5)}",
+            f"renaming {near!r}" if near else "a file with the columns of the training file",
+        )
+    if not extra:
+        return []
+    are = agree(len(extra), "is")
+    return [f"{path.name} has {counted(len(extra), 'column')} that {are} not used: {first_of(extra, 5)}"]

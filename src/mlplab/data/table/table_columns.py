@@ -17,13 +17,12 @@ from mlplab.data.table.reading import RawTable, Reading
 from mlplab.data.table.row_weights import unusable_weights
 from mlplab.data.table.split_columns import time_column_of
 from mlplab.data.table.strings import are_read
-from mlplab.data.table.table_checks import empty_columns, require_date_format
 from mlplab.data.table.table_preprocessing import TableInputs
 from mlplab.data.table.table_reading import read_grouping_points
 from mlplab.data.table.target_inference import infer_targets
 from mlplab.data.table.targets import AnyTarget, columns_of, target_from_dict
 from mlplab.data.threads import for_each
-from mlplab.errors import UserError, counted
+from mlplab.errors import UserError, agree, counted, first_of
 
 
 @dataclass(frozen=True)
@@ -140,3 +139,25 @@ def _infer_weights(series: pl.Series, hints: Hints) -> Column:
         found = f"all {len(series)} are missing" if column.kind == "empty" else f"it holds {column.kind} values"
         raise unusable_weights(str(series.name), found)
     return column
+
+
+def empty_columns(frame: pl.DataFrame, besides: set[str]) -> tuple[list[str], list[str]]:
+    """Returns the columns without a single value, but for those of `besides`, and a note that names them."""
+    empty = [series.name for series in frame if series.name not in besides and series.null_count() == len(frame)]
+    if not empty:
+        return [], []
+    n_empty = len(empty)
+    are = f"{counted(n_empty, 'column', 'has')} no value and {agree(n_empty, 'is')}"
+    return empty, [f"{are} left out: {first_of(empty, 5)}"]
+
+
+def require_date_format(columns: Sequence[Column], date_format: str | None) -> None:
+    """Refuses a date format that no column has, and names those that look like dates."""
+    if date_format is None or any(column.date_format == date_format for column in columns):
+        return
+    dates = [f"{column.name} ({column.date_format})" for column in columns if column.date_format]
+    raise UserError(
+        "data.date_format must be the form of a column",
+        f"{date_format!r} is that of none" + (f"; these look like dates: {first_of(dates, 5)}" if dates else ""),
+        "data.date_format=null",
+    )

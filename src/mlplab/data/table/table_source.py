@@ -8,7 +8,7 @@ table_opening                  opens a file of any format, by the files below
   text_footer                    the lines below the rows
   row_count, text_records        as many strings in each row, counted, or else written to a copy
 table_reading, csv_reading     the strings of the rows, and null for missing values
-named_columns, table_checks    errors where the file does not fit what the user says of its columns
+named_columns                  errors where the file lacks a column that the user names
 table_columns                  what becomes of each column, by the files below
   column_inference               features: numbers, categories, dates, or what is left out
   target_inference               the task, and the classes or values to learn
@@ -30,10 +30,9 @@ import polars as pl
 from mlplab.data.table.column_values import as_enum
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.file_values import TableColumns, values_of_file
-from mlplab.data.table.named_columns import NamedColumns, require_named_columns
+from mlplab.data.table.named_columns import NamedColumns, require_columns, require_named_columns
 from mlplab.data.table.reading import RawTable, Reading
 from mlplab.data.table.split_columns import split_rules
-from mlplab.data.table.table_checks import require_columns
 from mlplab.data.table.table_columns import ColumnRules, infer_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
