@@ -6,7 +6,7 @@ import polars as pl
 
 from mlplab.data.table.column import Column, Hints, name_words, read_strings
 from mlplab.data.table.datetime_inference import DATE_WORDS, TIME_WORDS, whole_number_format
-from mlplab.data.table.datetime_strings import SECONDS
+from mlplab.data.table.datetime_strings import SECONDS, as_datetimes
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, are_truth_values
 from mlplab.data.table.string_forms import (
     FEW_CATEGORIES,
@@ -20,6 +20,7 @@ from mlplab.data.table.string_forms import (
 )
 from mlplab.data.table.strings import (
     are_markers,
+    are_read,
     as_whole,
     override_of,
     unread_rows,
@@ -41,8 +42,6 @@ QUANTITY_WORDS = {
     "year", "month", "week", "day", "hour", "minute", "second", "days", "hours", "minutes", "seconds",
 }  # fmt: skip
 """Names of numbers that are written with leading zeros to have one width."""
-
-HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 
 MANY_DIGITS = "numbers of more than 15 digits"
 
@@ -140,7 +139,7 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     if hints.kind != "numeric" and (why := _why_codes(strings)):
         # 0930 is half past nine.
         may_be_times = {"time", "times", "hhmm", "clock"} & name_words(name)
-        if may_be_times and strings.each.str.contains(HOUR_AND_MINUTE).all():
+        if may_be_times and are_read(strings.each, as_datetimes(strings.each, "%H%M")):
             return Column(name, "datetime", date_format="%H%M", note="times of day")
         return _codes(text, why, hints)
     likeliest = Fit(0.0, Column(name, "categorical"))

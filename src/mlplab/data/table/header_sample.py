@@ -14,7 +14,7 @@ BEGINS_AS_VALUE = re.compile(r"[^\w([]*\d|[A-Za-z]{3,9}\.? \d{1,2},")
 
 @dataclass(frozen=True)
 class Record:
-    """The strings of a record; `begin` and `end` are the places of its first line and of the line after it."""
+    """The strings of a record without blanks around them, and the places of its first line and of the line after it."""
 
     strings: list[str]
     begin: int
@@ -35,24 +35,22 @@ class Sample:
         rows = [record.strings for record in records if len(record.strings) == self.width]
         # What stands above the rows does not tell what is in them.
         self.rows = rows[max(1, len(rows) // 2) :]
-        columns = [[string.strip() for string in column] for column in zip(*self.rows, strict=True)]
-        columns = columns or [[] for _ in range(self.width)]
+        columns = list(zip(*self.rows, strict=True)) or [()] * self.width
         known = [[string for string in column if string] for column in columns]
         self.filled = [bool(column) for column in known] if self.rows else [True] * self.width
         self.numeric = [sum(map(is_value, column)) > 0.5 * len(column) for column in known]
         self.strings = [set(column) for column in columns]
 
     def aligned(self, strings: Sequence[str]) -> list[str] | None:
-        """Returns the strings of a header for each column, without blanks around them; None if their number differs.
+        """Returns the strings of a header for each column; None if their number differs.
 
         One too few is a header without a name for the first column, as R writes it, or for an empty last one.
         """
-        stripped = [string.strip() for string in strings]
-        if len(stripped) == self.width - 1 and self.width > 2:
-            return [*stripped, ""] if not self.filled[-1] else ["", *stripped]
-        if len(stripped) > self.width and not any(stripped[self.width :]):
-            return stripped[: self.width]
-        return stripped if len(stripped) == self.width else None
+        if len(strings) == self.width - 1 and self.width > 2:
+            return [*strings, ""] if not self.filled[-1] else ["", *strings]
+        if len(strings) > self.width and not any(strings[self.width :]):
+            strings = strings[: self.width]
+        return list(strings) if len(strings) == self.width else None
 
     def has_values(self, strings: Sequence[str]) -> bool:
         """Checks for a value in a column of values."""

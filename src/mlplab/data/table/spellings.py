@@ -27,7 +27,8 @@ TYPOGRAPHIC = {
 }  # fmt: skip
 """Quotes and dashes as word processors write them, and characters without a width → what a keyboard writes."""
 
-NUMBER = r"^[+-]?(0|[1-9]\d*)([.,]\d+)?(e[+-]?\d+)?$"
+QUANTITY = r"^[+-]?(0|[1-9]\d*)([.,]\d+)?(e[+-]?\d+)?$"
+"""A number that is no code, as it has no leading zeros."""
 
 MAY_BE_GROUPED = r"^[+-]?\d{1,3}[.,]\d{3}$"
 """1,234 is a thousand in one country, and little more than 1 in another."""
@@ -55,7 +56,7 @@ def plain(text: pl.Series) -> pl.Series:
 def _as_numbers(text: pl.Series) -> pl.Series:
     """Writes numbers in one form: 1e+05 as 100000, 0,50 as 0.5. Other text stays."""
     numbers = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    is_number = text.str.contains(NUMBER) & ~text.str.contains(MAY_BE_GROUPED) & (numbers.abs() < LARGEST_EXACT_WHOLE)
+    is_number = text.str.contains(QUANTITY) & ~text.str.contains(MAY_BE_GROUPED) & (numbers.abs() < LARGEST_EXACT_WHOLE)
     whole = numbers.cast(pl.Int64, strict=False).cast(pl.String)
     written = whole.zip_with(numbers % 1 == 0, numbers.cast(pl.String))
     return written.zip_with(is_number.fill_null(False), text)

@@ -61,7 +61,7 @@ def without_tail(file: TextFile) -> TextFile:
     remarks: list[str] = []
     lines = last_lines(file.path)
     for line in reversed(lines):
-        strings = next(iter(file.dialect.readable_records([line])), [])
+        strings = file.dialect.strings(line)
         is_even = len(strings) == len(file.names)
         is_comment = line.startswith(file.comment) and not is_even
         if line.strip() and not is_comment and not is_footer(strings, file):

@@ -86,7 +86,7 @@ def _find_header(
     is_sure = bool(sample.numeric[:1] == [True] or (leading and len(below) <= FEW * len(kept)))
     # A value may begin with such a mark, too.
     doubtful = [*(leading if len(leading) == 1 and not commented else []), *([] if is_sure else below)]
-    if any(dialect.width(line) == sample.width for line in doubtful):
+    if any(len(dialect.strings(line)) == sample.width for line in doubtful):
         return _find_header(path, lines, options, known_names, has_comments=False)
     if commented:
         header, leading = [commented], leading[:-1]
@@ -112,7 +112,7 @@ def _find_header(
         unnamed,
         header=tuple(map(tuple, header)),
         header_line=lines[search.header_at].strip("\r\n") if header else "",
-        first_names=() if header else tuple(string.strip() for string in records[search.first_row].strings),
+        first_names=() if header else tuple(records[search.first_row].strings),
         numeric=tuple(sample.numeric) if len(sample.numeric) == len(names) else (False,) * len(names),
         comment=comment or "#",
         is_comment_sure=is_sure,
@@ -163,7 +163,9 @@ def _numbered_records(dialect: Dialect, lines: Sequence[tuple[int, str]]) -> lis
     with suppress(csv.Error):
         for strings in dialect.records(taken()):
             if strings:
-                records.append(Record(strings, lines[before][0], lines[n_taken - 1][0] + 1))
+                records.append(
+                    Record([string.strip() for string in strings], lines[before][0], lines[n_taken - 1][0] + 1)
+                )
             before = n_taken
     return records
 
@@ -202,9 +204,9 @@ class _HeaderSearch:
             return []
         self.first_row = place + 1
         if strings is None or (len(record.strings) < self.sample.width and not self._has_row_names(place)):
-            return [[string.strip() for string in record.strings]]
+            return [record.strings]
         header = [strings]
-        group = [string.strip() for string in self.records[place - 1].strings] if place else []
+        group = self.records[place - 1].strings if place else []
         if self._is_group(group):
             header, self.has_group = [group, strings], True
         n_strings = len(record.strings)
@@ -243,14 +245,13 @@ class _HeaderSearch:
         return next(fitting, 0), False
 
     def _is_known(self, strings: Sequence[str], place: int) -> bool:
-        stripped = [string.strip() for string in strings]
-        if not self.known_names.intersection(stripped):
+        known = [string for string in strings if string in self.known_names]
+        if not known:
             return False
-        known = [string for string in stripped if string in self.known_names]
         aligned = self.sample.aligned(strings)
         # A number may be a name, but also a value that stands in other columns as well. Titles may stand above names.
         if all(len(record.strings) < self.sample.width for record in self.records[:place]):
-            given = [string for string in stripped if string]
+            given = [string for string in strings if string]
             return len(set(given)) == len(given) or not all(is_value(string) for string in known)
         return aligned is not None and any(self.sample.numeric) and self.sample.names_all(aligned)
 
@@ -259,7 +260,7 @@ class _HeaderSearch:
         if first is None:
             return True
         body = [record.strings for record in self.records[place + 1 :] if len(record.strings) == self.sample.width]
-        columns = [[string.strip() for string in column] for column in zip(*body, strict=True)] or [[]] * len(first)
+        columns = list(zip(*body, strict=True)) or [()] * len(first)
         is_above_values = False
         for head, column in zip(first, columns, strict=True):
             filled = [string for string in column if string]
@@ -279,14 +280,10 @@ class _HeaderSearch:
 
         A decimal comma between commas would also add a string, and so would a blank within names between blanks.
         """
-        rows = [row for row in self.sample.rows if "".join(row).strip()]
+        rows = [row for row in self.sample.rows if any(row)]
         if self.sample.filled[-1] and len({row[0] for row in rows}) < len(rows):
             return False
-        if (
-            self.dialect.delimiter != ","
-            or not self.sample.filled[-1]
-            or not all(is_value(row[0].strip()) for row in rows)
-        ):
+        if self.dialect.delimiter != "," or not self.sample.filled[-1] or not all(is_value(row[0]) for row in rows):
             return True
         return any("." in string for row in rows for string in row[1:])
 
@@ -304,12 +301,8 @@ def _commented_header(
     if not leading:
         return []
     bare = leading[-1].lstrip().removeprefix(comment)
-    as_written, without = (next(iter(dialect.readable_records([line])), []) for line in (leading[-1], bare))
-    fitting = [
-        [string.strip() for string in strings]
-        for strings in (as_written, without)
-        if len(strings) == sample.width and not sample.has_values([string.strip() for string in strings])
-    ]
+    both = [[string.strip() for string in dialect.strings(line)] for line in (leading[-1], bare)]
+    fitting = [strings for strings in both if len(strings) == sample.width and not sample.has_values(strings)]
     if not fitting:
         return []
     # "# of rooms" may be a name, unless there are other lines of comment or the user's name has no mark.

@@ -97,9 +97,9 @@ class Dialect:
             records.extend(record for record in self.records(lines) if record)
         return records
 
-    def width(self, line: str) -> int:
-        """Counts the strings of a line by itself."""
-        return len(next(iter(self.readable_records([line])), []))
+    def strings(self, line: str) -> list[str]:
+        """Returns the strings of a line by itself; none if it cannot be read."""
+        return next(iter(self.readable_records([line])), [])
 
 
 @dataclass(frozen=True)

@@ -246,11 +246,11 @@ def _is_no_row(line: str, file: TextFile) -> bool:
     """Checks for a rule or a comment. One with as many strings as a row is a row, unless a comment is sure."""
     is_drawn = "\u2500" <= line[:1] <= "\u257f"
     if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
-        return is_drawn or line[:1] in "+|" or file.dialect.width(line) != len(file.names)
+        return is_drawn or line[:1] in "+|" or len(file.dialect.strings(line)) != len(file.names)
     # A string in quotes may begin in this line and go on in the next.
     is_whole = not file.dialect.quote or line.count(file.dialect.quote) % 2 == 0
     if line.startswith(file.comment) and is_whole and not NO_COMMENT.match(line):
-        return file.is_comment_sure or file.dialect.width(line) != len(file.names)
+        return file.is_comment_sure or len(file.dialect.strings(line)) != len(file.names)
     return False
 
 
