@@ -3,6 +3,8 @@
 import lzma
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -30,3 +32,12 @@ def unreadable_file(path: Path, error: BaseException) -> UserError:
     # Messages of polars go on with advice on its own options, which users of this project do not have.
     reason = " ".join(str(error).split())[:200]
     return UserError("data.path must be a table that can be read", f"{path}: {reason}", "another file, or mending it")
+
+
+@contextmanager
+def explain_damaged(path: Path) -> Iterator[None]:
+    """Turns errors of libraries over a damaged file into a `UserError`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise unreadable_file(path, error) from None

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from mlplab.config.paths import is_pipe
-from mlplab.data.table.file_errors import MUST_BE_TABLE, UNREADABLE, unreadable_file
+from mlplab.data.table.file_errors import MUST_BE_TABLE, explain_damaged, unreadable_file
 from mlplab.errors import UserError, first_of
 
 PACKED: dict[bytes, Callable[..., Any]] = {
@@ -112,7 +112,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                 break
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlplab_"))
             copy = Path(folder) / f"table{number}"
-            try:
+            with explain_damaged(path):
                 if is_zip:
                     _unzip(plain, copy, path)
                 elif pack is None:
@@ -121,19 +121,14 @@ def unpacked(path: Path) -> Iterator[Path]:
                 else:
                     with pack(plain, "rb") as source, copy.open("wb") as target:
                         shutil.copyfileobj(source, target, 1 << 20)
-            except UNREADABLE as error:
-                raise unreadable_file(path, error) from None
             plain = copy
         yield plain
 
 
 def _is_book(path: Path) -> bool:
     """Checks whether a zip archive is a spreadsheet: of Excel, or an OpenDocument one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except UNREADABLE as error:
-        raise unreadable_file(path, error) from None
+    with explain_damaged(path), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     return any(name in ("[Content_Types].xml", "xl/workbook.xml", "content.xml") for name in names)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from mlplab.config.paths import parquet_files, require_data_file
 from mlplab.data.table.csv_reading import typed
-from mlplab.data.table.file_errors import UNREADABLE, unreadable_file
+from mlplab.data.table.file_errors import explain_damaged
 from mlplab.data.table.file_formats import format_of, unpacked
 from mlplab.data.table.json_tables import read_json
 from mlplab.data.table.row_count import count_rows
@@ -100,21 +100,19 @@ def _open_text(
         return
     with tempfile.TemporaryDirectory(prefix="mlplab_") as folder:
         copy = Path(folder) / "table.csv"
-        try:
-            with (
-                # newline=None turns the line ends of old Macs into line feeds, too.
-                path.open(encoding=encoding.name, errors=encoding.errors, newline=None) as source,
-                copy.open("w", encoding="utf-8") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 24)
-        except UNREADABLE as error:
-            raise unreadable_file(named, error) from None
+        with (
+            # newline=None turns the line ends of old Macs into line feeds, too.
+            explain_damaged(named),
+            path.open(encoding=encoding.name, errors=encoding.errors, newline=None) as source,
+            copy.open("w", encoding="utf-8") as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 24)
         yield replace(file, path=copy), encoding
 
 
 def _scan(path: Path, kind: str, named: Path) -> pl.LazyFrame:
     """Scans Parquet or Arrow; the folders `NAME=VALUE` of a folder are columns."""
-    try:
+    with explain_damaged(named):
         # By default polars takes * and [ ] in a file's name for a pattern of several files.
         if kind == "arrow":
             return pl.scan_ipc(path, glob=False)
@@ -132,8 +130,6 @@ def _scan(path: Path, kind: str, named: Path) -> pl.LazyFrame:
             for file, one in zip(files, values.to_dicts() or keys, strict=True)
         ]
         return pl.concat(scans, how="diagonal_relaxed")
-    except UNREADABLE as error:
-        raise unreadable_file(named, error) from None
 
 
 @contextmanager

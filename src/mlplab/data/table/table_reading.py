@@ -9,7 +9,7 @@ import polars as pl
 
 from mlplab.config.paths import parquet_files
 from mlplab.data.table.csv_reading import csv_options, read_csv, typed, typed_beside_nulls, with_leading_zeros
-from mlplab.data.table.file_errors import UNREADABLE, unreadable_file
+from mlplab.data.table.file_errors import explain_damaged
 from mlplab.data.table.file_formats import format_of, unpacked
 from mlplab.data.table.header_names import UNNAMED
 from mlplab.data.table.number_strings import plain_numbers
@@ -58,10 +58,8 @@ def read_table(
             raw = RawTable(frame, prefers_comma, (*opened.notes, *plain.notes), opened.encoding, file.first_names)
             unnamed: Sequence[str] = file.unnamed
         else:
-            try:
+            with explain_damaged(path):
                 raw = RawTable(opened.rows.collect(), notes=opened.notes)
-            except UNREADABLE as error:
-                raise unreadable_file(path, error) from None
             as_text = raw.frame.columns
             unnamed = [name for name in as_text if UNNAMED.fullmatch(name)]
     if len(raw.frame) == 0 or not raw.frame.columns:
@@ -154,7 +152,7 @@ def table_blocks(path: Path, opened: OpenTable, notes: list[str]) -> Iterator[pl
         UserError: the file is damaged, or rows differ in their number of strings.
     """
     notes += opened.notes
-    try:
+    with explain_damaged(path):
         if isinstance(opened.rows, pl.LazyFrame):
             # Only the blocks are ever in memory, so the file may be larger.
             n_rows = int(opened.rows.select(pl.len()).collect().item())
@@ -168,5 +166,3 @@ def table_blocks(path: Path, opened: OpenTable, notes: list[str]) -> Iterator[pl
             # Types inferred from one block could differ from those of the next.
             scan = pl.scan_csv(plain.path, **csv_options(plain), infer_schema=False)
             yield from scan.collect_batches(chunk_size=BLOCK_ROWS)
-    except UNREADABLE as error:
-        raise unreadable_file(path, error) from None
