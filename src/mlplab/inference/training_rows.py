@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mlplab.config.differing import RENAMED
+from mlplab.config.paths import is_pipe
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
 from mlplab.data.module import DataModule, Source
@@ -60,6 +62,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
             "data.path=rows.csv with the columns of that data",
         )
     with explain_bad_card(run.checkpoint):
+        _require_no_pipe(data["options"])
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(source).bind(**data["options"])
         if isinstance(run.predictor.preprocessing, TablePreprocessing):
@@ -94,3 +97,15 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
         block = rows[begin : begin + BLOCK_ROWS]
         weights = None if dataset.weights is None else dataset.weights[block]
         yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights
+
+
+def _require_no_pipe(options: Mapping[str, Any]) -> None:
+    for key in ("path", "test_path"):
+        given = options.get(key)
+        # Opening the pipe that a checkpoint names would wait for whoever writes into it, perhaps for ever.
+        if isinstance(given, str) and is_pipe(Path(given).expanduser()):
+            raise UserError(
+                "the data that the run was trained on must be in a file",
+                f"{given} is a pipe, whose rows are gone",
+                "data.path=… with a file that holds them",
+            )
