@@ -1,5 +1,6 @@
 """Infers what a column holds: numbers, categories, dates, or what is no feature."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ FEW_UNREADABLE = 0.05
 
 # A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
+SOME_NUMBERS = 0.3  # which are told, as the others may be numbers with something behind them
 FEW_CATEGORIES = 20
 
 CODE_WORDS = {
@@ -91,6 +93,11 @@ class Column:
     @property
     def is_feature(self) -> bool:
         return self.kind in ("numeric", "categorical", "boolean", "datetime")
+
+    @property
+    def unit(self) -> str:
+        """Returns what stands around its numbers, but for the scales that are multiplied out."""
+        return f"{self.prefix}{'' if self.suffix == SCALED else self.suffix}".strip()
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""
@@ -255,14 +262,21 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     least = 1 - FEW_UNREADABLE if column.kind == "datetime" else MOSTLY_NUMBERS
     if share >= least and not are_codes:
         raise unreadable_strings(text, read_strings(text, column), what, name)
-    n_known = text.count()
+    n_known, note = text.count(), ""
+    if column.kind == "numeric" and share >= SOME_NUMBERS and n_categories > FEW_CATEGORIES:
+        unread = unread_rows(text, read_strings(text, column))
+        first, few = text[int(unread[0])], math.ceil(100 * len(unread) / n_known) / 100
+        note = (
+            f"{n_known - len(unread):,} of {n_known:,} values are numbers, others such as {first!r} are not: taken for "
+            f"text; {override_of('data.numeric', [name])} data.unreadable_cells={few:g} counts them as missing"
+        )
     if _hardly_repeat(n_categories, n_known):
         length = text.str.len_chars().mean()
         # Both kinds are left out: the difference only tells people what stands in the column.
         is_prose = isinstance(length, float) and length > 15 and bool(text.str.contains(" ").mean() > 0.5)  # type: ignore[operator]
         reason = f"{n_categories:,} different texts in {n_known:,} rows"
-        return Column(name, "text" if is_prose else "identifier", reason=reason)
-    return Column(name, "categorical", kept=hints.kept)
+        return Column(name, "text" if is_prose else "identifier", reason=reason, note=note)
+    return Column(name, "categorical", kept=hints.kept, note=note)
 
 
 def _are_truth_values(words: set[str]) -> bool:
@@ -370,7 +384,8 @@ def _infer_numbers(strings: _Strings, hints: Hints) -> _Fit:
 def _numeric(strings: _Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
     decimal, thousands, *around = form
     assumed = " and ".join(
-        ["a decimal comma"] * (decimal != ".")
+        # Whole numbers are read alike with either mark.
+        ["a decimal comma"] * (decimal != "." and bool(strings.strings.str.contains(",", literal=True).any()))
         + [f"thousands set off by {MARK_NAMES.get(thousands)}"] * (thousands != "")
         + [f"{part.strip()} around them" for part in around if part and part != SCALED]
     )

@@ -18,7 +18,7 @@ MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
 """Strings that stand for a missing value, in any mixture of capitals."""
 
 NO_NUMBER = (
-    *("-", "--", "---", "–", "—", ".", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
+    *("-", "--", "---", "–", "—", ".", ":", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
     *("n.a.", "n.a", "n. a.", "n/d", "nd", "n.d.", "k.a.", "k. a.", "s/d", "<na>", "(na)", "(null)", "(none)", "\\n"),
     *("not available", "not applicable", "not reported", "not known", "no data", "nodata", "undefined", "nat"),
     *("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "#error!", "div/0"),
