@@ -531,3 +531,19 @@ def test_numbers_in_a_column_of_text_are_told() -> None:
     assert found.kind == "identifier"
     assert "20 of 60 values are numbers, others such as '0 hours' are not" in found.note
     assert "data.numeric=[c] data.unreadable_cells=0.67 counts them as missing" in found.note
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [(["1 year", "6 months", "1 year 2 months"], [12, 6, 14]), (["1 year", "2 weeks", "3 weeks"], [12, 0.46, 0.69])],
+)
+def test_ages_of_weeks_months_and_years(cells: list[str], numbers: list[float]) -> None:
+    found = column(cells)
+    assert found.compound == "months"
+    assert column_values(pl.Series(cells), found, []).to_list() == pytest.approx(numbers, abs=0.01)
+
+
+@pytest.mark.parametrize("cells", [["860xx", "120xx", "309xx"], [3067.0, 3042.0, None, 3121.0]])
+def test_postcodes_are_codes_however_they_are_written(cells: list[Any]) -> None:
+    assert column(cells * 10, "zip_code").kind == "categorical"
+    assert column(cells * 10, "price").kind == "numeric"

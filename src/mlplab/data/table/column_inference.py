@@ -186,6 +186,8 @@ def _infer(series: pl.Series, hints: Hints) -> Column:
 def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     """Infers what whole numbers are beside quantities: identifiers, dates or codes; None for quantities."""
     name, words = str(numbers.name), name_words(str(numbers.name))
+    # Beside a missing value, pandas writes 3067.0.
+    may_be_codes = numbers.dtype.is_integer() or bool(_names_codes(words) and (numbers.drop_nulls() % 1 == 0).all())
     is_whole = numbers.dtype.is_integer()
     if is_whole and _is_identifier(numbers):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
@@ -197,15 +199,19 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
             date_format=date_format,
             note=f"{note}; {override_of('data.numeric', [name])} says otherwise",
         )
-    if not is_whole:
+    if not may_be_codes:
         return None
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
-    if is_long or (low >= 0 and CODE_WORDS & words and not QUANTITY_WORDS & words and numbers.n_unique() > 2):
+    if is_long or (low >= 0 and _names_codes(words) and numbers.n_unique() > 2):
         why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
+
+
+def _names_codes(words: set[str]) -> bool:
+    return bool(CODE_WORDS & words) and not QUANTITY_WORDS & words
 
 
 def _codes(series: pl.Series, why: str, hints: Hints) -> Column:
@@ -243,6 +249,9 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
             break
     column, share = likeliest.column, likeliest.share
     if share == 1:
+        # Of a postcode, 860xx has its last digits hidden.
+        if column.suffix and hints.kind != "numeric" and _names_codes(name_words(name)):
+            return _codes(text, "numbers, by their name,", hints)
         if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
             return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
         return column
@@ -412,6 +421,7 @@ def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
             column = Column(strings.name, "datetime", date_format=first, other_formats=tuple(others), note=times.note)
             read = read_strings(strings.strings, column)
             return _Fit(strings.share(read), column)
+    best = none
     for unit in COMPOUNDS:
         # 25:23 is also the score of a game.
         if unit == "seconds" and SCORE_WORDS & name_words(strings.name):
@@ -421,8 +431,12 @@ def _infer_compounds(strings: _Strings, hints: Hints) -> _Fit:
             read = read_strings(strings.strings, column)
             place = int(read.is_not_null().arg_true()[0])
             note = f"numbers in {unit}: {strings.strings[place]!r} is {read[place]:,.12g}"
-            return _Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
-    return none
+            fit = _Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
+            # 2 weeks are seconds as well as, beside 1 year, months.
+            best = max(best, fit, key=lambda fit: fit.share)
+            if best.share == 1:
+                break
+    return best
 
 
 def _infer_datetimes(strings: _Strings, hints: Hints) -> _Fit:

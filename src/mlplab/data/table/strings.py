@@ -62,6 +62,9 @@ def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequenc
 def _null_missing_text(text: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
     # Blanks first: " NA" is missing, too.
     text = text.str.strip_chars()
+    # So exports keep a spreadsheet from reading 0012 as 12.
+    if text.head(LOOKED_AT).str.starts_with('="').any():
+        text = text.str.replace(r'^="(.*)"$', "${1}")
     markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
     is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
     if kept:
