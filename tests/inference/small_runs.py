@@ -16,7 +16,7 @@ from composing import composed
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.data.module import DataModule
-from mlplab.inference.row_reader import SOURCES
+from mlplab.inference.row_reader import source_named
 from mlplab.models import MLP
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
@@ -81,7 +81,7 @@ def save_run(
 ) -> Path:
     """A run's directory with a checkpoint as training leaves it, of a network that was never trained."""
     split = {"batch_size": 32, "validation_fraction": 0.15, "test_fraction": 0.15, "split_seed": 0}
-    data = DataModule(lambda: SOURCES[source](**options), **split)
+    data = DataModule(lambda: source_named(source)(**options), **split)
     data.origin = {"source": source, "options": dict(options), "split": split}
     data.setup()
     torch.manual_seed(0)

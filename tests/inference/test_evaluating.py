@@ -25,7 +25,7 @@ from mlplab.errors import UserError
 from mlplab.inference import evaluating, row_reader
 from mlplab.inference.evaluating import Evaluation, evaluate, write_evaluation
 from mlplab.inference.predicting import predict_file
-from mlplab.inference.row_reader import SOURCES
+from mlplab.inference.row_reader import source_named
 from mlplab.inference.trained import TrainedRun, load_run
 
 
@@ -104,7 +104,7 @@ def test_rows_of_the_test_part_in_a_file_give_the_same_as_the_test_part(
 ) -> None:
     for one in (run, regression):
         data = one.card["data"]
-        module = DataModule(lambda data=data: SOURCES[data["source"]](**data["options"]), **data["split"])
+        module = DataModule(lambda data=data: source_named(data["source"])(**data["options"]), **data["split"])
         pl.read_csv(data["options"]["path"], infer_schema=False)[module.read()[1].test].write_csv(tmp_path / "test.csv")
         assert evaluate(one, tmp_path / "test.csv").metrics == pytest.approx(evaluate(one).metrics, rel=1e-6)
 
@@ -154,7 +154,7 @@ def test_metrics_of_values_by_hand(regression: TrainedRun, folder: Path) -> None
 def test_bundled_data_can_be_evaluated_on_a_file_with_their_columns(tmp_path: Path) -> None:
     for name in ("iris", "diabetes"):
         run = load_run(save_run(tmp_path / name, {"name": name}, source="mlplab.data.bundled.bundled"))
-        dataset = SOURCES["mlplab.data.bundled.bundled"](name=name)
+        dataset = source_named("mlplab.data.bundled.bundled")(name=name)
         test = DataModule(lambda dataset=dataset: dataset, **run.card["data"]["split"]).read()[1].test
         frame = pl.DataFrame(dataset.features[test], schema=list(run.task.feature_names))  # type: ignore[attr-defined]
         targets = dataset.targets[test]

@@ -15,7 +15,7 @@ from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import trained
 from mlplab.inference.predicting import predict_file, require_writable, write_once
-from mlplab.inference.row_reader import SOURCES
+from mlplab.inference.row_reader import source_named
 from mlplab.inference.trained import TrainedRun, load_run
 
 Array = npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ def refusal_of(run: TrainedRun, path: Path, out: Path, **options: Any) -> UserEr
 def by_hand(run: TrainedRun, path: Path) -> Array:
     """The network's outputs, all in NumPy: what is known of preprocessing and network, applied to the cells as text."""
     data = run.card["data"]
-    module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
+    module = DataModule(lambda: source_named(data["source"])(**data["options"]), **data["split"])
     train_rows = module.read()[1].train
     train = pl.read_csv(data["options"]["path"], infer_schema=False)[train_rows]
     new = pl.read_csv(path, infer_schema=False)

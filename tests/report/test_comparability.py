@@ -9,6 +9,7 @@ from report.making import MANIFEST, job, write_sweep
 from scipy.stats import binomtest, friedmanchisquare
 
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
+from mlplab.report.sweep_charts import charts_of
 
 
 def sentences(analysis: SweepAnalysis) -> dict[str, list[str]]:
@@ -143,7 +144,9 @@ def test_what_mattered_is_what_mattered_on_each_data_set(tmp_path: Path) -> None
         for a in range(3)
         for b in range(2)
     ]
-    effects = analyse(write_sweep(tmp_path, jobs)).effects
+    analysis = analyse(write_sweep(tmp_path, jobs))
+    assert [chart.name for chart in charts_of(analysis)["parameters"]] == ["effects", "by_a", "by_b"]
+    effects = analysis.effects
     assert effects is not None
     assert list(effects.alone) == ["a", "b"]
     assert effects.alone["a"] > 0.9

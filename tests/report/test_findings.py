@@ -165,12 +165,21 @@ def test_seeds_that_do_not_pair_have_welchs_interval(tmp_path: Path) -> None:
     assert f"interval {low:.4g} to {high:.4g})" in findings(tmp_path, jobs)["noise"].evidence
 
 
-def test_who_wins_on_most_seeds_beats_the_better_mean(tmp_path: Path) -> None:
+def test_a_setting_that_ran_once_is_taken_to_vary_like_the_other(tmp_path: Path) -> None:
+    jobs = [job(seed, {"a": 0, "seed": seed}, value) for seed, value in enumerate([0.5, 0.6, 0.4])]
+    found = findings(tmp_path, [*jobs, job(3, {"a": 1, "seed": 0}, 0.55)])["noise"]
+    assert found.sentence.startswith("1 setting cannot be told from the best")
+
+
+def test_who_wins_on_most_seeds_is_named_first(tmp_path: Path) -> None:
     """One bad seed gives b the worse mean, and it is better on nine of ten."""
     jobs = [job(seed, {"a": "x", "seed": seed}, 0.5) for seed in range(10)]
     values = [0.49 - 0.001 * seed for seed in range(9)] + [2.0]
     jobs += [job(10 + seed, {"a": "y", "seed": seed}, value) for seed, value in enumerate(values)]
-    assert "a=y beats a=x on 9 of 10 seeds, by a mean of -0.1" in findings(tmp_path, jobs)["paired_test"].evidence
+    assert (
+        "a=y against a=x: better on 9 of 10 seeds, by a median of 0.0135 (mean"
+        in findings(tmp_path, jobs)["paired_test"].evidence
+    )
 
 
 def test_one_seed_is_no_measure_of_noise(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from inference.small_runs import train_run, write_houses
 
 from mlplab.errors import UserError
-from mlplab.runs.resuming import newest_checkpoint
+from mlplab.runs.resuming import card_to_resume, newest_checkpoint
 from mlplab.training import train
 
 
@@ -102,3 +102,28 @@ def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path, make_config: A
     os.utime(table, (1, 1))
     more = ["trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={tmp_path}/run"]
     train(make_config(*words, *more), resume=True)
+
+
+def test_the_card_of_the_newest_that_can_be_read_is_read_and_nothing_is_renamed(checkpoints: Path) -> None:
+    cut(checkpoints / "last.ckpt")
+    card = card_to_resume(checkpoints)
+    assert card is not None
+    assert card["task"]["target_name"] == "cultivar"
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    assert card_to_resume(checkpoints / "none") is None
+
+
+def test_a_table_that_is_resumed_is_taken_for_what_it_was(tmp_path: Path, make_config: Any) -> None:
+    table, directory = tmp_path / "codes.csv", tmp_path / "run"
+    table.write_text("zip,y\n" + "".join(f"0{n % 9},{n % 9 * 1.5 + n / 100}\n" for n in range(60)))
+    words = ["data=table", f"data.path={table}", "data.target=y"]
+    train_run(directory, *words, "data.numeric=[zip]")
+    then = card_to_resume(directory / "checkpoints")
+    # Without data.numeric the codes are categories, as those of a run of an earlier release would be.
+    more = ["trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={directory}"]
+    train(make_config(*words, *more), resume=True)
+    now = card_to_resume(directory / "checkpoints")
+    assert then is not None
+    assert now is not None
+    assert now["preprocessing"]["inputs"] == then["preprocessing"]["inputs"]
+    assert [one["column"]["name"] for one in now["preprocessing"]["inputs"]["numeric"]] == ["zip"]

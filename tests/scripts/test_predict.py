@@ -120,7 +120,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
         ("empty.csv", ["{runs}/empty.csv is empty"]),
         ("header.csv", ["must hold rows"]),
         ("classes", ["is a folder"]),
-        ("classes/checkpoints/best.ckpt", ["must be text or Parquet"]),
+        ("classes/checkpoints/best.ckpt", ["a zip archive must hold one file"]),
     ],
 )
 def test_data_that_cannot_be_read_are_refused(

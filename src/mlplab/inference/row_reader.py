@@ -33,7 +33,6 @@ from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
-from mlplab.data.table.table_source import table
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
@@ -45,9 +44,18 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.bundled.bundled": bundled,
     "mlplab.data.synthetic.synthetic": synthetic,
     "mlplab.data.idx.idx_images": idx_images,
-    "mlplab.data.table.table_source.table": table,
 }
-"""The sources that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+"""The sources that a checkpoint can name, beside that of tables."""
+
+
+def source_named(name: str) -> Callable[..., Source] | None:
+    """Returns the source that a checkpoint names; None if it is another. Such a name is never imported."""
+    if name == "mlplab.data.table.table_source.table":
+        # Not above, as only the rows of the training are split and described anew.
+        from mlplab.data.table.table_source import table
+
+        return table
+    return SOURCES.get(name)
 
 
 @dataclass(frozen=True)
@@ -372,21 +380,22 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
     """
     with explain_bad_card(run.checkpoint):
         data: Mapping[str, Any] = run.card["data"]
-        source, expected = str(data.get("source")), data["fingerprint"]
+        name, expected = str(data.get("source")), data["fingerprint"]
         # Checkpoints of earlier versions name the source by its former place.
-        source = RENAMED.get(source, source)
-    if source not in SOURCES:
+        name = RENAMED.get(name, name)
+        source = source_named(name)
+    if source is None:
         raise UserError(
             "data that are read again must come from a source that mlplab brings",
-            f"the run was trained on {source}",
+            f"the run was trained on {name}",
             "data.path=rows.csv with the columns of that data",
         )
     with explain_bad_card(run.checkpoint):
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
-        call = inspect.signature(SOURCES[source]).bind(**data["options"])
+        call = inspect.signature(source).bind(**data["options"])
         if isinstance(run.predictor.preprocessing, TablePreprocessing):
             call.arguments["trained"] = run.card
-        module = DataModule(lambda: SOURCES[source](*call.args, **call.kwargs), **data["split"])
+        module = DataModule(lambda: source(*call.args, **call.kwargs), **data["split"])
     try:
         with explain_bad_card(run.checkpoint):
             dataset, split = module.read()

@@ -39,8 +39,9 @@ def _text(sweep: SweepRecord, setting: Setting) -> str:
     # A setting of one run is known by its folder.
     name = setting.label if len(setting.runs) > 1 else printable(setting.runs[0].entry.directory)
     arm = f"{printable(setting.arm)}: " if setting.arm is not None and len(setting.runs) > 1 else ""
+    why = f" ({sweep.replaced.metric} is another measure for each loss)" if sweep.replaced is not None else ""
     where = f"on {printable(setting.data_set)}: " if setting.data_set else ""
-    return f"{where}{values}{over}  {arm}{name}"
+    return f"{where}{values}{over}{why}  {arm}{name}"
 
 
 def _value(setting: Setting, metric: str) -> str:

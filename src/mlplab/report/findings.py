@@ -151,11 +151,11 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
-    # A setting that ran once has the spread of the rerun, the only one known.
-    rerun = next((s.validation for s in of_stage(settings, "rerun") if s.arm is None), None)
     compared = ranked[:2] if len(sweep.objectives) == 1 else pareto_front(ranked, sweep.objectives)
-    is_known = rerun is not None and rerun.deviation is not None
-    if not is_known and any(setting.validation.deviation is None for setting in compared):
+    # A setting that ran once is taken to vary like the rerun, or like the setting that it is compared with.
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    known = [s.validation for s in [*reruns, *compared] if s.validation.deviation is not None]
+    if not known:
         return _unknown_noise(sweep)
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
     if len(sweep.objectives) > 1:
@@ -164,7 +164,7 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     decided = [test.second for test in tests if test.first is best and test.corrected_p < LEVEL]
     close = []
     for other in ranked[1:]:
-        found = None if other in decided else interval_between(best, other, rerun)
+        found = None if other in decided else interval_between(best, other, known[0])
         if found is not None and found.low <= 0 <= found.high:
             close.append((other, found))
     if not close:
@@ -178,9 +178,12 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
 
 
 def _unknown_noise(sweep: SweepRecord) -> Finding:
-    # A search over seeds would choose the luckiest.
-    is_search = sweep.asked.get("sweeper") == "optuna"
-    hint = "Average over seeds by hydra.sweeper.seeds=3" if is_search else "Sweep over seed=range(0,5) too"
+    # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
+    hints = {
+        "optuna": "Average over seeds in a new search by hydra.sweeper.seeds=3",
+        "comparison": "Judge on more seeds by hydra.sweeper.seeds=10",
+    }
+    hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
     if len(sweep.objectives) == 1:  # with several there is no best to run once more
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
@@ -218,13 +221,15 @@ def _tests(tests: Sequence[PairedTest]) -> Finding | None:
 
 def _test(test: PairedTest) -> str:
     result, better, other = test.result, test.first, test.second
-    wins, mean, (low, high) = test.wins, test.mean, test.interval
+    wins, median, mean, (low, high) = test.wins, result.median, test.mean, test.interval
     # A few bad seeds can give the setting that wins on most of them the worse mean.
     if result.rank_biserial < 0:
         better, other, wins = other, better, result.n - result.n_equal - wins
-        mean, low, high = -mean, -high, -low
+        median, mean, low, high = -median, -mean, -high, -low
+    is_shown = test.corrected_p < LEVEL
+    names = f"{better.label} {'beats' if is_shown else 'against'} {other.label}{'' if is_shown else ': better'}"
     return (
-        f"{better.label} beats {other.label} on {wins} of {result.n} seeds, by a mean of {number(mean)} (95 % interval "
+        f"{names} on {wins} of {result.n} seeds, by a median of {number(median)} (mean {number(mean)}, 95 % interval "
         f"{number(low)} to {number(high)}; p {p_text(result.p)}, corrected {p_text(test.corrected_p)}, rank-biserial "
         f"{abs(result.rank_biserial):.2f})"
     )

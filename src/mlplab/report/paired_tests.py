@@ -129,13 +129,13 @@ class Difference:
         )
 
 
-def interval_between(best: Setting, other: Setting, rerun: Spread | None) -> Difference | None:
+def interval_between(best: Setting, other: Setting, known: Spread) -> Difference:
     """Computes the interval of a difference: paired where seeds pair, else by the deviations of both.
 
     Args:
         best: the better setting.
         other: the worse one.
-        rerun: of the best on new seeds, whose deviation a setting has that ran once.
+        known: spread of several runs, whose deviation a setting has that ran once.
     """
     differences = paired_differences(best, other)
     if len(differences) > 1:
@@ -145,10 +145,8 @@ def interval_between(best: Setting, other: Setting, rerun: Spread | None) -> Dif
     mean, variances = best.objective.sign * (other.score - best.score), []
     for setting in (best, other):
         n, spread = len(setting.validation.values), setting.validation
-        spread = spread if spread.deviation is not None else rerun or spread
-        if spread.deviation is None:
-            return None
-        variances.append((spread.deviation**2 / n, len(spread.values) - 1))
+        spread = spread if spread.deviation is not None else known
+        variances.append(((spread.deviation or 0.0) ** 2 / n, len(spread.values) - 1))
     total = sum(variance for variance, _ in variances)
     if total == 0:
         return Difference(mean, mean, mean, 0)

@@ -82,7 +82,7 @@ def _effects(
     ranked = [setting for setting in settings if setting.sort_key()[0] < VALUELESS]
     finished = [setting for setting in ranked if setting.validation.mean is not None]
     if sweep.data_sets:
-        axes = {name: axis for name, axis in axes.items() if not _chooses_data_set(name, ranked)}
+        axes = {name: axis for name, axis in axes.items() if not tells_data_sets_apart(name, ranked)}
     # Pruned settings have no comparable mean, but a place behind the others.
     if len(finished) == len(ranked):
         names = [name for name in axes if all(name in setting.values for setting in finished)]
@@ -105,7 +105,7 @@ def _effects(
     return search_effects(names, _places(axes, names, ranked), ranks, choices, ends)
 
 
-def _chooses_data_set(name: str, settings: Sequence[Setting]) -> bool:
+def tells_data_sets_apart(name: str, settings: Sequence[Setting]) -> bool:
     """Returns whether a parameter has one value on each data set, within which alone values are compared."""
     groups = by_data_set(settings).values()
     return all(len({value_text(s.values.get(name)) for s in those}) == 1 for those in groups)

@@ -10,7 +10,7 @@ from mlplab.report.formatting import goal, number
 from mlplab.report.learning_curves import best_places, median_rows
 from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.ranked_settings import Setting, contenders, pareto_front, table_of
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
 from mlplab.report.sweep_records import RunRecord
 
 MOST_PARAMETERS = 24
@@ -52,6 +52,8 @@ def _parameters(analysis: SweepAnalysis) -> Iterable[Chart | None]:
     # The parameters that matter most come first, and are drawn if there are too many.
     shares = effects.alone if effects is not None else {}
     varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
+    if analysis.sweep.data_sets:  # which are not compared
+        varying = [axis for axis in varying if not tells_data_sets_apart(axis.name, searched)]
     for axis in sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:MOST_PARAMETERS]:
         yield parameter_chart(axis, searched, objective)
     # A cell would mix values on different data.
@@ -109,7 +111,7 @@ def effects_chart(analysis: SweepAnalysis) -> Chart:
     noise = [("seeds", effects.noise)] if effects.noise is not None else []
     layers = tuple(
         Layer("bar", [{"x": share, "y": text, "text": f"{share:.0%}"} for text, share in bars], colour)
-        for bars, colour in ((alone, SERIES[0]), (pairs, SERIES[5]), (noise, MUTED))
+        for bars, colour in ((alone, SERIES[0]), (pairs, SERIES[5]), (noise, SERIES[4]))
         if bars
     )
     if effects.method == "grid":

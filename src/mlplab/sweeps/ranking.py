@@ -39,13 +39,14 @@ Ranking = Callable[[Path], list[RankedJobs]]
 
 
 def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:
-    """Prints the best settings, or the reruns, and the command of the report; returns whether there are any."""
+    """Prints the best settings, or the reruns, and the command of the report; returns whether there is a best one."""
     ranking = sweep.ranking(sweep.directory)
     best = [ranked.text for ranked in ranking if (ranked.stage == "rerun" if of_reruns else ranked.is_best)]
     for text in best[:MOST_SHOWN]:
         print(f"{'anew' if of_reruns else 'best':<8}{text}")
     if len(best) > MOST_SHOWN:
         print(f"        and {len(best) - MOST_SHOWN} more")
-    if best:
+    # Jobs that cannot be ranked can be looked at.
+    if any(sweep.state(entry).name == "finished" for entry in sweep.ledger.entries):
         print(f"report  python scripts/report.py {shlex.quote(str(sweep.shown))}")
     return bool(best)

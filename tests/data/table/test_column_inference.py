@@ -292,6 +292,7 @@ def test_a_few_words_among_dates_are_mistakes_wherever_they_stand() -> None:
         (["+4917612345678", "+49 30 123456"] * 9, "categorical"),
         ([12345678901234567, 98765432109876543] * 9, "categorical"),
         (["123456789012345678901", "98765432109876543210"] * 9, "categorical"),
+        (["9" * 40, "8" * 45] * 9, "categorical"),
         ([1152921504606846976 + 10**15 * number for number in range(20)], "identifier"),
         ([10**17 + number for number in range(-800, 800)], "numeric"),  # differ too little for codes
         (["007.5", "012.25", "100.0"] * 9, "numeric"),
@@ -547,3 +548,13 @@ def test_ages_of_weeks_months_and_years(cells: list[str], numbers: list[float]) 
 def test_postcodes_are_codes_however_they_are_written(cells: list[Any]) -> None:
     assert column(cells * 10, "zip_code").kind == "categorical"
     assert column(cells * 10, "price").kind == "numeric"
+
+
+def test_whole_numbers_beside_missing_ones_may_have_decimals() -> None:
+    zips = pl.Series("zip", [90210.0, None, 10115.0, 80331.0] * 9)
+    found = column(zips, "zip")
+    assert found.kind == "categorical"
+    assert column_values(zips, found, ())[:3].to_list() == ["90210", None, "10115"]
+    days = pl.Series("date", [20240131.0, None])
+    assert column_values(days, column(days, "date"), ())[0] == datetime(2024, 1, 31)
+    assert column([90210.5, 10115.0] * 9, "zip").kind == "numeric"

@@ -88,13 +88,14 @@ def test_other_formats_are_named_in_one_line(write: Write, mark: bytes) -> None:
         (b"\n<!DOCTYPE html>\n<table><tr><td>1</td></tr></table>", "an HTML page"),
         (b'<?xml version="1.0"?>\n<rows/>', "XML"),
         (b"-- dump\n\nCREATE TABLE t (a int);\n", "an SQL script"),
+        (b"1 1:0.5 7:2\n-1 2:1e-3\n", "sparse rows, as LIBSVM's"),
         (b"\x00" * 257 + b"ustar\x00", "a tar archive"),
     ],
 )
 def test_text_that_is_no_table_is_named(write: Write, content: bytes, what: str) -> None:
     with pytest.raises(UserError) as refusal:
         read(write(content))
-    assert refusal.value.actual.endswith(f"is {what}")
+    assert refusal.value.actual.endswith(f" {what}")
 
 
 @pytest.mark.parametrize(

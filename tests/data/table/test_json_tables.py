@@ -15,35 +15,42 @@ FRAME = {"a": [1, 2], "b": ["x", "y"]}
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "within"),
     [
-        RECORDS,
-        {"a": [1, 2], "b": ["x", "y"]},
-        {"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}},
-        {"first": RECORDS[0], "second": RECORDS[1]},
-        {"columns": ["a", "b"], "index": [0, 1], "data": [[1, "x"], [2, "y"]]},
-        [["a", "b"], [1, "x"], [2, "y"]],
-        {"count": 2, "results": RECORDS},
-        {"meta": {"pages": 1}, "data": RECORDS, "links": []},
-        {"response": {"ok": True, "rows": RECORDS}},
-        [{"page": 1}, RECORDS],
+        (RECORDS, ""),
+        ({"a": [1, 2], "b": ["x", "y"]}, ""),
+        ({"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}}, ""),
+        ({"first": RECORDS[0], "second": RECORDS[1]}, "their names, which are left out"),
+        ({"columns": ["a", "b"], "index": [0, 1], "data": [[1, "x"], [2, "y"]]}, ""),
+        ([["a", "b"], [1, "x"], [2, "y"]], ""),
+        ({"count": 2, "results": RECORDS}, "'results'"),
+        ({"meta": {"pages": 1}, "data": RECORDS, "links": []}, "'data'"),
+        ({"response": {"ok": True, "rows": RECORDS}}, "'response'"),
+        ([{"page": 1}, RECORDS], ""),
+        (
+            {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": r} for r in RECORDS]},
+            "'features'",
+        ),
     ],
 )
-def test_tables_are_read_in_the_forms_in_which_programs_write_them(write: Write, content: Any) -> None:
+def test_tables_are_read_in_the_forms_in_which_programs_write_them(write: Write, content: Any, within: str) -> None:
     path = write(json.dumps(content))
     frame, notes = read_json(path, path)
-    assert frame.to_dict(as_series=False) == FRAME
-    assert notes == [
-        f"the records are those of {name!r}"
-        for name in ("results", "data", "response")
-        if name in content and "columns" not in content
-    ]
+    assert frame.select("a", "b").to_dict(as_series=False) == FRAME
+    assert notes == ([f"the records stand under {within}"] if within else [])
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
 def test_lines_of_records_are_read(write: Write, end: str) -> None:
     path = write(end.join(json.dumps(record) for record in RECORDS) + end)
     assert read_json(path, path)[0].to_dict(as_series=False) == FRAME
+
+
+def test_documents_over_several_lines_and_nan_are_read(write: Write) -> None:
+    path = write("\n".join(json.dumps(record, indent=1) for record in RECORDS))
+    assert read_json(path, path)[0].to_dict(as_series=False) == FRAME
+    path = write('{"a": NaN, "b": "x"}\n{"a": 2, "b": "y"}\n')
+    assert read_json(path, path)[0]["b"].to_list() == ["x", "y"]
 
 
 def test_fields_within_are_columns_and_what_lacks_is_missing(write: Write) -> None:

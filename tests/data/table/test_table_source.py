@@ -113,6 +113,12 @@ def test_what_is_said_of_columns_is_done(write: Write) -> None:
     assert dataset.roles == {"gone": "left out: data.drop"}
 
 
+def test_rows_without_a_value_are_left_out_of_training_and_told(write: Write) -> None:
+    dataset = table(str(write(lines("x,c,y", *rows(20, "{x},{c},{c}"), ",,", "NA,,", *rows(5, "{x},{c},{c}")))), "y")
+    assert len(dataset.targets) == 25
+    assert dataset.notes == ("2 rows have no value and are left out, and not counted",)
+
+
 def test_a_column_that_is_dropped_need_not_make_sense(write: Write) -> None:
     path = str(write(lines("bad,empty,x,y", *rows(30, "{n},,{x},{c}"), "oops,,1,a")))
     assert table(path, "y", drop=["bad", "empty"]).values.columns == ["x"]

@@ -212,6 +212,7 @@ ROWS = "1,2,x\n3,4,z\n5,6,x\n7,9,z\n"
         ("", "column_1|column_2|column_3", "no header line was found"),
         ("a,b,y\n", "a|b|y", ""),
         ("\n\na,b,y\n\n", "a|b|y", ""),
+        ("a,b,y\n# by me\n", "a|b|y", "1 line between the header and the first row is skipped: '# by me'"),
         ("# made by me\n#\na,b,y\n", "a|b|y", "2 lines above the header are skipped: '# made by me', …"),
         ("% by me, you\na,b,y\n", "a|b|y", "1 line above the header is skipped"),
         ("# a,b,y\n", "# a|b|y", ""),
@@ -251,6 +252,11 @@ def test_names_of_rows_as_r_writes_them_need_no_name() -> None:
     assert found("a y\n1 2 x\n2 4 z\n3 6 x\n").names == ("column_1", "a", "y")
 
 
+def test_a_blank_within_values_between_blanks_is_no_name_of_a_row() -> None:
+    text = "town height y\n" + "Bad Ems 150 x\nBad Soden 160 z\nBad Orb 170 x\n" * 3
+    assert found(text, known_names=["y"]).names == ("town", "height", "y")
+
+
 def test_a_decimal_comma_between_commas_is_no_name_of_a_row() -> None:
     # 10,5 is more likely one value than two: each row has one string too many, which is refused later.
     assert found("id,price\n1,10,5\n2,11,5\n3,12,5\n", known_names=["price"]).names == ("id", "price")
@@ -278,3 +284,10 @@ def test_a_known_name_settles_the_header_below_titles_where_names_are_numbers() 
     )
     file = found(text, known_names=["1961"])
     assert (file.names[:4], file.n_before) == (("country", "code", "1960", "1961"), 5)
+
+
+@pytest.mark.parametrize("text", ["c,n\n#a,1\nx,2\nz,3\n", "#a,1\nx,2\nz,3\n#b,4\n", "a\tn\n\t1\n#x\t2\nx\t3\n"])
+def test_a_value_may_begin_like_a_comment(text: str) -> None:
+    file = found(text)
+    assert file.n_before == text.startswith(("c,n", "a\tn"))
+    assert not file.is_irregular

@@ -119,6 +119,13 @@ def test_anything_has_some_dialect(wild: list[str]) -> None:
     found.readable_records(text)
 
 
+def test_a_tab_among_columns_set_off_by_blanks_separates_as_they_do() -> None:
+    text = lines('18.0   8   307.0\t"chevrolet malibu"\n15.0   6   350.0\t"buick"\n')
+    dialect = detect_dialect(text)
+    assert dialect.readable_records(text)[0] == ["18.0", "8", "307.0", "chevrolet malibu"]
+    assert detect_dialect(lines("a\tb\nsome words\t1\ntwo  words\t2\n")).delimiter == "\t"
+
+
 def test_a_tab_among_blanks_divides_as_they_do() -> None:
     lines = [f'{n}.0   8   {n}30.5      35{n}.   12.0\t"chevrolet {n}"\n' for n in range(10, 20)]
     dialect = detect_dialect(lines)

@@ -160,6 +160,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_string(write: Write) -> None
         (" 1   2 ", Dialect(" "), b"1\t2\r\n"),  # blanks as delimiter become tabs
         ('"x y" z', Dialect(" "), b"x y\tz\r\n"),
         ("1\t2 3", Dialect(" "), b'"1\t2"\t3\r\n'),
+        ("1 \t 2", Dialect(" ", has_tabs=True), b"1\t2\r\n"),
         ('"a,b"', Dialect(quote=""), b'"""a","b"""\r\n'),  # a quote is a character
         ('"a b"', Dialect(" ", quote=""), b'"""a"\t"b"""\r\n'),
     ],

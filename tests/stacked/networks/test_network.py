@@ -125,15 +125,15 @@ def test_memory_that_is_used_again_is_not_used_too_early(shape: str) -> None:
 
     def gradients(by_kernels: bool) -> list[Tensor]:
         stack.zero_grad()
-        for _ in range(2):  # adds to what is there
-            if by_kernels:
-                stack.with_backward(batches[0])  # a pass that nobody goes back
-                passes = [stack.with_backward(features) for features in batches]
-                for outputs, backward in passes:
-                    backward(2 * outputs)
-            else:
-                sum(stack(features).square().sum() for features in batches).backward()
-        return [parameter.grad.clone() for parameter in stack.parameters() if parameter.grad is not None]
+        if not by_kernels:
+            sum(stack(features).square().sum() for features in batches).backward()
+            return [parameter.grad.clone() for parameter in stack.parameters() if parameter.grad is not None]
+        stack.with_backward(batches[0])  # a pass that nobody goes back
+        found = []
+        for outputs, backward in [stack.with_backward(features) for features in batches]:
+            backward(2 * outputs)
+            found.append([parameter.grad.clone() for parameter in stack.parameters() if parameter.grad is not None])
+        return [torch.stack(parts).sum(0) for parts in zip(*found, strict=True)]
 
     for _ in range(2):
         for found, expected in zip(gradients(True), gradients(False), strict=True):

@@ -9,11 +9,19 @@ from typing import Any
 import polars as pl
 
 from mlplab.data.table.compound_strings import COMPOUNDS, as_compounds
-from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, latest_year, whole_number_format
+from mlplab.data.table.datetime_inference import (
+    DATE_WORDS,
+    TIME_WORDS,
+    infer_dates,
+    infer_times_of_day,
+    latest_year,
+    whole_number_format,
+)
 from mlplab.data.table.datetime_strings import SECONDS, first_that_fits
 from mlplab.data.table.number_strings import SCALED, are_bounds, around_numbers, as_numbers, plain_numbers
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, TRUE_AND_FALSE
 from mlplab.data.table.strings import (
+    as_whole,
     distinct_strings,
     override_of,
     stand_for_nothing,
@@ -50,6 +58,8 @@ HOUR_AND_MINUTE = r"^([01]\d|2[0-3])[0-5]\d$"
 
 SAMPLE = 1000
 """Strings from which the form of a column is inferred, before all of them are read in it."""
+
+MANY_DIGITS = "numbers of more than 15 digits"
 
 MARK_NAMES = {",": "a comma", ".": "a point", " ": "a blank", "'": "an apostrophe"}
 
@@ -186,9 +196,10 @@ def _infer(series: pl.Series, hints: Hints) -> Column:
 def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     """Infers what whole numbers are beside quantities: identifiers, dates or codes; None for quantities."""
     name, words = str(numbers.name), name_words(str(numbers.name))
-    # Beside a missing value, pandas writes 3067.0.
-    may_be_codes = numbers.dtype.is_integer() or bool(_names_codes(words) and (numbers.drop_nulls() % 1 == 0).all())
     is_whole = numbers.dtype.is_integer()
+    # As pandas writes whole numbers beside missing ones: 90210.0.
+    if words & (CODE_WORDS | DATE_WORDS | TIME_WORDS):
+        numbers = as_whole(numbers)
     if is_whole and _is_identifier(numbers):
         return Column(name, "identifier", reason="whole numbers that number the rows, by its name")
     if date_format := whole_number_format(numbers, words):
@@ -199,13 +210,13 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
             date_format=date_format,
             note=f"{note}; {override_of('data.numeric', [name])} says otherwise",
         )
-    if not may_be_codes:
+    if not numbers.dtype.is_integer():
         return None
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
     if is_long or (low >= 0 and _names_codes(words) and numbers.n_unique() > 2):
-        why = "numbers of more than 15 digits" if is_long else "whole numbers, by their name,"
+        why = MANY_DIGITS if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
 
@@ -253,7 +264,11 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
         if column.suffix and hints.kind != "numeric" and _names_codes(name_words(name)):
             return _codes(text, "numbers, by their name,", hints)
         if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
-            return _infer_whole(text.cast(pl.Int128, strict=False), hints) or column
+            whole = text.cast(pl.Int128, strict=False)
+            # 39 digits and more fit into no type.
+            if whole.count() < strings.rows(~stand_for_nothing(strings.strings)):
+                return _codes(text, MANY_DIGITS, hints)
+            return _infer_whole(whole, hints) or column
         return column
     # Numbers with a few words among them are mistakes rather than categories, unless they look like codes.
     n_categories = strings.strings.n_unique()

@@ -7,7 +7,14 @@ import polars as pl
 from mlplab.data.table.column_inference import Column, read_strings
 from mlplab.data.table.datetime_strings import CLOCKS, UNAMBIGUOUS, first_that_fits
 from mlplab.data.table.spellings import LARGEST_EXACT_WHOLE, MEANINGS
-from mlplab.data.table.strings import null_missing, override_of, stand_for_nothing, unread_rows, unreadable_strings
+from mlplab.data.table.strings import (
+    as_whole,
+    null_missing,
+    override_of,
+    stand_for_nothing,
+    unread_rows,
+    unreadable_strings,
+)
 from mlplab.errors import UserError, counted
 
 # Networks compute in 32 bits, where a larger number would be infinite.
@@ -142,7 +149,7 @@ def _datetimes(series: pl.Series, column: Column, first_row: int) -> pl.Series:
         date_format = CLOCKS[0]
         series = series.dt.to_string(date_format)
     if series.dtype.is_numeric() and date_format:  # 20201231
-        series = series.cast(pl.String)
+        series = as_whole(series).cast(pl.String)
     if series.dtype == pl.String:
         # Another file may write the dates, or times of day, in a form of its own.
         known = CLOCKS if date_format in CLOCKS else UNAMBIGUOUS

@@ -78,6 +78,7 @@ FOREIGN = {
 PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|table)\b", re.IGNORECASE)
 MARKUP = re.compile(rb"\s*<(\?xml|svg|kml|gpx)\b", re.IGNORECASE)
 STATEMENTS = re.compile(rb"(--.*\n|/\*.*\n|\s)*(CREATE TABLE|INSERT INTO|DROP TABLE|SET \w+ ?=)", re.IGNORECASE)
+SPARSE_ROWS = re.compile(rb"([+-]?\d+(\.\d+)?( +\d+:[\d.eE+-]+)+ *\r?\n){2}")
 JSON_START = re.compile(rb'\s*(\{\s*("|\})|\[\s*[\[{])')
 
 
@@ -199,6 +200,8 @@ def format_of(path: Path, named: Path) -> str:
         raise UserError(MUST_BE_TABLE, f"{named} is XML", "saving it as CSV")
     if STATEMENTS.match(plain):
         raise UserError(MUST_BE_TABLE, f"{named} is an SQL script", "exporting the table as CSV")
+    if SPARSE_ROWS.match(plain):
+        raise UserError(MUST_BE_TABLE, f"{named} holds sparse rows, as LIBSVM's", "scikit-learn's load_svmlight_file")
     return "json" if JSON_START.match(plain) else "text"
 
 

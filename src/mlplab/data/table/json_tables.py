@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
         UserError: it is damaged, or no table.
     """
     try:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except json.JSONDecodeError as error:
-            # Several documents, one in each line.
-            if "Extra data" not in error.msg:
-                raise
-            return _flat(pl.read_ndjson(path, infer_schema_length=None)), []
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [file.readline(), file.readline()]
+        # Several documents, one in each line: polars reads them in little time and memory.
+        if lines[1].strip() and _is_document(lines[0]):
+            with suppress(*UNREADABLE):  # it reads no NaN, which Python writes
+                return _flat(pl.read_ndjson(path, infer_schema_length=None)), []
+        documents = _documents(path.read_text(encoding="utf-8-sig"))
+        content = documents[0] if len(documents) == 1 else documents
         records, within = _records(content)
         if records is None:
             raise UserError(
@@ -45,7 +47,27 @@ def read_json(path: Path, named: Path) -> tuple[pl.DataFrame, list[str]]:
         if isinstance(error, UserError):
             raise
         raise unreadable_file(named, error) from None
-    return _flat(frame), [f"the records are those of {within!r}"] if within else []
+    return _flat(frame), [f"the records stand under {within}"] if within else []
+
+
+def _is_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _documents(text: str) -> list[Any]:
+    """Reads documents that follow one another, with any blanks between them."""
+    decoder, documents, place = json.JSONDecoder(), [], 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+            continue
+        document, place = decoder.raw_decode(text, place)
+        documents.append(document)
+    return documents
 
 
 def _orientation(records: Any) -> Any:
@@ -79,9 +101,10 @@ def _records(content: Any) -> tuple[Any, str]:
     if all(isinstance(value, Mapping) for value in values) and len(values) > 1:
         first = values[0].keys()
         if all(value.keys() == first for value in values):
-            # pandas' default: of each column, a value for each name of a row; or of each row, a value for each column.
-            are_columns = all(str(name).isdecimal() for name in first)
-            return ({name: list(value.values()) for name, value in content.items()} if are_columns else values), ""
+            # pandas' default: of each column, a value for each number of a row. Else a record for each name.
+            if list(first) != [str(number) for number in range(len(first))]:
+                return values, "their names, which are left out"
+            return {name: list(value.values()) for name, value in content.items()}, ""
         return None, ""
     are_lists = all(isinstance(value, list) for value in values)
     if are_lists and len({len(value) for value in values}) == 1 and not isinstance((values[0] or [None])[0], Mapping):
@@ -93,13 +116,13 @@ def _records(content: Any) -> tuple[Any, str]:
     }
     if len(tables) == 1:
         ((name, records),) = tables.items()
-        return _records(records)[0], name
+        return _records(records)[0], repr(name)
     # One record alone, or an envelope around an envelope.
     inner = {name: _records(value) for name, value in content.items() if isinstance(value, Mapping)}
     found = {name: table for name, table in inner.items() if table[0] is not None}
     if len(found) == 1 and not tables:
         ((name, (records, _)),) = found.items()
-        return records, name
+        return records, repr(name)
     return None, ""
 
 

@@ -108,6 +108,13 @@ def distinct_strings(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     return counted[known.name], counted["\0count"]
 
 
+def as_whole(numbers: pl.Series) -> pl.Series:
+    """Returns whole numbers that are stored with decimals as Int64, and others as they are."""
+    if not numbers.dtype.is_float() or not (numbers % 1 == 0).all():
+        return numbers
+    return numbers.cast(pl.Int64, strict=False)
+
+
 def unread_rows(text: pl.Series, read: pl.Series) -> pl.Series:
     """Returns the places of strings that could not be read and do not stand for a missing value."""
     places = (read.is_null() & text.is_not_null()).arg_true()

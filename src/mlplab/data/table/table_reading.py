@@ -188,6 +188,19 @@ def read_table(
     return replace(raw, frame=frame, notes=(*raw.notes, *notes))
 
 
+def without_empty_rows(raw: RawTable, of_file: str = "") -> RawTable:
+    """Leaves out the rows in which no column has a value, as spreadsheets leave them between others."""
+    # Nearly every table has a column without gaps, and needs no further look.
+    if any(series.null_count() == 0 for series in raw.frame):
+        return raw
+    frame = raw.frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    n_empty = len(raw.frame) - len(frame)
+    if not n_empty or not len(frame):
+        return raw
+    are = "row has no value and is" if n_empty == 1 else "rows have no value and are"
+    return replace(raw, frame=frame, notes=(*raw.notes, f"{n_empty:,} {are} left out{of_file}, and not counted"))
+
+
 def _without_index(frame: pl.DataFrame, unnamed: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
     """Leaves out columns without a name that are empty or number or name the rows; returns notes on all of them."""
     empty = [name for name in unnamed if frame[name].null_count() == len(frame)]

@@ -41,7 +41,14 @@ from mlplab.data.table.split_columns import require_decided, split_rules, time_c
 from mlplab.data.table.table_checks import empty_columns, require_columns, require_date_format, require_named_columns
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_preprocessing import TablePreprocessing
-from mlplab.data.table.table_reading import RawTable, Reading, fingerprint, read_grouping_points, read_table
+from mlplab.data.table.table_reading import (
+    RawTable,
+    Reading,
+    fingerprint,
+    read_grouping_points,
+    read_table,
+    without_empty_rows,
+)
 from mlplab.data.table.target_column import Target, rows_have
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.data.threads import for_each, in_background
@@ -115,14 +122,16 @@ def table(
     known: TablePreprocessing | None = None
     if trained is not None:
         known = TablePreprocessing.from_dict(trained["preprocessing"])
-        reading = replace(reading, keeps_zeros=Reading.from_dict(trained["data"]["reading"]).keeps_zeros)
+        then = Reading.from_dict(trained["data"]["reading"])
+        text = replace(reading.text, encoding_if_not_utf8=then.text.encoding_if_not_utf8)
+        reading = replace(reading, text=text, keeps_zeros=then.keeps_zeros)
     known_columns = {column.name: column for column in known.inputs.columns} if known else {}
     # Hashing takes as long as reading. It runs beside it, from the start.
     hashed = in_background(lambda: fingerprint(paths))
 
     # The layout of the text, and its strings.
     named = [*names, *special.values(), *(name for names in column_lists.values() for name in names)]
-    raw = read_table(paths[0], reading, known_names=named, labels=names)
+    raw = without_empty_rows(read_table(paths[0], reading, known_names=named, labels=names))
     require_named_columns(raw.frame, names, column_lists, special, keep_values, raw.first_names)
 
     # What each column holds.
@@ -200,7 +209,10 @@ def table(
 
     files, notes = [values_of(raw, paths[0])], [*raw.notes, *notes]
     for test in paths[1:]:
-        other = read_table(test, reading.like(raw), known_names=raw.frame.columns, key="data.test_path")
+        alike = reading.like(raw)
+        other = without_empty_rows(
+            read_table(test, alike, known_names=raw.frame.columns, key="data.test_path"), f" of {test.name}"
+        )
         for name in names:
             if name not in other.frame.columns:
                 raise UserError(

@@ -18,7 +18,7 @@ DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d{2}.*)?|\d{1,2
 GENERATED_NAME = re.compile(r"column_\d+")
 """Names that columns get where the file has none."""
 
-UNNAMED = re.compile(r"|Unnamed: ?\d+(_level_\d+)?|\.\.\.\d+|__index_level_\d+__")
+UNNAMED = re.compile(r"|Unnamed: ?\d+(\.\d+|_level_\d+)?|\.\.\.\d+|__index_level_\d+__")
 """Names that stand for none: those of pandas and of R's readr, too."""
 
 GENERIC = re.compile(r"|(V|X|Y|C|Var|Col|Column|Field|Unnamed:|column)?[ _]?\d*", re.IGNORECASE)
@@ -121,7 +121,9 @@ def find_header(path: Path, lines: Sequence[str], options: TextOptions, known_na
     return replace(file, names=names) if len(file.names) == len(names) else file
 
 
-def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str]) -> TextFile:
+def _find_header(
+    path: Path, lines: Sequence[str], options: TextOptions, known_names: Sequence[str], *, has_comments: bool = True
+) -> TextFile:
     begin = options.skip_lines
     content = [(place, line) for place, line in enumerate(lines) if place >= begin and line.strip()]
     told: list[str] = []
@@ -129,7 +131,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
         told = [f"the delimiter is {match[1]!r}, as the first line says"] if options.delimiter == "auto" else []
         options = replace(options, delimiter=match[1]) if told else options
         content = content[1:]
-    comment = _comment_mark([line for _, line in content])
+    comment = _comment_mark([line for _, line in content]) if has_comments else ""
     marked = [(place, line) for place, line in content if _is_marked(line, comment)]
     kept = [(place, line) for place, line in content if not RULE.fullmatch(line.strip())]
     if marked:
@@ -144,7 +146,17 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     header = search.find()
     first_row = records[search.first_row].begin if search.first_row < len(records) else records[-1].end
     leading = [line for place, line in marked if place < records[0].begin]
-    commented = _commented_header(leading, comment, dialect, sample, known_names) if not header else []
+    may_name = not header and options.header is not False
+    commented = _commented_header(leading, comment, dialect, sample, known_names) if may_name else []
+    below = [line for place, line in marked if place > records[0].begin]
+    is_sure = bool(sample.numeric[:1] == [True] or (leading and len(below) <= FEW * len(kept)))
+
+    def are_even(lines: Sequence[str]) -> bool:
+        return any(len(next(iter(dialect.readable_records([line])), [])) == sample.width for line in lines)
+
+    # A value may begin with such a mark, too.
+    if marked and ((len(leading) == 1 and not commented and are_even(leading)) or (not is_sure and are_even(below))):
+        return _find_header(path, lines, options, known_names, has_comments=False)
     if commented:
         header, leading = [commented], leading[:-1]
         search.header_at = marked[len(leading)][0]
@@ -158,6 +170,8 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
     if not header and options.header == "auto":
         notes.append(f"no header line was found: the columns are called column_1 to column_{len(names)}")
     later = [line for place, line in marked if place >= first_row]
+    between = [line for place, line in marked if end < place < first_row] if header else []
+    notes += skipped(between, "between the header and the first row")
     return TextFile(
         path,
         dialect,
@@ -170,7 +184,7 @@ def _find_header(path: Path, lines: Sequence[str], options: TextOptions, known_n
         first_names=() if header else tuple(string.strip() for string in records[search.first_row].strings),
         numeric=tuple(sample.numeric) if len(sample.numeric) == len(names) else (False,) * len(names),
         comment=comment or "#",
-        is_comment_sure=bool(sample.numeric[:1] == [True] or (leading and len(later) <= FEW * len(kept))),
+        is_comment_sure=is_sure,
         is_irregular=bool(later) or dialect.is_framed,
     )
 
@@ -187,8 +201,7 @@ def _arff_header(lines: Sequence[str]) -> tuple[tuple[str, ...], int] | None:
 
 
 def _is_marked(line: str, mark: str) -> bool:
-    # A spreadsheet puts a comment into quotes.
-    text = line.lstrip().lstrip("\"'")
+    text = line.lstrip(" ")  # a tab may be a delimiter behind an empty string
     return bool(mark) and text.startswith(mark) and not NO_COMMENT.match(text)
 
 
@@ -404,9 +417,11 @@ class _HeaderSearch:
     def _has_row_names(self, place: int) -> bool:
         """Checks whether rows have one string more than the header because they begin with a name, as R writes them.
 
-        Raises no doubt where the comma cannot be a decimal mark, which would also add a string.
+        A decimal comma between commas would also add a string, and so would a blank within names between blanks.
         """
-        rows = self.sample.rows
+        rows = [row for row in self.sample.rows if "".join(row).strip()]
+        if self.sample.filled[-1] and len({row[0] for row in rows}) < len(rows):
+            return False
         if (
             self.dialect.delimiter != ","
             or not self.sample.filled[-1]

@@ -13,7 +13,7 @@ from mlplab.errors import UserError
 DELIMITERS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "blank": " "}
 """Delimiters by name, the most trusted first: a file that is even under two of them likely has commas in its text."""
 
-RARE_DELIMITERS = ("│", "^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::", ":")
+RARE_DELIMITERS = ("│", "^", "~", "\x01", "\x1f", "¦", "§", "¬", "||", "::")
 """Delimiters that are tried where none of the others separates."""
 
 SURE_SHARE = 0.75
@@ -116,20 +116,24 @@ def detect_dialect(lines: Sequence[str], options: TextOptions = TextOptions()) -
         delimiter, share = _find_delimiter(lines, quote, DELIMITERS.values())
         if share < SURE_SHARE:
             rare, rare_share = _find_delimiter(lines, quote, RARE_DELIMITERS)
-            delimiter = rare if rare_share >= max(SURE_SHARE, share) else delimiter
+            delimiter = rare if rare_share >= SURE_SHARE and rare_share > share else delimiter
+        # Columns that are set off by several blanks may have a tab among them.
+        are_set_off = delimiter == "\t" and sum("  " in line for line in lines) >= SURE_SHARE * len(lines)
+        without_tabs = [line.replace("\t", " ") for line in lines]
+        if are_set_off and _find_delimiter(without_tabs, quote, " ")[1] >= SURE_SHARE:
+            delimiter = " "
     if not delimiter or any(character in delimiter for character in ("\r", "\n", quote or "\n")):
         raise UserError(
             f"data.delimiter must be auto, {', '.join(DELIMITERS)}, or a character that is no quote",
             f"data.delimiter={delimiter!r}",
             "data.delimiter=auto",
         )
-    # Columns of fixed width may have a tab among the blanks between them.
-    is_found_tab = options.delimiter == "auto" and delimiter == "\t"
-    if is_found_tab and all(re.search(r"\d {2,}\S+ {2,}\S", line) for line in lines):
-        return Dialect(" ", quote, has_tabs=True)
     # Below the table, the number of its rows may stand without a frame.
     n_framed = sum(len(line) > 1 and line[0] == line[-1] == delimiter for line in map(str.strip, lines))
-    return Dialect(delimiter, quote, delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0)
+    is_framed = delimiter in "|│" and n_framed >= max(len(lines) - 3, 0.5 * len(lines)) > 0
+    # In a few lines, a tab may be part of a string in quotes.
+    has_tabs = delimiter == " " and sum("\t" in line for line in lines) > 0.5 * len(lines)
+    return Dialect(delimiter, quote, is_framed, has_tabs)
 
 
 def _find_quote(lines: Sequence[str]) -> str:

@@ -335,7 +335,9 @@ def read_records(path: Path, file: TextFile, comments: list[str]) -> Iterator[tu
         is_drawn = "\u2500" <= line[:1] <= "\u257f"
         if (is_drawn or line[:1] in "-=+| \t:") and RULE.fullmatch(line.rstrip("\r\n")):
             return is_drawn or line[:1] in "+|" or _width(line, dialect) != len(file.names)
-        if line.startswith(file.comment) and not NO_COMMENT.match(line):
+        # A string in quotes may begin in this line and go on in the next.
+        is_whole = not dialect.quote or line.count(dialect.quote) % 2 == 0
+        if line.startswith(file.comment) and is_whole and not NO_COMMENT.match(line):
             return file.is_comment_sure or _width(line, dialect) != len(file.names)
         return False
 

@@ -9,9 +9,6 @@ from torch import Tensor
 from mlplab.data.module import EVALUATION_BATCH_ROWS, DataModule
 from mlplab.randomness import batch_order
 
-READ = 3
-"""Batches in use at the same time at most: the Trainer fetches the next one while it works on one."""
-
 EVALUATION_ROWS = 1 << 15
 """Rows per batch in validation, over all members."""
 
@@ -62,8 +59,6 @@ class StackedData(pl.LightningDataModule):
 class StackedBatches:
     """Yields (features (K, B, F), targets (K, B) or (K, B, T)); or the whole part, where one batch has it all.
 
-    The third batch after this one overwrites the memory of its features: keep a copy.
-
     Attributes:
         first_batch: index of the batch where the next epoch begins; the epoch after it begins at 0 again.
     """
@@ -73,7 +68,6 @@ class StackedBatches:
         parts, _ = data.of_parts("train")
         self.n_rows = len(parts[0][1])
         self._order = torch.empty(0, dtype=torch.int64)
-        self._lent: dict[torch.Size, list[Tensor]] = {}
         # Several splits of the same rows stand one below the other; the indices of a member begin at its own split.
         self._features, self._targets = (
             parts[0] if len(parts) == 1 else (torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
@@ -107,23 +101,11 @@ class StackedBatches:
         if self.batch_size >= self.n_rows and len(self._targets) == self.n_rows:
             return self._features, self._targets
         flat = rows.reshape(-1)
-        features = self._memory(rows.shape)
-        torch.index_select(self._features, 0, flat, out=features.view(len(flat), -1))
-        return features, self._targets.index_select(0, flat).view(*rows.shape, *self._targets.shape[1:])
-
-    def _memory(self, shape: torch.Size) -> Tensor:
-        """Returns memory for the features of a batch (K, B, F): that of the oldest batch.
-
-        New memory of this size takes longer to get than the batch to compute.
-        """
-        lent = self._lent.setdefault(shape, [])
-        lent.append(lent.pop(0) if len(lent) == READ else self._features.new_empty((*shape, self._features.shape[1])))
-        return lent[-1]
+        features, targets = (part.index_select(0, flat) for part in (self._features, self._targets))
+        return features.view(*rows.shape, -1), targets.view(*rows.shape, *targets.shape[1:])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these members."""
-        # Its shape has the old number of members.
-        self._lent = {}
         if len(self._order):
             self._order = self._order[list(rows)]
 

@@ -14,7 +14,7 @@ from mlplab.stacked.networks.layers import StackedLayer, StackedLinear, StackedM
 from mlplab.stacked.networks.stacked_tensors import Workspace
 
 Backward = Callable[[Tensor], None]
-"""Adds to `.grad` of all weights and biases, given the gradient of the outputs."""
+"""Writes `.grad` of all weights and biases, given the gradient of the outputs."""
 
 WayBack = Callable[[Tensor, bool], Tensor]
 """Carries the gradient of a layer's outputs to its weights and, if wanted, to its inputs."""
@@ -23,7 +23,7 @@ WayBack = Callable[[Tensor, bool], Tensor]
 def pass_through(
     network: StackedMLP, features: Tensor, masks: Sequence[Tensor | None], memory: Workspace
 ) -> tuple[Tensor, Backward]:
-    """Returns the outputs (K, B, C), and a function that adds to `.grad` of all weights and biases.
+    """Returns the outputs (K, B, C), and a function that writes `.grad` of all weights and biases.
 
     A gradient lies in memory that the next step overwrites: clone what is to be kept.
     """
@@ -38,7 +38,7 @@ def pass_through(
 
     def backward(gradient: Tensor) -> None:
         with BELOW_AUTOGRAD():
-            step.add_gradients(network.output, inputs, gradient)
+            step.write_gradients(network.output, inputs, gradient)
             if ways_back:
                 gradient = step.product(gradient, network.output.weight)
             for depth in range(len(ways_back) - 1, -1, -1):
@@ -87,7 +87,7 @@ class _Step:
                 gradient = kernel.backward(gradient, sums, activations)
             else:
                 gradient = in_place[1](gradient, activations)
-            self.add_gradients(linear, inputs, gradient)
+            self.write_gradients(linear, inputs, gradient)
             if not wants_inputs:
                 return gradient
             gradient = self.product(gradient, linear.weight)
@@ -95,17 +95,8 @@ class _Step:
 
         return outputs, backward
 
-    def add_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
-        """Adds the gradients of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H)."""
-        weight = linear.weight
-        # The first gradient goes to fixed memory; accumulated ones are added to it.
-        if weight.grad is None:
-            torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)
-            weight.grad = linear.weight_gradient
-        else:
-            weight.grad.baddbmm_(gradient.transpose(1, 2), inputs)
-        bias = linear.bias
-        if bias.grad is None:
-            bias.grad = gradient.sum(1)
-        else:
-            bias.grad += gradient.sum(1)
+    def write_gradients(self, linear: StackedLinear, inputs: Tensor, gradient: Tensor) -> None:
+        """Writes the gradients of sums = inputs · Wᵀ + b, from the gradient of the sums (K, B, H)."""
+        # Over what was there: a stack makes an update for each batch.
+        linear.weight.grad = torch.bmm(gradient.transpose(1, 2), inputs, out=linear.weight_gradient)
+        linear.bias.grad = gradient.sum(1)
