@@ -8,6 +8,7 @@ import polars as pl
 from mlplab.data.table.column import Column, Hints, read_strings
 from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.datetime_strings import UNAMBIGUOUS, as_datetimes
+from mlplab.data.table.number_strings import plain_numbers
 from mlplab.data.table.strings import are_read
 from mlplab.errors import UserError, first_of
 
@@ -36,7 +37,14 @@ def columns_of_file(
         if column.kind == "datetime" and text.dtype == pl.String:
             found[column.name], note = _date_column(column, text, date_format)
             notes += note
-    numeric = [column for column in columns if column.kind == "numeric" and frame[column.name].dtype == pl.String]
+    plain, note = _without_units(columns, frame)
+    found |= plain
+    notes += note
+    numeric = [
+        column
+        for column in columns
+        if column.kind == "numeric" and frame[column.name].dtype == pl.String and column.name not in plain
+    ]
     if decimal == "auto":
         unread = [column for column in numeric if not are_read(frame[column.name], _numbers(frame, column))]
         marks = {mark for mark in (_only_mark(frame, column) for column in unread) if mark}
@@ -78,6 +86,28 @@ def _date_column(column: Column, text: pl.Series, date_format: str | None) -> tu
     return replace(column, date_format=other.date_format, other_formats=other.other_formats), [
         f"dates of the form {other.date_format} are read in {column.name}, where training had {column.date_format}"
     ]
+
+
+def _without_units(columns: Sequence[Column], frame: pl.DataFrame) -> tuple[dict[str, Column], list[str]]:
+    """Finds columns of plain numbers where training had 12% or 1:30; the latter are then read as plain numbers.
+
+    A spreadsheet holds 12 % as 0.12, which nothing but a note can tell from 0.12 %.
+    """
+    found, shown = {}, []
+    for column in columns:
+        text = frame[column.name]
+        unit = column.compound or column.unit
+        if column.kind != "numeric" or not unit or not text.count() or text.dtype.is_temporal():
+            continue
+        marks = {(column.decimal, column.thousands), (".", ""), (",", "")}
+        if text.dtype == pl.String and not any(are_read(text, plain_numbers(text, *mark)) for mark in marks):
+            continue
+        first = text.drop_nulls()[0]
+        shown.append(f"{column.name} ({first} is taken for {first} {unit})")
+        if column.compound:
+            found[column.name] = replace(column, compound="")
+    note = f"numbers without the unit that they had in training are read in {first_of(shown, 3)}"
+    return found, [note] if shown else []
 
 
 def _only_mark(frame: pl.DataFrame, column: Column) -> str | None:

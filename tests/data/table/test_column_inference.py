@@ -506,6 +506,51 @@ def test_markers_alone_are_no_numbers() -> None:
     assert column(["-", "unknown"]).kind == "categorical"
 
 
+@pytest.mark.parametrize(
+    ("cells", "numbers", "unit"),
+    [
+        (["$ -", "$ 1,234.00", "$ (5.00)"], [0, 1234, -5], "$"),
+        (["- €", "12,50 €"], [0, 12.5], "€"),
+        (["₹1.5 Cr", "₹85 L"], [1.5e7, 8.5e6], "₹"),
+        (["5 L", "8 L"], [5, 8], "L"),
+        (["€12.5M", "€300K"], [1.25e7, 3e5], "€"),
+        (["7.07 ± 0.05", "6.9 +/- 0.1"], [7.07, 6.9], ""),
+        (["12.3 [10.1-14.5]", "2.5 (1.0, 4.5)"], [12.3, 2.5], ""),
+    ],
+)
+def test_amounts_and_measurements_as_they_are_published(cells: list[str], numbers: list[float], unit: str) -> None:
+    found = column(cells)
+    assert column_values(pl.Series(cells), found, []).to_list() == pytest.approx(numbers)
+    assert found.unit == unit
+
+
+def test_whole_numbers_are_not_said_to_have_a_decimal_comma() -> None:
+    assert column(["1", "20"], decimal=",").note == ""
+
+
+def test_numbers_in_a_column_of_text_are_told() -> None:
+    found = column([f"{n} hours" if n % 3 == 0 else f"{n / 7:.2f} k/g" if n % 3 == 1 else f"{n}" for n in MANY])
+    assert found.kind == "identifier"
+    assert "20 of 60 values are numbers, others such as '0 hours' are not" in found.note
+    assert "data.numeric=[c] data.unreadable_cells=0.67 counts them as missing" in found.note
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [(["1 year", "6 months", "1 year 2 months"], [12, 6, 14]), (["1 year", "2 weeks", "3 weeks"], [12, 0.46, 0.69])],
+)
+def test_ages_of_weeks_months_and_years(cells: list[str], numbers: list[float]) -> None:
+    found = column(cells)
+    assert found.compound == "months"
+    assert column_values(pl.Series(cells), found, []).to_list() == pytest.approx(numbers, abs=0.01)
+
+
+@pytest.mark.parametrize("cells", [["860xx", "120xx", "309xx"], [3067.0, 3042.0, None, 3121.0]])
+def test_postcodes_are_codes_however_they_are_written(cells: list[Any]) -> None:
+    assert column(cells * 10, "zip_code").kind == "categorical"
+    assert column(cells * 10, "price").kind == "numeric"
+
+
 def test_whole_numbers_beside_missing_ones_may_have_decimals() -> None:
     zips = pl.Series("zip", [90210.0, None, 10115.0, 80331.0] * 9)
     found = column(zips, "zip")

@@ -1,7 +1,10 @@
+from datetime import date, datetime
+
 import polars as pl
 import pytest
 
 from mlplab.data.table.datetime_inference import infer_dates, infer_times_of_day, whole_number_format
+from mlplab.data.table.datetime_strings import first_that_fits
 
 
 def formats(*strings: str) -> tuple[str, ...]:
@@ -17,6 +20,31 @@ def test_a_form_of_the_other_order_joins_none() -> None:
     assert formats(*["13/01/2024"] * 9, "01/14/2024") == ("%d/%m/%Y",)
     assert formats(*["13/01/2024"] * 9, "01/14/24") == ("%d/%m/%Y",)
     assert formats(*["13/01/2024"] * 9, "14/01/24") == ("%d/%m/%Y", "%d/%m/%y")
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        ["1er déc. 2021", "12 août 2021"],
+        ["1. Dezember 2021", "12. August 2021"],
+        ["1 de diciembre de 2021", "12 de ago. de 2021"],
+        ["1 декабря 2021", "12 августа 2021"],
+        ["2021年12月1日", "2021年8月12日"],
+    ],
+)
+def test_months_may_be_named_in_other_languages(strings: list[str]) -> None:
+    read = first_that_fits(pl.Series(strings), formats(*strings))
+    assert read.dt.date().to_list() == [date(2021, 12, 1), date(2021, 8, 12)]
+
+
+def test_words_that_are_months_elsewhere_make_no_date() -> None:
+    assert formats("3 out of 12", "5 out of 10") == formats("2 set 12") == ()
+
+
+def test_a_zone_may_be_hours_from_greenwich() -> None:
+    strings = ["2023/05/01 9:00:01 PM GMT+2", "2023/05/02 12:30:00 AM GMT+2"]
+    read = first_that_fits(pl.Series(strings), formats(*strings))
+    assert read.to_list() == [datetime(2023, 5, 1, 19, 0, 1), datetime(2023, 5, 1, 22, 30)]
 
 
 @pytest.mark.parametrize(

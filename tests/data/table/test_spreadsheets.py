@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlplab.data.table.reading import Reading
+from mlplab.data.table.spreadsheets import _cells
 from mlplab.data.table.table_reading import read_table
 from mlplab.data.table.text_layout import TextOptions
 from mlplab.errors import UserError
@@ -76,6 +77,23 @@ def test_the_first_sheet_with_a_table_is_read_as_text_is(write: Write) -> None:
     assert "of 3 sheets, 'data' is read; data.sheet=Cover reads another" in notes
     for told in ("above the header", "further header line", "below the rows"):
         assert told in notes
+
+
+def test_a_page_of_text_is_no_table(write: Write) -> None:
+    pages = {"Info": [["Made by controlling"], ["for 2020"]], "rows": [["x", "y"], [1, "c"], [2, "d"]]}
+    assert read(write(workbook(pages)))[0] == {"x": [1, 2], "y": ["c", "d"]}
+
+
+def test_a_value_that_is_merged_over_rows_stands_in_each() -> None:
+    class Sheet:
+        start = (1, 1)
+        merged_cell_ranges = (((1, 1), (2, 1)), ((3, 1), (4, 1)))
+
+        def to_python(self, skip_empty_area: bool) -> list[list[Any]]:
+            assert not skip_empty_area
+            return [["", "", ""], ["", "region", "x"], ["", "", "cm"], ["", "north", 1.0], ["", "", 2.0]]
+
+    assert _cells(Sheet()) == [["region", "x"], ["", "cm"], ["north", 1.0], ["north", 2.0]]
 
 
 @pytest.mark.parametrize("sheet", ["2021", "3"])

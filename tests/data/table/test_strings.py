@@ -127,3 +127,8 @@ def test_words_and_numbers_are_typed_without_quotes(text: str, expected: str) ->
 
 def test_a_line_break_is_typed_as_a_blank() -> None:
     assert for_hydra("a\nb") == '"a b"'
+
+
+def test_text_that_an_export_protects_from_a_spreadsheet_is_taken_out() -> None:
+    cells = pl.Series(['="0012"', '=""', "7", '="a"b"'])
+    assert null_missing(cells, (), ()).to_list() == ["0012", None, "7", 'a"b']

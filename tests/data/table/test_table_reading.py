@@ -199,6 +199,12 @@ def test_a_decimal_comma_is_likelier_where_something_else_divides(write: Write) 
         assert read_table(write(text), Reading()).prefers_comma is prefers, text
 
 
+def test_rows_are_not_compared_with_a_header_that_is_one_name_short(write: Write) -> None:
+    rows = "".join(f"r{n},1,2\n" if n % 5 else f"r{n},1\n" for n in range(1, 30))
+    with pytest.raises(UserError, match=r"must have 3 values, as many rows have"):
+        read(write(f"a,b\n{rows}"))
+
+
 @pytest.mark.parametrize(
     ("text", "given"),
     [

@@ -134,6 +134,21 @@ def test_numbers_that_often_mean_missing_are_named_where_they_lie_far_from_all_o
     assert warned({"x": np.linspace(-2000, 2000, 90) // 111 * 111}, NUMBERS) == []
 
 
+@pytest.mark.parametrize(
+    ("others", "marker", "named"),
+    [
+        (np.linspace(990, 1030, 85), 9999.9, "9,999.9"),
+        (np.linspace(50, 1200, 85), -200.0, "-200"),
+        (np.linspace(-50, 1200, 85), -200.0, ""),
+        (np.array([0.0, 1.0] * 42 + [0.0]), 7.0, ""),
+    ],
+)
+def test_any_number_that_lies_alone_beside_many_others_is_named(others: Any, marker: float, named: str) -> None:
+    warnings = warned({"x": np.append(others, [marker] * 5)}, np.roll(NUMBERS, 7))
+    assert [warning.split(" in ")[0] for warning in warnings] == [f"x has the number {named}"] * bool(named)
+    assert all(f"data.missing_values=[{marker:g}]" in warning for warning in warnings)
+
+
 def test_categories_that_differ_only_in_capitals_are_named() -> None:
     (warning,) = warned({"x": ["Red", "red", "blue"] * 30, "z": NUMBERS}, np.roll(NUMBERS, 7))
     assert warning.startswith("x has categories that differ only in capitals, and are two: 'Red' and 'red'")

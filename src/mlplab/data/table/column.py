@@ -9,7 +9,7 @@ import polars as pl
 
 from mlplab.data.table.compound_strings import as_compounds
 from mlplab.data.table.datetime_strings import first_that_fits
-from mlplab.data.table.number_strings import as_numbers
+from mlplab.data.table.number_strings import SCALED, as_numbers
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Column:
     @property
     def is_feature(self) -> bool:
         return self.kind in ("numeric", "categorical", "boolean", "datetime")
+
+    @property
+    def unit(self) -> str:
+        """Returns what stands around its numbers, but for the scales that are multiplied out."""
+        return f"{self.prefix}{'' if self.suffix == SCALED else self.suffix}".strip()
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values."""

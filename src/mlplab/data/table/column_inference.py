@@ -1,5 +1,6 @@
 """Infers what a column holds: numbers, categories, dates, or what is no feature."""
 
+import math
 from dataclasses import replace
 
 import polars as pl
@@ -29,6 +30,7 @@ from mlplab.data.table.strings import (
 
 # A text column with this share of numbers was likely meant as numbers: the other strings are mistakes or markers.
 MOSTLY_NUMBERS = 0.8
+SOME_NUMBERS = 0.3  # which are told, as the others may be numbers with something behind them
 
 CODE_WORDS = {
     "zip", "zipcode", "postcode", "postal", "postalcode", "plz", "fips", "phone", "telephone", "tel", "mobile", "fax",
@@ -111,10 +113,14 @@ def _infer_whole(numbers: pl.Series, hints: Hints) -> Column | None:
     low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
     # Beyond it float64 would round. Numbers that differ little are measured from far away, such as in nanoseconds.
     is_long = max(-low, high) > LARGEST_EXACT_WHOLE and high - low > 1e-6 * max(-low, high)
-    if is_long or (low >= 0 and CODE_WORDS & words and not QUANTITY_WORDS & words and numbers.n_unique() > 2):
+    if is_long or (low >= 0 and _names_codes(words) and numbers.n_unique() > 2):
         why = MANY_DIGITS if is_long else "whole numbers, by their name,"
         return _codes(numbers, why, hints)
     return None
+
+
+def _names_codes(words: set[str]) -> bool:
+    return bool(CODE_WORDS & words) and not QUANTITY_WORDS & words
 
 
 def _codes(series: pl.Series, why: str, hints: Hints) -> Column:
@@ -152,6 +158,9 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
             break
     column, share = likeliest.column, likeliest.share
     if share == 1:
+        # Of a postcode, 860xx has its last digits hidden.
+        if column.suffix and hints.kind != "numeric" and _names_codes(name_words(name)):
+            return _codes(text, "numbers, by their name,", hints)
         if column.kind == "numeric" and hints.kind != "numeric" and strings.are_whole():
             whole = text.cast(pl.Int128, strict=False)
             # 39 digits and more fit into no type.
@@ -174,14 +183,21 @@ def _infer_text(text: pl.Series, hints: Hints) -> Column:
     least = 1 - FEW_UNREADABLE if column.kind == "datetime" else MOSTLY_NUMBERS
     if share >= least and not are_codes:
         raise unreadable_strings(text, read_strings(text, column), what, name)
-    n_known = text.count()
+    n_known, note = text.count(), ""
+    if column.kind == "numeric" and share >= SOME_NUMBERS and n_categories > FEW_CATEGORIES:
+        unread = unread_rows(text, read_strings(text, column))
+        first, few = text[int(unread[0])], math.ceil(100 * len(unread) / n_known) / 100
+        note = (
+            f"{n_known - len(unread):,} of {n_known:,} values are numbers, others such as {first!r} are not: taken for "
+            f"text; {override_of('data.numeric', [name])} data.unreadable_cells={few:g} counts them as missing"
+        )
     if _hardly_repeat(n_categories, n_known):
         length = text.str.len_chars().mean()
         # Both kinds are left out: the difference only tells people what stands in the column.
         is_prose = isinstance(length, float) and length > 15 and bool(text.str.contains(" ").mean() > 0.5)  # type: ignore[operator]
         reason = f"{n_categories:,} different texts in {n_known:,} rows"
-        return Column(name, "text" if is_prose else "identifier", reason=reason)
-    return Column(name, "categorical", kept=hints.kept)
+        return Column(name, "text" if is_prose else "identifier", reason=reason, note=note)
+    return Column(name, "categorical", kept=hints.kept, note=note)
 
 
 def _is_identifier(numbers: pl.Series) -> bool:

@@ -23,9 +23,10 @@ COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
     "months": (
         (
             rf"(?i)^(?P<sign>-)?(?:(?P<years>{AMOUNT}) ?(?:years?|yrs?|y)\.?,?\s*)?(?:and )?"
-            rf"(?:(?P<months>{AMOUNT}) ?(?:months?|mons?|mos?|m)\.?)?$",
+            rf"(?:(?P<months>{AMOUNT}) ?(?:months?|mons?|mos?|m)\.?,?\s*)?"
+            rf"(?:(?P<weeks>{AMOUNT}) ?(?:weeks?|wks?|w)\.?,?\s*)?(?:(?P<days>{AMOUNT}) ?(?:days?|d)\.?)?$",
         ),
-        {"years": 12.0, "months": 1.0},
+        {"years": 12.0, "months": 1.0, "weeks": 12 * 7 / 365.25, "days": 12 / 365.25},
     ),
     "inches": (
         (

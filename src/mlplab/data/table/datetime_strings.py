@@ -14,11 +14,12 @@ DAYS = (
     "%Y-%b-%d", "%a, %d %b %Y", "%a %d %b %Y", "%a, %b %d, %Y", "%A, %B %d, %Y", "%A, %d %B %Y", "%m/%d/%y",
     "%d/%m/%y", "%y/%m/%d", "%d.%m.%y", "%y.%m.%d", "%m-%d-%y", "%d-%m-%y", "%y-%m-%d", "%d-%b-%y", "%d %b %y",
     "%d/%b/%y", "%b %d, %y", "%d%b%y", "%Y%m%d",
+    "%Y年%m月%d日",
 )  # fmt: skip
 MONTHS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%b-%y", "%b %y", "%Y-%b",
     "%Y %b", "%Y %B", "%b, %Y", "%B, %Y", "%Y-Q%q", "%YQ%q", "%Y Q%q", "%Y/Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y",
-    "%G-W%V", "%GW%V",
+    "%G-W%V", "%GW%V", "%Y年%m月",
 )  # fmt: skip
 CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%H%M")
 ZONES = ("", "%#z", " %#z")
@@ -32,9 +33,32 @@ DIRECTIVES = {
     "%Y": r"\d{4}", "%G": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%V": r"\d{2}", "%q": "[1-4]",
     "%H": r"\d{1,2}", "%I": r"\d{1,2}", "%M": r"\d{2}", "%S": r"\d{2}", "%.f": r"(?:\.\d{1,9})?", "%p": "[AaPp][Mm]",
     "%b": "[A-Za-z]{3}", "%B": "[A-Za-z]{3,9}", "%a": "[A-Za-z]{3}", "%A": "[A-Za-z]{6,9}",
-    "%#z": r"(?:Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)",
+    "%#z": r"(?:Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?|(?:UTC|GMT)[+-]\d{1,2}(?::\d{2})?)",
 }  # fmt: skip
 """Directive of strptime → what it matches. %q is the quarter."""
+
+ENGLISH = {
+    name: month
+    for month, names in {
+        "Jan": "januar jänner januari janvier janv enero ene janeiro gennaio stycznia января янв",
+        "Feb": "februar februari février fevrier févr fév febrero fevereiro fev febbraio lutego февраля фев",
+        "Mar": "märz maerz mär mrz mars marzo março marco maart mrt marts marca марта мар",
+        "Apr": "avril avr abril abr aprile kwietnia апреля апр",
+        "May": "mai mayo maio maggio mei maj maja мая",
+        "Jun": "juni juin junio junho giugno giu czerwca июня июн",
+        "Jul": "juli juillet juil julio julho luglio lug lipca июля июл",
+        "Aug": "août aout agosto ago augustus augusti sierpnia августа авг",
+        "Sep": "septembre septiembre setiembre setembro settembre września сентября сен",
+        "Oct": "oktober okt octobre octubre outubro ottobre ott października октября окт",
+        "Nov": "novembre noviembre novembro listopada ноября ноя",
+        "Dec": "dezember dez décembre decembre déc diciembre dic dezembro dicembre grudnia декабря дек",
+    }.items()
+    for name in names.split()
+}
+"""Month in German, French, Spanish, Portuguese, Italian, Dutch, a Nordic language, Polish or Russian → in English.
+
+Without short forms that are English words: 3 out of 12 is no day of October.
+"""
 
 UNAMBIGUOUS = tuple(
     f"{day}{time}"
@@ -55,10 +79,13 @@ def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
         first_months = {f"{letter}{quarter}": f"Q{3 * quarter - 2:02}" for letter in "Qq" for quarter in range(1, 5)}
         text = text.str.replace_many(list(first_months), list(first_months.values()))
         date_format = date_format.replace("%q", "%m")
-    if "%b" in date_format or "%B" in date_format:
+    has_names = "%b" in date_format or "%B" in date_format
+    if has_names:
         text = _with_usual_names(text)
     if date_format.endswith("%#z"):
         text = text.str.replace(r"\s?(UTC|GMT)$", "Z")
+        # Google Forms writes GMT+2.
+        text = text.str.replace(r"(?:UTC|GMT)([+-])", "${1}").str.replace(r" ([+-])(\d)(:\d{2})?$", " ${1}0${2}${3}")
         date_format = date_format.replace(" %#z", "%#z")
         text = text.str.replace(r" ([+-]\d{2}:?\d{2}|Z)$", "${1}")
     elif "%#z" in date_format:
@@ -74,6 +101,13 @@ def as_datetimes(text: pl.Series, date_format: str) -> pl.Series:
     except pl.exceptions.PolarsError:
         # polars raises for a format that it does not know, which then fits no string.
         return pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
+    if has_names and datetimes.null_count() > text.null_count():
+        # Few strings, or none, are in another language than English.
+        places = (datetimes.is_null() & text.is_not_null()).arg_true()
+        translated = _in_english(text.gather(places))
+        if translated.count():
+            read = translated.str.strptime(pl.Datetime("us"), date_format, strict=False, exact=True, ambiguous="null")
+            datetimes = datetimes.dt.replace_time_zone(None).scatter(places, read.dt.replace_time_zone(None))
     # Formats with an offset, such as %+, give times in UTC together with that zone.
     datetimes = datetimes.dt.replace_time_zone(None)
     # "1/2/20" has the form of the year 20.
@@ -128,12 +162,21 @@ def _with_usual_names(text: pl.Series) -> pl.Series:
     return text.str.replace(r"(\d)(?:st|nd|rd|th)\b", "${1}").str.replace_all(r"\s+", " ")
 
 
+def _in_english(text: pl.Series) -> pl.Series:
+    """Writes 1er déc. 2021 and 1. Dezember 2021 as 1 Dec 2021; null where the first word is no month of `ENGLISH`."""
+    plain = text.str.replace_all(r"(?i) del? ", " ").str.replace(r"^(\d{1,2})(?:er|º|\.)", "${1}")
+    parts = plain.str.extract_groups(r"^(\PL*)(\pL{3,})\.?(.*)$").struct.unnest()
+    before, word, after = (parts[name] for name in parts.columns)
+    return before + word.str.to_lowercase().replace_strict(ENGLISH, default=None, return_dtype=pl.String) + after
+
+
 def formats_of(strings: Sequence[str], *, times: bool = False) -> list[str]:
     """Returns the formats of dates, or of times of day, that any of a few strings has, in the order of their tables."""
-    tidied = _with_usual_names(pl.Series(strings, dtype=pl.String)).to_list()
+    tidied = _with_usual_names(pl.Series(strings, dtype=pl.String))
     if times:
         return [form for form in CLOCKS[:-1] if any(_pattern(form).fullmatch(string) for string in strings)]
-    found = {form for pair in zip(strings, tidied, strict=True) for string in set(pair) for form in _formats(string)}
+    alike = {*strings, *tidied, *_in_english(tidied).drop_nulls()}
+    found = {form for string in alike for form in _formats(string)}
     places = {day: place for place, day in enumerate((*DAYS, *MONTHS))}
     return sorted(found, key=lambda form: (places[_day_of(form)], form))
 

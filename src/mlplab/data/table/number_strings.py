@@ -24,7 +24,9 @@ NUMBER = (
     r"(?:(?P<whole>\d+)\s+)??(?P<number>\d+\s?/\s?\d+|\d(?:[\d.,' ]*\d)?[.,]?|[.,]\d+)"
     r"(?:\s?[×x*·⋅]\s?10\s?(?:\^|\*\*)?\s?(?P<power>[+-]?\d+|[⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)|[eE](?P<exponent>[+-]?\d+))?"
     r"(?P<gap>\s*)(?P<suffix>[\"″]|[%‰°µ¢\pL$€£¥₹][\pL.²³/°%$€]*(?: [\pL.²³/$€]+)?)?"
-    r"\s*(?P<after>[+-])?\s*(?P<close>\))?\s*(?:[*†‡§]+|\[\w{1,4}\])*$"
+    r"\s*(?P<after>[+-])?\s*(?P<close>\))?\s*(?:[*†‡§]+|\[\w{1,4}\])*"
+    # How sure it is: 7.1 ± 0.2 and 12.3 [10.1-14.5].
+    r"(?:(?:±|\+/-)\s*\d[\d.,]*|[\[(]\s*-?\d[\d.,]*\s*(?:-|,\s|;|to\s)\s*-?\d[\d.,]*\s*[\])])?$"
 )
 """The parts of a number, after `TYPED`."""
 
@@ -60,7 +62,7 @@ SCALES = {
     **dict.fromkeys(("m", "mn", "mio", "mill", "million", "millions"), 1e6),
     **dict.fromkeys(("b", "bn", "mrd", "billion", "billions"), 1e9),
     **dict.fromkeys(("t", "tn", "trillion"), 1e12),
-    **dict.fromkeys(("lakh", "lakhs", "lac"), 1e5),
+    **dict.fromkeys(("lakh", "lakhs", "lac", "lacs", "l"), 1e5),
     **dict.fromkeys(("cr", "crore", "crores"), 1e7),
 }
 """What a plain number, or an amount of money, may be a multiple of; in any capitals, with or without a point."""
@@ -69,6 +71,9 @@ SCALED = "K, M, B"
 """The suffix of a column in which several scales stand behind the numbers."""
 
 MULTIPLES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "m": 1e-3, "c": 1e-2, "µ": 1e-6, "u": 1e-6, "n": 1e-9}
+RUPEES = ("₹", "Rs", "Rs.", "INR")
+"""Currencies of which L is a lakh. Elsewhere it is a litre, unless crores stand beside it."""
+
 BASES = ("B", "m", "g", "l", "L", "s", "W", "Wh", "Hz", "V", "J", "Pa", "eV", "bps")
 """Units that `MULTIPLES` may stand in front of."""
 
@@ -116,6 +121,9 @@ def _with_decimal_point(text: pl.Series, decimal: str, thousands: str) -> pl.Ser
 def parts_of_numbers(text: pl.Series) -> pl.DataFrame:
     """Splits strings into the groups of `NUMBER`; null where a part is absent, and all of them for no number."""
     typed = text.str.replace_many(list(TYPED), list(TYPED.values())).str.strip_chars()
+    # Spreadsheets show a debt as $ (5.00), and an amount of nothing as $ -.
+    typed = typed.str.replace(rf"^({CURRENCY})\s*\((.*)\)$", "(${1}${2})")
+    typed = typed.str.replace(rf"^({CURRENCY})\s*-+$", "${1} 0").str.replace(rf"^-+\s*({CURRENCY})$", "0 ${1}")
     return typed.str.extract_groups(NUMBER).struct.unnest()
 
 
@@ -210,7 +218,8 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     # 300 K are kelvins, 300K are thousands. Without a currency, 5m may be metres, and 2.0T is an engine.
     is_kelvin = set(found) <= {"K", ""} and " " in parts["gap"]
     scales = {unit for unit in found if unit}
-    is_scale = prefix != "" or len({unit.lower() for unit in scales}) > 1 or bool(scales - set("mtbTB"))
+    is_scale = prefix != "" or len({unit.lower() for unit in scales}) > 1 or bool(scales - set("mtbTBlL"))
+    is_scale &= not scales & {"l", "L"} or prefix in RUPEES or bool(scales & {"Cr", "cr", "CR", "Crore", "crore"})
     if not is_kelvin and is_scale and set(found) <= set(_factors(SCALED)):
         # A few thousands among many plain numbers are more likely mistakes.
         return prefix, SCALED if (units != "").sum() >= FEW * len(units) else ""

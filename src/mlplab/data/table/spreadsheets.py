@@ -37,11 +37,14 @@ def sheet_as_text(path: Path, copy: Path, sheet: str | None, named: Path) -> lis
         book = CalamineWorkbook.from_filelike(io.BytesIO(path.read_bytes()))
         names = book.sheet_names
         chosen = names[0] if sheet is None and names else _chosen(str(sheet), names, named)
-        rows: list[list[Any]] = book.get_sheet_by_name(chosen).to_python()
+        rows = _cells(book.get_sheet_by_name(chosen))
+        first = chosen, rows
         for name in names[1:] if sheet is None else ():
             # The first sheets of a report may be empty, or a title page.
-            if len(rows) < 2:
-                chosen, rows = name, book.get_sheet_by_name(name).to_python()
+            if not _may_be_table(rows):
+                chosen, rows = name, _cells(book.get_sheet_by_name(name))
+        if sheet is None and not _may_be_table(rows):
+            chosen, rows = first
     except (CalamineError, OSError) as error:
         raise unreadable_file(named, error) from None
     with copy.open("w", encoding="utf-8", newline="") as target:
@@ -68,6 +71,24 @@ def _chosen(sheet: str, names: list[str], named: Path) -> str:
         f"data.sheet={sheet}",
         for_shell(f"data.sheet={for_hydra(near)}"),
     )
+
+
+def _cells(sheet: Any) -> list[list[Any]]:
+    """Returns the cells of a sheet; a value that is merged over rows below the header stands in each of them."""
+    rows: list[list[Any]] = sheet.to_python(skip_empty_area=False)
+    for (top, left), (bottom, _) in sheet.merged_cell_ranges or ():
+        # The rows of a header hold text alone.
+        if any(isinstance(cell, int | float | datetime.date) for cell in rows[top]):
+            for row in rows[top + 1 : bottom + 1]:
+                row[left] = rows[top][left]
+    # Without the empty rows and columns in front of the table.
+    first_row, first_column = sheet.start or (0, 0)
+    return [row[first_column:] for row in rows[first_row:]]
+
+
+def _may_be_table(rows: list[list[Any]]) -> bool:
+    """Checks for two rows with two values each: a page of text has one column."""
+    return sum(sum(cell not in ("", None) for cell in row) > 1 for row in rows) > 1
 
 
 def _text(cell: Any) -> str:

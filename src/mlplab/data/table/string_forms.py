@@ -113,7 +113,8 @@ def infer_numbers(strings: Strings, hints: Hints) -> Fit:
 def _numeric(strings: Strings, form: tuple[str, str, str, str], hints: Hints, read: pl.Series) -> Column:
     decimal, thousands, *around = form
     assumed = " and ".join(
-        ["a decimal comma"] * (decimal != ".")
+        # Whole numbers are read alike with either mark.
+        ["a decimal comma"] * (decimal != "." and bool(strings.each.str.contains(",", literal=True).any()))
         + [f"thousands set off by {MARK_NAMES.get(thousands)}"] * (thousands != "")
         + [f"{part.strip()} around them" for part in around if part and part != SCALED]
     )
@@ -138,6 +139,7 @@ def infer_compounds(strings: Strings, hints: Hints) -> Fit:
         if times.share >= 1 - FEW_UNREADABLE:
             column = _of_dates(strings, times)
             return Fit(strings.share(read_strings(strings.each, column)), column)
+    best = none
     for unit in COMPOUNDS:
         # 25:23 is also the score of a game.
         if unit == "seconds" and SCORE_WORDS & name_words(strings.name):
@@ -147,8 +149,12 @@ def infer_compounds(strings: Strings, hints: Hints) -> Fit:
             read = read_strings(strings.each, column)
             place = int(read.is_not_null().arg_true()[0])
             note = f"numbers in {unit}: {strings.each[place]!r} is {read[place]:,.12g}"
-            return Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
-    return none
+            fit = Fit(strings.share(read), replace(column, note=note, kept=hints.kept))
+            # 2 weeks are seconds as well as, beside 1 year, months.
+            best = max(best, fit, key=lambda fit: fit.share)
+            if best.share == 1:
+                break
+    return best
 
 
 def infer_datetimes(strings: Strings, hints: Hints) -> Fit:

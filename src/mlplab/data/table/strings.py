@@ -18,7 +18,7 @@ MISSING = ("", "?", "na", "n/a", "#n/a", "nan", "null")
 """Strings that stand for a missing value, in any mixture of capitals."""
 
 NUMBER_MARKERS = (
-    *("-", "--", "---", "–", "—", ".", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
+    *("-", "--", "---", "–", "—", ".", ":", "..", "...", "…", "none", "nil", "missing", "unknown", "unk", "tbd"),
     *("n.a.", "n.a", "n. a.", "n/d", "nd", "n.d.", "k.a.", "k. a.", "s/d", "<na>", "(na)", "(null)", "(none)", "\\n"),
     *("not available", "not applicable", "not reported", "not known", "no data", "nodata", "undefined", "nat"),
     *("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "#error!", "div/0"),
@@ -79,6 +79,9 @@ def null_missing(series: pl.Series, kept: Sequence[str], missing_values: Sequenc
 def _null_missing_text(text: pl.Series, kept: Sequence[str], missing_values: Sequence[str]) -> pl.Series:
     # Blanks first: " NA" is missing, too.
     text = text.str.strip_chars()
+    # So exports keep a spreadsheet from reading 0012 as 12.
+    if text.head(LOOKED_AT).str.starts_with('="').any():
+        text = text.str.replace(r'^="(.*)"$', "${1}")
     markers = [spelling for marker in missing_values for spelling in _spellings(marker)]
     is_missing = text.str.to_lowercase().is_in(MISSING) | text.is_in(markers)
     if kept:

@@ -170,7 +170,7 @@ def _units(unit: str | Sequence[str], target: AnyTarget) -> str | tuple[str, ...
     n_targets = len(columns_of(target))
     units = (unit,) * n_targets if isinstance(unit, str) else tuple(unit)
     if unit == "":
-        units = tuple(f"{one.column.prefix}{one.column.suffix}".strip() for one in columns_of(target))
+        units = tuple(one.column.unit for one in columns_of(target))
     if len(units) != n_targets:
         raise UserError(
             f"data.unit must be one text, or one for each of the targets, {n_targets} in all",

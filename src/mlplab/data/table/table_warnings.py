@@ -21,8 +21,12 @@ from mlplab.errors import agree, counted, first_of
 RARE_SHARE = 0.01
 """Share of the rows below which a class is warned of."""
 
-LIKELY_MARKERS = (-99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
-"""Numbers that often stand for a missing value."""
+LIKELY_MARKERS = (-9.0, -99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
+"""Numbers that often stand for a missing value. Others do where they come again beside many that do not."""
+
+FEWEST_ALIKE = 5
+MANY_NUMBERS = 10
+"""Different numbers from which any other that lies alone, in several rows, is a likely marker: 999.9, -200."""
 
 LIKELY_DATES = (datetime(9999, 12, 31), datetime(2099, 12, 31), datetime(1970, 1, 1), datetime(1900, 1, 1))
 """Dates that often stand for a missing value."""
@@ -116,8 +120,8 @@ def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[T
             yield f"{column.name} numbers the rows and says nothing about new ones; {leave_out} leaves it out"
         for marker, count in _likely_markers(values):
             yield (
-                f"{column.name} has the number {marker:,.0f} in {counted(count, 'row')}, far from all others: "
-                f"{override_of('data.missing_values', [f'{marker:.0f}'])} if it means that there is no value"
+                f"{column.name} has the number {marker:,.12g} in {counted(count, 'row')}, far from all others: "
+                f"{override_of('data.missing_values', [f'{marker:.12g}'])} if it means that there is no value"
             )
     elif column.kind == "datetime":
         ends = values.min(), values.max()
@@ -135,15 +139,22 @@ def _warnings_of_column(column: Column, values: pl.Series, learned: list[tuple[T
 
 def _likely_markers(values: pl.Series) -> Iterator[tuple[float, int]]:
     """Yields numbers that lie further from all others than these do from each other, and how many rows have them."""
-    ends = (values.min(), values.max())
-    for marker in (marker for marker in LIKELY_MARKERS if marker in ends):
-        rest = values.filter(values != marker)
-        count = values.count() - len(rest)
+    for marker in (values.min(), values.max()):
+        if marker is None:
+            return
+        count = int((values == marker).sum())
+        is_likely = marker in LIKELY_MARKERS
         # A single extreme number may be an outlier.
-        if count >= 2 and len(rest) >= 2:
+        if count < (2 if is_likely else FEWEST_ALIKE):
+            continue
+        rest = values.filter(values != marker)
+        if len(rest) >= 2:
             low, high = float(rest.min()), float(rest.max())  # type: ignore[arg-type]
-            if max(low - marker, marker - high) > high - low:
-                yield marker, count
+            # -200 is none of many numbers that are not negative, though these may lie further apart.
+            end = float(marker)  # type: ignore[arg-type]
+            is_far = max(low - end, end - high) > high - low or (end <= -9 and low >= 0)
+            if is_far and (is_likely or rest.n_unique() >= MANY_NUMBERS):
+                yield end, count
 
 
 def _differing_in_capitals(name: str, categories: Sequence[str | None]) -> Iterator[str]:

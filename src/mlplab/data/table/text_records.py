@@ -50,7 +50,7 @@ def copy_plainly(path: Path, file: TextFile, copy: Path) -> tuple[TextFile, int]
         rows.end(writer.writerow, is_cut_off=not _ends_with_a_line(file.path))
     if rows.first_ragged is not None or rows.n_short > MOST_SHORT * rows.n_rows:
         line, n_strings = min(first for first in (rows.first_ragged, rows.first_short) if first is not None)
-        raise _ragged(path, len(file.names), rows.n_rows, rows.n_ragged + rows.n_short, line, n_strings)
+        raise _ragged(path, file, rows.n_rows, rows.n_ragged + rows.n_short, line, n_strings)
     return replace(file, path=copy, dialect=dialect, n_before=0, notes=(*file.notes, *rows.notes())), rows.n_rows
 
 
@@ -163,8 +163,10 @@ def _ends_with_a_line(path: Path) -> bool:
         return file.read() in (b"\n", b"\r")
 
 
-def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n_strings: int) -> UserError:
-    hint = "mending the file"
+def _ragged(path: Path, file: TextFile, n_rows: int, n_ragged: int, line: int, n_strings: int) -> UserError:
+    hint, n_columns = "mending the file", len(file.names)
+    # R's header is one name short.
+    as_others = "as many rows have" if file.names[0] in file.unnamed else "as its first line has"
     # When every row differs, the layout is more likely wrong than the file.
     if n_ragged == n_rows > 0:
         hint = "data.delimiter=… and data.skip_lines=…, if they were not detected rightly"
@@ -172,7 +174,7 @@ def _ragged(path: Path, n_columns: int, n_rows: int, n_ragged: int, line: int, n
     elif n_columns == 1 and line > 1 and n_ragged > 0.5 * n_rows:
         hint = f"data.skip_lines={line - 1}, if the lines before are no part of the table"
     return UserError(
-        f"every row of {path.name} must have {counted(n_columns, 'value')}, as its first line has",
+        f"every row of {path.name} must have {counted(n_columns, 'value')}, {as_others}",
         f"{n_ragged} {'row differs' if n_ragged == 1 else 'rows differ'}, the first in line {line} with {n_strings}",
         hint,
     )
