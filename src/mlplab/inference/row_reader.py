@@ -29,7 +29,7 @@ from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.several_targets import AnyTarget, as_written, columns_of, read_targets, target_from_dict
-from mlplab.data.table.strings import null_missing
+from mlplab.data.table.strings import for_shell, null_missing
 from mlplab.data.table.table_checks import first_of, require_columns
 from mlplab.data.table.table_preprocessing import NEARLY_ALL, CategoricalInput, TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, Reading, open_table, table_blocks
@@ -363,7 +363,7 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
         return
     hint = "a file that has it"
     if purpose == "id":
-        hint = f"id={nearest_name(name, frame.columns) or frame.columns[0]}"
+        hint = for_shell(f"id={nearest_name(name, frame.columns) or frame.columns[0]}")
     shown = first_of(frame.columns, 8)
     raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", hint)
 
