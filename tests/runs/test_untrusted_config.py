@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import json
 import os
 import random
 import time
@@ -511,3 +512,13 @@ def test_a_configuration_that_is_no_ordinary_file_is_not_waited_for(tmp_path: Pa
     os.mkfifo(tmp_path / ".hydra" / "config.yaml")
     with pytest.raises(UserError, match=r"has no \.hydra/config\.yaml"):
         require_run(tmp_path, "run")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_data_that_come_out_of_a_pipe_are_refused(
+    received: Callable[[str | bytes], Path], own: dict[str, Any], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    own["data"]["path"] = str(tmp_path / "pipe")
+    refusal = refusal_of(received(json.dumps(own)))
+    assert refusal.requirement == "the configuration of a run must read its data from a file"

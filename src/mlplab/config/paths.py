@@ -45,7 +45,7 @@ def is_pipe(path: Path) -> bool:
     """Checks for what can be read only once: a named pipe, standard input, a process substitution."""
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # what is no name of a file, such as one with a zero byte
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 

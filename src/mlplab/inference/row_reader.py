@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
 from mlplab.config.differing import RENAMED
+from mlplab.config.paths import is_pipe
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
@@ -391,6 +392,15 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
             "data.path=rows.csv with the columns of that data",
         )
     with explain_bad_card(run.checkpoint):
+        for key in ("path", "test_path"):
+            given = data["options"].get(key)
+            # Opening the pipe that a checkpoint names would wait for whoever writes into it, perhaps for ever.
+            if isinstance(given, str) and is_pipe(Path(given).expanduser()):
+                raise UserError(
+                    "the data that the run was trained on must be in a file",
+                    f"{given} is a pipe, whose rows are gone",
+                    "data.path=… with a file that holds them",
+                )
         # Bound now: options that the source does not take are a fault of the card, and not of the data.
         call = inspect.signature(source).bind(**data["options"])
         if isinstance(run.predictor.preprocessing, TablePreprocessing):

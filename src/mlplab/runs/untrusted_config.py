@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.differing import RENAMED
-from mlplab.config.paths import require_folder_of_run
+from mlplab.config.paths import is_pipe, require_folder_of_run
 from mlplab.errors import UserError, printable
 from mlplab.runs.files import read_ordinary, require_ordinary
 from mlplab.runs.layout import CONFIG, STATUS
@@ -152,6 +152,9 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
             requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
             requirement, effect = "write only where conf/ says", "is written there"
+        elif place[0] == "data" and isinstance(value, str) and is_pipe(Path(value).expanduser()):
+            # Opening a pipe waits for whoever writes into it, perhaps for ever.
+            requirement, effect = "read its data from a file", "comes out of that pipe"
         elif not all(map(_is_harmless, texts)):
             requirement, effect = "refer to nothing outside itself", "it reads"
         else:
