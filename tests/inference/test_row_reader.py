@@ -17,7 +17,7 @@ from mlplab.data.module import DataModule
 from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference import row_reader
-from mlplab.inference.row_reader import SOURCES, RowReader, rows_of_training
+from mlplab.inference.row_reader import RowReader, rows_of_training, source_named
 from mlplab.inference.trained import TrainedRun, load_run
 
 BUNDLED = "mlplab.data.bundled.bundled"
@@ -384,7 +384,9 @@ def test_parts_are_those_that_training_had(
 ) -> None:
     run: TrainedRun = request.getfixturevalue(name)
     data = run.card["data"]
-    module = DataModule(lambda: SOURCES[data["source"]](**data["options"]), **data["split"])
+    source = source_named(data["source"])
+    assert source is not None
+    module = DataModule(lambda: source(**data["options"]), **data["split"])
     module.setup()
     monkeypatch.setattr(row_reader, "BLOCK_ROWS", 16)
     blocks = list(rows_of_training(run, part))
