@@ -301,6 +301,10 @@ def test_a_further_column_must_be_there(run: TrainedRun, tmp_path: Path) -> None
         next(RowReader(run).blocks(path, {"id": "lenth"}))
     assert refusal.value.requirement == "data.path must have the column of the id, 'lenth'"
     assert refusal.value.hint == "id=length"
+    path.write_text(path.read_text().replace("length", "length (cm)", 1))
+    with pytest.raises(UserError) as refusal:
+        next(RowReader(run).blocks(path, {"id": "length(cm)"}))
+    assert refusal.value.hint == "'id=length (cm)'"
     with pytest.raises(UserError, match="column of the target, 'kind'"):
         next(RowReader(run).blocks(path, {"target": "kind"}))
 

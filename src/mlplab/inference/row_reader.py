@@ -26,7 +26,7 @@ from mlplab.data.table.reading import Reading
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.seen_categories import SeenCategories
 from mlplab.data.table.spellings import Spellings
-from mlplab.data.table.strings import null_missing
+from mlplab.data.table.strings import for_shell, null_missing
 from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS, table_blocks
@@ -276,6 +276,6 @@ def _require_further_column(frame: pl.DataFrame, purpose: str, name: str, path: 
         return
     hint = "a file that has it"
     if purpose == "id":
-        hint = f"id={nearest_name(name, frame.columns) or frame.columns[0]}"
+        hint = for_shell(f"id={nearest_name(name, frame.columns) or frame.columns[0]}")
     shown = first_of(frame.columns, 8)
     raise UserError(f"data.path must have the column of the {purpose}, {name!r}", f"{path.name} has {shown}", hint)
