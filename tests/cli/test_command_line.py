@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from launching import Done, run_program
 
-from mlplab.cli.command_line import with_home
+from mlplab.cli.command_line import with_home, with_quotes
 
 
 @pytest.fixture
@@ -226,3 +227,22 @@ def test_a_reader_that_has_seen_enough_is_no_error(root: Path) -> None:
 def test_a_home_directory_may_begin_any_value(word: str, expanded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert with_home(word) == expanded
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("data.target=цена", 'data.target="цена"'),
+        ("data.path=/tmp/Мои данные/таблица.csv", 'data.path="/tmp/Мои данные/таблица.csv"'),
+        ("data.drop=[a,größe, été]", 'data.drop=[a,"größe","été"]'),
+        ("data.target=価格,b", 'data.target="価格",b'),
+        ('data.target="цена"', 'data.target="цена"'),
+        ("data.keep_values={größe: [NA]}", "data.keep_values={größe: [NA]}"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1"),
+        ("größe", "größe"),
+    ],
+)
+def test_names_in_other_alphabets_need_no_quotes(word: str, quoted: str) -> None:
+    assert with_quotes(word) == quoted
+    if "=" in word and "{" not in word:
+        OverridesParser.create().parse_override(quoted)

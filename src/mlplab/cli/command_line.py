@@ -50,7 +50,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_resolvers(root)  # before Hydra composes
     _unwind_on_signals()
-    sys.argv[1:] = [with_home(word) for word in sys.argv[1:]]
+    sys.argv[1:] = [with_quotes(with_home(word)) for word in sys.argv[1:]]
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
@@ -89,6 +89,16 @@ def with_home(word: str) -> str:
     quote = "" if key.startswith("data.") else "['\"]?"
     home = rf"(^{quote}|[,\[]{quote})(~[\w.-]*)(?=[/,\]]|$)"
     return f"{key}={re.sub(home, lambda match: match[1] + os.path.expanduser(match[2]), value)}"
+
+
+def with_quotes(word: str) -> str:
+    """Quotes names and paths in other alphabets, which Hydra takes in quotes only: data.target=цена."""
+    key, equals, value = word.partition("=")
+    # What has quotes, brackets of a function or a reference of its own is left as it is.
+    if not equals or value.isascii() or re.search(r"[\"'\\(){}$]", value):
+        return word
+    bare = r"[^,\[\]]*[^\x00-\x7f,\[\]][^,\[\]]*"
+    return f"{key}=" + re.sub(bare, lambda match: f'"{match[0].strip()}"', value)
 
 
 def _explained(error: BaseException, overrides: Sequence[str], conf: Path) -> tuple[object, int] | None:
