@@ -31,10 +31,13 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest_in_its_folder(tmp_
     assert refusal.hint == f"data.path={tmp_path / 'houses.csv'}"
 
 
-@pytest.mark.parametrize("path", ["nothing/like/it.csv", "zzz"])
-def test_where_no_name_is_near_none_is_proposed(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [("nothing/like/it.csv", "the path of another file"), ("zzz", "another file of that folder: houses.csv")],
+)
+def test_where_no_name_is_near_those_of_the_folder_are_told(tmp_path: Path, path: str, hint: str) -> None:
     (tmp_path / "houses.csv").write_text("x")
-    assert refusal_of(tmp_path / path).hint == "the path of a file that does"
+    assert refusal_of(tmp_path / path).hint == hint
 
 
 def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:

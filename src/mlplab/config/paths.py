@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from mlplab.config.suggestions import nearest_name
-from mlplab.errors import UserError
+from mlplab.errors import UserError, first_of
 
 
 def require_file(path: Path, key: str) -> None:
@@ -30,7 +30,9 @@ def require_file(path: Path, key: str) -> None:
             # Endings are compared apart: houses.csv is nearer to houses.parquet than to mouse.csv.
             near = nearest_name(path.stem, [Path(name).stem for name in names])
             likely = next((name for name in names if Path(name).stem == near), None)
-            hint = f"{key}={folder / likely}" if likely else "the path of a file that does"
+            # Of files that have another name altogether, the user knows which is meant.
+            others = f"another file of that folder: {first_of(names, 5)}" if names else "the path of another file"
+            hint = f"{key}={folder / likely}" if likely else others
             raise UserError(f"{key} must be a file that exists", f"there is no {path}", hint)
         # Only opening shows whether it may be read.
         with path.open("rb") as file:
