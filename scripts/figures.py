@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mlplab.cli.script import Option, run_script
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs.files import write_atomically
-from mlplab.runs.reading import read_history
+from mlplab.runs.run_reading import read_history
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, Option] = {}

@@ -20,7 +20,7 @@ from mlplab.cli.script import JSON, Option, Result, run_script
 from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError
-from mlplab.runs.reading import read_status
+from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlplab.callbacks import History
 from mlplab.runs.layout import HISTORY
-from mlplab.runs.reading import read_history
+from mlplab.runs.run_reading import read_history
 
 QUICK = ["data=wine", "callbacks=minimal", "logger=none", "trainer.max_epochs=3"]
 

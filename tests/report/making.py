@@ -50,7 +50,7 @@ def job(
         number: of the job.
         values: what it was given.
         value: its best val/loss; None where it is no number.
-        state: that it is in, as `runs.reading` names it.
+        state: that it is in, as `runs.run_reading` names it.
         reason: why it ended.
         test: its test/loss; 0.05 more than `value` by itself.
         epochs: trained.

@@ -20,7 +20,7 @@ from mlplab.runs import directory as module
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, write_atomically
 from mlplab.runs.lock import Lock
-from mlplab.runs.reading import read_status
+from mlplab.runs.run_reading import read_status
 
 
 def claimed(path: Path) -> RunDirectory:

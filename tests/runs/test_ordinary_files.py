@@ -16,7 +16,7 @@ from mlplab.report.sweep_reading import read_sweep
 from mlplab.runs import files
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.reading import read_history, read_manifest, read_state, read_status
+from mlplab.runs.run_reading import read_history, read_manifest, read_state, read_status
 from mlplab.runs.untrusted_config import read_config, require_run
 from mlplab.sweeps.job import begun_before
 from mlplab.sweeps.ledger import read_ledger

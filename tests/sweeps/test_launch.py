@@ -14,7 +14,7 @@ import pytest
 
 from mlplab.errors import RunStopped, UserError
 from mlplab.runs.lock import Lock
-from mlplab.runs.reading import State
+from mlplab.runs.run_reading import State
 from mlplab.runs.signals import HANDLED, TERMINATIONS
 from mlplab.sweeps import launch
 from mlplab.sweeps.job import STOPPING

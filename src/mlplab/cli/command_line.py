@@ -29,7 +29,7 @@ from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.reading import read_state
+from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished

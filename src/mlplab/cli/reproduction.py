@@ -17,7 +17,7 @@ from mlplab.config.resolvers import new_run_name
 from mlplab.errors import RunFailed, UserError, described
 from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.manifest import differences
-from mlplab.runs.reading import read_manifest, read_result
+from mlplab.runs.run_reading import read_manifest, read_result
 
 COMPARED = ("state_dict", "optimizer_states", "lr_schedulers")
 """Parts of last.ckpt to compare; of best.ckpt only the first."""

@@ -22,7 +22,7 @@ from mlplab.optimization.names import NEED_END
 from mlplab.rules import shown
 from mlplab.runs.layout import LOCK
 from mlplab.runs.lock import require_free
-from mlplab.runs.reading import read_status
+from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
 FREE = (

@@ -22,7 +22,7 @@ from mlplab.data.table.column import Column
 from mlplab.data.table.column_values import column_values, n_unreadable
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.named_columns import require_columns
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.row_weights import row_weights
 from mlplab.data.table.seen_categories import SeenCategories
 from mlplab.data.table.spellings import Spellings

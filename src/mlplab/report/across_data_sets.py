@@ -10,7 +10,7 @@ from mlplab.report.formatting import listed, number, p_text, value_text
 from mlplab.report.paired_tests import LEVEL, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders
 from mlplab.report.sweep_records import Finding
-from mlplab.sweeps.comparability import chooses_data
+from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.ledger import key_of
 
 

@@ -13,7 +13,7 @@ from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, of_stage
 from mlplab.report.sweep_records import Finding, SweepRecord, distinct
-from mlplab.sweeps.comparability import chooses_data
+from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.ledger import key_of
 
 EDGE = 0.05

@@ -25,9 +25,9 @@ from mlplab.report.sweep_records import (
     as_number,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
-from mlplab.runs.reading import read_history, read_result, read_state
+from mlplab.runs.run_reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
-from mlplab.sweeps.comparability import LOSS, chooses_loss
+from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
 
 STAGES = ("search", "rerun", "default")

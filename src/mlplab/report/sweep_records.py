@@ -44,7 +44,7 @@ class RunRecord:
 
     Attributes:
         entry: its line in sweep.json.
-        state: as in `runs.reading`, or `damaged` if it finished and its result cannot be read.
+        state: as in `runs.run_reading`, or `damaged` if it finished and its result cannot be read.
         reason: why it ended.
         measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
         test: finite metrics of the test part.

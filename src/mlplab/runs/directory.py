@@ -20,7 +20,7 @@ from mlplab.runs.files import (
 )
 from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, LOG, MANIFEST, STATUS, TENSORBOARD
 from mlplab.runs.lock import Lock, require_free
-from mlplab.runs.reading import read_state, read_status
+from mlplab.runs.run_reading import read_state, read_status
 
 
 class RunDirectory:

@@ -18,7 +18,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
 from mlplab.runs.layout import CONFIG, LOG, MANIFEST
 from mlplab.runs.manifest import describe_environment, differences
-from mlplab.runs.reading import read_manifest
+from mlplab.runs.run_reading import read_manifest
 from mlplab.runs.trust import NoKey, signed_text, why_text_is_not_own
 
 log = logging.getLogger("mlplab")

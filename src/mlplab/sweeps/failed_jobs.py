@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from mlplab.errors import counted, printable
 from mlplab.runs.files import read_json
-from mlplab.runs.reading import State, read_state
+from mlplab.runs.run_reading import State, read_state
 
 n_failed = 0
 """Failed jobs of the sweep of this process; known once it has ended."""

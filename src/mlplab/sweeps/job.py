@@ -23,7 +23,7 @@ from mlplab.runs.directory import never_began
 from mlplab.runs.files import require_ordinary
 from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
 from mlplab.runs.lock import is_alive
-from mlplab.runs.reading import read_result, read_state
+from mlplab.runs.run_reading import read_result, read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.sweeps.ledger import require_same

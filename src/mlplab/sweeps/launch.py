@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from mlplab.config.paths import shortest
 from mlplab.errors import RunFailed, RunStopped, UserError, counted
-from mlplab.runs.reading import read_state
+from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry

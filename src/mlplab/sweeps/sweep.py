@@ -18,7 +18,7 @@ from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
 from mlplab.runs.files import remove_temporary_files, require_ordinary, timestamp
 from mlplab.runs.lock import Lock
-from mlplab.runs.reading import State, read_state
+from mlplab.runs.run_reading import State, read_state
 from mlplab.sweeps.composer import Composer, require_one_location
 from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
@@ -108,7 +108,7 @@ class Sweep:
             self.ledger = known or Ledger(self.directory)
             self.ledger.shared = self._continued(shared, names) if known else shared  # refuses before the file changes
             self._note_command()
-            self._before = self._seconds_before(has_died=died is not None)
+            self._before = _seconds_before(self.ledger, has_died=died is not None)
             yield
         finally:
             try:
@@ -171,15 +171,6 @@ class Sweep:
     def seconds(self) -> float:
         """Returns the wall-clock time of the sweep, over all its launches."""
         return self._before + time.monotonic() - self._began
-
-    def _seconds_before(self, *, has_died: bool) -> float:
-        """Returns the seconds of earlier launches; of one that was killed, until a job last wrote its status."""
-        seconds = float(self.ledger.metadata.get("seconds") or 0.0)
-        if has_died and self.ledger.entries:
-            saved = (self.directory / LEDGER).stat().st_mtime
-            files = [self.directory / entry.directory / "status.json" for entry in self.ledger.entries]
-            seconds += max([0.0, *(path.stat().st_mtime - saved for path in files if path.exists())])
-        return seconds
 
     def save(self) -> None:
         """Writes sweep.json as it is now."""
@@ -256,6 +247,16 @@ class Sweep:
     def state(self, entry: Entry) -> State:
         """Reads the state of a job."""
         return read_state(self.directory / entry.directory)
+
+
+def _seconds_before(ledger: Ledger, *, has_died: bool) -> float:
+    """Returns the seconds of earlier launches; of one that was killed, until a job last wrote its status."""
+    seconds = float(ledger.metadata.get("seconds") or 0.0)
+    if has_died and ledger.entries:
+        saved = (ledger.directory / LEDGER).stat().st_mtime
+        files = [ledger.directory / entry.directory / "status.json" for entry in ledger.entries]
+        seconds += max([0.0, *(path.stat().st_mtime - saved for path in files if path.exists())])
+    return seconds
 
 
 def jobs_at_once(launcher: Any) -> int:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mlplab.errors import printable
-from mlplab.runs.reading import State, read_result, read_state
-from mlplab.sweeps.comparability import chooses_data, chooses_loss
+from mlplab.runs.run_reading import State, read_result, read_state
+from mlplab.sweeps.comparable_options import chooses_data, chooses_loss
 from mlplab.sweeps.ledger import SEEDS, Entry
 
 EVERY_SECONDS = 0.5

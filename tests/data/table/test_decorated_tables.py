@@ -12,7 +12,7 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.table_reading import read_table, table_blocks

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from mlplab.data.table.file_formats import FOREIGN, format_of, read_once, unpacked
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.table_reading import fingerprint, read_table
 from mlplab.errors import UserError
 

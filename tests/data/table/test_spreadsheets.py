@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.spreadsheets import _cells
 from mlplab.data.table.table_reading import read_table
 from mlplab.data.table.text_layout import TextOptions

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from mlplab.data.table import csv_reading, table_reading
 from mlplab.data.table.csv_reading import has_leading_zero
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.strings import MISSING, null_missing
 from mlplab.data.table.table_opening import open_table
 from mlplab.data.table.table_reading import fingerprint, read_table, table_blocks

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mlplab.data.module import DataModule
 from mlplab.data.table.column_values import column_values
-from mlplab.data.table.reading import Reading
+from mlplab.data.table.reading_options import Reading
 from mlplab.data.table.strings import null_missing
 from mlplab.data.table.table_dataset import TableDataset
 from mlplab.data.table.table_opening import open_table

@@ -13,7 +13,7 @@ from mlplab.data.table.column_inference import infer_column
 from mlplab.data.table.file_values import TableColumns
 from mlplab.data.table.named_columns import NamedColumns
 from mlplab.data.table.number_strings import plain_numbers
-from mlplab.data.table.reading import RawTable, Reading
+from mlplab.data.table.reading_options import RawTable, Reading
 from mlplab.data.table.row_weights import unusable_weights
 from mlplab.data.table.split_columns import time_column_of
 from mlplab.data.table.strings import are_read

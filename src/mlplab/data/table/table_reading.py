@@ -13,7 +13,7 @@ from mlplab.data.table.file_errors import explain_damaged
 from mlplab.data.table.file_formats import format_of, unpacked
 from mlplab.data.table.header_names import UNNAMED
 from mlplab.data.table.number_strings import plain_numbers
-from mlplab.data.table.reading import RawTable, Reading
+from mlplab.data.table.reading_options import RawTable, Reading
 from mlplab.data.table.strings import are_read, has_few_strings, null_missing, override_of
 from mlplab.data.table.table_opening import OpenTable, open_table, plain_text
 from mlplab.data.table.text_layout import TextFile

@@ -31,7 +31,7 @@ from mlplab.data.table.column_values import as_enum
 from mlplab.data.table.file_formats import read_once
 from mlplab.data.table.file_values import TableColumns, values_of_file
 from mlplab.data.table.named_columns import NamedColumns, require_columns, require_named_columns
-from mlplab.data.table.reading import RawTable, Reading
+from mlplab.data.table.reading_options import RawTable, Reading
 from mlplab.data.table.split_columns import split_rules
 from mlplab.data.table.table_columns import ColumnRules, infer_columns
 from mlplab.data.table.table_dataset import TableDataset

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlplab.runs.files import read_json
-from mlplab.runs.reading import read_result, read_state
+from mlplab.runs.run_reading import read_result, read_state
 
 OF_RUNS = ("parameters", "seconds", "epochs")
 """Objectives beside validation metrics: the size of a model, and how long its training takes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlplab.config.checks import check_settings, require_metric
 from mlplab.errors import UserError
 from mlplab.rules import shown
-from mlplab.sweeps.comparability import LOSS, chooses_data, chooses_loss
+from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
 from mlplab.sweeps.ledger import SEEDS
 from mlplab.sweeps.search.outcomes import OF_RUNS, Objective
 from mlplab.sweeps.search.samplers import build_pruner, build_sampler

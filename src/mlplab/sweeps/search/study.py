@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.errors import UserError
-from mlplab.runs.reading import read_state
+from mlplab.runs.run_reading import read_state
 from mlplab.sweeps.ledger import Assignment, read_ledger
 from mlplab.sweeps.search.outcomes import Outcome
 from mlplab.sweeps.search.samplers import build_pruner

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import read_json
 from mlplab.runs.lock import Lock
-from mlplab.runs.reading import ENDED, read_result, read_state
+from mlplab.runs.run_reading import ENDED, read_result, read_state
 
 
 @pytest.mark.parametrize(
