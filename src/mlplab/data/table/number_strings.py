@@ -192,6 +192,15 @@ def are_bounds(text: pl.Series) -> pl.Series:
     return text.str.contains(r"^\s*[<>≤≥]|\d\s*\+\s*$")
 
 
+def _points_of(sample: pl.Series) -> str:
+    """Finds the number of points that are possible, such as /5 behind 4.1/5 and 3/5; "" for other fractions."""
+    most = sample.str.extract(r"^\d+(?:[.,]\d+)?(\s?/\s?\d{1,3})$").drop_nulls()
+    if len(most) < (1 - FEW) * len(sample) or most.n_unique() > 1:
+        return ""
+    # Whole numbers up to 12 may be months.
+    return str(most[0]) if sample.str.contains(r"^(\d+[.,]|1[3-9]|[2-9]\d)").any() else ""
+
+
 def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     """Finds the currency or unit that stands before or behind numbers; "" if there is none, or several.
 
@@ -203,6 +212,8 @@ def around_numbers(sample: pl.Series) -> tuple[str, str] | None:
     """
     if not sample.head(100).str.contains(r"\pN").any():
         return None
+    if suffix := _points_of(sample):
+        return "", suffix
     parts = parts_of_numbers(sample).filter(pl.col("number").is_not_null())
     if len(parts) < FEW * len(sample):
         return None
