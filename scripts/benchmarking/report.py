@@ -162,19 +162,24 @@ def draw(path: Path, figures: dict[str, dict[str, dict[str, float]]]) -> None:
     for line, row_of_axes in zip(lines, grid, strict=True):
         for axes in row_of_axes[len(line) :]:
             axes.set_axis_off()
+        # One place for each contestant of the line, as only its first workload has the names beside it.
+        names = [name for name in reversed(TITLES) if any(name in rows for rows in line.values())]
         for index, (axes, (workload, rows)) in enumerate(zip(row_of_axes, line.items(), strict=False)):
-            _draw_bars(axes, workload, rows)
+            _draw_bars(axes, workload, rows, names)
             if index:
-                axes.set_yticks([])
+                axes.set_yticklabels([])
     figure.supxlabel("time per step, relative to the best hand-written loop (shorter is faster)", fontsize=10)
     figure.savefig(path, dpi=120)
 
 
-def _draw_bars(axes: Any, workload: str, rows: dict[str, dict[str, float]]) -> None:
-    names = [name for name in reversed(TITLES) if name in rows]
-    ratios = [rows[name]["ratio"] for name in names]
-    colours = ["#4477aa" if name in OURS else "#bbbbbb" for name in names]
-    bars = axes.barh([TITLES[name] for name in names], ratios, color=colours)
+def _draw_bars(axes: Any, workload: str, rows: dict[str, dict[str, float]], names: list[str]) -> None:
+    there = [(place, name) for place, name in enumerate(names) if name in rows]
+    ratios = [rows[name]["ratio"] for _, name in there]
+    colours = ["#4477aa" if name in OURS else "#bbbbbb" for _, name in there]
+    bars = axes.barh([place for place, _ in there], ratios, color=colours)
+    axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.tick_params(axis="y", length=0)
     axes.axvline(1, color="black", linewidth=0.8)
     on_white = {
         "facecolor": "white",
