@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from mlplab.data.dataset import Dataset
+from mlplab.data.module import DataModule
+from mlplab.data.split import SplitRules
 from mlplab.errors import UserError
 
 FEATURES = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -117,3 +119,21 @@ def test_shapes_are_part_of_the_fingerprint() -> None:
     one = Dataset("toy", numbers[:8].reshape(4, 2), numbers[8:])
     other = Dataset("toy", numbers[:9].reshape(3, 3), numbers[9:])
     assert one.fingerprint != other.fingerprint
+
+
+def test_rare_classes_of_arrays_are_left_out_where_their_source_says_so() -> None:
+    targets = np.array([0, 2] * 30 + [1])
+    rules = SplitRules(rare_classes="drop", groups=None, times=None)
+    names = ("a", "rare", "b")
+    weights = np.arange(61.0) + 1
+    data = Dataset(
+        "own", np.arange(122.0).reshape(61, 2), targets, class_names=names, split_rules=rules, weights=weights
+    )
+    module = DataModule(lambda: data)
+    module.setup()
+    assert module.task.class_names == ("a", "b")
+    assert sum(len(module.part(part)[1]) for part in ("train", "val", "test")) == 60  # type: ignore[arg-type]
+    left = data.without_classes((1,))
+    assert left.targets.tolist() == [0, 1] * 30
+    assert left.weights is not None
+    assert left.weights.tolist() == weights[:60].tolist()

@@ -1,7 +1,7 @@
 """A data set of NumPy arrays, the common form of all sources but tables."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -154,8 +154,17 @@ class Dataset:
         return None
 
     def without_classes(self, classes: tuple[int, ...]) -> "Dataset":
-        """Is not called, as arrays refuse rare classes."""
-        raise NotImplementedError
+        """Leaves out the rows of some classes; the others are numbered anew, in their order."""
+        kept = ~np.isin(self.targets, classes)
+        left = [number for number in range(len(self.class_names)) if number not in classes]
+        return replace(
+            self,
+            features=self.features[kept],
+            targets=np.searchsorted(left, self.targets[kept]).astype(np.int64),
+            class_names=tuple(self.class_names[number] for number in left),
+            weights=None if self.weights is None else self.weights[kept],
+            split_rules=self.split_rules.of_rows(kept),
+        )
 
     def describe(self, split: Split, preprocessing: Preprocessing) -> None:
         """Returns None, as only tables are described."""

@@ -1,7 +1,7 @@
 """Splits rows into training, validation and test part."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +31,11 @@ class SplitRules:
     groups: npt.NDArray[np.int64] | None = None
     times: npt.NDArray[np.float64] | None = None
     rare_classes: str | None = None
+
+    def of_rows(self, kept: npt.NDArray[np.bool_]) -> "SplitRules":
+        """Returns the rules for some of the rows, (N,)."""
+        arrays = {name: getattr(self, name) for name in ("parts", "groups", "times")}
+        return replace(self, **{name: array[kept] for name, array in arrays.items() if array is not None})
 
 
 class Splittable(Protocol):

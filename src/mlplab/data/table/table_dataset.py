@@ -187,9 +187,6 @@ class TableDataset:
         assert isinstance(self.target, Target)  # several labels have no classes
         kept = ~np.isin(self.targets, classes)
         left = [number for number in range(len(self.class_names)) if number not in classes]
-        rules = self.split_rules
-        arrays = {name: getattr(rules, name) for name in ("parts", "groups", "times")}
-        rows = {name: array[kept] for name, array in arrays.items() if array is not None}
         names = first_of([repr(self.class_names[number]) for number in classes], 5)
         note = f"left out for their class, of which there are too few rows ({names})"
         return replace(
@@ -198,7 +195,7 @@ class TableDataset:
             # The classes that are left are numbered anew, in their order.
             targets=np.searchsorted(left, self.targets[kept]),
             target=replace(self.target, class_names=tuple(self.class_names[number] for number in left)),
-            split_rules=replace(rules, **rows),
+            split_rules=self.split_rules.of_rows(kept),
             notes=(*self.notes, f"{counted(int((~kept).sum()), 'row')} {note}"),
         )
 
