@@ -1,4 +1,4 @@
-"""Which columns a trained run depends on, and how: permutation importance and partial dependence.
+"""Explains on which columns a trained run depends: permutation importance and partial dependence.
 
     python scripts/explain.py run=logs/runs/…
     python scripts/explain.py run=logs/runs/… data.path=other.csv
@@ -11,6 +11,7 @@
     data.encoding=…    such as cp1251
     data.decimal=…     the decimal mark, . or ,
     data.skip_lines=…  lines before the header
+    data.sheet=…       of a spreadsheet
     data.date_format=… such as '"%d/%m/%Y"'
     data.missing_values=[…]  texts that stand for a missing value, beside those of training
     accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
@@ -22,7 +23,6 @@
     columns=A,B        these columns instead
     target=NAME        which of several targets is explained
     classes=A,B        whose probabilities are drawn; all of up to ten by itself
-    accept_unknown=true  if a column holds hardly any category that training had; otherwise that is refused
     seed=0             of permutations and sample
     out=DIRECTORY      for tables and figures; a new one within the run's by itself
     --json             the same as one JSON document on standard output, and nothing else
@@ -34,7 +34,7 @@ import sys
 from typing import Any
 
 from mlplab.cli.script import ACCEPT_UNKNOWN, JSON, WRITTEN, Option, Result, how_written, run_script
-from mlplab.config.paths import find_run, require_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.engine.startup import quick_imports
 from mlplab.rules import WHOLE
 
@@ -60,7 +60,7 @@ OPTIONS = {
 def main(settings: dict[str, Any]) -> Result:
     find_run(settings["run"])
     if settings["data.path"] is not None:
-        require_file(settings["data.path"], "data.path")
+        require_data_file(settings["data.path"], "data.path")
     with quick_imports():
         from mlplab.config.resolvers import new_run_name
         from mlplab.errors import UserError, printable
