@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import FEATURES, change_card, houses, save_run, table_options, write_houses, write_images
+from inference.small_runs import FEATURES, change_card, houses, save_run, table_options, write_houses
 from torch import Tensor
 
 from mlplab.config.config_rules import OF_ANY_FILE
@@ -16,29 +16,6 @@ from mlplab.data.table import table_reading
 from mlplab.errors import UserError
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import TrainedRun, load_run
-
-BUNDLED = "mlplab.data.bundled.bundled"
-IMAGES = "mlplab.data.idx.idx_images"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rows")
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "table", table_options(write_houses(folder / "houses.csv"))))
-
-
-@pytest.fixture(scope="module")
-def diabetes(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "diabetes", {"name": "diabetes"}, source=BUNDLED))
-
-
-@pytest.fixture(scope="module")
-def pixels(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "pixels", {"directory": str(write_images(folder / "idx"))}, source=IMAGES))
 
 
 def new(path: Path, n_rows: int = 30, **columns: list[str]) -> Path:

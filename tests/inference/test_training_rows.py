@@ -6,37 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from inference.small_runs import change_card, save_run, table_options, write_houses, write_images
+from inference.small_runs import change_card, save_run, table_options, write_houses
 
 from mlplab.data.module import DataModule
 from mlplab.errors import UserError
 from mlplab.inference import training_rows
 from mlplab.inference.trained import TrainedRun, load_run
 from mlplab.inference.training_rows import rows_of_training, source_named
-
-BUNDLED = "mlplab.data.bundled.bundled"
-
-IMAGES = "mlplab.data.idx.idx_images"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rows")
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "table", table_options(write_houses(folder / "houses.csv"))))
-
-
-@pytest.fixture(scope="module")
-def diabetes(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "diabetes", {"name": "diabetes"}, source=BUNDLED))
-
-
-@pytest.fixture(scope="module")
-def pixels(folder: Path) -> TrainedRun:
-    return load_run(save_run(folder / "pixels", {"directory": str(write_images(folder / "idx"))}, source=IMAGES))
 
 
 @pytest.fixture
