@@ -14,7 +14,7 @@ from mlplab.objectives.calibration import Reliability, calibrate, coverage, reli
 from mlplab.objectives.objective import predictions
 
 LEVEL = 0.9
-"""Of the intervals whose coverage is measured."""
+"""Level of the intervals whose coverage is measured."""
 
 
 class Calibration(Callback):

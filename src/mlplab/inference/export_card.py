@@ -12,7 +12,7 @@ from mlplab.objectives.calibration import conformal_quantile, rows_needed
 from mlplab.runs.checkpoint import explain_bad_card
 
 PLAIN_FORM = {"decimal": ".", "thousands": "", "prefix": "", "suffix": "", "compound": ""}
-"""How numbers are usually written."""
+"""Marks of numbers as they are usually written."""
 
 LEVELS = (0.8, 0.9, 0.95)
 """Levels of intervals whose quantiles the card has."""

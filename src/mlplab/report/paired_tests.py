@@ -15,7 +15,7 @@ LEVEL = 0.05
 """A corrected p below this one is significant."""
 
 CONFIDENCE = 0.95
-"""Of intervals."""
+"""Level of the confidence intervals."""
 
 MOST_COMPARED = 5
 """The best setting is tested against the others of the first five."""

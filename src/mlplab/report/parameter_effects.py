@@ -1,4 +1,4 @@
-"""How much each parameter matters: exactly in a grid, by Optuna's importances in a search."""
+"""Importance of each parameter: exactly in a grid, by Optuna's importances in a search."""
 
 import importlib.util
 import warnings
@@ -28,7 +28,7 @@ TREES, LEAST_PER_LEAF = 64, 2
 
 @dataclass(frozen=True)
 class Effects:
-    """How much each parameter matters.
+    """Holds how much each parameter matters.
 
     Attributes:
         method: `grid` (shares of the variance of the runs) or `ped_anova` (of what tells the best settings from all).

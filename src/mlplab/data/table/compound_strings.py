@@ -44,7 +44,7 @@ COMPOUNDS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
         {"degrees": 1.0, "minutes": 1 / 60, "seconds": 1 / 3600},
     ),
 }
-"""What a number is in → how it is written, and the size of its parts."""
+"""Unit → forms in which a number in it is written, and the sizes of its parts."""
 
 CLOCK_LIKE = r"^(?:(?P<hours>\d{1,2}):)?(?P<minutes>\d{1,2}):\d{2}(?:\.\d+)?$"
 

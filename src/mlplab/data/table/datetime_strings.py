@@ -27,7 +27,7 @@ SECONDS = "%s"
 """The form of Unix time: seconds since 1970, or thousandths, millionths or billionths of them, told by their size."""
 
 GAPS = (" ", "T", ", ", ":", " at ")
-"""What stands between a day and a time."""
+"""Separators between a day and a time."""
 
 DIRECTIVES = {
     "%Y": r"\d{4}", "%G": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%V": r"\d{2}", "%q": "[1-4]",

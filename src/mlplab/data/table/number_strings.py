@@ -65,7 +65,7 @@ SCALES = {
     **dict.fromkeys(("lakh", "lakhs", "lac", "lacs", "l"), 1e5),
     **dict.fromkeys(("cr", "crore", "crores"), 1e7),
 }
-"""What a plain number, or an amount of money, may be a multiple of; in any capitals, with or without a point."""
+"""Word or letter behind a number or an amount of money → its factor; in any capitals, with or without a point."""
 
 SCALED = "K, M, B"
 """The suffix of a column in which several scales stand behind the numbers."""

@@ -1,4 +1,4 @@
-"""How a file is read, and what comes out of it before anything is inferred."""
+"""Options of reading a file, and the frame that is read before anything is inferred."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace

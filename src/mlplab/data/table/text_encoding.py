@@ -72,7 +72,7 @@ codecs.register_error(
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the bytes of a file become text.
+    """Says how the bytes of a file become text.
 
     Attributes:
         name: of Python's codec.

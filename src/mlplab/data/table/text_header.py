@@ -20,7 +20,7 @@ RULE = re.compile(r"(?=.*(---|===|\u2500|\u2550|\|:?-+:?\|))[\s|+:;,=\-\u2500-\u
 """A line of dashes, as around tables that databases print."""
 
 COMMENT_MARKS = ("#", "%", "//", "!", "*")
-"""What begins a line of comment at the top of a file; in between, "#" or what stands at the top."""
+"""Marks of a comment at the beginning of a line; below the first rows only "#", or the mark that is used above."""
 
 NO_COMMENT = re.compile(r"#(N/A|REF!|DIV/0!|VALUE!|NAME\?|NUM!|NULL!|SPILL!|CALC!)")
 """Errors that Excel writes into cells."""

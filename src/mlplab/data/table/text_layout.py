@@ -1,4 +1,4 @@
-"""How a text file separates its values: delimiter and quotes, detected or as the user says."""
+"""Delimiter and quotes of a text file, detected or as the user says."""
 
 import csv
 import re
