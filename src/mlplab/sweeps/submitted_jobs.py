@@ -25,7 +25,7 @@ from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.slurm import REQUEUES, is_repetition
 from mlplab.sweeps.job import JobOfSweep
-from mlplab.sweeps.jobs_at_once import jobs_at_once
+from mlplab.sweeps.sweep import jobs_at_once
 
 QUEUE = ".queue.json"
 """File in the sweep's directory: directory of a job → its number in SLURM, for a launch that goes on."""
@@ -67,15 +67,15 @@ class SubmittedJob:
         for name, value in self.environment.items():
             os.environ.pop(name, None)
             os.environ.update({} if value is None else {name: value})
-        submitits = {number: signal.getsignal(number) for number in REQUEUES}
+        # Submitit has set one of the two, by which it queues the job again.
+        requeue = next(filter(callable, map(signal.getsignal, REQUEUES)), None)
         for number in HANDLED:
             signal.signal(number, _stop)  # before a run has handlers of its own, and after
         try:
             self.job(*arguments)
         except RunStopped as stopped:
             print(stopped)
-            requeue = submitits.get(stopped.status - 128)
-            if callable(requeue):  # all is saved by now
+            if callable(requeue) and stopped.status - 128 in REQUEUES:  # all is saved by now
                 requeue(stopped.status - 128, None)
 
     def checkpoint(self, *arguments: Any) -> Any:

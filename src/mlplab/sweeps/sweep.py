@@ -23,7 +23,6 @@ from mlplab.sweeps.composer import Composer, require_one_location
 from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
-from mlplab.sweeps.jobs_at_once import jobs_at_once
 from mlplab.sweeps.ledger import FILE as LEDGER
 from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
@@ -258,3 +257,21 @@ def _seconds_before(ledger: Ledger, *, has_died: bool) -> float:
         files = [ledger.directory / entry.directory / "status.json" for entry in ledger.entries]
         seconds += max([0.0, *(path.stat().st_mtime - saved for path in files if path.exists())])
     return seconds
+
+
+def jobs_at_once(launcher: Any) -> int:
+    """Returns how many jobs a launcher runs at the same time; 1 where it does not say."""
+    launcher = launcher or {}
+    n_jobs = launcher.get("members") or launcher.get("array_parallelism") or launcher.get("n_jobs", 1)
+    if not isinstance(n_jobs, int):
+        return 1
+    if n_jobs == 0:
+        raise UserError(
+            "hydra.launcher.n_jobs must be a number of jobs, or -1 for one on each core", "hydra.launcher.n_jobs=0",
+            "hydra.launcher.n_jobs=2",
+        )  # fmt: skip
+    if n_jobs > 0:
+        return n_jobs
+    from joblib import cpu_count  # its launcher counts the cores with this
+
+    return max(1, int(cpu_count()) + 1 + n_jobs)  # -1 is all cores, -2 all but one
