@@ -18,9 +18,9 @@ def in_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatc
     monkeypatch.setattr("sys.argv", ["train.py", "seed=1"])
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ $2 = 42 ] || {{ echo "no job $2" >&2; exit 1; }}\n'
-    )
+    answers = '[ $1 = show ] && cat state; [ $1 = show ] || [ $2 = 42 ] || { echo "no job $2" >&2; exit 1; }'
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncd {tmp_path}\n{answers}\n')
+    (tmp_path / "state").write_text("JobState=COMPLETING PreemptTime=None")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     return monkeypatch
@@ -57,6 +57,9 @@ def test_the_first_process_queues_its_job_again_for_the_signals_that_ask_for_it(
     in_job: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert requeue(signal.SIGTERM) is None  # as scancel sends it
+    (tmp_path / "state").write_text("JobState=RUNNING PreemptTime=2026-05-01T12:30:59")
+    assert requeue(signal.SIGTERM) == "job 42 of SLURM is queued again, and goes on from here"
+    (tmp_path / "asked").unlink()
     assert requeue(signal.SIGUSR1) == "job 42 of SLURM is queued again, and goes on from here"
     assert (tmp_path / "asked").read_text() == "requeue 42\n"
     in_job.setenv("SLURM_PROCID", "1")

@@ -36,19 +36,38 @@ def is_repetition(number: int) -> bool:
     return bool(job_number()) and number != signal.SIGINT
 
 
+def asks_to_requeue(number: int) -> bool:
+    """Returns whether a signal means that this job of SLURM is to be queued again.
+
+    SIGTERM means it where a job of higher priority takes the place. SLURM itself would not queue a job again that
+    ends within the time of grace that it is given then. Of `scancel`, SIGTERM means the end.
+    """
+    if number in REQUEUES:
+        return bool(job_number())
+    if number != signal.SIGTERM or not job_number():
+        return False
+    about, _ = _scontrol("show", "job", job_number())
+    return "PreemptTime=" in about and "PreemptTime=None" not in about and "JobState=RUNNING" in about
+
+
 def requeue(number: int) -> str | None:
     """Queues this job of SLURM again, if the signal that has stopped it asks for that.
 
     Returns:
         What has come of it; None if there was nothing to do, or another process does it.
     """
-    if number not in REQUEUES or not job_number() or os.environ.get("SLURM_PROCID", "0") != "0":
+    if os.environ.get("SLURM_PROCID", "0") != "0" or not asks_to_requeue(number):
         return None
-    try:
-        done = subprocess.run(["scontrol", "requeue", job_number()], capture_output=True, text=True, check=False)
-        why_not = done.stderr.strip() if done.returncode else ""
-    except OSError as error:
-        why_not = f"scontrol: {error.strerror}"
+    _, why_not = _scontrol("requeue", job_number())
     if why_not:
         return f"job {job_number()} of SLURM could not be queued again ({why_not}); the same command by hand goes on"
     return f"job {job_number()} of SLURM is queued again, and goes on from here"
+
+
+def _scontrol(*words: str) -> tuple[str, str]:
+    """Returns the output of a command to SLURM, and why it has failed."""
+    try:
+        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+    except OSError as error:
+        return "", f"scontrol: {error.strerror}"
+    return done.stdout, (done.stderr.strip() or f"status {done.returncode}") if done.returncode else ""

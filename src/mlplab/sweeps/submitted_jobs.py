@@ -23,7 +23,7 @@ from mlplab.processors import available_cores
 from mlplab.runs.files import read_json, write_json
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import HANDLED
-from mlplab.slurm import REQUEUES, is_repetition
+from mlplab.slurm import REQUEUES, asks_to_requeue, is_repetition
 from mlplab.sweeps.job import JobOfSweep
 from mlplab.sweeps.sweep import jobs_at_once
 
@@ -75,8 +75,10 @@ class SubmittedJob:
             self.job(*arguments)
         except RunStopped as stopped:
             print(stopped)
-            if callable(requeue) and stopped.status - 128 in REQUEUES:  # all is saved by now
-                requeue(stopped.status - 128, None)
+            number = stopped.status - 128
+            # All is saved by now.
+            if callable(requeue) and (number in REQUEUES or asks_to_requeue(number)):
+                requeue(number, None)
 
     def checkpoint(self, *arguments: Any) -> Any:
         """Returns what submitit is to run when the job is queued again: the same, as it goes on by itself."""
