@@ -295,6 +295,10 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
     ),
+    "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
+    "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),
+    "hydra.launcher.cpus_per_task": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.mem_gb": optional(replace(POSITIVE, requirement="a positive number of gigabytes", example="4")),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
     "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),
