@@ -22,6 +22,7 @@ class PixelInputs(nn.Module):
     def __init__(self, *, n_features: int, mean: float, std: float) -> None:
         super().__init__()
         self.out_features = n_features
+        self.column_widths = [1] * n_features
         # Buffers, so that they follow the module to its device and dtype, and into exports.
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -71,7 +72,10 @@ class CategoryInputs(nn.Module):
                 embedding.weight.normal_(0.0, embedding.embedding_dim**-0.5)
                 # `normal_` has just overwritten the zeros that nn.Embedding puts there.
                 embedding.weight[0] = 0.0
-        self.out_features = self.n_numeric + len(one_hot) + sum(embedding_dims)
+        # In the order of the outputs: numbers, one-hot columns, embedded columns.
+        one_hot_widths = [n for _, n, width in columns if not width]
+        self.column_widths = [1] * self.n_numeric + one_hot_widths + [width for width in embedding_dims if width]
+        self.out_features = sum(self.column_widths)
 
     def forward(self, features: Tensor) -> Tensor:
         parts = [features[:, : self.n_numeric]]
