@@ -140,7 +140,8 @@ def _column_scaling(method: str, k: int, column_widths: Sequence[int]) -> Tensor
         drawn.normal_()
     else:
         drawn.bernoulli_(0.5).mul_(2).sub_(1)
-    return drawn.repeat_interleave(torch.tensor(column_widths, device=drawn.device), dim=1)
+    # With its size, which of a tensor without memory is not to be found out.
+    return drawn.repeat_interleave(torch.tensor(column_widths), dim=1, output_size=sum(column_widths))
 
 
 def average_members(outputs: Tensor, average_of: str) -> Tensor:
