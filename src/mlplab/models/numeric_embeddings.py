@@ -188,9 +188,16 @@ class EmbeddedInputs(nn.Module):
         self.options: dict[str, Any] = {"name": name, "n_columns": n_columns, **options}
         self.inputs = inputs
         self.embedding = NUMERIC_EMBEDDINGS[name](n_columns=n_columns, **options)
-        widths = [1] * n_features if inputs is None else inputs.column_widths
-        self.column_widths: list[int] = [self.embedding.out_features] * n_columns + widths[n_columns:]
-        self.out_features = sum(self.column_widths)
+        self._n_features = n_features
+        others = (n_features if inputs is None else inputs.out_features) - n_columns
+        self.out_features: int = n_columns * self.embedding.out_features + others
+
+    @property
+    def column_widths(self) -> list[int]:
+        """Returns the width of each column of the outputs."""
+        n_columns = self.options["n_columns"]
+        widths = [1] * self._n_features if self.inputs is None else self.inputs.column_widths
+        return [self.embedding.out_features] * n_columns + widths[n_columns:]
 
     def forward(self, features: Tensor) -> Tensor:
         expanded = features if self.inputs is None else self.inputs(features)

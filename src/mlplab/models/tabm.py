@@ -112,7 +112,7 @@ class TabM(MLP):
             )
         self.output = MemberLinear(outputs)  # type: ignore[assignment]
         # A linear model needs none but with `mini`: it is all output layer.
-        scaling = nn.Parameter(_column_scaling(scaling_initialization, k, column_widths or [1] * in_features))
+        scaling = nn.Parameter(_column_scaling(scaling_initialization, k, in_features, column_widths))
         self.scaling = scaling if mini else None
         for place, hidden in enumerate(self.hidden):
             assert isinstance(hidden, HiddenLayer)
@@ -133,13 +133,15 @@ class TabM(MLP):
         return outputs if self.training else average_members(outputs, self.average_of)
 
 
-def _column_scaling(method: str, k: int, column_widths: Sequence[int]) -> Tensor:
+def _column_scaling(method: str, k: int, in_features: int, column_widths: Sequence[int] | None) -> Tensor:
     """Draws a scaling for each member and column, and repeats it for each feature of the column: -> (k, F)."""
-    drawn = torch.empty(k, len(column_widths))
+    drawn = torch.empty(k, in_features if column_widths is None else len(column_widths))
     if method == "normal":
         drawn.normal_()
     else:
         drawn.bernoulli_(0.5).mul_(2).sub_(1)
+    if column_widths is None:
+        return drawn
     # With its size, which of a tensor without memory is not to be found out.
     return drawn.repeat_interleave(torch.tensor(column_widths), dim=1, output_size=sum(column_widths))
 

@@ -186,8 +186,8 @@ def model_card(
         "model": {
             "name": name or "own",
             "architecture": getattr(network, "architecture", None) if name else dict(model_config),
-            # Its bins are among the weights.
-            "numeric_embedding": inputs.options if isinstance(inputs, EmbeddedInputs) else None,
+            # The bins are among the weights.
+            **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
@@ -270,8 +270,8 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
             if isinstance(network, WithInputs):
                 return network
             inputs = None if encoding is None else build_inputs(encoding, task.n_features)
-            embedding = card["model"].get("numeric_embedding")  # which cards of earlier releases lack
-            if embedding is not None:
+            if "numeric_embedding" in card["model"]:
+                embedding = card["model"]["numeric_embedding"]
                 return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
             return network if inputs is None else WithInputs(inputs, network)
 
