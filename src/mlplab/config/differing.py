@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.rules import shown
 
 # None is a value of the configuration, so a missing key needs a mark of its own.
@@ -17,7 +18,13 @@ RENAMED = {
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
-ADDED = {"loss.class_weights": None, "data.rare_classes": "keep", "data.weight_column": None}
+ADDED = {
+    "loss.class_weights": None,
+    "data.rare_classes": "keep",
+    "data.weight_column": None,
+    **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
+    "model.numeric_embedding": "none",
+}
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
 
 
