@@ -110,7 +110,9 @@ def test_a_loss_that_is_no_number_ends_it(train_run: Callable[..., Any], monkeyp
 
 def test_where_nothing_can_be_suggested_it_says_what_to_change(train_run: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"no learning rate from 1e-12 to 1e-11 made the loss fall; try another"):
-        train_run(*TEST, "logger=none", f"{OF}.low=1e-12", f"{OF}.high=1e-11", f"{OF}.n_steps=40")
+        train_run(
+            *TEST, "data.batch_size=full", "logger=none", f"{OF}.low=1e-12", f"{OF}.high=1e-11", f"{OF}.n_steps=40"
+        )
     (kept,) = tmp_path.rglob("learning_rate_range.json")
     assert json.loads(kept.read_text())["suggestions"] == {}
     with pytest.raises(RunFailed, match=r"the loss exploded after \d steps, at .*; try a smaller"):

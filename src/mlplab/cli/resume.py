@@ -15,7 +15,15 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
+from mlplab.config.differing import (
+    ABSENT,
+    changes,
+    describe_changes,
+    describe_new,
+    extended,
+    flat,
+    shown_or_nothing,
+)
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -82,7 +90,7 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
         if "LOCAL_RANK" not in os.environ:
             require_free(directory / LOCK)  # now, as the run itself looks after long imports
-        config = read_config(directory, conf, trust=trust)
+        config = config_of_run(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
@@ -94,6 +102,50 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         print(f"the run has already finished ({status.get('reason')}): nothing to do")
         return None
     return config
+
+
+def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
+    """Reads the configuration of a run, and adds the options that conf/ has gained since. Hydra must be initialized.
+
+    Raises:
+        UserError: the configuration cannot be read, or is unsafe.
+    """
+    config = read_config(directory, conf, trust=trust)
+    then: Any = OmegaConf.to_container(config, resolve=False)
+    options = GlobalHydra.instance().config_loader().get_group_options
+    hydra = _hydra_of_run(directory)
+    choices = [
+        f"{group}={choice}"
+        for group, choice in _choices(hydra).items()
+        # Names of files in conf/ only, as somebody else may have written them. An experiment's values are no defaults.
+        if group in config and choice in options(group, ObjectType.CONFIG)
+    ]
+    now = OmegaConf.to_container(compose("config", choices), resolve=False)
+    tasks = (hydra.get("overrides") or {}).get("task")
+    taken_away = [str(word)[1:] for word in tasks or () if str(word).startswith("~")]
+    whole = extended(then, now, taken_away)  # type: ignore[arg-type]
+    new = describe_new(then, whole, "the run", FREE)
+    if new:
+        print(new)
+    return OmegaConf.create(whole)
+
+
+def _hydra_of_run(directory: Path) -> dict[str, Any]:
+    """Reads what a run has recorded of Hydra's own configuration, in plain values; empty where it has not."""
+    path = directory / ".hydra" / "hydra.yaml"
+    plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False) if path.is_file() else {}
+    hydra = plain.get("hydra")
+    return {name: part for name, part in hydra.items() if isinstance(part, dict)} if isinstance(hydra, dict) else {}
+
+
+def _choices(hydra: Mapping[str, Any]) -> dict[str, str]:
+    named = hydra.get("runtime", {}).get("choices")
+    # Hydra would resolve an interpolation in a choice, which somebody else may have written.
+    return {
+        str(group): choice
+        for group, choice in (named.items() if isinstance(named, dict) else ())
+        if isinstance(choice, str) and "${" not in choice
+    }
 
 
 def _change(config: DictConfig, override: Override) -> None:
@@ -191,20 +243,11 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
         choices_of: directory of the run whose group choices apply; only their names are read from its hydra.yaml.
     """
     setup_globals()  # registers Hydra's resolvers
-    path = choices_of / ".hydra" / "hydra.yaml"
-    choices: Any = {}
-    if path.is_file():
-        plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False)
-        for name in ("hydra", "runtime", "choices"):
-            plain = plain.get(name) if isinstance(plain, dict) else None
-        named = plain.items() if isinstance(plain, dict) else ()
-        # Hydra would resolve an interpolation in a choice, which somebody else may have written.
-        choices = {str(group): choice for group, choice in named if isinstance(choice, str) and "${" not in choice}
     hydra = OmegaConf.structured(HydraConf)
     hydra.mode = "RUN"  # a job of a sweep goes on as a run of its own
     hydra.run.dir = str(directory)
     hydra.job.name = "train"
     hydra.runtime.cwd = os.getcwd()
     hydra.runtime.output_dir = str(directory)
-    hydra.runtime.choices = choices
+    hydra.runtime.choices = _choices(_hydra_of_run(choices_of))
     HydraConfig.instance().set_config(OmegaConf.create({"hydra": hydra}))

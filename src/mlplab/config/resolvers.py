@@ -17,8 +17,8 @@ from omegaconf.basecontainer import BaseContainer
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
-DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
-"""Groups whose overrides are part of the name of a job."""
+NOT_DESCRIBING = ("hydra", "logger", "paths", "resume", "sweep", "trust")
+"""Groups whose overrides are no part of the name of a job."""
 
 NAME_LENGTH = 100
 
@@ -39,7 +39,8 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
     words = [str(number)]
     for override in overrides:
         key, _, value = override.partition("=")
-        if key.partition(".")[0] in DESCRIBING:
+        key = key.lstrip("+")
+        if re.split("[./]", key)[0] not in NOT_DESCRIBING:
             value = re.sub(r"(?<=\de)\+", "", value)  # 1e+30 is not 1e-30
             words.append(f"{key.rpartition('.')[2]}-{re.sub(r'[^A-Za-z0-9.]+', '-', value).strip('-')}")
     return "_".join(words)[:NAME_LENGTH]

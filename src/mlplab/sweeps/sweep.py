@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
+from mlplab.config.differing import CHANGED, describe_new, extended, flat, is_below
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
@@ -24,7 +25,7 @@ from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
-from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
+from mlplab.sweeps.ledger import MAY_DIFFER, Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
 from mlplab.sweeps.ranking import Ranking
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
@@ -143,11 +144,20 @@ class Sweep:
                     entry.overrides.append(str(assignment.override))
         parsed = {override.key_or_group: override for override in parse_overrides(shared, self.loader)}
         shared = [as_typed(override) for name, override in parsed.items() if name not in ledger.names]
+        typed = {*parsed, *names}
+        shared += self._former_defaults(shared, typed)
+        new = ""
         for entry in ledger.entries:
-            if str(entry.number) in ledger.configs:
+            then = ledger.configs.get(str(entry.number))
+            if then is not None:
                 self._require_composable(entry.overrides)
                 now = self.composer.as_plain([*shared, *entry.overrides])
-                require_same(ledger.configs[str(entry.number)], now, entry.directory)
+                whole = extended(then, now, parsed)  # of a name that is swept, the jobs so far have the default
+                require_same(whole, now, entry.directory, typed=typed)
+                new = new or describe_new(then, whole, "the sweep", MAY_DIFFER)
+                ledger.configs[str(entry.number)] = whole
+        if new:
+            print(new)
 
         def compose(overrides: Sequence[str]) -> DictConfig:
             self._require_composable(overrides)
@@ -155,6 +165,21 @@ class Sweep:
 
         require_same_data(ledger, compose, self.loader.is_group)
         return shared
+
+    def _former_defaults(self, shared: Sequence[str], typed: Collection[str]) -> list[str]:
+        """Returns overrides for options that this sweep left to a default which a later release has changed."""
+        configs = [flat(config) for config in self.ledger.configs.values()]
+        overrides = [
+            f"{key}={then}"
+            for key, (then, now) in CHANGED.items()
+            if not is_below(key, typed)
+            and configs
+            and all(config.get(key) == then for config in configs)
+            and self.composer.value(shared, key) == now
+        ]
+        if overrides:
+            print(f"kept    {', '.join(overrides)}: the default of the release that began the sweep")
+        return overrides
 
     def _note_command(self) -> None:
         metadata = self.ledger.metadata
