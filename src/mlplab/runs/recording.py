@@ -84,7 +84,8 @@ def ending(directory: RunDirectory) -> Iterator[None]:
             raise full from error.__cause__ if full is error else error
         if isinstance(error, RunFailed | UserError):
             log.error(str(error), exc_info=error.__cause__)
-            directory.end("failed", str(error), **({"infeasible": True} if isinstance(error, Diverged) else {}))
+            also = {"infeasible": True} if isinstance(error, Diverged) else {}
+            directory.end("failed", str(error), is_refused=isinstance(error, UserError), **also)
             raise
         log.exception("the run failed")
         directory.end("failed", described(error))
