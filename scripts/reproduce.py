@@ -20,6 +20,7 @@ from hydra import initialize_config_dir
 
 from mlplab.cli.resume import config_of_run
 from mlplab.cli.script import JSON, Option, Result, run_script
+from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError
@@ -41,7 +42,9 @@ def main(settings: dict[str, Any]) -> Result:
     directory = require_run(settings["run"], "run")
     state = read_status(directory)["state"]
     if state != "finished":
-        raise UserError("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
+        raise UserError(
+            "run must have finished", f"its status is {state}", command("train.py", f"resume={settings['run']}")
+        )
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = config_of_run(directory, ROOT / "conf", trust=settings["trust"])
     with quick_imports():

@@ -52,7 +52,7 @@ def test_the_rate_grows_by_one_factor_per_step_and_the_test_part_is_not_looked_a
     assert set(found["suggestions"]) == {"valley", "steepest", "minimum/10"}
     out = capsys.readouterr().out
     assert f"rates   {found['suggestions']['valley']:.2g} (valley)" in out
-    assert f"try     python train.py optimizer.lr={found['suggestions']['valley']:.2g}\n" in out
+    assert f"train.py optimizer.lr={found['suggestions']['valley']:.2g}\n" in out
     png = (run.directory / "figures" / "learning_rate_range.png").read_bytes()
     width, height = struct.unpack(">II", png[16:24])
     assert width > height > 600

@@ -24,6 +24,7 @@ from mlplab.config.differing import (
     flat,
     shown_or_nothing,
 )
+from mlplab.config.paths import shortest
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -84,6 +85,9 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
             if key in given:
                 raise UserError(f"{key} must be given once", "it is there twice", str(override.input_line))
             given[key] = override
+        if given["resume"].is_sweep_override():
+            runs = str(given["resume"].input_line)
+            raise UserError("resume must be one run", runs, f"{runs.partition(',')[0]}, and then the others")
         directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
@@ -186,7 +190,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
         raise UserError(
             "a resumed run must keep the options that affect what it learns",
             describe_changes(changed),
-            f"resume={directory} alone, or a new run",
+            f"resume={shortest(directory)} alone, or a new run",
         )
     if new is old:
         return

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.paths import shortest
 from mlplab.config.resolvers import project_root
 from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
@@ -114,7 +115,7 @@ def _raised(error: BaseException) -> str:
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
         f"a run must fit on the disk, but {described(error)}; the last checkpoint remains; try freeing "
-        f"some space, then resume={directory.path}"
+        f"some space, then resume={shortest(directory.path)}"
     )
 
 

@@ -13,6 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
+from mlplab.config.commands import same_command
 from mlplab.config.differing import CHANGED, describe_new, extended, flat, is_below
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name, project_root
@@ -92,7 +93,7 @@ class Sweep:
             )
             if isinstance(error, DiskFull | NoRoom):  # raised by a job, whose message is better
                 message = str(error).partition("; try ")[0]
-            raise RunFailed(f"{message}; try {hint}, then the same command, which goes on with the sweep") from error
+            raise RunFailed(f"{message}; try {hint}, then {self.same_command}, which goes on with the sweep") from error
 
     @contextmanager
     def _locked(self, shared: list[str], names: Sequence[str]) -> Iterator[None]:
@@ -192,6 +193,14 @@ class Sweep:
         metadata["monitor"], metadata["mode"] = str(self.config.monitor), str(self.config.mode)
         target = self.config.sweep.get("target")
         metadata["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
+
+    @property
+    def same_command(self) -> str:
+        """Names the command that goes on with the sweep; where its name was made for it, with that name."""
+        plain: Any = OmegaConf.to_container(self.config, resolve=False)  # `${run_name:}` is another one each time
+        texts = (plain["sweep"]["name"], plain["hydra"]["sweep"]["dir"])
+        is_named = "sweep.name" not in texts[1] or "run_name:" not in str(texts[0])
+        return same_command(self.directory, is_named and "run_name:" not in texts[1])
 
     def seconds(self) -> float:
         """Returns the wall-clock time of the sweep, over all its launches."""
