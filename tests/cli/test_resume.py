@@ -117,6 +117,15 @@ def test_a_run_takes_the_defaults_of_options_that_conf_has_gained(
     assert "model.residual=true instead of false" in str(refusal(directory, "model.residual=true"))
 
 
+def test_early_stopping_may_be_given_more_patience(begun: Callable[..., Path]) -> None:
+    key = "callbacks.early_stopping.patience"
+    directory = begun(state="finished", reason="converged")
+    assert resumed(directory, f"{key}=20", "trainer.max_epochs=9").callbacks.early_stopping.patience == 20
+    assert f"{key}=30, with which it trains on" in str(refusal(directory, "trainer.max_epochs=9"))
+    assert "instead of 15" in str(refusal(directory, f"{key}=10"))
+    assert resumed_config([f"resume={directory}"], CONF) is None
+
+
 # --- what may be changed -----------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,9 @@ FREE = (
 )
 """Options that may change when a run resumes, as they do not affect what is learned. trainer.max_epochs may grow."""
 
+PATIENCE = "callbacks.early_stopping.patience"
+"""May grow too: early stopping alone reads it."""
+
 
 def resumes(words: Sequence[str]) -> bool:
     """Returns whether a command line resumes a run."""
@@ -185,6 +188,10 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     # The file may have moved: the fingerprint of its bytes is compared later.
     moved = ("data.path", "data.test_path")
     changed = changes(before, after, (*FREE, *moved, "paths.logs", "trust", "resume"))
+    patience = changed.get(PATIENCE)
+    # Without it the run would have followed the same path, and ended later.
+    if patience is not None and all(type(value) is int for value in patience) and patience[1] > patience[0]:
+        del changed[PATIENCE]
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         raise UserError(
@@ -222,19 +229,25 @@ def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bool:
-    """Returns whether a finished run has been given more epochs or time.
+    """Returns whether a finished run has been given more epochs, patience or time.
 
     Raises:
         UserError: it has been given more epochs, but ended for another reason than their limit.
     """
+    reason = str(status.get("reason"))
+    changed = changes(before, OmegaConf.to_container(config, resolve=False), ())
     old, new = before["trainer"].get("max_epochs"), config.trainer.max_epochs
+    if reason == "converged" and PATIENCE in changed:
+        return True
     if old == new:
-        return status.get("reason") == "time limit"
-    if status.get("reason") != "epoch limit":
+        return reason == "time limit"
+    if reason != "epoch limit":
+        patience = OmegaConf.select(config, PATIENCE)
+        grows = reason == "converged" and isinstance(patience, int)
         raise UserError(
             "a finished run must have ended by its epoch limit to be given more epochs",
-            f"it ended: {status.get('reason')}",
-            "a new run, with another callbacks.early_stopping.patience for example",
+            f"it ended: {reason}",
+            f"{PATIENCE}={2 * patience}, with which it trains on" if grows else "a new run",
         )
     return True
 
