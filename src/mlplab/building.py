@@ -21,6 +21,7 @@ from torch import nn
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_metric
+from mlplab.config.commands import install
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
@@ -380,7 +381,7 @@ def build_loggers(config: DictConfig) -> list[Logger]:
         raise UserError(
             f"logger={names} must have its package installed",
             str(cause).splitlines()[0],
-            f'pip install -c constraints.txt -e ".[{names}]"',
+            install(names),
         ) from None
 
 

@@ -83,6 +83,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:f335ba0912",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:002ac9c64e",
     "train": "main:8f293364ba",
 }

@@ -1,5 +1,6 @@
 """Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
+import inspect
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -27,6 +29,9 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
+"""The project's networks and the defaults of their options."""
 
 MOST_SHARED = 4
 """Multiple of the file size that its tensors may take: shared weights are stored once."""
@@ -264,9 +269,10 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         preprocessing = _preprocessing_of(card["preprocessing"])
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
+        architecture = card["model"]["architecture"] if model is not None else with_new_options(MODELS[name], card)
 
         def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
+            network = MODELS[name](**architecture) if model is None else model
             if isinstance(network, WithInputs):
                 return network
             inputs = None if encoding is None else build_inputs(encoding, task.n_features)
@@ -283,6 +289,20 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         predictor = Predictor(network, preprocessing, task)
     # Dropout is off, and batch normalisation uses its running statistics.
     return predictor.eval()
+
+
+def with_new_options(kind: type[nn.Module], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the architecture in a card, with the options that the class has gained since, as conf/model has them."""
+    architecture: dict[str, Any] = dict(card["model"]["architecture"])
+    parameters = inspect.signature(kind).parameters
+    # One with a default in Python is left to it.
+    new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
+    for path in sorted(CONF.glob("*.yaml")) if new else ():
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if options.get("_target_") == f"mlplab.models.{kind.__name__}":
+            architecture |= {name: options[name] for name in new & options.keys()}
+            break
+    return architecture
 
 
 @contextmanager
