@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.rules import shown
 
 # None is a value of the configuration, so a missing key needs a mark of its own.
@@ -17,7 +18,13 @@ RENAMED = {
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
-ADDED = {"loss.class_weights": None, "data.rare_classes": "keep", "data.weight_column": None}
+ADDED = {
+    "loss.class_weights": None,
+    "data.rare_classes": "keep",
+    "data.weight_column": None,
+    **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
+    "model.numeric_embedding": "none",
+}
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
 
 CHANGED = {"model.dropout": (0.2, 0.0)}
@@ -84,7 +91,8 @@ def is_below(key: str, names: Collection[str]) -> bool:
 def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
     """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
     before = flat(then)
-    new = {key: value for key, value in flat(now).items() if key not in before and not is_below(key, (*free, *ADDED))}
+    # null is what an option has that changes nothing.
+    new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
     told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
     return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
 

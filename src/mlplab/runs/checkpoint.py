@@ -18,6 +18,7 @@ from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.processors import memory
 from mlplab.runs.files import explain_full_disk, write_atomically
@@ -181,7 +182,7 @@ def model_card(
         data: source and reading of the rows, as plain values.
         precision: of the training, by Lightning's name.
     """
-    network = model.network if isinstance(model, WithInputs) else model
+    network, inputs = (model.network, model.inputs) if isinstance(model, WithInputs) else (model, None)
     names = {kind: name for name, kind in MODELS.items()}
     # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
@@ -190,6 +191,8 @@ def model_card(
         "model": {
             "name": name or "own",
             "architecture": getattr(network, "architecture", None) if name else dict(model_config),
+            # The bins are among the weights.
+            **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
@@ -270,9 +273,13 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
 
         def build() -> nn.Module:
             network = MODELS[name](**architecture) if model is None else model
-            if encoding is None or isinstance(network, WithInputs):
+            if isinstance(network, WithInputs):
                 return network
-            return WithInputs(build_inputs(encoding, task.n_features), network)
+            inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+            if "numeric_embedding" in card["model"]:
+                embedding = card["model"]["numeric_embedding"]
+                return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
+            return network if inputs is None else WithInputs(inputs, network)
 
         if model is None:
             # Before memory is taken for the weights.

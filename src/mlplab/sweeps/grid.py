@@ -23,6 +23,10 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
     """
     overrides = params_as_overrides(params, "hydra.sweeper.params")
     shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
+    if sweep.config.data.folds is not None and not any(word.startswith("data.fold=") for word in shared):
+        # A cross-validation is a sweep over its folds, unless some of them are given.
+        every_fold = f"data.fold=range(0,{sweep.config.data.folds})"
+        shared, dimensions = sweep.composer.read_overrides(arguments, [every_fold, *overrides])
     for dimension in dimensions:
         if dimension.interval is not None:
             low, high = dimension.interval
@@ -66,7 +70,8 @@ def _print_jobs(sweep: Sweep, entries: Sequence[Entry]) -> None:
     """Prints the directory of each job, and whether it is done."""
     print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}, of which none is run now (sweep.dry_run=true)")
     for entry in entries:
-        print(f"{sweep.state(entry).name:<10}{shortest(sweep.directory / entry.directory)}  {' '.join(entry.overrides)}")
+        directory = shortest(sweep.directory / entry.directory)
+        print(f"{sweep.state(entry).name:<10}{directory}  {' '.join(entry.overrides)}")
 
 
 def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) -> None:
