@@ -170,6 +170,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.dry_run": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(

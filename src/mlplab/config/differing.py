@@ -91,7 +91,8 @@ def is_below(key: str, names: Collection[str]) -> bool:
 def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
     """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
     before = flat(then)
-    new = {key: value for key, value in flat(now).items() if key not in before and not is_below(key, (*free, *ADDED))}
+    # null is what an option has that changes nothing.
+    new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
     told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
     return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
 
