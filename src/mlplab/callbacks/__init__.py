@@ -1,5 +1,7 @@
 """Callbacks for training, one small file each."""
 
+from mlplab.callbacks.averaging import ExponentialMovingAverage as ExponentialMovingAverage
+from mlplab.callbacks.averaging import StochasticWeightAverage as StochasticWeightAverage
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms

@@ -167,7 +167,8 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    f"{group}.{name}={{_target_: {example}}}",
+                    # The one of them that is chosen by a group of its own.
+                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
 
@@ -320,6 +321,17 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _averaging_begins_in_time(config: DictConfig) -> None:
+    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
+    # The weights of one epoch are no mean.
+    if start is not None and most not in (None, -1) and start >= most:
+        raise UserError(
+            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
+            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
+            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+        )
+
+
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     name = "callbacks.learning_rate_range"
     if OmegaConf.select(config, name) is None:
@@ -358,6 +370,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

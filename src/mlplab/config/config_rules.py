@@ -102,6 +102,8 @@ RULES: dict[str, Rule] = {
         lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
     ),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
+    "callbacks.averaging.decay": replace(SHARE, example="0.999"),
+    "callbacks.averaging.start_epoch": replace(COUNT, requirement="the number of an epoch, from 1"),
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,

@@ -6,6 +6,8 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS = {
     "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
+    "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
+    "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "

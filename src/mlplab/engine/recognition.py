@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks_module
 
+from mlplab.callbacks.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.learning_rate_range import LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard
@@ -36,7 +37,10 @@ LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 INPUTS = (PixelInputs, CategoryInputs)
 """Input layers that kernels and stacks know."""
 
-WATCHERS = (NonFiniteGuard, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
+WATCHERS = (
+    ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, StochasticWeightAverage,
+    TrainingCurves,
+)  # fmt: skip
 """Callbacks of this project with hooks in every step, none of which changes the network."""
 
 LIGHTNINGS_WATCHERS = (
