@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_metric
@@ -30,6 +31,7 @@ from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
 from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
@@ -155,6 +157,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         applies_to=list(config.regularization.applies_to),
         monitor=config.monitor,
         mode=config.mode,
+        max_norm=_max_norm(config, model),
+        augmentation=_augmentation(config, data, model),
         seed=config.seed,
     )
     learner.compile_seconds = compile_seconds
@@ -243,6 +247,55 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
         )
+
+
+def _max_norm(config: DictConfig, model: nn.Module) -> float | None:
+    """Returns the limit of a unit's incoming weights.
+
+    Raises:
+        UserError: the network has no weights to limit.
+    """
+    # Configurations of earlier releases have none.
+    max_norm: float | None = config.regularization.get("max_norm")
+    if max_norm is not None and not incoming_weights(model):
+        raise UserError(
+            "regularization.max_norm must be given for a network with layers of torch.nn.Linear",
+            f"{type(model).__name__} has none",
+            "regularization.max_norm=null",
+        )
+    return max_norm
+
+
+def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Augmentation | None:
+    """Builds what changes training batches; None if nothing does.
+
+    Raises:
+        UserError: images are to be shifted, but the data are none; or the network is compiled.
+    """
+    options = _plain(config.get("augmentation") or {})
+    if not any(options.values()):
+        return None
+    if config.model.get("compile") and isinstance(model, WithInputs):
+        raise UserError(
+            "augmentation of categories and pixels must have a network that is not compiled, as it changes rows behind "
+            "the input layer",
+            "model.compile=true",
+            "model.compile=false",
+        )
+    most, shape, shift = options.pop("shift", 0), data.image_shape, None
+    if most and shape is None:
+        raise UserError(
+            "augmentation.shift must be for images", f"{data.name} has none", "augmentation.shift=0, or data=digits"
+        )
+    if most and shape is not None:
+        if most >= min(shape):
+            raise UserError(
+                f"augmentation.shift must be smaller than the images, {shape[0]}×{shape[1]}",
+                f"augmentation.shift={most}",
+                "augmentation.shift=2",
+            )
+        shift = RandomShift(*shape, most, data.preprocessor)
+    return Augmentation(**options, shift=shift, n_numeric=data.preprocessor.n_numeric(data.task.n_features))
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:

@@ -66,7 +66,7 @@ class ExponentialMovingAverage(_RunningAverage):
 
 
 class StochasticWeightAverage(_RunningAverage):
-    """Takes the mean of the weights at the ends of the epochs from `start_epoch` on (Izmailov et al. 2018, algorithm 1).
+    """Takes the mean of the weights at the ends of epochs, from `start_epoch` on (Izmailov et al. 2018, alg. 1).
 
     Up to then, the average is the weights themselves. The learning rate is left to the schedule.
 

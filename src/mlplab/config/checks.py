@@ -32,7 +32,11 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
+KNOWN_KEYS = {
+    "augmentation": ("noise, mixup, shift", "augmentation.noise=0.1"),
+    "engine": ("name", "engine=plain"),
+    "regularization": ("l1, l2, applies_to, max_norm", "model.dropout=0.5"),
+}
 """Group → its keys, and what to try instead of another."""
 
 TABLE = "mlplab.data.table.table_source.table"
@@ -261,7 +265,12 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
     # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+    # A limit on the weights would move them behind its back.
+    for key, neutral in (
+        ("trainer.gradient_clip_val", None),
+        ("trainer.accumulate_grad_batches", 1),
+        ("regularization.max_norm", None),
+    ):
         # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(

@@ -18,10 +18,14 @@ RENAMED = {
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 ADDED = {
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
     "callbacks.averaging": None,
     "data.rare_classes": "keep",
     "data.weight_column": None,
     "loss.class_weights": None,
+    "regularization.max_norm": None,
 }
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
 

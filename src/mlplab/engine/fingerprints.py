@@ -54,15 +54,15 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:46f163d840 test_dataloader:655d480236 "
+        "__init__:620e16143b _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
+        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:ebb3d44dab test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:387d95e6c2 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
         "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
+        "optimizer_step:93727a4421 test_step:e76314071d training_step:46b103f999 validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",

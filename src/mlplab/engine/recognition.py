@@ -83,6 +83,8 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
     # A subclass may override any part of the step.
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
+    if learner.augmentation is not None:
+        return "augmentation has no fused kernels"
     return (
         why_changed_by_updates(trainer)
         or _unknown_step_hook(trainer, learner)
