@@ -38,7 +38,7 @@ def test_no_unit_is_longer_after_any_update_and_both_engines_agree(train_run: An
 
 
 def test_a_network_without_linear_layers_is_refused(train_run: Any) -> None:
-    words = ["model={_target_: own_networks.Quadratic}", "regularization.max_norm=3"]
+    words = ["~model", "+model={_target_: own_networks.Quadratic}", "regularization.max_norm=3"]
     with pytest.raises(UserError, match=r"max_norm must be given for a network with layers"):
         train_run(*SMALL, *words)
     with pytest.raises(UserError, match=r"optimizer=lbfgs must have the plain gradient"):

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
+from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.processors import memory
@@ -251,8 +252,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
-        name = card["model"]["name"]
-        if model is None and name not in MODELS:
+        described = card["model"]
+        parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
+        if model is None and any(part["name"] not in MODELS for part in parts):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -262,15 +264,20 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
-        def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
+        def build_part(part: Mapping[str, Any]) -> nn.Module:
+            network = MODELS[part["name"]](**part["architecture"]) if model is None else model
             if encoding is None or isinstance(network, WithInputs):
                 return network
             return WithInputs(build_inputs(encoding, task.n_features), network)
 
+        def build() -> nn.Module:
+            # Each member of an ensemble has its own input layer, as embeddings are learned.
+            is_ensemble = model is None and described["name"] == "ensemble"
+            return Ensemble([build_part(part) for part in parts], task.kind) if is_ensemble else build_part(described)
+
         if model is None:
             # Before memory is taken for the weights.
-            _require_shapes(build, card)
+            _require_shapes(build, card, parts)
         network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
@@ -291,14 +298,16 @@ def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
         ) from None
 
 
-def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
+def _require_shapes(
+    build: Callable[[], nn.Module], card: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> None:
     """Compares the shapes of weights with those of a network on the meta device.
 
     A card can describe a network that does not fit into memory. On the meta device building it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     # Millions of layers would take long to build, even on the meta device.
-    if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
+    if sum(1 + len(part["architecture"].get("hidden_dims", ())) for part in parts) > len(shapes):
         raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):
         expected = {name: weight.shape for name, weight in build().state_dict().items()}
