@@ -1,6 +1,7 @@
 """Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -458,6 +459,8 @@ SILENCED = (
     # Observing callbacks (figures, histograms, …) may be dropped when a run resumes.
     ".*Be aware that when using `ckpt_path`.*",
     "GPU available but not used.*",
+    # On the login node of a cluster and in a job of one task there is nothing for `srun` to start.
+    *(["The `srun` command is available.*"] if os.environ.get("SLURM_NTASKS", "1") == "1" else []),
 )
 """Warnings of Lightning that do not apply here, as regular expressions."""
 

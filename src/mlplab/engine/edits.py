@@ -66,15 +66,19 @@ class _Fingerprint:
     values: list[Value]
 
     def is_current(self) -> bool:
-        return all(
+        for function, code, defaults, by_name in self.functions:
             # By value, as a dict of keyword defaults can be changed in place.
-            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ == by_name
-            for function, code, defaults, by_name in self.functions
-        ) and all(
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ != by_name
+            ):
+                return False
+        for owner, name, value in self.values:
             # A name is found in the dict of a module's globals, or as an attribute of a module or class.
-            (owner.get(name) if type(owner) is dict else getattr(owner, name, None)) is value
-            for owner, name, value in self.values
-        )
+            if (owner.get(name) if type(owner) is dict else getattr(owner, name, None)) is not value:
+                return False
+        return True
 
 
 _FINGERPRINTS: dict[FunctionType, _Fingerprint] = {}

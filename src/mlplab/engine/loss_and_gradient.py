@@ -44,7 +44,13 @@ class LossAndGradient:
         attributes["_current_fx_name"] = "training_step"
         output = self._module.training_step(batch, batch_idx)
         attributes["_current_fx_name"] = None
-        result = ClosureResult.from_training_step_output(output, batches_per_update)
+        if batches_per_update == 1 and isinstance(output, Tensor):
+            # Without Lightning's division by 1, which autograd would go through as well.
+            result = ClosureResult(output)
+        elif batches_per_update == 1 and isinstance(output, dict) and isinstance(output.get("loss"), Tensor):
+            result = ClosureResult(output["loss"], {name: value for name, value in output.items() if name != "loss"})
+        else:
+            result = ClosureResult.from_training_step_output(output, batches_per_update)
         if result.closure_loss is None:
             return {}, None, _do_nothing
         return result.asdict(), result.closure_loss, result.closure_loss.backward

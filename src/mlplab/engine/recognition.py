@@ -54,6 +54,9 @@ LIGHTNINGS_WATCHERS = (
 )
 """The same of `lightning.pytorch.callbacks`."""
 
+CALLBACK_DEFAULTS = tuple((name, getattr(pl.Callback, name)) for name in STEP_HOOKS)
+"""Hooks of a step, each with what a callback has that does not override it."""
+
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Where a module keeps functions that are called with what it computes."""
 
@@ -105,8 +108,13 @@ def _unknown_step_hook(trainer: pl.Trainer, learner: Learner) -> str | None:
         return f"Learner.{unknown[0]} may change the network within the step"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         kind = type(callback)
-        hooks = [name for name in STEP_HOOKS if overriding([callback], name, pl.Callback)]
-        is_set = any(name in vars(callback) for name in hooks)
+        # Written out, as most callbacks have none: `overriding` would bind each hook.
+        is_set = not vars(callback).keys().isdisjoint(STEP_HOOKS)
+        hooks = [
+            name
+            for name, default in CALLBACK_DEFAULTS
+            if getattr(kind, name, None) is not default or (is_set and name in vars(callback))
+        ]
         if not hooks or (_is_lightnings_watcher(kind) and not is_set):
             continue
         # Exactly the class and its own hooks: a subclass may do more.
@@ -181,10 +189,11 @@ def _unfusable_layers(network: MLP, learner: Learner) -> str | None:
             if edited is not None:
                 return f"{edited} was edited"
     parameters = [parameter for part in _linear_layers(network) for parameter in (part.weight, part.bias)]
-    if any(type(parameter) is not nn.Parameter for parameter in parameters):
-        return "a layer's weights are not an nn.Parameter"
-    if not all(parameter.is_contiguous() for parameter in parameters):  # kernels of updates read memory in order
-        return "a layer's weights do not lie in memory row by row"
+    for parameter in parameters:
+        if type(parameter) is not nn.Parameter:
+            return "a layer's weights are not an nn.Parameter"
+        if not parameter.is_contiguous():  # kernels of updates read memory in order
+            return "a layer's weights do not lie in memory row by row"
     # Gradients of a shared parameter add up over its layers, which the fused step does not do.
     identities = set(map(id, parameters))
     if len(identities) < len(parameters):
@@ -227,8 +236,11 @@ def why_intercepted(learner: Learner) -> str | None:
 def method_on_instance(part: Any) -> str | None:
     """Returns a name under which an object has something else to call than its class; None if there is none."""
     kind = type(part)
-    own = ((name, value) for name, value in vars(part).items() if type(value) is not FastLogDict)
-    return next((name for name, value in own if callable(value) and hasattr(kind, name)), None)
+    own: dict[str, Any] = vars(part)
+    for name, value in own.items():
+        if callable(value) and hasattr(kind, name) and type(value) is not FastLogDict:
+            return name
+    return None
 
 
 def _overridden_access(kind: type[nn.Module]) -> str | None:

@@ -67,17 +67,20 @@ def one_against_the_rest(
     """
     # The probabilities of a class side by side in memory, as they are picked out and sorted by class.
     by_class = np.ascontiguousarray(probabilities.swapaxes(-1, -2))
+    in_order = np.sort(by_class, axis=-1)
     areas = np.zeros(is_class.shape[:-1])
     for place in np.ndindex(areas.shape):
         if weights is not None:
             areas[place] = _weighted_area(by_class[place], is_class[place], weights)
             continue
-        members = np.sort(by_class[place][is_class[place]])  # sorted, they are looked up in a third of the time
-        rest = np.sort(by_class[place][~is_class[place]])
-        # How many of the rest are smaller, and how many are not larger: a tie is in the second number alone.
-        smaller, not_larger = (np.searchsorted(rest, members, side).sum() for side in ("left", "right"))
-        n_pairs = len(members) * len(rest)
-        areas[place] = (smaller + not_larger) / (2 * n_pairs) if n_pairs else np.nan
+        # Sorted, the members are looked up in a third of the time.
+        members = np.sort(by_class[place][is_class[place]])
+        n_members, n_rest = len(members), by_class.shape[-1] - len(members)
+        # How many rows are smaller, and how many are not larger: a tie is in the second number alone.
+        smaller, not_larger = (in_order[place].searchsorted(members, side).sum() for side in ("left", "right"))
+        # Among themselves the members come to n² in both numbers together, whatever their order.
+        n_pairs = n_members * n_rest
+        areas[place] = (smaller + not_larger - n_members**2) / (2 * n_pairs) if n_pairs else np.nan
     return areas
 
 
