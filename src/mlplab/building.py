@@ -45,6 +45,9 @@ ONE_THREAD_BELOW = 25_000_000
 Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
 """
 
+ROWS_TO_INITIALIZE_FROM = 10_000
+"""Most training rows that a network is given by `initialize_from`. Their statistics are then known to a hundredth."""
+
 LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
 
@@ -130,6 +133,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     objective = build_objective(
         task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
     )
+    if task.kind == "regression" and config.loss.name == "auto" and config.loss.get("label_smoothing"):
+        print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)
@@ -143,8 +148,15 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     accepted_options("model", {**model_config, **shapes})
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
         model = instantiate("model", model_config, **shapes)
+        # A network may look at training rows before its first step.
+        initialize_from = getattr(model, "initialize_from", None)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if initialize_from is not None:
+            features = data.part("train")[0]
+            features = features[torch.randperm(len(features))[:ROWS_TO_INITIALIZE_FROM]]
+            with torch.no_grad():
+                initialize_from(features if inputs is None else inputs(features))
         _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     learner = Learner(

@@ -176,12 +176,12 @@ class Learner(pl.LightningModule):
         self.log_dict(named, sync_dist=self.trainer.world_size > 1)
         self._scores[part].reset()
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+    def planned_steps(self) -> int | None:
+        """Counts the updates of the run if it is not stopped early; None if it has no limit."""
         trainer = self.trainer
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
-        total_steps = planned_steps(
+        return planned_steps(
             batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
@@ -189,9 +189,13 @@ class Learner(pl.LightningModule):
             # The last such callback sets the Trainer's value, but only when an epoch begins, which is later than this.
             accumulate_grad_batches=scheduling[-1] if scheduling else trainer.accumulate_grad_batches,
         )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+        trainer = self.trainer
         schedule = build_schedule(
             optimizer=optimizer,
-            total_steps=total_steps,
+            total_steps=self.planned_steps(),
             monitor=self.monitor,
             mode=self.mode,
             **self.scheduler,

@@ -4,6 +4,7 @@ from mlplab.callbacks.averaging import ExponentialMovingAverage as ExponentialMo
 from mlplab.callbacks.averaging import StochasticWeightAverage as StochasticWeightAverage
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
+from mlplab.callbacks.flat_cosine import FlatCosine as FlatCosine
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History

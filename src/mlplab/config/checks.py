@@ -7,7 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import (
+    MLP_RULES,
+    OPTIMIZER_RULES,
+    REALMLP_RULES,
+    RULES,
+    SWEEP_RULES,
+    TABLE_RULES,
+    nearest,
+)
 from mlplab.config.paths import require_data_file
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
@@ -81,6 +89,8 @@ def check(config: DictConfig) -> None:
     # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") == "mlplab.models.MLP":
         rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "model._target_") == "mlplab.models.RealMLP":
+        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):

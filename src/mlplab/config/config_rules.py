@@ -246,7 +246,7 @@ TABLE_RULES: dict[str, Rule] = {
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
     "weight_column": optional(_NAME),
-    "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
+    "numeric_scaling": one_of(("standardize", "quantile_normal", "robust_smooth_clip"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
@@ -260,6 +260,13 @@ OF_ANY_FILE = (
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.
 MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
+
+REALMLP_RULES = {
+    **{name: MLP_RULES[name] for name in ("hidden_dims", "activation", "dropout")},
+    "scaling_layer": SWITCH,
+    "parametric_activation": SWITCH,
+    **{f"{part}_lr_factor": replace(POSITIVE, example="1.0") for part in ("scale", "bias", "activation")},
+}
 
 OPTIMIZER_RULES: dict[str, Rule] = {
     "lr": POSITIVE,

@@ -25,6 +25,7 @@ ADDED = {
     "data.rare_classes": "keep",
     "data.weight_column": None,
     "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
     "regularization.max_norm": None,
 }
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""

@@ -60,9 +60,10 @@ FINGERPRINTS = {
     ),
     "mlplab.learner.Learner": (
         "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "configure_optimizers:3f099275f3 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 test_step:e76314071d training_step:46b103f999 validation_step:e1a14d5c63 "
+        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:46b103f999 "
+        "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
@@ -82,7 +83,7 @@ FINGERPRINTS = {
         "__init__:d0f501a798 _mean_loss:f76432b228 compute:b1f27a6f0a reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:dd970ad734",
+    "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:f335ba0912",
     "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",

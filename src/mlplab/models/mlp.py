@@ -147,7 +147,3 @@ class MLP(nn.Module):
         features = functional.dropout(features, self.input_dropout, self.training)
         # No activation behind the last layer: the losses take logits, or values of any sign.
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
-
-
-MODELS = {"mlp": MLP}
-"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
