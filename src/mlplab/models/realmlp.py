@@ -50,10 +50,11 @@ class NTKLinear(nn.Linear):
         scale = torch.where(deviation > 0, deviation, 1.0)
         self.weight /= scale.unsqueeze(1)
         sums /= scale
-        # Exponential weights, divided by their sum, are uniform on the simplex.
-        shares = torch.empty(N_SIMPLEX, self.out_features).exponential_()
-        rows = torch.randint(len(inputs), (N_SIMPLEX, self.out_features))
-        self.bias.copy_(-(sums.gather(0, rows) * shares / shares.sum(0)).sum(0))
+        rows = torch.randint(len(inputs), (self.out_features, N_SIMPLEX))
+        # Exponential numbers, divided by their sum, are uniform on the simplex.
+        shares = torch.empty(self.out_features, N_SIMPLEX).exponential_()
+        shares /= shares.sum(1, keepdim=True)
+        self.bias.copy_(-(sums.t().gather(1, rows) * shares).sum(1))
         return sums + self.bias
 
 
