@@ -31,6 +31,7 @@ from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, i
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
+from mlplab.slurm import is_requeued, requeue
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished
 
@@ -72,7 +73,12 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         end = None if is_wanted else _explained(error, overrides, root / "conf")
         if end is None:
             raise
-        return print_error(*end)
+        status = print_error(*end)
+        # Last, as SLURM ends the process then.
+        requeued = requeue(error.status - 128) if isinstance(error, RunStopped) else None
+        if requeued:
+            print(requeued, flush=True)
+        return status
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
@@ -175,11 +181,13 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 
 
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
-    """Trains; in a sweep resumes a job that an earlier launch began, and skips one that has finished."""
-    if HydraConfig.get().mode != RunMode.MULTIRUN or not (directory / "status.json").exists():
+    """Trains; resumes what an earlier launch of the sweep or the job of SLURM began, and skips what has finished."""
+    may_go_on = HydraConfig.get().mode == RunMode.MULTIRUN or is_requeued()
+    if not may_go_on or not (directory / "status.json").exists():
         return train(config)
     objective = objective_of_finished(directory)
     if objective is not None:
+        print(f"{directory} has finished: nothing to do")
         return objective
     # A job that has begun goes on from its checkpoint; what is left of one that never began is removed.
     return train(config, resume=True) if begun_before(directory, config) else train(config)

@@ -34,6 +34,8 @@ TERMINAL = 1.0
 def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too."""
     again = ("failed", "infeasible") if sweep.config.sweep.retry_failed else ()
+    # Those that a cluster still has from an earlier launch are waited for.
+    queued: dict[str, str] = getattr(sweep.launcher, "queued", dict)()
     selected, elsewhere = [], []
     for entry in entries:
         path = sweep.directory / entry.directory
@@ -41,7 +43,7 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
             # It would fail when it is launched.
             raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         state = sweep.state(entry)
-        if state.name == "running":
+        if state.name == "running" and entry.directory not in queued:
             elsewhere.append(entry.directory)  # by resume=, as this process has the lock of the sweep
         elif not state.has_ended or state.name in again:
             selected.append(entry)
@@ -90,7 +92,9 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
         directories = [entry.directory for entry in left]
         jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in left]
         try:
-            with progress, letting_jobs_finish(sweep.directory, directories):
+            # Jobs of a cluster outlive this process, and have numbers of other machines.
+            outlive = getattr(sweep.launcher, "outlived_by_jobs", False)
+            with progress, contextlib.nullcontext() if outlive else letting_jobs_finish(sweep.directory, directories):
                 sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
             return []  # without a death all have ended, or failed by themselves
         except BrokenProcessPool:  # a worker was killed, and took the others with it

@@ -262,7 +262,7 @@ def _seconds_before(ledger: Ledger, *, has_died: bool) -> float:
 def jobs_at_once(launcher: Any) -> int:
     """Returns how many jobs a launcher runs at the same time; 1 where it does not say."""
     launcher = launcher or {}
-    n_jobs = launcher.get("members") or launcher.get("n_jobs", 1)
+    n_jobs = launcher.get("members") or launcher.get("array_parallelism") or launcher.get("n_jobs", 1)
     if not isinstance(n_jobs, int):
         return 1
     if n_jobs == 0:
