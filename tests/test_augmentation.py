@@ -11,7 +11,7 @@ from torch import nn
 from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.data.preprocessing import ScalePixels, Standardize
 from mlplab.errors import UserError
-from mlplab.models.inputs import CategoryInputs, WithInputs
+from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
 from mlplab.objectives.losses import cross_entropy, mse
 from mlplab.objectives.objective import Objective
 
@@ -39,6 +39,14 @@ def test_noise_has_its_deviation_and_spares_categories() -> None:
     assert seen[:, 0].mean() == pytest.approx(1, abs=0.02)
     assert seen[:, 0].std() == pytest.approx(0.5, rel=0.02)
     np.testing.assert_array_equal(seen[:, 1:], np.tile([0, 0, 1], (20_000, 1)))
+
+
+def test_noise_on_pixels_is_in_their_unit() -> None:
+    model = WithInputs(PixelInputs(n_features=2, mean=100.0, std=50.0), Kept())
+    features = torch.full((20_000, 2), 100, dtype=torch.uint8)
+    torch.manual_seed(0)
+    Augmentation(noise=0.5, n_numeric=2, unit=50.0)(model, Objective(mse), features, torch.zeros(20_000, 2))
+    assert model.network.inputs.std().item() == pytest.approx(0.5, rel=0.02)
 
 
 def _mixed(seed: int, *parts: torch.Tensor) -> tuple[float, list[np.ndarray]]:

@@ -57,16 +57,25 @@ class Augmentation(nn.Module):
         mixup: α of Beta(α, α) (Zhang et al. 2018). A weight λ is drawn for the batch, and each row x_i becomes
             λ·x_i + (1 − λ)·x_j with another row j of the batch. Values, and labels of 0 and 1, are mixed likewise. For
             classes the loss is λ·L(y_i) + (1 − λ)·L(y_j): cross-entropy is linear in the probabilities of its target.
-            One-hot categories and embeddings are mixed as the vectors that they are.
+            One-hot categories and embeddings are mixed as the vectors that they are. Of an ensemble trained at once,
+            all members see the same mixture.
         shift: of images; None for none.
-        n_numeric: how many of the network's inputs are numbers, the first ones; the others are categories.
+        n_numeric: how many features are numbers, the first ones; the others are indicators and categories.
+        unit: standard deviation of the numbers, 1 or that of pixels, which are standardised later.
     """
 
     def __init__(
-        self, *, noise: float = 0.0, mixup: float = 0.0, shift: RandomShift | None = None, n_numeric: int = 0
+        self,
+        *,
+        noise: float = 0.0,
+        mixup: float = 0.0,
+        shift: RandomShift | None = None,
+        n_numeric: int = 0,
+        unit: float = 1.0,
     ) -> None:
         super().__init__()
-        self.noise, self.mixup, self.shift, self.n_numeric = noise, mixup, shift, n_numeric
+        self.noise, self.mixup, self.shift = noise, mixup, shift
+        self.n_numeric, self.unit = n_numeric, unit
 
     def forward(
         self, model: nn.Module, objective: Objective, features: Tensor, targets: Tensor, *weights: Tensor
@@ -74,15 +83,16 @@ class Augmentation(nn.Module):
         """Returns the loss (), from a batch as the learner gets it."""
         if self.shift is not None:
             features = self.shift(features)
-        network = model
-        # Behind the input layer pixels are standardised, and categories are vectors, which can be mixed.
-        if isinstance(model, WithInputs):
-            features, network = model.inputs(features), model.network
         if self.noise > 0:
             numbers, others = features[:, : self.n_numeric], features[:, self.n_numeric :]
-            features = torch.cat([numbers + self.noise * torch.randn_like(numbers), others], dim=1)
+            noise = torch.randn(numbers.shape, device=features.device, dtype=next(model.parameters()).dtype)
+            features = torch.cat([numbers + self.noise * self.unit * noise, others], dim=1)
         if self.mixup == 0:
-            return objective(network(features), targets, *weights)  # type: ignore[no-any-return]
+            return objective(model(features), targets, *weights)  # type: ignore[no-any-return]
+        network = model
+        # Behind the input layer categories, and numbers with an embedding, are vectors, which can be mixed.
+        if isinstance(model, WithInputs):
+            features, network = model.inputs(features), model.network
         share = float(Beta(self.mixup, self.mixup).sample())
         partners = torch.randperm(len(targets), device=targets.device)
         outputs = network(torch.lerp(features[partners], features, share))

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,13 +20,14 @@ from yaml import YAMLError
 
 from mlplab.cli.composition_errors import (
     explain_composition_error,
-    require_flag_of_sweep,
     require_known_flags,
+    require_read_options,
     require_single_choices,
 )
 from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
+from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
@@ -56,6 +58,9 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+    if "--version" in sys.argv[1:]:  # Hydra would give its own
+        print(", ".join(f"{name} {version(name)}" for name in ("mlplab", "torch", "lightning", "hydra-core")))
+        return 0
     try:
         if resumes(sys.argv[1:]):
             config = resumed_config(sys.argv[1:], root / "conf")
@@ -151,14 +156,14 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     directory = Path(hydra.runtime.output_dir)
     try:
         # Only here, as an experiment may make a sweep of the command.
-        if hydra.mode != RunMode.MULTIRUN and "hydra.mode=RUN" not in sys.argv:
-            require_flag_of_sweep(sys.argv[1:])
+        if hydra.mode != RunMode.MULTIRUN:
+            require_read_options(sys.argv[1:])
         try:
             return _train(train, config, directory)
         except OmegaConfBaseException as error:  # an interpolation of a missing value
             reason = " ".join(str(error).split())
             raise UserError(
-                "every value of the configuration must resolve", reason, "python train.py --help"
+                "every value of the configuration must resolve", reason, command("train.py", "--help")
             ) from error
     except (RunStopped, KeyboardInterrupt):
         raise

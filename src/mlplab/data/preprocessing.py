@@ -21,7 +21,7 @@ class Preprocessing(nn.Module, ABC):
         return None
 
     def n_numeric(self, n_features: int) -> int:
-        """Counts the features that are numbers, of `n_features`. They come first."""
+        """Counts the numeric columns among the features, of which they are the first."""
         return n_features
 
     @abstractmethod

@@ -76,7 +76,7 @@ FINGERPRINTS = {
         "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
     ),
     "mlplab.objectives.objective": "predictions:b87abe199d",
-    "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
+    "mlplab.objectives.objective.Objective": "forward:6e8d2ed9f3",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
@@ -86,6 +86,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:f335ba0912",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:002ac9c64e",
     "train": "main:8f293364ba",
 }

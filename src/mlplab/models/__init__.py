@@ -6,8 +6,9 @@ if TYPE_CHECKING:
     from mlplab.models.by_name import MODELS
     from mlplab.models.mlp import MLP
     from mlplab.models.realmlp import RealMLP
+    from mlplab.models.tabm import TabM
 
-__all__ = ["MLP", "MODELS", "RealMLP"]
+__all__ = ["MLP", "MODELS", "RealMLP", "TabM"]
 
 
 def __getattr__(name: str) -> Any:

@@ -234,8 +234,7 @@ class TablePreprocessing(Preprocessing):
         }
 
     def n_numeric(self, n_features: int) -> int:
-        # Behind them come missing-indicators and categories.
-        return len(self.inputs.numeric)
+        return len(self.inputs.numeric)  # behind them come indicators, which are 0 or 1
 
     def as_dict(self) -> dict[str, Any]:
         names = ("median", "mean", "std", "indicated", "quantiles", "scores", "embedding_dims", "smooth_clip")
