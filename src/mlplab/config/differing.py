@@ -19,9 +19,15 @@ RENAMED = {
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 ADDED = {
-    "loss.class_weights": None,
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "callbacks.averaging": None,
     "data.rare_classes": "keep",
     "data.weight_column": None,
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "regularization.max_norm": None,
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
