@@ -15,6 +15,7 @@ import torch
 from inference.small_runs import houses, save_run, table_options, train_run, write_houses, write_images
 from safetensors.torch import load_file, save_file
 
+from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.inference.export_formats import load_safetensors, require_onnx
 from mlplab.inference.exporting import export
@@ -235,7 +236,7 @@ def test_missing_packages_are_refused_with_the_command(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as refusal:
         require_onnx()
-    assert refusal.value.hint == 'pip install -c constraints.txt -e ".[onnx]"'
+    assert refusal.value.hint == install("onnx")
     assert package in refusal.value.actual
 
 

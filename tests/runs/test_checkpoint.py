@@ -15,7 +15,15 @@ from mlplab.models.bins import quantile_edges
 from mlplab.models.inputs import WithInputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import build_objective
-from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, Predictor, load_predictor, model_card, read_checkpoint
+from mlplab.runs.checkpoint import (
+    FORMAT,
+    AtomicCheckpointIO,
+    Predictor,
+    load_predictor,
+    model_card,
+    read_checkpoint,
+    with_new_options,
+)
 from mlplab.task import Task
 
 CLASSES = Task("classification", 3, feature_names=("x", "y", "z"), class_names=("a", "b", "c"))
@@ -137,6 +145,19 @@ def test_the_card_of_another_network_holds_its_configuration() -> None:
         "name": "own",
         "architecture": {"_target_": "my.Network", "width": 3},
     }
+
+
+def test_an_option_that_the_network_has_gained_is_that_of_conf() -> None:
+    class Grown(MLP):
+        def __init__(self, *, residual: bool, more: int = 3, **options: Any) -> None:
+            pass
+
+    card = {"model": {"architecture": {"hidden_dims": [4]}}}
+    assert with_new_options(MLP, card) == {"hidden_dims": [4]}
+    Grown.__name__ = "MLP"
+    assert with_new_options(Grown, card)["residual"] is False
+    assert "more" not in with_new_options(Grown, card)
+    assert with_new_options(Grown, {"model": {"architecture": {"residual": True}}})["residual"] is True
 
 
 def test_a_subclass_of_a_known_network_is_not_taken_for_it() -> None:

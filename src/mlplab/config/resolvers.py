@@ -20,8 +20,8 @@ from mlplab.slurm import is_requeued, name_of_command
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
-DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
-"""Groups whose overrides are part of the name of a job."""
+NOT_DESCRIBING = ("hydra", "logger", "paths", "resume", "sweep", "trust")
+"""Groups whose overrides are no part of the name of a job."""
 
 NAME_LENGTH = 100
 
@@ -67,7 +67,8 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
     words = [str(number)]
     for override in overrides:
         key, _, value = override.partition("=")
-        if key.partition(".")[0] in DESCRIBING:
+        key = key.lstrip("+")
+        if re.split("[./]", key)[0] not in NOT_DESCRIBING:
             value = re.sub(r"(?<=\de)\+", "", value)  # 1e+30 is not 1e-30
             words.append(f"{key.rpartition('.')[2]}-{re.sub(r'[^A-Za-z0-9.]+', '-', value).strip('-')}")
     return "_".join(words)[:NAME_LENGTH]

@@ -1,20 +1,23 @@
 """Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
+import inspect
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
+from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import Objective, predictions
@@ -27,6 +30,9 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
+"""The project's networks and the defaults of their options."""
 
 MOST_SHARED = 4
 """Multiple of the file size that its tensors may take: shared weights are stored once."""
@@ -254,8 +260,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
-        name = card["model"]["name"]
-        if model is None and name not in MODELS:
+        described = card["model"]
+        parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
+        if model is None and any(part["name"] not in MODELS for part in parts):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -265,24 +272,47 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
-        def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
+        def build_part(part: Mapping[str, Any]) -> nn.Module:
+            network = (
+                MODELS[part["name"]](**with_new_options(MODELS[part["name"]], {"model": part}))
+                if model is None
+                else model
+            )
             if isinstance(network, WithInputs):
                 return network
             inputs = None if encoding is None else build_inputs(encoding, task.n_features)
-            if "numeric_embedding" in card["model"]:
-                embedding = card["model"]["numeric_embedding"]
+            if "numeric_embedding" in part:
+                embedding = part["numeric_embedding"]
                 return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
             return network if inputs is None else WithInputs(inputs, network)
 
+        def build() -> nn.Module:
+            # Each member of an ensemble has its own input layer, as embeddings are learned.
+            is_ensemble = model is None and described["name"] == "ensemble"
+            return Ensemble([build_part(part) for part in parts], task.kind) if is_ensemble else build_part(described)
+
         if model is None:
             # Before memory is taken for the weights.
-            _require_shapes(build, card)
+            _require_shapes(build, card, parts)
         network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
     # Dropout is off, and batch normalisation uses its running statistics.
     return predictor.eval()
+
+
+def with_new_options(kind: type[nn.Module], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the architecture in a card, with the options that the class has gained since, as conf/model has them."""
+    architecture: dict[str, Any] = dict(card["model"]["architecture"])
+    parameters = inspect.signature(kind).parameters
+    # One with a default in Python is left to it.
+    new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
+    for path in sorted(CONF.glob("*.yaml")) if new else ():
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if options.get("_target_") == f"mlplab.models.{kind.__name__}":
+            architecture |= {name: options[name] for name in new & options.keys()}
+            break
+    return architecture
 
 
 @contextmanager
@@ -298,14 +328,16 @@ def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
         ) from None
 
 
-def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
+def _require_shapes(
+    build: Callable[[], nn.Module], card: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> None:
     """Compares the shapes of weights with those of a network on the meta device.
 
     A card can describe a network that does not fit into memory. On the meta device building it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     # Millions of layers would take long to build, even on the meta device.
-    if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
+    if sum(1 + len(part["architecture"].get("hidden_dims", ())) for part in parts) > len(shapes):
         raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):
         expected = {name: weight.shape for name, weight in build().state_dict().items()}

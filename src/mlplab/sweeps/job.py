@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.cli.output import show_every_text
+from mlplab.config.differing import extended
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import RunStopped, UserError
@@ -189,8 +190,10 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
             f"{shortest(directory)} has other files and not both of them",
             f"rm -r {shortest(directory)}, to let it begin again",
         )
-    then = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
-    require_same(then, OmegaConf.to_container(config, resolve=False), directory.name)
+    then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
+    now: Any = OmegaConf.to_container(config, resolve=False)
+    # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
+    require_same(extended(then, now), now, directory.name)
     return True
 
 

@@ -74,7 +74,7 @@ def run_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) ->
         names = ", ".join(entry.directory for entry in died[:3])
         raise RunFailed(
             f"the process of {counted(len(died), 'job')} was killed {MOST_DEATHS} times ({names}); all is saved "
-            "that was reached; try the same command, which goes on, with more memory or fewer jobs at once"
+            f"that was reached; try {sweep.same_command}, which goes on, with more memory or fewer jobs at once"
         )
 
 
@@ -103,7 +103,7 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
             # A job of a sweep goes on with the sweep.
             message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
             status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
-            raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
+            raise RunStopped(f"{message}; {sweep.same_command} goes on with the sweep", status) from None
         if left and n_deaths < MOST_DEATHS:
             print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
     return left
