@@ -15,7 +15,8 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
+from mlplab.config.checks import TOP_LEVEL
+from mlplab.config.differing import ABSENT, NOT_LEARNED, changes, describe_changes, flat, shown_or_nothing
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -24,26 +25,6 @@ from mlplab.runs.layout import LOCK
 from mlplab.runs.lock import require_free
 from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
-
-FREE = (
-    "engine",
-    "logger",
-    "on_divergence",
-    "callbacks.calibration",
-    "callbacks.figures",
-    "callbacks.gradient_norms",
-    "callbacks.histograms",
-    "callbacks.progress",
-    "callbacks.checkpoints.every_seconds",
-    "callbacks.checkpoints.every_n_epochs",
-    "trainer.accelerator",
-    "trainer.detect_anomaly",
-    "trainer.log_every_n_steps",
-    "trainer.max_time",
-    "trainer.profiler",
-    "trainer.threads",
-)
-"""Options that may change when a run resumes, as they do not affect what is learned. trainer.max_epochs may grow."""
 
 
 def resumes(words: Sequence[str]) -> bool:
@@ -108,7 +89,8 @@ def _change(config: DictConfig, override: Override) -> None:
             raise UserError("a resumed run must be given options with one plain value each", text, "a new run")
         value = composed[key]  # the group as conf/ has it now
     else:
-        keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config]
+        # Runs of earlier releases lack some keys of conf/config.yaml.
+        keys = [*flat(OmegaConf.to_container(config, resolve=False)), *config, *TOP_LEVEL]
         # The beginning of a key is one too: it replaces a whole part of the configuration.
         is_known = any(str(known) == key or str(known).startswith(f"{key}.") for known in keys)
         if not is_known and not override.is_add() and not override.is_force_add():
@@ -128,7 +110,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     """
     # The file may have moved: the fingerprint of its bytes is compared later.
     moved = ("data.path", "data.test_path")
-    changed = changes(before, after, (*FREE, *moved, "paths.logs", "trust", "resume"))
+    changed = changes(before, after, (*NOT_LEARNED, *moved, "paths.logs", "trust", "resume"))
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         raise UserError(

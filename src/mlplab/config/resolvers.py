@@ -14,6 +14,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
+from mlplab.config.paths import in_a_path
+
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
@@ -23,10 +25,11 @@ DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler
 NAME_LENGTH = 100
 
 
-def new_run_name() -> str:
-    """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx."""
+def new_run_name(name: Any = None) -> str:
+    """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx, or …_baseline_k3f9qx with a given name."""
     suffix = "".join(secrets.choice(ALPHABET) for _ in range(6))
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{suffix}"
+    words = [f"{datetime.now():%Y-%m-%d_%H-%M-%S}", "" if name is None else in_a_path(str(name)), suffix]
+    return "_".join(filter(None, words))
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
@@ -46,7 +49,7 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
 
 
 def register_resolvers(root: Path) -> None:
-    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which is the same throughout a process."""
+    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which stays the same within a process."""
     # replace=True, as tests and notebooks register more than once in a process.
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)

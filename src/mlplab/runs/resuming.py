@@ -179,5 +179,5 @@ def prepare_run_files(
         for warning in data.description.warnings:
             log.warning(printable(warning))
     if saved is None:
-        log_configuration(loggers, config, text)
+        log_configuration(loggers, config, text, kind=data.task.kind)
     return saved
