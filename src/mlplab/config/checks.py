@@ -179,7 +179,7 @@ def _require_known_keys(config: DictConfig) -> None:
     for group, known in KNOWN_KEYS.items():
         node = config.get(group) if group else config
         for key in node if isinstance(node, DictConfig) else ():
-            name = f"{group}.{key}" if group else str(key)
+            name = f"{group}.{key!s}" if group else str(key)
             # Nothing reads other keys, so a typing error would have no effect and no message.
             if key in known or _is_referred_to(config, name):
                 continue

@@ -60,7 +60,7 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
 def log_configuration(
     loggers: list[Logger], config: DictConfig, text: str | None = None, *, kind: str = "classification"
 ) -> None:
-    """Logs the hyper-parameters to every logger; to TensorBoard the whole configuration, and what the user noted, as text.
+    """Logs the hyper-parameters to every logger; to TensorBoard, as text, the configuration and what the user noted.
 
     Args:
         loggers: of the run.
