@@ -108,10 +108,12 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[st
     # What was typed comes first, and what only other runs have last.
     typed = [re.split("[=@]", word.lstrip("+"))[0] for word in _typed()]
     names = dict.fromkeys([*(name for name in typed if name in table), *table, *OF_OTHER_RUNS])
-    columns, _, _ = hparams({n: table.get(n, "") for n in names}, {**best, **result["test"]})  # type: ignore[no-untyped-call]
+    # A run that was stopped has no test yet, which others have.
+    scores = {**best, **{name.replace("val/", "test/"): 0.0 for name in result["validation"]}, **result["test"]}
+    columns, _, _ = hparams({name: table.get(name, "") for name in names}, scores)  # type: ignore[no-untyped-call]
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
     for writer in writers:
-        for summary in (columns, start, end):
+        for summary in (*([columns] if best else []), start, end):
             writer.file_writer.add_summary(summary)
         for name, value in best.items():
             writer.add_scalar(name, value, result["steps"])

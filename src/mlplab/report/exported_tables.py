@@ -119,7 +119,8 @@ def _leaderboard(analysis: SweepAnalysis) -> tuple[list[tuple[str, str]], list[l
     words = {
         "arm": [setting.arm or "" for setting in settings] if analysis.arms else [],
         "which": [WHICH.get(s.stage, "search") for s in settings] if len({s.stage for s in settings}) > 1 else [],
-        "data": [setting.data_set for setting in settings] if sweep.data_sets else [],
+        # Where options choose the data, these have columns.
+        "data set": [s.data_set for s in settings] if any(s.runs[0].data_version for s in settings) else [],
         "name": [", ".join(_labels(setting.runs)) for setting in settings],
         **{name: [shown(s.values[name]) if name in s.values else "–" for s in settings] for name in names},
     }

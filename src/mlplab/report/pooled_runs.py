@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config.differing import ADDED, NOT_LEARNED, RENAMED, flat
-from mlplab.errors import counted
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import UserError, counted
 from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
 from mlplab.report.formatting import listed
 from mlplab.report.rerun_commands import OF_THE_SWEEP
