@@ -161,7 +161,8 @@ def test_the_tab_is_told_its_columns_with_validation_first(make_config: MakeConf
     assert metrics == ["val_best/loss", "val_best/accuracy", "test/loss", "test/accuracy"]
     columns = [info.name for info in experiment.hparam_infos]
     assert len(set(columns)) == len(columns)
-    # TensorBoard asks one run only: it has the columns of other optimizers too.
+    assert {info.name for info in experiment.hparam_infos if info.differs} == {"seed", "optimizer", "optimizer.lr"}
+    # TensorBoard asks one run only: it has the columns of others too.
     assert {"name", "optimizer", "optimizer.momentum", "optimizer.betas", "scheduler.min_lr"} <= set(columns)
 
 

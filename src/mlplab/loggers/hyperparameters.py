@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from mlplab.config.as_yaml import as_yaml
@@ -26,10 +27,15 @@ COMPARED_FLAGS = (
 
 
 OF_OTHER_RUNS = [
+    "name",
     *(f"optimizer.{name}" for name in OPTIMIZER_RULES),
     *(name for name in RULES if name.startswith(("scheduler.", "loss."))),
 ]
 """Columns that a run may lack and others have."""
+
+
+FIRST_COLUMNS = ("optimizer", "optimizer.lr", "seed")
+"""Columns that are shown by themselves, with those that were typed."""
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
@@ -105,12 +111,17 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[st
     best = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()}
     # Booleans become text: as numbers, which `hparams` makes of them, they could be filtered by a range only.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
-    # What was typed comes first, and what only other runs have last.
-    typed = [re.split("[=@]", word.lstrip("+"))[0] for word in _typed()]
-    names = dict.fromkeys([*(name for name in typed if name in table), *table, *OF_OTHER_RUNS])
     # A run that was stopped has no test yet, which others have.
     scores = {**best, **{name.replace("val/", "test/"): 0.0 for name in result["validation"]}, **result["test"]}
-    columns, _, _ = hparams({name: table.get(name, "") for name in names}, scores)  # type: ignore[no-untyped-call]
+    columns, _, _ = hparams(dict.fromkeys(OF_OTHER_RUNS, "") | table, scores)  # type: ignore[no-untyped-call]
+    # TensorBoard shows the first five: by the alphabet, but those that differ before the others.
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    first = {*FIRST_COLUMNS, *(re.split("[=@]", word.lstrip("+"))[0] for word in typed)}
+    data = columns.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(data.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in first
+    data.content = content.SerializeToString()
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
     for writer in writers:
         for summary in (*([columns] if best else []), start, end):
@@ -118,7 +129,3 @@ def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[st
         for name, value in best.items():
             writer.add_scalar(name, value, result["steps"])
         writer.flush()
-
-
-def _typed() -> list[str]:
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -21,7 +21,7 @@ SHOWN_STATES = {"infeasible": "diverged"}
 """States that readers know by another name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a sweep can have tens of thousands of them, and of runs
 class Curve:
     """A metric of a run during training; all arrays are (N,), for N measurements.
 
@@ -38,7 +38,7 @@ class Curve:
     values: Values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A job of a sweep and its outcome.
 
