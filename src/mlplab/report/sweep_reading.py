@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,11 @@ from mlplab.runs.run_reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
+
+ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
+
+MOST_LEVELS = 20
+"""Levels of a configuration within another."""
 
 STAGES = ("search", "rerun", "default")
 
@@ -262,10 +268,19 @@ def _value_at(config: Mapping[str, Any], name: str) -> Any:
 
 def parsed_yaml(text: str) -> Any:
     """Parses YAML that somebody else may have written, as plain values; None if that fails."""
+    # Runs write no aliases, by which a few bytes can stand for billions of values.
+    if ALIAS.search(text):
+        return None
     # libyaml, where PyYAML has it, is several times faster.
     with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return parsed if _is_shallow(parsed) else None
     return None
+
+
+def _is_shallow(value: Any, levels: int = MOST_LEVELS) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts)
 
 
 def text_of(path: Path) -> str:
