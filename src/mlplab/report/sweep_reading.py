@@ -209,7 +209,7 @@ def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], 
         # Most metrics are measured at the same moments: of thousands of runs these are half of the memory.
         before = before if np.array_equal(before, columns[:3]) else columns[:3].copy()
         if len(rows) and columns.size:
-            curves[metric] = Curve(*before, columns[3].copy())
+            curves[metric] = Curve(before[0], before[1], before[2], columns[3].copy())
     return _numbers({name: value for name, value in last.items() if str(name).startswith("val/")}), curves
 
 
