@@ -6,15 +6,17 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
 from mlplab.config.differing import flat
 from mlplab.config.paths import require_data_file
-from mlplab.config.resolvers import without_secrets
+from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
 from mlplab.rules import Rule, shown
@@ -56,6 +58,9 @@ OTHER_NAMES = {
 """Names that other projects give to what has another one here → what to try."""
 
 TABLE = "mlplab.data.table.table_source.table"
+
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM")
+"""The networks of the project, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
@@ -99,8 +104,8 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
             )
     rules = dict(RULES)
     # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") == "mlplab.models.MLP":
-        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "model._target_") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
@@ -176,12 +181,16 @@ def _loss_fits_task(config: DictConfig) -> None:
 
 
 def _require_known_keys(config: DictConfig) -> None:
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
     for group, known in KNOWN_KEYS.items():
         node = config.get(group) if group else config
         for key in node if isinstance(node, DictConfig) else ():
             name = f"{group}.{key!s}" if group else str(key)
-            # Nothing reads other keys, so a typing error would have no effect and no message.
-            if key in known or _is_referred_to(config, name):
+            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
+            # keys of the user's own, for code of the user's own.
+            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
+            if key in known or is_own or _is_referred_to(config, name):
                 continue
             near = nearest_key(name, [f"{group}.{one}" for one in known])
             requirement = f"{group} must hold nothing but {', '.join(known)}"
@@ -294,6 +303,15 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
         )
 
 
+def _fold_is_one_of_the_folds(config: DictConfig) -> None:
+    folds, fold = (_select(config, f"data.{name}") for name in ("folds", "fold"))
+    if folds is None and fold is not None:
+        raise UserError("data.fold must be one of data.folds", "data.folds=null", f"data.folds=5 data.fold={fold}")
+    if folds is not None and (fold is None or fold >= folds):
+        requirement = f"data.fold must be a number from 0 to {folds - 1}, as data.folds={folds}"
+        raise UserError(requirement, f"data.fold={shown(fold)}", "data.fold=0, or -m for a job for each fold")
+
+
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
@@ -302,6 +320,11 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
             "data.batch_size=1",
             "model.normalization=layer, or data.batch_size=32",
         )
+
+
+def _numeric_embedding_has_the_options(config: DictConfig) -> None:
+    if _select(config, "model._target_") in PERCEPTRONS and _select(config, "model.numeric_embedding") is not None:
+        require_embedding_options({name: _select(config, f"model.{name}") for name in EMBEDDING_RULES})
 
 
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
@@ -399,7 +422,9 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _monitor_exists,
     _table_is_there,
     _parts_leave_training_rows,
+    _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
+    _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
     _epochs_have_an_order,

@@ -74,6 +74,8 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
+    "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
+    "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
     "data.n_samples": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,
@@ -309,6 +311,10 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
     ),
+    "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
+    "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),
+    "hydra.launcher.cpus_per_task": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.mem_gb": optional(replace(POSITIVE, requirement="a positive number of gigabytes", example="4")),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
     "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),

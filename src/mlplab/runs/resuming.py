@@ -91,7 +91,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         raise UserError(
             "a run must have an intact checkpoint to resume",
             "; ".join(damaged),
-            f"rm {directory}/*.ckpt, to start it from the beginning",
+            f"a copy of {shortest(directory / 'last.ckpt')} from before, or a new run",
         )
     return None
 
@@ -133,6 +133,13 @@ def prepare_to_resume(
                 f"{data.name} has changed",
                 "data.path=… if the file has moved, or a new run",
             )
+    elif directory.has_finished:
+        # It would begin anew, over what it has learned.
+        raise UserError(
+            "a finished run must have its last.ckpt to go on",
+            f"there is none in {shortest(directory.checkpoints)}",
+            "a copy of it, or a new run",
+        )
     warnings = [f"skipped a damaged checkpoint: {fault}" for fault in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
         warnings.append(f"{directory.taken_over} died while it used the directory")

@@ -14,6 +14,7 @@ from torch import nn
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
+from mlplab.models.tabm import MemberLinear
 from mlplab.task import Task
 
 SLOWEST = 12
@@ -31,8 +32,11 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     else:
         learned = printable(", ".join(_with_unit(one) for one in task.of_each_target() or [task]))
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
-    widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
-    last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    # Of an ensemble, those of one member.
+    layers = [
+        layer for layer in getattr(model, "network", model).modules() if isinstance(layer, nn.Linear | MemberLinear)
+    ]
+    widths, last = [layer.in_features for layer in layers], [layer.out_features for layer in layers[-1:]]
     count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
     # Only tables have columns of different kinds to tell of.
