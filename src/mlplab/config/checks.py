@@ -9,7 +9,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-<<<<<<< HEAD
 from mlplab.config.config_rules import (
     MLP_RULES,
     OPTIMIZER_RULES,
@@ -19,10 +18,7 @@ from mlplab.config.config_rules import (
     TABLE_RULES,
     nearest,
 )
-=======
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
 from mlplab.config.differing import flat
->>>>>>> exports
 from mlplab.config.paths import require_data_file
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
@@ -48,16 +44,8 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-<<<<<<< HEAD
-KNOWN_KEYS = {
-    "augmentation": ("noise, mixup, shift", "augmentation.noise=0.1"),
-    "engine": ("name", "engine=plain"),
-    "regularization": ("l1, l2, applies_to, max_norm", "model.dropout=0.5"),
-}
-"""Group → its keys, and what to try instead of another."""
-=======
 TOP_LEVEL = (
-    *REQUIRED, "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
+    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
     "name", "tags", "notes", "on_divergence", "resume", "trust",
 )  # fmt: skip
 """Keys of the configuration itself."""
@@ -65,7 +53,8 @@ TOP_LEVEL = (
 KNOWN_KEYS = {
     "": TOP_LEVEL,
     "engine": ("name",),
-    "regularization": ("l1", "l2", "applies_to"),
+    "augmentation": ("noise", "mixup", "shift"),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
     "paths": ("logs", "run"),
     "sweep": ("name", "retry_failed", "rerun", "rerun_top", "target"),
 }
@@ -76,7 +65,6 @@ OTHER_NAMES = {
     "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
 }  # fmt: skip
 """Names that other projects give to what has another one here → what to try."""
->>>>>>> exports
 
 TABLE = "mlplab.data.table.table_source.table"
 

@@ -86,7 +86,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:7e5bbbb39e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:002ac9c64e",
-    "train": "main:8f293364ba",
+    "mlplab.result": "evaluate_best:d27bcfc3a9",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "train": "main:865fe05d1d",
 }
