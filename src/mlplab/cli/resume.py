@@ -112,7 +112,7 @@ def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     tasks = (hydra.get("overrides") or {}).get("task")
     taken_away = [str(word)[1:] for word in tasks or () if str(word).startswith("~")]
     whole = extended(then, now, taken_away)  # type: ignore[arg-type]
-    new = describe_new(then, whole, "the run", NOT_LEARNED)
+    new = describe_new(then, whole, "the run", (*NOT_LEARNED, "paths", "sweep"))
     if new:
         print(new)
     return OmegaConf.create(whole)

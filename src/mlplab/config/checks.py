@@ -9,7 +9,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import (
+    MLP_RULES,
+    OPTIMIZER_RULES,
+    REALMLP_RULES,
+    RULES,
+    SWEEP_RULES,
+    TABLE_RULES,
+    nearest,
+)
 from mlplab.config.differing import flat
 from mlplab.config.paths import require_data_file
 from mlplab.config.resolvers import project_root, without_secrets
@@ -37,7 +45,7 @@ REQUIRED = {
 """Groups and values that every run needs → an example."""
 
 TOP_LEVEL = (
-    *REQUIRED, "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
+    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
     "name", "tags", "notes", "on_divergence", "resume", "trust",
 )  # fmt: skip
 """Keys of the configuration itself."""
@@ -45,7 +53,8 @@ TOP_LEVEL = (
 KNOWN_KEYS = {
     "": TOP_LEVEL,
     "engine": ("name",),
-    "regularization": ("l1", "l2", "applies_to"),
+    "augmentation": ("noise", "mixup", "shift"),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
     "paths": ("logs", "run"),
     "sweep": ("name", "retry_failed", "rerun", "rerun_top", "target"),
 }
@@ -106,6 +115,8 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
+    if _select(config, "model._target_") == "mlplab.models.RealMLP":
+        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
@@ -224,7 +235,8 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    f"{group}.{name}={{_target_: {example}}}",
+                    # The one of them that is chosen by a group of its own.
+                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
 
@@ -331,7 +343,12 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
     # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+    # A limit on the weights would move them behind its back.
+    for key, neutral in (
+        ("trainer.gradient_clip_val", None),
+        ("trainer.accumulate_grad_batches", 1),
+        ("regularization.max_norm", None),
+    ):
         # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(
@@ -391,6 +408,17 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _averaging_begins_in_time(config: DictConfig) -> None:
+    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
+    # The weights of one epoch are no mean.
+    if start is not None and most not in (None, -1) and start >= most:
+        raise UserError(
+            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
+            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
+            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+        )
+
+
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     name = "callbacks.learning_rate_range"
     if OmegaConf.select(config, name) is None:
@@ -430,6 +458,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

@@ -21,9 +21,15 @@ RENAMED = {
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 ADDED = {
-    "loss.class_weights": None,
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "callbacks.averaging": None,
     "data.rare_classes": "keep",
     "data.weight_column": None,
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "regularization.max_norm": None,
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
@@ -102,7 +108,8 @@ def is_below(key: str, names: Collection[str]) -> bool:
 def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
     """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
     before = flat(then)
-    new = {key: value for key, value in flat(now).items() if key not in before and not is_below(key, (*free, *ADDED))}
+    # null is what an option has that changes nothing.
+    new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
     told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
     return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
 
