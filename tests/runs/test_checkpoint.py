@@ -152,12 +152,12 @@ def test_an_option_that_the_network_has_gained_is_that_of_conf() -> None:
         def __init__(self, *, residual: bool, more: int = 3, **options: Any) -> None:
             pass
 
-    card = {"model": {"architecture": {"hidden_dims": [4]}}}
-    assert with_new_options(MLP, card) == {"hidden_dims": [4]}
+    stored = {"hidden_dims": [4]}
+    assert with_new_options(MLP, stored) == {"hidden_dims": [4]}
     Grown.__name__ = "MLP"
-    assert with_new_options(Grown, card)["residual"] is False
-    assert "more" not in with_new_options(Grown, card)
-    assert with_new_options(Grown, {"model": {"architecture": {"residual": True}}})["residual"] is True
+    assert with_new_options(Grown, stored)["residual"] is False
+    assert "more" not in with_new_options(Grown, stored)
+    assert with_new_options(Grown, {"residual": True})["residual"] is True
 
 
 def test_a_subclass_of_a_known_network_is_not_taken_for_it() -> None:

@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from mlplab.config.config_rules import (
     MLP_RULES,
     OPTIMIZER_RULES,
-    REALMLP_RULES,
     RULES,
     SWEEP_RULES,
     TABLE_RULES,
@@ -57,7 +56,7 @@ OTHER_NAMES = {
 
 TABLE = "mlplab.data.table.table_source.table"
 
-PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM")
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
 """The networks of the project, whose options have rules."""
 
 
@@ -104,8 +103,6 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
-    if _select(config, "model._target_") == "mlplab.models.RealMLP":
-        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):

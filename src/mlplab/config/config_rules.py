@@ -280,13 +280,6 @@ OF_ANY_FILE = (
 # the same names, and checks them itself.
 MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
 
-REALMLP_RULES = {
-    **{name: MLP_RULES[name] for name in ("hidden_dims", "activation", "dropout")},
-    "scaling_layer": SWITCH,
-    "parametric_activation": SWITCH,
-    **{f"{part}_lr_factor": replace(POSITIVE, example="1.0") for part in ("scale", "bias", "activation")},
-}
-
 OPTIMIZER_RULES: dict[str, Rule] = {
     "lr": POSITIVE,
     "weight_decay": NOT_NEGATIVE,

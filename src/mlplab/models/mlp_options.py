@@ -56,13 +56,18 @@ OPTIONS: dict[str, Option] = {
     "k": Option(Rule(lambda v: is_integer(v) and 1 <= v <= 1024, "an integer from 1 to 1024", "32")),
     "mini": Option(SWITCH),
     "scaling_initialization": Option(one_of(("auto", "random_signs", "normal"), "auto")),
+    # Of RealMLP alone.
+    "scaling_layer": Option(SWITCH),
+    "parametric_activation": Option(SWITCH),
+    **{f"{part}_lr_factor": Option(replace(POSITIVE, example="1.0")) for part in ("scale", "bias", "activation")},
 }
-"""Argument of `MLP` or `TabM` → its rule. They and the command line check by it alike."""
+"""Argument of `MLP`, `TabM` or `RealMLP` → its rule. They and the command line check by it alike."""
 
 NUMERIC_EMBEDDINGS = {
     "linear": ("d_embedding",),
     "piecewise": ("d_embedding", "n_bins", "bins", "piecewise_version"),
     "periodic": ("d_embedding", "n_frequencies", "frequency_scale", "lite"),
+    "pbld": ("d_embedding", "n_frequencies", "frequency_scale"),
 }
 """Numeric embedding → its options."""
 

@@ -49,7 +49,7 @@ def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weigh
 def rate_factors(model: nn.Module) -> dict[str, float]:
     """Returns the factors on the learning rate that modules ask for: full name of a parameter → factor other than 1.
 
-    A module asks by its attribute `rate_factors`, a dict of the names of its own parameters.
+    A module asks by its attribute `rate_factors`, a dict of the names of its parameters.
     """
     return {
         f"{prefix}.{name}" if prefix else name: factor

@@ -69,7 +69,7 @@ def one_cycle(
 
 
 def coslog4(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 4).
+    """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 3).
 
     At the share t of training the rate is multiplied by ½(1 − cos(2π log₂(1 + 15 t))). It is 0 at both ends.
     """

@@ -273,11 +273,10 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         encoding = preprocessing.input_encoding()
 
         def build_part(part: Mapping[str, Any]) -> nn.Module:
-            network = (
-                MODELS[part["name"]](**with_new_options(MODELS[part["name"]], {"model": part}))
-                if model is None
-                else model
-            )
+            network = model
+            if network is None:
+                kind = MODELS[part["name"]]
+                network = kind(**with_new_options(kind, part["architecture"]))
             if isinstance(network, WithInputs):
                 return network
             inputs = None if encoding is None else build_inputs(encoding, task.n_features)
@@ -301,9 +300,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     return predictor.eval()
 
 
-def with_new_options(kind: type[nn.Module], card: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the architecture in a card, with the options that the class has gained since, as conf/model has them."""
-    architecture: dict[str, Any] = dict(card["model"]["architecture"])
+def with_new_options(kind: type[nn.Module], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stored architecture with the options that the class has gained since, as conf/model has them."""
+    architecture = dict(stored)
     parameters = inspect.signature(kind).parameters
     # One with a default in Python is left to it.
     new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
