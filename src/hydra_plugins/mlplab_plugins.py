@@ -41,6 +41,30 @@ class StackedLauncher(Launcher):
         return self.jobs.run(job_overrides, initial_job_idx)
 
 
+class RayLauncher(Launcher):
+    """Runs jobs side by side on Ray: hydra/launcher=ray.
+
+    Args:
+        ray: `init` and `remote`, arguments of ray.init and ray.remote.
+    """
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.sweeps.ray_jobs import RayJobs
+
+        self.jobs = RayJobs(
+            hydra_context,
+            config,
+            task_function,  # type: ignore[arg-type]
+            self.settings,
+        )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.jobs.run(job_overrides, initial_job_idx)
+
+
 class ResumableSweeper(Sweeper):
     """Hands the jobs of a sweep that can go on to a launcher.
 

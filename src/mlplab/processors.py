@@ -13,14 +13,18 @@ def memory() -> int:
         return sys.maxsize
 
 
+def usable_cores() -> int:
+    """Returns the number of cores that the system lets this process use."""
+    # Containers and taskset give a process fewer cores than the machine has; macOS has no such call.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available_cores() -> int:
     """Returns the number of cores that this process may use.
 
     Launchers of several jobs, and clusters, limit it by OMP_NUM_THREADS.
     """
-    # Containers and taskset give a process fewer cores than the machine has; macOS has no such call.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = os.environ.get("OMP_NUM_THREADS", "")
+    cores, share = usable_cores(), os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(share)) if share.isdecimal() and int(share) > 0 else cores
 
 

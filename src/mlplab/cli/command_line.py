@@ -27,12 +27,12 @@ from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
+from mlplab.errors import NoRoom, ProcessKilled, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
 from mlplab.sweeps import failed_jobs
-from mlplab.sweeps.job import begun_before, objective_of_finished
+from mlplab.sweeps.job import HOW, become_worker, begun_before, objective_of_finished, with_a_job
 
 
 def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
@@ -63,7 +63,13 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             return 0  # also where nothing was left to do
         require_known_flags(sys.argv[1:], root / "conf")
         require_single_choices(overrides)
-        main()
+        if HOW not in os.environ:
+            main()
+        else:  # the command of a sweep's job
+            become_worker()
+            # The other processes of the job just end with the first.
+            with with_a_job() if "LOCAL_RANK" not in os.environ else contextlib.nullcontext():
+                main()
     except SystemExit as ended:  # as Hydra ends after its help
         if ended.code or _job_has_begun:
             raise
@@ -154,7 +160,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
             raise UserError(
                 "every value of the configuration must resolve", reason, "python train.py --help"
             ) from error
-    except (RunStopped, KeyboardInterrupt):
+    except (RunStopped, KeyboardInterrupt, ProcessKilled):
         raise
     except BaseException as error:  # the user's code may raise anything, or call sys.exit
         is_told = isinstance(error, UserError | RunFailed)
@@ -176,7 +182,14 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
     """Trains; in a sweep resumes a job that an earlier launch began, and skips one that has finished."""
-    if HydraConfig.get().mode != RunMode.MULTIRUN or not (directory / "status.json").exists():
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        how = os.environ.get(HOW)  # of a job whose sweep has given it a process of its own
+        return train(config, resume=True) if how == "resume" else train(config)
+    from mlplab.sweeps.own_process import needs_own_process, train_in_own_process
+
+    if needs_own_process(config):
+        train = train_in_own_process
+    if not (directory / "status.json").exists():
         return train(config)
     objective = objective_of_finished(directory)
     if objective is not None:

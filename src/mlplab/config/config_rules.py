@@ -18,6 +18,7 @@ from mlplab.rules import (
     PROPER_SHARE,
     SHARE,
     SWITCH,
+    WHOLE,
     Rule,
     is_integer,
     is_number,
@@ -292,6 +293,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.launcher.ray.init.num_cpus": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.ray.init.num_gpus": optional(replace(WHOLE, requirement="a number of GPUs", example="1")),
+    "hydra.launcher.ray.remote.num_cpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v > 0), "auto, or a positive number of cores", "1"
+    ),
+    "hydra.launcher.ray.remote.num_gpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v >= 0), "auto, or a number of GPUs, also a part of one", "0.5"
     ),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,11 @@ from types import FrameType
 from typing import NoReturn
 
 from mlplab.config.paths import shortest
-from mlplab.errors import RunFailed, RunStopped, UserError, counted
+from mlplab.errors import ProcessKilled, RunFailed, RunStopped, UserError, counted
+from mlplab.runs.files import read_json
+from mlplab.runs.layout import LOCK
 from mlplab.runs.run_reading import read_state
-from mlplab.runs.signals import HANDLED
+from mlplab.runs.signals import HANDLED, name_of
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.sweep import Sweep
@@ -93,7 +96,7 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
             with progress, letting_jobs_finish(sweep.directory, directories):
                 sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
             return []  # without a death all have ended, or failed by themselves
-        except BrokenProcessPool:  # a worker was killed, and took the others with it
+        except (BrokenProcessPool, ProcessKilled):  # a worker was killed, and took the others with it
             left = [entry for entry in left if not sweep.state(entry).has_ended]
         except (RunStopped, KeyboardInterrupt) as stopped:
             # A job of a sweep goes on with the sweep.
@@ -132,8 +135,7 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
                 str(number), encoding="utf-8"
             )  # idle workers look for it before they begin a job
         _wait([sweep / name for name in names])
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        raise RunStopped(f"stopped by {name}; all that was reached is saved", 128 + number)
+        raise RunStopped(f"stopped by {name_of(number)}; all that was reached is saved", 128 + number)
 
     previous = {number: signal.getsignal(number) for number in HANDLED}
     for number in HANDLED:
@@ -149,18 +151,25 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
 
 
 def _wait(directories: Sequence[Path]) -> None:
-    """Waits until no job runs in another process of this machine; passes the signal to those that missed it."""
+    """Waits until no job runs in another process; passes the signal to those of this machine that missed it.
+
+    Those of other machines find the file that asks them to stop, as do the others.
+    """
     began = time.monotonic()
     signalled: set[int] = set()
     while time.monotonic() - began < PATIENCE:
-        named = [state.status.get("process") for state in map(read_state, directories) if state.name == "running"]
-        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
-        running = {number for number in named if type(number) is int and number > 1} - {os.getpid()}
-        if not running:
+        running = [path for path in directories if read_state(path).name == "running"]
+        holders = [
+            (holder.get("process"), holder.get("host")) for holder in (read_json(path / LOCK) for path in running)
+        ]
+        others = set(holders) - {(os.getpid(), socket.gethostname())}
+        if not others:
             return
+        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
+        processes = {n for n, host in others if host == socket.gethostname() and type(n) is int and n > 1}
         if time.monotonic() - began > TERMINAL:
-            for process in running - signalled:
+            for process in processes - signalled:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGTERM)
-            signalled |= running
+            signalled |= processes
         time.sleep(0.1)

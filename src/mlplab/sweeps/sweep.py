@@ -43,7 +43,6 @@ class Sweep:
     Attributes:
         ledger: the jobs that there are; read when the sweep is opened.
         composer: of the jobs' configurations.
-        n_at_once: number of jobs that the launcher runs at the same time.
     """
 
     def __init__(
@@ -56,8 +55,13 @@ class Sweep:
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()  # a job may change the working directory
         self.shown = shortest(self.directory)
         self.ledger = Ledger(self.directory)
-        self.n_at_once = jobs_at_once(config.hydra.launcher)
         self._began, self._before, self._is_saved = time.monotonic(), 0.0, False
+
+    @property
+    def n_at_once(self) -> int:
+        """Number of jobs that the launcher runs at the same time."""
+        jobs = getattr(self.launcher, "jobs", None)
+        return getattr(jobs, "n_at_once", None) or jobs_at_once(self.config.hydra.launcher)
 
     # Opening
 
