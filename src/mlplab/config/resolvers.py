@@ -17,7 +17,7 @@ from omegaconf.basecontainer import BaseContainer
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
-DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
+DESCRIBING = ("data", "experiment", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
 """Groups whose overrides are part of the name of a job."""
 
 NAME_LENGTH = 100

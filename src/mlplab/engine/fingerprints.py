@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
+    "mlplab.building": "build_data:cf44fe8d06 build_trainer:6fabd78d3e",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
@@ -34,7 +34,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.progress.ProgressLine": (
         "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
-        "on_train_end:6aa808fd7d on_train_start:78382b1338 "
+        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -83,6 +83,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:f335ba0912",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:85e93dfab2",
     "train": "main:8f293364ba",
 }
