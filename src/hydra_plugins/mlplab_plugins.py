@@ -118,8 +118,7 @@ class GridSweeper(ResumableSweeper):
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.grid import sweep_grid
 
-        # An experiment may have settings for the sweeper that it was written for, where this one is chosen instead.
-        sweep_grid(self.sweep_in_directory, arguments, self.settings.get("params"))
+        sweep_grid(self.sweep_in_directory, arguments, self.settings)
 
 
 class OptunaSweeper(ResumableSweeper):

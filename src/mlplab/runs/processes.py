@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig
 
 from mlplab.errors import UserError

@@ -14,12 +14,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError
 from mlplab.runs.files import lock_file
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Variable of the environment with the GPUs that a process may use: their numbers or UUIDs."""
+
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Devices of which Linux has one where there are GPUs: by NVIDIA's driver, Windows' subsystem or AMD's driver."""
 
 _kept: dict[str, int] = {}
 """GPU → descriptor of its lock, of a process that has used it: CUDA cannot change to another GPU afterwards."""
@@ -43,8 +45,10 @@ def visible_gpus(visible: str | None) -> list[str]:
         visible: value of CUDA_VISIBLE_DEVICES; None where it is not set, and all of the machine may be used.
     """
     if visible is None:
-        with quick_imports():  # the job needs it too
-            import torch
+        if sys.platform == "linux" and not any(map(os.path.exists, DRIVERS)):
+            return []
+        import torch  # only here, as it takes a second
+
         return [str(number) for number in range(torch.cuda.device_count())]
     # CUDA ignores what follows a number that is not valid, such as -1.
     names = itertools.takewhile(lambda name: bool(name) and not name.startswith("-"), visible.split(","))

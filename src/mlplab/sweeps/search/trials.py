@@ -160,9 +160,9 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
             return
         mend(sweep)
         storage = open_journal(sweep.directory / JOURNAL)
-        modes = [objective.mode for objective in read.objectives]
+        modes, metrics = [one.mode for one in read.objectives], [one.metric for one in read.objectives]
         seeds = read.seeds if read.pruner != "none" else ()
-        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds)
+        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds, metrics)
         done = counted(search.n_trials, "trial")
         print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
         Trials(sweep, search, read, seeds=read.seeds).run(
