@@ -92,7 +92,19 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
 
     _require(name, PRUNERS, "hydra.sweeper.pruner")
     kind = getattr(optuna.pruners, PRUNERS[name])
-    return _built(kind, dict(options), f"hydra.sweeper.pruner_options of {name}")  # type: ignore[no-any-return]
+
+    def tried(**options: Any) -> "BasePruner":
+        """Builds it and asks it once, as Hyperband looks at its options only then."""
+        pruner: BasePruner = kind(**options)
+        study = optuna.create_study(pruner=pruner)
+        study.add_trial(optuna.create_trial(value=0.0, intermediate_values={1: 0.0, 2: 0.0}))
+        trial = study.ask()
+        trial.report(1.0, 1)
+        trial.should_prune()
+        return kind(**options)  # type: ignore[no-any-return]
+
+    tried.__name__ = kind.__name__
+    return _built(tried, dict(options), f"hydra.sweeper.pruner_options of {name}")  # type: ignore[no-any-return]
 
 
 def _require(name: str, known: Mapping[str, str], what: str) -> None:
