@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlplab.errors import UserError, counted
+from mlplab.runs.run_reading import State
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Entry, canonical
 from mlplab.sweeps.overrides import dimension_of, params_as_overrides, parse_overrides
@@ -49,9 +50,10 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, An
         entries = list({entry.number: entry for entry in found}.values())  # a value that is given twice is one job
         sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), space)
         sweep.save()  # before the first job, so that a kill loses none of them
-        to_do = select_to_do(sweep, entries)
-        _print_plan(sweep, entries, to_do)
-        run_jobs(sweep, to_do, progress_of(sweep, entries))
+        states = sweep.states(entries)
+        to_do = select_to_do(sweep, entries, states)
+        _print_plan(sweep, states, to_do)
+        run_jobs(sweep, to_do, progress_of(sweep, entries, states))
         print_best(sweep)
 
 
@@ -64,11 +66,11 @@ def _space(known: Any, space_now: Space) -> dict[str, Any]:
     return space
 
 
-def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) -> None:
-    names = [sweep.state(entry).name for entry in entries]
+def _print_plan(sweep: Sweep, states: Mapping[int, State], to_do: Sequence[Entry]) -> None:
+    names = [state.name for state in states.values()]
     counts = [f"{names.count(name)} {name}" for name in dict.fromkeys(names) if name != "waiting"]
     there = f" ({', '.join(counts)})" if counts else ""
-    print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}{there}, {len(to_do)} to do")
+    print(f"sweep   {sweep.shown}: {counted(len(states), 'job')}{there}, {len(to_do)} to do")
     n_failed = sum(name in ("failed", "infeasible") for name in names)  # they are not run again by themselves
     if n_failed and not sweep.config.sweep.retry_failed:
         print(f"        {counted(n_failed, 'job')} failed before; sweep.retry_failed=true runs them again")

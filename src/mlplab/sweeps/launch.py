@@ -6,22 +6,21 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mlplab.config.paths import shortest
-from mlplab.errors import ProcessKilled, RunFailed, RunStopped, UserError, counted
+from mlplab.errors import ProcessKilled, RunFailed, RunStopped, counted
 from mlplab.runs.files import read_json
 from mlplab.runs.layout import LOCK
-from mlplab.runs.run_reading import read_state
+from mlplab.runs.run_reading import State, read_state
 from mlplab.runs.signals import HANDLED, name_of
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.sweep import Sweep
+from mlplab.sweeps.sweep import Sweep, require_folder
 from mlplab.sweeps.sweep_progress import SweepProgress
 
 MOST_DEATHS = 2
@@ -34,16 +33,20 @@ TERMINAL = 1.0
 """Seconds until jobs that have not noticed a Ctrl-C are sent a signal; a terminal sends it to every process itself."""
 
 
-def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
-    """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too."""
+def select_to_do(sweep: Sweep, entries: Sequence[Entry], states: Mapping[int, State] | None = None) -> list[Entry]:
+    """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too.
+
+    Args:
+        sweep: to which the jobs belong.
+        entries: the jobs.
+        states: number of a job → its state, where they have been read.
+    """
     again = ("failed", "infeasible") if sweep.config.sweep.retry_failed else ()
     selected, elsewhere = [], []
     for entry in entries:
-        path = sweep.directory / entry.directory
-        if path.exists() and not path.is_dir():
-            # It would fail when it is launched.
-            raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
-        state = sweep.state(entry)
+        if states is None:
+            require_folder(sweep.directory / entry.directory)
+        state = sweep.state(entry) if states is None else states[entry.number]
         if state.name == "running":
             elsewhere.append(entry.directory)  # by resume=, as this process has the lock of the sweep
         elif not state.has_ended or state.name in again:
@@ -53,9 +56,10 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     return selected
 
 
-def progress_of(sweep: Sweep, entries: Sequence[Entry]) -> SweepProgress:
+def progress_of(sweep: Sweep, entries: Sequence[Entry], states: Mapping[int, State] | None = None) -> SweepProgress:
     """Makes the progress display of the jobs of a sweep, those included that earlier launches have ended."""
-    n_ended = sum(sweep.state(entry).has_ended for entry in entries)
+    known = [sweep.state(entry) for entry in entries] if states is None else states.values()
+    n_ended = sum(state.has_ended for state in known)
     epochs = sweep.config.trainer.max_epochs
     return SweepProgress(
         sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode), n_ended=n_ended,

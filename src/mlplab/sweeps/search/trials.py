@@ -98,7 +98,6 @@ class Trials:
             if self.search.seeds:
                 self.search.tell_seeds(number, [self._outcome([entry]) for entry in found])
             self.search.tell(number, self._outcome(found))
-        self.sweep.save()
 
     def entries(self, proposal: Proposal) -> list[Entry]:
         """Finds or adds the jobs of a trial."""
@@ -124,7 +123,9 @@ class Trials:
         return is_all or self._n_repeats >= MOST_REPEATS
 
     def _n_epochs(self) -> int:
-        """Counts the epochs of all trials."""
+        """Counts the epochs of all trials, where they are limited."""
+        if self.settings.budget.epochs is None:
+            return 0  # without reading the files of all trials for each batch
         epochs = [self.sweep.state(entry).status.get("epoch", 0) for entry in self._entries()]
         return sum(epoch for epoch in epochs if isinstance(epoch, int))
 
