@@ -50,7 +50,7 @@ LEVELS_IN_16_BITS = 256
 PATHS = {"path", "test_path", "directory"}
 """Options of data sources that name files or folders."""
 
-DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
+DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed", "folds", "fold")
 
 
 def _plain(node: Any) -> dict[str, Any]:

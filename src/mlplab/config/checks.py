@@ -243,6 +243,15 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
         )
 
 
+def _fold_is_one_of_the_folds(config: DictConfig) -> None:
+    folds, fold = (_select(config, f"data.{name}") for name in ("folds", "fold"))
+    if folds is None and fold is not None:
+        raise UserError("data.fold must be one of data.folds", "data.folds=null", f"data.folds=5 data.fold={fold}")
+    if folds is not None and (fold is None or fold >= folds):
+        requirement = f"data.fold must be a number from 0 to {folds - 1}, as data.folds={folds}"
+        raise UserError(requirement, f"data.fold={shown(fold)}", "data.fold=0, or -m for a job for each fold")
+
+
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
@@ -349,6 +358,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _monitor_exists,
     _table_is_there,
     _parts_leave_training_rows,
+    _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,

@@ -74,6 +74,8 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
+    "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
+    "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
     "data.n_samples": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,

@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:cf44fe8d06 build_trainer:6fabd78d3e",
+    "mlplab.building": "build_data:2e1309b74f build_trainer:6fabd78d3e",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
@@ -52,8 +52,8 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:46f163d840 test_dataloader:655d480236 "
+        "__init__:d892e7d4a3 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:8da052234d test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
@@ -77,7 +77,7 @@ FINGERPRINTS = {
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:b1f27a6f0a reset:eb34d1018d update:7b2fd90acb "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:18c9ef0cb3 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",

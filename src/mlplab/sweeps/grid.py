@@ -28,6 +28,10 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, An
     params, when = split_conditions(settings.get("params"), settings.get("when"))
     overrides = params_as_overrides(params, "hydra.sweeper.params")
     shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
+    if sweep.config.data.folds is not None and not any(word.startswith("data.fold=") for word in shared):
+        # A cross-validation is a sweep over its folds, unless some of them are given.
+        every_fold = f"data.fold=range(0,{sweep.config.data.folds})"
+        shared, dimensions = sweep.composer.read_overrides(arguments, [every_fold, *overrides])
     for dimension in dimensions:
         if dimension.interval is not None:
             low, high = dimension.interval

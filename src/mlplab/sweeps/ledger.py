@@ -19,7 +19,7 @@ FORMAT = 1
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 """Names of job directories, as `job_name` makes them: plain text for Hydra, and no options of a program."""
 
-SEEDS = ("seed", "data.split_seed")
+SEEDS = ("seed", "data.split_seed", FOLD := "data.fold")
 """Names over which the runs of one setting may differ."""
 
 MAY_DIFFER = (
