@@ -132,10 +132,12 @@ class SweepProgress:
                 self._states[number] = read_state(self.directory / self._entries[number].directory)
                 if self._states[number].has_ended:
                     ended.append(number)
+        time_left = self._time_left() if ended else ""  # once, as it looks at all jobs
         for number in ended:
             self._left.discard(number)  # one by one, so that each line counts on
+            line = self._line(number) + (time_left if self._left or self.n_to_come else "")
             # A line that is redirected is not folded, as other programs may read it.
-            self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
+            self._bar.console.print(line, markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
             n_jobs = None if self.n_to_come is None else self._n_before + len(self._states) + self.n_to_come
             n_ended = self._n_before + len(self._states) - len(self._left)
@@ -154,7 +156,7 @@ class SweepProgress:
                 outcome = f"{self.monitor} {value:.4g}, {outcome}"
                 if self._are_comparable and (self._best is None or self._sign * value < self._sign * self._best[0]):
                     self._best = (value, directory)
-        return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
+        return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}"
 
     def _summary(self) -> str:
         names = [state.name for state in self._states.values()]
