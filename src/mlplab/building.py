@@ -21,6 +21,7 @@ from torch import nn
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_metric
+from mlplab.config.commands import install
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
@@ -29,8 +30,11 @@ from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
-from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
-from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.models.bins import N_BINS, quantile_edges, tree_edges
+from mlplab.models.inputs import InputLayer, PixelInputs, WithInputs, build_inputs
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
+from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
+from mlplab.objectives.objective import averaged_over_members, build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
@@ -133,13 +137,20 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     require_known_options(**scheduler)
     model_config = _plain(config.model)
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
+    embedding = _take_embedding(model_config)
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
     seed_generators(derive_seed(config.seed, "initialization"))
-    inputs = _build_inputs(config, data)
-    in_features = task.n_features if inputs is None else inputs.out_features
+    columns = _build_inputs(config, data)
+    inputs = columns if embedding is None else _embed_numbers(columns, embedding, data)
+    widths = [1] * task.n_features if inputs is None else inputs.column_widths
     # The widths follow from the data, so the configuration never has to repeat them.
-    shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
-    accepted_options("model", {**model_config, **shapes})
+    shapes: dict[str, Any] = {"in_features": sum(widths), "out_features": n_outputs(objective, task)}
+    accepted = accepted_options("model", {**model_config, **shapes})
+    # Of ensembles alone.
+    of_ensemble = {"column_widths": widths, "average_of": averaged_over_members(shapes["out_features"], task)}
+    shapes |= {name: value for name, value in of_ensemble.items() if name in accepted}
+    if model_config.get("scaling_initialization") == "auto":
+        model_config["scaling_initialization"] = "random_signs" if embedding is None else "normal"
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
         model = instantiate("model", model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
@@ -210,6 +221,54 @@ def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
             f"trainer.precision={precision.replace('true', 'mixed')}",
         )
     return build_inputs(encoding, data.task.n_features)
+
+
+def _take_embedding(model_config: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes the options of the numeric embedding out of those of the network; returns None if there is none.
+
+    Raises:
+        UserError: an option breaks its rule, or belongs to another embedding.
+    """
+    # A network of one's own may have no embedding in its file, or one that it computes itself.
+    is_own = "numeric_embedding" in accepted_options("model", {"_target_": model_config.get("_target_")})
+    if is_own or "numeric_embedding" not in model_config:
+        return None
+    options = {name: model_config.pop(name, None) for name in EMBEDDING_RULES}
+    require_embedding_options(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    return None if given["numeric_embedding"] == "none" else given
+
+
+def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: DataModule) -> EmbeddedInputs:
+    """Builds the numeric embedding of the columns of the data, behind their input layer.
+
+    Raises:
+        UserError: no column is numeric.
+    """
+    name = options.pop("numeric_embedding")
+    n_features = data.task.n_features
+    n_columns = data.preprocessor.n_numeric(n_features)
+    if n_columns == 0:
+        raise UserError(
+            f"model.numeric_embedding={name} must have a numeric column", "all columns are categorical",
+            "model.numeric_embedding=none",
+        )  # fmt: skip
+    if name != "piecewise":
+        return EmbeddedInputs(inputs, n_features=n_features, name=name, n_columns=n_columns, **options)
+    # By the training part alone.
+    features, targets = data.part("train")
+    numbers = inputs(features) if isinstance(inputs, PixelInputs) else features[:, :n_columns]
+    n_bins = options.pop("n_bins", N_BINS)
+    if options.pop("bins", "quantile") == "quantile":
+        edges = quantile_edges(numbers, n_bins)
+    else:
+        are_classes = data.task.kind != "regression"
+        edges = tree_edges(numbers, targets, n_bins, are_classes=are_classes, weights=data.weights["train"])
+    most = max(len(of_column) - 1 for of_column in edges)
+    embedded = EmbeddedInputs(inputs, n_features=n_features, name=name, n_columns=n_columns, n_bins=most, **options)
+    assert isinstance(embedded.embedding, PiecewiseEmbedding)
+    embedded.embedding.set_edges(edges)
+    return embedded
 
 
 def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
@@ -323,7 +382,7 @@ def build_loggers(config: DictConfig) -> list[Logger]:
         raise UserError(
             f"logger={names} must have its package installed",
             str(cause).splitlines()[0],
-            f'pip install -c constraints.txt -e ".[{names}]"',
+            install(names),
         ) from None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -19,7 +20,7 @@ from mlplab.building import (
     require_device,
     silence_lightning,
 )
-from mlplab.callbacks import History, Status
+from mlplab.callbacks import GrantedPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
@@ -61,8 +62,11 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     learner = build_learner(config, data)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
-    watching = [Status(directory.update), History(directory.path)]
-    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
+    watching: list[Callback] = [Status(directory.update), History(directory.path)]
+    callbacks = build_callbacks(config)
+    if resume:  # a checkpoint holds the patience of early stopping, which may have been raised since
+        watching.append(GrantedPatience(callbacks))
+    trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
     if not is_first(trainer):  # one of several processes

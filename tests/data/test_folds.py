@@ -76,15 +76,16 @@ def test_by_time_the_blocks_are_those_of_scikit_learn() -> None:
     assert ours == theirs
 
 
-def dataset(rules: SplitRules = SplitRules()) -> Dataset:
-    return Dataset("d", np.zeros((60, 2)), np.arange(60) % 3, class_names=("a", "b", "c"), split_rules=rules)
+def dataset(**rules: npt.NDArray[np.generic]) -> Dataset:
+    split_rules = SplitRules(**rules)  # type: ignore[arg-type]
+    return Dataset("d", np.zeros((60, 2)), np.arange(60) % 3, class_names=("a", "b", "c"), split_rules=split_rules)
 
 
 def test_the_validation_part_is_drawn_from_the_other_folds() -> None:
     split = split_fold(dataset(), 1, 5, validation_fraction=0.25, seed=0)
     assert (len(split.test), len(split.val), len(split.train)) == (12, 12, 36)
     assert np.bincount(np.arange(60)[split.val] % 3).tolist() == [4, 4, 4]
-    by_time = split_fold(dataset(SplitRules(times=np.arange(60.0))), 1, 5, validation_fraction=0.25, seed=0)
+    by_time = split_fold(dataset(times=np.arange(60.0)), 1, 5, validation_fraction=0.25, seed=0)
     assert by_time.test.tolist() == list(range(20, 30))
     assert by_time.val.tolist() == list(range(15, 20))
     assert by_time.train.tolist() == list(range(15))
@@ -92,4 +93,4 @@ def test_the_validation_part_is_drawn_from_the_other_folds() -> None:
 
 def test_a_given_test_part_is_refused() -> None:
     with pytest.raises(UserError, match="must draw the test part of each fold"):
-        split_fold(dataset(SplitRules(parts=np.full(60, ""))), 0, 5, validation_fraction=0.2, seed=0)
+        split_fold(dataset(parts=np.full(60, "")), 0, 5, validation_fraction=0.2, seed=0)

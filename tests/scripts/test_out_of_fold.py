@@ -1,4 +1,4 @@
-"""A cross-validation from its command to its predictions: folds as jobs, and each row by the run that did not see it."""
+"""A cross-validation from its command to its predictions: each row by the run that did not see it."""
 
 import json
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
+from mlplab.callbacks.granted_patience import GrantedPatience as GrantedPatience
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
 from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange

@@ -13,6 +13,7 @@ from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
 from mlplab.rules import Rule, shown
@@ -36,6 +37,9 @@ KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, ap
 """Group → its keys, and what to try instead of another."""
 
 TABLE = "mlplab.data.table.table_source.table"
+
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM")
+"""The networks of the project, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
@@ -72,8 +76,8 @@ def check(config: DictConfig) -> None:
             )
     rules = dict(RULES)
     # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") == "mlplab.models.MLP":
-        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "model._target_") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
@@ -262,6 +266,11 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
         )
 
 
+def _numeric_embedding_has_the_options(config: DictConfig) -> None:
+    if _select(config, "model._target_") in PERCEPTRONS and _select(config, "model.numeric_embedding") is not None:
+        require_embedding_options({name: _select(config, f"model.{name}") for name in EMBEDDING_RULES})
+
+
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
@@ -360,6 +369,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _parts_leave_training_rows,
     _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
+    _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
     _epochs_have_an_order,

@@ -171,6 +171,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.dry_run": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
@@ -304,6 +305,10 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.ray.remote.num_gpus": Rule(
         lambda v: v == "auto" or (is_number(v) and v >= 0), "auto, or a number of GPUs, also a part of one", "0.5"
     ),
+    "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
+    "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),
+    "hydra.launcher.cpus_per_task": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.mem_gb": optional(replace(POSITIVE, requirement="a positive number of gigabytes", example="4")),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
     "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),

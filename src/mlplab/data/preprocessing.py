@@ -20,6 +20,10 @@ class Preprocessing(nn.Module, ABC):
         """Returns the options of the input layer (see `mlplab.models.inputs`); None if it needs none."""
         return None
 
+    def n_numeric(self, n_features: int) -> int:
+        """Counts the numeric columns among the features, of which they are the first."""
+        return n_features
+
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values and tensors for a checkpoint."""

@@ -3,15 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlplab.models.mlp import MLP, MODELS
+    from mlplab.models.mlp import MLP
+    from mlplab.models.tabm import MODELS, TabM
 
-__all__ = ["MLP", "MODELS"]
+__all__ = ["MLP", "MODELS", "TabM"]
 
 
 def __getattr__(name: str) -> Any:
     # Not before it is asked for: mlp_options.py beside it is read by the command line, which does without PyTorch.
     if name in __all__:
-        from mlplab.models import mlp
+        from mlplab.models import tabm
 
-        return getattr(mlp, name)
+        return getattr(tabm, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
+import inspect
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.processors import memory
 from mlplab.runs.files import explain_full_disk, write_atomically
@@ -26,6 +29,9 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
+"""The project's networks and the defaults of their options."""
 
 MOST_SHARED = 4
 """Multiple of the file size that its tensors may take: shared weights are stored once."""
@@ -176,7 +182,7 @@ def model_card(
         data: source and reading of the rows, as plain values.
         precision: of the training, by Lightning's name.
     """
-    network = model.network if isinstance(model, WithInputs) else model
+    network, inputs = (model.network, model.inputs) if isinstance(model, WithInputs) else (model, None)
     names = {kind: name for name, kind in MODELS.items()}
     # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
@@ -185,6 +191,8 @@ def model_card(
         "model": {
             "name": name or "own",
             "architecture": getattr(network, "architecture", None) if name else dict(model_config),
+            # The bins are among the weights.
+            **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
@@ -261,12 +269,17 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         preprocessing = _preprocessing_of(card["preprocessing"])
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
+        architecture = card["model"]["architecture"] if model is not None else with_new_options(MODELS[name], card)
 
         def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
-            if encoding is None or isinstance(network, WithInputs):
+            network = MODELS[name](**architecture) if model is None else model
+            if isinstance(network, WithInputs):
                 return network
-            return WithInputs(build_inputs(encoding, task.n_features), network)
+            inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+            if "numeric_embedding" in card["model"]:
+                embedding = card["model"]["numeric_embedding"]
+                return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
+            return network if inputs is None else WithInputs(inputs, network)
 
         if model is None:
             # Before memory is taken for the weights.
@@ -276,6 +289,20 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         predictor = Predictor(network, preprocessing, task)
     # Dropout is off, and batch normalisation uses its running statistics.
     return predictor.eval()
+
+
+def with_new_options(kind: type[nn.Module], card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the architecture in a card, with the options that the class has gained since, as conf/model has them."""
+    architecture: dict[str, Any] = dict(card["model"]["architecture"])
+    parameters = inspect.signature(kind).parameters
+    # One with a default in Python is left to it.
+    new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
+    for path in sorted(CONF.glob("*.yaml")) if new else ():
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if options.get("_target_") == f"mlplab.models.{kind.__name__}":
+            architecture |= {name: options[name] for name in new & options.keys()}
+            break
+    return architecture
 
 
 @contextmanager

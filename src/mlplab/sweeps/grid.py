@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mlplab.config.paths import shortest
 from mlplab.errors import UserError, counted
 from mlplab.runs.run_reading import State
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
@@ -42,7 +43,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, An
     space = space_of(*sweep.composer.decide_conditions(shared, dimensions, when))
     for job in space.to_check():  # all combinations would take too long
         sweep.composer.check_job([*shared, *job])  # a mistake in the last job is found before the first one runs
-    with sweep.opened(shared, space.names):
+    with sweep.opened(shared, space.names):  # writes nothing before `save`
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep)
             return
@@ -52,6 +53,9 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, An
         space = replace(space, dimensions=(*single, *space.dimensions))
         found = (sweep.entry(sweep.complete(assignments)) for assignments in space.combinations())
         entries = list({entry.number: entry for entry in found}.values())  # a value that is given twice is one job
+        if sweep.config.sweep.dry_run:
+            _print_jobs(sweep, entries)
+            return
         sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), space)
         sweep.save()  # before the first job, so that a kill loses none of them
         states = sweep.states(entries)
@@ -68,6 +72,14 @@ def _space(known: Any, space_now: Space) -> dict[str, Any]:
         values = [*space.get(name, {}).get("values", []), *now["values"]]
         space[name] = {**now, "values": list({canonical(value): value for value in values}.values())}
     return space
+
+
+def _print_jobs(sweep: Sweep, entries: Sequence[Entry]) -> None:
+    """Prints the directory of each job, and whether it is done."""
+    print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}, of which none is run now (sweep.dry_run=true)")
+    for entry in entries:
+        directory = shortest(sweep.directory / entry.directory)
+        print(f"{sweep.state(entry).name:<10}{directory}  {' '.join(entry.overrides)}")
 
 
 def _print_plan(sweep: Sweep, states: Mapping[int, State], to_do: Sequence[Entry]) -> None:

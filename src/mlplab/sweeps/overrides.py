@@ -19,7 +19,7 @@ from mlplab.errors import UserError
 from mlplab.rules import number_in
 from mlplab.sweeps.ledger import Assignment
 
-OF_THE_SWEEP = ("sweep.retry_failed", "sweep.rerun", "sweep.rerun_top")
+OF_THE_SWEEP = ("sweep.retry_failed", "sweep.dry_run", "sweep.rerun", "sweep.rerun_top")
 """Options for the sweep alone: its jobs do not get them."""
 
 

@@ -227,6 +227,9 @@ class TablePreprocessing(Preprocessing):
             "embedding_dims": list(self.embedding_dims),
         }
 
+    def n_numeric(self, n_features: int) -> int:
+        return len(self.inputs.numeric)  # behind them come indicators, which are 0 or 1
+
     def as_dict(self) -> dict[str, Any]:
         names = ("median", "mean", "std", "indicated", "quantiles", "scores", "embedding_dims")
         return {"name": self.name, "inputs": self.inputs.as_dict(), **{name: getattr(self, name) for name in names}}
