@@ -43,6 +43,7 @@ from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
+from mlplab.runs.processes import environment_of
 
 ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
@@ -475,12 +476,13 @@ def build_trainer(
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    environment = environment_of(config)
     try:
         trainer = pl.Trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *environment],
             use_distributed_sampler=False,  # `Batches` shares rows between processes itself
             # `describe_before` prints a summary of its own.
             enable_model_summary=False,

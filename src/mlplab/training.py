@@ -1,7 +1,6 @@
 """One run from its configuration to its result, from top to bottom."""
 
 import math
-import os
 from functools import partial
 from pathlib import Path
 
@@ -31,8 +30,9 @@ from mlplab.learner import Learner
 from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
+from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
@@ -70,7 +70,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
-    if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
+    if not is_first(trainer):  # one of several processes
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 

@@ -76,7 +76,8 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
-        if "LOCAL_RANK" not in os.environ:
+        # The first process of a run has the lock already when the others come here.
+        if all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
             require_free(directory / LOCK)  # now, as the run itself looks after long imports
         config = config_of_run(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)

@@ -61,21 +61,18 @@ PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
-    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several processes.
+    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several machines.
 
     Raises:
         UserError: for the first fault.
     """
     check(config)
-    for key in ("trainer.devices", "trainer.num_nodes"):
-        number = _select(config, key, 1)
-        if number not in (1, "1", "auto"):
-            # Further processes are started with the command line of this one, so each would sweep again.
-            raise UserError(
-                "a sweep's jobs must each run in one process",
-                f"{key}={shown(number)} with -m",
-                "one run at a time, without -m",
-            )
+    if _select(config, "trainer.num_nodes", 1) != 1:
+        # A launcher gives a job one process, on one machine.
+        raise UserError(
+            "a sweep's jobs must each run on one machine", f"trainer.num_nodes={config.trainer.num_nodes} with -m",
+            "one run at a time, without -m: docs/scaling.md",
+        )  # fmt: skip
 
 
 def check(config: DictConfig, *, resume: bool = False) -> None:

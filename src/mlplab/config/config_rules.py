@@ -19,6 +19,7 @@ from mlplab.rules import (
     PROPER_SHARE,
     SHARE,
     SWITCH,
+    WHOLE,
     Rule,
     is_integer,
     is_number,
@@ -317,6 +318,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.launcher.ray.init.num_cpus": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.ray.init.num_gpus": optional(replace(WHOLE, requirement="a number of GPUs", example="1")),
+    "hydra.launcher.ray.remote.num_cpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v > 0), "auto, or a positive number of cores", "1"
+    ),
+    "hydra.launcher.ray.remote.num_gpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v >= 0), "auto, or a number of GPUs, also a part of one", "0.5"
     ),
     "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
     "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),

@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:2e1309b74f build_trainer:aeb358652c",
+    "mlplab.building": "build_data:2e1309b74f build_trainer:6fabd78d3e",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
@@ -36,7 +36,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.progress.ProgressLine": (
         "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
-        "on_train_end:6aa808fd7d on_train_start:78382b1338 "
+        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -87,6 +87,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:d27bcfc3a9",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:4b82e00afb",
     "train": "main:865fe05d1d",
 }
