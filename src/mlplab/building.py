@@ -20,7 +20,7 @@ from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
-from mlplab.config.checks import require_metric
+from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
@@ -32,7 +32,7 @@ from mlplab.learner import Learner
 from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
-from mlplab.optimization.schedules import require_known_options
+from mlplab.own_parts import build_metrics, build_network, build_own_objective, build_scheduler, try_objective
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
 from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
@@ -122,14 +122,17 @@ def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | Non
 def build_learner(config: DictConfig, data: DataModule) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
-    require_metric("monitor", config.monitor, config.mode, task.kind)
+    own_metrics = _plain(config.metrics) if config.get("metrics") else {}
+    require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
     _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())
-    objective = build_objective(
-        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
-    )
-    scheduler = _plain(config.scheduler)
-    require_known_options(**scheduler)
+    loss = _plain(config.loss)
+    counted: dict[str, Any] = {"class_counts": data.class_counts, "has_weights": has_weights}
+    own = loss.get("_target_") is not None
+    objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
+    scheduler = build_scheduler(_plain(config.scheduler))
+    watched = scheduler.pop("monitor", None)  # of a schedule of one's own
+    good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
     model_config = _plain(config.model)
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
@@ -137,13 +140,18 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     inputs = _build_inputs(config, data)
     in_features = task.n_features if inputs is None else inputs.out_features
     # The widths follow from the data, so the configuration never has to repeat them.
-    shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
-    accepted_options("model", {**model_config, **shapes})
+    shapes = {"in_features": in_features, "out_features": n_outputs(objective.name, task)}
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
-        model = instantiate("model", model_config, **shapes)
+        model = build_network(model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
-        _require_outputs(model, model_config, data, shapes["out_features"])
+        outputs = _outputs(model, model_config, data, shapes["out_features"])
+    metrics = {}
+    if outputs is not None:  # an error of the network's code is raised by training, with its traceback
+        targets, weights = data.part("train")[1][: len(outputs)], data.weights["train"]
+        if own:
+            try_objective(objective, outputs, targets, *([] if weights is None else [weights[: len(outputs)]]))
+        metrics = build_metrics(own_metrics, task, outputs, targets, config.monitor, config.mode)
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     learner = Learner(
         model=model,
@@ -154,9 +162,10 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         l1=config.regularization.l1,
         l2=config.regularization.l2,
         applies_to=list(config.regularization.applies_to),
-        monitor=config.monitor,
-        mode=config.mode,
+        monitor=watched or config.monitor,
+        mode=good or config.mode,
         seed=config.seed,
+        metrics=metrics,
     )
     learner.compile_seconds = compile_seconds
     learner.card = model_card(
@@ -165,6 +174,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         task=task,
         preprocessing=data.preprocessor,
         objective=objective,
+        loss_config=loss,
+        metrics=own_metrics,
         data=data.as_dict(),
         precision=str(config.trainer.precision),
     )
@@ -211,8 +222,15 @@ def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
     return build_inputs(encoding, data.task.n_features)
 
 
-def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
-    """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
+TRIED_ROWS = 64
+"""Rows that a network and the user's own losses and metrics are tried on."""
+
+
+def _outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> torch.Tensor | None:
+    """Passes a few rows through the network in evaluation mode, and checks the shape of the outputs: -> (n, C).
+
+    Returns:
+        None if the network's own code fails.
 
     Raises:
         UserError: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
@@ -224,8 +242,8 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} built {type(model).__name__}",
             "a class that extends torch.nn.Module",
         )
-    # Two rows of the real data, as a network may depend on their dtype.
-    rows = data.part("train")[0][:2]
+    # Rows of the real data, as a network may depend on their dtype.
+    rows = data.part("train")[0][:TRIED_ROWS]
     # In evaluation mode dropout draws no random numbers, and batch normalisation does not update its statistics.
     model.eval()
     try:
@@ -234,7 +252,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     except (KeyboardInterrupt, RunStopped):
         raise
     except BaseException:
-        return  # an error in the network's code: training raises it again, and logs its traceback
+        return None  # an error in the network's code: training raises it again, and logs its traceback
     finally:
         model.train()
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -244,14 +262,14 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
         )
+    return outputs  # type: ignore[no-any-return]
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
     """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
     accepted_options("optimizer", config.optimizer)
-    if not config.optimizer.get("_partial_"):
-        raise UserError("optimizer must have _partial_: true, to get its parameters later", "it has not", "adding it")
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
+    options["_partial_"] = True  # its parameters come later
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
         # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
@@ -288,6 +306,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     for name, node in (config.get("callbacks") or {}).items():
         if not node:  # callbacks.NAME=null removes one
             continue
+        accepted_options(f"callbacks.{name}", node)
         callback = instantiate("callbacks", node)
         if not isinstance(callback, Callback):
             raise UserError(

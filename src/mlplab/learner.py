@@ -1,7 +1,7 @@
 """The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,11 +11,12 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlplab.errors import SkipUpdate
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import Scores
+from mlplab.objectives.scores import Metric, Scores
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import regularized_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
@@ -40,11 +41,12 @@ class Learner(pl.LightningModule):
         objective: the loss of a batch.
         task: what is learned; scores are reported in its unit.
         optimizer: lacks only the parameters.
-        scheduler: `name` and options of `mlplab.optimization.schedules`.
+        scheduler: `name` and options of `mlplab.optimization.schedules`; a function as name is one of one's own.
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
         monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
         seed: of the run; dropout masks follow from it and from the step.
+        metrics: name → a metric of validation and test, besides the scores of the task.
         card: plain values that make a checkpoint complete (architecture, preprocessing, class names).
     """
 
@@ -62,6 +64,7 @@ class Learner(pl.LightningModule):
         monitor: str = "val/loss",
         mode: str = "min",
         seed: int = 0,
+        metrics: Mapping[str, Metric] = {},
         card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self._scores = {part: Scores(task) for part in ("val", "test")}
+        self._scores = {part: Scores(task, metrics) for part in ("val", "test")}
 
     def forward(self, features: Tensor) -> Tensor:
         # For `learner(features)` from outside. The steps below call the model themselves.
@@ -163,7 +166,9 @@ class Learner(pl.LightningModule):
         self._scores[part].reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+        # A loss of one's own may learn, too.
+        learned = self.model if next(self.objective.parameters(), None) is None else self
+        optimizer = build_optimizer(self.optimizer_factory, learned, applies_to=self.applies_to)
         trainer = self.trainer
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
@@ -184,7 +189,7 @@ class Learner(pl.LightningModule):
         )
         if schedule is None:
             return optimizer
-        if self.scheduler["name"] == "plateau":
+        if isinstance(schedule["scheduler"], ReduceLROnPlateau):
             schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # other epochs have no validation value
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 

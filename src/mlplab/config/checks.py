@@ -1,6 +1,6 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ REQUIRED = {
 
 KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
 """Group → its keys, and what to try instead of another."""
+
+CLASS_WEIGHTS = "loss.class_weights"
 
 TABLE = "mlplab.data.table.table_source.table"
 
@@ -81,6 +83,12 @@ def check(config: DictConfig) -> None:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    # Code of one's own is asked for its signature once it is imported.
+    for group in ("loss", "scheduler"):
+        if _select(config, f"{group}._target_") is not None:
+            rules = {
+                key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
+            }
     _require_rules(config, rules)
     for check_together in TOGETHER:
         check_together(config)
@@ -158,6 +166,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
     for group, example in (
         ("callbacks", "lightning.pytorch.callbacks.Timer"),
         ("logger", "lightning.pytorch.loggers.CSVLogger"),
+        ("metrics", "my.metric"),
     ):
         node = config.get(group) or {}
         if not isinstance(node, DictConfig | Mapping):
@@ -194,10 +203,11 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have scores of their own.
-    require_metric("monitor", metric, mode, None if isinstance(target, list) else task)
+    own = config.get("metrics") or {}
+    require_metric("monitor", metric, mode, None if isinstance(target, list) else task, [str(name) for name in own])
 
 
-def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
+def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequence[str] = ()) -> None:
     """Refuses a metric that the task does not have; if the task is not known yet, that no task has.
 
     Args:
@@ -205,23 +215,43 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
         metric: as `val/NAME`.
         mode: `min` or `max`.
         task: its kind.
+        own: names of metrics of conf/metrics. Those that have several values, have them as `val/NAME_VALUE`.
 
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
     """
+    direction = direction_of(key, metric, task, own)
+    # The wrong direction would keep the worst weights as the best.
+    if direction not in ("", mode):
+        good = "small" if direction == "min" else "large"
+        raise UserError(
+            f"mode must be {direction} for {key}={metric}, which is good when {good}",
+            f"mode={mode}",
+            f"{key}={metric} mode={direction}",
+        )
+
+
+def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = ()) -> str:
+    """Returns whether `min` or `max` is the good direction of a metric; nothing for one of one's own.
+
+    Args:
+        key: as for `require_metric`, and so the others.
+        metric: as `val/NAME`.
+        task: its kind.
+        own: names of metrics of conf/metrics.
+
+    Raises:
+        UserError: there is no such metric.
+    """
     known = SCORES.get(str(task)) or {name: good for scores in SCORES.values() for name, good in scores.items()}
     names = {f"val/{name}": direction for name, direction in known.items()}
+    if any(f"{metric}_".startswith(f"val/{name}_") for name in own):
+        return ""
     if metric not in names:
+        names.update({f"val/{name}": "" for name in own})
         close = nearest_name(str(metric), list(names)) or "val/loss"
         raise UserError(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
-    # The wrong direction would keep the worst weights as the best.
-    if mode != names[metric]:
-        good = "small" if names[metric] == "min" else "large"
-        raise UserError(
-            f"mode must be {names[metric]} for {key}={metric}, which is good when {good}",
-            f"mode={mode}",
-            f"{key}={metric} mode={names[metric]}",
-        )
+    return names[metric]
 
 
 def _table_is_there(config: DictConfig) -> None:

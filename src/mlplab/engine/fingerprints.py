@@ -57,8 +57,8 @@ FINGERPRINTS = {
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:387d95e6c2 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "__init__:38cd4c669f _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "configure_optimizers:6e75ec8c84 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
         "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
     ),
@@ -75,12 +75,12 @@ FINGERPRINTS = {
     "mlplab.objectives.objective": "predictions:b87abe199d",
     "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:3f70a17460 regression_scores:37f21c4c19",
+    "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:d91b5cc541 reset:eb34d1018d update:7b2fd90acb "
+        "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:38f37c95cc reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:dd970ad734",
+    "mlplab.optimization.schedules": "build_schedule:58021a5cc4",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:f335ba0912",
     "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",

@@ -16,7 +16,8 @@ from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
-from mlplab.objectives.objective import Objective, predictions
+from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
+from mlplab.own_parts import build_network, require_known_code
 from mlplab.processors import memory
 from mlplab.runs.files import explain_full_disk, write_atomically
 from mlplab.task import Task
@@ -160,12 +161,14 @@ def model_card(
     preprocessing: Preprocessing,
     objective: Objective,
     data: Mapping[str, Any],
+    loss_config: Mapping[str, Any] = {},
+    metrics: Mapping[str, Any] = {},
     precision: str = "32-true",
 ) -> dict[str, Any]:
     """Collects the plain values that, with the weights, make a checkpoint complete.
 
-    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored for
-    information, and never executed when read: its author must build the network.
+    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored, which is
+    followed only where the reader's own conf/ names the same code; and so for a loss.
 
     Args:
         model: with its input layer, if it has one.
@@ -173,6 +176,8 @@ def model_card(
         task: of the learner.
         preprocessing: fitted.
         objective: the loss.
+        loss_config: of conf/loss.
+        metrics: of conf/metrics.
         data: source and reading of the rows, as plain values.
         precision: of the training, by Lightning's name.
     """
@@ -180,19 +185,24 @@ def model_card(
     names = {kind: name for name, kind in MODELS.items()}
     # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
+    architecture = getattr(network, "architecture", None)
+    # An activation of one's own is an object, which only its configuration describes.
+    if any(type(value) not in PLAIN for _, value in _leaves(architecture)):
+        name = None
     return {
         "format": FORMAT,
         "model": {
-            "name": name or "own",
-            "architecture": getattr(network, "architecture", None) if name else dict(model_config),
+            "name": name or OWN,
+            "architecture": architecture if name else dict(model_config),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
         "loss": {
-            "name": objective.function.__name__,
-            "options": dict(objective.options),
+            "name": objective.name,
+            "options": dict(loss_config if objective.name == OWN else objective.options),
             "class_weights": objective.class_weights,
         },
+        "metrics": dict(metrics),
         "data": dict(data),
         "precision": precision,
     }
@@ -217,7 +227,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
 
     Args:
         path: of best.ckpt or last.ckpt.
-        model: an untrained network of the same architecture; needed only if it is not one of `MODELS`.
+        model: an untrained network of the same architecture; needed only if neither `MODELS` nor conf/ has it.
 
     Raises:
         UserError: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
@@ -238,10 +248,12 @@ def read_card(path: Path) -> dict[str, Any]:
         raise UserError(
             f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
         )
-    prefix = "model."  # of the learner
     named = state.items() if isinstance(state, Mapping) else ()
-    weights = {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
-    return {**card, "weights": weights}
+
+    def part(prefix: str) -> dict[str, Any]:  # of the learner
+        return {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
+
+    return {**card, "weights": part("model."), "loss_weights": part("objective.")}
 
 
 def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = None) -> Predictor:
@@ -252,7 +264,7 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     """
     with explain_bad_card(path, "network"):
         name = card["model"]["name"]
-        if model is None and name not in MODELS:
+        if model is None and name not in (*MODELS, OWN):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -262,8 +274,19 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
+        def build_of_card() -> nn.Module:
+            if name in MODELS:
+                return MODELS[name](**card["model"]["architecture"])
+            described = require_known_code("model", card["model"]["architecture"], path)
+            inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+            return build_network(  # type: ignore[no-any-return]
+                described,
+                in_features=task.n_features if inputs is None else inputs.out_features,
+                out_features=n_outputs(card["loss"]["name"], task),
+            )
+
         def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
+            network = build_of_card() if model is None else model
             if encoding is None or isinstance(network, WithInputs):
                 return network
             return WithInputs(build_inputs(encoding, task.n_features), network)

@@ -121,6 +121,11 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
         return "on_divergence=skip"
     if (values.get("model") or {}).get("compile"):
         return "model.compile=true"
+    for group in ("loss", "scheduler", "metrics", "model"):
+        # Of a user's own network, what is built says whether it can be stacked.
+        own = _first_target(values.get(group) or {}, within=group == "model")
+        if own is not None:
+            return f"{group}={own}"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
         for name, node in (values.get(group) or {}).items():
             if isinstance(node, dict) and node.get("_target_") not in _targets(known):
@@ -130,6 +135,15 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
         if not targets & _targets([needed]):
             return f"callbacks without {needed.__name__}"
     return None
+
+
+def _first_target(node: Any, *, within: bool = False) -> str | None:
+    """Returns the first `_target_` of a part of the configuration; with `within`, of the parts within it."""
+    if not isinstance(node, Mapping):
+        return None
+    if not within and node.get("_target_") is not None:
+        return str(node["_target_"])
+    return next(filter(None, map(_first_target, node.values())), None)
 
 
 def _targets(kinds: Sequence[type]) -> set[str]:
