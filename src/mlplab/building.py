@@ -1,10 +1,12 @@
 """Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,37 @@ from hydra.types import RunMode
 from lightning.pytorch import profilers
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.own_module import OwnModule
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
-from mlplab.data.module import DataModule, Source
+from mlplab.data.module import DataModule, ExpandedDataModule, Source
+from mlplab.data.own_data import OwnData
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import RunStopped, UserError
-from mlplab.instantiation import accepted_options, instantiate
+from mlplab.errors import RunFailed, RunStopped, UserError
+from mlplab.instantiation import accepted_options, instantiate, is_data_module
 from mlplab.learner import Learner
 from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
-from mlplab.own_parts import build_metrics, build_network, build_own_objective, build_scheduler, try_objective
+from mlplab.own_parts import (
+    build_metrics,
+    build_network,
+    build_own_objective,
+    build_scheduler,
+    require_network,
+    try_objective,
+)
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
-from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
+from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, AtomicCheckpointIO, model_card, require_plain
 
 ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
@@ -82,13 +94,19 @@ def is_on_gpu(config: DictConfig) -> bool:
     return bool(config.trainer.accelerator != "cpu")
 
 
-def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None) -> DataModule:
-    """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source.
+def build_data(
+    config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
+) -> DataModule | OwnData:
+    """Builds the data module, the project's or one's own.
+
+    The project's takes `DATA_OPTIONS` itself; all other options go to the data source.
 
     Args:
         config: as conf/ composes it.
         trained: reads the card of the run that goes on, so that a table is taken for what it was.
     """
+    if is_data_module(config.data.get("_target_")):
+        return _build_own_data(config)
     options = {name: config.data[name] for name in DATA_OPTIONS}
     # A source is called with its own options only, so that its signature decides which ones it accepts.
     source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
@@ -119,11 +137,114 @@ def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | Non
     return data
 
 
-def build_learner(config: DictConfig, data: DataModule) -> Learner:
+def _build_own_data(config: DictConfig) -> OwnData:
+    """Builds a LightningDataModule; it takes those of `DATA_OPTIONS` that it has arguments for."""
+    given = _plain(config.data)
+    accepted = accepted_options("data", {n: v for n, v in given.items() if n not in (*DATA_OPTIONS, "task")})
+    chosen = [word.partition("=")[0] for word in typed_overrides()]
+    for name in DATA_OPTIONS:
+        if name not in accepted and f"data.{name}" in chosen:
+            raise UserError(
+                f"data.{name} must be an option of {given['_target_']}", f"it takes {', '.join(accepted)}",
+                f"leaving data.{name} out",
+            )  # fmt: skip
+    options = {name: value for name, value in given.items() if name in (*accepted, "_target_")}
+    return OwnData(instantiate("data", options), options, int(config.seed))
+
+
+CONFIGURED_BY_MODULE = ("model", "loss", "optimizer", "scheduler", "regularization", "metrics")
+"""Groups that a LightningModule of one's own only heeds by arguments of these names."""
+
+
+def build_module(config: DictConfig, data: DataModule | OwnData) -> pl.LightningModule:
+    """Builds a LightningModule of one's own.
+
+    Its `__init__` is given what it has arguments for, beside its own options: `in_features`, `out_features` and `task`
+    of the data; `model`, the network of conf/model; `loss`, the objective of conf/loss; `optimizer`, which lacks only
+    the parameters.
+
+    Raises:
+        UserError: it is no LightningModule, or a group was chosen that it has no argument for.
+    """
+    node = _plain(config.module)
+    target = str(node.get("_target_"))
+    accepted = accepted_options("module", node)
+    for word in typed_overrides():
+        group = word.partition("=")[0].lstrip("+~").partition(".")[0]
+        if group in CONFIGURED_BY_MODULE and group not in accepted:
+            raise UserError(
+                f"what a module of one's own does must be chosen in conf/module: {target} takes {', '.join(accepted)}",
+                word, f"module.OPTION=…, or an argument {group} of its __init__",
+            )  # fmt: skip
+    if isinstance(data, DataModule) and "model" not in accepted:
+        _expand(data)
+    wanted = [name for name in accepted if name in GIVEN and name not in node]
+    parts: dict[str, Any] = {"in_features": data.n_features} if "in_features" in wanted else {}
+    if set(wanted) - {"in_features"}:
+        learner = build_learner(config, data)
+        parts |= {"model": learner.model, "loss": learner.objective, "optimizer": learner.optimizer_factory}
+        parts |= {"task": data.task, "out_features": n_outputs(learner.objective.name, data.task)}
+    seed_generators(derive_seed(config.seed, "initialization"))
+    module = instantiate("module", node, **{name: parts[name] for name in wanted})
+    if not isinstance(module, pl.LightningModule) or not is_overridden("training_step", module):
+        raise UserError(
+            "module must be a LightningModule with a training_step", f"{target} built {type(module).__name__}",
+            "model=…, for a network that the project's own learner trains",
+        )  # fmt: skip
+    for name, value in module.hparams.items():
+        try:
+            require_plain(value)
+        except RunFailed:
+            raise UserError(
+                "save_hyperparameters() must store plain values, as checkpoints do",
+                f"{name} is {type(value).__name__}",
+                f"self.save_hyperparameters(ignore=['{name}'])",
+            ) from None  # fmt: skip
+    return module
+
+
+GIVEN = ("in_features", "out_features", "task", "model", "loss", "optimizer")
+
+
+def _expand(data: DataModule) -> None:
+    """Puts the input layer of compactly stored features before the batches, as the module knows only numbers."""
+    encoding = data.preprocessor.input_encoding()
+    if encoding is None:
+        return
+    inputs = build_inputs(encoding, data.task.n_features)
+    if next(inputs.parameters(), None) is not None:
+        raise UserError(
+            "a module of one's own must be given categories as one-hot columns", "some of this table are embedded",
+            "data.one_hot_levels=1000, or an argument model of its __init__",
+        )  # fmt: skip
+    data.__class__ = ExpandedDataModule
+    data.inputs = inputs  # type: ignore[attr-defined]
+    data.task = replace(data.task, n_features=inputs.out_features)
+
+
+def for_own_module(config: DictConfig, data: DataModule | OwnData, learner: pl.LightningModule) -> list[Callback]:
+    """Returns the callback that completes a LightningModule of one's own; none for the project's learner."""
+    if isinstance(learner, Learner):
+        return []
+    card = {
+        "format": FORMAT,
+        "model": {"name": OWN_MODULE, "architecture": _plain(config.module)},
+        "data": data.as_dict(),
+    }
+    return [OwnModule(config.monitor, int(config.seed), card)]
+
+
+def typed_overrides() -> list[str]:
+    """Returns what was typed, where Hydra runs."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
     own_metrics = _plain(config.metrics) if config.get("metrics") else {}
-    require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
+    if config.get("module") is None:  # else it monitors what it logs
+        require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
     _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())
     loss = _plain(config.loss)
@@ -142,6 +263,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     # The widths follow from the data, so the configuration never has to repeat them.
     shapes = {"in_features": in_features, "out_features": n_outputs(objective.name, task)}
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
+        require_network(str(model_config["_target_"]))
         model = build_network(model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
@@ -182,7 +304,7 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     return learner
 
 
-def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
+def _require_defined_metrics(config: DictConfig, data: DataModule | OwnData) -> None:
     """Refuses to monitor val/auroc where all validation rows are of one class.
 
     Raises:
@@ -203,7 +325,7 @@ def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
             )
 
 
-def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
+def _build_inputs(config: DictConfig, data: DataModule | OwnData) -> InputLayer | None:
     """Builds the input layer of data that are stored compactly; None if the features go to the network as they are.
 
     Raises:
@@ -226,7 +348,9 @@ TRIED_ROWS = 64
 """Rows that a network and the user's own losses and metrics are tried on."""
 
 
-def _outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> torch.Tensor | None:
+def _outputs(
+    model: Any, model_config: Mapping[str, Any], data: DataModule | OwnData, n_outputs: int
+) -> torch.Tensor | None:
     """Passes a few rows through the network in evaluation mode, and checks the shape of the outputs: -> (n, C).
 
     Returns:
@@ -290,7 +414,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _a_batch(data: DataModule) -> torch.Tensor:
+def _a_batch(data: DataModule | OwnData) -> torch.Tensor:
     features = data.part("train")[0]
     return features if data.batch_size == "full" else features[: data.batch_size]
 
@@ -346,7 +470,11 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: pl.LightningModule
+    config: DictConfig,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    data: DataModule | OwnData,
+    learner: pl.LightningModule,
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers)
@@ -354,7 +482,8 @@ def build_trainer(
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
     use_threads(config, data, learner)
-    interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
+    interval = flags.get("val_check_interval")
+    n_batches = len(data.train_dataloader()) if isinstance(data, DataModule) else math.inf
     # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
         raise UserError(
@@ -372,7 +501,7 @@ def build_trainer(
             callbacks=callbacks,
             logger=loggers or False,
             plugins=[AtomicCheckpointIO()],
-            use_distributed_sampler=False,  # `Batches` shares rows between processes itself
+            use_distributed_sampler=not isinstance(data, DataModule),  # `Batches` shares rows between processes itself
             # `describe_before` prints a summary of its own.
             enable_model_summary=False,
             # Lightning would add a ModelCheckpoint of its own if there is no checkpoint callback.
@@ -390,7 +519,9 @@ def build_trainer(
             ) from error
         raise misfit("trainer must be given flags that fit", error, flags) from error
     # Configurations of earlier releases have no engine.
-    attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))
+    is_own = not (isinstance(learner, Learner) and isinstance(data, DataModule))
+    engine = OmegaConf.select(config, "engine.name", default="fast")
+    attach(trainer, learner, engine=engine, seed=int(config.seed) if is_own else None)
     return trainer
 
 
@@ -402,12 +533,13 @@ def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserErro
     return UserError(requirement, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 
 
-def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies: int = 1) -> None:
+def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Module, copies: int = 1) -> None:
     """Sets PyTorch's number of threads from `trainer.threads`, for `copies` such networks trained at once."""
     threads = config.trainer.threads
     if threads == "auto":  # one for a network so small that threads would mostly wait for each other
         weights = sum(parameter.numel() for parameter in network.parameters())
-        is_small = copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
+        # Of data of one's own, a batch may be of any form.
+        is_small = isinstance(data, DataModule) and copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
 

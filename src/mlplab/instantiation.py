@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra.utils
+import lightning.pytorch as pl
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
@@ -193,6 +194,21 @@ def _nearest_target(target: str) -> str | None:
         return None
     near = nearest_name(name, names)
     return near and f"{place}.{near}"
+
+
+def class_of(target: Any) -> type | None:
+    """Returns the class that a `_target_` names; None if it is a function, or cannot be imported."""
+    try:
+        found = hydra.utils.get_object(str(target))
+    except Exception:  # told where it is built
+        return None
+    return found if isinstance(found, type) else None
+
+
+def is_data_module(target: Any) -> bool:
+    """Returns whether a `_target_` is the class of a LightningDataModule."""
+    found = class_of(target)
+    return found is not None and issubclass(found, pl.LightningDataModule)
 
 
 PLAIN_KINDS: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -173,7 +174,7 @@ class Learner(pl.LightningModule):
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
         total_steps = planned_steps(
-            batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
+            batches_per_epoch=sized_len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             limit_train_batches=trainer.limit_train_batches or 1.0,

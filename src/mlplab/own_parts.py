@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from mlplab.errors import RunStopped, UserError, described, printable
-from mlplab.instantiation import accepted_options, build_function, instantiate
+from mlplab.instantiation import accepted_options, build_function, class_of, instantiate
 from mlplab.objectives.objective import OWN, Objective, require_weights, resolve_class_weights
 from mlplab.objectives.options import SCORES
 from mlplab.objectives.scores import Metric, Scores
@@ -27,6 +28,22 @@ from mlplab.runs.untrusted_config import is_harmless, known_code, walk
 from mlplab.task import Task
 
 CONF = PROJECT / "conf"
+
+
+def require_network(target: str) -> None:
+    """Refuses a LightningModule with steps of its own as a network, as the project's learner makes other ones.
+
+    Raises:
+        UserError: with the way to train it by its own steps.
+    """
+    found = class_of(target)
+    is_module = found is not None and issubclass(found, pl.LightningModule)
+    if is_module and found.training_step is not pl.LightningModule.training_step:  # type: ignore[union-attr]
+        raise UserError(
+            "model must be a network, whose steps the project's own learner makes",
+            f"{target} is a LightningModule with a training_step of its own",
+            "module=NAME, with its file in conf/module instead of conf/model",
+        )
 
 
 def build_network(config: Mapping[str, Any], **shapes: int) -> Any:

@@ -15,7 +15,9 @@ from mlplab.building import (
     build_data,
     build_learner,
     build_loggers,
+    build_module,
     build_trainer,
+    for_own_module,
     misfit,
     require_device,
     silence_lightning,
@@ -25,8 +27,8 @@ from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
-from mlplab.learner import Learner
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
@@ -58,13 +60,15 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     # Data before the network, as its widths and class weights follow from them.
     data = build_data(config, partial(card_to_resume, directory.checkpoints) if resume else None)
     data.setup()
-    learner = build_learner(config, data)
+    # A LightningModule of one's own brings its steps, loss and optimizers itself.
+    learner = build_learner(config, data) if config.get("module") is None else build_module(config, data)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
     watching = [Status(directory.update), History(directory.path)]
-    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
+    callbacks = [*for_own_module(config, data, learner), *build_callbacks(config), *watching]
+    trainer = build_trainer(config, callbacks, loggers, data, learner)
     if resume:
-        require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
+        require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
     if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
         _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
@@ -74,7 +78,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     directory.reopen(room) if resume else directory.claim(room)
     with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
-        print(describe_before(data, learner.model, directory.path), flush=True)
+        print(describe_before(data, learner, directory.path), flush=True)
         directory.begin_phase("fit")
         divergence = _fit(trainer, learner, data, saved, interruption)
         result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
@@ -89,14 +93,18 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
 
 def _fit(
-    trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
+    trainer: pl.Trainer,
+    learner: pl.LightningModule,
+    data: DataModule | OwnData,
+    saved: Saved | None,
+    interruption: Interruption,
 ) -> Diverged | None:
     """Trains; returns the error if the run diverged, else None."""
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
             # All epochs: the loops of Lightning, or of the engine, call the learner's steps and the callbacks.
             # weights_only: unpickling anything else could run code from a checkpoint that came from elsewhere.
-            trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
+            trainer.fit(learner, data.module, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
     except Diverged as divergence:
@@ -104,7 +112,7 @@ def _fit(
     return None
 
 
-def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
+def _follow(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule | OwnData, saved: Saved | None) -> None:
     """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
     with stop_on_signal(leads=False) as interruption:
         # Evaluation sums over all processes, so those that write nothing must take part in it.

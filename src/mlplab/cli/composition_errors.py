@@ -27,7 +27,7 @@ from mlplab.rules import shown
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choice → extra of this package that installs what the choice needs."""
 
-OPTIONAL_GROUPS = ("experiment", "debug")
+OPTIONAL_GROUPS = ("experiment", "debug", "module")
 """Groups without a required choice."""
 
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")

@@ -203,6 +203,8 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have scores of their own.
+    if config.get("module") is not None:  # which logs what it likes
+        return
     own = config.get("metrics") or {}
     require_metric("monitor", metric, mode, None if isinstance(target, list) else task, [str(name) for name in own])
 
@@ -300,6 +302,14 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
             )
 
 
+def _module_goes_with_the_rest(config: DictConfig) -> None:
+    if config.get("module") is not None and config.get("on_divergence") == "skip":
+        # Only the project's own `optimizer_step` skips.
+        raise UserError(
+            "on_divergence must be stop or raise with a module of one's own", "on_divergence=skip", "on_divergence=stop"
+        )
+
+
 def _epochs_have_an_order(config: DictConfig) -> None:
     least, most = _select(config, "trainer.min_epochs"), _select(config, "trainer.max_epochs")
     # Both mean that there is no limit.
@@ -385,6 +395,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _batch_normalization_has_a_batch,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
+    _module_goes_with_the_rest,
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,

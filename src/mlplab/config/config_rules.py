@@ -63,7 +63,7 @@ BETAS = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": SEED,
-    "mode": one_of(("min", "max"), "min"),
+    "mode": replace(one_of(("min", "max"), "min"), requirement="min or max, whichever is good for monitor"),
     "on_divergence": one_of(("stop", "skip", "raise"), "stop"),
     "trust": SWITCH,
     "data.batch_size": Rule(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mlplab.config.resolvers import mode_of
 from mlplab.rules import shown
 
 # None is a value of the configuration, so a missing key needs a mark of its own.
@@ -38,6 +39,9 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     """
     # Dotted keys let a whole group be compared with one that has other keys.
     before, after = flat(then), flat(now)
+    for values in (before, after):  # release 0.5.0 wrote the mode itself
+        if str(values.get("mode")).startswith("${mode_of:"):
+            values["mode"] = mode_of(values.get("monitor"))
     before |= {key: value for key, value in ADDED.items() if key in after and key not in before}
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {

@@ -5,26 +5,26 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
+    "mlplab.building": "build_data:caefd5c218 build_trainer:889f5b2cbd",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
+        "__init__:df788c2b0b _on_safe_point:f66a438be1 consider:d12be34a8a is_due:f80b311f6d on_exception:b3e51016f4 "
         "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
-        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:084278aa6b "
-        "write:a2ca426499 write_best:a958d1b5d2 "
+        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:cdc7c91c5d setup:c1d78e1dc9 "
+        "write:10029d5085 write_best:af76d78306 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
+        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:903234d48e "
         "on_train_epoch_end:0121ed4ef4 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
-        "__init__:f62bd76a04 _write:36d75cb12c load_state_dict:32e0355d9e on_train_end:505763d982 "
-        "on_train_epoch_end:452290a41b on_train_start:0d9c9b91ae state_dict:1647ac8759 "
+        "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
+        "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
         "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
-        "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
+        "on_validation_end:334968e1c4 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
@@ -58,7 +58,7 @@ FINGERPRINTS = {
     ),
     "mlplab.learner.Learner": (
         "__init__:38cd4c669f _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:6e75ec8c84 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "configure_optimizers:b0588ad311 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
         "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
     ),
@@ -82,7 +82,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:58021a5cc4",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:f335ba0912",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
+    "mlplab.result": "evaluate_best:d422e9f3fb",
+    "mlplab.training": "_fit:b502d664f3 train:c3d215f9e3",
     "train": "main:8f293364ba",
 }

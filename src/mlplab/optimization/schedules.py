@@ -112,7 +112,7 @@ def require_known_options(name: str, **options: Any) -> None:
 
 def planned_steps(
     *,
-    batches_per_epoch: int,
+    batches_per_epoch: int | None,
     max_epochs: int | None,
     max_steps: int,
     limit_train_batches: int | float = 1.0,
@@ -124,13 +124,15 @@ def planned_steps(
     a run resumes.
 
     Args:
-        batches_per_epoch: of the training part.
+        batches_per_epoch: of the training part; None if its loader does not tell.
         max_epochs: limit of epochs; None or -1 for none.
         max_steps: limit of updates; -1 for none.
         limit_train_batches: number (int) or share (float) of the batches of an epoch that are used.
         accumulate_grad_batches: batches per update; or epoch → batches per update from that epoch on.
     """
-    if isinstance(limit_train_batches, float):
+    if batches_per_epoch is None:
+        max_epochs, n_batches = None, 0
+    elif isinstance(limit_train_batches, float):
         # Rounded down, as the Trainer does.
         n_batches = int(batches_per_epoch * limit_train_batches)
     else:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
@@ -24,6 +25,9 @@ from mlplab.task import Task
 
 FORMAT = 1
 """Version of the card. Other versions are refused."""
+
+OWN_MODULE = "own module"
+"""Name, in a card, of a LightningModule of one's own."""
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
@@ -43,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         # First, as a checkpoint that cannot be read back must not replace one that can.
-        _require_plain(checkpoint)
+        require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The fallback if last.ckpt turns out to be damaged.
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
@@ -67,7 +71,7 @@ def _leaves(content: Any, place: str = "checkpoint") -> Iterator[tuple[str, Any]
         yield place, content
 
 
-def _require_plain(content: Any) -> None:
+def require_plain(content: Any) -> None:
     """Refuses content that could not be read back without running code.
 
     Raises:
@@ -158,7 +162,7 @@ def model_card(
     model_config: Mapping[str, Any],
     *,
     task: Task,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | NoPreprocessing,
     objective: Objective,
     data: Mapping[str, Any],
     loss_config: Mapping[str, Any] = {},
@@ -264,6 +268,13 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     """
     with explain_bad_card(path, "network"):
         name = card["model"]["name"]
+        if name == OWN_MODULE or card["preprocessing"]["name"] == "own":
+            what = "module" if name == OWN_MODULE else "data"
+            raise UserError(
+                "a checkpoint that is applied to rows must be that of the project's own learner and data",
+                f"{path} is that of {card[what if what == 'data' else 'model'].get('source', name)}",
+                "python train.py train=false start_from=RUN, which tests it by its own code",
+            )
         if model is None and name not in (*MODELS, OWN):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",

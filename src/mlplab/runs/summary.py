@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 from lightning.pytorch.profilers import Profiler, SimpleProfiler
 from rich.console import Console
 from rich.markup import escape
@@ -13,17 +14,29 @@ from torch import nn
 
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import counted, printable
+from mlplab.learner import Learner
 from mlplab.task import Task
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
 
 
-def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
+def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path) -> str:
     """Describes data, network and directory, a line each; for a table, its columns first."""
-    task = data.task
-    rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
+    rows = "/".join("?" if number is None else str(number) for number in data.n_rows.values())
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if (isinstance(model, pl.LightningModule) and not isinstance(model, Learner)) or isinstance(data, OwnData):
+        network = model.model if isinstance(model, Learner) else model
+        return "\n".join(
+            [
+                f"data    {printable(data.name)}: {rows} rows to train/validate/test",
+                f"model   {type(network).__name__}, {count:,} parameters",
+                f"run     {shortest(directory)}",
+            ]
+        )
+    task, model = data.task, getattr(model, "model", model)
     if task.kind == "classification":
         learned = f"{task.n_classes} classes of {printable(task.target_name)}"
     elif task.kind == "multilabel":
@@ -33,7 +46,6 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
     widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
     last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
-    count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
     # Only tables have columns of different kinds to tell of.
     table = [] if data.description is None else [data.description.as_text(), ""]

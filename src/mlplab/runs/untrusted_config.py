@@ -27,7 +27,7 @@ LARGEST = 1_000_000
 MOST_VALUES = 20_000
 """Most values of a configuration, after YAML aliases are expanded."""
 
-RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
+RESOLVERS = ("project_root", "run_name", "job_name", "hydra", "mode_of")
 """Resolvers that an untrusted configuration may use as `${NAME:…}`: they reveal nothing and run nothing."""
 
 WRITING = ("callbacks", "logger")

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from mlplab import callbacks
 from mlplab.engine.recognition import INPUTS, method_on_instance, why_other_layers
 from mlplab.engine.surroundings import has_genuine_step, has_step_hooks
+from mlplab.instantiation import is_data_module
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.inputs import WithInputs
@@ -109,6 +110,10 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     engine = (values.get("engine") or {}).get("name", "fast")
     if engine != "fast":
         return f"engine={engine}"
+    for group in ("module", "data"):
+        target = (values.get(group) or {}).get("_target_")
+        if target is not None and (group == "module" or is_data_module(target)):
+            return f"{group}={target}"
     for flag, possible in FLAGS.items():
         if flag in trainer and trainer[flag] not in possible:
             return f"trainer.{flag}={trainer[flag]}"
