@@ -37,6 +37,7 @@ from mlplab.learner import Learner
 from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
+from mlplab.optimization.parameter_groups import freeze
 from mlplab.own_parts import (
     build_metrics,
     build_network,
@@ -255,6 +256,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     watched = scheduler.pop("monitor", None)  # of a schedule of one's own
     good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
     model_config = _plain(config.model)
+    frozen = model_config.pop("freeze", None) or []
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
     seed_generators(derive_seed(config.seed, "initialization"))
@@ -267,6 +269,8 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
         model = build_network(model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if isinstance(model, nn.Module):
+            freeze(model, frozen)
         outputs = _outputs(model, model_config, data, shapes["out_features"])
     metrics = {}
     if outputs is not None:  # an error of the network's code is raised by training, with its traceback
@@ -284,6 +288,7 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
         l1=config.regularization.l1,
         l2=config.regularization.l2,
         applies_to=list(config.regularization.applies_to),
+        groups=_groups_of(config),
         monitor=watched or config.monitor,
         mode=good or config.mode,
         seed=config.seed,
@@ -391,8 +396,9 @@ def _outputs(
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
     """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
-    accepted_options("optimizer", config.optimizer)
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
+    options.pop("groups", None)
+    accepted_options("optimizer", options)
     options["_partial_"] = True  # its parameters come later
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
@@ -400,8 +406,13 @@ def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", options)
     # Only its errors matter: Lightning builds the optimizer that trains, when the weights are on their device.
-    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
+    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to), groups=_groups_of(config))
     return factory
+
+
+def _groups_of(config: DictConfig) -> list[dict[str, Any]]:
+    groups = config.optimizer.get("groups")
+    return OmegaConf.to_container(groups, resolve=True) if groups else []  # type: ignore[return-value]
 
 
 @contextmanager
@@ -550,6 +561,8 @@ SILENCED = (
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
+    # A LightningModule of one's own may go without a validation, whatever the data have.
+    ".*have no `validation_step`.*",
     # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
     ".*overriding `LightningModule.optimizer_.*",
     # trainer.strategy=ddp with a single process has nothing to synchronise.

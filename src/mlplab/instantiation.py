@@ -113,7 +113,7 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
     kinds = _annotations(target)
     for name in accepted:
         if isinstance(node.get(name), list) and torch.Tensor in _members(kinds.get(name)):
-            node[name] = torch.tensor(node[name])
+            node[name] = torch.tensor(node[name], dtype=torch.get_default_dtype())
     if "_partial_" not in node and not isinstance(target, type):
         # A function that still needs what it is to be called with is meant itself; another one builds what is meant.
         node["_partial_"] = _n_missing(target, node) >= n_arguments

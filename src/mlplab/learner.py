@@ -45,6 +45,7 @@ class Learner(pl.LightningModule):
         scheduler: `name` and options of `mlplab.optimization.schedules`; a function as name is one of one's own.
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
+        groups: parameters with options of their own, see `parameter_groups`.
         monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
         seed: of the run; dropout masks follow from it and from the step.
         metrics: name → a metric of validation and test, besides the scores of the task.
@@ -62,6 +63,7 @@ class Learner(pl.LightningModule):
         l1: float = 0.0,
         l2: float = 0.0,
         applies_to: Sequence[str] = ("weight",),
+        groups: Sequence[Mapping[str, Any]] = (),
         monitor: str = "val/loss",
         mode: str = "min",
         seed: int = 0,
@@ -76,7 +78,7 @@ class Learner(pl.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler = scheduler or {"name": "none"}
         self.l1, self.l2 = l1, l2
-        self.applies_to = tuple(applies_to)
+        self.applies_to, self.groups = tuple(applies_to), groups
         # Collected once: walking through the modules at every step takes long beside a small network's step.
         self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
         self.monitor, self.mode = monitor, mode
@@ -169,7 +171,7 @@ class Learner(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         # A loss of one's own may learn, too.
         learned = self.model if next(self.objective.parameters(), None) is None else self
-        optimizer = build_optimizer(self.optimizer_factory, learned, applies_to=self.applies_to)
+        optimizer = build_optimizer(self.optimizer_factory, learned, applies_to=self.applies_to, groups=self.groups)
         trainer = self.trainer
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]

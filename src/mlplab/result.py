@@ -50,6 +50,8 @@ def evaluate_best(
         raise divergence
     # The reason alone: the advice behind it belongs into the error message.
     ended = str(divergence).partition("; try")[0] if divergence else stop_reason(trainer, interruption)
+    if not config.get("train", True):
+        ended = "not trained"
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
@@ -58,7 +60,8 @@ def evaluate_best(
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
         # An interrupted run may go on, and the test part is to be used once.
-        test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
+        is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
+        test_metrics = test_best(trainer, learner, data) if is_tested else {}
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
         # A LightningModule of one's own may have no validation, and monitor a value of training.

@@ -1,5 +1,6 @@
 """One run from its configuration to its result, from top to bottom."""
 
+import logging
 import math
 import os
 from functools import partial
@@ -35,7 +36,10 @@ from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_sig
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
+from mlplab.runs.starting import load_weights
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
+
+log = logging.getLogger("mlplab")
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
@@ -62,6 +66,9 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     data.setup()
     # A LightningModule of one's own brings its steps, loss and optimizers itself.
     learner = build_learner(config, data) if config.get("module") is None else build_module(config, data)
+    started = None
+    if config.get("start_from") is not None and not (resume and card_to_resume(directory.checkpoints)):
+        started = load_weights(Path(config.start_from), learner, all_of_them=not config.train)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
     watching = [Status(directory.update), History(directory.path)]
@@ -70,7 +77,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     if resume:
         require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
     if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
-        _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
+        _follow(config, trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
@@ -79,8 +86,11 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
         print(describe_before(data, learner, directory.path), flush=True)
+        if started is not None:
+            log.info(started)
+            print(started)
         directory.begin_phase("fit")
-        divergence = _fit(trainer, learner, data, saved, interruption)
+        divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
         result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
@@ -112,10 +122,18 @@ def _fit(
     return None
 
 
-def _follow(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule | OwnData, saved: Saved | None) -> None:
+def _follow(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    learner: pl.LightningModule,
+    data: DataModule | OwnData,
+    saved: Saved | None,
+) -> None:
     """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
     with stop_on_signal(leads=False) as interruption:
         # Evaluation sums over all processes, so those that write nothing must take part in it.
-        if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
+        divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
+        if divergence is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
-            test_best(trainer, learner, data)
+            if config.get("test", True):
+                test_best(trainer, learner, data)

@@ -58,6 +58,5 @@ class OwnModule(Callback):
 
 def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of the last validation: val/… of the learner; of another module, those not of training."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    is_own = any(isinstance(callback, OwnModule) for callback in callbacks)
+    is_own = any(isinstance(callback, OwnModule) for callback in getattr(trainer, "callbacks", ()))
     return {n: v for n, v in metrics.items() if (not n.startswith("train") if is_own else n.startswith("val/"))}

@@ -16,6 +16,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
+from mlplab.config.paths import latest_run
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -27,6 +28,7 @@ from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
 FREE = (
     "engine",
+    "test",
     "logger",
     "on_divergence",
     "callbacks.calibration",
@@ -76,7 +78,15 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
             if key in given:
                 raise UserError(f"{key} must be given once", "it is there twice", str(override.input_line))
             given[key] = override
-        directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
+        name = str(given.pop("resume").value())
+        if name == "latest" and not Path(name).exists():
+            logs = given["paths.logs"].value() if "paths.logs" in given else conf.parent / "logs"
+            name = str(latest_run(Path(str(logs)).expanduser() / "runs"))
+        if "train" in given and not given["train"].value():
+            # A test would end the run that is to go on.
+            hint = f"train=false start_from={name}, which is a run of its own"
+            raise UserError("a resumed run must train", "train=false", hint)
+        directory = require_run(Path(name).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")

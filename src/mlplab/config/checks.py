@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
-from mlplab.config.paths import require_data_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -28,7 +28,6 @@ REQUIRED = {
     "paths": "{logs: logs}",
     "seed": "0",
     "monitor": "val/loss",
-    "mode": "min",
 }
 """Groups and values that every run needs → an example."""
 
@@ -203,10 +202,17 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have scores of their own.
-    if config.get("module") is not None:  # which logs what it likes
-        return
-    own = config.get("metrics") or {}
-    require_metric("monitor", metric, mode, None if isinstance(target, list) else task, [str(name) for name in own])
+    # A module of one's own logs what it likes.
+    if config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
+        if known:
+            require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
+    if mode is None:
+        raise UserError(
+            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            "there is none", "mode=min, or mode=max",
+        )  # fmt: skip
 
 
 def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequence[str] = ()) -> None:
@@ -310,6 +316,20 @@ def _module_goes_with_the_rest(config: DictConfig) -> None:
         )
 
 
+def _weights_are_there(config: DictConfig) -> None:
+    start, trains = config.get("start_from"), config.get("train", True)
+    if start is not None:
+        find_run(Path(str(start)).expanduser(), "start_from")
+    elif not trains:
+        raise UserError(
+            "train=false must be given with the weights to test",
+            "there is no start_from",
+            "train=false start_from=logs/runs/NAME",
+        )
+    if not trains and not config.get("test", True):
+        raise UserError("a run must train or test", "train=false test=false", "test=true")
+
+
 def _epochs_have_an_order(config: DictConfig) -> None:
     least, most = _select(config, "trainer.min_epochs"), _select(config, "trainer.max_epochs")
     # Both mean that there is no limit.
@@ -396,6 +416,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
     _module_goes_with_the_rest,
+    _weights_are_there,
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,

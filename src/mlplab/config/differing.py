@@ -18,7 +18,16 @@ RENAMED = {
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
-ADDED = {"loss.class_weights": None, "data.rare_classes": "keep", "data.weight_column": None}
+ADDED = {
+    "loss.class_weights": None,
+    "train": True,
+    "test": True,
+    "start_from": None,
+    "model.freeze": None,
+    "optimizer.groups": None,
+    "data.rare_classes": "keep",
+    "data.weight_column": None,
+}
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
 
 

@@ -57,8 +57,8 @@ FINGERPRINTS = {
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:38cd4c669f _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:b0588ad311 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "__init__:33afa039d9 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "configure_optimizers:5a2d0c7b49 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
         "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
     ),
@@ -82,7 +82,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:58021a5cc4",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:d422e9f3fb",
-    "mlplab.training": "_fit:b502d664f3 train:c3d215f9e3",
+    "mlplab.result": "evaluate_best:d0b97561bd",
+    "mlplab.training": "_fit:b502d664f3 train:072e12eeb1",
     "train": "main:8f293364ba",
 }

@@ -1,10 +1,13 @@
 """Sorts parameters into groups by kind: with and without weight decay and penalties."""
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import UserError
 from mlplab.optimization.names import Kind
 
 NORMALIZATION_LAYERS = (
@@ -46,8 +49,47 @@ def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weigh
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
 
+def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
+    """Returns the parameters that a name or a pattern means: `hidden.0`, `hidden.0.linear.weight`, `*.bias`.
+
+    A name means all parameters below it. Behind an input layer, the network's own names count.
+
+    Args:
+        model: with its parameters.
+        pattern: as the user gave it.
+        key: the option it was given for, in messages.
+
+    Raises:
+        UserError: it means none; with the nearest name.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    own = {name: name.removeprefix("model.").removeprefix("network.") for name in names}
+    found = [full for full, name in own.items() if name.startswith(f"{pattern}.") or fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        parts = [".".join(name.split(".")[:n]) for name in own.values() for n in range(1, name.count(".") + 2)]
+        near = nearest_name(pattern, list(dict.fromkeys(parts))) or next(iter(parts), "*")
+        raise UserError(f"{key} must name parameters: {', '.join(own.values())}", f"{key}={pattern}", near)
+    return found
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Makes parameters stay as they are, by names or patterns.
+
+    Raises:
+        UserError: one of them means no parameter.
+    """
+    named = dict(model.named_parameters())
+    for pattern in patterns:
+        for name in matching(model, pattern, "model.freeze"):
+            named[name].requires_grad_(False)
+
+
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float | None, applies_to: Sequence[str] = ("weight",)
+    model: nn.Module,
+    *,
+    weight_decay: float | None,
+    applies_to: Sequence[str] = ("weight",),
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Builds the groups for an optimizer, each with a `name` and its parameters as (name, parameter) pairs.
 
@@ -56,12 +98,32 @@ def parameter_groups(
         weight_decay: for the kinds of `applies_to`; the others get 0. There is a single group if it is 0, or None
             because the optimizer has no weight decay.
         applies_to: kinds of `names.KINDS`.
+        groups: further ones with options of their own, such as `lr`; `params` is a name or a pattern. A parameter goes
+            to the first that means it.
+
+    Raises:
+        UserError: a group means no parameter.
     """
-    kinds = parameter_kinds(model)
+    kinds, found = parameter_kinds(model), []
+    for group in groups:
+        own = [name for name in matching(model, group["params"], "optimizer.groups") if name in kinds]
+        options = {name: value for name, value in group.items() if name != "params"}
+        decay = options.pop("weight_decay", weight_decay)
+        parts = _groups(model, {name: kinds.pop(name) for name in own}, decay, applies_to)
+        found += [{**part, **options, "name": f"{group['params']} {part['name']}"} for part in parts]
+    return [*found, *_groups(model, kinds, weight_decay, applies_to)]
+
+
+def _groups(
+    model: nn.Module, kinds: Mapping[str, Kind], weight_decay: float | None, applies_to: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Builds the groups of some parameters, by their kinds."""
     named = dict(model.named_parameters())
     # A single group where one is enough: the update of each group costs a tenth of a small network's step.
     if not weight_decay:
         group: dict[str, Any] = {"name": "all", "params": [(name, named[name]) for name in kinds]}
+        if not kinds:
+            return []
         return [group if weight_decay is None else {**group, "weight_decay": weight_decay}]
     decayed = [(name, named[name]) for name, kind in kinds.items() if kind in applies_to]
     spared = [(name, named[name]) for name, kind in kinds.items() if kind not in applies_to]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import RunFailed, UserError, in_megabytes
+from mlplab.errors import RunFailed, UserError, in_megabytes, printable
 from mlplab.models import MODELS
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
@@ -269,10 +269,10 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     with explain_bad_card(path, "network"):
         name = card["model"]["name"]
         if name == OWN_MODULE or card["preprocessing"]["name"] == "own":
-            what = "module" if name == OWN_MODULE else "data"
+            code = card["model"]["architecture"]["_target_"] if name == OWN_MODULE else card["data"]["source"]
             raise UserError(
                 "a checkpoint that is applied to rows must be that of the project's own learner and data",
-                f"{path} is that of {card[what if what == 'data' else 'model'].get('source', name)}",
+                f"{path} is that of {printable(code)}",
                 "python train.py train=false start_from=RUN, which tests it by its own code",
             )
         if model is None and name not in (*MODELS, OWN):

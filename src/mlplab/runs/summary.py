@@ -1,6 +1,7 @@
 """Formats the text that a run prints on the terminal before and after training."""
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
     best = result["best_epoch"]
     validation = "validation" if best is None else f"validation (epoch {best})"
     columns = {
-        validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
-        "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
+        validation: {re.sub("^val[/_]", "", name): value for name, value in result["validation"].items()},
+        "test": {re.sub("^test[/_]", "", name): value for name, value in result["test"].items()},
     }
     length = f"{counted(result['epochs'], 'epoch')} and {counted(result['steps'], 'step')}"
     lines = [

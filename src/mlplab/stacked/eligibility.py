@@ -110,6 +110,11 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     engine = (values.get("engine") or {}).get("name", "fast")
     if engine != "fast":
         return f"engine={engine}"
+    if values.get("start_from") is not None or not values.get("test", True):
+        return "start_from" if values.get("start_from") is not None else "test=false"
+    for group, option in (("model", "freeze"), ("optimizer", "groups")):
+        if (values.get(group) or {}).get(option):
+            return f"{group}.{option}"
     for group in ("module", "data"):
         target = (values.get(group) or {}).get("_target_")
         if target is not None and (group == "module" or is_data_module(target)):
