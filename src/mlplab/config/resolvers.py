@@ -19,7 +19,9 @@ from mlplab.objectives.options import SCORES
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
-DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
+DESCRIBING = (
+    "data", "loss", "metrics", "model", "module", "optimizer", "regularization", "scheduler", "seed", "trainer",
+)  # fmt: skip
 """Groups whose overrides are part of the name of a job."""
 
 NAME_LENGTH = 100
