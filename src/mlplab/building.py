@@ -149,7 +149,9 @@ def _build_own_data(config: DictConfig) -> OwnData:
                 f"data.{name} must be an option of {given['_target_']}", f"it takes {', '.join(accepted)}",
                 f"leaving data.{name} out",
             )  # fmt: skip
-    options = {name: value for name, value in given.items() if name in (*accepted, "_target_")}
+    # Others were refused, or are taken as **options.
+    left = {*DATA_OPTIONS, "task"} - {*accepted}
+    options = {name: value for name, value in given.items() if name not in left}
     return OwnData(instantiate("data", options), options, int(config.seed))
 
 

@@ -171,18 +171,16 @@ def accepted_options(group: str, node: Any) -> list[str]:
                 f"{group}.{name} must be {_shown_kind(kinds[name])}, as {target} says",
                 f"{group}.{name}={shown(value)}", f"{group}.{name}={_example(kinds[name])}",
             )  # fmt: skip
-    # **options takes any name, so there is nothing to check against.
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return []
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [name for name in options if name not in parameters]
-    if unknown:
+    if unknown and not takes_any:
         near = nearest_name(unknown[0], list(parameters))
         raise UserError(
             f"{group} must be given options that {target} takes: {', '.join(parameters)}",
             f"{group}.{unknown[0]}={shown(options[unknown[0]])}",
             f"{group}.{near}={shown(options[unknown[0]])}" if near else "leaving it out",
         )
-    return list(parameters)
+    return [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def _nearest_target(target: str) -> str | None:

@@ -101,8 +101,9 @@ def check_sweep(config: DictConfig) -> None:
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
     target = _select(config, "sweep.target")
-    if target is not None:
-        require_metric("sweep.target.metric", target["metric"], target["mode"], None)
+    if target is not None and config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        require_metric("sweep.target.metric", target["metric"], target["mode"], None, own)
 
 
 def check_settings(part: str, settings: Mapping[str, Any]) -> None:

@@ -90,7 +90,8 @@ class OwnData:
         return bool(is_overridden(f"{part}_dataloader", self.module, pl.LightningDataModule))
 
     def _loader(self, part: str) -> Any:
-        return getattr(self.module, f"{part}_dataloader")() if self.has(part) else None
+        loader = getattr(self.module, f"{part}_dataloader")() if self.has(part) else None
+        return loader[0] if isinstance(loader, list | tuple) else loader
 
     def as_dict(self) -> dict[str, Any]:
         """Returns source, options and fingerprint, as plain values for a checkpoint."""

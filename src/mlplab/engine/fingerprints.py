@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:caefd5c218 build_trainer:889f5b2cbd",
+    "mlplab.building": "build_data:787baf8d4d build_trainer:889f5b2cbd",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:df788c2b0b _on_safe_point:f66a438be1 consider:d12be34a8a is_due:f80b311f6d on_exception:b3e51016f4 "
