@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from composing import composed
+from own_parts import Autoencoder
 
 from mlplab import own_parts
 from mlplab.errors import UserError
@@ -200,3 +201,31 @@ def test_frozen_parameters_stay_and_groups_have_rates_of_their_own(train_run: An
     after = read_checkpoint(run.directory / "checkpoints" / "last.ckpt")
     same = [n for n, v in after["state_dict"].items() if torch.allclose(v, before["state_dict"][n], atol=1e-9)]
     assert same == ["model.hidden.0.linear.bias", "model.output.weight", "model.output.bias"]
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_a_run_that_was_cut_off_within_an_epoch_of_own_loaders_goes_on_to_the_same_bits(
+    train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    step = Autoencoder.training_step
+
+    def broken(self: Autoencoder, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == 9:  # the fifth of five batches
+            raise ZeroDivisionError("planted")
+        return step(self, batch, batch_idx)
+
+    words = [*WITHOUT_DATA, *PICTURES, f"{MODULE}.Autoencoder", "monitor=val_loss", f"engine={engine}"]
+    words.append("data.batch_size=8")
+    whole = train_run(*words, "trainer.max_epochs=3")
+    monkeypatch.setattr(Autoencoder, "training_step", broken)
+    words += ["trainer.max_epochs=3", "callbacks.checkpoints.every_seconds=0"]
+    with pytest.raises(ZeroDivisionError):
+        train_run(*words, directory=tmp_path / "cut")
+    monkeypatch.setattr(Autoencoder, "training_step", step)
+    assert read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"] == 9
+    train(composed(*words, f"paths.run={tmp_path / 'cut'}"), resume=True)
+    first, second = (
+        read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole.directory, tmp_path / "cut")
+    )
+    assert first["global_step"] == second["global_step"] == 15
+    assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])

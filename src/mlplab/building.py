@@ -34,6 +34,7 @@ from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunFailed, RunStopped, UserError
 from mlplab.instantiation import accepted_options, instantiate, is_data_module
 from mlplab.learner import Learner
+from mlplab.models import MLP
 from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
 from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
@@ -271,6 +272,8 @@ def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
         model = build_network(model_config, **shapes)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if isinstance(model, MLP) and data.part("train")[0].ndim > 2:
+            model = WithInputs(nn.Flatten(), model)  # pictures of a LightningDataModule
         if isinstance(model, nn.Module):
             freeze(model, frozen)
         outputs = _outputs(model, model_config, data, shapes["out_features"])

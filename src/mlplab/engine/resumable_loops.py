@@ -119,17 +119,18 @@ class ResumableFitLoop(_FitLoop):
         self.trainer._signal_connector.received_sigterm = False
         super().run()
 
-    def seed_epoch(self) -> None:
-        """Seeds the generators, from which a loader of the user's draws an order that a resumed run draws again."""
+    def seed_loader(self, *batch: int) -> None:
+        """Seeds the generators before an epoch's iterator is made, or a batch is fetched from a loader of the user's.
+
+        Order and augmentation are then drawn again by a resumed run, whatever else has drawn meanwhile.
+        """
         if self.seed is not None:
             trainer = self.trainer
-            seed_all(
-                derive_seed(self.seed, "epoch", trainer.current_epoch, trainer.global_rank),
-                trainer.strategy.root_device,
-            )
+            seed = derive_seed(self.seed, "epoch", trainer.current_epoch, trainer.global_rank, *batch)
+            seed_all(seed, trainer.strategy.root_device)
 
     def setup_data(self) -> None:
-        self.seed_epoch()  # before the first iterator is made
+        self.seed_loader()  # before the first iterator is made
         super().setup_data()
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
@@ -196,11 +197,16 @@ class ResumableEpochLoop(_TrainingEpochLoop):
             super().reset()
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        loop_of(self.trainer).seed_epoch()
+        self._fetcher = data_fetcher
+        loop_of(self.trainer).seed_loader()
         super().on_run_start(data_fetcher)
         n_done = self.batch_progress.current.ready
         if n_done:
             self._pass_over(n_done, data_fetcher)
+
+    def _on_before_fetch(self) -> None:
+        super()._on_before_fetch()
+        loop_of(self.trainer).seed_loader(self._fetcher.fetched)
 
     def _pass_over(self, n_batches: int, data_fetcher: _DataFetcher) -> None:
         """Places the batches where the epoch goes on."""
@@ -209,10 +215,10 @@ class ResumableEpochLoop(_TrainingEpochLoop):
         if hasattr(loader, "first_batch"):
             loader.first_batch = n_batches
             return
+        # Lightning has counted them as fetched: past half of the epoch, it would take their last one for the end.
+        data_fetcher.fetched -= n_batches
         for _ in range(n_batches):  # a user's own loader: its batches are drawn and dropped
             next(data_fetcher)
-        # The fetcher must count what was passed over, or it would expect as many batches at the end.
-        data_fetcher.fetched = n_batches
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         super().on_advance_end(data_fetcher)
