@@ -20,6 +20,7 @@ from figures import OPTIMIZERS
 from matplotlib.figure import Figure
 
 from mlplab.cli.script import Option, Result, run_script
+from mlplab.config.commands import command
 from mlplab.errors import UserError, printable
 from mlplab.report.sweep_reading import read_sweep
 from mlplab.report.sweep_records import as_number
@@ -53,7 +54,7 @@ def read(sweep: Path) -> tuple[dict[str, Seeds], int]:
             raise UserError(
                 f"the picture must be made of a sweep over optimizer={','.join(OPTIMIZERS)} and optimizer.lr",
                 printable(f"{run.entry.directory} was given {', '.join(run.entry.values) or 'nothing'}"),
-                "python train.py experiment=learning_rates",
+                command("train.py", "experiment=learning_rates"),
             )
         if run.state not in ("finished", "infeasible"):
             raise UserError(

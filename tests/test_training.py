@@ -70,6 +70,13 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
         "figures/reliability.png",
     }
     assert expected <= names
+    told = [line.split("mlplab: ")[1] for line in (run.directory / "train.log").read_text().splitlines()]
+    assert told[0].startswith("data    digits: 64 features -> 10 classes of digit")
+    assert told[1] == "model   MLP 64-128-64-10, 17,226 parameters"
+    assert [line for line in told if line.startswith("epoch 1, step 40: val/loss ")]
+    assert told[-3] == "ended   epoch limit, after 3 epochs and 120 steps"
+    assert told[-2].startswith("best, in epoch 3: val/loss ")
+    assert told[-1].startswith("test: test/loss ")
     assert all("tfevents" in name for name in names - expected)
     manifest = json.loads((run.directory / "manifest.json").read_text())
     assert manifest["seed"] == 2

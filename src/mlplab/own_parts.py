@@ -19,7 +19,7 @@ from torch.optim import SGD
 
 from mlplab.errors import RunStopped, UserError, described, printable
 from mlplab.instantiation import accepted_options, build_function, class_of, instantiate
-from mlplab.objectives.objective import OWN, Objective, require_weights, resolve_class_weights
+from mlplab.objectives.objective import OWN, Objective, averaged_over_members, require_weights, resolve_class_weights
 from mlplab.objectives.options import SCORES
 from mlplab.objectives.scores import Metric, Scores
 from mlplab.optimization.schedules import build_schedule, require_known_options
@@ -46,14 +46,24 @@ def require_network(target: str) -> None:
         )
 
 
-def build_network(config: Mapping[str, Any], **shapes: int) -> Any:
+def build_network(config: Mapping[str, Any], *, widths: list[int], out_features: int, task: Task) -> Any:
     """Builds the network that conf/model describes, with the widths that follow from the data.
+
+    Args:
+        config: of conf/model, as plain values.
+        widths: of each column, behind the input layer.
+        out_features: width of the outputs.
+        task: what is learned.
 
     Raises:
         UserError: it cannot be built, or does not take an option.
     """
     options = dict(config)
-    accepted_options("model", {**options, **shapes})
+    shapes: dict[str, Any] = {"in_features": sum(widths), "out_features": out_features}
+    accepted = accepted_options("model", {**options, **shapes})
+    # Of ensembles alone.
+    of_ensemble = {"column_widths": widths, "average_of": averaged_over_members(out_features, task)}
+    shapes |= {name: value for name, value in of_ensemble.items() if name in accepted}
     activation = options.get("activation")
     if isinstance(activation, Mapping):
         options["activation"] = build_function("model.activation", activation, n_arguments=1)
@@ -77,7 +87,7 @@ def build_own_objective(
         UserError: the loss cannot be built, takes no such option, or no weights where rows have some.
     """
     # `+loss._target_=…` leaves what conf/loss/auto.yaml gives.
-    left = {"name": "auto", "class_weights": None}
+    left = {"name": "auto", "class_weights": None, "label_smoothing": 0.0}
     options = {name: value for name, value in loss.items() if name not in left or value != left[name]}
     weights = resolve_class_weights(options.get("class_weights"), task, class_counts)
     if weights is not None:

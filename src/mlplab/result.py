@@ -22,6 +22,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.summary import log_result
 
 
 def evaluate_best(
@@ -83,6 +84,7 @@ def evaluate_best(
     write_json(directory.path / "result.json", result)
     log_final_metrics(loggers, config, directory.tensorboard, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
+    log_result(result)
     return result
 
 

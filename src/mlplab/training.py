@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -23,7 +24,7 @@ from mlplab.building import (
     require_device,
     silence_lightning,
 )
-from mlplab.callbacks import History, Status
+from mlplab.callbacks import GrantedPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
@@ -71,9 +72,11 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         started = load_weights(Path(config.start_from), learner, all_of_them=not config.train)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
-    watching = [Status(directory.update), History(directory.path)]
-    callbacks = [*for_own_module(config, data, learner), *build_callbacks(config), *watching]
-    trainer = build_trainer(config, callbacks, loggers, data, learner)
+    watching: list[Callback] = [Status(directory.update), History(directory.path)]
+    callbacks = [*for_own_module(config, data, learner), *build_callbacks(config)]
+    if resume:  # a checkpoint holds the patience of early stopping, which may have been raised since
+        watching.append(GrantedPatience(callbacks))
+    trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
     if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes

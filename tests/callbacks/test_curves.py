@@ -1,6 +1,8 @@
 """Training curves, gradient norms and histograms, as TensorBoard reads them."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mlplab.building import build_data, build_learner
 from mlplab.callbacks import training_curves
+from mlplab.errors import Diverged
 from mlplab.models import MLP
 
 
@@ -70,6 +73,31 @@ def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.
     monkeypatch.setattr(training_curves, "STEPS_BUFFERED", 3)
     log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
     assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
+
+
+def test_the_first_steps_are_logged_closer_together(train_run: Any) -> None:
+    logged = {
+        interval: [training_curves.logged_step(step, interval) for step in range(1, 13)] for interval in (1, 5, 10)
+    }
+    assert logged == {
+        1: list(range(1, 13)),
+        5: [0, 2, None, 4, 5, None, None, None, None, 10, None, None],
+        10: [0, 2, None, 4, None, None, None, 8, None, 10, None, None],
+    }
+    log = events(train_run("data=wine", "trainer.max_epochs=3", "trainer.log_every_n_steps=10"))
+    for name in ("train/loss_step", "lr", "gradient_norm/all"):
+        assert [event.step for event in log.Scalars(name)] == [0, 2, 4, 8, 10]
+
+
+def test_a_run_that_diverges_at_once_has_its_curves(train_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(Diverged) as diverged:
+        train_run(
+            "data=wine", "optimizer=sgd", "optimizer.lr=1e6", "callbacks.figures=null", directory=tmp_path / "run"
+        )
+    log = events(SimpleNamespace(directory=tmp_path / "run"))
+    points = log.Scalars("train/loss_step")
+    assert (points[0].step, points[-1].step) == (0, diverged.value.step)
+    assert not math.isfinite(points[-1].value)
 
 
 def test_a_loss_that_is_no_number_counts_in_no_mean() -> None:

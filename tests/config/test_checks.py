@@ -38,6 +38,8 @@ REFUSED = [
     ("model.hidden_dims=[8,0]", "list of positive integers"),
     ("model.hidden_dims=[8.5]", "list of positive integers"),
     ("model.hidden_dims=8", "list of positive integers"),
+    ("model.numeric_embedding=periodc", "try model.numeric_embedding=periodic"),
+    ("model.n_bins=8", "must be given with model.numeric_embedding=piecewise, got model.numeric_embedding=none"),
     ("model.hidden_dims=null", "list of positive integers"),
     ("model.residual=1", "true or false"),
     ("data.batch_size=0", "a positive integer, or full"),

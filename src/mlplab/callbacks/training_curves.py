@@ -1,5 +1,6 @@
 """Logs training loss and learning rate, by step and by epoch."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +10,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from mlplab.errors import Diverged
+
 STEPS_BUFFERED = 1000
 """Logged steps to buffer; in a longer epoch they are written before its end."""
 
 
 class TrainingCurves(Callback):
-    """Logs `train/loss_step` and `lr` every `log_every_n_steps` updates, and `train/loss` for every epoch.
+    """Logs `train/loss_step` and `lr` of the updates that `logged_step` names, and `train/loss` for every epoch.
 
     `train/loss` is the mean over the rows of the epoch, measured during training: with dropout, and with changing
     weights. Penalties are left out, so that it compares with `val/loss`. Losses stay on their device until the end of
@@ -51,9 +54,12 @@ class TrainingCurves(Callback):
         self.rows.append(_n_rows(batch))
         step = trainer.global_step
         # While gradients accumulate, several batches have the same step; it must be logged once.
-        if step % trainer.log_every_n_steps == 0 and step > self.last_step:  # type: ignore[attr-defined]
+        if step <= self.last_step:
+            return
+        logged = logged_step(step, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if logged is not None:
             self.last_step = step
-            self.pending.append((step, loss, self._rate))
+            self.pending.append((logged, loss, self._rate))
             if len(self.pending) >= STEPS_BUFFERED:
                 self.flush_logs(trainer)
 
@@ -69,6 +75,13 @@ class TrainingCurves(Callback):
             pl_module.log_dict({"train/loss": mean}, sync_dist=trainer.world_size > 1)
         self.flush_logs(trainer)
         self.losses, self.rows = [], []
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        with contextlib.suppress(OSError):  # the exception may be that the disk is full
+            self.flush_logs(trainer)
+            if isinstance(exception, Diverged) and exception.step is not None:
+                for logger in trainer.loggers:
+                    logger.log_metrics({"train/loss_step": exception.loss}, step=exception.step)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the losses of the current epoch. Pending steps were flushed before the checkpoint."""
@@ -90,6 +103,17 @@ class TrainingCurves(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss_step": loss, "lr": rate}, step=step)
         self.pending = []
+
+
+def logged_step(step: int, interval: int) -> int | None:
+    """Returns the step at which an update is logged, or None: every `interval`, and before that at powers of two.
+
+    The first update is logged at step 0, as its loss and its gradient are those of the initial weights.
+    """
+    if step % interval == 0:
+        return step
+    is_early = step < interval and step & (step - 1) == 0
+    return step if is_early and step > 1 else 0 if is_early else None
 
 
 def sums_over_rows(losses: Sequence[float], rows: Sequence[int]) -> tuple[float, float]:

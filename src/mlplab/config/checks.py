@@ -7,12 +7,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import (
+    MLP_RULES,
+    OPTIMIZER_RULES,
+    REALMLP_RULES,
+    RULES,
+    SWEEP_RULES,
+    TABLE_RULES,
+    nearest,
+)
 from mlplab.config.paths import find_run, require_data_file
 from mlplab.config.resolvers import without_secrets
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
 from mlplab.rules import Rule, shown
@@ -31,12 +40,19 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
+KNOWN_KEYS = {
+    "augmentation": ("noise, mixup, shift", "augmentation.noise=0.1"),
+    "engine": ("name", "engine=plain"),
+    "regularization": ("l1, l2, applies_to, max_norm", "model.dropout=0.5"),
+}
 """Group → its keys, and what to try instead of another."""
 
 CLASS_WEIGHTS = "loss.class_weights"
 
 TABLE = "mlplab.data.table.table_source.table"
+
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM")
+"""The networks of the project, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
@@ -76,8 +92,10 @@ def check(config: DictConfig) -> None:
             )
     rules = dict(RULES)
     # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") == "mlplab.models.MLP":
-        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "model._target_") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
+    if _select(config, "model._target_") == "mlplab.models.RealMLP":
+        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
@@ -176,7 +194,8 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    f"{group}.{name}={{_target_: {example}}}",
+                    # The one of them that is chosen by a group of its own.
+                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
 
@@ -285,6 +304,15 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
         )
 
 
+def _fold_is_one_of_the_folds(config: DictConfig) -> None:
+    folds, fold = (_select(config, f"data.{name}") for name in ("folds", "fold"))
+    if folds is None and fold is not None:
+        raise UserError("data.fold must be one of data.folds", "data.folds=null", f"data.folds=5 data.fold={fold}")
+    if folds is not None and (fold is None or fold >= folds):
+        requirement = f"data.fold must be a number from 0 to {folds - 1}, as data.folds={folds}"
+        raise UserError(requirement, f"data.fold={shown(fold)}", "data.fold=0, or -m for a job for each fold")
+
+
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
@@ -295,11 +323,21 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
         )
 
 
+def _numeric_embedding_has_the_options(config: DictConfig) -> None:
+    if _select(config, "model._target_") in PERCEPTRONS and _select(config, "model.numeric_embedding") is not None:
+        require_embedding_options({name: _select(config, f"model.{name}") for name in EMBEDDING_RULES})
+
+
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
     # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+    # A limit on the weights would move them behind its back.
+    for key, neutral in (
+        ("trainer.gradient_clip_val", None),
+        ("trainer.accumulate_grad_batches", 1),
+        ("regularization.max_norm", None),
+    ):
         # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(
@@ -381,6 +419,17 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _averaging_begins_in_time(config: DictConfig) -> None:
+    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
+    # The weights of one epoch are no mean.
+    if start is not None and most not in (None, -1) and start >= most:
+        raise UserError(
+            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
+            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
+            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+        )
+
+
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     name = "callbacks.learning_rate_range"
     if OmegaConf.select(config, name) is None:
@@ -413,7 +462,9 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _monitor_exists,
     _table_is_there,
     _parts_leave_training_rows,
+    _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
+    _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
     _module_goes_with_the_rest,
@@ -421,6 +472,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

@@ -92,6 +92,8 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
+    "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
+    "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
     "data.n_samples": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,
@@ -105,6 +107,10 @@ RULES: dict[str, Rule] = {
         f"a list of {', '.join(KINDS)}",
         "[weight]",
     ),
+    "regularization.max_norm": optional(replace(POSITIVE, example="3.0")),
+    "augmentation.noise": replace(NOT_NEGATIVE, example="0.1"),
+    "augmentation.mixup": replace(NOT_NEGATIVE, example="0.2"),
+    "augmentation.shift": Rule(lambda v: is_integer(v) and v >= 0, "a number of pixels, 0 or more", "2"),
     "scheduler.step_size": COUNT,
     "scheduler.gamma": POSITIVE,
     "scheduler.min_lr": NOT_NEGATIVE,
@@ -121,6 +127,8 @@ RULES: dict[str, Rule] = {
         lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
     ),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
+    "callbacks.averaging.decay": replace(SHARE, example="0.999"),
+    "callbacks.averaging.start_epoch": replace(COUNT, requirement="the number of an epoch, from 1"),
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
@@ -187,6 +195,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.dry_run": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
@@ -259,7 +268,7 @@ TABLE_RULES: dict[str, Rule] = {
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
     "weight_column": optional(_NAME),
-    "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
+    "numeric_scaling": one_of(("standardize", "quantile_normal", "robust_smooth_clip"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
@@ -273,6 +282,13 @@ OF_ANY_FILE = (
 # These hold for what the project itself brings; an optimizer or model of one's own may mean other things by
 # the same names, and checks them itself.
 MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
+
+REALMLP_RULES = {
+    **{name: MLP_RULES[name] for name in ("hidden_dims", "activation", "dropout")},
+    "scaling_layer": SWITCH,
+    "parametric_activation": SWITCH,
+    **{f"{part}_lr_factor": replace(POSITIVE, example="1.0") for part in ("scale", "bias", "activation")},
+}
 
 OPTIMIZER_RULES: dict[str, Rule] = {
     "lr": POSITIVE,
@@ -312,6 +328,10 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
     ),
+    "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
+    "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),
+    "hydra.launcher.cpus_per_task": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.mem_gb": optional(replace(POSITIVE, requirement="a positive number of gigabytes", example="4")),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
     "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),

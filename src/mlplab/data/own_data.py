@@ -26,6 +26,9 @@ class NoPreprocessing:
     def input_encoding(self) -> None:
         return None
 
+    def n_numeric(self, n_features: int) -> int:
+        return n_features
+
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name}
 
@@ -42,7 +45,7 @@ class OwnData:
         origin: options, as plain values for a checkpoint.
     """
 
-    description = reading = None
+    description = reading = image_shape = None
     class_counts: tuple[float, ...] = ()
 
     def __init__(self, module: pl.LightningDataModule, options: Mapping[str, Any], seed: int) -> None:

@@ -15,6 +15,11 @@ from mlplab.loggers.event_file import EventFile
 COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
 """Groups whose values affect what is learned."""
 
+NOT_COMPARED = (
+    "callbacks", "engine", "logger", "mode", "monitor", "on_divergence", "paths", "resume", "sweep", "trust",
+)  # fmt: skip
+"""Other groups and values of conf/. What is in neither list is the user's own, and compared too."""
+
 COMPARED_FLAGS = (
     "max_epochs",
     "gradient_clip_val",
@@ -31,9 +36,13 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     momentum and sgd are one class. Without Hydra it is the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    resolved = without_secrets(config, ("seed", *COMPARED))
+    own = [str(key) for key in config if key not in ("seed", *COMPARED, *NOT_COMPARED)]
+    resolved = without_secrets(config, ("seed", *COMPARED, *own))
     table: dict[str, Any] = {"seed": resolved["seed"]}
-    for group in COMPARED:
+    for group in (*COMPARED, *own):
+        if not isinstance(resolved[group], dict):
+            table[group] = _plain(resolved[group])
+            continue
         values: dict[str, Any] = dict(resolved[group])
         own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
         name = chosen.get(group) or own_name
@@ -42,9 +51,13 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
         for key, value in values.items():
             if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
                 continue
-            # The HParams tab takes no lists.
-            table[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+            table[f"{group}.{key}"] = _plain(value)
     return table
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    # The HParams tab takes no lists.
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def log_configuration(loggers: list[Logger], config: DictConfig, text: str | None = None) -> None:

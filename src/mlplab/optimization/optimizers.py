@@ -44,7 +44,8 @@ def build_optimizer(
                 "optimizer.groups must have options that the optimizer takes", f"{name}={group[name]}", near or "lr"
             )
     own = bool(groups)
-    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to, groups=groups)
+    lr = options.get("lr", accepted["lr"].default) if "lr" in accepted else None
+    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to, lr=lr, groups=groups)
     if not groups:
         raise UserError("the model must have a trainable parameter", "it has none", "a layer such as nn.Linear")
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.

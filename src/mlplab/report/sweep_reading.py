@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mlplab.config.commands import command
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
@@ -92,7 +93,7 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
     if (directory.parent / FILE).is_file():
         return f"{directory} is one job", str(directory.parent)
     if (directory / "manifest.json").is_file():
-        return f"{directory} is one run", "python train.py -m, which makes a sweep"
+        return f"{directory} is one run", f"{command('train.py', '-m')}, which makes a sweep"
     # A misspelled name has its neighbours in the folder above.
     within = directory if directory.is_dir() else directory.parent
     # The newest sweep is the likeliest one to be meant.

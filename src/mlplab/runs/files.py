@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.paths import shortest
 from mlplab.errors import DiskFull, RunFailed, UserError, in_megabytes, is_disk_full, printable
 
 try:
@@ -407,5 +408,5 @@ def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterato
         raise kind(
             f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
             f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some space, then "
-            f"resume={path.parent.parent}"
+            f"resume={shortest(path.parent.parent)}"
         ) from error

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.paths import shortest
 from mlplab.config.resolvers import project_root
 from mlplab.data.module import DataModule
 from mlplab.data.own_data import OwnData
@@ -85,7 +86,8 @@ def ending(directory: RunDirectory) -> Iterator[None]:
             raise full from error.__cause__ if full is error else error
         if isinstance(error, RunFailed | UserError):
             log.error(str(error), exc_info=error.__cause__)
-            directory.end("failed", str(error), **({"infeasible": True} if isinstance(error, Diverged) else {}))
+            also = {"infeasible": True} if isinstance(error, Diverged) else {}
+            directory.end("failed", str(error), is_refused=isinstance(error, UserError), **also)
             raise
         log.exception("the run failed")
         directory.end("failed", described(error))
@@ -114,7 +116,7 @@ def _raised(error: BaseException) -> str:
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
         f"a run must fit on the disk, but {described(error)}; the last checkpoint remains; try freeing "
-        f"some space, then resume={directory.path}"
+        f"some space, then resume={shortest(directory.path)}"
     )
 
 

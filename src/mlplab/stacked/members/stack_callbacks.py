@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.training_curves import logged_step
 from mlplab.engine.resumable_loops import loop_of, withdraw_overtaken_stop
 from mlplab.errors import Diverged, RunFailed
 from mlplab.loggers.tensorboard import save_together
@@ -68,7 +69,7 @@ class _StepBuffer:
                 curves.rows += self._n_rows
                 curves.pending += [(step, losses[index], rates[row]) for step, index, rates in self._logged]
                 if self._logged:
-                    curves.last_step = self._logged[-1][0]
+                    curves.last_step = max(self._logged[-1][0], 1)  # the first update is logged at 0
             if member.norms is not None:
                 member.norms.pending += [(step, [norm[row] for norm in norms]) for step, norms in self._norms]
         self._clear()
@@ -122,7 +123,7 @@ class StackCallbacks(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._is_logged(trainer, trainer.global_step + 1):
+        if self._logged_step(trainer, trainer.global_step + 1) is not None:
             # At the start of the step, as the schedule moves the rate at its end.
             self._buffer.rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
 
@@ -133,12 +134,12 @@ class StackCallbacks(Callback):
         # A sum is not finite if any number in it is not, and is found many times faster than such a number.
         if not torch.stack([part.sum() for part in (self.learner.losses, *gradients)]).isfinite().all():
             self._find_diverging(gradients)
-        if self._is_logged(trainer, trainer.global_step + 1) and any(member.norms for member in self.members):
-            self._buffer.add_norms(trainer.global_step + 1, gradients)
+        logged = self._logged_step(trainer, trainer.global_step + 1)
+        if logged is not None and any(member.norms for member in self.members):
+            self._buffer.add_norms(logged, gradients)
 
-    def _is_logged(self, trainer: pl.Trainer, step: int) -> bool:
-        """Returns whether loss and gradients of an update are logged."""
-        return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+    def _logged_step(self, trainer: pl.Trainer, step: int) -> int | None:
+        return logged_step(step, trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def _find_diverging(self, gradients: Sequence[Tensor]) -> None:
         """Finds members that diverge. They leave after the step, as its gradients need all rows until then."""
@@ -166,10 +167,8 @@ class StackCallbacks(Callback):
     ) -> None:
         diverged, self._diverged = self._diverged, {}
         self._remove(diverged)
-        step = trainer.global_step
-        self._buffer.add_losses(
-            self.learner.losses, batch[0].shape[-2], step if self._is_logged(trainer, step) else None
-        )
+        logged = self._logged_step(trainer, trainer.global_step)
+        self._buffer.add_losses(self.learner.losses, batch[0].shape[-2], logged)
 
     # Every validation, every epoch
 
