@@ -1,10 +1,12 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import (
@@ -16,9 +18,10 @@ from mlplab.config.config_rules import (
     TABLE_RULES,
     nearest,
 )
+from mlplab.config.differing import flat
 from mlplab.config.paths import find_run, require_data_file
-from mlplab.config.resolvers import without_secrets
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.resolvers import project_root, without_secrets
+from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
@@ -40,12 +43,26 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
+TOP_LEVEL = (
+    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
+    "mode", "metrics", "module", "start_from", "train", "test", "name", "tags", "notes", "on_divergence", "resume", "trust",
+)  # fmt: skip
+"""Keys of the configuration itself."""
+
 KNOWN_KEYS = {
-    "augmentation": ("noise, mixup, shift", "augmentation.noise=0.1"),
-    "engine": ("name", "engine=plain"),
-    "regularization": ("l1, l2, applies_to, max_norm", "model.dropout=0.5"),
+    "": TOP_LEVEL,
+    "engine": ("name",),
+    "augmentation": ("noise", "mixup", "shift"),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
+    "paths": ("logs", "run"),
+    "sweep": ("name", "retry_failed", "rerun", "rerun_top", "target"),
 }
-"""Group → its keys, and what to try instead of another."""
+"""Group → its keys. The classes that the other groups name say which keys they take."""
+
+OTHER_NAMES = {
+    "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
+}  # fmt: skip
+"""Names that other projects give to what has another one here → what to try."""
 
 CLASS_WEIGHTS = "loss.class_weights"
 
@@ -73,8 +90,12 @@ def check_job_of_sweep(config: DictConfig) -> None:
             )
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, *, resume: bool = False) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Args:
+        config: whole.
+        resume: whether it is that of a run which goes on; those of earlier releases may hold more keys.
 
     Raises:
         UserError: for the first value that breaks its rule, or the first two that do not go together.
@@ -107,6 +128,8 @@ def check(config: DictConfig) -> None:
                 key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
             }
     _require_rules(config, rules)
+    if not resume:
+        _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
 
@@ -118,6 +141,9 @@ def check_sweep(config: DictConfig) -> None:
         UserError: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+    if config.get("name") is not None:
+        name = shown(without_secrets(config, ("name",))["name"])
+        raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
     if target is not None and config.get("module") is None:
         own = [str(name) for name in config.get("metrics") or {}]
@@ -172,12 +198,35 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-def _keys_are_known(config: DictConfig) -> None:
-    for group, (known, hint) in KNOWN_KEYS.items():
-        for key, value in (config.get(group) or {}).items():
-            # Nothing reads other keys, so a typing error would have no effect and no message.
-            if key not in known.split(", "):
-                raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
+def _require_known_keys(config: DictConfig) -> None:
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
+    for group, known in KNOWN_KEYS.items():
+        node = config.get(group) if group else config
+        for key in node if isinstance(node, DictConfig) else ():
+            name = f"{group}.{key!s}" if group else str(key)
+            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
+            # keys of the user's own, for code of the user's own.
+            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
+            if key in known or is_own or _is_referred_to(config, name):
+                continue
+            near = nearest_key(name, [f"{group}.{one}" for one in known])
+            requirement = f"{group} must hold nothing but {', '.join(known)}"
+            # Unresolved, so that no value of the environment is shown.
+            unresolved: Any = OmegaConf.to_container(node)
+            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
+            if not group:
+                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
+                near = nearest_key(name, [*known, *keys])
+                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
+            raise UserError(requirement, f"{name}={shown(value)}", hint)
+
+
+def _is_referred_to(config: DictConfig, name: str) -> bool:
+    """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
+    texts = map(str, flat(OmegaConf.to_container(config)).values())
+    return any(re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", text) for text in texts)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -456,7 +505,6 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
-    _keys_are_known,
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,

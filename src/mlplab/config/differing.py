@@ -15,6 +15,8 @@ RENAMED = {
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "lightning.pytorch.loggers.WandbLogger": "mlplab.loggers.experiment_trackers.ResumableWandbLogger",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
@@ -42,8 +44,17 @@ ADDED = {
 CHANGED = {"model.dropout": (0.2, 0.0)}
 """Option → its default in release 0.5.0, and now. A sweep that began with the former goes on with it."""
 
-COLLECTIONS = ("callbacks.", "logger.")
+COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 """Groups whose entries are parts, not options: a run keeps those that it began with."""
+
+
+NOT_LEARNED = (
+    "engine", "test", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
+)  # fmt: skip
+"""Options that do not affect what is learned, and may change when a run resumes."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -85,7 +96,7 @@ def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[
 def _extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str], place: str) -> dict[str, Any]:
     whole = dict(then)
     # Another class or choice has other options.
-    if any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
+    if place and any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
         return whole
     for name, value in now.items():
         key = f"{place}{name}"

@@ -86,7 +86,7 @@ FINGERPRINTS = {
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:a713ce32c8",
-    "mlplab.training": "_fit:b502d664f3 train:06d056b758",
-    "train": "main:8f293364ba",
+    "mlplab.result": "evaluate_best:c5f1971beb",
+    "mlplab.training": "_fit:b502d664f3 train:2a2872e8f2",
+    "train": "main:865fe05d1d",
 }

@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
 
-from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.optimization.parameter_groups import parameter_groups
 
@@ -39,9 +39,9 @@ def build_optimizer(
     # Groups have names and named parameters, which make a checkpoint of the optimizer readable.
     for group in groups:
         for name in group.keys() - {"params"} - accepted.keys():
-            near = nearest_name(name, list(accepted))
+            near = next(iter(get_close_matches(name, accepted, n=1)), "lr")
             raise UserError(
-                "optimizer.groups must have options that the optimizer takes", f"{name}={group[name]}", near or "lr"
+                "optimizer.groups must have options that the optimizer takes", f"{name}={group[name]}", near
             )
     own = bool(groups)
     lr = options.get("lr", accepted["lr"].default) if "lr" in accepted else None

@@ -2,11 +2,11 @@
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
-from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.optimization.names import Kind
 
@@ -67,7 +67,7 @@ def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
     found = [full for full, name in own.items() if name.startswith(f"{pattern}.") or fnmatch.fnmatchcase(name, pattern)]
     if not found:
         parts = [".".join(name.split(".")[:n]) for name in own.values() for n in range(1, name.count(".") + 2)]
-        near = nearest_name(pattern, list(dict.fromkeys(parts))) or next(iter(parts), "*")
+        near = next(iter([*get_close_matches(pattern, dict.fromkeys(parts), n=1), *parts]), "*")
         raise UserError(f"{key} must name parameters: {', '.join(own.values())}", f"{key}={pattern}", near)
     return found
 
