@@ -45,7 +45,8 @@ REQUIRED = {
 
 TOP_LEVEL = (
     *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
-    "mode", "metrics", "module", "start_from", "train", "test", "name", "tags", "notes", "on_divergence", "resume", "trust",
+    "mode", "metrics", "module", "start_from", "train", "test", "name", "tags", "notes", "on_divergence", "resume",
+    "trust",
 )  # fmt: skip
 """Keys of the configuration itself."""
 
