@@ -252,12 +252,13 @@ def test_the_scalars_tab_lists_every_group(look: Look) -> None:
 
 
 def test_the_confusion_matrix_of_each_run_is_shown_in_full(look: Look, logs: Path) -> None:
-    images = look("#images", IMAGES, lambda images: len(images) == 2 and all(i["complete"] for i in images))
+    images = look("#images", IMAGES, lambda images: len(images) == 4 and all(i["complete"] for i in images))
     sizes = []
     for job in JOBS:
         with Image.open(logs / "sweeps" / "two" / job / "figures" / "confusion_matrix.png") as picture:
             sizes.append(list(picture.size))
-    assert sorted(image["size"] for image in images) == sorted(sizes)
+    # Beside it stands the reliability of its probabilities.
+    assert sorted(image["size"] for image in images if image["size"] in sizes) == sorted(sizes)
     assert all(image["shown"] >= 200 for image in images)  # pixels on the page
     assert "test/confusion_matrix" in look("#images", TEXTS, lambda texts: "test/confusion_matrix" in texts)
 

@@ -1,11 +1,13 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -43,22 +45,8 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-TOP_LEVEL = (
-    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
-    "mode", "metrics", "module", "start_from", "train", "test", "name", "tags", "notes", "on_divergence", "resume",
-    "trust",
-)  # fmt: skip
-"""Keys of the configuration itself."""
-
-KNOWN_KEYS = {
-    "": TOP_LEVEL,
-    "engine": ("name",),
-    "augmentation": ("noise", "mixup", "shift"),
-    "regularization": ("l1", "l2", "applies_to", "max_norm"),
-    "paths": ("logs", "run"),
-    "sweep": ("name", "retry_failed", "rerun", "rerun_top", "target"),
-}
-"""Group → its keys. The classes that the other groups name say which keys they take."""
+OF_CONFIG = ("regularization", "augmentation", "paths", "sweep")
+"""Groups whose keys are those in conf/config.yaml. The classes that other groups name say which keys they take."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
@@ -199,10 +187,19 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
+@functools.cache
+def _known_keys(path: Path) -> dict[str, tuple[str, ...]]:
+    """Reads conf/config.yaml: group → its keys, "" → those of the configuration itself."""
+    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    groups = [str(group) for one in content.pop("defaults") if isinstance(one, dict) for group in one]
+    own = {group: tuple(content.get(group) or ()) for group in OF_CONFIG}
+    return {"": (*content, *groups, "hydra"), "engine": ("name",), **own}
+
+
 def _require_known_keys(config: DictConfig) -> None:
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
-    for group, known in KNOWN_KEYS.items():
+    for group, known in _known_keys(project_root() / "conf" / "config.yaml").items():
         node = config.get(group) if group else config
         for key in node if isinstance(node, DictConfig) else ():
             name = f"{group}.{key!s}" if group else str(key)
