@@ -208,7 +208,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
             if f"{group}={value}" in OF_EXTRAS:
                 hint = install(OF_EXTRAS[f"{group}={value}"])
                 return UserError(f"{group}={value} must have its package installed", "there is none", hint)
-            if isinstance(value, dict) and "_target_" in value:
+            if isinstance(value, dict):
                 text, typed = _typed(override)
                 hint = f"~{group} '+{group}={typed}', or a file conf/{group}/NAME.yaml that holds it"
                 return UserError(f"{group} must be one of {', '.join(choices)}", text, hint)
