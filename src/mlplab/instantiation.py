@@ -129,9 +129,8 @@ def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[...,
 
 def _n_missing(target: Any, node: Mapping[str, Any]) -> int:
     """Counts the parameters that can be given by place, and have neither a default nor an option."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except ValueError:  # functions of PyTorch in C have no signature: they are meant themselves
+    parameters = _parameters(target)
+    if parameters is None:  # functions of PyTorch in C have no signature: they are meant themselves
         return sys.maxsize
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in by_place and p.default is p.empty and name not in node for name, p in parameters.items())
@@ -159,9 +158,8 @@ def accepted_options(group: str, node: Any) -> list[str]:
             f"{target}: {error.__cause__ or error}",
             f"{group}._target_={near}" if near else "the full dotted name",
         ) from None
-    try:
-        parameters = inspect.signature(found).parameters
-    except ValueError:  # functions of PyTorch in C have none
+    parameters = _parameters(found)
+    if parameters is None:  # functions of PyTorch in C have no signature
         return []
     kinds = _annotations(found)
     options = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
@@ -215,6 +213,16 @@ PLAIN_KINDS: dict[Any, str] = {bool: "true or false", int: "an integer", float: 
 EXAMPLES: dict[Any, str] = {bool: "true", int: "1", float: "0.5", str: "text", list: "[1,2]"}
 
 
+@functools.cache  # a stack of thousands of networks asks the same of each
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Returns the parameters of what is to be called; None where Python does not know them."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return None
+
+
+@functools.cache
 def _annotations(target: Any) -> dict[str, Any]:
     """Returns the annotated types of the parameters; empty where they cannot be found out."""
     try:
