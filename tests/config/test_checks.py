@@ -88,7 +88,7 @@ REFUSED_TOGETHER = [
     (["loss=mse"], "the loss must fit the task, which is classification"),
     (["data=diabetes", "loss=cross_entropy"], ", got loss=cross_entropy; try loss=mse"),
     (["+regularization.dropout=0.5"], "regularization must hold nothing but l1, l2, applies_to"),
-    (["monitor=val/accuracy"], "mode must be max for monitor=val/accuracy"),
+    (["monitor=val/accuracy", "mode=min"], "mode must be max for monitor=val/accuracy"),
     (["data=diabetes", "monitor=val/accuracy", "mode=max"], "monitor must be one of val/loss, val/mse"),
     (["data.validation_fraction=0.5", "data.test_fraction=0.5"], "must leave rows for training"),
     (["+trainer.num_nodes=2", "model.normalization=batch"], "over several processes must share its statistics"),

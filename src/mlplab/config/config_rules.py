@@ -65,9 +65,28 @@ BETAS = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": SEED,
-    "mode": one_of(("min", "max"), "min"),
+    "mode": optional(one_of(("min", "max"), "min")),
     "on_divergence": one_of(("stop", "skip", "raise"), "stop"),
     "trust": SWITCH,
+    "train": SWITCH,
+    "test": SWITCH,
+    "start_from": optional(
+        Rule(lambda v: isinstance(v, str) and v.strip() != "", "the directory of a run", "logs/runs/NAME")
+    ),
+    "model.freeze": optional(
+        Rule(
+            lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+            "a list of names or patterns of parameters",
+            "[hidden.0]",
+        )
+    ),
+    "optimizer.groups": optional(
+        Rule(
+            lambda v: isinstance(v, list) and all(isinstance(g, dict) and isinstance(g.get("params"), str) for g in v),
+            "a list of groups, each with a pattern as params and the options of its own",
+            "[{params: 'hidden.*', lr: 0.0001}]",
+        )
+    ),
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),

@@ -38,11 +38,16 @@ WIDTHS = Rule(
     "[128,64]",
 )
 
+_NAMED = one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")
+OWN_OR_NAMED = replace(
+    _NAMED, holds=lambda v: v.get("_target_") is not None if isinstance(v, dict) else _NAMED.holds(v)
+)
+
 OPTIONS: dict[str, Option] = {
     "in_features": Option(COUNT),
     "out_features": Option(COUNT),
     "hidden_dims": Option(WIDTHS),
-    "activation": Option(one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")),
+    "activation": Option(OWN_OR_NAMED),
     # In a stack, networks of one shape train together; what only changes their numbers may differ.
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
