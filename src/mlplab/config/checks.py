@@ -44,21 +44,12 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-TOP_LEVEL = (
-    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
-    "name", "tags", "notes", "on_divergence", "resume", "trust",
-)  # fmt: skip
-"""Keys of the configuration itself."""
-
 KNOWN_KEYS = {
-    "": TOP_LEVEL,
     "engine": ("name",),
-    "augmentation": ("noise", "mixup", "shift"),
     "regularization": ("l1", "l2", "applies_to", "max_norm"),
-    "paths": ("logs", "run"),
-    "sweep": ("name", "retry_failed", "rerun", "rerun_top", "target"),
+    "augmentation": ("noise", "mixup", "shift"),
 }
-"""Group → its keys. The classes that the other groups name say which keys they take."""
+"""Group → its keys, where no class says which it takes."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
@@ -192,28 +183,36 @@ def _loss_fits_task(config: DictConfig) -> None:
 
 
 def _require_known_keys(config: DictConfig) -> None:
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
+    """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
     for group, known in KNOWN_KEYS.items():
-        node = config.get(group) if group else config
-        for key in node if isinstance(node, DictConfig) else ():
-            name = f"{group}.{key!s}" if group else str(key)
-            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
-            # keys of the user's own, for code of the user's own.
-            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
-            if key in known or is_own or _is_referred_to(config, name):
-                continue
-            near = nearest_key(name, [f"{group}.{one}" for one in known])
-            requirement = f"{group} must hold nothing but {', '.join(known)}"
-            # Unresolved, so that no value of the environment is shown.
-            unresolved: Any = OmegaConf.to_container(node)
-            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
-            if not group:
-                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
-                near = nearest_key(name, [*known, *keys])
-                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
-            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
-            raise UserError(requirement, f"{name}={shown(value)}", hint)
+        for key, value in (config.get(group) or {}).items():
+            if key not in known:
+                name = f"{group}.{key}"
+                near = nearest_key(name, [f"{group}.{one}" for one in known])
+                requirement = f"{group} must hold nothing but {', '.join(known)}"
+                raise UserError(
+                    requirement, f"{name}={shown(value)}", f"{near}={shown(value)}" if near else "leaving it out"
+                )
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = [word.lstrip("+") for word in words if word.startswith("+")]
+    if not added:
+        return
+    # Files of conf/ may hold keys of the user's own, for code of the user's own: only what was typed is in question.
+    conf = project_root() / "conf"
+    own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
+    known = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
+    for word in added:
+        name, _, value = word.partition("=")
+        name = name.partition("@")[0]
+        is_known = any(f"{key}.".startswith(f"{name}.") for key in known)
+        # A group of conf/ names a class, which says what it takes.
+        if is_known or (conf / re.split("[./]", name)[0]).is_dir() or _is_referred_to(config, name):
+            continue
+        near = nearest_key(name, [*flat(OmegaConf.to_container(config)), *own])
+        near = None if near is None or near == name or near.startswith(f"{name}.") else near
+        hint = OTHER_NAMES.get(name) or (f"{near}={value}" if near else "leaving it out")
+        requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+        raise UserError(requirement, f"+{word}", hint)
 
 
 def _is_referred_to(config: DictConfig, name: str) -> bool:
