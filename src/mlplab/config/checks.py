@@ -200,11 +200,11 @@ def _require_known_keys(config: DictConfig) -> None:
     # Files of conf/ may hold keys of the user's own, for code of the user's own: only what was typed is in question.
     conf = project_root() / "conf"
     own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
-    known = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
+    present = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
     for word in added:
         name, _, value = word.partition("=")
         name = name.partition("@")[0]
-        is_known = any(f"{key}.".startswith(f"{name}.") for key in known)
+        is_known = any(f"{key}.".startswith(f"{name}.") for key in present)
         # A group of conf/ names a class, which says what it takes.
         if is_known or (conf / re.split("[./]", name)[0]).is_dir() or _is_referred_to(config, name):
             continue
