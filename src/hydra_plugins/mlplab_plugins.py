@@ -58,6 +58,30 @@ class StackedLauncher(Launcher):
         return self.jobs.run(job_overrides, initial_job_idx)
 
 
+class RayLauncher(Launcher):
+    """Runs jobs side by side on Ray: hydra/launcher=ray.
+
+    Args:
+        ray: `init` and `remote`, arguments of ray.init and ray.remote.
+    """
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.sweeps.ray_jobs import RayJobs
+
+        self.jobs = RayJobs(
+            hydra_context,
+            config,
+            task_function,  # type: ignore[arg-type]
+            self.settings,
+        )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.jobs.run(job_overrides, initial_job_idx)
+
+
 class SubmititLauncher(Launcher):
     """Runs each job in a process of submitit's: hydra/launcher=submitit_local, or submitit_slurm for a cluster.
 
@@ -130,8 +154,7 @@ class GridSweeper(ResumableSweeper):
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.grid import sweep_grid
 
-        # An experiment may have settings for the sweeper that it was written for, where this one is chosen instead.
-        sweep_grid(self.sweep_in_directory, arguments, self.settings.get("params"))
+        sweep_grid(self.sweep_in_directory, arguments, self.settings)
 
 
 class OptunaSweeper(ResumableSweeper):

@@ -33,6 +33,7 @@ class ProgressLine(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = self._drawn = time.monotonic()
+        self._enabled = self._enabled and trainer.is_global_zero  # of several processes, one tells
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -5,7 +5,7 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:2e1309b74f build_trainer:aeb358652c",
+    "mlplab.building": "build_data:2e1309b74f build_trainer:6fabd78d3e",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
@@ -36,7 +36,7 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.progress.ProgressLine": (
         "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
-        "on_train_end:6aa808fd7d on_train_start:78382b1338 "
+        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -47,9 +47,9 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
-        "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_exception:663bd89693 "
-        "on_train_batch_end:8834da8813 on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b "
-        "state_dict:226458d8e2 "
+        "__init__:b2f73adf20 _accuracy:e81f954d70 _count_hits:78cae60b8c flush_logs:9dce4804b2 "
+        "load_state_dict:9e67ee76f0 on_exception:663bd89693 on_train_batch_end:356a3fae50 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:857c383a4a on_train_start:04e72b70b8 state_dict:d949d2493b "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
@@ -63,7 +63,7 @@ FINGERPRINTS = {
         "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
         "configure_optimizers:3f099275f3 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:46b103f999 "
+        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:a39ae6260f "
         "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
@@ -87,6 +87,6 @@ FINGERPRINTS = {
     "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
     "mlplab.result": "evaluate_best:d27bcfc3a9",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:4b82e00afb",
     "train": "main:865fe05d1d",
 }
