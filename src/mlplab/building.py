@@ -56,12 +56,8 @@ from mlplab.own_parts import (
 )
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
-<<<<<<< HEAD
-from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
-from mlplab.runs.processes import environment_of
-=======
 from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, AtomicCheckpointIO, model_card, require_plain
->>>>>>> ownparts
+from mlplab.runs.processes import environment_of
 
 ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
@@ -647,13 +643,8 @@ def build_trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,
-<<<<<<< HEAD
             plugins=[AtomicCheckpointIO(), *environment],
-            use_distributed_sampler=False,  # `Batches` shares rows between processes itself
-=======
-            plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=not isinstance(data, DataModule),  # `Batches` shares rows between processes itself
->>>>>>> ownparts
             # `describe_before` prints a summary of its own.
             enable_model_summary=False,
             # Lightning would add a ModelCheckpoint of its own if there is no checkpoint callback.

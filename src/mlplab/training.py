@@ -79,15 +79,9 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         watching.append(GrantedPatience(callbacks))
     trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
-<<<<<<< HEAD
-        require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
-    if not is_first(trainer):  # one of several processes
-        _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
-=======
         require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
-    if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
+    if not is_first(trainer):  # one of several processes
         _follow(config, trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
->>>>>>> ownparts
         return math.nan
 
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
