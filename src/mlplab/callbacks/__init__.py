@@ -1,13 +1,17 @@
 """Callbacks for training, one small file each."""
 
+from mlplab.callbacks.averaging import ExponentialMovingAverage as ExponentialMovingAverage
+from mlplab.callbacks.averaging import StochasticWeightAverage as StochasticWeightAverage
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
+from mlplab.callbacks.flat_cosine import FlatCosine as FlatCosine
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
 from mlplab.callbacks.granted_patience import GrantedPatience as GrantedPatience
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
 from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard as NonFiniteGuard
+from mlplab.callbacks.own_module import OwnModule as OwnModule
 from mlplab.callbacks.progress import ProgressLine as ProgressLine
 from mlplab.callbacks.pruning import Pruning as Pruning
 from mlplab.callbacks.result_figures import Figures as Figures

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlplab.config.resolvers import mode_of
 from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.rules import shown
 
@@ -14,14 +15,27 @@ RENAMED = {
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "lightning.pytorch.loggers.WandbLogger": "mlplab.loggers.experiment_trackers.ResumableWandbLogger",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 ADDED = {
-    "loss.class_weights": None,
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "callbacks.averaging": None,
     "data.rare_classes": "keep",
     "data.weight_column": None,
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "model.freeze": None,
+    "optimizer.groups": None,
+    "regularization.max_norm": None,
+    "start_from": None,
+    "test": True,
+    "train": True,
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
@@ -30,8 +44,17 @@ ADDED = {
 CHANGED = {"model.dropout": (0.2, 0.0)}
 """Option → its default in release 0.5.0, and now. A sweep that began with the former goes on with it."""
 
-COLLECTIONS = ("callbacks.", "logger.")
+COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 """Groups whose entries are parts, not options: a run keeps those that it began with."""
+
+
+NOT_LEARNED = (
+    "engine", "test", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
+)  # fmt: skip
+"""Options that do not affect what is learned, and may change when a run resumes."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -51,6 +74,9 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     """
     # Dotted keys let a whole group be compared with one that has other keys.
     before, after = flat(then), flat(now)
+    for values in (before, after):  # release 0.5.0 wrote the mode itself
+        if str(values.get("mode")).startswith("${mode_of:"):
+            values["mode"] = mode_of(values.get("monitor"))
     before |= {key: value for key, value in ADDED.items() if key in after and key not in before}
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {key: pair for key, pair in pairs.items() if _differ(*pair) and not is_below(key, free)}
@@ -70,7 +96,7 @@ def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[
 def _extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str], place: str) -> dict[str, Any]:
     whole = dict(then)
     # Another class or choice has other options.
-    if any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
+    if place and any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
         return whole
     for name, value in now.items():
         key = f"{place}{name}"

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
 from mlplab.config.paths import shortest
-from mlplab.config.resolvers import project_root
+from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
@@ -120,7 +121,7 @@ def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
 
 
 @flushed_together()
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
+def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule | OwnData, n_parameters: int) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
@@ -138,12 +139,13 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     write_json(
         directory.path / MANIFEST,
         {
+            **_label(config),
             **environment(config, directory),
             "seed": config.seed,
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "rows": {part: len(data.part(part)[1]) for part in ("train", "val", "test")},
+                "rows": data.n_rows,
             },
             "parameters": n_parameters,
         },
@@ -157,6 +159,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     now = environment(config, directory)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": timestamp(), "step": step, **now})
+    manifest |= _label(config)
     write_json(directory.path / MANIFEST, manifest)
     path, text = directory.path / CONFIG, as_yaml(config).encode()
     # A received run is not signed: it would name the sender's code without trust=true from now on.
@@ -169,6 +172,11 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
     return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
+
+
+def _label(config: DictConfig) -> dict[str, Any]:
+    """Returns name, tags and notes of a run."""
+    return without_secrets(config, [key for key in ("name", "tags", "notes") if key in config])
 
 
 def _signed(text: bytes, directory: Path) -> bytes:
