@@ -59,6 +59,11 @@ REFUSED = [
     ("+optimizer.fused=true", "+ must only be used for names that are not in the configuration"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
     ("epochs=5", "try trainer.max_epochs=5"),
+    ("+lr=0.1", "try optimizer.lr=0.1"),
+    ("+optmizer.lr=0.1", "got optmizer.lr=0.1; try optimizer.lr=0.1"),
+    ("++ckpt_path=x", "try resume=logs/runs/NAME"),
+    ("+foo=1", "be used by other values as ${foo}, got foo=1; try leaving it out"),
+    ("name=///", "name must be null, or a name with a letter"),
     ("sweep.rerun=3", "train.py -m sweep.rerun=3"),
     ("hydra.sweeper.trials=3", "try hydra/sweeper=optuna hydra.sweeper.trials=3"),
     ("hydra.launcher.n_jobs=3", "try hydra/launcher=joblib hydra.launcher.n_jobs=3"),
@@ -66,7 +71,7 @@ REFUSED = [
 
 
 OFTEN = {
-    "optimizr=adam", "optimizer=adm", "optimizer.lr=-1", "loss=mse", "model.hidden_dims=[8", "", "seed=1,2",
+    "optimizr=adam", "optimizer=adm", "optimizer.lr=-1", "loss=mse", "model.hidden_dims=[8", "", "seed=1,2", "+lr=0.1",
     "hydra.launcher.n_jobs=3",
 }  # fmt: skip
 """One of each kind of mistake, in the gate; every rule is tested where the configuration is checked."""

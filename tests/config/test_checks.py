@@ -50,6 +50,12 @@ REFUSED = [
     ("data.test_fraction=1", "(0, 1)"),
     ("data.split_seed=-1", "integer from 0"),
     ("seed=-1", "integer from 0"),
+    ("name=[a]", "null, or a name"),
+    ("name='日本'", "null, or a name"),
+    ("tags=a", "a list of words, got a; try tags=[a]"),
+    ("notes=[a]", "null, or text"),
+    ("+paths.data=x", "paths must hold nothing but logs, run, got paths.data=x"),
+    ("+sweep.nam=x", "got sweep.nam=x; try sweep.name=x"),
     ("seed=1.5", "integer from 0"),
     ("seed=4294967296", "integer from 0"),
     ("trainer.max_epochs=-5", ", got -5;"),
@@ -129,6 +135,7 @@ def test_values_that_do_not_go_together_are_refused(make_config: Any, overrides:
         ["monitor=val/auroc", "mode=max"],
         ["trainer.fast_dev_run=3"],
         ["trainer.limit_train_batches=0.5"],
+        ["+paths.data=8", "model.hidden_dims=['${paths.data}']", "name=2026", "tags=[a,1]", "notes=b"],
     ],
 )
 def test_what_can_be_run_is_let_through(make_config: Any, overrides: list[str]) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def test_run_names_sort_by_time_and_need_no_quoting() -> None:
     name = new_run_name()
     assert len(name) == len("2026-05-01_12-30-59_k3f9qx")
     assert name.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("baseline", "baseline"), ("my best/run", "my-best-run"), ("größe é", "gro-e-e"), ("../x.y_z", "x.y_z"), (7, "7")],
+)
+def test_the_name_of_a_run_is_in_the_name_of_its_directory(name: str | int, shown: str) -> None:
+    config = OmegaConf.create({"name": name, "run": "${run_name:${name}}", "other": "${run_name:}"})
+    assert re.fullmatch(rf"[\d-]+_[\d-]+_{re.escape(shown)}_\w{{6}}", config.run)
+    assert config.other != config.run
 
 
 def test_one_process_has_one_run_name() -> None:

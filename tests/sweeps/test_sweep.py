@@ -65,6 +65,17 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
     assert runs(folder) == NAMES
 
 
+def test_a_dry_run_lists_the_jobs_and_writes_nothing(copy: Path) -> None:
+    before = everything(copy)
+    said = launch([*WORDS[:-1], "seed=0,2", "--cfg", "job"], copy)
+    assert said.status == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[0] == "sweep   sweeps/study: 4 jobs, of which none is run now (sweep.dry_run=true)"
+    assert lines[1] == f"finished  sweeps/study/{NAMES[0]}  optimizer=sgd seed=0"
+    assert lines[2] == "waiting   sweeps/study/4_optimizer-sgd_seed-2  optimizer=sgd seed=2"
+    assert everything(copy) == before
+
+
 def test_an_option_that_conf_has_gained_takes_its_default(copy: Path) -> None:
     path = copy / "sweeps" / "study" / "sweep.json"
     content = json.loads(path.read_text())

@@ -33,7 +33,7 @@ from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, i
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
-from mlplab.slurm import is_requeued, requeue
+from mlplab.slurm import is_repetition, is_requeued, requeue
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished
 
@@ -57,6 +57,7 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
+        sys.argv[1:] = _with_dry_run(sys.argv[1:])
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
     if "--version" in sys.argv[1:]:  # Hydra would give its own
         print(", ".join(f"{name} {version(name)}" for name in ("mlplab", "torch", "lightning", "hydra-core")))
@@ -89,6 +90,13 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0  # else a shell would take a sweep for done
+
+
+def _with_dry_run(words: Sequence[str]) -> list[str]:
+    """Puts sweep.dry_run=true in place of `--cfg job`, which Hydra does not take with -m."""
+    text = re.sub(r"\0(--cfg|-c)[\0=]job(?=\0)", "", "\0".join(["", *words, ""]))
+    rest = text[1:-1].split("\0")
+    return rest if len(rest) == len(words) else [*rest, "sweep.dry_run=true"]
 
 
 def with_home(word: str) -> str:
@@ -138,7 +146,8 @@ def _unwind_on_signals() -> None:
 
     def stop(number: int, frame: object) -> None:
         # While a run trains, `Interruption` handles signals instead.
-        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
+        if not is_repetition(number):
+            raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -254,9 +254,12 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     # The basic launcher and the grid sweeper have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
+    fitting = others or choices
+    # A cluster is proposed only for what nothing else has.
+    choice = ([one for one in fitting if not one.startswith("submitit_")] or fitting)[-1]
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     value = text.partition("=")[2]
-    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={(others or choices)[-1]} {text}"
+    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={choice} {text}"
     requirement = f"an option of the {part} must be one of {', '.join(known)}"
     return UserError(requirement if known else f"the {part} must be one that has options", text, hint)
 

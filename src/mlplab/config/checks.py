@@ -1,10 +1,14 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
+import functools
+import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import (
@@ -15,9 +19,10 @@ from mlplab.config.config_rules import (
     TABLE_RULES,
     nearest,
 )
+from mlplab.config.differing import flat
 from mlplab.config.paths import require_data_file
-from mlplab.config.resolvers import without_secrets
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.resolvers import project_root, without_secrets
+from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
@@ -40,12 +45,14 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-KNOWN_KEYS = {
-    "augmentation": ("noise, mixup, shift", "augmentation.noise=0.1"),
-    "engine": ("name", "engine=plain"),
-    "regularization": ("l1, l2, applies_to, max_norm", "model.dropout=0.5"),
-}
-"""Group → its keys, and what to try instead of another."""
+OF_CONFIG = ("regularization", "augmentation", "paths", "sweep")
+"""Groups whose keys are those in conf/config.yaml. The classes that other groups name say which keys they take."""
+
+OTHER_NAMES = {
+    "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
+    "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
+}  # fmt: skip
+"""Names that other projects give to what has another one here → what to try."""
 
 TABLE = "mlplab.data.table.table_source.table"
 
@@ -71,8 +78,12 @@ def check_job_of_sweep(config: DictConfig) -> None:
             )
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, *, resume: bool = False) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Args:
+        config: whole.
+        resume: whether it is that of a run which goes on; those of earlier releases may hold more keys.
 
     Raises:
         UserError: for the first value that breaks its rule, or the first two that do not go together.
@@ -97,6 +108,8 @@ def check(config: DictConfig) -> None:
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
     _require_rules(config, rules)
+    if not resume:
+        _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
 
@@ -108,6 +121,9 @@ def check_sweep(config: DictConfig) -> None:
         UserError: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+    if config.get("name") is not None:
+        name = shown(without_secrets(config, ("name",))["name"])
+        raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
     if target is not None:
         require_metric("sweep.target.metric", target["metric"], target["mode"], None)
@@ -161,12 +177,44 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-def _keys_are_known(config: DictConfig) -> None:
-    for group, (known, hint) in KNOWN_KEYS.items():
-        for key, value in (config.get(group) or {}).items():
-            # Nothing reads other keys, so a typing error would have no effect and no message.
-            if key not in known.split(", "):
-                raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
+@functools.cache
+def _known_keys(path: Path) -> dict[str, tuple[str, ...]]:
+    """Reads conf/config.yaml: group → its keys, "" → those of the configuration itself."""
+    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    groups = [str(group) for one in content.pop("defaults") if isinstance(one, dict) for group in one]
+    own = {group: tuple(content.get(group) or ()) for group in OF_CONFIG}
+    return {"": (*content, *groups, "hydra"), "engine": ("name",), **own}
+
+
+def _require_known_keys(config: DictConfig) -> None:
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
+    for group, known in _known_keys(project_root() / "conf" / "config.yaml").items():
+        node = config.get(group) if group else config
+        for key in node if isinstance(node, DictConfig) else ():
+            name = f"{group}.{key!s}" if group else str(key)
+            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
+            # keys of the user's own, for code of the user's own.
+            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
+            if key in known or is_own or _is_referred_to(config, name):
+                continue
+            near = nearest_key(name, [f"{group}.{one}" for one in known])
+            requirement = f"{group} must hold nothing but {', '.join(known)}"
+            # Unresolved, so that no value of the environment is shown.
+            unresolved: Any = OmegaConf.to_container(node)
+            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
+            if not group:
+                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
+                near = nearest_key(name, [*known, *keys])
+                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
+            raise UserError(requirement, f"{name}={shown(value)}", hint)
+
+
+def _is_referred_to(config: DictConfig, name: str) -> bool:
+    """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
+    texts = map(str, flat(OmegaConf.to_container(config)).values())
+    return any(re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", text) for text in texts)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -392,7 +440,6 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
-    _keys_are_known,
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from mlplab.config.paths import in_a_path
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import PRECISIONS, PROFILERS, STRATEGIES
 from mlplab.data.table.text_layout import DELIMITERS, QUOTES
@@ -176,6 +177,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.dry_run": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
@@ -186,6 +188,21 @@ RULES: dict[str, Rule] = {
         "{metric: val/accuracy, value: 0.95, mode: max}",
     ),
     "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
+    "name": Rule(
+        # YAML reads a name such as 2026 as a number.
+        lambda v: (
+            v is None
+            or (isinstance(v, str | int | float) and not isinstance(v, bool) and 0 < len(in_a_path(str(v))) <= 100)
+        ),
+        "null, or a name with a letter or digit from A to Z or 0 to 9, up to 100 characters",
+        "baseline",
+    ),
+    "tags": Rule(
+        lambda v: isinstance(v, list) and all(isinstance(tag, str | int | float) for tag in v),
+        "a list of words",
+        "[baseline]",
+    ),
+    "notes": optional(Rule(lambda v: isinstance(v, str | int | float), "text", "'a first try'")),
 }
 
 _FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")

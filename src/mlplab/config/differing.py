@@ -14,6 +14,8 @@ RENAMED = {
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "lightning.pytorch.loggers.WandbLogger": "mlplab.loggers.experiment_trackers.ResumableWandbLogger",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
@@ -38,6 +40,15 @@ CHANGED = {"model.dropout": (0.2, 0.0)}
 
 COLLECTIONS = ("callbacks.", "logger.")
 """Groups whose entries are parts, not options: a run keeps those that it began with."""
+
+
+NOT_LEARNED = (
+    "engine", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
+)  # fmt: skip
+"""Options that do not affect what is learned, and may change when a run resumes."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -76,7 +87,7 @@ def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[
 def _extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str], place: str) -> dict[str, Any]:
     whole = dict(then)
     # Another class or choice has other options.
-    if any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
+    if place and any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
         return whole
     for name, value in now.items():
         key = f"{place}{name}"
@@ -97,7 +108,8 @@ def is_below(key: str, names: Collection[str]) -> bool:
 def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
     """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
     before = flat(then)
-    new = {key: value for key, value in flat(now).items() if key not in before and not is_below(key, (*free, *ADDED))}
+    # null is what an option has that changes nothing.
+    new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
     told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
     return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
 

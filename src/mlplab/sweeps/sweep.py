@@ -52,6 +52,12 @@ class Sweep:
         self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str, ranking: Ranking
     ) -> None:
         check_sweep(without_hydra(config))  # before anything is written
+        if config.sweep.dry_run and sweeper != "grid":
+            raise UserError(
+                "sweep.dry_run must be for a grid, whose jobs are known before they run",
+                f"hydra/sweeper={sweeper}, which proposes its jobs one after the other",
+                "sweep.dry_run=false",
+            )
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
         self.ranking = ranking
         self.composer = Composer(config, loader)
