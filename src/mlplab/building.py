@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_metric
@@ -25,6 +26,7 @@ from mlplab.config.commands import install
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
+from mlplab.data.preprocessing import ScalePixels
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
@@ -35,6 +37,7 @@ from mlplab.models.inputs import InputLayer, PixelInputs, WithInputs, build_inpu
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
 from mlplab.objectives.objective import averaged_over_members, build_objective, n_outputs
+from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
@@ -46,6 +49,9 @@ ONE_THREAD_BELOW = 25_000_000
 
 Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
 """
+
+ROWS_TO_INITIALIZE_FROM = 10_000
+"""Most training rows that a network is given by `initialize_from`. Their statistics are then known to a hundredth."""
 
 LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
@@ -132,6 +138,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     objective = build_objective(
         task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
     )
+    if task.kind == "regression" and config.loss.name == "auto" and config.loss.get("label_smoothing"):
+        print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)
@@ -152,8 +160,15 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         model_config["scaling_initialization"] = "random_signs" if embedding is None else "normal"
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
         model = instantiate("model", model_config, **shapes)
+        # A network may look at training rows before its first step.
+        initialize_from = getattr(model, "initialize_from", None)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if initialize_from is not None:
+            features = data.part("train")[0]
+            features = features[torch.randperm(len(features))[:ROWS_TO_INITIALIZE_FROM]]
+            with torch.no_grad():
+                initialize_from(features if inputs is None else inputs(features))
         _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     learner = Learner(
@@ -167,6 +182,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         applies_to=list(config.regularization.applies_to),
         monitor=config.monitor,
         mode=config.mode,
+        max_norm=_max_norm(config, model),
+        augmentation=_augmentation(config, data, model),
         seed=config.seed,
     )
     learner.compile_seconds = compile_seconds
@@ -303,6 +320,58 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
         )
+
+
+def _max_norm(config: DictConfig, model: nn.Module) -> float | None:
+    """Returns the limit of a unit's incoming weights.
+
+    Raises:
+        UserError: the network has no weights to limit.
+    """
+    # Configurations of earlier releases have none.
+    max_norm: float | None = config.regularization.get("max_norm")
+    if max_norm is not None and not incoming_weights(model):
+        raise UserError(
+            "regularization.max_norm must be given for a network with layers of torch.nn.Linear",
+            f"{type(model).__name__} has none",
+            "regularization.max_norm=null",
+        )
+    return max_norm
+
+
+def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Augmentation | None:
+    """Builds what changes training batches; None if nothing does.
+
+    Raises:
+        UserError: images are to be shifted, but the data are none; or the network is compiled.
+    """
+    options = _plain(config.get("augmentation") or {})
+    if not any(options.values()):
+        return None
+    if options.get("mixup") and config.model.get("compile") and isinstance(model, WithInputs):
+        # Compiled is the network with its input layer, behind which rows are mixed.
+        raise UserError(
+            "augmentation.mixup of categories, pixels and embeddings must have a network that is not compiled",
+            "model.compile=true",
+            "model.compile=false",
+        )
+    most, shape, shift = options.pop("shift", 0), data.image_shape, None
+    if most and shape is None:
+        raise UserError(
+            "augmentation.shift must be for images", f"{data.name} has none", "augmentation.shift=0, or data=digits"
+        )
+    if most and shape is not None:
+        if most >= min(shape):
+            raise UserError(
+                f"augmentation.shift must be smaller than the images, {shape[0]}×{shape[1]}",
+                f"augmentation.shift={most}",
+                "augmentation.shift=2",
+            )
+        shift = RandomShift(*shape, most, data.preprocessor)
+    preprocessing = data.preprocessor
+    unit = preprocessing.std if isinstance(preprocessing, ScalePixels) else 1.0
+    n_numeric = preprocessing.n_numeric(data.task.n_features)
+    return Augmentation(**options, shift=shift, n_numeric=n_numeric, unit=unit)
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:

@@ -76,7 +76,7 @@ def evaluate_best(
         result["calibration"] = calibration.summary
     # The file first: it is there even if a logger raises.
     write_json(directory.path / "result.json", result)
-    log_final_metrics(loggers, config, directory.tensorboard, result)
+    log_final_metrics(loggers, config, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
     log_result(result)
     return result

@@ -31,9 +31,19 @@ def name_of_command(words: Sequence[str]) -> str:
     return f"slurm-{number}-{sha256(repr(list(words)).encode()).hexdigest()[:6]}" if number else ""
 
 
+_has_been_told = False
+
+
 def is_repetition(number: int) -> bool:
-    """Returns whether a further signal says nothing new: SLURM may send each twice, by srun and by itself."""
-    return bool(job_number()) and number != signal.SIGINT
+    """Returns whether SLURM has sent a signal before, which this process is answering; Ctrl-C is never one.
+
+    srun and SLURM itself may send each, and others follow. A second one must not keep a run from saving.
+    """
+    global _has_been_told
+    if not job_number() or number == signal.SIGINT:
+        return False
+    has_been_told, _has_been_told = _has_been_told, True
+    return has_been_told
 
 
 def asks_to_requeue(number: int) -> bool:

@@ -28,6 +28,7 @@ from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged
 from mlplab.learner import Learner
+from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
@@ -52,7 +53,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         RunFailed: the run diverged (`Diverged`), or memory or disk space ran out.
         RunStopped: a signal stopped the run; its state is saved.
     """
-    check(config)
+    check(config, resume=resume)
     silence_lightning()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
@@ -76,7 +77,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
     room = bytes_needed(learner)
     directory.reopen(room) if resume else directory.claim(room)
-    with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
+    stopping = stop_on_signal(end=partial(directory.end, "stopped"))
+    with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
         print(describe_before(data, learner.model, directory.path), flush=True)
         directory.begin_phase("fit")

@@ -102,6 +102,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Ends its jobs, and then its processes."""
+        self.ask("scancel", "--signal=KILL", "--user=root")
         self.ask("scancel", "--user=root")
         deadline = time.monotonic() + 40
         while self.jobs() and time.monotonic() < deadline:

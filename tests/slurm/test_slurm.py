@@ -15,7 +15,10 @@ from slurm.cluster import Cluster
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 ON_SLURM = "hydra/launcher=submitit_slurm"
-LONG = [*SMALL, "trainer.max_epochs=1500", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
+LONG = [
+    *SMALL[:-1], "trainer.max_epochs=1500", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2",
+    "logger=csv",
+]  # fmt: skip
 
 
 def start(cluster: Cluster, folder: Path, *words: str) -> Running:
@@ -99,7 +102,8 @@ def test_ctrl_c_leaves_jobs_to_the_cluster_and_scancel_ends_them(
     assert "stopped by Ctrl-C; 2 jobs stay with SLURM" in done.stderr
     assert f"`scancel {array}` makes them save and ends them" in done.stderr
     second = start(slurm, tmp_path, *words)
-    until(lambda: b"of an earlier launch: waiting" in (tmp_path / f"{second.pid}.out").read_bytes())
+    out = tmp_path / f"{second.pid}.out"
+    until(lambda: out.exists() and "2 jobs of an earlier launch: waiting" in out.read_text())
     assert len(slurm.jobs()) == 2  # neither the one that runs nor the one that waits is queued twice
     slurm.ask("scancel", array)
     done = second.end()
@@ -137,7 +141,7 @@ def test_a_job_whose_process_is_killed_is_queued_once_more(slurm: Cluster, tmp_p
 
 
 def test_a_run_in_a_batch_script_goes_on_in_its_directory(slurm: Cluster, tmp_path: Path) -> None:
-    words = " ".join([*LONG, "logger=csv", f"paths.logs={tmp_path}"])
+    words = " ".join([*LONG, f"paths.logs={tmp_path}"])
     script = tmp_path / "job.sh"
     script.write_text(
         f"#!/bin/bash\n#SBATCH --open-mode=append --output={tmp_path}/out\n"
@@ -160,5 +164,5 @@ def test_a_run_in_a_batch_script_goes_on_in_its_directory(slurm: Cluster, tmp_pa
     assert status(runs()[1])["resumed"] == 2
     assert f"_slurm-{number}-" in runs()[0].name
     alone = tmp_path / "alone"
-    assert launch([*LONG, "logger=csv", "sweep.name=study", "seed=0"], alone).status == 0
+    assert launch([*LONG, "sweep.name=study", "seed=0"], alone).status == 0
     assert difference(runs()[1], jobs_of(alone)[0]) == ""

@@ -33,7 +33,7 @@ from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, i
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
-from mlplab.slurm import is_requeued, requeue
+from mlplab.slurm import is_repetition, is_requeued, requeue
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished
 
@@ -146,7 +146,8 @@ def _unwind_on_signals() -> None:
 
     def stop(number: int, frame: object) -> None:
         # While a run trains, `Interruption` handles signals instead.
-        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
+        if not is_repetition(number):
+            raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)

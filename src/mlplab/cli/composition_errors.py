@@ -239,6 +239,8 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
         if hint is None:
             near = nearest_key(key, keys)
+            # A group within another: `callbacks/averaging`.
+            near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
             hint = f"{near}={value}" if near else f"{command('train.py', '--help')}, which lists them all"
         return UserError("names on the command line must exist in the configuration", text, hint)
     return None
@@ -252,9 +254,12 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     # The basic launcher and the grid sweeper have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
+    fitting = others or choices
+    # A cluster is proposed only for what nothing else has.
+    choice = ([one for one in fitting if not one.startswith("submitit_")] or fitting)[-1]
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     value = text.partition("=")[2]
-    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={(others or choices)[-1]} {text}"
+    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={choice} {text}"
     requirement = f"an option of the {part} must be one of {', '.join(known)}"
     return UserError(requirement if known else f"the {part} must be one that has options", text, hint)
 
@@ -277,15 +282,16 @@ def _keys_with(groups: list[str]) -> list[str]:
 
 def _other_choice_with(key: str, value: str) -> str | None:
     """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
-    group, _, last = key.partition(".")
-    fitting = [
-        choice
-        for choice in _choices(group)
-        if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
-    ]
-    if not fitting:
-        return None
-    return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
+    *within, last = key.split(".")
+    for group in ("/".join(within[:depth]) for depth in range(1, len(within) + 1)):  # `callbacks/averaging` is one, too
+        fitting = [
+            choice
+            for choice in _choices(group)
+            if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
+        ]
+        if fitting:
+            return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
+    return None
 
 
 def _dotted_keys(node: Any, prefix: str = "") -> list[str]:

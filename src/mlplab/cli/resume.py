@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mlplab.config.differing import (
     ABSENT,
+    NOT_LEARNED,
     changes,
     describe_changes,
     describe_new,
@@ -33,26 +34,6 @@ from mlplab.runs.layout import LOCK
 from mlplab.runs.lock import require_free
 from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
-
-FREE = (
-    "engine",
-    "logger",
-    "on_divergence",
-    "callbacks.calibration",
-    "callbacks.figures",
-    "callbacks.gradient_norms",
-    "callbacks.histograms",
-    "callbacks.progress",
-    "callbacks.checkpoints.every_seconds",
-    "callbacks.checkpoints.every_n_epochs",
-    "trainer.accelerator",
-    "trainer.detect_anomaly",
-    "trainer.log_every_n_steps",
-    "trainer.max_time",
-    "trainer.profiler",
-    "trainer.threads",
-)
-"""Options that may change when a run resumes, as they do not affect what is learned. trainer.max_epochs may grow."""
 
 PATIENCE = "callbacks.early_stopping.patience"
 """May grow too: early stopping alone reads it."""
@@ -131,7 +112,7 @@ def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
     tasks = (hydra.get("overrides") or {}).get("task")
     taken_away = [str(word)[1:] for word in tasks or () if str(word).startswith("~")]
     whole = extended(then, now, taken_away)  # type: ignore[arg-type]
-    new = describe_new(then, whole, "the run", (*FREE, "paths", "sweep"))
+    new = describe_new(then, whole, "the run", (*NOT_LEARNED, "paths", "sweep"))
     if new:
         print(new)
     return OmegaConf.create(whole)
@@ -187,7 +168,7 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     """
     # The file may have moved: the fingerprint of its bytes is compared later.
     moved = ("data.path", "data.test_path")
-    changed = changes(before, after, (*FREE, *moved, "paths.logs", "trust", "resume"))
+    changed = changes(before, after, (*NOT_LEARNED, *moved, "paths.logs", "trust", "resume"))
     patience = changed.get(PATIENCE)
     # Without it the run would have followed the same path, and ended later.
     if patience is not None and all(type(value) is int for value in patience) and patience[1] > patience[0]:

@@ -1,16 +1,28 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import (
+    MLP_RULES,
+    OPTIMIZER_RULES,
+    REALMLP_RULES,
+    RULES,
+    SWEEP_RULES,
+    TABLE_RULES,
+    nearest,
+)
+from mlplab.config.differing import flat
 from mlplab.config.paths import require_data_file
-from mlplab.config.resolvers import without_secrets
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.resolvers import project_root, without_secrets
+from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
@@ -33,8 +45,27 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
-"""Group → its keys, and what to try instead of another."""
+TOP_LEVEL = (
+    *REQUIRED, "augmentation", "callbacks", "logger", "engine", "experiment", "debug", "sweep", "hydra",
+    "name", "tags", "notes", "on_divergence", "resume", "trust",
+)  # fmt: skip
+"""Keys of the configuration itself."""
+
+KNOWN_KEYS = {
+    "": TOP_LEVEL,
+    "engine": ("name",),
+    "augmentation": ("noise", "mixup", "shift"),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
+    "paths": ("logs", "run"),
+    "sweep": ("name", "retry_failed", "dry_run", "rerun", "rerun_top", "target"),
+}
+"""Group → its keys. The classes that the other groups name say which keys they take."""
+
+OTHER_NAMES = {
+    "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
+    "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
+}  # fmt: skip
+"""Names that other projects give to what has another one here → what to try."""
 
 TABLE = "mlplab.data.table.table_source.table"
 
@@ -60,8 +91,12 @@ def check_job_of_sweep(config: DictConfig) -> None:
             )
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, *, resume: bool = False) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Args:
+        config: whole.
+        resume: whether it is that of a run which goes on; those of earlier releases may hold more keys.
 
     Raises:
         UserError: for the first value that breaks its rule, or the first two that do not go together.
@@ -81,11 +116,15 @@ def check(config: DictConfig) -> None:
     # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
+    if _select(config, "model._target_") == "mlplab.models.RealMLP":
+        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
     _require_rules(config, rules)
+    if not resume:
+        _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
 
@@ -97,6 +136,9 @@ def check_sweep(config: DictConfig) -> None:
         UserError: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+    if config.get("name") is not None:
+        name = shown(without_secrets(config, ("name",))["name"])
+        raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
     if target is not None:
         require_metric("sweep.target.metric", target["metric"], target["mode"], None)
@@ -150,12 +192,41 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-def _keys_are_known(config: DictConfig) -> None:
-    for group, (known, hint) in KNOWN_KEYS.items():
-        for key, value in (config.get(group) or {}).items():
-            # Nothing reads other keys, so a typing error would have no effect and no message.
-            if key not in known.split(", "):
-                raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
+def _require_known_keys(config: DictConfig) -> None:
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
+    for group, known in KNOWN_KEYS.items():
+        node = config.get(group) if group else config
+        for key in node if isinstance(node, DictConfig) else ():
+            name = f"{group}.{key!s}" if group else str(key)
+            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
+            # keys of the user's own, for code of the user's own.
+            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
+            if key in known or is_own or _is_referred_to(config, name) or _is_in_conf(group, key):
+                continue
+            near = nearest_key(name, [f"{group}.{one}" for one in known])
+            requirement = f"{group} must hold nothing but {', '.join(known)}"
+            # Unresolved, so that no value of the environment is shown.
+            unresolved: Any = OmegaConf.to_container(node)
+            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
+            if not group:
+                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
+                near = nearest_key(name, [*known, *keys])
+                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
+            raise UserError(requirement, f"{name}={shown(value)}", hint)
+
+
+def _is_in_conf(group: str, key: Any) -> bool:
+    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    return key in ((whole.get(group) or {}) if group else whole)
+
+
+def _is_referred_to(config: DictConfig, name: str) -> bool:
+    """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
+    texts = map(str, flat(OmegaConf.to_container(config)).values())
+    return any(re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", text) for text in texts)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -171,7 +242,8 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    f"{group}.{name}={{_target_: {example}}}",
+                    # The one of them that is chosen by a group of its own.
+                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
 
@@ -278,7 +350,12 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
     # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+    # A limit on the weights would move them behind its back.
+    for key, neutral in (
+        ("trainer.gradient_clip_val", None),
+        ("trainer.accumulate_grad_batches", 1),
+        ("regularization.max_norm", None),
+    ):
         # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(
@@ -338,6 +415,17 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _averaging_begins_in_time(config: DictConfig) -> None:
+    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
+    # The weights of one epoch are no mean.
+    if start is not None and most not in (None, -1) and start >= most:
+        raise UserError(
+            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
+            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
+            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+        )
+
+
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     name = "callbacks.learning_rate_range"
     if OmegaConf.select(config, name) is None:
@@ -364,7 +452,6 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
-    _keys_are_known,
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,
@@ -378,6 +465,7 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

@@ -14,14 +14,22 @@ RENAMED = {
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "lightning.pytorch.loggers.WandbLogger": "mlplab.loggers.experiment_trackers.ResumableWandbLogger",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
 ADDED = {
-    "loss.class_weights": None,
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "callbacks.averaging": None,
     "data.rare_classes": "keep",
     "data.weight_column": None,
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "regularization.max_norm": None,
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
@@ -32,6 +40,15 @@ CHANGED = {"model.dropout": (0.2, 0.0)}
 
 COLLECTIONS = ("callbacks.", "logger.")
 """Groups whose entries are parts, not options: a run keeps those that it began with."""
+
+
+NOT_LEARNED = (
+    "engine", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
+)  # fmt: skip
+"""Options that do not affect what is learned, and may change when a run resumes."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -70,7 +87,7 @@ def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[
 def _extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str], place: str) -> dict[str, Any]:
     whole = dict(then)
     # Another class or choice has other options.
-    if any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
+    if place and any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
         return whole
     for name, value in now.items():
         key = f"{place}{name}"

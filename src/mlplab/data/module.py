@@ -85,6 +85,7 @@ class DataModule(pl.LightningDataModule):
         origin: options of source and split, as plain values for a checkpoint.
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
+        image_shape: height and width of images; None for other data.
         weights: part → weights of its rows (n,) float32, of mean 1 over the training part; None where all are equal.
 
     Args:
@@ -120,6 +121,7 @@ class DataModule(pl.LightningDataModule):
         self.origin: dict[str, Any] = {}
         self.reading: dict[str, Any] | None = None
         self.description: Any = None
+        self.image_shape: tuple[int, int] | None = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
         self.weights: dict[str, Tensor | None] = {}
 
@@ -134,6 +136,7 @@ class DataModule(pl.LightningDataModule):
             return
         dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
+        self.image_shape = getattr(dataset, "image_shape", None)  # a table has no such attribute
         # By the training rows alone; the other parts are transformed with these statistics.
         self.preprocessor = dataset.fit(split.train)
         targets = self._scaled_targets(dataset, split.train)

@@ -6,6 +6,8 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 
 FINGERPRINTS = {
     "mlplab.building": "build_data:2e1309b74f build_trainer:aeb358652c",
+    "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
+    "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
         "__init__:a612f90ae0 _on_safe_point:c09e4586b7 _tell_best:4c49100e7e consider:ea97653809 is_due:f80b311f6d "
@@ -53,15 +55,16 @@ FINGERPRINTS = {
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:d892e7d4a3 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
-        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:8da052234d test_dataloader:655d480236 "
+        "__init__:f78976d369 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:41a1604d93 test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:387d95e6c2 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "configure_optimizers:3f099275f3 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:1283b60a92 test_step:e76314071d training_step:289a8f911e validation_step:e1a14d5c63 "
+        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:443a271862 "
+        "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
@@ -81,9 +84,9 @@ FINGERPRINTS = {
         "__init__:d0f501a798 _mean_loss:f76432b228 compute:18c9ef0cb3 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:dd970ad734",
+    "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:7e5bbbb39e",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:002ac9c64e",
-    "train": "main:8f293364ba",
+    "mlplab.result": "evaluate_best:d27bcfc3a9",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "train": "main:865fe05d1d",
 }

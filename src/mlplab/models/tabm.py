@@ -163,7 +163,3 @@ def average_members(outputs: Tensor, average_of: str) -> Tensor:
     # The −log k of both means cancel.
     is_true, is_false = functional.logsigmoid(outputs), functional.logsigmoid(-outputs)
     return is_true.logsumexp(dim=1) - is_false.logsumexp(dim=1)
-
-
-MODELS = {"mlp": MLP, "tabm": TabM}
-"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""

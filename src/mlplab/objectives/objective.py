@@ -85,9 +85,12 @@ def build_objective(
         UserError: the loss does not fit the task, takes no such option or no weights, or the class weights do not fit.
     """
     fitting = LOSSES[task.kind]
-    # The first loss is the usual one of its task.
     if name == "auto":
+        # The first loss is the usual one of its task.
         name = fitting[0]
+        # `auto` has the options of all; that of regression has none.
+        if task.kind == "regression":
+            options.pop("label_smoothing", None)
     if name not in fitting:
         raise UserError(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
     if name == "binary_cross_entropy" and task.kind == "classification" and task.n_classes != 2:

@@ -1,4 +1,4 @@
-"""Writes report.html, one file that requests nothing from the network, leaderboard.csv and figures/."""
+"""Writes report.html, one file that requests nothing from the network, tables for other programs, and figures/."""
 
 import base64
 import hashlib
@@ -12,9 +12,10 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.chart_drawing import Picture, draw, file_name, inline
+from mlplab.report.exported_tables import tables_of
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
-from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
+from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_charts import charts_of
@@ -57,9 +58,10 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     """
     directory = analysis.sweep.directory
     pictures = draw_charts(analysis)
-    page, board, figures = directory / "report.html", directory / "leaderboard.csv", directory / "figures"
+    page, figures = directory / "report.html", directory / "figures"
+    tables = {directory / name: text for name, text in tables_of(analysis).items()}
     try:
-        figures.mkdir(exist_ok=True)
+        figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
         taken: list[str] = []
@@ -69,11 +71,12 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
             write_bytes(figures / f"{taken[-1]}.svg", picture.svg.encode())
             write_bytes(figures / f"{taken[-1]}.png", picture.png)
         # The page comes last: where it is new, everything that it mentions is there.
-        write_bytes(board, as_csv(analysis).encode())
+        for path, text in tables.items():
+            write_bytes(path, text.encode())
         write_bytes(page, render_page(analysis, pictures, root).encode())
     except OSError as error:
-        raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
-    return {"report": page, "leaderboard": board, "figures": figures}
+        raise not_writable("the report's folder", directory, error, f"chmod u+w {directory}, or out=FOLDER") from None
+    return {"report": page, **{path.name: path for path in tables}, "figures": figures}
 
 
 def draw_charts(analysis: SweepAnalysis) -> dict[str, list[Picture]]:

@@ -1,21 +1,16 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from itertools import groupby
 from typing import Any
 
-from mlplab.errors import printable
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
 from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_front
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
-from mlplab.rules import shown
-from mlplab.runs.files import FORMULA_STARTS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
@@ -265,26 +260,3 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
 
 def _mean_and_std(metric: str, spread: Spread) -> dict[str, float | None]:
     return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
-
-
-def as_csv(analysis: SweepAnalysis) -> str:
-    """Formats leaderboard.csv: numbers in full, names such that no spreadsheet takes them for a formula."""
-    rows = plain_rows(analysis)
-    header = list(rows[0]) if rows else ["stage", "rank"]
-    out = StringIO()
-    # The csv module would end lines by \r\n.
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv_cell(name) for name in header])
-    writer.writerows([_csv_cell(row[name]) for name in header] for row in rows)
-    return out.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    # For Python, true is the integer 1.
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    text = "\n".join(printable(line) for line in shown(value).split("\n"))
-    # The apostrophe tells a spreadsheet that the cell is text.
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -3,7 +3,7 @@
 import inspect
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
+from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import Objective, predictions
@@ -259,8 +260,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
-        name = card["model"]["name"]
-        if model is None and name not in MODELS:
+        described = card["model"]
+        parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
+        if model is None and any(part["name"] not in MODELS for part in parts):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -269,21 +271,29 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         preprocessing = _preprocessing_of(card["preprocessing"])
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
-        architecture = card["model"]["architecture"] if model is not None else with_new_options(MODELS[name], card)
 
-        def build() -> nn.Module:
-            network = MODELS[name](**architecture) if model is None else model
+        def build_part(part: Mapping[str, Any]) -> nn.Module:
+            network = (
+                MODELS[part["name"]](**with_new_options(MODELS[part["name"]], {"model": part}))
+                if model is None
+                else model
+            )
             if isinstance(network, WithInputs):
                 return network
             inputs = None if encoding is None else build_inputs(encoding, task.n_features)
-            if "numeric_embedding" in card["model"]:
-                embedding = card["model"]["numeric_embedding"]
+            if "numeric_embedding" in part:
+                embedding = part["numeric_embedding"]
                 return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
             return network if inputs is None else WithInputs(inputs, network)
 
+        def build() -> nn.Module:
+            # Each member of an ensemble has its own input layer, as embeddings are learned.
+            is_ensemble = model is None and described["name"] == "ensemble"
+            return Ensemble([build_part(part) for part in parts], task.kind) if is_ensemble else build_part(described)
+
         if model is None:
             # Before memory is taken for the weights.
-            _require_shapes(build, card)
+            _require_shapes(build, card, parts)
         network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
@@ -318,14 +328,16 @@ def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
         ) from None
 
 
-def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
+def _require_shapes(
+    build: Callable[[], nn.Module], card: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> None:
     """Compares the shapes of weights with those of a network on the meta device.
 
     A card can describe a network that does not fit into memory. On the meta device building it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     # Millions of layers would take long to build, even on the meta device.
-    if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
+    if sum(1 + len(part["architecture"].get("hidden_dims", ())) for part in parts) > len(shapes):
         raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):
         expected = {name: weight.shape for name, weight in build().state_dict().items()}

@@ -78,7 +78,12 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError):
         return []
     lines = []
-    for line in text.splitlines():
+    rows = text.splitlines()
+    with contextlib.suppress(ValueError, RecursionError):
+        # All at once takes half of the time.
+        lines = json.loads(f"[{','.join(rows)}]")
+        rows = []
+    for line in rows:
         # A kill may have cut the last line off.
         with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))

@@ -53,7 +53,7 @@ class Interruption:
         Raises:
             RunStopped: ends the run here.
         """
-        if (not self.leads and self._has_trained) or (self.received is not None and is_repetition(number)):
+        if (not self.leads and self._has_trained) or is_repetition(number):
             return
         if self.received is not None:
             raise RunStopped("ended at once by a second signal; the last checkpoint remains", self.status)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
 from mlplab.config.paths import shortest
-from mlplab.config.resolvers import project_root
+from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
@@ -138,6 +138,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     write_json(
         directory.path / MANIFEST,
         {
+            **_label(config),
             **environment(config, directory),
             "seed": config.seed,
             "data": {
@@ -157,6 +158,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     now = environment(config, directory)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": timestamp(), "step": step, **now})
+    manifest |= _label(config)
     write_json(directory.path / MANIFEST, manifest)
     path, text = directory.path / CONFIG, as_yaml(config).encode()
     # A received run is not signed: it would name the sender's code without trust=true from now on.
@@ -169,6 +171,11 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
     return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
+
+
+def _label(config: DictConfig) -> dict[str, Any]:
+    """Returns name, tags and notes of a run."""
+    return without_secrets(config, [key for key in ("name", "tags", "notes") if key in config])
 
 
 def _signed(text: bytes, directory: Path) -> bytes:

@@ -189,5 +189,5 @@ def prepare_run_files(
     for line in data_and_model(data, learner.model):
         log.info(line)
     if saved is None:
-        log_configuration(loggers, config, text)
+        log_configuration(loggers, config, text, kind=data.task.kind)
     return saved

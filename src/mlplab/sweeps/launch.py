@@ -10,12 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from mlplab.config.paths import shortest
 from mlplab.errors import RunFailed, RunStopped, UserError, counted
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import HANDLED
+from mlplab.slurm import is_repetition
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.sweep import Sweep
@@ -123,10 +123,13 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         yield
         return
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
+    def end(number: int, frame: FrameType | None) -> None:
+        if not is_repetition(number):
+            raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if is_repetition(number):
+            return
         for handled in HANDLED:
             signal.signal(handled, end)
         with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line

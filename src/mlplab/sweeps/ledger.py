@@ -25,6 +25,7 @@ SEEDS = ("seed", "data.split_seed", FOLD := "data.fold")
 
 MAY_DIFFER = (
     "paths", "sweep", "resume", "trust", "engine", "trainer.threads", "callbacks.progress", "callbacks.calibration",
+    "name", "tags", "notes",
 )  # fmt: skip
 """Options that may differ between launches of one sweep, as they do not affect what is learned."""
 

@@ -87,15 +87,9 @@ class SubmittedJob:
         return DelayedSubmission(self, *arguments)
 
 
-_has_stopped = False
-
-
 def _stop(number: int, frame: object) -> None:
-    global _has_stopped
-    if _has_stopped and is_repetition(number):
-        return
-    _has_stopped = True
-    raise RunStopped(f"stopped by {signal.Signals(number).name} while no step was made", 128 + number)
+    if not is_repetition(number):
+        raise RunStopped(f"stopped by {signal.Signals(number).name} while no step was made", 128 + number)
 
 
 class SubmittedJobs:
@@ -142,7 +136,7 @@ class SubmittedJobs:
             if self.settings.get("gpus_per_node") is None:  # submitit would hide all GPUs
                 environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.job = SubmittedJob(job, is_local=not self.is_slurm, environment=environment)
-        self._handles: dict[str, Any] = {}
+        self._numbers: dict[str, str] = {}
         self._stamps: dict[str, int] = {}
         self._missing: set[str] = set()
         self._next_question = self._wait = 0.0
@@ -174,7 +168,8 @@ class SubmittedJobs:
             place = (list(words), "hydra.sweep.dir", number, f"job_id_for_{number}", Singleton.get_state())
             jobs[self._directory_of(words, number)] = place
         self._stamps = {name: _stamp(self.directory / name) for name in jobs}
-        running = {name: number for name, number in self.queued().items() if name in jobs}
+        running: dict[str, Any] = {name: number for name, number in self.queued().items() if name in jobs}
+        self._numbers |= running
         if running:
             print(f"queued  {counted(len(running), 'job')} of an earlier launch: waiting for them", flush=True)
         waiting = [name for name in jobs if name not in running]
@@ -233,10 +228,10 @@ class SubmittedJobs:
             raise RunFailed(f"{_last_line(str(error))}; try other values of hydra.launcher") from None
         except (AssertionError, NameError, ValueError) as error:  # of values that submitit does not take
             raise RunFailed(f"hydra.launcher does not fit: {_last_line(str(error))}; try other values") from None
-        self._handles |= dict(zip(jobs, handles, strict=True))
+        numbers = {name: handle.job_id for name, handle in zip(jobs, handles, strict=True)}
+        self._numbers |= numbers
         if not self.is_slurm:
             return dict(zip(jobs, handles, strict=True))
-        numbers = {name: handle.job_id for name, handle in zip(jobs, handles, strict=True)}
         write_json(self.directory / QUEUE, {**read_json(self.directory / QUEUE), **numbers})
         first = next(iter(numbers.values())).partition("_")[0]
         print(f"queued  {counted(len(numbers), 'job')} as {first} of SLURM; `squeue -j {first}` shows them", flush=True)
@@ -272,12 +267,13 @@ class SubmittedJobs:
         """
         states = {name: read_state(self.directory / name) for name in names}
         left = {name: state for name, state in states.items() if not state.has_ended and state.name != "running"}
-        stopped = {name: state for name, state in left.items() if state.name == "stopped" or not self._has_begun(name)}
+        stopped = {
+            name: state for name, state in left.items() if state.name == "stopped" or not self._log(name).is_file()
+        }
         died = [name for name in left if name not in stopped]
         for name in died:
-            log = self._log(name)
-            said = _last_line(log.read_text(errors="replace")) if log is not None and log.is_file() else ""
-            print(f"killed  {name}{f': {said}' if said else ''}{f'; its log is {shortest(log)}' if log else ''}")
+            said = _last_line(self._log(name).read_text(encoding="utf-8", errors="replace"))
+            print(f"killed  {name}{f': {said}' if said else ''}; its log is {shortest(self._log(name))}")
         if died:
             raise BrokenProcessPool(f"the process of {first_of(died, 3)} died")
         if stopped:
@@ -287,14 +283,12 @@ class SubmittedJobs:
                 128 + signal.SIGTERM,
             )
 
-    def _log(self, name: str) -> Path | None:
-        handle = self._handles.get(name)
-        return None if handle is None else Path(handle.paths.stderr)
+    def _log(self, name: str) -> Path:
+        """Returns the file with the errors of a job's process; there is none until the process has started."""
+        from submitit.core.utils import JobPaths
 
-    def _has_begun(self, name: str) -> bool:
-        """Returns whether the process of a job was started: its log is there then."""
-        log = self._log(name)
-        return log is None or log.is_file()
+        paths = JobPaths(self.folder, job_id=self._numbers[name])
+        return Path(paths.stdout if self.settings.get("stderr_to_stdout") else paths.stderr)
 
 
 def _stamp(directory: Path) -> int:
