@@ -35,7 +35,7 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
+        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
         "on_train_end:6aa808fd7d on_train_start:78382b1338 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
