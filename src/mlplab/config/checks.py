@@ -6,6 +6,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -187,7 +188,7 @@ def _require_known_keys(config: DictConfig) -> None:
     """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
     for group, known in KNOWN_KEYS.items():
         for key, value in (config.get(group) or {}).items():
-            if key not in known:
+            if key not in known and not _is_in_conf(group, key):
                 name = f"{group}.{key}"
                 near = nearest_key(name, [f"{group}.{one}" for one in known])
                 requirement = f"{group} must hold nothing but {', '.join(known)}"
@@ -214,6 +215,12 @@ def _require_known_keys(config: DictConfig) -> None:
         hint = OTHER_NAMES.get(name) or (f"{near}={value}" if near else "leaving it out")
         requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
         raise UserError(requirement, f"+{word}", hint)
+
+
+def _is_in_conf(group: str, key: Any) -> bool:
+    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    return key in ((whole.get(group) or {}) if group else whole)
 
 
 def _is_referred_to(config: DictConfig, name: str) -> bool:
