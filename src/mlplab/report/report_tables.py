@@ -1,12 +1,14 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 from mlplab.errors import printable
 from mlplab.report.formatting import number, p_text, share, spread_text, value_text
@@ -21,20 +23,24 @@ SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used fo
 
 WHICH = {"rerun": "tuned", "default": "default"}
 
-MOST_TESTS = 2
-"""Test metrics on the page; leaderboard.csv has all."""
-
-LONGEST_REASON = 400
-"""Characters of a reason in the table of failures."""
-
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, the number that it is sorted by instead, and classes of page.css beside its column's."""
+    """The text of a cell, the number that it is sorted by instead, classes of page.css, and links: text and address."""
 
     text: str
     key: float | None = None
     style: str = ""
+    links: Sequence[tuple[str, str]] = ()
+
+    @property
+    def hidden_key(self) -> float | None:
+        """Returns the key if its text does not begin with it."""
+        try:
+            shown = float(self.text.split()[0])
+        except (ValueError, IndexError):
+            return self.key
+        return None if self.key is None or math.isclose(shown, self.key, rel_tol=1e-3) else self.key
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a row for each object: a setting, a test or a run."""
+    """A table with a row for each object: a setting, a test or a run; `key` numbers them for the page's script."""
 
     title: str
     columns: list[Column]
     objects: Sequence[Any]
+    key: tuple[str, Callable[[Any], int]] | None = None
 
     @property
     def rows(self) -> list[list[Cell]]:
@@ -107,8 +114,10 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         for name in names_of(settings)
     ]
     columns += _validation(analysis, settings) + _tests(analysis)
-    columns.append(Column("command", partial(_command, analysis), "command"))
-    return Table(title, columns, settings)
+    columns.append(Column("jobs", _jobs, "jobs", "", "directories of the runs"))
+    columns.append(Column("again", partial(_command, analysis), "command", "", "difference and command"))
+    places = {setting: place for place, setting in enumerate(analysis.settings)}
+    return Table(title, columns, settings, ("s", places.__getitem__))
 
 
 def _rank() -> Column:
@@ -125,6 +134,16 @@ def _value(name: str, setting: Setting) -> Cell:
 
 def _command(analysis: SweepAnalysis, setting: Setting) -> Cell:
     return Cell("\n".join(commands(setting, analysis.sweep.constants)), style="command")
+
+
+def _jobs(setting: Setting) -> Cell:
+    return Cell("", setting.runs[0].entry.number, "jobs", [(str(r.entry.number), link_to(r)) for r in setting.runs])
+
+
+def link_to(run: RunRecord) -> str:
+    """Returns the address of a run's directory, from where the page lies."""
+    # The dot, as a name with a colon would be read as a scheme.
+    return f"./{quote(run.entry.directory)}/"
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
@@ -180,9 +199,9 @@ def _tests(analysis: SweepAnalysis) -> list[Column]:
     def cell(metric: str, setting: Setting) -> Cell:
         return _spread(setting.test(metric))
 
-    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)[:MOST_TESTS]
+    metrics = metrics_of_test(analysis.settings, analysis.sweep.objective.metric)
     # The first one has a double line on its left, which sets test metrics apart.
-    styles = ["num test first", *["num test"] * MOST_TESTS]
+    styles = ["num test first", *["num test"] * len(metrics)]
     return [Column(name, partial(cell, name), style, TEST) for name, style in zip(metrics, styles, strict=False)]
 
 
@@ -212,16 +231,19 @@ def tests_table(analysis: SweepAnalysis) -> Table:
 def failures_table(runs: Sequence[RunRecord]) -> Table:
     """Makes the table of runs that failed or diverged, with their reasons."""
 
+    def number_of(run: RunRecord) -> int:
+        return run.entry.number
+
     def reason(run: RunRecord) -> str:
-        return "result.json cannot be read" if run.state == "damaged" else run.reason[:LONGEST_REASON]
+        return "result.json cannot be read" if run.state == "damaged" else run.reason
 
     columns = [
         Column("job", lambda run: Cell(str(run.entry.number)), "num"),
-        Column("directory", lambda run: Cell(run.entry.directory, style="value")),
+        Column("directory", lambda run: Cell("", style="value", links=[(run.entry.directory, link_to(run))])),
         Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
         Column("why", lambda run: Cell(reason(run), style="reason")),
     ]
-    return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED])
+    return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED], ("j", number_of))
 
 
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:

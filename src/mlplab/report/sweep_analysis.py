@@ -10,7 +10,7 @@ from mlplab.report.arm_results import ArmResult, arm_findings, arms_of
 from mlplab.report.caveats import caveats_of
 from mlplab.report.charts import ChartAxis, value_axis
 from mlplab.report.findings import results_of
-from mlplab.report.formatting import value_text
+from mlplab.report.formatting import metric_words, value_text
 from mlplab.report.paired_tests import PairedTest, tests_between
 from mlplab.report.parameter_axes import ParameterAxis, Values, axis_of
 from mlplab.report.parameter_effects import Effects, grid_effects, search_effects
@@ -66,7 +66,7 @@ def analyse(directory: Path) -> SweepAnalysis:
         values = [setting.values[name] for setting in searched if name in setting.values]
         axes[name] = axis_of(name, values, sweep.spaces_of(name))
     scores = np.array([setting.score for setting in searched], dtype=np.float64)
-    objective = value_axis(sweep.objective.metric, scores, sweep.objective.sign)
+    objective = value_axis(metric_words(sweep.objective.metric), scores, sweep.objective.sign)
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     tests = tests_between(settings) if len(sweep.objectives) == 1 else []

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,20 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
         _curves(directory, metrics),
         # The rest is not kept, as a sweep can have thousands of runs.
         {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest},
+        period=_period(state.status),
     )
+
+
+def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Returns when a run began and ended; for one that goes on or was killed, when it last wrote its status."""
+    try:
+        began, ended = (
+            datetime.fromisoformat(str(text)).timestamp()
+            for text in (status.get("started"), status.get("ended") or status.get("updated"))
+        )
+    except (ValueError, OverflowError, OSError):
+        return None
+    return began, max(began, ended)
 
 
 def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
