@@ -75,9 +75,9 @@ FINGERPRINTS = {
     "mlplab.objectives.objective": "predictions:b87abe199d",
     "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
-    "mlplab.objectives.scores": "classification_scores:3f70a17460 regression_scores:37f21c4c19",
+    "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:d91b5cc541 reset:eb34d1018d update:7b2fd90acb "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:b1f27a6f0a reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
     "mlplab.optimization.schedules": "build_schedule:dd970ad734",

@@ -230,7 +230,8 @@ def why_intercepted(learner: Learner) -> str | None:
 def method_on_instance(part: Any) -> str | None:
     """Returns a name under which an object has something else to call than its class; None if there is none."""
     kind = type(part)
-    for name, value in vars(part).items():
+    own: dict[str, Any] = vars(part)
+    for name, value in own.items():
         if callable(value) and hasattr(kind, name) and type(value) is not FastLogDict:
             return name
     return None

@@ -133,6 +133,7 @@ class _Writer(SummaryWriter):
 
     file_writer: Any
     all_writers: Any
+    default_bins: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
