@@ -1,39 +1,47 @@
 """Renders figures as files: PNG, SVG and PDF from one specification."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
-
-from mlplab.report.charts import Chart
 
 RESOLUTION = 2
 """Pixels of a PNG for each of the page."""
 
 
-def render(chart: Chart, runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    """Yields the ending and the content of each file of a figure.
+@contextmanager
+def rendering(*, apart: bool) -> Iterator[Callable[..., Any]]:
+    """Provides a function that calls another one, in a process of its own if asked for: V8 keeps much memory."""
+    if not apart:
+        yield lambda function, *given: function(*given)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    Args:
-        chart: to be rendered.
-        runs: the rows that all figures share.
-    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *given: pool.submit(function, *given).result()
+
+
+def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a specification, as JSON, with its rows and on white."""
+    rows = {**spec.get("datasets", {}), "runs": runs, "brushes": []}
+    return json.dumps({**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}})
+
+
+def render(spec: str) -> dict[str, bytes]:
+    """Returns the content of the files of a figure, by their endings."""
     import vl_convert
 
-    shared = {"runs": runs, "brushes": []}
-    # Only in files: the page has one background, and one legend for all figures.
-    spec = {**chart.spec, "datasets": {**chart.spec.get("datasets", {}), **shared}}
-    spec["config"] = {**spec["config"], "background": "white"}
     svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    yield "svg", svg.encode()
-    yield "png", vl_convert.svg_to_png(svg, scale=RESOLUTION)
-    yield "pdf", vl_convert.svg_to_pdf(svg)
+    return {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=RESOLUTION), "pdf": vl_convert.svg_to_pdf(svg)}
 
 
 def browser_bundle() -> str:
-    """Returns Vega, Vega-Lite and Vega-Embed as one script."""
+    """Returns Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def file_name(text: str, taken: Sequence[str] = ()) -> str:

@@ -2,8 +2,9 @@
 
 const { columns, ...told } = JSON.parse(document.getElementById("data").textContent);
 const names = Object.keys(columns);
-const decoded = names.map((name) => (columns[name].of ? columns[name].at.map((at) => columns[name].of[at]) : columns[name]));
-const runs = Array.from(columns.j ?? [], (_, row) => Object.fromEntries(names.map((name, at) => [name, decoded[at][row]])));
+const valueOf = ({ of, at }, row) => of[Array.isArray(at) ? at[row] : 0];
+const runs = Array.from({ length: told.n }, (_, row) => Object.fromEntries(
+  names.map((name) => [name, columns[name].of ? valueOf(columns[name], row) : columns[name][row]])));
 const byJob = new Map(runs.map((run) => [run.j, run]));
 const views = []; // of the figures that are drawn, with their elements
 const brushes = new Map(); // dimension → the chosen part of its axis, from 0 to 1
@@ -100,9 +101,11 @@ function makeKey() {
 
 const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
 
+const given = (run) => told.parameters.filter(([key]) => run[key] !== undefined && run[key] !== null).map(([key, name]) => [name, run[key]]);
+const settingOf = (s) => given(runs.find((run) => run.s === s) ?? {}).filter(([name]) => !told.seeds.includes(name));
+
 function valuesOf(run) {
-  const lines = [["job", `${run.j}, ${run.state}`], [told.objective, run.y ?? "none"]];
-  for (const [key, name] of told.parameters) if (run[key] !== undefined && run[key] !== null) lines.push([name, run[key]]);
+  const lines = [["job", `${run.j}, ${run.state}`], [told.objective, run.y ?? "none"], ...given(run)];
   if (run.b !== undefined && run.b !== null) lines.push([told.unit, run.b - run.a]);
   return lines;
 }
@@ -114,21 +117,28 @@ function showTip(handler, event, item, value) {
   // A tooltip of nothing but a job is one of a single run.
   const entries = Object.entries(value);
   const run = entries.length === 1 && entries[0][0] === "job" ? byJob.get(item.datum.j) : undefined;
-  tip.replaceChildren(...(run ? valuesOf(run) : entries).map(([name, text]) => element("div", {}, element("b", { textContent: name }), shown(text))));
+  const lines = run ? valuesOf(run) : entries.flatMap(([name, text]) => (name === "setting" ? settingOf(Number(text)) : [[name, text]]));
+  tip.replaceChildren(...lines.map(([name, text]) => element("div", {}, element("b", { textContent: name }), shown(text))));
   const { clientX: x, clientY: y } = event;
   tip.style.left = `${Math.max(4, x + 14 + tip.offsetWidth > window.innerWidth ? x - 14 - tip.offsetWidth : x + 14)}px`;
   tip.style.top = `${Math.max(4, y + 14 + tip.offsetHeight > window.innerHeight ? y - 14 - tip.offsetHeight : y + 14)}px`;
 }
 
+function rowsFor(text) {
+  const used = names.filter((name) => text.includes(`"${name}"`) || text.includes(`datum.${name}`));
+  return runs.map((run) => Object.fromEntries(used.map((name) => [name, run[name]])));
+}
+
 async function draw(place) {
   let text = JSON.stringify(told.charts[Number(place.dataset.chart)]);
+  text = text.replace(/"legend":\{"symbol[^}]*\}/g, '"legend":null'); // there is one for all figures
   if (dark.matches) text = text.replace(/#[0-9a-f]{6}/g, (colour) => told.dark[colour] ?? colour);
   const spec = JSON.parse(text);
   const own = Object.values(spec.datasets ?? {}).reduce((sum, rows) => sum + rows.length, 0);
   const isShared = text.includes('"name":"runs"');
-  spec.datasets = { ...spec.datasets, brushes: [], ...(isShared ? { runs: runs.map((run) => ({ ...run })) } : {}) };
+  spec.datasets = { ...spec.datasets, brushes: [], ...(isShared ? { runs: rowsFor(text) } : {}) };
   Object.assign(spec, { width: "container", autosize: { type: "fit-x", contains: "padding" } });
-  spec.config.legend.disable = true; // there is one for all figures
+  spec.config.legend.disable = true;
   const renderer = own + (isShared ? runs.length : 0) > 1500 ? "canvas" : "svg";
   // Expressions are interpreted, not compiled: the page forbids code that is made of text.
   const { view } = await vegaEmbed(place, spec, { actions: false, ast: true, renderer, tooltip: showTip, defaultStyle: false });
@@ -218,22 +228,25 @@ async function copy(text, button) {
 
 function unfold(cell) {
   const row = cell.parentElement;
+  const command = cell.dataset.c.replace(/[\ue000-\uf8ff]/g, (letter) => letter === "\uf8ff" ? "python train.py " : `${told.parameters[letter.charCodeAt(0) - 0xe000][1]}=`);
   if (row.nextElementSibling?.className === "more") return row.nextElementSibling.remove();
-  const own = runs.find((run) => run.s === Number(row.dataset.s)) ?? {};
-  const differing = told.parameters.filter(([key]) => own[key] !== undefined && own[key] !== null).map(([key, name]) => `${name}=${own[key]}`);
+  const differing = settingOf(Number(row.dataset.s)).map(([name, value]) => `${name}=${value}`);
   const button = element("button", { type: "button", textContent: "copy" });
-  button.addEventListener("click", () => copy(cell.dataset.c, button));
+  button.addEventListener("click", () => copy(command, button));
   const inside = element("td", { colSpan: row.cells.length }, element("div", {},
     element("p", {}, "Differs in ", element("code", { textContent: differing.join("  ") || "nothing" })),
     ...(told.shared.length ? [element("p", {}, "Like all runs, ", element("code", { textContent: told.shared.join("  ") }))] : []),
-    element("pre", {}, element("code", { textContent: cell.dataset.c })), button));
+    element("pre", {}, element("code", { textContent: command })), button));
   row.after(element("tr", { className: "more" }, inside));
   return undefined;
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells);
-  for (const row of table.tBodies[0].rows) heads.forEach((head, at) => { if (head.className) row.cells[at].className += ` ${head.className}`; });
+  for (const row of table.tBodies[0].rows) {
+    heads.forEach((head, at) => { if (head.className) row.cells[at].className += ` ${head.className}`; });
+    row.querySelector("[data-c]")?.append(element("button", { type: "button", textContent: "show" }));
+  }
   table.addEventListener("click", ({ target }) => {
     if (target.closest("thead button")) sort(target.closest("th"));
     else if (target.matches("td[data-c] > button")) unfold(target.parentElement);

@@ -104,10 +104,10 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         values: of every setting that has it.
         spaces: its search space, or that of each arm; may be empty.
     """
-    numbers = [as_number(value) for value in values]
-    found = np.array(sorted({value for value in numbers if value is not None}), dtype=np.float64)
+    known = [as_number(value) for value in values]
+    found = np.array(sorted({value for value in known if value is not None}), dtype=np.float64)
     # Two numbers are a choice between two, and no scale.
-    if len(found) < 3 or None in numbers:
+    if len(found) < 3 or None in known:
         return _choices(name, values, spaces)
     low, high = ends_of(found, spaces)
     # A list of values seldom says that it is logarithmic, so their spacing decides too.
@@ -125,7 +125,9 @@ def axis_of(name: str, values: Sequence[Any], spaces: Sequence[Mapping[str, Any]
         # Halfway between neighbours; the outermost only have to lie beyond the values.
         edges = np.array([middles[0] - 1, *(middles[1:] + middles[:-1]) / 2, middles[-1] + 1], dtype=np.float64)
         texts = tuple(number(float(value)) for value in found)
-    return ParameterAxis(name, (), is_log, edges, texts, (low, high), tuple(found.tolist()) if len(found) <= MANY else ())
+    return ParameterAxis(
+        name, (), is_log, edges, texts, (low, high), tuple(found.tolist()) if len(found) <= MANY else ()
+    )
 
 
 def ends_of(found: Values, spaces: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

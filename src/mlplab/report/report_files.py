@@ -12,13 +12,13 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
-from mlplab.report.figure_files import browser_bundle, file_name, render
+from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
 from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
-from mlplab.report.rerun_commands import commands, shared_words
-from mlplab.report.sweep_analysis import SweepAnalysis
+from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
+from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, Finding
 from mlplab.runs.files import remove_temporary_files, write_bytes
 
@@ -62,12 +62,15 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
         figures.mkdir(exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
-        for chart in (chart for section in charts.values() for chart in section):
-            for ending, content in render(chart, shared.rows):
-                write_bytes(figures / f"{named[chart.name]}.{ending}", content)
+        with rendering(apart=shared.is_thinned) as call:
+            for chart in (chart for section in charts.values() for chart in section):
+                rendered = call(render, with_rows(chart.spec, shared.used_by(chart.spec)))
+                for ending, content in rendered.items():
+                    write_bytes(figures / f"{named[chart.name]}.{ending}", content)
+            bundle = call(browser_bundle) if named else ""
         # The page comes last: where it is new, everything that it mentions is there.
         write_bytes(board, as_csv(analysis).encode())
-        write_bytes(page, render_page(analysis, shared, charts, root).encode())
+        write_bytes(page, render_page(analysis, shared, charts, bundle, root).encode())
     except OSError as error:
         raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
     return {"report": page, "leaderboard": board, "figures": figures}
@@ -90,13 +93,14 @@ def names_of_files(charts: Charts) -> dict[str, str]:
     return found
 
 
-def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, root: Path) -> str:
+def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle: str, root: Path) -> str:
     """Renders the page.
 
     Args:
         analysis: of the sweep.
         shared: the rows of its runs.
         charts: section → figures.
+        bundle: the script of Vega.
         root: the project.
     """
     # Not above: the summary on the terminal does without it.
@@ -121,8 +125,8 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, root: 
         lstrip_blocks=True,
     )
     specs = {chart.name: chart.spec for section in charts.values() for chart in section}
-    data = {**page_data(shared, analysis), "shared": shared_words(analysis.sweep.constants), "charts": list(specs.values())}
-    script = f"{browser_bundle() if specs else ''}\n{script}"
+    data = page_data(shared, analysis) | {"charts": list(specs.values())}
+    script = f"{bundle}\n{script}"
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
     return environment.from_string(template).render(
         name=analysis.sweep.name,
@@ -132,7 +136,6 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, root: 
         figures=names_of_files(charts),
         places={name: place for place, name in enumerate(specs)},
         data=Markup(as_json(data)),
-        
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         policy=_policy(script),
         style=Markup(style),

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
 from mlplab.rules import shown
 from mlplab.runs.files import FORMULA_STARTS
+from mlplab.sweeps.ledger import SEEDS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
 
@@ -102,7 +104,13 @@ def summary_table(analysis: SweepAnalysis, settings: Sequence[Setting], most_obj
 
 def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str) -> Table:
     """Makes a table of ranked settings: their values, their validation metrics, and their test metrics apart."""
-    columns = [_rank()]
+    # Early, as a table with many metrics reaches beyond the page.
+    columns = [
+        _rank(),
+        Column(
+            "again", partial(_command, analysis, parameters_of(analysis)), "command", SETTING, "difference and command"
+        ),
+    ]
     if analysis.arms:
         columns.append(Column("arm", lambda setting: Cell(setting.arm or ""), "strong", SETTING))
     # With a single stage the column would hold one and the same word.
@@ -110,12 +118,11 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         columns.append(Column("which", lambda setting: Cell(WHICH[setting.stage]), "", SETTING))
     columns += [
         # partial, as a lambda would see the last name of the loop in every column.
-        Column(analysis.names.get(name, name), partial(_value, name), "", SETTING, name)
+        Column(analysis.names.get(name, name), partial(_value, name), "value", SETTING, name)
         for name in names_of(settings)
     ]
-    columns += _validation(analysis, settings) + _tests(analysis)
-    columns.append(Column("jobs", _jobs, "jobs", "", "directories of the runs"))
-    columns.append(Column("again", partial(_command, analysis), "command", "", "difference and command"))
+    columns += _validation(analysis, settings)
+    columns += [Column("jobs", _jobs, "jobs", VALIDATION, "directories of the runs"), *_tests(analysis)]
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
 
@@ -126,18 +133,30 @@ def _rank() -> Column:
 
 def _value(name: str, setting: Setting) -> Cell:
     if name not in setting.values:
-        return Cell("–", style="none")
+        return Cell("–")
     value = setting.values[name]
     # The text has four digits only, so numbers are sorted by the value itself.
-    return Cell(value_text(value), value if isinstance(value, float) else None, "value")
+    return Cell(value_text(value), value if isinstance(value, float) else None)
 
 
-def _command(analysis: SweepAnalysis, setting: Setting) -> Cell:
-    return Cell("\n".join(commands(setting, analysis.sweep.constants)), style="command")
+def _command(analysis: SweepAnalysis, names: Sequence[str], setting: Setting) -> Cell:
+    from markupsafe import Markup, escape
+
+    text = "\n".join(map(printable, commands(setting, analysis.sweep.constants)))
+    # A character for each name, which page.js writes out again; no other text has them, as they are not printable.
+    for place, name in enumerate(names):
+        text = re.sub(rf"(?<!\S){re.escape(name)}=", chr(0xE000 + place), text)
+    return Cell(Markup(escape(text.replace("python train.py ", chr(0xF8FF)))), style="command")
+
+
+def parameters_of(analysis: SweepAnalysis) -> list[str]:
+    """Lists the swept parameters, seeds last."""
+    names = dict.fromkeys(name for run in analysis.sweep.runs for name in run.entry.values)
+    return sorted(names, key=lambda name: name in SEEDS)[:0x1000]
 
 
 def _jobs(setting: Setting) -> Cell:
-    return Cell("", setting.runs[0].entry.number, "jobs", [(str(r.entry.number), link_to(r)) for r in setting.runs])
+    return Cell("", links=[(str(r.entry.number), link_to(r)) for r in setting.runs])
 
 
 def link_to(run: RunRecord) -> str:
@@ -192,7 +211,7 @@ def _not_finished(setting: Setting) -> Cell:
     counts = {SHOWN_STATES.get(state, state): n for state, n in setting.states.items() if state != "finished"}
     counts["without a value"] = setting.n_valueless
     text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return Cell(text, setting.n_failed, "bad" if setting.n_failed else "")
+    return Cell(text, setting.n_failed or None, "bad" if setting.n_failed else "")
 
 
 def _tests(analysis: SweepAnalysis) -> list[Column]:
@@ -243,7 +262,9 @@ def failures_table(runs: Sequence[RunRecord]) -> Table:
         Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
         Column("why", lambda run: Cell(reason(run), style="reason")),
     ]
-    return Table("Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED], ("j", number_of))
+    return Table(
+        "Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED], ("j", number_of)
+    )
 
 
 def metrics_of_test(settings: Sequence[Setting], metric: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 from mlplab.report.charts import DARK, MARKS, SERIES
 from mlplab.report.formatting import value_text
 from mlplab.report.learning_curves import seconds_to, thinned
-from mlplab.report.parameter_axes import ParameterAxis
 from mlplab.report.ranked_settings import Setting, pareto_front
+from mlplab.report.report_tables import parameters_of
+from mlplab.report.rerun_commands import shared_words
 from mlplab.report.sweep_analysis import SweepAnalysis, tells_data_sets_apart
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, as_number
 from mlplab.sweeps.ledger import SEEDS
 
-MOST_MARKS = 1500
+MOST_MARKS = 1000
 """Runs that figures with a mark for each run show; of more, the best and evenly spaced others."""
 
 MOST_CHOICES = 20
@@ -34,10 +35,10 @@ TIMES = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 class RunRows:
     """What figures show of the runs of a sweep.
 
-    A row has `j` (number of the job), `s` (place of its setting), `y` (its objective; None without one), `o` (the second
-    one), `state`, `c` (its choice, which has a colour), `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and
-    `b` (when it began and ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f`
-    (its setting is on the Pareto front), and a `v0`, `v1`, … for each swept parameter.
+    A row has `j` (number of the job), `s` (place of its setting), `y` (its objective or None), `o` (the second one),
+    `state`, `c` (its choice, which has a colour), `stage`, `data`, `kept` (it is one of `MOST_MARKS`), `a` and `b`
+    (when it began and ended, in `unit`), `p` (its best epoch as a share of all), `h` (seconds to the target), `f` (its
+    setting is on the Pareto front), and a `v0`, `v1`, … for each swept parameter.
 
     Attributes:
         rows: of the runs.
@@ -59,6 +60,15 @@ class RunRows:
         found = {row["state"] for row in self.rows}
         return [state for state in MARKS if state in found]
 
+    def used_by(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Returns the rows with those of their values that a specification mentions, and maybe a few more."""
+        text = json.dumps(spec)
+        used = [name for name in self.rows[0] if f'"{name}"' in text or f"datum.{name}" in text] if self.rows else []
+        used += [
+            key for key in self.keys.values() if key not in used and (f'"{key}"' in text or f"datum.{key}" in text)
+        ]
+        return [{name: row[name] for name in used if name in row} for row in self.rows]
+
     @property
     def is_thinned(self) -> bool:
         return len(self.rows) > MOST_MARKS
@@ -67,13 +77,13 @@ class RunRows:
         """Returns the rows by columns, in as few characters as possible: texts as places in a list."""
         table: dict[str, Any] = {}
         for name in dict.fromkeys(name for row in self.rows for name in row):
-            values = [row.get(name) for row in self.rows]
-            if any(isinstance(value, str) for value in values):
-                texts = list(dict.fromkeys(values))
+            values = [_short(row.get(name)) for row in self.rows]
+            texts = list(dict.fromkeys(values))
+            if len(texts) == 1 or any(isinstance(text, str) for text in texts):
                 place = {text: index for index, text in enumerate(texts)}
-                table[name] = {"of": texts, "at": [place[value] for value in values]}
+                table[name] = {"of": texts, "at": [place[value] for value in values] if len(texts) > 1 else 0}
             else:
-                table[name] = [_short(value) for value in values]
+                table[name] = values
         return table
 
 
@@ -84,22 +94,27 @@ def _short(value: Any) -> Any:
 def run_rows(analysis: SweepAnalysis) -> RunRows:
     """Collects the rows of a sweep's runs."""
     sweep, settings = analysis.sweep, analysis.settings
-    names = dict.fromkeys(name for run in sweep.runs for name in run.entry.values)
-    keys = {name: f"v{place}" for place, name in enumerate(names)}
+    keys = {name: f"v{place}" for place, name in enumerate(parameters_of(analysis))}
     choice = choice_of(analysis)
     kept = _kept(sum(len(setting.runs) for setting in settings))
     front = {id(setting) for setting in pareto_front(settings, sweep.objectives)} if len(sweep.objectives) > 1 else ()
     begun = [run.period[0] for run in sweep.runs if run.period is not None]
     ended = max((run.period[1] for run in sweep.runs if run.period is not None), default=0.0)
-    span = ended - min(begun, default=0.0)
+    first = min(begun, default=0.0)
+    span = ended - first
     unit = next((unit for unit, seconds in TIMES.items() if span < 120 * seconds), "days")
     rows: list[dict[str, Any]] = []
     for s, setting in enumerate(settings):
         for run in setting.runs:
             row = {"j": run.entry.number, "s": s, "c": _choice(choice, setting, run), **_outcome(analysis, run)}
-            row |= {"stage": setting.stage, "data": setting.data_set, "kept": len(rows) in kept, "f": id(setting) in front}
+            row |= {"stage": setting.stage, "data": setting.data_set, "kept": int(len(rows) in kept)}
+            if front:
+                row["f"] = int(id(setting) in front)
             if run.period is not None:
-                row |= {"a": (run.period[0] - min(begun)) / TIMES[unit], "b": (run.period[1] - min(begun)) / TIMES[unit]}
+                row |= {
+                    "a": (run.period[0] - min(begun)) / TIMES[unit],
+                    "b": (run.period[1] - min(begun)) / TIMES[unit],
+                }
             for name, value in run.entry.values.items():
                 axis = analysis.axes.get(name)
                 number = as_number(value) if axis is None or not axis.choices else None
@@ -176,46 +191,42 @@ def _colours(n: int) -> list[str]:
 
 def page_data(shared: RunRows, analysis: SweepAnalysis) -> dict[str, Any]:
     """Returns what the page's script has to know beside the figures."""
-    seeds = [name for name in shared.keys if name in SEEDS]
-    named = [name for name in shared.keys if name not in seeds] + seeds
     return {
+        "n": len(shared.rows),
         "columns": shared.columns(),
-        "parameters": [[shared.keys[name], name] for name in named],
+        "parameters": [[shared.keys[name], name] for name in parameters_of(analysis)],
+        "shared": shared_words(analysis.sweep.constants),
+        "seeds": SEEDS,
         "objective": analysis.objective.label,
         "unit": shared.unit,
         "choice": shared.choice,
         "palette": shared.palette,
         "marks": {state: MARKS[state] for state in shared.states},
         "dark": DARK,
-        "dimensions": [dimension(shared.keys[axis.name], axis) for axis in dimensions(analysis)]
-        + [objective_dimension(analysis)],
+        "dimensions": dimensions(analysis, shared),
     }
 
 
-def dimensions(analysis: SweepAnalysis, most: int = 9) -> list[ParameterAxis]:
-    """Returns the parameters of the parallel coordinates: those that vary, the most important ones first."""
-    shares = analysis.effects.alone if analysis.effects is not None else {}
-    varying = [axis for axis in analysis.axes.values() if axis.n_buckets > 1]
-    return sorted(varying, key=lambda axis: -shares.get(axis.name, 0.0))[:most]
+def dimensions(analysis: SweepAnalysis, shared: RunRows, most: int = 9) -> list[dict[str, Any]]:
+    """Describes the axes of the parallel coordinates: parameters by their importance, then the objective.
 
-
-def dimension(key: str, axis: ParameterAxis) -> dict[str, Any]:
-    """Describes how values of a parameter are placed between 0 and 1."""
-    if axis.choices:
-        return {"key": key, "choices": list(axis.choices)}
-    low, high = axis.ends or (0.0, 1.0)
-    return {"key": key, "log": axis.is_log, "low": low, "high": high}
-
-
-def objective_dimension(analysis: SweepAnalysis) -> dict[str, Any]:
-    """Describes the same for the objective, of which worse values than the axis shows are at its end."""
-    low, high = analysis.objective.transformed(np.array([analysis.objective.low, analysis.objective.high])).tolist()
-    return {"key": "y", "log": analysis.objective.is_log, "low": low, "high": high}
+    Values are placed between 0 and 1, in the order of `choices` or from `low` to `high`, as logarithms if `log`.
+    """
+    n = len(analysis.searched)
+    # Of a comparison, those that most arms have.
+    varying = [a for a in analysis.by_effect if 2 * sum(a.name in s.values for s in analysis.searched) >= n]
+    found: list[dict[str, Any]] = []
+    for axis in varying[:most]:
+        low, high = axis.ends or (0.0, 1.0)
+        place = {"choices": list(axis.choices)} if axis.choices else {"log": axis.is_log, "low": low, "high": high}
+        found.append({"key": shared.keys[axis.name], "title": analysis.names.get(axis.name, axis.name), **place})
+    scale = analysis.objective
+    low, high = scale.transformed(np.array([scale.low, scale.high])).tolist()
+    title = analysis.sweep.objective.metric
+    return [*found, {"key": "y", "title": title, "log": scale.is_log, "low": low, "high": high}]
 
 
 def as_json(value: Any) -> str:
     """Formats data for a script element, which no text in it can end."""
     # Other characters beyond ASCII are escaped by themselves, line separators among them.
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e")
-
-

@@ -1,6 +1,7 @@
 """Reads a sweep's directory; no content of a job's directory makes it fail."""
 
 import contextlib
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +58,8 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
         metrics = set()
     elif any(chooses_loss(name) for entry in entries for name in entry.values):
         metrics |= {criterion.metric for criterion in SHARED}
-    runs = [_run(ledger.directory, entry, metrics) for entry in sorted(entries, key=lambda entry: entry.number)]
+    known: dict[str, Any] = {}
+    runs = [_run(ledger.directory, entry, metrics, known) for entry in sorted(entries, key=lambda e: e.number)]
     runs = with_data_sets(runs, as_mapping(ledger.configs))
     shared = shared_criterion(runs) if any(o.metric == LOSS for o in objectives) else None
     replaced = next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None
@@ -138,7 +140,7 @@ def _spaces(asked: Mapping[str, Any]) -> dict[str | None, dict[str, Mapping[str,
     return {arm: {name: as_mapping(space) for name, space in as_mapping(part).items()} for arm, part in parts.items()}
 
 
-def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
+def _run(sweep: Path, entry: Entry, metrics: Iterable[str], known: dict[str, Any]) -> RunRecord:
     directory = sweep / entry.directory
     state = read_state(directory)
     result = read_result(directory)
@@ -151,6 +153,9 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
         "seconds": as_mapping(state.status.get("seconds")).get("fit"),
         "epochs": result.get("epochs"),
     }
+    # The rest is not kept, and equal ones once, as a sweep can have thousands of runs.
+    kept = {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest}
+    kept = known.setdefault(json.dumps(kept), kept)
     return RunRecord(
         entry,
         "damaged" if state.name in ("finished", "pruned") and not result else state.name,
@@ -160,8 +165,7 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
         None if best_epoch is None else int(best_epoch),
         int(epochs),
         _curves(directory, metrics),
-        # The rest is not kept, as a sweep can have thousands of runs.
-        {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest},
+        kept,
         period=_period(state.status),
     )
 

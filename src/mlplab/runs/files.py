@@ -77,6 +77,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError):
         return []
     lines = []
+    # At once, which takes half of the time; where that fails, line by line.
+    with contextlib.suppress(ValueError, RecursionError):
+        return [line for line in json.loads(f"[{','.join(text.splitlines())}]") if isinstance(line, dict)]
     for line in text.splitlines():
         # A kill may have cut the last line off.
         with contextlib.suppress(ValueError, RecursionError):
