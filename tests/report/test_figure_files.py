@@ -37,6 +37,13 @@ def test_a_figure_has_the_values_of_runs_that_it_shows(told_grid: SweepAnalysis,
     assert "p" not in rows[0]
 
 
+@pytest.mark.parametrize("bad", ["a\x1b[31m", "\ufffe", "\ud800", "\b\f", "\\\x01"])
+def test_no_text_ends_the_renderer(bad: str) -> None:
+    spec = {"data": {"name": "runs"}, "mark": "bar", "config": {}, "encoding": {"x": {"field": "a", "type": "nominal"}}}
+    assert "\ufffd" in render(with_rows(spec, [{"a": bad}]))["svg"].decode()
+    assert json.loads(with_rows(spec, [{"a": "\\u001b"}]))["datasets"]["runs"] == [{"a": "\\u001b"}]
+
+
 def test_many_are_drawn_in_a_process_of_its_own() -> None:
     with rendering(apart=True) as call:
         assert call(abs, -2) == 2

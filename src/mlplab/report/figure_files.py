@@ -23,10 +23,15 @@ def rendering(*, apart: bool) -> Iterator[Callable[..., Any]]:
         yield lambda function, *given: pool.submit(function, *given).result()
 
 
+_NOT_IN_XML = re.compile(r"((?<!\\)(?:\\\\)*)\\(?:u00[01][0-9a-f]|[bf])|[\ud800-\udfff\ufffe\uffff]")
+"""Characters, as JSON writes them, on which the renderer would end this process."""
+
+
 def with_rows(spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """Returns a specification, as JSON, with its rows and on white."""
     rows = {**spec.get("datasets", {}), "runs": runs, "brushes": []}
-    return json.dumps({**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}})
+    whole = {**spec, "datasets": rows, "config": {**spec["config"], "background": "white"}}
+    return _NOT_IN_XML.sub(lambda found: f"{found[1] or ''}\ufffd", json.dumps(whole, ensure_ascii=False))
 
 
 def render(spec: str) -> dict[str, bytes]:
