@@ -130,6 +130,9 @@ def zoom() -> Any:
 
 def scaled(axis: ChartAxis, field: str, channel: Any = alt.Y, values: Sequence[float] = ()) -> Any:
     """Encodes a field along an axis of numbers."""
+    decades = np.log10([axis.low, axis.high]) if axis.is_log else np.zeros(2)
+    if not values and decades[1] - decades[0] >= 2:  # lines at other numbers would be a thicket
+        values = [10.0**k for k in range(int(np.ceil(decades[0])), int(np.floor(decades[1])) + 1)]
     scale = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False, clamp=True)
     ticks = alt.Axis(format=".4~g", tickCount=6, values=values or alt.Undefined)
     return channel(f"{field}:Q", scale=scale, title=axis.label, axis=ticks)
