@@ -18,7 +18,7 @@ CHOSEN, CHOSEN_SETTINGS = "!chosen || chosen.runs[datum.j]", "!chosen || chosen.
 """Filters by the runs that are chosen in the page."""
 
 WITH_VALUE = "isValid(datum.y) && datum.state == 'finished'"
-RUN = alt.Tooltip("j:Q", title="job")
+RUN = [alt.Tooltip("j:Q", title="job")]
 """Tooltip of a single run, which the page fills with all of its values."""
 
 EPOCHS = alt.X(
@@ -70,9 +70,11 @@ class Panel:
 
     @property
     def points(self) -> Any:
-        """Returns a mark for each of them; one without a value is at the worse end of the axis, a little inside."""
-        edge = self.y.at(0.97 if self.sign > 0 else 0.03)
-        placed = self.kept(self.searched).transform_calculate(place=f"isValid(datum.y) ? datum.y : {edge}")
+        """Returns a mark for each of them: what is beyond the axis, or without a value, a little inside its ends."""
+        low, high = self.y.at(0.03), self.y.at(0.97)
+        inside = f"datum.y > {self.y.high} ? {high} : datum.y < {self.y.low} ? {low} : datum.y"
+        place = f"isValid(datum.y) ? ({inside}) : {high if self.sign > 0 else low}"
+        placed = self.kept(self.searched).transform_calculate(place=place)
         return placed.mark_point(filled=True, size=34, opacity=1, fillOpacity=0.7 if len(self.rows) < 500 else 0.45)
 
     def kept(self, chart: Any) -> Any:

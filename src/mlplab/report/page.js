@@ -137,7 +137,7 @@ async function draw(place) {
   const own = Object.values(spec.datasets ?? {}).reduce((sum, rows) => sum + rows.length, 0);
   const isShared = text.includes('"name":"runs"');
   spec.datasets = { ...spec.datasets, brushes: [], ...(isShared ? { runs: rowsFor(text) } : {}) };
-  Object.assign(spec, { width: "container", autosize: { type: "fit-x", contains: "padding" } });
+  Object.assign(spec, { description: place.getAttribute("aria-label"), width: "container", autosize: { type: "fit-x", contains: "padding" } });
   spec.config.legend.disable = true;
   const renderer = own + (isShared ? runs.length : 0) > 1500 ? "canvas" : "svg";
   // Expressions are interpreted, not compiled: the page forbids code that is made of text.
