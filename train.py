@@ -21,7 +21,7 @@ from mlplab.engine.startup import quick_imports
 def train(config: DictConfig, *, resume: bool = False) -> float:
     """Checks the configuration, and only then imports what is needed to run it."""
     if "mlplab.training" not in sys.modules:  # which checks it too, and is there from a sweep's second job on
-        check(config)
+        check(config, resume=resume)
     with quick_imports():
         from mlplab.training import train
     return train(config, resume=resume)

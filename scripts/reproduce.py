@@ -16,12 +16,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
+
+from mlplab.cli.resume import config_of_run
 from mlplab.cli.script import JSON, Option, Result, run_script
+from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
 from mlplab.engine.startup import quick_imports
 from mlplab.errors import UserError
 from mlplab.runs.run_reading import read_status
-from mlplab.runs.untrusted_config import read_config, require_run
+from mlplab.runs.untrusted_config import require_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,8 +42,11 @@ def main(settings: dict[str, Any]) -> Result:
     directory = require_run(settings["run"], "run")
     state = read_status(directory)["state"]
     if state != "finished":
-        raise UserError("run must have finished", f"its status is {state}", f"python train.py resume={settings['run']}")
-    config = read_config(directory, ROOT / "conf", trust=settings["trust"])
+        raise UserError(
+            "run must have finished", f"its status is {state}", command("train.py", f"resume={settings['run']}")
+        )
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = config_of_run(directory, ROOT / "conf", trust=settings["trust"])
     with quick_imports():
         from mlplab.cli.reproduction import reproduce
 

@@ -15,17 +15,13 @@ in. What has been run already is not run again.
 
 import os
 import shlex
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from mlplab.cli.script import Option, run_script
+from mlplab.cli.train_command import quoted, run_train
 from mlplab.errors import UserError
-from mlplab.runs.signals import on_termination
 from mlplab.sweeps.ledger import read_ledger
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
 
@@ -68,27 +64,12 @@ def main(settings: dict[str, Any]) -> int:
         environment["PYTHONSAFEPATH"] = "1"
     require_trusted_overrides(ledger, words, ROOT / "conf", trust=trust)
     if is_received:
-        words.append(f"paths.logs={_quoted(directory.parents[1])}")
-    words += [f"hydra.sweep.dir={_quoted(directory)}", f"sweep.rerun={settings['seeds']}"]
+        words.append(f"paths.logs={quoted(directory.parents[1])}")
+    words += [f"hydra.sweep.dir={quoted(directory)}", f"sweep.rerun={settings['seeds']}"]
     words += [f"sweep.rerun_top={settings['top']}"] if settings["top"] > 1 else []
     if trust:  # the words of the jobs come from the same file
         words.append("trust=true")
-    command = [sys.executable, str(TRAIN), *words]
-    return _run(command, folder if folder.is_dir() else None, environment)
-
-
-def _run(command: list[str], folder: Path | None, environment: dict[str, str]) -> int:
-    """Runs the sweep, which handles signals: it finishes its step, saves, and says so. This script waits for it."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # A terminal sends Ctrl-C to both. Not SIG_IGN, which the sweep would inherit.
-        signal.signal(signal.SIGINT, lambda number, frame: None)
-    with subprocess.Popen(command, cwd=folder, env=environment) as sweep:
-        on_termination(lambda number, frame: sweep.send_signal(number))
-        return sweep.wait()
-
-
-def _quoted(path: Path) -> str:
-    return QuotedString(str(path), Quote.single).with_quotes()
+    return run_train(TRAIN, words, folder=folder if folder.is_dir() else None, environment=environment)
 
 
 def _words(directory: Path, commands: Any) -> list[str]:

@@ -21,6 +21,7 @@ from hydra.core.utils import setup_globals
 from hypothesis import HealthCheck, settings
 from no_flushing import spare_the_disk
 from omegaconf import DictConfig, open_dict
+from stopping import StopAt
 
 from mlplab.config.resolvers import register_resolvers
 from mlplab.sweeps.job_loader import JobLoader
@@ -102,6 +103,30 @@ def train_run(tmp_path: Path, make_config: Callable[..., DictConfig]) -> Callabl
         objective = train(config)
         result, status = (json.loads((directory / f"{name}.json").read_text()) for name in ("result", "status"))
         return SimpleNamespace(directory=directory, result=result, status=status, objective=objective)
+
+    return run
+
+
+@pytest.fixture
+def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs with a stop at each of these steps, from which the run goes on; gives its directory."""
+    from mlplab import training
+    from mlplab.errors import RunStopped
+
+    def run(*overrides: str, stops: tuple[int, ...] = (5,), callbacks: tuple[Any, ...] = ()) -> Path:
+        directory = tmp_path / f"stopped_{len(list(tmp_path.iterdir()))}"
+        directory.mkdir()
+        config = make_config(*overrides, f"paths.run={directory}")
+        build = training.build_callbacks
+        for count, step in enumerate((*stops, -1)):
+            with monkeypatch.context() as patch:
+                patch.setattr(training, "build_callbacks", lambda c, s=step: [*build(c), *callbacks, StopAt(s)])
+                if step == -1:
+                    training.train(config, resume=count > 0)
+                else:
+                    with pytest.raises(RunStopped):
+                        training.train(config, resume=count > 0)
+        return directory
 
     return run
 

@@ -37,3 +37,13 @@ class Leaves(Stackable):
 
     def forward(self, features: Tensor) -> Tensor:
         raise GeneratorExit("planted")
+
+
+class Quadratic(nn.Bilinear):
+    """Has weights, but no linear layer."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, in_features, out_features)
+
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features, features)

@@ -1,5 +1,6 @@
 """Mistakes in what people add of their own: one message that says where, before the run begins."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import torch
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
+from mlplab.building import build_data
 from mlplab.data import bundled
 from mlplab.data.dataset import Dataset
 from mlplab.errors import UserError
+from mlplab.models import TabM
+from mlplab.models.bins import quantile_edges, tree_edges
+from mlplab.runs.checkpoint import load_predictor
 
 QUICK = ["trainer.max_epochs=1", "callbacks=minimal", "logger=none"]
 
@@ -172,3 +177,92 @@ def test_two_callbacks_that_a_checkpoint_cannot_tell_apart_are_refused(train_run
     second = "+callbacks.second={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss}"
     with pytest.raises(UserError, match=r"callbacks must differ .* there are two of EarlyStopping"):
         train_run("data=wine", second)
+
+
+def write_table(path: Path, n_rows: int = 120) -> list[str]:
+    values = np.random.default_rng(0).normal(size=n_rows)
+    rows = [
+        # Every seventh value is missing.
+        f"{value if row % 7 else ''},{row % 3},{'abc'[row % 3]},{'small' if value < 0 else 'large'}"
+        for row, value in enumerate(values.round(4))
+    ]
+    path.write_text("\n".join(["value,steps,letter,size", *rows]) + "\n")
+    return [*QUICK, "data=table", f"data.path={path}", "data.target=size"]
+
+
+@pytest.mark.parametrize("bins", ["quantile", "tree"])
+def test_bins_come_from_the_training_part_and_are_stored_with_the_weights(
+    tmp_path: Path, train_run: Any, make_config: Any, bins: str
+) -> None:
+    words = [*write_table(tmp_path / "table.csv"), "model.numeric_embedding=piecewise", f"model.bins={bins}"]
+    config = make_config(*words, "model.n_bins=6", f"paths.run={tmp_path / 'other'}")
+    data = build_data(config)
+    data.setup()
+    features, targets = data.part("train")
+    assert data.preprocessor.n_numeric(data.task.n_features) == 2  # the indicator of missing values is none
+    if bins == "quantile":
+        edges = quantile_edges(features[:, :2], 6)
+    else:
+        edges = tree_edges(features[:, :2], targets, 6, are_classes=True)
+    run = train_run(*words, "model.n_bins=6")
+    predictor = load_predictor(run.directory / "checkpoints" / "best.ckpt")
+    stored: Any = predictor.model.inputs.embedding  # type: ignore[union-attr]
+    for column, of_column in enumerate(edges):
+        n_bins = len(of_column) - 1
+        assert torch.equal(stored.left[column, :n_bins], of_column[:-1])
+        assert not stored.highest[column, n_bins:].any()
+
+
+def test_numeric_embeddings_are_refused_where_no_column_is_numeric(tmp_path: Path, train_run: Any) -> None:
+    words = [*write_table(tmp_path / "table.csv"), "data.drop=[value,steps]", "model.numeric_embedding=periodic"]
+    with pytest.raises(UserError, match="must have a numeric column, but all columns are categorical"):
+        train_run(*words)
+
+
+def test_numeric_embeddings_are_for_any_network(train_run: Any, own_model: Any) -> None:
+    words = own_model(lambda outputs, width: outputs)
+    words[-1] = words[-1].replace("}", ",numeric_embedding:linear,d_embedding:3}")
+    run = train_run(*words)
+    card = torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["mlplab"]
+    assert card["model"]["numeric_embedding"] == {"name": "linear", "n_columns": 64, "d_embedding": 3}
+    with pytest.raises(UserError, match=r"model\.n_bins must be given with model\.numeric_embedding=piecewise"):
+        train_run(*words[:-1], words[-1].replace("d_embedding", "n_bins"))
+
+
+ENSEMBLE = ["model.k=3", "model.hidden_dims=[8,8]", "model.dropout=0", *QUICK]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "scaling"),
+    [
+        (["data=breast_cancer", "loss=binary_cross_entropy", "model=tabm_mini"], "random_signs"),
+        (["data=diabetes", "model=tabm", "regularization.l2=0.01", "model.residual=true"], "random_signs"),
+        (["data=wine", "model=tabm", "optimizer=muon", "model.numeric_embedding=periodic"], "normal"),
+    ],
+)
+def test_an_ensemble_is_rebuilt_from_its_card(train_run: Any, overrides: list[str], scaling: str) -> None:
+    run = train_run(*ENSEMBLE, *overrides)
+    network = load_predictor(run.directory / "checkpoints" / "last.ckpt").model
+    network = network if isinstance(network, TabM) else network.network  # type: ignore[assignment]
+    assert isinstance(network, TabM)
+    assert network.architecture["scaling_initialization"] == scaling
+
+
+def test_an_ensemble_is_trained_by_its_members_losses_and_validated_by_their_mean_prediction(
+    train_run: Any, make_config: Any
+) -> None:
+    words = [*ENSEMBLE, "data=wine", "model=tabm_mini", "logger=csv", "data.batch_size=full", "optimizer.lr=1e-30"]
+    run = train_run(*words)
+    predictor = load_predictor(run.directory / "checkpoints" / "last.ckpt")
+    data = build_data(make_config(*words))
+    data.setup()
+    assert isinstance(predictor.model, TabM)
+    features, targets = data.part("val")
+    of_members = predictor.model.train()(features).softmax(2)
+    mean = -of_members.mean(1).gather(1, targets[:, None]).log().mean()
+    assert run.result["validation"]["val/loss"] == pytest.approx(mean.item(), rel=1e-5)
+    features, targets = data.part("train")
+    losses = -predictor.model(features).log_softmax(2).gather(2, targets[:, None, None].expand(-1, 3, 1))
+    history = [json.loads(line) for line in (run.directory / "history.jsonl").read_text().splitlines()]
+    (trained,) = [line["train/loss"] for line in history if "train/loss" in line]
+    assert trained == pytest.approx(losses.mean().item(), rel=1e-5)

@@ -58,10 +58,18 @@ def test_sigmoid_does_not_learn_in_a_deep_network(root: Path, tmp_path: Path) ->
 
 @needs_data
 @pytest.mark.slow
-def test_california_housing_reaches_what_it_says(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "rmse"),
+    [
+        (["experiment=california_housing"], 0.52),
+        (["experiment=california_housing", "model.numeric_embedding=piecewise"], 0.47),
+        (["experiment=california_tabm"], 0.445),
+    ],
+)
+def test_california_housing_reaches_what_it_says(root: Path, tmp_path: Path, words: list[str], rmse: float) -> None:
     path = DATA / "california_housing" / "california_sklearn_form.csv"
-    ((_, result),) = run(root, tmp_path, "experiment=california_housing", f"data.path={path}")
-    assert result["test"]["test/rmse"] < 0.52
+    ((_, result),) = run(root, tmp_path, *words, f"data.path={path}")
+    assert result["test"]["test/rmse"] < rmse
 
 
 @needs_data

@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTIL
 LINES = [
     line.partition("  #")[0].strip() for language, _, text in BLOCKS if language == "bash" for line in text.splitlines()
 ]
-ON_SWEEPS = [line for line in LINES if "logs/sweeps/" in line]
+ON_SWEEPS = [line for line in LINES if "logs/sweeps/lr_study" in line]
 AFTER = [
     line for line in LINES if line.startswith(("python scripts/", "python train.py resume=")) and line not in ON_SWEEPS
 ]

@@ -68,6 +68,13 @@ def test_a_run_leaves_the_whole_directory(train_run: Any) -> None:
         "figures/reliability.png",
     }
     assert expected <= names
+    told = [line.split("mlplab: ")[1] for line in (run.directory / "train.log").read_text().splitlines()]
+    assert told[0].startswith("data    digits: 64 features -> 10 classes of digit")
+    assert told[1] == "model   MLP 64-128-64-10, 17,226 parameters"
+    assert [line for line in told if line.startswith("epoch 1, step 40: val/loss ")]
+    assert told[-3] == "ended   epoch limit, after 3 epochs and 120 steps"
+    assert told[-2].startswith("best, in epoch 3: val/loss ")
+    assert told[-1].startswith("test: test/loss ")
     assert all("tfevents" in name for name in names - expected)
     manifest = json.loads((run.directory / "manifest.json").read_text())
     assert manifest["seed"] == 2
@@ -194,7 +201,7 @@ def test_every_schedule_changes_the_learning_rate_in_the_curve(train_run: Any, s
     extra = {"step": ["scheduler.step_size=1"], "plateau": ["scheduler.patience=0", "scheduler.threshold=10"]}
     run = train_run("trainer.max_epochs=4", "callbacks=minimal", f"scheduler={scheduler}", *extra.get(scheduler, []))
     rates = [event.value for event in events(run).Scalars("lr")]
-    assert len(rates) == 16
+    assert len(rates) == 20  # at 0, 2, 4, 8, and every ten steps
     assert len(set(rates)) > 1
     assert max(rates) <= 0.001 * (1 + 1e-6)
 
@@ -209,7 +216,7 @@ def test_curves_histograms_image_and_configuration_are_in_tensorboard(train_run:
     assert {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")} <= set(log.Tags()["histograms"])
     assert "test/confusion_matrix" in log.Tags()["images"]
     assert "config/text_summary" in log.Tags()["tensors"]
-    assert [event.step for event in log.Scalars("train/loss_step")] == [*range(10, 121, 10)]
+    assert [event.step for event in log.Scalars("train/loss_step")] == [0, 2, 4, 8, *range(10, 121, 10)]
     assert len(log.Scalars("val/loss")) == len(log.Scalars("train/loss")) == 3
 
 

@@ -1,15 +1,32 @@
 """Sweepers and launchers by which Hydra finds those of mlplab. Imports nothing heavy, as Hydra imports it always."""
 
+import contextlib
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+# conf/ has files of these names, whose options the schemas of hydra-submitit-launcher do not know.
+with contextlib.suppress(ImportError):
+    importlib.import_module("hydra_plugins.hydra_submitit_launcher.config")  # registers them
+    for _choice in ("submitit_local.yaml", "submitit_slurm.yaml"):
+        ConfigStore.instance().repo["hydra"]["launcher"].pop(_choice, None)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    # As plain lists and dicts, for which the checks of the settings look: a ListConfig is no list.
+    return {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in settings.items()
+    }
 
 
 # Hydra looks through the namespace package `hydra_plugins` for subclasses of its own plug-in classes.
@@ -41,6 +58,29 @@ class StackedLauncher(Launcher):
         return self.jobs.run(job_overrides, initial_job_idx)
 
 
+class SubmititLauncher(Launcher):
+    """Runs each job in a process of submitit's: hydra/launcher=submitit_local, or submitit_slurm for a cluster.
+
+    Args:
+        cluster: `local` or `slurm`.
+        **settings: of conf/hydra/launcher/submitit_….yaml.
+    """
+
+    def __init__(self, cluster: str, **settings: Any) -> None:
+        self.cluster, self.settings = cluster, settings
+        self.outlived_by_jobs = cluster == "slurm"
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.sweeps.submitted_jobs import SubmittedJobs
+
+        self.jobs = SubmittedJobs(hydra_context, config, task_function, self.cluster, _plain(self.settings))  # type: ignore[arg-type]
+        self.queued = self.jobs.queued
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self.jobs.run(job_overrides, initial_job_idx)
+        return []  # sweepers read the directories of the jobs
+
+
 class ResumableSweeper(Sweeper):
     """Hands the jobs of a sweep that can go on to a launcher.
 
@@ -54,11 +94,7 @@ class ResumableSweeper(Sweeper):
     kind = ""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings: dict[str, Any] = {
-            # As plain lists and dicts, for which the checks of the settings look: a ListConfig is no list.
-            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            for name, value in settings.items()
-        }
+        self.settings = _plain(settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from mlplab.config.resolvers import project_root

@@ -18,19 +18,26 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.callbacks.compatibility import require_compatible
 from mlplab.callbacks.pruning import Pruning
 from mlplab.config.checks import require_metric
+from mlplab.config.commands import install
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
 from mlplab.data.module import DataModule, Source
+from mlplab.data.preprocessing import ScalePixels
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
 from mlplab.errors import RunStopped, UserError
 from mlplab.instantiation import accepted_options, instantiate
 from mlplab.learner import Learner
-from mlplab.models.inputs import InputLayer, WithInputs, build_inputs
-from mlplab.objectives.objective import build_objective, n_outputs
+from mlplab.models.bins import N_BINS, quantile_edges, tree_edges
+from mlplab.models.inputs import InputLayer, PixelInputs, WithInputs, build_inputs
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
+from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
+from mlplab.objectives.objective import averaged_over_members, build_objective, n_outputs
+from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.schedules import require_known_options
 from mlplab.processors import available_cores
@@ -43,13 +50,16 @@ ONE_THREAD_BELOW = 25_000_000
 Two threads wait for one another some twenty times a step. docs/performance.md has the measurements.
 """
 
+ROWS_TO_INITIALIZE_FROM = 10_000
+"""Most training rows that a network is given by `initialize_from`. Their statistics are then known to a hundredth."""
+
 LEVELS_IN_16_BITS = 256
 """Whole numbers up to which bfloat16, with its 8 significant bits, is exact."""
 
 PATHS = {"path", "test_path", "directory"}
 """Options of data sources that name files or folders."""
 
-DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed")
+DATA_OPTIONS = ("batch_size", "validation_fraction", "test_fraction", "split_seed", "folds", "fold")
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -128,21 +138,37 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     objective = build_objective(
         task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
     )
+    if task.kind == "regression" and config.loss.name == "auto" and config.loss.get("label_smoothing"):
+        print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
     scheduler = _plain(config.scheduler)
     require_known_options(**scheduler)
     model_config = _plain(config.model)
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
+    embedding = _take_embedding(model_config)
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
     seed_generators(derive_seed(config.seed, "initialization"))
-    inputs = _build_inputs(config, data)
-    in_features = task.n_features if inputs is None else inputs.out_features
+    columns = _build_inputs(config, data)
+    inputs = columns if embedding is None else _embed_numbers(columns, embedding, data)
+    widths = [1] * task.n_features if inputs is None else inputs.column_widths
     # The widths follow from the data, so the configuration never has to repeat them.
-    shapes = {"in_features": in_features, "out_features": n_outputs(objective, task)}
-    accepted_options("model", {**model_config, **shapes})
+    shapes: dict[str, Any] = {"in_features": sum(widths), "out_features": n_outputs(objective, task)}
+    accepted = accepted_options("model", {**model_config, **shapes})
+    # Of ensembles alone.
+    of_ensemble = {"column_widths": widths, "average_of": averaged_over_members(shapes["out_features"], task)}
+    shapes |= {name: value for name, value in of_ensemble.items() if name in accepted}
+    if model_config.get("scaling_initialization") == "auto":
+        model_config["scaling_initialization"] = "random_signs" if embedding is None else "normal"
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
         model = instantiate("model", model_config, **shapes)
+        # A network may look at training rows before its first step.
+        initialize_from = getattr(model, "initialize_from", None)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if initialize_from is not None:
+            features = data.part("train")[0]
+            features = features[torch.randperm(len(features))[:ROWS_TO_INITIALIZE_FROM]]
+            with torch.no_grad():
+                initialize_from(features if inputs is None else inputs(features))
         _require_outputs(model, model_config, data, shapes["out_features"])
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     learner = Learner(
@@ -156,6 +182,8 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         applies_to=list(config.regularization.applies_to),
         monitor=config.monitor,
         mode=config.mode,
+        max_norm=_max_norm(config, model),
+        augmentation=_augmentation(config, data, model),
         seed=config.seed,
     )
     learner.compile_seconds = compile_seconds
@@ -211,6 +239,54 @@ def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
     return build_inputs(encoding, data.task.n_features)
 
 
+def _take_embedding(model_config: dict[str, Any]) -> dict[str, Any] | None:
+    """Takes the options of the numeric embedding out of those of the network; returns None if there is none.
+
+    Raises:
+        UserError: an option breaks its rule, or belongs to another embedding.
+    """
+    # A network of one's own may have no embedding in its file, or one that it computes itself.
+    is_own = "numeric_embedding" in accepted_options("model", {"_target_": model_config.get("_target_")})
+    if is_own or "numeric_embedding" not in model_config:
+        return None
+    options = {name: model_config.pop(name, None) for name in EMBEDDING_RULES}
+    require_embedding_options(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    return None if given["numeric_embedding"] == "none" else given
+
+
+def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: DataModule) -> EmbeddedInputs:
+    """Builds the numeric embedding of the columns of the data, behind their input layer.
+
+    Raises:
+        UserError: no column is numeric.
+    """
+    name = options.pop("numeric_embedding")
+    n_features = data.task.n_features
+    n_columns = data.preprocessor.n_numeric(n_features)
+    if n_columns == 0:
+        raise UserError(
+            f"model.numeric_embedding={name} must have a numeric column", "all columns are categorical",
+            "model.numeric_embedding=none",
+        )  # fmt: skip
+    if name != "piecewise":
+        return EmbeddedInputs(inputs, n_features=n_features, name=name, n_columns=n_columns, **options)
+    # By the training part alone.
+    features, targets = data.part("train")
+    numbers = inputs(features) if isinstance(inputs, PixelInputs) else features[:, :n_columns]
+    n_bins = options.pop("n_bins", N_BINS)
+    if options.pop("bins", "quantile") == "quantile":
+        edges = quantile_edges(numbers, n_bins)
+    else:
+        are_classes = data.task.kind != "regression"
+        edges = tree_edges(numbers, targets, n_bins, are_classes=are_classes, weights=data.weights["train"])
+    most = max(len(of_column) - 1 for of_column in edges)
+    embedded = EmbeddedInputs(inputs, n_features=n_features, name=name, n_columns=n_columns, n_bins=most, **options)
+    assert isinstance(embedded.embedding, PiecewiseEmbedding)
+    embedded.embedding.set_edges(edges)
+    return embedded
+
+
 def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
     """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
 
@@ -244,6 +320,58 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
         )
+
+
+def _max_norm(config: DictConfig, model: nn.Module) -> float | None:
+    """Returns the limit of a unit's incoming weights.
+
+    Raises:
+        UserError: the network has no weights to limit.
+    """
+    # Configurations of earlier releases have none.
+    max_norm: float | None = config.regularization.get("max_norm")
+    if max_norm is not None and not incoming_weights(model):
+        raise UserError(
+            "regularization.max_norm must be given for a network with layers of torch.nn.Linear",
+            f"{type(model).__name__} has none",
+            "regularization.max_norm=null",
+        )
+    return max_norm
+
+
+def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Augmentation | None:
+    """Builds what changes training batches; None if nothing does.
+
+    Raises:
+        UserError: images are to be shifted, but the data are none; or the network is compiled.
+    """
+    options = _plain(config.get("augmentation") or {})
+    if not any(options.values()):
+        return None
+    if options.get("mixup") and config.model.get("compile") and isinstance(model, WithInputs):
+        # Compiled is the network with its input layer, behind which rows are mixed.
+        raise UserError(
+            "augmentation.mixup of categories, pixels and embeddings must have a network that is not compiled",
+            "model.compile=true",
+            "model.compile=false",
+        )
+    most, shape, shift = options.pop("shift", 0), data.image_shape, None
+    if most and shape is None:
+        raise UserError(
+            "augmentation.shift must be for images", f"{data.name} has none", "augmentation.shift=0, or data=digits"
+        )
+    if most and shape is not None:
+        if most >= min(shape):
+            raise UserError(
+                f"augmentation.shift must be smaller than the images, {shape[0]}×{shape[1]}",
+                f"augmentation.shift={most}",
+                "augmentation.shift=2",
+            )
+        shift = RandomShift(*shape, most, data.preprocessor)
+    preprocessing = data.preprocessor
+    unit = preprocessing.std if isinstance(preprocessing, ScalePixels) else 1.0
+    n_numeric = preprocessing.n_numeric(data.task.n_features)
+    return Augmentation(**options, shift=shift, n_numeric=n_numeric, unit=unit)
 
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
@@ -322,7 +450,7 @@ def build_loggers(config: DictConfig) -> list[Logger]:
         raise UserError(
             f"logger={names} must have its package installed",
             str(cause).splitlines()[0],
-            f'pip install -c constraints.txt -e ".[{names}]"',
+            install(names),
         ) from None
 
 

@@ -1,6 +1,7 @@
 """Errors for people: each message says what is required, what was given, and what to try."""
 
 import errno
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -99,7 +100,17 @@ class RunFailed(RuntimeError):
 
 
 class Diverged(RunFailed):
-    """A run whose loss or gradient became NaN or infinite. A search treats its settings as infeasible."""
+    """A run whose loss or gradient became NaN or infinite. A search treats its settings as infeasible.
+
+    Args:
+        message: what happened, and what to try.
+        step: of the update that was not made; None if the run diverged elsewhere.
+        loss: of its batch.
+    """
+
+    def __init__(self, message: str, step: int | None = None, loss: float = math.nan) -> None:
+        super().__init__(message)
+        self.step, self.loss = step, loss
 
 
 class DiskFull(RunFailed):

@@ -12,10 +12,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from mlplab.augmentation import Augmentation
 from mlplab.errors import SkipUpdate
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
 from mlplab.objectives.scores import Scores
+from mlplab.optimization.max_norm import incoming_weights, limit_norms
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import regularized_parameters
 from mlplab.optimization.schedules import build_schedule, planned_steps
@@ -44,6 +46,8 @@ class Learner(pl.LightningModule):
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
         monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
+        max_norm: largest length of a unit's incoming weights; None for no limit.
+        augmentation: changes the rows of training batches; None leaves them as they are.
         seed: of the run; dropout masks follow from it and from the step.
         card: plain values that make a checkpoint complete (architecture, preprocessing, class names).
     """
@@ -61,6 +65,8 @@ class Learner(pl.LightningModule):
         applies_to: Sequence[str] = ("weight",),
         monitor: str = "val/loss",
         mode: str = "min",
+        max_norm: float | None = None,
+        augmentation: Augmentation | None = None,
         seed: int = 0,
         card: dict[str, Any] | None = None,
     ) -> None:
@@ -75,6 +81,9 @@ class Learner(pl.LightningModule):
         self.applies_to = tuple(applies_to)
         # Collected once: walking through the modules at every step takes long beside a small network's step.
         self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
+        self.max_norm = max_norm
+        self.limited = incoming_weights(model) if max_norm is not None else []
+        self.augmentation = augmentation
         self.monitor, self.mode = monitor, mode
         self.seed = seed
         self.compile_seconds = 0.0
@@ -94,10 +103,17 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         features, targets, *weights = batch
-        loss = self.objective(self.model(features), targets, *weights)
+        if self.augmentation is None:
+            outputs = self.model(features)
+            loss = self.objective(outputs, targets, *weights)
+        else:  # which may mix rows, so that there are no outputs to their own targets
+            outputs = None
+            loss = self.augmentation(self.model, self.objective, features, targets, *weights)
         penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         # Curves show the loss without penalties, so that it compares with that of the validation.
-        return {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
+        results = {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
+        # From the outputs the accuracy of the epoch is computed when it ends.
+        return results if outputs is None else {**results, "outputs": outputs.detach()}
 
     def mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
         """Scales the loss of a process so that the mean over processes is the mean over the whole batch.
@@ -130,6 +146,8 @@ class Learner(pl.LightningModule):
         # A skipped update counts as a step, so that schedules and the seeds of steps stay where they were.
         with contextlib.suppress(SkipUpdate):
             optimizer.step(closure=closure)
+        if self.max_norm is not None:
+            limit_norms(self.limited, self.max_norm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -162,12 +180,12 @@ class Learner(pl.LightningModule):
         self.log_dict(named, sync_dist=self.trainer.world_size > 1)
         self._scores[part].reset()
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+    def planned_steps(self) -> int | None:
+        """Counts the updates of the run if it is not stopped early; None if it has no limit."""
         trainer = self.trainer
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
-        total_steps = planned_steps(
+        return planned_steps(
             batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
@@ -175,9 +193,13 @@ class Learner(pl.LightningModule):
             # The last such callback sets the Trainer's value, but only when an epoch begins, which is later than this.
             accumulate_grad_batches=scheduling[-1] if scheduling else trainer.accumulate_grad_batches,
         )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+        trainer = self.trainer
         schedule = build_schedule(
             optimizer=optimizer,
-            total_steps=total_steps,
+            total_steps=self.planned_steps(),
             monitor=self.monitor,
             mode=self.mode,
             **self.scheduler,

@@ -21,6 +21,7 @@ from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.interruption import Interruption
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.summary import log_result
 
 
 def evaluate_best(
@@ -75,8 +76,9 @@ def evaluate_best(
         result["calibration"] = calibration.summary
     # The file first: it is there even if a logger raises.
     write_json(directory.path / "result.json", result)
-    log_final_metrics(loggers, config, directory.tensorboard, result)
+    log_final_metrics(loggers, config, result)
     directory.note(epoch=result["epochs"], step=result["steps"])
+    log_result(result)
     return result
 
 

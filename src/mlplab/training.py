@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
@@ -20,13 +21,14 @@ from mlplab.building import (
     require_device,
     silence_lightning,
 )
-from mlplab.callbacks import History, Status
+from mlplab.callbacks import GrantedPatience, History, Status
 from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
 from mlplab.errors import Diverged
 from mlplab.learner import Learner
+from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
@@ -51,7 +53,7 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
         RunFailed: the run diverged (`Diverged`), or memory or disk space ran out.
         RunStopped: a signal stopped the run; its state is saved.
     """
-    check(config)
+    check(config, resume=resume)
     silence_lightning()
     require_device(config)
     directory = RunDirectory(Path(config.paths.run))
@@ -61,8 +63,11 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     learner = build_learner(config, data)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
-    watching = [Status(directory.update), History(directory.path)]
-    trainer = build_trainer(config, [*build_callbacks(config), *watching], loggers, data, learner)
+    watching: list[Callback] = [Status(directory.update), History(directory.path)]
+    callbacks = build_callbacks(config)
+    if resume:  # a checkpoint holds the patience of early stopping, which may have been raised since
+        watching.append(GrantedPatience(callbacks))
+    trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
         require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
     if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
@@ -72,7 +77,8 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
     room = bytes_needed(learner)
     directory.reopen(room) if resume else directory.claim(room)
-    with recording_run(directory), stop_on_signal(end=partial(directory.end, "stopped")) as interruption:
+    stopping = stop_on_signal(end=partial(directory.end, "stopped"))
+    with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
         print(describe_before(data, learner.model, directory.path), flush=True)
         directory.begin_phase("fit")

@@ -144,7 +144,7 @@ def _wait_until_loaded(address: str, process: "subprocess.Popen[bytes]", output:
                 runs = json.load(answer)
         except (OSError, ValueError):
             runs = []
-        if len(runs) == 4:  # of each run the curves, and the final metrics
+        if len(runs) == 2:
             return
         time.sleep(0.1)
     pytest.fail(f"TensorBoard shows the runs {runs}, and says: {output.read_text()}")
@@ -252,12 +252,13 @@ def test_the_scalars_tab_lists_every_group(look: Look) -> None:
 
 
 def test_the_confusion_matrix_of_each_run_is_shown_in_full(look: Look, logs: Path) -> None:
-    images = look("#images", IMAGES, lambda images: len(images) == 2 and all(i["complete"] for i in images))
+    images = look("#images", IMAGES, lambda images: len(images) == 4 and all(i["complete"] for i in images))
     sizes = []
     for job in JOBS:
         with Image.open(logs / "sweeps" / "two" / job / "figures" / "confusion_matrix.png") as picture:
             sizes.append(list(picture.size))
-    assert sorted(image["size"] for image in images) == sorted(sizes)
+    # Beside it stands the reliability of its probabilities.
+    assert sorted(image["size"] for image in images if image["size"] in sizes) == sorted(sizes)
     assert all(image["shown"] >= 200 for image in images)  # pixels on the page
     assert "test/confusion_matrix" in look("#images", TEXTS, lambda texts: "test/confusion_matrix" in texts)
 
@@ -296,29 +297,33 @@ def test_the_hparams_tab_shows_each_job_of_the_sweep_once_with_what_was_swept(lo
     shown = {row["Trial ID"]: row for row in rows}
     assert len(shown) == len(rows) == len(jobs)
     for job in jobs:
-        row = shown[f"sweeps/two/{job['directory']}/tensorboard/final"]
+        row = shown[f"sweeps/two/{job['directory']}/tensorboard"]
         assert {name: row[name] for name in job["values"]} == {n: str(value) for n, value in job["values"].items()}
 
 
 def test_the_hparams_tab_compares_choices_and_scores_of_all_runs(look: Look, logs: Path) -> None:
     rows = table(look("#hparams", CELLS, lambda cells: len(table(cells)) == 2))
     assert len(rows) == 2
-    assert rows[0].keys() >= {"optimizer", "optimizer.lr", "val_best/accuracy", "test/accuracy"}
+    # Of metrics, too, five are shown: those of the validation first.
+    assert rows[0].keys() >= {"optimizer", "optimizer.lr", *(f"val_best/{score}" for score in SCORES)}
     by_optimizer = {row["optimizer"]: row for row in rows}
     assert by_optimizer.keys() == {"sgd", "adam"}
     for job, optimizer, lr in zip(JOBS, ("sgd", "adam"), (0.1, 0.001), strict=True):
         row = by_optimizer[optimizer]
-        assert row["Trial ID"] == f"sweeps/two/{job}/tensorboard/final"
+        assert row["Trial ID"] == f"sweeps/two/{job}/tensorboard"
         assert float(row["optimizer.lr"]) == lr
         result = json.loads((logs / "sweeps" / "two" / job / "result.json").read_text())
         # Five digits are shown.
         assert float(row["val_best/accuracy"]) == pytest.approx(result["validation"]["val/accuracy"], rel=1e-4)
-        assert float(row["test/accuracy"]) == pytest.approx(result["test"]["test/accuracy"], rel=1e-4)
-        assert float(row["test/accuracy"]) > 0.5
 
 
 def test_the_hparams_tab_offers_the_columns_of_either_optimizer(look: Look) -> None:
-    expected = {"seed", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "data.batch_size"}
-    texts = look("#hparams", TEXTS, lambda texts: expected <= set(texts))
+    expected = {"seed", "optimizer.betas", "optimizer.eps", "optimizer.weight_decay", "data.batch_size", "sgd", "adam"}
+    assert expected <= set(look("#hparams", TEXTS, lambda texts: expected <= set(texts)))
+
+
+def test_custom_scalars_open_on_the_loss_and_the_scores(look: Look) -> None:
+    expected = {"loss", "training and validation", "validation", "accuracy", "f1", "auroc"}
+    texts = look("#custom_scalars", TEXTS, lambda texts: expected <= set(texts))
     assert expected <= set(texts)
-    assert {"sgd", "adam", "[128, 64]"} <= set(texts)
+    assert not any(text.startswith("gradient_norm") for text in texts)

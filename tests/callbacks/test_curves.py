@@ -1,6 +1,8 @@
 """Training curves, gradient norms and histograms, as TensorBoard reads them."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from mlplab.building import build_data, build_learner
 from mlplab.callbacks import training_curves
+from mlplab.errors import Diverged
 from mlplab.models import MLP
 
 
@@ -60,6 +63,25 @@ def test_neither_penalties_nor_accumulation_nor_clipping_show_in_the_curves(trai
     assert values(log, "gradient_norm/all")[0] > 0.1
 
 
+@pytest.mark.parametrize("words", [["data=wine"], ["data=breast_cancer", "loss=binary_cross_entropy"]])
+def test_the_accuracy_of_an_epoch_is_that_of_its_training_steps(
+    train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    overrides = [*words, "optimizer.lr=1e-12", "data.batch_size=50"]
+    data = build_data(make_config(*overrides))
+    data.setup()
+    features, targets = data.part("train")
+    with torch.no_grad():
+        outputs = build_learner(make_config(*overrides), data).model(features)
+    predicted = outputs.argmax(1) if outputs.shape[1] > 1 else outputs.squeeze(1) > 0
+    expected = (predicted == targets).double().mean().item()
+    for held in (1_000_000, 1):
+        monkeypatch.setattr(training_curves, "OUTPUTS_HELD", held)
+        log = events(train_run(*overrides, "trainer.max_epochs=2"))
+        assert values(log, "train/accuracy") == pytest.approx([expected] * 2, abs=1e-6)
+    assert "train/accuracy" not in events(train_run("data=diabetes", "trainer.max_epochs=1")).Tags()["scalars"]
+
+
 def test_every_step_has_one_point_while_gradients_are_gathered(train_run: Any) -> None:
     overrides = ["data=wine", "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
     log = events(train_run(*overrides, "trainer.max_epochs=3"))  # 4 batches an epoch: 2 updates
@@ -70,6 +92,31 @@ def test_a_long_epoch_is_written_in_between(train_run: Any, monkeypatch: pytest.
     monkeypatch.setattr(training_curves, "STEPS_BUFFERED", 3)
     log = events(train_run("data=wine", "data.batch_size=10", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"))
     assert [event.step for event in log.Scalars("train/loss_step")] == list(range(1, 14))
+
+
+def test_the_first_steps_are_logged_closer_together(train_run: Any) -> None:
+    logged = {
+        interval: [training_curves.logged_step(step, interval) for step in range(1, 13)] for interval in (1, 5, 10)
+    }
+    assert logged == {
+        1: list(range(1, 13)),
+        5: [0, 2, None, 4, 5, None, None, None, None, 10, None, None],
+        10: [0, 2, None, 4, None, None, None, 8, None, 10, None, None],
+    }
+    log = events(train_run("data=wine", "trainer.max_epochs=3", "trainer.log_every_n_steps=10"))
+    for name in ("train/loss_step", "lr", "gradient_norm/all"):
+        assert [event.step for event in log.Scalars(name)] == [0, 2, 4, 8, 10]
+
+
+def test_a_run_that_diverges_at_once_has_its_curves(train_run: Any, tmp_path: Path) -> None:
+    with pytest.raises(Diverged) as diverged:
+        train_run(
+            "data=wine", "optimizer=sgd", "optimizer.lr=1e6", "callbacks.figures=null", directory=tmp_path / "run"
+        )
+    log = events(SimpleNamespace(directory=tmp_path / "run"))
+    points = log.Scalars("train/loss_step")
+    assert (points[0].step, points[-1].step) == (0, diverged.value.step)
+    assert not math.isfinite(points[-1].value)
 
 
 def test_a_loss_that_is_no_number_counts_in_no_mean() -> None:

@@ -14,6 +14,7 @@ import torch
 from both_engines import ENGINES
 from comparing import curves, difference
 from lightning.pytorch.callbacks import Callback
+from stopping import StopAt
 
 from mlplab import training
 from mlplab.cli.resume import resumed_config
@@ -77,39 +78,6 @@ def words(name: str, options: str | None = None) -> list[str]:
     node = ", ".join(filter(None, [f"_target_: {LIGHTNINGS}{name}", options]))
     found = [*SMALL, f"+callbacks.theirs={{{node}}}"]
     return [*found, "callbacks.progress=null"] if name.endswith("ProgressBar") else found
-
-
-class StopAt(Callback):
-    """Asks for the run to stop at a step, as a signal does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: Any, *arguments: Any) -> None:
-        trainer.fit_loop.stop_requested = trainer.global_step == self.step
-
-
-@pytest.fixture
-def go_on(train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Runs with a stop at each of these steps, from which the run goes on; gives its directory."""
-    from mlplab.training import train
-
-    def run(*overrides: str, stops: tuple[int, ...] = (5,), callbacks: tuple[Callback, ...] = ()) -> Path:
-        directory = tmp_path / f"stopped_{len(list(tmp_path.iterdir()))}"
-        directory.mkdir()
-        config = make_config(*overrides, f"paths.run={directory}")
-        build = training.build_callbacks
-        for count, step in enumerate((*stops, -1)):
-            with monkeypatch.context() as patch:
-                patch.setattr(training, "build_callbacks", lambda c, s=step: [*build(c), *callbacks, StopAt(s)])
-                if step == -1:
-                    train(config, resume=count > 0)
-                else:
-                    with pytest.raises(RunStopped):
-                        train(config, resume=count > 0)
-        return directory
-
-    return run
 
 
 @pytest.fixture(params=ENGINES)

@@ -40,6 +40,9 @@ REFUSED = [
     ("trainer.logger=true", "trainer.logger must be chosen by another option"),
     ("lr=0.1", "try optimizer.lr=0.1"),
     ("loss.label_smoothing=0.1", "try loss=cross_entropy loss.label_smoothing=0.1"),
+    ("averaging=ema", "try callbacks/averaging=ema"),
+    ("callbacks.averaging=ema", "try callbacks/averaging=ema"),
+    ("callbacks.averaging.decay=0.9", "try callbacks/averaging=ema callbacks.averaging.decay=0.9"),
     ("optimizer.momentum=0.5", "try optimizer=momentum optimizer.momentum=0.5"),
     ("model.hidden_dims=[8", "does not parse"),
     ("adam", "must consist of GROUP=CHOICE and key=value"),
@@ -49,21 +52,26 @@ REFUSED = [
     ("optimizer=null", "optimizer must be one of"),
     ("~optimizer", "optimizer must be chosen"),
     ("~data", "data must be chosen, got ~data; try data=digits"),
-    ("optimizer=[adam,sgd]", "try python train.py -m optimizer=adam,sgd"),
+    ("optimizer=[adam,sgd]", "train.py -m optimizer=adam,sgd"),
     ("+trainer.barebones=true", "try callbacks=minimal logger=none"),
-    ("seed=1,2", "try python train.py -m seed=1,2"),
+    ("seed=1,2", "train.py -m seed=1,2"),
     ("model.hidden_dims=64,32", "try model.hidden_dims=[64,32]"),
     ("+optimizer.fused=true", "+ must only be used for names that are not in the configuration"),
     ("seed=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
     ("epochs=5", "try trainer.max_epochs=5"),
-    ("sweep.rerun=3", "try python train.py -m sweep.rerun=3"),
+    ("+lr=0.1", "try optimizer.lr=0.1"),
+    ("+optmizer.lr=0.1", "got optmizer.lr=0.1; try optimizer.lr=0.1"),
+    ("++ckpt_path=x", "try resume=logs/runs/NAME"),
+    ("+foo=1", "be used by other values as ${foo}, got foo=1; try leaving it out"),
+    ("name=///", "name must be null, or a name with a letter"),
+    ("sweep.rerun=3", "train.py -m sweep.rerun=3"),
     ("hydra.sweeper.trials=3", "try hydra/sweeper=optuna hydra.sweeper.trials=3"),
     ("hydra.launcher.n_jobs=3", "try hydra/launcher=joblib hydra.launcher.n_jobs=3"),
 ]
 
 
 OFTEN = {
-    "optimizr=adam", "optimizer=adm", "optimizer.lr=-1", "loss=mse", "model.hidden_dims=[8", "", "seed=1,2",
+    "optimizr=adam", "optimizer=adm", "optimizer.lr=-1", "loss=mse", "model.hidden_dims=[8", "", "seed=1,2", "+lr=0.1",
     "hydra.launcher.n_jobs=3",
 }  # fmt: skip
 """One of each kind of mistake, in the gate; every rule is tested where the configuration is checked."""

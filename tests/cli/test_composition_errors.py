@@ -1,8 +1,11 @@
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import OverrideParseException
 
-from mlplab.cli.composition_errors import require_flag_of_sweep, require_known_flags
+from mlplab.cli.composition_errors import explain_composition_error, require_known_flags, require_read_options
 from mlplab.errors import UserError
 
 
@@ -33,8 +36,38 @@ def test_flags_of_hydra_are_accepted(root: Path, command: str) -> None:
     require_known_flags(command.split(), root / "conf")
 
 
-@pytest.mark.parametrize("word", ["hydra/sweeper=optuna", "hydra/launcher=stacked", "+sweep.name=x", "sweep.rerun=3"])
+@pytest.mark.parametrize(
+    "word", ["hydra/sweeper=optuna", "hydra/launcher=stacked", "+sweep.name=x", "sweep.rerun=3", "sweep={rerun:3}"]
+)
 def test_an_option_of_a_sweep_needs_its_flag(word: str) -> None:
-    with pytest.raises(UserError, match=r"must be given with -m, .*try python train.py -m"):
-        require_flag_of_sweep(["seed=3", word])
-    require_flag_of_sweep(["seed=3", "scheduler=none", "hydra.run.dir=x"])
+    with pytest.raises(UserError) as refused:
+        require_read_options(["seed=3", word, "hydra.mode=RUN"])
+    assert shlex.split(refused.value.hint)[-3:] == ["-m", "seed=3", word]
+
+
+def test_a_name_that_hydra_lacks_is_refused() -> None:
+    require_read_options(["seed=3", "scheduler=none", "hydra.run.dir=x", "+hydra.job.env_set.A=b", "hydra=x"])
+    with pytest.raises(UserError, match=r"must be those of Hydra.*try hydra\.job"):
+        require_read_options(["+hydra.jobs.name=x"])
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("optimizer.lr 0.1", "optimizer.lr=0.1"),
+        ("optimizer.lr = 0.1", "optimizer.lr=0.1"),
+        ("lr: 0.1", "optimizer.lr=0.1"),
+        ("seed", "seed=…"),
+        ("adam", "optimizer=adam"),
+        ("help", "train.py --help"),
+        ("resume logs/runs/x", "resume=logs/runs/x"),
+        ("optimizer.lr==0.1", "optimizer.lr=0.1"),
+        ("seed=3,", "seed=3"),
+    ],
+)
+def test_a_word_that_does_not_parse_is_told_with_what_was_meant(
+    root: Path, monkeypatch: pytest.MonkeyPatch, words: str, hint: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *words.split()])
+    error = OverrideParseException(override=words.split()[0], message="")
+    assert explain_composition_error(error, [], root / "conf").hint.endswith(hint)

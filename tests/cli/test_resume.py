@@ -99,6 +99,33 @@ def test_a_directory_may_be_named_from_where_one_stands_or_from_home(
     assert resumed(Path("'~/runs/name'")).paths.run == str(directory)
 
 
+def test_a_run_takes_the_defaults_of_options_that_conf_has_gained(
+    begun: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = begun("~model.residual", "~optimizer.betas", "~callbacks.figures", "optimizer=adamw")
+    hydra = {
+        "overrides": {"task": ["~optimizer.betas"]},
+        "runtime": {"choices": {"optimizer": "adamw", "data": "wine"}},
+    }
+    (directory / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
+    config = resumed(directory)
+    assert config.model.residual is False
+    assert "betas" not in config.optimizer  # it was taken away on the command line
+    assert "figures" not in config.callbacks
+    assert "new     model.residual=false: the run began without" in capsys.readouterr().out
+    assert resumed(directory, "model.residual=false").model.residual is False
+    assert "model.residual=true instead of false" in str(refusal(directory, "model.residual=true"))
+
+
+def test_early_stopping_may_be_given_more_patience(begun: Callable[..., Path]) -> None:
+    key = "callbacks.early_stopping.patience"
+    directory = begun(state="finished", reason="converged")
+    assert resumed(directory, f"{key}=20", "trainer.max_epochs=9").callbacks.early_stopping.patience == 20
+    assert f"{key}=30, with which it trains on" in str(refusal(directory, "trainer.max_epochs=9"))
+    assert "instead of 15" in str(refusal(directory, f"{key}=10"))
+    assert resumed_config([f"resume={directory}"], CONF) is None
+
+
 # --- what may be changed -----------------------------------------------------------------------------------------
 
 

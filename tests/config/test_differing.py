@@ -7,7 +7,7 @@ from drawn import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.config.differing import ABSENT, RENAMED, changes, describe_changes, flat
+from mlplab.config.differing import ABSENT, RENAMED, changes, describe_changes, describe_new, extended, flat
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(0, 3), st.lists(st.integers(0, 2), max_size=2)),
@@ -31,6 +31,27 @@ def test_each_change_with_both_values() -> None:
         "lr=0.2 instead of 0.1, old=nothing instead of 1, trainer.threads_max=2 instead of 1, "
         "new=null instead of nothing"
     )
+
+
+def test_options_that_conf_has_gained_are_added_at_their_defaults() -> None:
+    then = {"seed": 1, "model": {"_target_": "MLP", "dropout": 0.5}, "loss": {"name": "mse"}, "callbacks": {"a": {}}}
+    now = {
+        "seed": 0, "mixup": 0.0, "optimizer": {"lr": 0.1}, "model": {"_target_": "MLP", "dropout": 0.0, "beta": 1.0},
+        "loss": {"name": "auto", "label_smoothing": 0.1}, "callbacks": {"a": {"every": 1}, "b": {}},
+    }  # fmt: skip
+    whole = extended(then, now)
+    assert whole == {
+        "seed": 1, "mixup": 0.0, "optimizer": {"lr": 0.1}, "model": {"_target_": "MLP", "dropout": 0.5, "beta": 1.0},
+        "loss": {"name": "mse"}, "callbacks": {"a": {"every": 1}},
+    }  # fmt: skip
+    assert then["model"] == {"_target_": "MLP", "dropout": 0.5}
+    assert "model.beta=1.0, callbacks.a.every=1, mixup=0.0, optimizer.lr=0.1: the run" in describe_new(
+        then, whole, "the run", ()
+    )
+    assert describe_new(then, whole, "the run", ("mixup", "optimizer", "model", "callbacks")) == ""
+    assert describe_new(then, then, "the run", ()) == ""
+    assert set(extended(then, now, ["mixup", "optimizer"])) == set(then)
+    assert extended({"data": {}}, {"data": {"rare_classes": "refuse"}}) == {"data": {"rare_classes": "keep"}}
 
 
 def test_a_name_of_an_earlier_version_is_what_conf_has_in_its_place() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ def test_run_names_sort_by_time_and_need_no_quoting() -> None:
     assert name.replace("-", "").replace("_", "").isalnum()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("baseline", "baseline"), ("my best/run", "my-best-run"), ("größe é", "gro-e-e"), ("../x.y_z", "x.y_z"), (7, "7")],
+)
+def test_the_name_of_a_run_is_in_the_name_of_its_directory(name: str | int, shown: str) -> None:
+    config = OmegaConf.create({"name": name, "run": "${run_name:${name}}", "other": "${run_name:}"})
+    assert re.fullmatch(rf"[\d-]+_[\d-]+_{re.escape(shown)}_\w{{6}}", config.run)
+    assert config.other != config.run
+
+
 def test_one_process_has_one_run_name() -> None:
     config = OmegaConf.create({"first": "${run_name:}", "second": "${run_name:}"})
     assert config.first == config.second
@@ -36,6 +47,8 @@ def test_a_job_is_named_by_what_it_is_about() -> None:
     overrides = ["optimizer=sgd", "model.hidden_dims=[64,64]", "optimizer.lr=1e-05", "paths.logs=/x", "sweep.name=y"]
     assert job_name(3, overrides) == "3_optimizer-sgd_hidden_dims-64-64_lr-1e-05"
     assert job_name(0, []) == "0"
+    own = ["mixup=0.5", "+new.key=1", "engine=plain", "callbacks.early_stopping.patience=3", "logger=none"]
+    assert job_name(1, own) == "1_mixup-0.5_key-1_engine-plain_patience-3"
 
 
 def test_a_job_name_is_one_short_folder_whatever_is_swept() -> None:

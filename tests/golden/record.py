@@ -28,8 +28,8 @@ RUNS = {
         "scheduler.patience=1", "trainer.max_epochs=8",
     ],
     "spirals, tanh, penalties, dropout, cosine": [
-        "data=spirals", "model.activation=tanh", "regularization.l1=0.0001", "regularization.l2=0.001",
-        "optimizer=momentum", "scheduler=cosine", "trainer.max_epochs=8",
+        "data=spirals", "model.activation=tanh", "model.dropout=0.2", "regularization.l1=0.0001",
+        "regularization.l2=0.001", "optimizer=momentum", "scheduler=cosine", "trainer.max_epochs=8",
     ],
     "wine, lbfgs on the full batch": [
         "data=wine", "optimizer=lbfgs", "data.batch_size=full", "optimizer.max_iter=2",

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
-from inference.small_runs import houses, save_run, table_options, write_houses, write_images
+from inference.small_runs import houses, save_run, table_options, train_run, write_houses, write_images
 from safetensors.torch import load_file, save_file
 
+from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.inference.export_formats import load_safetensors, require_onnx
 from mlplab.inference.exporting import export
@@ -155,6 +156,17 @@ def test_a_table_is_predicted_as_by_the_run(
         assert_the_onnx_file_names_its_tensors_and_its_rows_as_the_card_does(tmp_path)
 
 
+@pytest.mark.parametrize("file_format", [pytest.param("onnx", marks=pytest.mark.slow), "torch_export", "safetensors"])
+@pytest.mark.parametrize("embedding", ["piecewise", pytest.param("periodic", marks=pytest.mark.slow)])
+def test_an_ensemble_behind_numeric_embeddings_is_exported(
+    folder: Path, tmp_path: Path, file_format: str, embedding: str
+) -> None:
+    words = ["data=table", f"data.path={folder / 'houses.csv'}", "data.target=kind", "data.drop=[row,binary,price]"]
+    ensemble = ["model=tabm", "model.k=3", "model.hidden_dims=[8]", f"model.numeric_embedding={embedding}"]
+    train_run(tmp_path / "run", *words, *ensemble, "optimizer.lr=0.05", "data.batch_size=8")
+    assert_the_file_predicts_as_the_run(load_run(tmp_path / "run"), file_format, folder, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_is_exported_to_onnx(tmp_path: Path, activation: str) -> None:
@@ -224,7 +236,7 @@ def test_missing_packages_are_refused_with_the_command(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as refusal:
         require_onnx()
-    assert refusal.value.hint == 'pip install -c constraints.txt -e ".[onnx]"'
+    assert refusal.value.hint == install("onnx")
     assert package in refusal.value.actual
 
 

@@ -159,7 +159,7 @@ def test_without_its_packages_onnx_is_refused_before_any_row_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refusal = refusal_of(run, tmp_path / "model.onnx", "onnx", rows_of=tmp_path / "missing.csv")
-    assert refusal.hint.startswith("pip install")
+    assert "pip install" in refusal.hint
 
 
 @pytest.mark.parametrize("how", ["gone", "own"])

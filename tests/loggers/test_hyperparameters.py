@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from mlplab.loggers.hyperparameters import COMPARED, hyperparameters, log_configuration, log_final_metrics
@@ -87,6 +88,12 @@ def test_the_table_leaves_out_what_does_not_change_learning(make_config: MakeCon
     assert not any(name.startswith(("paths", "logger", "callbacks")) for name in table)
 
 
+def test_own_values_and_groups_are_in_the_table(make_config: MakeConfig) -> None:
+    config = make_config("+mixup=0.5", "+sizes=[1,2]", "+mirror={name: flip, share: 0.1}")
+    own = {name: value for name, value in hyperparameters(config).items() if name.split(".")[0] not in COMPARED}
+    assert own == {"seed": 0, "mixup": 0.5, "sizes": "[1, 2]", "mirror": "flip", "mirror.share": 0.1}
+
+
 def test_runs_of_different_optimizers_have_the_columns_of_their_own(make_config: MakeConfig) -> None:
     sgd, adam = (hyperparameters(make_config(f"optimizer={name}")) for name in ("sgd", "adam"))
     assert adam.keys() - sgd.keys() == {"optimizer.betas", "optimizer.eps", "optimizer.amsgrad"}
@@ -121,22 +128,18 @@ def test_other_loggers_are_given_the_table(make_config: MakeConfig, tmp_path: Pa
 # --- final metrics -----------------------------------------------------------------------------------------
 
 
-def test_the_final_directory_holds_final_metrics_and_the_session_and_nothing_else(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config(), tmp_path, RESULT)
-    assert [path.name for path in tmp_path.iterdir()] == ["final"]
-    accumulator = events(tmp_path / "final")
+def logged(config: DictConfig, directory: Path, result: dict[str, Any]) -> EventAccumulator:
+    logger = CalmTensorBoardLogger(str(directory))
+    log_final_metrics([logger], config, result)
+    return events(directory)
+
+
+def test_the_result_and_the_session_are_in_the_run_itself(make_config: MakeConfig, tmp_path: Path) -> None:
+    accumulator = logged(make_config(), tmp_path, RESULT)
+    assert all(path.is_file() for path in tmp_path.iterdir())
     scalars = {name: [(e.step, e.value) for e in accumulator.Scalars(name)] for name in accumulator.scalars.Keys()}
-    assert scalars == {
-        "val_best/loss": [(120, 0.25)],
-        "val_best/accuracy": [(120, 0.75)],
-        "test/loss": [(120, 0.5)],
-        "test/accuracy": [(120, 0.625)],
-    }
-    assert set(accumulator.summary_metadata) == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
-    tags = accumulator.Tags()
-    assert not any(tags[kind] for kind in ("images", "histograms", "tensors", "graph"))
+    # The test part has been logged by then.
+    assert scalars == {"val_best/loss": [(120, 0.25)], "val_best/accuracy": [(120, 0.75)]}
 
 
 @pytest.mark.parametrize("overrides", [[], ["optimizer=sgd", "seed=3", "data=xor"]])
@@ -144,8 +147,7 @@ def test_the_session_holds_the_table_with_its_types(
     make_config: MakeConfig, tmp_path: Path, overrides: list[str]
 ) -> None:
     config = make_config(*overrides)
-    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], config, tmp_path, RESULT)
-    accumulator = events(tmp_path / "final")
+    accumulator = logged(config, tmp_path, RESULT)
     stored = plugin_data(accumulator, "start_info").hparams
     shown = {name: getattr(value, value.WhichOneof("kind")) for name, value in stored.items()}
     # TensorBoard has a box to tick for each text, and a range for numbers: a switch is better off as text.
@@ -157,22 +159,53 @@ def test_the_session_holds_the_table_with_its_types(
     assert stored["seed"].WhichOneof("kind") == "number_value"
 
 
-def test_no_experiment_is_described_so_that_the_tab_collects_columns_of_all_runs(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config(), tmp_path, RESULT)
-    assert "_hparams_/experiment" not in events(tmp_path / "final").summary_metadata
+def test_the_tab_is_told_its_columns_with_validation_first(make_config: MakeConfig, tmp_path: Path) -> None:
+    accumulator = logged(make_config("optimizer=sgd", "name=first"), tmp_path, RESULT)
+    metadata = accumulator.SummaryMetadata("_hparams_/experiment")
+    experiment = HParamsPluginData.FromString(metadata.plugin_data.content).experiment
+    metrics = [info.name.tag for info in experiment.metric_infos]
+    assert metrics == ["val_best/loss", "val_best/accuracy", "test/loss", "test/accuracy"]
+    columns = [info.name for info in experiment.hparam_infos]
+    assert len(set(columns)) == len(columns)
+    assert {info.name for info in experiment.hparam_infos if info.differs} == {"seed", "optimizer", "optimizer.lr"}
+    # TensorBoard asks one run only: it has the columns of others too.
+    assert {"name", "optimizer", "optimizer.momentum", "optimizer.betas", "scheduler.min_lr"} <= set(columns)
 
 
 def test_a_run_without_scores_still_shows_its_choices(make_config: MakeConfig, tmp_path: Path) -> None:
-    result = {"steps": 0, "validation": {}, "test": {}}
-    log_final_metrics([CalmTensorBoardLogger(str(tmp_path))], make_config("seed=5"), tmp_path, result)
-    accumulator = events(tmp_path / "final")
+    accumulator = logged(make_config("seed=5"), tmp_path, {"steps": 0, "validation": {}, "test": {}})
     assert accumulator.scalars.Keys() == []
     assert plugin_data(accumulator, "start_info").hparams["seed"].number_value == 5
+    # It would take the columns of metrics from all other runs.
+    assert "_hparams_/experiment" not in accumulator.summary_metadata
+
+
+def test_what_the_user_noted_is_a_text_and_custom_scalars_show_loss_and_metrics(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    logger = CalmTensorBoardLogger(str(tmp_path))
+    log_configuration([logger], make_config("name=base", "tags=[a,b]", "notes=first"), kind="regression")
+    logger.finalize("success")
+    accumulator = events(tmp_path)
+    (event,) = accumulator.Tensors("notes/text_summary")
+    assert event.tensor_proto.string_val[0].decode().split() == [
+        "name:",
+        "base",
+        "tags:",
+        "-",
+        "a",
+        "-",
+        "b",
+        "notes:",
+        "first",
+    ]
+    (event,) = accumulator.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(event.tensor_proto.string_val[0])
+    assert [category.title for category in layout.category] == ["loss", "validation"]
+    assert [chart.title for chart in layout.category[1].chart] == ["mse", "rmse", "mae", "r2"]
 
 
 def test_without_tensorboard_nothing_is_written(make_config: MakeConfig, tmp_path: Path) -> None:
     for loggers in ([], [CSVLogger(str(tmp_path), name="csv", version="")]):
-        log_final_metrics(loggers, make_config(), tmp_path, RESULT)
-    assert not (tmp_path / "final").exists()
+        log_final_metrics(loggers, make_config(), RESULT)
+    assert not list(tmp_path.rglob("events*"))

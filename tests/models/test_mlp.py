@@ -277,7 +277,7 @@ def test_the_architecture_does_not_change_with_the_list_that_was_given() -> None
 
 
 def test_the_mlp_can_be_named_by_a_checkpoint() -> None:
-    assert MODELS == {"mlp": MLP}
+    assert MODELS["mlp"] is MLP
 
 
 @pytest.mark.parametrize("width", [0, -1, 2.0, "8", True, None, math.nan])

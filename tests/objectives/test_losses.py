@@ -115,6 +115,18 @@ def test_label_smoothing_follows_its_formula(smoothing: float) -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_label_smoothing_of_one_logit_is_that_of_two_classes(smoothing: float) -> None:
+    outputs, targets = double(-1.5, 0.7, 2.0).unsqueeze(1), torch.tensor([0, 1, 0])
+    loss = binary_cross_entropy(outputs, targets, label_smoothing=smoothing)
+    of_two = cross_entropy(torch.cat([torch.zeros_like(outputs), outputs], 1), targets, label_smoothing=smoothing)
+    assert loss.item() == pytest.approx(of_two.item(), rel=1e-14)
+    # Of the first row, class 1 has the target ε/2.
+    share, z = smoothing / 2, -1.5
+    expected = -share * -math.log1p(math.exp(-z)) - (1 - share) * -math.log1p(math.exp(z))
+    assert binary_cross_entropy(outputs[:1], targets[:1], label_smoothing=smoothing).item() == pytest.approx(expected)
+
+
 def test_class_weights_multiply_each_row_and_the_mean_is_over_the_rows() -> None:
     outputs = double([0.0, LOG_2, math.log(5)]).repeat(3, 1)
     weights = double(1.0, 2.0, 3.0)

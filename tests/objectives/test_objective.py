@@ -8,6 +8,7 @@ from mlplab.objectives.losses import binary_cross_entropy, cross_entropy, huber,
 from mlplab.objectives.objective import (
     LOSSES,
     Objective,
+    averaged_over_members,
     balanced_class_weights,
     build_objective,
     n_outputs,
@@ -175,3 +176,28 @@ def test_a_loss_without_weights_is_refused_for_rows_that_have_some(monkeypatch: 
     build_objective("mse", task)
     with pytest.raises(UserError, match="loss=mse must take weights"):
         build_objective("mse", task, has_weights=True)
+
+
+@pytest.mark.parametrize(
+    ("objective", "targets"),
+    [
+        (Objective(mse), torch.randn(4, 2)),
+        (Objective(huber, options={"delta": 0.3}), torch.randn(4, 2)),
+        (Objective(cross_entropy, class_weights=torch.tensor([1.0, 5.0])), torch.tensor([0, 1, 1, 0])),
+        (Objective(cross_entropy, options={"label_smoothing": 0.2}), torch.tensor([0, 1, 1, 0])),
+        (Objective(binary_cross_entropy), torch.tensor([[0.0, 1], [1, 1], [0, 0], [1, 0]])),
+    ],
+)
+@pytest.mark.parametrize("weights", [(), (torch.tensor([0.0, 1.0, 2.0, 3.0]),)])
+def test_the_loss_of_an_ensemble_is_the_mean_of_its_members_losses(
+    objective: Objective, targets: torch.Tensor, weights: tuple[torch.Tensor, ...]
+) -> None:
+    outputs = torch.randn(4, 3, 2)
+    of_members = [objective(outputs[:, member], targets, *weights) for member in range(3)]
+    torch.testing.assert_close(objective(outputs, targets, *weights), torch.stack(of_members).mean())
+
+
+def test_what_an_ensemble_averages_is_what_it_predicts() -> None:
+    labels = Task("multilabel", 4, target_names=("a", "b"), label_names=(("0", "1"), ("0", "1")))
+    found = [averaged_over_members(width, task) for width, task in ((1, REGRESSION), (3, THREE), (1, TWO), (2, labels))]
+    assert found == ["values", "softmax", "sigmoid", "sigmoid"]

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
-from mlplab.models import MLP
+from mlplab.models import MLP, TabM
+from mlplab.models.inputs import WithInputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.optimization.muon import MuonAdamW
 from mlplab.optimization.parameter_groups import parameter_groups
 
@@ -55,6 +57,13 @@ def test_hidden_matrices_go_to_muon_and_all_else_to_adamw() -> None:
     hidden = {"hidden.0.linear.weight", "hidden.1.linear.weight"}
     assert names(optimizer, matrices=True) == hidden
     assert names(optimizer, matrices=False) == dict(model.named_parameters()).keys() - hidden
+
+
+def test_vectors_of_members_and_columns_are_no_matrices() -> None:
+    embedded = EmbeddedInputs(None, n_features=5, name="piecewise", n_columns=5, n_bins=4)
+    model = WithInputs(embedded, TabM(in_features=embedded.out_features, out_features=3, k=2, hidden_dims=[8, 6]))
+    matrices = names(optimizer_for(model), matrices=True)
+    assert matrices == {"network.hidden.0.linear.weight", "network.hidden.1.linear.weight"}
 
 
 def test_the_output_layer_is_the_last_matrix_whatever_the_group_it_is_in() -> None:

@@ -11,6 +11,8 @@ from torch import nn
 from mlplab.errors import UserError
 from mlplab.optimization.schedules import BY_EPOCH, BY_STEP, build_schedule, planned_steps
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+
 
 def rates(name: str, steps: int, lr: float = 1.0, **options: Any) -> list[float]:
     """The learning rate at each of `steps` updates, and after the last of them."""
@@ -38,6 +40,16 @@ def plan(**changes: Any) -> int | None:
 
 def test_step_multiplies_every_step_size_epochs() -> None:
     assert rates("step", 5, step_size=2, gamma=0.5) == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_coslog4_is_that_of_its_formula_and_of_the_authors() -> None:
+    expected = [(1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / 60))) / 2 for step in range(61)]
+    assert rates("coslog4", 60) == pytest.approx(expected, abs=1e-12)
+    # Four waves, each twice as long as the one before: the peaks are where 1 + 15 t is √2, 2√2, 4√2, 8√2.
+    long = rates("coslog4", 1500)
+    assert [long[round(100 * (2**k * 2**0.5 - 1))] for k in range(4)] == pytest.approx([1] * 4, abs=1e-3)
+    theirs = pytest.importorskip("pytabkit.models.training.scheduling").get_schedule("coslog4")
+    assert rates("coslog4", 60) == pytest.approx([theirs.call_time_(step / 60) for step in range(61)], abs=1e-12)
 
 
 def test_exponential_multiplies_after_every_epoch() -> None:
@@ -158,7 +170,9 @@ def test_schedules_move_by_epoch_or_by_step_and_those_by_step_must_know_the_end(
 
 
 def test_the_schedules_here_are_all_that_there_are() -> None:
-    assert {*BY_EPOCH, *BY_STEP} == {"step", "exponential", "plateau", "cosine", "warmup_cosine", "one_cycle"}
+    assert {*BY_EPOCH, *BY_STEP} == {
+        "step", "exponential", "plateau", "cosine", "warmup_cosine", "one_cycle", "coslog4",
+    }  # fmt: skip
 
 
 def test_planned_steps_are_epochs_times_batches() -> None:

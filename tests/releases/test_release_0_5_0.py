@@ -71,8 +71,13 @@ def test_a_sweep_goes_on_with_the_missing_job_and_is_reported(old: Path) -> None
     done = launch([*GRID, "sweep.name=grid"], old)
     assert done.status == 0, done.stderr
     assert "4 jobs (3 finished), 1 to do" in done.stdout
+    assert "kept    model.dropout=0.2: the default of the release that began the sweep" in done.stdout
     assert read(sweep / "3_seed-1_lr-0.01" / "result.json")["objective"] == pytest.approx(1.972, abs=0.001)
     assert {path: path.read_bytes() for path in before} == before
+    assert (
+        "model.dropout=0.0 instead of 0.2; try another"
+        in launch([*GRID, "sweep.name=grid", "model.dropout=0.0"], old).stderr
+    )
 
     done = run_program("scripts/report.py", [str(sweep)], old)
     assert done.status == 0, done.stderr

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from report.making import job, write_sweep
 
-from mlplab.report.report_tables import as_csv, metrics_of_test, plain_rows
+from mlplab.report.exported_tables import leaderboard_csv
+from mlplab.report.report_tables import metrics_of_test, plain_rows
 from mlplab.report.sweep_analysis import SweepAnalysis, analyse
 from mlplab.runs.files import FORMULA_STARTS
 
@@ -15,7 +16,7 @@ def read(text: str) -> list[dict[str, str]]:
 
 
 def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: SweepAnalysis) -> None:
-    rows = read(as_csv(told_grid))
+    rows = read(leaderboard_csv(told_grid))
     assert len(rows) == 8
     first, *_, last = rows
     best = told_grid.settings[0]
@@ -28,7 +29,7 @@ def test_every_setting_is_a_row_with_numbers_as_they_are(told_grid: SweepAnalysi
 
 
 def test_a_missed_target_is_infinite(told_comparison: SweepAnalysis) -> None:
-    rows = read(as_csv(told_comparison))
+    rows = read(leaderboard_csv(told_comparison))
     assert [row["stage"] for row in rows[:4]] == ["rerun", "rerun", "default", "default"]
     assert (rows[0]["arm"], rows[0]["target hits"]) == ("adam", "9")
     assert float(rows[0]["median epochs to target"]) == 6.5
@@ -36,11 +37,11 @@ def test_a_missed_target_is_infinite(told_comparison: SweepAnalysis) -> None:
 
 
 def test_every_objective_has_its_columns(told_search: SweepAnalysis) -> None:
-    assert {"val/loss mean", "seconds mean", "optimizer.momentum"} <= read(as_csv(told_search))[0].keys()
+    assert {"val/loss mean", "seconds mean", "optimizer.momentum"} <= read(leaderboard_csv(told_search))[0].keys()
 
 
 def test_no_cell_begins_a_formula(told_hostile: SweepAnalysis) -> None:
-    for row in csv.reader(StringIO(as_csv(told_hostile))):
+    for row in csv.reader(StringIO(leaderboard_csv(told_hostile))):
         assert row
         for cell in row:
             try:
@@ -51,12 +52,12 @@ def test_no_cell_begins_a_formula(told_hostile: SweepAnalysis) -> None:
 
 
 def test_numbers_below_zero_stay_numbers(tmp_path: Path) -> None:
-    rows = read(as_csv(analyse(write_sweep(tmp_path, [job(0, {"a": -1.5, "b": "-1+1"}, -0.25)]))))
+    rows = read(leaderboard_csv(analyse(write_sweep(tmp_path, [job(0, {"a": -1.5, "b": "-1+1"}, -0.25)]))))
     assert (rows[0]["a"], rows[0]["b"], rows[0]["val/loss mean"]) == ("-1.5", "'-1+1", "-0.25")
 
 
 def test_a_sweep_without_jobs_has_a_heading(tmp_path: Path) -> None:
-    assert as_csv(analyse(write_sweep(tmp_path, []))) == "stage,rank\n"
+    assert leaderboard_csv(analyse(write_sweep(tmp_path, []))) == "stage,rank\n"
 
 
 def test_the_test_metric_that_goes_with_the_objective_comes_first(told_grid: SweepAnalysis) -> None:

@@ -63,7 +63,7 @@ def test_a_comparison_has_the_spaces_of_its_arms(tmp_path: Path) -> None:
         ("sweeps", "has no sweep.json", "sweeps/lr"),
         ("sweeps/lr/0_job", "is one job", "sweeps/lr"),
         ("sweeps/lr/sweep.json", "is a file", "sweeps/lr"),
-        ("run", "is one run", "-m"),
+        ("runs/one", "is one run", "runs, the folder of all runs"),
     ],
 )
 def test_what_is_no_sweep_is_refused_with_what_was_meant(
@@ -71,8 +71,8 @@ def test_what_is_no_sweep_is_refused_with_what_was_meant(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_sweep(tmp_path / "sweeps" / "lr", [job(0, {"lr": 1})])
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "manifest.json").write_text("{}")
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "manifest.json").write_text("{}")
     with pytest.raises(UserError) as refused:
         read_sweep(Path(path))
     assert given in refused.value.actual

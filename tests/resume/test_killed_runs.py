@@ -53,6 +53,13 @@ GRID = {
         "loss=cross_entropy",
     ],
     "muon": ["optimizer=muon"],
+    "an ensemble behind numeric embeddings": [
+        "model=tabm",
+        "model.k=3",
+        "model.hidden_dims=[9,9]",
+        "model.numeric_embedding=piecewise",
+        "model.normalization=batch",
+    ],
     "16 bits": ["trainer.precision=bf16-true", "optimizer=nadam", "model.normalization=layer"],
     "momentum in 16 bits": ["trainer.precision=bf16-true", "optimizer=momentum"],
     "metrics as a CSV file too": ["logger=many"],

@@ -10,9 +10,20 @@ from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Standardize
 from mlplab.errors import RunFailed, UserError
-from mlplab.models import MLP
+from mlplab.models import MLP, TabM
+from mlplab.models.bins import quantile_edges
+from mlplab.models.inputs import WithInputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import build_objective
-from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, Predictor, load_predictor, model_card, read_checkpoint
+from mlplab.runs.checkpoint import (
+    FORMAT,
+    AtomicCheckpointIO,
+    Predictor,
+    load_predictor,
+    model_card,
+    read_checkpoint,
+    with_new_options,
+)
 from mlplab.task import Task
 
 CLASSES = Task("classification", 3, feature_names=("x", "y", "z"), class_names=("a", "b", "c"))
@@ -99,6 +110,20 @@ def test_a_predictor_of_a_regression_gives_values_in_the_targets_unit(tmp_path: 
     torch.testing.assert_close(predictor(FEATURES), raw * 0.2 + 1.7)
 
 
+def test_a_numeric_embedding_is_rebuilt_with_its_bins_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    inputs = EmbeddedInputs(None, n_features=3, name="piecewise", n_columns=3, n_bins=4, d_embedding=2)
+    inputs.embedding.set_edges(quantile_edges(FEATURES, 4))  # type: ignore[operator]
+    model = WithInputs(inputs, TabM(in_features=6, out_features=3, k=2, hidden_dims=[5], average_of="softmax"))
+    content = checkpoint(model)
+    expected = Predictor(model, Standardize.fit(FEATURES), CLASSES).eval()(FEATURES)
+    assert torch.equal(load_predictor(save(content, tmp_path / "best.ckpt"))(FEATURES), expected)
+    for name, value in (("n_bins", 10**12), ("n_columns", 10**9), ("name", "os.system"), ("path", "/")):
+        wrong = {**content["mlplab"]["model"]["numeric_embedding"], name: value}
+        card = {**content["mlplab"], "model": {**content["mlplab"]["model"], "numeric_embedding": wrong}}
+        with pytest.raises(UserError):
+            load_predictor(save({**content, "mlplab": card}, tmp_path / "best.ckpt"))
+
+
 def test_a_predictor_is_in_evaluation_mode(tmp_path: Path) -> None:
     predictor = load_predictor(save(checkpoint(trained(dropout=0.5)), tmp_path / "best.ckpt"))
     assert not any(module.training for module in predictor.modules())
@@ -120,6 +145,19 @@ def test_the_card_of_another_network_holds_its_configuration() -> None:
         "name": "own",
         "architecture": {"_target_": "my.Network", "width": 3},
     }
+
+
+def test_an_option_that_the_network_has_gained_is_that_of_conf() -> None:
+    class Grown(MLP):
+        def __init__(self, *, residual: bool, more: int = 3, **options: Any) -> None:
+            pass
+
+    stored = {"hidden_dims": [4]}
+    assert with_new_options(MLP, stored) == {"hidden_dims": [4]}
+    Grown.__name__ = "MLP"
+    assert with_new_options(Grown, stored)["residual"] is False
+    assert "more" not in with_new_options(Grown, stored)
+    assert with_new_options(Grown, {"residual": True})["residual"] is True
 
 
 def test_a_subclass_of_a_known_network_is_not_taken_for_it() -> None:

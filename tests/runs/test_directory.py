@@ -349,6 +349,37 @@ def test_a_run_that_goes_on_is_running_again_and_counts_how_often(tmp_path: Path
         again.end("stopped", "Ctrl-C")
 
 
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_a_finished_run_whose_resumption_fails_before_it_saves_stays_finished(tmp_path: Path, state: str) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.claim()
+    (run.checkpoints / "last.ckpt").write_bytes(b"1")
+    run.end("finished", "epoch limit")
+    before = status(run.path)
+    again = RunDirectory(run.path)
+    again.reopen()
+    assert again.has_finished
+    again.add_seconds("fit", 3.0)
+    again.end(state, "an error")
+    assert status(run.path) == before
+    again.reopen()
+    (run.checkpoints / "last.ckpt").write_bytes(b"22")
+    os.utime(run.checkpoints / "last.ckpt", ns=(1, 1))
+    again.end(state, "an error")
+    assert (status(run.path)["state"], status(run.path)["reason"]) == (state, "an error")
+
+
+def test_a_run_whose_resumption_is_refused_keeps_its_state(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.claim()
+    run.end("stopped", "Ctrl-C")
+    for is_refused, expected in ((True, "stopped"), (False, "failed")):
+        again = RunDirectory(run.path)
+        again.reopen()
+        again.end("failed", "other data", is_refused=is_refused)
+        assert status(run.path)["state"] == expected
+
+
 def test_going_on_takes_away_what_is_half_written_and_nothing_else(tmp_path: Path) -> None:
     claimed(tmp_path).end("stopped", "Ctrl-C")
     half_written = [".status.json", ".hydra/.config.yaml", "checkpoints/.last.ckpt", "exports/.model.onnx"]

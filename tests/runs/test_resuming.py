@@ -67,13 +67,25 @@ def test_where_it_was_killed_between_two_names_the_one_before_is_there(checkpoin
 def test_where_all_are_damaged_nothing_is_thrown_away(checkpoints: Path) -> None:
     for name in ("last", "previous"):
         cut(checkpoints / f"{name}.ckpt")
-    with pytest.raises(UserError, match=r"must have an intact checkpoint to resume, but .*last.ckpt.*previous.ckpt"):
+    with pytest.raises(UserError, match=r"intact checkpoint to resume, but .*last.ckpt.*previous.ckpt") as refused:
         newest_checkpoint(checkpoints)
+    assert "rm " not in str(refused.value)  # best.ckpt is good
     assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
 def test_where_none_was_written_there_is_none(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
+
+
+def test_a_finished_run_without_its_last_checkpoint_does_not_begin_anew(tmp_path: Path, make_config: Any) -> None:
+    run = tmp_path / "run"
+    train_run(run, "data=wine")
+    (run / "checkpoints" / "last.ckpt").unlink()
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.name in ("status.json", "best.ckpt")}
+    config = make_config("data=wine", "trainer.max_epochs=9", "callbacks=minimal", "logger=none", f"paths.run={run}")
+    with pytest.raises(UserError, match=r"a finished run must have its last\.ckpt to go on"):
+        train(config, resume=True)
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_a_checkpoint_of_the_best_state_alone_is_not_gone_on_from(checkpoints: Path) -> None:
@@ -91,8 +103,10 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, make_config:
     config = make_config(
         *words, "trainer.max_epochs=3", "callbacks=minimal", "logger=none", f"paths.run={tmp_path}/run"
     )
+    before = (tmp_path / "run" / "status.json").read_bytes()
     with pytest.raises(UserError, match=r"must resume with the data that it began with, but .* has changed"):
         train(config, resume=True)
+    assert (tmp_path / "run" / "status.json").read_bytes() == before
 
 
 def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path, make_config: Any) -> None:

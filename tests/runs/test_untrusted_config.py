@@ -317,7 +317,9 @@ def test_other_places_to_write_to_are_refused(
     else:
         planted(*place)(own, value)
     refusal = refusal_of(received(yaml.dump(own)))
-    assert refusal.requirement == "the configuration of a run must write only where conf/ says"
+    assert (
+        refusal.requirement == "the configuration of a run must name only files, folders and servers that conf/ names"
+    )
 
 
 def test_bytes_are_no_way_around(own: dict[str, Any], received: Callable[[str], Path]) -> None:

@@ -64,7 +64,8 @@ def test_a_report_is_written_from_any_folder_by_a_process_of_its_own(tmp_path: P
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "• optimizer=adam, lr=0.01 is best: val/loss" in done.stdout
     assert done.stdout.endswith(
-        "report      few/report.html\nleaderboard few/leaderboard.csv\nfigures     few/figures\n"
+        "report          few/report.html\nleaderboard.csv few/leaderboard.csv\nleaderboard.tex few/leaderboard.tex\n"
+        "leaderboard.md  few/leaderboard.md\nruns.csv        few/runs.csv\nfigures         few/figures\n"
     )
     assert (sweep / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert len((sweep / "leaderboard.csv").read_text(encoding="utf-8").splitlines()) == 9
@@ -80,7 +81,7 @@ def test_within_the_sweeps_own_folder_too(sweep: Path, script: Script, monkeypat
     done = script("report", ".")
     assert done.status == 0
     assert done.output.startswith("lr_study  24 runs of 8 settings")
-    assert "report      report.html" in done.output
+    assert "report          report.html" in done.output
 
 
 def test_json_is_all_there_is_on_standard_output(sweep: Path, script: Script) -> None:
@@ -140,7 +141,7 @@ def test_while_a_job_is_running_it_is_told(sweep: Path, script: Script) -> None:
     [
         ([], "sweep must be given"),
         (["{made}/lr_studi"], "there is no"),
-        (["{made}/lr_study", "out=x"], "options must be"),
+        (["{made}/lr_study", "ot=x"], "options must be"),
     ],
 )
 def test_mistakes_are_one_line(made: Path, mistake: Mistake, words: list[str], part: str) -> None:

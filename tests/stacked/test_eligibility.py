@@ -60,6 +60,9 @@ def test_of_a_network_of_ones_own_nothing_may_differ(values: Any) -> None:
     [
         (["engine=plain"], "engine=plain"),
         (["on_divergence=skip"], "on_divergence=skip"),
+        (["callbacks/averaging=ema"], "callbacks.averaging"),
+        (["regularization.max_norm=3"], "regularization.max_norm=3"),
+        (["augmentation.mixup=0.2"], "augmentation.mixup=0.2"),
         (["model.compile=true"], "model.compile=true"),
         (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=2"),
         (["trainer.val_check_interval=5"], "trainer.val_check_interval=5"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from mlplab.models import MLP
+from mlplab.models import MLP, TabM
 from mlplab.models.inputs import CategoryInputs, PixelInputs, WithInputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.stacked.eligibility import network_shape, why_no_stacked_network
 
 
@@ -65,6 +66,8 @@ def test_what_can_be_stacked(model: nn.Module) -> None:
         (nn.Sequential(nn.Linear(6, 4)), "Sequential does not say stackable = True"),
         (type("Child", (MLP,), {})(in_features=6, out_features=4), "Child does not say"),
         (WithInputs(nn.Identity(), network()), "input layer Identity"),
+        (WithInputs(EmbeddedInputs(None, n_features=6, name="linear", n_columns=6), network()), "layer EmbeddedInputs"),
+        (TabM(in_features=6, out_features=4, k=2), "its class TabM does not say"),
         (changed("layer"), "Linear is not a layer of MLP"),
         (changed("parametrized"), "weighted sums are not those of nn.Linear"),
         (changed("momentum"), "BatchNorm is not a normalisation of MLP"),

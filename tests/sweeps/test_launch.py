@@ -130,12 +130,8 @@ def test_jobs_of_a_process_that_was_killed_are_launched_once_more_with_a_word(
 
 
 def test_jobs_at_once_are_those_that_the_launcher_says() -> None:
-    assert [jobs_at_once(launcher) for launcher in (None, {"n_jobs": 3}, {"members": 64}, {"n_jobs": "?"})] == [
-        1,
-        3,
-        64,
-        1,
-    ]
+    launchers = (None, {"n_jobs": 3}, {"members": 64}, {"n_jobs": "?"}, {"array_parallelism": 16})
+    assert [jobs_at_once(launcher) for launcher in launchers] == [1, 3, 64, 1, 16]
     assert jobs_at_once({"n_jobs": -1}) >= 1
     with pytest.raises(UserError, match=r"hydra\.launcher\.n_jobs must be a number of jobs"):
         jobs_at_once({"n_jobs": 0})

@@ -60,9 +60,46 @@ def test_each_job_is_run_once_and_told_in_one_line(done: tuple[Path, Done]) -> N
     for number, (line, name) in enumerate(zip(lines[1:5], NAMES, strict=True), 1):
         assert re.match(rf"\[{number}/4\] finished   {name}  val/loss \d", line)
     assert lines[5].startswith("best    val/loss ")
-    assert lines[6] == "report  python scripts/report.py sweeps/study"
+    assert re.fullmatch(r"report  \S+ \S*scripts/report.py sweeps/study", lines[6])
     assert "\x1b" not in said.stdout
     assert runs(folder) == NAMES
+
+
+def test_a_dry_run_lists_the_jobs_and_writes_nothing(copy: Path) -> None:
+    before = everything(copy)
+    said = launch([*WORDS[:-1], "seed=0,2", "--cfg", "job"], copy)
+    assert said.status == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[0] == "sweep   sweeps/study: 4 jobs, of which none is run now (sweep.dry_run=true)"
+    assert lines[1] == f"finished  sweeps/study/{NAMES[0]}  optimizer=sgd seed=0"
+    assert lines[2] == "waiting   sweeps/study/4_optimizer-sgd_seed-2  optimizer=sgd seed=2"
+    assert everything(copy) == before
+
+
+def test_an_option_that_conf_has_gained_takes_its_default(copy: Path) -> None:
+    path = copy / "sweeps" / "study" / "sweep.json"
+    content = json.loads(path.read_text())
+    for config in content["configs"].values():  # as if conf/ had had no such option when the sweep began
+        del config["model"]["residual"]
+    path.write_text(json.dumps(content))
+    typed = launch([*WORDS, "model.residual=false"], copy)
+    assert "model.residual=false instead of nothing" in typed.stderr
+    for told in (True, False):  # once
+        again = launch(WORDS, copy)
+        assert again.status == 0, again.stderr
+        assert ("new     model.residual=false: the sweep began without" in again.stdout) is told
+        assert "4 jobs (4 finished), 0 to do" in again.stdout
+
+
+def test_a_default_that_was_changed_in_conf_is_told_with_the_word_that_keeps_it(copy: Path) -> None:
+    path = copy / "sweeps" / "study" / "sweep.json"
+    content = json.loads(path.read_text())
+    for config in content["configs"].values():
+        config["regularization"]["l2"] = 0.25
+    path.write_text(json.dumps(content))
+    said = launch(WORDS, copy).stderr
+    assert "regularization.l2=0.0 instead of 0.25, as conf/ has it now" in said
+    assert "try regularization.l2=0.25, to go on as it was, or another sweep.name" in said
 
 
 @pytest.mark.parametrize(

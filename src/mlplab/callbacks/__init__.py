@@ -1,8 +1,12 @@
 """Callbacks for training, one small file each."""
 
+from mlplab.callbacks.averaging import ExponentialMovingAverage as ExponentialMovingAverage
+from mlplab.callbacks.averaging import StochasticWeightAverage as StochasticWeightAverage
 from mlplab.callbacks.calibrating import Calibration as Calibration
 from mlplab.callbacks.checkpoints import Checkpoints as Checkpoints
+from mlplab.callbacks.flat_cosine import FlatCosine as FlatCosine
 from mlplab.callbacks.gradient_norms import GradientNorms as GradientNorms
+from mlplab.callbacks.granted_patience import GrantedPatience as GrantedPatience
 from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
 from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange

@@ -1,5 +1,6 @@
 """Keeps the best and the last state of a run, as checkpoints/best.ckpt, last.ckpt and previous.ckpt."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -20,11 +21,16 @@ from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import UserError
 from mlplab.runs.files import explain_full_disk, flushed_together
 
+log = logging.getLogger("mlplab")
+
 MOST = 0.03
 """Share of the time that may be spent on writing checkpoints: slow ones are written less often."""
 
 STEPS_BETWEEN_AGREEMENTS = 100
 """Steps between decisions of several processes on whether to write; deciding at every step costs more than a step."""
+
+SECONDS_UNTOLD = 10.0
+"""Seconds between two lines about a new best state in train.log."""
 
 
 @dataclass
@@ -76,7 +82,8 @@ class Checkpoints(Checkpoint):
         self._wait = every_seconds
         # There is no best state yet, so there is nothing to write.
         self._best_is_written = True
-        self._last_writing = time.monotonic()
+        self._last_writing = self._last_told = time.monotonic()
+        self._n_bests = 0
         self._validated: dict[str, Tensor] = {}
         self._at_end: dict[str, Tensor] = {}
         self._loaded: dict[str, Any] | None = None
@@ -135,6 +142,16 @@ class Checkpoints(Checkpoint):
             weights = without_masks(validated or _copy_of(pl_module))
             self.best = Best(score, epoch, trainer.global_step, of_validation, weights)
             self._best_is_written = False
+            self._tell_best()
+
+    def _tell_best(self) -> None:
+        """Writes the best value so far into train.log: the first ones, and later at most every few seconds."""
+        self._n_bests += 1
+        now = time.monotonic()
+        if self._n_bests & (self._n_bests - 1) == 0 or now - self._last_told >= SECONDS_UNTOLD:
+            self._last_told = now
+            place = f"epoch {self.best.epoch}, step {self.best.step}"
+            log.info(f"{place}: {self.monitor} {self.best.score:.4g}, the best so far")
 
     def _on_safe_point(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stopping: bool) -> None:
         # A state that has just been loaded is on the disk already.

@@ -1,5 +1,6 @@
 """Logs the size of the gradient in every layer, to show vanishing and exploding gradients."""
 
+import contextlib
 import math
 from itertools import islice
 
@@ -9,9 +10,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mlplab.callbacks.training_curves import logged_step
+
 
 class GradientNorms(Callback):
-    """Logs `gradient_norm/LAYER`, the L2 norm over the layer's weights and biases, every `log_every_n_steps`.
+    """Logs `gradient_norm/LAYER`, the L2 norm over the layer's weights and biases, at the steps of `logged_step`.
 
     Norms are taken before clipping. `gradient_norm/all` is the norm over all layers, which clipping by norm limits.
 
@@ -36,8 +39,9 @@ class GradientNorms(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        step = trainer.global_step + 1  # the update that is about to be made
-        if step % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
+        # Of the update that is about to be made.
+        step = logged_step(trainer.global_step + 1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if step is None:
             return
         if self.pending and self.pending[-1][0] == step:
             return  # of the points of a line search, the first is the current weights
@@ -51,6 +55,10 @@ class GradientNorms(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.flush_logs(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        with contextlib.suppress(OSError):  # the exception may be that the disk is full
+            self.flush_logs(trainer)
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
         """Writes the pending norms to the loggers; also before a checkpoint, which stores the length of the logs."""

@@ -1,7 +1,6 @@
 """Runs a learning rate range test: raises the learning rate at every step, and records the loss (Smith 2017)."""
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.callbacks import Callback
 
 from mlplab.callbacks.training_curves import data_loss
+from mlplab.config.commands import command
 from mlplab.errors import RunFailed
 from mlplab.optimization.schedules import planned_steps
 from mlplab.plots import as_png, log_picture, rate_range_figure
@@ -179,4 +179,4 @@ def _command(rate: float) -> str:
     # Outside of Hydra, in a notebook for example, there are no overrides to repeat.
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     kept = [word for word in overrides if not word.lstrip("+~").startswith((*mine, "paths.", "sweep."))]
-    return shlex.join(["python", "train.py", *kept, f"optimizer.lr={rate:.2g}"])
+    return command("train.py", *kept, f"optimizer.lr={rate:.2g}")

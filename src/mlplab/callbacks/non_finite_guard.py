@@ -81,7 +81,7 @@ class NonFiniteGuard(Callback):
             raise SkipUpdate
         if self.action == "skip":
             what = f"{what}, after {MOST_SKIPPED} skipped updates in a row"
-        raise Diverged(f"diverged: {what}; {ADVICE}")
+        raise Diverged(f"diverged: {what}; {ADVICE}", trainer.global_step + 1, loss)
 
     def _are_finite(self, gradients: list[Tensor]) -> bool:
         """Checks all gradients in one pass, as a gradient scaler does."""

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,18 +20,20 @@ from yaml import YAMLError
 
 from mlplab.cli.composition_errors import (
     explain_composition_error,
-    require_flag_of_sweep,
     require_known_flags,
+    require_read_options,
     require_single_choices,
 )
 from mlplab.cli.output import tolerate_closed_output, why_unwritten
 from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
+from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
+from mlplab.slurm import is_repetition, is_requeued, requeue
 from mlplab.sweeps import failed_jobs
 from mlplab.sweeps.job import begun_before, objective_of_finished
 
@@ -54,7 +57,11 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv[1:]))
     if is_sweep:  # moved to the front, as argparse requires flags before the first override
         sys.argv[1:] = ["-m", *(word for word in sys.argv[1:] if word not in ("-m", "--multirun"))]
+        sys.argv[1:] = _with_dry_run(sys.argv[1:])
     overrides = [word for word in sys.argv[1:] if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+    if "--version" in sys.argv[1:]:  # Hydra would give its own
+        print(", ".join(f"{name} {version(name)}" for name in ("mlplab", "torch", "lightning", "hydra-core")))
+        return 0
     try:
         if resumes(sys.argv[1:]):
             config = resumed_config(sys.argv[1:], root / "conf")
@@ -72,12 +79,24 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
         end = None if is_wanted else _explained(error, overrides, root / "conf")
         if end is None:
             raise
-        return print_error(*end)
+        status = print_error(*end)
+        # Last, as SLURM ends the process then.
+        requeued = requeue(error.status - 128) if isinstance(error, RunStopped) else None
+        if requeued:
+            print(requeued, flush=True)
+        return status
     reason = None if _job_has_begun else why_unwritten()  # help, or a configuration; a run goes on without its lines
     if reason is not None:
         mistake = UserError("standard output must be writable", f"it is not: {reason}", "another file for it")
         return print_error(mistake, EXIT_FAILED)
     return EXIT_FAILED if failed_jobs.n_failed else 0  # else a shell would take a sweep for done
+
+
+def _with_dry_run(words: Sequence[str]) -> list[str]:
+    """Puts sweep.dry_run=true in place of `--cfg job`, which Hydra does not take with -m."""
+    text = re.sub(r"\0(--cfg|-c)[\0=]job(?=\0)", "", "\0".join(["", *words, ""]))
+    rest = text[1:-1].split("\0")
+    return rest if len(rest) == len(words) else [*rest, "sweep.dry_run=true"]
 
 
 def with_home(word: str) -> str:
@@ -127,7 +146,8 @@ def _unwind_on_signals() -> None:
 
     def stop(number: int, frame: object) -> None:
         # While a run trains, `Interruption` handles signals instead.
-        raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
+        if not is_repetition(number):
+            raise RunStopped(f"stopped by {signal.Signals(number).name} while no run was active", 128 + number)
 
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.SIG_DFL):
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -145,14 +165,14 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     directory = Path(hydra.runtime.output_dir)
     try:
         # Only here, as an experiment may make a sweep of the command.
-        if hydra.mode != RunMode.MULTIRUN and "hydra.mode=RUN" not in sys.argv:
-            require_flag_of_sweep(sys.argv[1:])
+        if hydra.mode != RunMode.MULTIRUN:
+            require_read_options(sys.argv[1:])
         try:
             return _train(train, config, directory)
         except OmegaConfBaseException as error:  # an interpolation of a missing value
             reason = " ".join(str(error).split())
             raise UserError(
-                "every value of the configuration must resolve", reason, "python train.py --help"
+                "every value of the configuration must resolve", reason, command("train.py", "--help")
             ) from error
     except (RunStopped, KeyboardInterrupt):
         raise
@@ -175,11 +195,13 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 
 
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
-    """Trains; in a sweep resumes a job that an earlier launch began, and skips one that has finished."""
-    if HydraConfig.get().mode != RunMode.MULTIRUN or not (directory / "status.json").exists():
+    """Trains; resumes what an earlier launch of the sweep or the job of SLURM began, and skips what has finished."""
+    may_go_on = HydraConfig.get().mode == RunMode.MULTIRUN or is_requeued()
+    if not may_go_on or not (directory / "status.json").exists():
         return train(config)
     objective = objective_of_finished(directory)
     if objective is not None:
+        print(f"{directory} has finished: nothing to do")
         return objective
     # A job that has begun goes on from its checkpoint; what is left of one that never began is removed.
     return train(config, resume=True) if begun_before(directory, config) else train(config)

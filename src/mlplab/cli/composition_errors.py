@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mlplab.config.checks import REQUIRED
+from mlplab.config.commands import command, install
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
@@ -37,7 +40,7 @@ OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
 SINGLE = ("data", "loss", "model", "optimizer", "scheduler")
 """Groups of which a run has exactly one choice."""
 
-OF_SWEEPS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper.", "hydra.launcher.", "hydra.sweep.", "sweep.")
+OF_SWEEPS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper.", "hydra.launcher.", "hydra.sweep.", "sweep.", "sweep=")
 """Beginnings of names that only a sweep reads."""
 
 
@@ -64,7 +67,9 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
         # argparse takes them from one place only.
         raise UserError("overrides must stand side by side", f"flags stand before {first}", "the flags first")
     name, equals, value = first.lstrip("-").partition("=")
-    near = next(iter(difflib.get_close_matches(first, parser._option_string_actions, n=1, cutoff=0.75)), None)
+    # Of those with one letter, every one would be near to -lr.
+    flags = [flag for flag in parser._option_string_actions if flag.startswith("--")]
+    near = next(iter(difflib.get_close_matches(first, flags, n=1, cutoff=0.75)), None)
     if near is None:
         with initialize_config_dir(str(conf), version_base="1.3"):
             key = nearest_key(name, _keys_with([]))
@@ -75,17 +80,21 @@ def require_known_flags(words: Sequence[str], conf: Path) -> None:
     raise UserError("flags must be those of --hydra-help; all else is given as name=value", first, near)
 
 
-def require_flag_of_sweep(overrides: Sequence[str]) -> None:
-    """Refuses options of a sweep for a single run, which would not read them.
+def require_read_options(overrides: Sequence[str]) -> None:
+    """Refuses options of a sweep for a single run, and names that Hydra's own part lacks: nothing would read them.
 
     Raises:
         UserError: for the first of them.
     """
     for text in overrides:
         if text.lstrip("+~").startswith(OF_SWEEPS):
-            raise UserError(
-                "options of a sweep must be given with -m", f"{text} without it", f"python train.py -m {text}"
-            )
+            sweep = command("train.py", "-m", *(word for word in overrides if word != "hydra.mode=RUN"))
+            raise UserError("options of a sweep must be given with -m", f"{text} without it", sweep)
+        group, _, name = re.split("[=@]", text.lstrip("+"))[0].partition(".")
+        if group == "hydra" and name and name.partition(".")[0] not in HydraConf.__dataclass_fields__:
+            near = nearest_name(name, list(HydraConf.__dataclass_fields__))
+            hint = f"hydra.{near}" if near else "leaving it out"
+            raise UserError("names below hydra must be those of Hydra, as --hydra-help lists them", text, hint)
 
 
 def require_single_choices(overrides: Sequence[str]) -> None:
@@ -97,7 +106,9 @@ def require_single_choices(overrides: Sequence[str]) -> None:
     for text in overrides:
         name, _, value = text.partition("=")
         if name in SINGLE and value.startswith("["):
-            raise UserError(f"{name} must be one choice", text, f"python train.py -m {name}={value.strip('[]')}")
+            raise UserError(
+                f"{name} must be one choice", text, command("train.py", "-m", f"{name}={value.strip('[]')}")
+            )
         group = text.removeprefix("~")
         added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
         if text == f"~{group}" and group in SINGLE and group not in added:  # `~model +model={_target_: …}` is a choice
@@ -109,11 +120,15 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
     if isinstance(error, OverrideParseException):
         text = str(error.override)
         key, equals, value = text.partition("=")
-        hint = f"'{key}={_quoted(value)}'" if equals else "optimizer=adam"
+        if text.endswith(","):
+            hint = text.rstrip(", ")
+        elif value.startswith("="):
+            hint = f"{key}={value.lstrip('=')}"
+        else:
+            hint = f"'{key}={_quoted(value)}'" if equals else _meant_by(text, conf)
         return UserError(
-            "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse",
-            text.rstrip(", ") if text.endswith(",") else hint,
-        )  # fmt: skip
+            "the command line must consist of GROUP=CHOICE and key=value", f"the override {text!r} does not parse", hint
+        )
     # Hydra has cleared its state when it failed, but the choices and keys can be asked for only within it.
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
@@ -124,7 +139,26 @@ def explain_composition_error(error: Exception, overrides: Sequence[str], conf: 
             known = None
         reason = " ".join(str(error).split()) or type(error).__name__
         # Without a suggestion, Hydra's own words are the best explanation there is.
-        return known or UserError("the configuration must compose", reason, "python train.py --help")
+        return known or UserError("the configuration must compose", reason, command("train.py", "--help"))
+
+
+def _meant_by(word: str, conf: Path) -> str:
+    """Suggests what somebody meant by a word without "=", from what stands behind it on the command line."""
+    if word in ("help", "version"):
+        return command("train.py", f"--{word}")
+    if word in ("train", "run", "fit"):
+        return command("train.py")
+    words = [*sys.argv[1:], "", ""]
+    behind = [one for one in words[words.index(word) + 1 :] if one != "="] if word in words else [""]
+    value = behind[0] if "=" not in behind[0] and not behind[0].startswith("-") else ""
+    if word == "resume":
+        return f"resume={value or 'logs/runs/NAME'}"
+    groups = [group.name for group in sorted(conf.iterdir()) if (group / f"{word.lower()}.yaml").is_file()]
+    if groups:
+        return f"{groups[0]}={word.lower()}"
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        key = nearest_key(word.rstrip(":"), _keys_with([]))
+    return f"{key}={value or '…'}" if key else command("train.py", "--help")
 
 
 def _quoted(value: str) -> str:
@@ -148,7 +182,7 @@ def _sweep_without_flag(overrides: Sequence[Override]) -> UserError | None:
         if override.is_sweep_override():
             (text, value), key = _typed(override), override.key_or_group
             # 64,32 is a list without brackets.
-            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else f"python train.py -m {text}"
+            hint = f"{key}=[{value}]" if key.endswith(OF_LISTS) else command("train.py", "-m", text)
             return UserError("a single run must be given one value for each name; several need -m", text, hint)
     return None
 
@@ -172,7 +206,7 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
             if isinstance(value, list) or str(value) in choices or (value is None and group in OPTIONAL_GROUPS):
                 continue
             if f"{group}={value}" in OF_EXTRAS:
-                hint = f'pip install -c constraints.txt -e ".[{OF_EXTRAS[f"{group}={value}"]}]"'
+                hint = install(OF_EXTRAS[f"{group}={value}"])
                 return UserError(f"{group}={value} must have its package installed", "there is none", hint)
             near = nearest_name(str(value), choices) or choices[0]
             return UserError(
@@ -205,7 +239,9 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
         hint = _other_choice_with(key, value) or (f"+{text}" if flag in TRAINER_FLAGS else None)
         if hint is None:
             near = nearest_key(key, keys)
-            hint = f"{near}={value}" if near else "python train.py --help, which lists them all"
+            # A group within another: `callbacks/averaging`.
+            near = near.replace(".", "/") if near and value in _choices(near.replace(".", "/")) else near
+            hint = f"{near}={value}" if near else f"{command('train.py', '--help')}, which lists them all"
         return UserError("names on the command line must exist in the configuration", text, hint)
     return None
 
@@ -218,9 +254,12 @@ def _unknown_setting_of_a_sweep(key: str, text: str, groups: list[str]) -> UserE
     # The basic launcher and the grid sweeper have no options.
     choices = [choice for choice in _choices(f"hydra/{part}") if choice not in ("basic", "grid")]
     others = [choice for choice in choices if name in _settings_of(part, [f"hydra/{part}={choice}"])]
+    fitting = others or choices
+    # A cluster is proposed only for what nothing else has.
+    choice = ([one for one in fitting if not one.startswith("submitit_")] or fitting)[-1]
     near = nearest_name(name, known) or ("" if others or not known else known[0])
     value = text.partition("=")[2]
-    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={(others or choices)[-1]} {text}"
+    hint = f"hydra.{part}.{near}={value}" if near else f"hydra/{part}={choice} {text}"
     requirement = f"an option of the {part} must be one of {', '.join(known)}"
     return UserError(requirement if known else f"the {part} must be one that has options", text, hint)
 
@@ -243,15 +282,16 @@ def _keys_with(groups: list[str]) -> list[str]:
 
 def _other_choice_with(key: str, value: str) -> str | None:
     """Suggests another choice of the group that has the key: `loss=cross_entropy loss.label_smoothing=0.1`."""
-    group, _, last = key.partition(".")
-    fitting = [
-        choice
-        for choice in _choices(group)
-        if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
-    ]
-    if not fitting:
-        return None
-    return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
+    *within, last = key.split(".")
+    for group in ("/".join(within[:depth]) for depth in range(1, len(within) + 1)):  # `callbacks/averaging` is one, too
+        fitting = [
+            choice
+            for choice in _choices(group)
+            if key in _dotted_keys(OmegaConf.to_container(compose("config", [f"{group}={choice}"]), resolve=False))
+        ]
+        if fitting:
+            return f"{group}={nearest_name(last, fitting) or min(fitting, key=len)} {key}={value}"
+    return None
 
 
 def _dotted_keys(node: Any, prefix: str = "") -> list[str]:

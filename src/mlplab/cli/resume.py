@@ -15,7 +15,17 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mlplab.config.differing import ABSENT, changes, describe_changes, flat, shown_or_nothing
+from mlplab.config.differing import (
+    ABSENT,
+    NOT_LEARNED,
+    changes,
+    describe_changes,
+    describe_new,
+    extended,
+    flat,
+    shown_or_nothing,
+)
+from mlplab.config.paths import shortest
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -25,25 +35,8 @@ from mlplab.runs.lock import require_free
 from mlplab.runs.run_reading import read_status
 from mlplab.runs.untrusted_config import read_config, read_yaml, require_run
 
-FREE = (
-    "engine",
-    "logger",
-    "on_divergence",
-    "callbacks.calibration",
-    "callbacks.figures",
-    "callbacks.gradient_norms",
-    "callbacks.histograms",
-    "callbacks.progress",
-    "callbacks.checkpoints.every_seconds",
-    "callbacks.checkpoints.every_n_epochs",
-    "trainer.accelerator",
-    "trainer.detect_anomaly",
-    "trainer.log_every_n_steps",
-    "trainer.max_time",
-    "trainer.profiler",
-    "trainer.threads",
-)
-"""Options that may change when a run resumes, as they do not affect what is learned. trainer.max_epochs may grow."""
+PATIENCE = "callbacks.early_stopping.patience"
+"""May grow too: early stopping alone reads it."""
 
 
 def resumes(words: Sequence[str]) -> bool:
@@ -76,13 +69,16 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
             if key in given:
                 raise UserError(f"{key} must be given once", "it is there twice", str(override.input_line))
             given[key] = override
+        if given["resume"].is_sweep_override():
+            runs = str(given["resume"].input_line)
+            raise UserError("resume must be one run", runs, f"{runs.partition(',')[0]}, and then the others")
         directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
         if "LOCAL_RANK" not in os.environ:
             require_free(directory / LOCK)  # now, as the run itself looks after long imports
-        config = read_config(directory, conf, trust=trust)
+        config = config_of_run(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)
         for override in given.values():
             _change(config, override)
@@ -94,6 +90,50 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         print(f"the run has already finished ({status.get('reason')}): nothing to do")
         return None
     return config
+
+
+def config_of_run(directory: Path, conf: Path, *, trust: bool) -> DictConfig:
+    """Reads the configuration of a run, and adds the options that conf/ has gained since. Hydra must be initialized.
+
+    Raises:
+        UserError: the configuration cannot be read, or is unsafe.
+    """
+    config = read_config(directory, conf, trust=trust)
+    then: Any = OmegaConf.to_container(config, resolve=False)
+    options = GlobalHydra.instance().config_loader().get_group_options
+    hydra = _hydra_of_run(directory)
+    choices = [
+        f"{group}={choice}"
+        for group, choice in _choices(hydra).items()
+        # Names of files in conf/ only, as somebody else may have written them. An experiment's values are no defaults.
+        if group in config and choice in options(group, ObjectType.CONFIG)
+    ]
+    now = OmegaConf.to_container(compose("config", choices), resolve=False)
+    tasks = (hydra.get("overrides") or {}).get("task")
+    taken_away = [str(word)[1:] for word in tasks or () if str(word).startswith("~")]
+    whole = extended(then, now, taken_away)  # type: ignore[arg-type]
+    new = describe_new(then, whole, "the run", (*NOT_LEARNED, "paths", "sweep"))
+    if new:
+        print(new)
+    return OmegaConf.create(whole)
+
+
+def _hydra_of_run(directory: Path) -> dict[str, Any]:
+    """Reads what a run has recorded of Hydra's own configuration, in plain values; empty where it has not."""
+    path = directory / ".hydra" / "hydra.yaml"
+    plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False) if path.is_file() else {}
+    hydra = plain.get("hydra")
+    return {name: part for name, part in hydra.items() if isinstance(part, dict)} if isinstance(hydra, dict) else {}
+
+
+def _choices(hydra: Mapping[str, Any]) -> dict[str, str]:
+    named = hydra.get("runtime", {}).get("choices")
+    # Hydra would resolve an interpolation in a choice, which somebody else may have written.
+    return {
+        str(group): choice
+        for group, choice in (named.items() if isinstance(named, dict) else ())
+        if isinstance(choice, str) and "${" not in choice
+    }
 
 
 def _change(config: DictConfig, override: Override) -> None:
@@ -128,13 +168,17 @@ def _require_same_training(before: Mapping[str, Any], after: Mapping[str, Any], 
     """
     # The file may have moved: the fingerprint of its bytes is compared later.
     moved = ("data.path", "data.test_path")
-    changed = changes(before, after, (*FREE, *moved, "paths.logs", "trust", "resume"))
+    changed = changes(before, after, (*NOT_LEARNED, *moved, "paths.logs", "trust", "resume"))
+    patience = changed.get(PATIENCE)
+    # Without it the run would have followed the same path, and ended later.
+    if patience is not None and all(type(value) is int for value in patience) and patience[1] > patience[0]:
+        del changed[PATIENCE]
     old, new = changed.pop("trainer.max_epochs", (ABSENT, ABSENT))
     if changed:
         raise UserError(
             "a resumed run must keep the options that affect what it learns",
             describe_changes(changed),
-            f"resume={directory} alone, or a new run",
+            f"resume={shortest(directory)} alone, or a new run",
         )
     if new is old:
         return
@@ -166,19 +210,25 @@ def _averaging_by_epochs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _can_go_on(config: DictConfig, status: Mapping[str, Any], before: Any) -> bool:
-    """Returns whether a finished run has been given more epochs or time.
+    """Returns whether a finished run has been given more epochs, patience or time.
 
     Raises:
         UserError: it has been given more epochs, but ended for another reason than their limit.
     """
+    reason = str(status.get("reason"))
+    changed = changes(before, OmegaConf.to_container(config, resolve=False), ())
     old, new = before["trainer"].get("max_epochs"), config.trainer.max_epochs
+    if reason == "converged" and PATIENCE in changed:
+        return True
     if old == new:
-        return status.get("reason") == "time limit"
-    if status.get("reason") != "epoch limit":
+        return reason == "time limit"
+    if reason != "epoch limit":
+        patience = OmegaConf.select(config, PATIENCE)
+        grows = reason == "converged" and isinstance(patience, int)
         raise UserError(
             "a finished run must have ended by its epoch limit to be given more epochs",
-            f"it ended: {status.get('reason')}",
-            "a new run, with another callbacks.early_stopping.patience for example",
+            f"it ended: {reason}",
+            f"{PATIENCE}={2 * patience}, with which it trains on" if grows else "a new run",
         )
     return True
 
@@ -191,20 +241,11 @@ def set_hydra_config(directory: Path, *, choices_of: Path) -> None:
         choices_of: directory of the run whose group choices apply; only their names are read from its hydra.yaml.
     """
     setup_globals()  # registers Hydra's resolvers
-    path = choices_of / ".hydra" / "hydra.yaml"
-    choices: Any = {}
-    if path.is_file():
-        plain: Any = OmegaConf.to_container(read_yaml(path), resolve=False)
-        for name in ("hydra", "runtime", "choices"):
-            plain = plain.get(name) if isinstance(plain, dict) else None
-        named = plain.items() if isinstance(plain, dict) else ()
-        # Hydra would resolve an interpolation in a choice, which somebody else may have written.
-        choices = {str(group): choice for group, choice in named if isinstance(choice, str) and "${" not in choice}
     hydra = OmegaConf.structured(HydraConf)
     hydra.mode = "RUN"  # a job of a sweep goes on as a run of its own
     hydra.run.dir = str(directory)
     hydra.job.name = "train"
     hydra.runtime.cwd = os.getcwd()
     hydra.runtime.output_dir = str(directory)
-    hydra.runtime.choices = choices
+    hydra.runtime.choices = _choices(_hydra_of_run(choices_of))
     HydraConfig.instance().set_config(OmegaConf.create({"hydra": hydra}))

@@ -29,8 +29,8 @@ class Option:
     """An option of a script.
 
     Attributes:
-        kind: `text`, `path`, `switch` (true or false), `count` (from 1), `setting` (as train.py takes it),
-            or `flag` (a name with -- and no value).
+        kind: `text`, `path`, `paths` (one or more), `switch` (true or false), `count` (from 1), `setting` (as train.py
+            takes it), or `flag` (a name with -- and no value).
         default: value if the option is not given.
         example: of a value, for messages.
         is_required: whether the option must be given.
@@ -73,7 +73,8 @@ class Option:
                     f"{name} must be {self.rule.requirement}", f"{name}={text}", f"{name}={nearest(value, self.rule)}"
                 )
             return value
-        return Path(os.path.expanduser(text)) if self.kind == "path" else text  # a shell expands no ~ after "="
+        path = Path(os.path.expanduser(text))  # a shell expands no ~ after "="
+        return {"path": path, "paths": [path]}.get(self.kind, text)
 
 
 JSON = {"--json": Option("flag", False)}
@@ -133,10 +134,17 @@ def parse_options(typed: Sequence[str], options: dict[str, Option]) -> dict[str,
     first = next((name for name, option in options.items() if option.is_first), None)
     if first is not None and typed and not any(typed[0].startswith(f"{name}=") for name in options):
         typed = [f"{first}={typed[0]}", *typed[1:]]  # a path may hold "=" too
+    takes_many = first is not None and options[first].kind == "paths"
     for text in typed:
         name, equals, value = text.partition("=")
+        # Paths without the name may stand anywhere; a path may hold "=", and a mistyped option is none that exists.
+        if takes_many and name not in options and not text.startswith("-") and (not equals or Path(text).exists()):
+            name, equals, value = str(first), "=", text
         if not equals or name not in options or name in flags:
             raise _unknown(text, options, given)
+        if name in given and options[name].kind == "paths":
+            given[name] += options[name].read(name, value)
+            continue
         if name in given:
             raise UserError(f"{name} must be given once", "it is there twice", f"{name}={value}")
         given[name] = options[name].read(name, value)

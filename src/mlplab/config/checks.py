@@ -1,18 +1,31 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
+import functools
+import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mlplab.config.config_rules import MLP_RULES, OPTIMIZER_RULES, RULES, SWEEP_RULES, TABLE_RULES, nearest
+from mlplab.config.config_rules import (
+    MLP_RULES,
+    OPTIMIZER_RULES,
+    RULES,
+    SWEEP_RULES,
+    TABLE_RULES,
+    nearest,
+)
+from mlplab.config.differing import flat
 from mlplab.config.paths import require_data_file
-from mlplab.config.resolvers import without_secrets
-from mlplab.config.suggestions import nearest_name
+from mlplab.config.resolvers import project_root, without_secrets
+from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
 from mlplab.errors import UserError
+from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.objectives.options import LOSSES, SCORES
 from mlplab.optimization.names import NEED_END
 from mlplab.rules import Rule, shown
@@ -32,10 +45,19 @@ REQUIRED = {
 }
 """Groups and values that every run needs → an example."""
 
-KNOWN_KEYS = {"engine": ("name", "engine=plain"), "regularization": ("l1, l2, applies_to", "model.dropout=0.5")}
-"""Group → its keys, and what to try instead of another."""
+OF_CONFIG = ("regularization", "augmentation", "paths", "sweep")
+"""Groups whose keys are those in conf/config.yaml. The classes that other groups name say which keys they take."""
+
+OTHER_NAMES = {
+    "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
+    "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
+}  # fmt: skip
+"""Names that other projects give to what has another one here → what to try."""
 
 TABLE = "mlplab.data.table.table_source.table"
+
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
+"""The networks of the project, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
@@ -56,8 +78,12 @@ def check_job_of_sweep(config: DictConfig) -> None:
             )
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, *, resume: bool = False) -> None:
     """Refuses a configuration that cannot be run, before anything is read or written.
+
+    Args:
+        config: whole.
+        resume: whether it is that of a run which goes on; those of earlier releases may hold more keys.
 
     Raises:
         UserError: for the first value that breaks its rule, or the first two that do not go together.
@@ -75,13 +101,15 @@ def check(config: DictConfig) -> None:
             )
     rules = dict(RULES)
     # Classes of the user's own may mean other things by the same names.
-    if _select(config, "model._target_") == "mlplab.models.MLP":
-        rules.update({f"model.{name}": rule for name, rule in MLP_RULES.items()})
+    if _select(config, "model._target_") in PERCEPTRONS:
+        rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
     _require_rules(config, rules)
+    if not resume:
+        _require_known_keys(config)
     for check_together in TOGETHER:
         check_together(config)
 
@@ -93,6 +121,9 @@ def check_sweep(config: DictConfig) -> None:
         UserError: for the first value that breaks its rule.
     """
     _require_rules(config, {key: rule for key, rule in RULES.items() if key.startswith("sweep.")})
+    if config.get("name") is not None:
+        name = shown(without_secrets(config, ("name",))["name"])
+        raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
     if target is not None:
         require_metric("sweep.target.metric", target["metric"], target["mode"], None)
@@ -146,12 +177,44 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-def _keys_are_known(config: DictConfig) -> None:
-    for group, (known, hint) in KNOWN_KEYS.items():
-        for key, value in (config.get(group) or {}).items():
-            # Nothing reads other keys, so a typing error would have no effect and no message.
-            if key not in known.split(", "):
-                raise UserError(f"{group} must hold nothing but {known}", f"{group}.{key}={value}", hint)
+@functools.cache
+def _known_keys(path: Path) -> dict[str, tuple[str, ...]]:
+    """Reads conf/config.yaml: group → its keys, "" → those of the configuration itself."""
+    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    groups = [str(group) for one in content.pop("defaults") if isinstance(one, dict) for group in one]
+    own = {group: tuple(content.get(group) or ()) for group in OF_CONFIG}
+    return {"": (*content, *groups, "hydra"), "engine": ("name",), **own}
+
+
+def _require_known_keys(config: DictConfig) -> None:
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
+    for group, known in _known_keys(project_root() / "conf" / "config.yaml").items():
+        node = config.get(group) if group else config
+        for key in node if isinstance(node, DictConfig) else ():
+            name = f"{group}.{key!s}" if group else str(key)
+            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
+            # keys of the user's own, for code of the user's own.
+            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
+            if key in known or is_own or _is_referred_to(config, name):
+                continue
+            near = nearest_key(name, [f"{group}.{one}" for one in known])
+            requirement = f"{group} must hold nothing but {', '.join(known)}"
+            # Unresolved, so that no value of the environment is shown.
+            unresolved: Any = OmegaConf.to_container(node)
+            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
+            if not group:
+                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
+                near = nearest_key(name, [*known, *keys])
+                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
+            raise UserError(requirement, f"{name}={shown(value)}", hint)
+
+
+def _is_referred_to(config: DictConfig, name: str) -> bool:
+    """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
+    texts = map(str, flat(OmegaConf.to_container(config)).values())
+    return any(re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\b", text) for text in texts)
 
 
 def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
@@ -167,7 +230,8 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
                 raise UserError(
                     f"{group}.{name} must be null, or name what it builds",
                     f"{group}.{name}={shown(without_secrets(config)[group][name])}",
-                    f"{group}.{name}={{_target_: {example}}}",
+                    # The one of them that is chosen by a group of its own.
+                    f"callbacks/averaging={part}" if name == "averaging" else f"{group}.{name}={{_target_: {example}}}",
                 )
 
 
@@ -246,6 +310,15 @@ def _parts_leave_training_rows(config: DictConfig) -> None:
         )
 
 
+def _fold_is_one_of_the_folds(config: DictConfig) -> None:
+    folds, fold = (_select(config, f"data.{name}") for name in ("folds", "fold"))
+    if folds is None and fold is not None:
+        raise UserError("data.fold must be one of data.folds", "data.folds=null", f"data.folds=5 data.fold={fold}")
+    if folds is not None and (fold is None or fold >= folds):
+        requirement = f"data.fold must be a number from 0 to {folds - 1}, as data.folds={folds}"
+        raise UserError(requirement, f"data.fold={shown(fold)}", "data.fold=0, or -m for a job for each fold")
+
+
 def _batch_normalization_has_a_batch(config: DictConfig) -> None:
     # One row has no variance, and PyTorch refuses to train on it.
     if _select(config, "model.normalization") == "batch" and _select(config, "data.batch_size") == 1:
@@ -256,11 +329,21 @@ def _batch_normalization_has_a_batch(config: DictConfig) -> None:
         )
 
 
+def _numeric_embedding_has_the_options(config: DictConfig) -> None:
+    if _select(config, "model._target_") in PERCEPTRONS and _select(config, "model.numeric_embedding") is not None:
+        require_embedding_options({name: _select(config, f"model.{name}") for name in EMBEDDING_RULES})
+
+
 def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
     if not str(_select(config, "optimizer._target_")).endswith(".LBFGS"):
         return
     # L-BFGS estimates the curvature from differences of gradients, which clipping and accumulation would distort.
-    for key, neutral in (("trainer.gradient_clip_val", None), ("trainer.accumulate_grad_batches", 1)):
+    # A limit on the weights would move them behind its back.
+    for key, neutral in (
+        ("trainer.gradient_clip_val", None),
+        ("trainer.accumulate_grad_batches", 1),
+        ("regularization.max_norm", None),
+    ):
         # Lightning takes a clip value of 0 for no clipping.
         if _select(config, key, neutral) not in (neutral, 0):
             raise UserError(
@@ -320,6 +403,17 @@ def _schedule_knows_the_end(config: DictConfig) -> None:
             )  # fmt: skip
 
 
+def _averaging_begins_in_time(config: DictConfig) -> None:
+    start, most = (_select(config, key) for key in ("callbacks.averaging.start_epoch", "trainer.max_epochs"))
+    # The weights of one epoch are no mean.
+    if start is not None and most not in (None, -1) and start >= most:
+        raise UserError(
+            "callbacks.averaging.start_epoch must be below trainer.max_epochs",
+            f"callbacks.averaging.start_epoch={start} trainer.max_epochs={most}",
+            f"callbacks.averaging.start_epoch={most * 3 // 4}" if most > 1 else "callbacks/averaging=none",
+        )
+
+
 def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
     name = "callbacks.learning_rate_range"
     if OmegaConf.select(config, name) is None:
@@ -346,18 +440,20 @@ def _range_test_has_the_rate_to_itself(config: DictConfig) -> None:
 
 TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _loss_fits_task,
-    _keys_are_known,
     _trainer_flags_are_known,
     _callbacks_and_loggers_name_what_they_build,
     _monitor_exists,
     _table_is_there,
     _parts_leave_training_rows,
+    _fold_is_one_of_the_folds,
     _batch_normalization_has_a_batch,
+    _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,
+    _averaging_begins_in_time,
     _range_test_has_the_rate_to_itself,
 )
 """Checks of values that are each possible, but not together."""

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from mlplab.config.paths import in_a_path
 from mlplab.config.suggestions import nearest_name
 from mlplab.config.trainer_flags import PRECISIONS, PROFILERS, STRATEGIES
 from mlplab.data.table.text_layout import DELIMITERS, QUOTES
@@ -73,6 +74,8 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": PROPER_SHARE,
     "data.test_fraction": PROPER_SHARE,
     "data.split_seed": SEED,
+    "data.folds": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 1000, "an integer from 2 to 1000", "5")),
+    "data.fold": optional(Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "0")),
     "data.n_samples": Rule(lambda v: is_integer(v) and 20 <= v <= 10_000_000, "an integer from 20 to 10000000", "1000"),
     "data.noise": NOT_NEGATIVE,
     "data.seed": SEED,
@@ -86,6 +89,10 @@ RULES: dict[str, Rule] = {
         f"a list of {', '.join(KINDS)}",
         "[weight]",
     ),
+    "regularization.max_norm": optional(replace(POSITIVE, example="3.0")),
+    "augmentation.noise": replace(NOT_NEGATIVE, example="0.1"),
+    "augmentation.mixup": replace(NOT_NEGATIVE, example="0.2"),
+    "augmentation.shift": Rule(lambda v: is_integer(v) and v >= 0, "a number of pixels, 0 or more", "2"),
     "scheduler.step_size": COUNT,
     "scheduler.gamma": POSITIVE,
     "scheduler.min_lr": NOT_NEGATIVE,
@@ -102,6 +109,8 @@ RULES: dict[str, Rule] = {
         lambda v: is_integer(v) and v >= 1, "an integer of 1 or more epochs", "15"
     ),
     "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
+    "callbacks.averaging.decay": replace(SHARE, example="0.999"),
+    "callbacks.averaging.start_epoch": replace(COUNT, requirement="the number of an epoch, from 1"),
     "callbacks.checkpoints.every_seconds": NOT_NEGATIVE,
     "callbacks.checkpoints.every_n_epochs": optional(COUNT),
     "callbacks.histograms.every_n_epochs": COUNT,
@@ -168,6 +177,7 @@ RULES: dict[str, Rule] = {
         "lr_study",
     ),
     "sweep.retry_failed": SWITCH,
+    "sweep.dry_run": SWITCH,
     "sweep.rerun": optional(replace(COUNT, requirement="a positive number of seeds")),
     "sweep.rerun_top": replace(COUNT, requirement="a positive number of settings"),
     "sweep.target": Rule(
@@ -178,6 +188,21 @@ RULES: dict[str, Rule] = {
         "{metric: val/accuracy, value: 0.95, mode: max}",
     ),
     "paths.logs": Rule(lambda v: isinstance(v, str) and v.strip() != "", "the name of a folder", "logs"),
+    "name": Rule(
+        # YAML reads a name such as 2026 as a number.
+        lambda v: (
+            v is None
+            or (isinstance(v, str | int | float) and not isinstance(v, bool) and 0 < len(in_a_path(str(v))) <= 100)
+        ),
+        "null, or a name with a letter or digit from A to Z or 0 to 9, up to 100 characters",
+        "baseline",
+    ),
+    "tags": Rule(
+        lambda v: isinstance(v, list) and all(isinstance(tag, str | int | float) for tag in v),
+        "a list of words",
+        "[baseline]",
+    ),
+    "notes": optional(Rule(lambda v: isinstance(v, str | int | float), "text", "'a first try'")),
 }
 
 _FILE = Rule(lambda v: isinstance(v, str) and v.strip() != "", "the path of a file", "table.csv")
@@ -240,7 +265,7 @@ TABLE_RULES: dict[str, Rule] = {
     "group_column": optional(_NAME),
     "time_column": optional(_NAME),
     "weight_column": optional(_NAME),
-    "numeric_scaling": one_of(("standardize", "quantile_normal"), "standardize"),
+    "numeric_scaling": one_of(("standardize", "quantile_normal", "robust_smooth_clip"), "standardize"),
     "one_hot_levels": Rule(lambda v: is_integer(v) and v >= 0, "an integer of 0 or more", "10"),
     "embedding_dim": Rule(lambda v: v == "auto" or (is_integer(v) and 1 <= v <= 4096), "auto, or a width", "auto"),
 }
@@ -293,6 +318,10 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
     ),
+    "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
+    "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),
+    "hydra.launcher.cpus_per_task": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.mem_gb": optional(replace(POSITIVE, requirement="a positive number of gigabytes", example="4")),
     "hydra.sweeper.trials": optional(replace(COUNT, example="20")),
     "hydra.sweeper.epochs": optional(replace(COUNT, example="20")),
     "hydra.sweeper.minutes": optional(replace(POSITIVE, example="20")),

@@ -1,8 +1,9 @@
 """Compares two configurations."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.rules import shown
 
 # None is a value of the configuration, so a missing key needs a mark of its own.
@@ -13,12 +14,41 @@ RENAMED = {
     "mlplab.callbacks.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping",
     "mlplab.data.table.source.table": "mlplab.data.table.table_source.table",
     "mlplab.runs.tensorboard.CalmTensorBoardLogger": "mlplab.loggers.tensorboard.CalmTensorBoardLogger",
+    "lightning.pytorch.loggers.WandbLogger": "mlplab.loggers.experiment_trackers.ResumableWandbLogger",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlplab.loggers.experiment_trackers.ResumableMLFlowLogger",
     "mlplab.runs.csv_log.ResumableCSVLogger": "mlplab.loggers.csv_log.ResumableCSVLogger",
 }
 """Name of code in conf/ of an earlier version → its name now. Runs that were configured with the old name resume."""
 
-ADDED = {"loss.class_weights": None, "data.rare_classes": "keep", "data.weight_column": None}
+ADDED = {
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "callbacks.averaging": None,
+    "data.rare_classes": "keep",
+    "data.weight_column": None,
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "regularization.max_norm": None,
+    **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
+    "model.numeric_embedding": "none",
+}
 """Option that release 0.5.0 lacked → the value by which a run or sweep of then goes on as it was."""
+
+CHANGED = {"model.dropout": (0.2, 0.0)}
+"""Option → its default in release 0.5.0, and now. A sweep that began with the former goes on with it."""
+
+COLLECTIONS = ("callbacks.", "logger.")
+"""Groups whose entries are parts, not options: a run keeps those that it began with."""
+
+
+NOT_LEARNED = (
+    "engine", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
+    "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
+)  # fmt: skip
+"""Options that do not affect what is learned, and may change when a run resumes."""
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -40,11 +70,48 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     before, after = flat(then), flat(now)
     before |= {key: value for key, value in ADDED.items() if key in after and key not in before}
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
-    return {
-        key: pair
-        for key, pair in pairs.items()
-        if _differ(*pair) and not any(key == name or key.startswith(f"{name}.") for name in free)
-    }
+    return {key: pair for key, pair in pairs.items() if _differ(*pair) and not is_below(key, free)}
+
+
+def extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:
+    """Returns a former configuration with the options that conf/ has gained since, at the values that it has now.
+
+    Args:
+        then: the former configuration, as nested dicts.
+        now: what conf/ composes today.
+        typed: dotted keys that a command line gives, which are no defaults.
+    """
+    return _extended(then, now, typed, "")
+
+
+def _extended(then: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str], place: str) -> dict[str, Any]:
+    whole = dict(then)
+    # Another class or choice has other options.
+    if place and any(key in then and key in now and _differ(then[key], now[key]) for key in ("_target_", "name")):
+        return whole
+    for name, value in now.items():
+        key = f"{place}{name}"
+        if is_below(key, typed):
+            continue
+        if isinstance(value, Mapping) and isinstance(then.get(name), Mapping):
+            whole[name] = _extended(then[name], value, typed, f"{key}.")
+        elif name not in then and place not in COLLECTIONS:
+            whole[name] = ADDED.get(key, value)
+    return whole
+
+
+def is_below(key: str, names: Collection[str]) -> bool:
+    """Returns whether a dotted key is one of the names, or a part of one."""
+    return any(f"{key}.".startswith(f"{name}.") for name in names)
+
+
+def describe_new(then: Any, now: Any, what: str, free: tuple[str, ...]) -> str:
+    """Says in one line which options `extended` has added, but for those of `free`; empty where there are none."""
+    before = flat(then)
+    # null is what an option has that changes nothing.
+    new = {k: v for k, v in flat(now).items() if k not in before and v is not None and not is_below(k, (*free, *ADDED))}
+    told = ", ".join(f"{key}={shown(value)}" for key, value in new.items())
+    return f"new     {told}: {what} began without, and takes the default that conf/ has now" if told else ""
 
 
 def _differ(one: Any, other: Any) -> bool:

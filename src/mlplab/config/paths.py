@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import stat
+import unicodedata
 from pathlib import Path
 
 from mlplab.config.suggestions import nearest_name
@@ -130,3 +131,10 @@ def shortest(path: Path) -> str:
     """Formats a path as one would type it in the current folder."""
     relative = os.path.relpath(path)  # longer than the absolute path if it leads up by two folders or more
     return shlex.quote(str(path) if relative.startswith(os.pardir + os.sep + os.pardir) else relative)
+
+
+def in_a_path(name: str) -> str:
+    """Spells a name by letters, digits, points, dashes and underscores; empty if that leaves none of it."""
+    # Without their accents, as ä is a letter of a and a mark.
+    plain = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")

@@ -3,6 +3,7 @@
 import functools
 import re
 import secrets
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,19 +15,50 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
+from mlplab.config.paths import in_a_path
+from mlplab.slurm import is_requeued, name_of_command
+
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Lacks characters that are easily confused: 0 and o, 1 and l."""
 
-DESCRIBING = ("data", "loss", "model", "optimizer", "regularization", "scheduler", "seed", "trainer")
-"""Groups whose overrides are part of the name of a job."""
+NOT_DESCRIBING = ("hydra", "logger", "paths", "resume", "sweep", "trust")
+"""Groups whose overrides are no part of the name of a job."""
 
 NAME_LENGTH = 100
 
+TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"
+"""Matches the time with which the name of a run begins."""
 
-def new_run_name() -> str:
-    """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx."""
+
+def new_run_name(logs: str = "", name: Any = None) -> str:
+    """Makes a unique name that sorts by time: 2026-05-01_12-30-59_k3f9qx, or …_baseline_k3f9qx with a given name.
+
+    In a job of SLURM it ends with the number of the job. If the job is queued again, the name stays the same.
+
+    Args:
+        logs: whose runs/ and sweeps/ hold what the job has begun before.
+        name: that the user gave.
+    """
+    of_job, given = name_of_command(sys.argv[1:]), "" if name is None else in_a_path(str(name))
+    if of_job and is_requeued():
+        # The name of a sweep may begin with that of an experiment.
+        pattern = rf"{TIME}_{given and f'{re.escape(given)}_'}\w{{6}}_{of_job}$"
+        known = [re.search(pattern, path.name) for path in Path(logs).glob(f"*/*_{of_job}")]
+        if names := sorted(match[0] for match in known if match):
+            return names[-1]
     suffix = "".join(secrets.choice(ALPHABET) for _ in range(6))
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{suffix}"
+    return "_".join(filter(None, (f"{datetime.now():%Y-%m-%d_%H-%M-%S}", given, suffix, of_job)))
+
+
+def _run_name(name: Any = None, *, _root_: Any) -> str:
+    """Makes the name of a run once for a configuration, and for the copies of it that Hydra makes."""
+    # As use_cache=True does, which OmegaConf has not for resolvers that look at the configuration.
+    cache = OmegaConf.get_cache(_root_)["run_name"]
+    key = (str(name),)
+    if key not in cache:
+        cache[key] = new_run_name(str(OmegaConf.select(_root_, "paths.logs", default="")), name)
+    found: str = cache[key]
+    return found
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
@@ -39,19 +71,19 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
     words = [str(number)]
     for override in overrides:
         key, _, value = override.partition("=")
-        if key.partition(".")[0] in DESCRIBING:
+        key = key.lstrip("+")
+        if re.split("[./]", key)[0] not in NOT_DESCRIBING:
             value = re.sub(r"(?<=\de)\+", "", value)  # 1e+30 is not 1e-30
             words.append(f"{key.rpartition('.')[2]}-{re.sub(r'[^A-Za-z0-9.]+', '-', value).strip('-')}")
     return "_".join(words)[:NAME_LENGTH]
 
 
 def register_resolvers(root: Path) -> None:
-    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which is the same throughout a process."""
+    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which stays the same within a process."""
     # replace=True, as tests and notebooks register more than once in a process.
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-    # Cached: each use of ${run_name:} would otherwise give another name.
-    OmegaConf.register_new_resolver("run_name", new_run_name, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     _parse_once()
 
 

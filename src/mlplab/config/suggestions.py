@@ -3,10 +3,24 @@
 import difflib
 from collections.abc import Sequence
 
+OTHER_NAMES = {
+    "swish": ("silu",), "linear": ("identity", "none"), "none": ("identity",), "logistic": ("sigmoid",),
+    "ce": ("cross_entropy",), "nll": ("cross_entropy",), "softmax": ("cross_entropy",), "logloss": ("cross_entropy",),
+    "bce": ("binary_cross_entropy",), "l1": ("mae",), "l2": ("mse",), "smoothl1": ("huber",),
+    "he": ("kaiming_uniform",), "heuniform": ("kaiming_uniform",), "henormal": ("kaiming_normal",),
+    "glorot": ("xavier_uniform",), "glorotuniform": ("xavier_uniform",), "glorotnormal": ("xavier_normal",),
+    "bn": ("batch",), "ln": ("layer",), "reducelronplateau": ("plateau",), "cosineannealing": ("cosine",),
+    "csv": ("table",), "file": ("table",),
+}  # fmt: skip
+"""Name of another project or book, without underscores → names here, of which the first that fits is meant."""
+
 
 def nearest_name(given: str, names: Sequence[str]) -> str | None:
     """Returns the name that begins with the given text, begins it, contains it, or is most similar; None if none is."""
     given = given.lower()
+    for other in OTHER_NAMES.get(given.replace("_", ""), ()):
+        if other in names:
+            return other
     # The first of two names that differ in case alone.
     as_written = {name.lower(): name for name in reversed(names)}
     beginning = [name for name in names if name.lower().startswith(given)] if given else []

@@ -76,4 +76,5 @@ def _digits() -> Dataset:
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
         class_names=tuple(str(digit) for digit in range(10)),
         target_name=TARGETS["digits"],
+        image_shape=(8, 8),
     )

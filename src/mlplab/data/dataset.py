@@ -28,6 +28,7 @@ class Dataset:
         unit: of the target, as text.
         split_rules: constraints of the data on their split.
         weights: (N,) of the rows, finite and not negative; None where they have none.
+        image_shape: height and width of images, whose features are pixels row by row; None for other data.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     unit: str = ""
     split_rules: SplitRules = field(default_factory=SplitRules)
     weights: npt.NDArray[np.float64] | None = None
+    image_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Checks shapes, dtypes and values.

@@ -102,6 +102,7 @@ def idx_images(directory: str | None, name: str = "mnist") -> Dataset:
         # Numbered up to the largest label, so that a label is its own class index; two at least, as `Dataset` asks for.
         class_names=tuple(str(label) for label in range(max(int(train_labels.max()) + 1, 2))),
         target_name="digit" if name == "mnist" else "label",
+        image_shape=(n_rows, n_columns),
         split_rules=SplitRules(parts=np.repeat(np.array(["", "test"]), [len(train_labels), len(test_labels)])),
     )
 

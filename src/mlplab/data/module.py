@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlplab.data.batches import Batches
 from mlplab.data.preprocessing import Preprocessing
-from mlplab.data.split import Rows, Split, Splittable, split_rows
+from mlplab.data.split import Rows, Split, Splittable, split_fold, split_rows
 from mlplab.data.threads import for_each
 from mlplab.errors import UserError
 from mlplab.randomness import batch_order
@@ -85,6 +85,7 @@ class DataModule(pl.LightningDataModule):
         origin: options of source and split, as plain values for a checkpoint.
         reading: how a table was read; None for arrays.
         description: of a table; None for arrays.
+        image_shape: height and width of images; None for other data.
         weights: part → weights of its rows (n,) float32, of mean 1 over the training part; None where all are equal.
 
     Args:
@@ -94,6 +95,8 @@ class DataModule(pl.LightningDataModule):
         validation_fraction: share of all rows for validation.
         test_fraction: share of all rows for the test.
         split_seed: of the random split.
+        folds, fold: number of folds of a cross-validation, and which of them is the test part, from 0; None for a
+            single split.
         seed: of the order of the training rows, together with the epoch.
     """
 
@@ -105,6 +108,8 @@ class DataModule(pl.LightningDataModule):
         validation_fraction: float = 0.15,
         test_fraction: float = 0.15,
         split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -112,9 +117,11 @@ class DataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.split_seed, self.seed = split_seed, seed
+        self.folds, self.fold = folds, fold
         self.origin: dict[str, Any] = {}
         self.reading: dict[str, Any] | None = None
         self.description: Any = None
+        self.image_shape: tuple[int, int] | None = None
         self._parts: dict[str, tuple[Tensor, Tensor]] = {}
         self.weights: dict[str, Tensor | None] = {}
 
@@ -129,6 +136,7 @@ class DataModule(pl.LightningDataModule):
             return
         dataset, split = self.read()
         self.name, self.fingerprint = dataset.name, dataset.fingerprint
+        self.image_shape = getattr(dataset, "image_shape", None)  # a table has no such attribute
         # By the training rows alone; the other parts are transformed with these statistics.
         self.preprocessor = dataset.fit(split.train)
         targets = self._scaled_targets(dataset, split.train)
@@ -159,16 +167,23 @@ class DataModule(pl.LightningDataModule):
         """
         dataset = self.source()
         while True:
-            split = split_rows(
-                dataset,
-                validation_fraction=self.validation_fraction,
-                test_fraction=self.test_fraction,
-                seed=self.split_seed,
-            )
+            split = self._split(dataset)
             if not split.rare or dataset.split_rules.rare_classes != "drop":
                 return dataset, split
             # Shares of fewer rows may be too small for further classes.
             dataset = dataset.without_classes(split.rare)
+
+    def _split(self, dataset: Source) -> Split:
+        if self.folds is not None and self.fold is not None:
+            return split_fold(
+                dataset, self.fold, self.folds, validation_fraction=self.validation_fraction, seed=self.split_seed
+            )
+        return split_rows(
+            dataset,
+            validation_fraction=self.validation_fraction,
+            test_fraction=self.test_fraction,
+            seed=self.split_seed,
+        )
 
     def _scaled_targets(self, dataset: Source, train_rows: Rows) -> Tensor:
         """Returns class indices (N,) int64, or values (N, T) float32, standardised by the training rows; or labels."""

@@ -20,6 +20,10 @@ class Preprocessing(nn.Module, ABC):
         """Returns the options of the input layer (see `mlplab.models.inputs`); None if it needs none."""
         return None
 
+    def n_numeric(self, n_features: int) -> int:
+        """Counts the numeric columns among the features, of which they are the first."""
+        return n_features
+
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
         """Returns plain values and tensors for a checkpoint."""
@@ -53,11 +57,15 @@ class Standardize(Preprocessing):
         # Over N, as in scikit-learn's StandardScaler; for one row N − 1 would divide by zero.
         return cls(exact.mean(0), exact.std(0, correction=0))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def scale(self) -> Tensor:
+        """Returns the numbers (F,) that centred features are divided by."""
         # Rounding leaves a constant column with a std near 1e-16 of its size rather than 0.
         constant = self.std <= 1e-12 * self.mean.abs()
         # Dividing by 1 leaves the centred constant at 0, and lets a deviating value through unscaled.
-        scale = torch.where(constant, torch.ones_like(self.std), self.std)
+        return torch.where(constant, torch.ones_like(self.std), self.std)
+
+    def forward(self, features: Tensor) -> Tensor:
+        scale = self.scale()
         # Subtracted in float64: for values far from 0, float32 would lose the digits in which they differ.
         return ((features.to(torch.float64) - self.mean) / scale).to(torch.float32)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.data.folds import rows_of_fold
 from mlplab.data.stratified import draw
 from mlplab.errors import UserError
 
@@ -51,7 +52,7 @@ class Splittable(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts, each ascending. Every row is in exactly one part.
+    """Row numbers of the three parts, each ascending. No row is in two parts; only in a fold by time some are in none.
 
     `rare` are the classes that are in training alone, as they have too few rows.
     """
@@ -60,6 +61,41 @@ class Split:
     val: Rows
     test: Rows
     rare: tuple[int, ...] = ()
+
+
+def split_fold(dataset: Splittable, fold: int, n_folds: int, *, validation_fraction: float, seed: int) -> Split:
+    """Splits rows for a fold of a cross-validation: `rows_of_fold` says which are its test part.
+
+    The validation part is drawn from the others as in `split_rows`.
+
+    Raises:
+        UserError: the test part is given, or there are too few rows.
+    """
+    rules = dataset.split_rules
+    if rules.parts is not None:
+        raise UserError(
+            "data.folds must draw the test part of each fold", "data.test_path or data.split_column gives it",
+            "data.folds=null, or leaving these out",
+        )  # fmt: skip
+    labels = dataset.targets.astype(np.int64) if dataset.class_names else None
+    others, tested = rows_of_fold(
+        len(dataset.targets), fold, n_folds, seed=seed, labels=labels, groups=rules.groups, times=rules.times
+    )
+    rows = np.union1d(others, tested)
+    parts = np.where(np.isin(rows, tested), "test", "")
+    kept = np.isin(np.arange(len(dataset.targets)), rows)
+    part = _Part(dataset.targets[rows], dataset.class_names, replace(rules.of_rows(kept), parts=parts))
+    split = split_rows(part, validation_fraction=validation_fraction, test_fraction=0.0, seed=seed)
+    return Split(rows[split.train], rows[split.val], rows[split.test], split.rare)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a data set, with rules of their own."""
+
+    targets: npt.NDArray[np.generic]
+    class_names: tuple[str, ...]
+    split_rules: SplitRules
 
 
 def split_rows(dataset: Splittable, *, validation_fraction: float, test_fraction: float, seed: int) -> Split:

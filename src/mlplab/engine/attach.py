@@ -35,4 +35,4 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal[
             learner.optimizer_factory = fused_adam(learner.optimizer_factory)
             use_fast_log_dict(learner)
             # Reads their source once, 10 ms, so that the first epoch takes no longer than the others.
-            first_edited([*functions_of_step(), *functions_of_watchers()])
+            first_edited([*functions_of_step(), learner.objective.function, *functions_of_watchers()])

@@ -5,17 +5,19 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:cf44fe8d06 build_trainer:aeb358652c",
+    "mlplab.building": "build_data:2e1309b74f build_trainer:aeb358652c",
+    "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
+    "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:df788c2b0b _on_safe_point:c09e4586b7 consider:57a0cf577c is_due:f80b311f6d on_exception:e4287f1ed4 "
-        "on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda on_train_end:2895d20a80 "
-        "on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c on_validation_end:90eddfbbb3 setup:084278aa6b "
-        "write:a2ca426499 write_best:a958d1b5d2 "
+        "__init__:a612f90ae0 _on_safe_point:c09e4586b7 _tell_best:4c49100e7e consider:ea97653809 is_due:f80b311f6d "
+        "on_exception:e4287f1ed4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
+        "on_train_end:2895d20a80 on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c "
+        "on_validation_end:2399abf7bf setup:084278aa6b write:a2ca426499 write_best:a958d1b5d2 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
-        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:c8033dbba6 on_fit_start:cd5525671f "
-        "on_train_epoch_end:0121ed4ef4 "
+        "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "
+        "on_fit_start:cd5525671f on_train_epoch_end:0121ed4ef4 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
         "__init__:f62bd76a04 _write:36d75cb12c load_state_dict:32e0355d9e on_train_end:505763d982 "
@@ -29,7 +31,7 @@ FINGERPRINTS = {
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
         "__init__:be20b72aee _are_finite:014e52ed0d load_state_dict:c9dfcce4e6 on_before_backward:eccb1cfbee "
-        "on_before_optimizer_step:9ec001d498 on_train_start:58115d7840 on_validation_end:f837485879 "
+        "on_before_optimizer_step:0bde1fffc2 on_train_start:58115d7840 on_validation_end:f837485879 "
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
@@ -45,22 +47,24 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
-        "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_train_batch_end:a7fa1048f3 "
-        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b state_dict:226458d8e2 "
+        "__init__:b2f73adf20 _accuracy:e81f954d70 _count_hits:78cae60b8c flush_logs:9dce4804b2 "
+        "load_state_dict:9e67ee76f0 on_exception:663bd89693 on_train_batch_end:356a3fae50 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:857c383a4a on_train_start:04e72b70b8 state_dict:d949d2493b "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
     ),
     "mlplab.data.module.DataModule": (
-        "__init__:9939e7564e _batches:9ba1aeda88 _scaled_targets:342ba29490 as_dict:9fedfe8bad part:a0fb252288 "
-        "predict_dataloader:146a0b9af6 read:a90d0990a7 setup:46f163d840 test_dataloader:655d480236 "
+        "__init__:f78976d369 _batches:9ba1aeda88 _scaled_targets:342ba29490 _split:8578ddd69e as_dict:9fedfe8bad "
+        "part:a0fb252288 predict_dataloader:146a0b9af6 read:300dd4ddd0 setup:41a1604d93 test_dataloader:655d480236 "
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:387d95e6c2 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:3253a96073 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "configure_optimizers:3f099275f3 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:1283b60a92 test_step:e76314071d training_step:c4f5d9b364 validation_step:e1a14d5c63 "
+        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:a39ae6260f "
+        "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
     "mlplab.models.inputs.CategoryInputs": "forward:6243f29248",
@@ -73,16 +77,16 @@ FINGERPRINTS = {
         "binary_cross_entropy:d088184ee1 cross_entropy:119aee3f0d huber:fb18f9723a mae:03a5866b4e mse:bf910d1586 "
     ),
     "mlplab.objectives.objective": "predictions:b87abe199d",
-    "mlplab.objectives.objective.Objective": "forward:3ceb9a6748",
+    "mlplab.objectives.objective.Objective": "forward:6e8d2ed9f3",
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:b1f27a6f0a reset:eb34d1018d update:7b2fd90acb "
+        "__init__:d0f501a798 _mean_loss:f76432b228 compute:18c9ef0cb3 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:dd970ad734",
+    "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:f335ba0912",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:5661981442",
-    "train": "main:8f293364ba",
+    "mlplab.result": "evaluate_best:d27bcfc3a9",
+    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "train": "main:865fe05d1d",
 }

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as global_hooks_module
 
+from mlplab.callbacks.averaging import ExponentialMovingAverage, StochasticWeightAverage
 from mlplab.callbacks.gradient_norms import GradientNorms
 from mlplab.callbacks.learning_rate_range import LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard
@@ -36,7 +37,10 @@ LOSSES = (cross_entropy, binary_cross_entropy, mse, mae, huber)
 INPUTS = (PixelInputs, CategoryInputs)
 """Input layers that kernels and stacks know."""
 
-WATCHERS = (NonFiniteGuard, GradientNorms, LearningRateRange, ProgressLine, TrainingCurves)
+WATCHERS = (
+    ExponentialMovingAverage, GradientNorms, LearningRateRange, NonFiniteGuard, ProgressLine, StochasticWeightAverage,
+    TrainingCurves,
+)  # fmt: skip
 """Callbacks of this project with hooks in every step, none of which changes the network."""
 
 LIGHTNINGS_WATCHERS = (
@@ -82,6 +86,8 @@ def why_not_fused(trainer: pl.Trainer, learner: pl.LightningModule) -> str | Non
     # A subclass may override any part of the step.
     if type(learner) is not Learner:
         return f"{type(learner).__name__} is not the project's own Learner"
+    if learner.augmentation is not None:
+        return "augmentation has no fused kernels"
     return (
         why_changed_by_updates(trainer)
         or _unknown_step_hook(trainer, learner)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.inference.export_card import describe_inputs
 from mlplab.inference.trained import TrainedRun, predict
@@ -26,7 +27,7 @@ def require_onnx() -> None:
         raise UserError(
             "format=onnx must have its packages installed",
             str(error),
-            'pip install -c constraints.txt -e ".[onnx]"',
+            install("onnx"),
         ) from None
 
 

@@ -72,7 +72,7 @@ def predict_file(
     def frames() -> Generator[pl.DataFrame]:
         nonlocal count, n_formulas
         for block in reader.blocks(path, {} if id_column is None else {"id": id_column}):
-            columns = _columns(run, run.outputs(block.inputs), calibrated, probabilities=probabilities)
+            columns = columns_of(run, run.outputs(block.inputs), calibrated, probabilities=probabilities)
             if id_column is not None:
                 columns.insert(0, _identifiers(block.frame[id_column], [column.name for column in columns]))
             count += len(block.frame)
@@ -84,7 +84,7 @@ def predict_file(
 
     # Closed also after an error, and with it the file that is read and its temporary copies.
     with closing(frames()) as opened:
-        write_once(out, lambda temporary: _write_frames(opened, temporary, out.suffix), overwrite)
+        write_once(out, lambda temporary: write_frames(opened, temporary, out.suffix), overwrite)
     if n_formulas:
         reader.notes.append(
             f"{n_formulas:,} {'value begins' if n_formulas == 1 else 'values begin'} like a formula: written with ' "
@@ -93,7 +93,8 @@ def predict_file(
     return Predictions(count, (*calibrated.notes, *reader.notes))
 
 
-def _write_frames(frames: Iterator[pl.DataFrame], path: Path, ending: str) -> None:
+def write_frames(frames: Iterator[pl.DataFrame], path: Path, ending: str) -> None:
+    """Writes frames one below the other, in the format of a file's ending."""
     if ending == ".parquet":
         content = io.BytesIO()  # polars hides the number of the system's error, such as a full disk
         # One frame of predictions alone: the rows themselves are read block by block.
@@ -117,7 +118,8 @@ def _identifiers(series: pl.Series, others: list[str]) -> pl.Series:
     return series
 
 
-def _columns(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probabilities: bool) -> list[pl.Series]:
+def columns_of(run: TrainedRun, outputs: Tensor, calibrated: Calibrated, *, probabilities: bool) -> list[pl.Series]:
+    """Returns the columns of predictions, see `predict_file`, for the network's outputs (N, outputs)."""
     predicted = predictions(outputs, run.task)
     if run.task.target_names:
         columns = list(_columns_of_several(run.task, predicted, probabilities))

@@ -14,6 +14,7 @@ from mlplab.config.paths import is_pipe
 from mlplab.data.bundled import bundled
 from mlplab.data.idx import idx_images
 from mlplab.data.module import DataModule, Source
+from mlplab.data.split import Split
 from mlplab.data.synthetic import synthetic
 from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS
@@ -45,6 +46,21 @@ Rows = Iterator[tuple[tuple[Tensor, ...], npt.NDArray[np.generic], npt.NDArray[n
 
 def rows_of_training(run: TrainedRun, part: str) -> Rows:
     """Reads and splits the data of the training again; yields inputs, targets and weights of one part.
+
+    Raises:
+        UserError: as `data_of_training`.
+    """
+    dataset, split = data_of_training(run)
+    rows = getattr(split, part)
+    # In blocks, as the whole part may be larger than what the network is given at once.
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        block = rows[begin : begin + BLOCK_ROWS]
+        weights = None if dataset.weights is None else dataset.weights[block]
+        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights
+
+
+def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
+    """Reads and splits the data of the training again.
 
     Raises:
         UserError: the data are gone, have changed, or come from code of one's own.
@@ -91,12 +107,7 @@ def rows_of_training(run: TrainedRun, part: str) -> Rows:
             f"it was trained on {first_of(run.task.class_names, 8)}",
             "data.path=… with the same file, whose labels are then read as in training",
         )
-    rows = getattr(split, part)
-    # In blocks, as the whole part may be larger than what the network is given at once.
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        block = rows[begin : begin + BLOCK_ROWS]
-        weights = None if dataset.weights is None else dataset.weights[block]
-        yield dataset.inputs(block, run.predictor.preprocessing), dataset.targets[block], weights
+    return dataset, split
 
 
 def _require_no_pipe(options: Mapping[str, Any]) -> None:

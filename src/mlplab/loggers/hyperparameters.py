@@ -1,19 +1,27 @@
 """Logs the configuration and the final metrics."""
 
-from pathlib import Path
+import re
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from mlplab.config.as_yaml import as_yaml
+from mlplab.config.config_rules import OPTIMIZER_RULES, RULES
 from mlplab.config.resolvers import without_secrets
-from mlplab.loggers.event_file import EventFile
+from mlplab.objectives.options import SCORES
 
-COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
+COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "augmentation", "trainer")
 """Groups whose values affect what is learned."""
+
+NOT_COMPARED = (
+    "callbacks", "engine", "logger", "mode", "monitor", "name", "notes", "on_divergence", "paths", "resume", "sweep",
+    "tags", "trust",
+)  # fmt: skip
+"""Other groups and values of conf/. What is in neither list is the user's own, and compared too."""
 
 COMPARED_FLAGS = (
     "max_epochs",
@@ -24,6 +32,18 @@ COMPARED_FLAGS = (
 )
 
 
+OF_OTHER_RUNS = [
+    "name",
+    *(f"optimizer.{name}" for name in OPTIMIZER_RULES),
+    *(name for name in RULES if name.startswith(("scheduler.", "loss."))),
+]
+"""Columns that a run may lack and others have."""
+
+
+FIRST_COLUMNS = ("optimizer", "optimizer.lr", "seed")
+"""Columns that are shown by themselves, with those that were typed."""
+
+
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
     """Flattens the configuration: dotted name → number, boolean or string.
 
@@ -31,9 +51,15 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
     momentum and sgd are one class. Without Hydra it is the class or function.
     """
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    resolved = without_secrets(config, ("seed", *COMPARED))
+    own = [str(key) for key in config if key not in ("seed", *COMPARED, *NOT_COMPARED)]
+    resolved = without_secrets(config, ("seed", *COMPARED, *own))
     table: dict[str, Any] = {"seed": resolved["seed"]}
-    for group in COMPARED:
+    if config.get("name") is not None:
+        table["name"] = str(without_secrets(config, ("name",))["name"])
+    for group in (*COMPARED, *own):
+        if not isinstance(resolved[group], dict):
+            table[group] = _plain(resolved[group])
+            continue
         values: dict[str, Any] = dict(resolved[group])
         own_name = values.pop("name", None) or str(values.get("_target_", "")).rsplit(".", 1)[-1]
         name = chosen.get(group) or own_name
@@ -42,47 +68,78 @@ def hyperparameters(config: DictConfig) -> dict[str, Any]:
         for key, value in values.items():
             if key.startswith("_") or (group == "trainer" and key not in COMPARED_FLAGS):
                 continue
-            # The HParams tab takes no lists.
-            table[f"{group}.{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+            table[f"{group}.{key}"] = _plain(value)
     return table
 
 
-def log_configuration(loggers: list[Logger], config: DictConfig, text: str | None = None) -> None:
-    """Logs the hyper-parameters to every logger; to TensorBoard the whole configuration as text.
+def _plain(value: Any) -> bool | int | float | str:
+    # The HParams tab takes no lists.
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def log_configuration(
+    loggers: list[Logger], config: DictConfig, text: str | None = None, *, kind: str = "classification"
+) -> None:
+    """Logs the hyper-parameters to every logger; to TensorBoard, as text, the configuration and what the user noted.
 
     Args:
         loggers: of the run.
         config: of the run.
         text: the configuration as YAML, if it has been formatted already.
+        kind: of the task, whose scores TensorBoard's custom scalars show.
     """
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Markdown shows an indented block unchanged.
-            lines = (as_yaml(config) if text is None else text).splitlines()
-            logger.experiment.add_text("config", "".join(f"    {line}\n" for line in lines))
+            logger.experiment.add_text("config", _verbatim(as_yaml(config) if text is None else text))
+            noted = {key: value for key in ("name", "tags", "notes") if (value := config.get(key)) not in (None, [])}
+            if noted:
+                noted = without_secrets(config, list(noted))
+                logger.experiment.add_text("notes", _verbatim(as_yaml(noted)))
+            # The tab of all scalars begins with the norms of the gradients of all layers.
+            logger.experiment.add_custom_scalars(_layout(kind))
         else:
             logger.log_hyperparams(hyperparameters(config))
 
 
-def log_final_metrics(loggers: list[Logger], config: DictConfig, directory: Path, result: dict[str, Any]) -> None:
+def _layout(kind: str) -> dict[str, Any]:
+    # Regular expressions; of several targets each has scores of its own.
+    scores = {name: ["Multiline", [rf"^val/{name}(\W.*)?$"]] for name in SCORES[kind] if name != "loss"}
+    return {"loss": {"training and validation": ["Multiline", ["^train/loss$", "^val/loss$"]]}, "validation": scores}
+
+
+def _verbatim(text: str) -> str:
+    # Markdown shows an indented block unchanged.
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def log_final_metrics(loggers: list[Logger], config: DictConfig, result: dict[str, Any]) -> None:
     """Writes hyper-parameters, best validation and test metrics for TensorBoard's HParams tab.
 
-    They go to a directory of their own below the run's. The tab lists every scalar in the directory of the
-    hyper-parameters, and those of each step would clutter it.
+    They go into the run itself. The tab would then list every scalar that the run has logged, if it was not told which
+    are results: TensorBoard takes these, and the columns of hyper-parameters, from one of the runs.
     """
-    if not any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+    writers = [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]
+    if not writers:
         return
     # A name of its own, as the curve of val/… ends with the last validation and not with the best.
-    metrics = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()} | result[
-        "test"
-    ]
-    # The first of the three summaries fixes the columns to those of one run. Without it, the tab collects them from
-    # all runs, which may differ (momentum here, betas there).
+    best = {name.replace("val/", "val_best/"): value for name, value in result["validation"].items()}
     # Booleans become text: as numbers, which `hparams` makes of them, they could be filtered by a range only.
     table = {n: str(v).lower() if isinstance(v, bool) else v for n, v in hyperparameters(config).items()}
+    # A run that was stopped has no test yet, which others have.
+    scores = {**best, **{name.replace("val/", "test/"): 0.0 for name in result["validation"]}, **result["test"]}
+    columns, _, _ = hparams(dict.fromkeys(OF_OTHER_RUNS, "") | table, scores)  # type: ignore[no-untyped-call]
+    # TensorBoard shows the first five: by the alphabet, but those that differ before the others.
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    first = {*FIRST_COLUMNS, *(re.split("[=@]", word.lstrip("+"))[0] for word in typed)}
+    data = columns.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(data.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in first
+    data.content = content.SerializeToString()
     _, start, end = hparams(table, {})  # type: ignore[no-untyped-call]
-    file = EventFile(directory / "final")
-    file.add_summary(start)
-    file.add_summary(end)
-    file.add_scalars(metrics, result["steps"])
-    file.close()
+    for writer in writers:
+        for summary in (*([columns] if best else []), start, end):
+            writer.file_writer.add_summary(summary)
+        for name, value in best.items():
+            writer.add_scalar(name, value, result["steps"])
+        writer.flush()

@@ -69,7 +69,7 @@ class CalmTensorBoardLogger(TensorBoardLogger):
                 path.unlink()
             elif path.stat().st_size > size:
                 os.truncate(path, size)
-        # The run has more to learn, so its final metrics are not final.
+        # Release 0.5.0 kept final metrics apart; the run has more to learn, so they are not final.
         shutil.rmtree(Path(self.log_dir) / "final", ignore_errors=True)
         if step:
             # TensorBoard drops points from this step on, the checkpoint's own ones stay.

@@ -26,6 +26,11 @@ class PixelInputs(nn.Module):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
+    @property
+    def column_widths(self) -> list[int]:
+        """Returns the width of each column of the outputs."""
+        return [1] * self.out_features
+
     def forward(self, features: Tensor) -> Tensor:
         # A copy even without a conversion: the next two operations work in place, on rows of the data set otherwise.
         return features.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
@@ -71,7 +76,15 @@ class CategoryInputs(nn.Module):
                 embedding.weight.normal_(0.0, embedding.embedding_dim**-0.5)
                 # `normal_` has just overwritten the zeros that nn.Embedding puts there.
                 embedding.weight[0] = 0.0
-        self.out_features = self.n_numeric + len(one_hot) + sum(embedding_dims)
+        self._category_widths = [n for _, n, width in columns if not width] + [
+            width for width in embedding_dims if width
+        ]
+        self.out_features = self.n_numeric + sum(self._category_widths)
+
+    @property
+    def column_widths(self) -> list[int]:
+        """Returns the width of each column of the outputs: of numbers, one-hot columns, embedded columns."""
+        return [1] * self.n_numeric + self._category_widths
 
     def forward(self, features: Tensor) -> Tensor:
         parts = [features[:, : self.n_numeric]]

@@ -1,6 +1,6 @@
 """The multilayer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -114,17 +114,7 @@ class MLP(nn.Module):
         # `MLP(**architecture)` builds the same network again.
         arguments = dict(locals())
         super().__init__()
-        self.architecture: dict[str, Any] = {
-            # Lists, as a checkpoint holds neither tuples nor configuration nodes.
-            name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            for name, value in arguments.items()
-            if name not in ("self", "__class__")
-        }
-        for name, value in self.architecture.items():
-            # The command line applies the same rules; this protects those who build the network in Python.
-            if name in OPTIONS and not OPTIONS[name].rule.holds(value):
-                rule = OPTIONS[name].rule
-                raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
+        self.architecture = checked_arguments(arguments)
         layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise([in_features, *hidden_dims, out_features])]
         # All layers at once: which of them is the last decides its gain.
         initialize(
@@ -149,5 +139,21 @@ class MLP(nn.Module):
         return self.output(self.hidden(features))  # type: ignore[no-any-return]
 
 
-MODELS = {"mlp": MLP}
-"""The networks that a checkpoint can name. A name outside this table is never imported from a checkpoint."""
+def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a network's `__init__`, its `locals()`, as plain values for a checkpoint.
+
+    Raises:
+        UserError: one breaks its rule in `OPTIONS`.
+    """
+    plain = {
+        # Lists, as a checkpoint holds neither tuples nor configuration nodes.
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in arguments.items()
+        if name not in ("self", "__class__")
+    }
+    for name, value in plain.items():
+        # The command line applies the same rules; this protects those who build the network in Python.
+        if name in OPTIONS and not OPTIONS[name].rule.holds(value):
+            rule = OPTIONS[name].rule
+            raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
+    return plain

@@ -1,10 +1,26 @@
 """The options of the MLP, each with its rule. Imports no PyTorch: the command line is checked by it."""
 
 import ast
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from mlplab.errors import UserError
 from mlplab.models.initialization import BIAS_METHODS, WEIGHT_METHODS
-from mlplab.rules import COUNT, NOT_NEGATIVE, SHARE, SWITCH, Option, Rule, is_integer, one_of
+from mlplab.rules import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SWITCH,
+    Option,
+    Rule,
+    is_integer,
+    one_of,
+    optional,
+    shown,
+)
 
 
 def _names_of(table: str, file: str) -> tuple[str, ...]:
@@ -36,5 +52,56 @@ OPTIONS: dict[str, Option] = {
     "input_dropout": Option(SHARE, may_differ_in_stack=True),
     "normalization": Option(one_of(_names_of("NORMALIZATIONS", "mlp.py"), "none")),
     "residual": Option(SWITCH),
+    # Of TabM alone. A checkpoint says how many members to build: the bound keeps a wrong one from building for ever.
+    "k": Option(Rule(lambda v: is_integer(v) and 1 <= v <= 1024, "an integer from 1 to 1024", "32")),
+    "mini": Option(SWITCH),
+    "scaling_initialization": Option(one_of(("auto", "random_signs", "normal"), "auto")),
+    # Of RealMLP alone.
+    "scaling_layer": Option(SWITCH),
+    "parametric_activation": Option(SWITCH),
+    **{f"{part}_lr_factor": Option(replace(POSITIVE, example="1.0")) for part in ("scale", "bias", "activation")},
 }
-"""Argument of `MLP` → its rule. MLP and the command line check by it alike."""
+"""Argument of `MLP`, `TabM` or `RealMLP` → its rule. They and the command line check by it alike."""
+
+NUMERIC_EMBEDDINGS = {
+    "linear": ("d_embedding",),
+    "piecewise": ("d_embedding", "n_bins", "bins", "piecewise_version"),
+    "periodic": ("d_embedding", "n_frequencies", "frequency_scale", "lite"),
+    "pbld": ("d_embedding", "n_frequencies", "frequency_scale"),
+}
+"""Numeric embedding → its options."""
+
+EMBEDDING_RULES: dict[str, Rule] = {
+    "numeric_embedding": one_of(("none", *NUMERIC_EMBEDDINGS), "piecewise"),
+    "d_embedding": optional(replace(COUNT, example="16")),
+    "n_bins": optional(Rule(lambda v: is_integer(v) and v >= 2, "an integer of 2 or more", "48")),
+    "bins": optional(one_of(("quantile", "tree"), "quantile")),
+    "piecewise_version": optional(one_of(("A", "B"), "B")),
+    "n_frequencies": optional(replace(COUNT, example="48")),
+    "frequency_scale": optional(replace(POSITIVE, example="0.01")),
+    "lite": optional(SWITCH),
+}
+"""Option of numeric embeddings → its rule; null takes the default of the embedding."""
+
+
+def require_embedding_options(options: Mapping[str, Any]) -> None:
+    """Refuses options of `EMBEDDING_RULES` that break their rule, or that the chosen embedding does not have.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    for name, value in options.items():
+        rule = EMBEDDING_RULES[name]
+        if not rule.holds(value):
+            given, hint = f"model.{name}={shown(value)}", f"model.{name}={rule.example}"
+            raise UserError(f"model.{name} must be {rule.requirement}", given, hint)
+    chosen = options["numeric_embedding"]
+    for name, value in options.items():
+        if name == "numeric_embedding" or value is None or name in NUMERIC_EMBEDDINGS.get(chosen, ()):
+            continue
+        having = [embedding for embedding, of_it in NUMERIC_EMBEDDINGS.items() if name in of_it]
+        raise UserError(
+            f"model.{name} must be given with model.numeric_embedding={' or '.join(having)}",
+            f"model.numeric_embedding={chosen}",
+            f"model.numeric_embedding={having[0]}, or model.{name}=null",
+        )

@@ -29,6 +29,8 @@ def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
 class Objective(nn.Module):
     """The mean loss of a batch: outputs (B, C or T), targets (B,) or (B, T), and perhaps weights (B,) -> ().
 
+    Of an ensemble, whose outputs are (B, k, C or T), it is the mean of the losses of the k members.
+
     Args:
         function: a loss of `mlplab.objectives.losses`, or a function of the same form.
         class_weights: (C,), or None; kept as a buffer, so that it follows the module to its device.
@@ -48,6 +50,11 @@ class Objective(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor, *weights: Tensor) -> Tensor:
+        if outputs.ndim == 3:  # of the k members of an ensemble, (B, k, C)
+            # Each member's outputs become rows of their own: the mean over the B·k rows is that of the members' losses.
+            k = outputs.shape[1]
+            outputs, targets = outputs.flatten(0, 1), targets.repeat_interleave(k, dim=0)
+            weights = tuple(of_rows.repeat_interleave(k) for of_rows in weights)
         # Losses of regression accept no class weights, not even None.
         if self.class_weights is None:
             return self.function(outputs, targets, *weights, **self.options)
@@ -78,9 +85,12 @@ def build_objective(
         UserError: the loss does not fit the task, takes no such option or no weights, or the class weights do not fit.
     """
     fitting = LOSSES[task.kind]
-    # The first loss is the usual one of its task.
     if name == "auto":
+        # The first loss is the usual one of its task.
         name = fitting[0]
+        # `auto` has the options of all; that of regression has none.
+        if task.kind == "regression":
+            options.pop("label_smoothing", None)
     if name not in fitting:
         raise UserError(f"the loss must fit a {task.kind} task", f"loss={name}", f"loss={' or loss='.join(fitting)}")
     if name == "binary_cross_entropy" and task.kind == "classification" and task.n_classes != 2:
@@ -135,6 +145,13 @@ def n_outputs(objective: Objective, task: Task) -> int:
     if task.kind == "regression" or objective.function is binary_cross_entropy:
         return 1
     return task.n_classes
+
+
+def averaged_over_members(outputs_width: int, task: Task) -> str:
+    """Returns what an ensemble averages over its members, by the name that `TabM` takes: what `predictions` gives."""
+    if task.kind == "regression":
+        return "values"
+    return "sigmoid" if task.kind == "multilabel" or outputs_width == 1 else "softmax"
 
 
 def predictions(outputs: Tensor, task: Task) -> Tensor:

@@ -123,6 +123,13 @@ def regression_scores(predicted: Tensor, targets: Tensor, weights: Tensor | None
     return {name: score.to(torch.get_default_dtype()) for name, score in scores.items()}
 
 
+def scores_of(task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    """Scores predictions against targets, both in the target's own unit, as `Scores.update` returns them."""
+    if task.target_names:
+        return scores_of_several(task, predicted, targets, weights)
+    return (regression_scores if task.kind == "regression" else classification_scores)(predicted, targets, weights)
+
+
 def scores_of_several(
     task: Task, predicted: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
@@ -221,11 +228,7 @@ class Scores:
         """Returns the mean `loss` over the rows, and the scores, each ()."""
         parts = [self._predicted, self._targets, *([self._weights] if self._weights else [])]
         rows = list(map(_of_all_batches, parts))
-        if self._task.target_names:
-            scores = scores_of_several(self._task, *rows)
-        else:
-            scores = (regression_scores if self._task.kind == "regression" else classification_scores)(*rows)
-        return {"loss": self._mean_loss(), **scores}
+        return {"loss": self._mean_loss(), **scores_of(self._task, *rows)}
 
     def _mean_loss(self) -> Tensor:
         losses = torch.stack(self._losses)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
+OF_VECTORS = ("bias", "r", "s", "scaling", "slope", "frequencies")
+"""Names of parameters of `mlplab.models` that hold a vector for each member or column, and are no matrix of a layer."""
+
 
 class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) on weight matrices, AdamW on vectors and on the output layer.
@@ -79,11 +82,11 @@ def _split(groups: list[Any]) -> list[dict[str, Any]]:
     # The form that PyTorch's optimizers accept: bare parameters instead of groups.
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
-    everything = [_parameter(entry) for group in groups for entry in group["params"]]
-    # In the order of the model, so that the last matrix is that of the output layer.
-    matrices = [parameter for parameter in everything if parameter.ndim == 2]
+    everything = [entry for group in groups for entry in group["params"]]
+    # In the order of the model: the last is that of the output layer, which is three-dimensional in an ensemble.
+    weights = [_parameter(entry) for entry in everything if _parameter(entry).ndim > 1 and not _is_of_vectors(entry)]
     # By identity, as tensors compare element by element.
-    hidden = {id(parameter) for parameter in matrices[:-1]}
+    hidden = {id(weight) for weight in weights[:-1] if weight.ndim == 2}
     parts = []
     for group in groups:
         for is_matrix in (True, False):
@@ -91,6 +94,10 @@ def _split(groups: list[Any]) -> list[dict[str, Any]]:
             if members:
                 parts.append({**group, "params": members, "matrices": is_matrix})
     return parts
+
+
+def _is_of_vectors(entry: Any) -> bool:
+    return isinstance(entry, tuple) and entry[0].rpartition(".")[2] in OF_VECTORS
 
 
 def _parameter(entry: Any) -> Tensor:

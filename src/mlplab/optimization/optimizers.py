@@ -31,7 +31,8 @@ def build_optimizer(
         # If none is given, the optimizer's default (0.01 for AdamW) must not decay the biases either.
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     # Groups have names and named parameters, which make a checkpoint of the optimizer readable.
-    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to)
+    lr = options.get("lr", accepted["lr"].default) if "lr" in accepted else None
+    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to, lr=lr)
     if not groups or not groups[0]["params"]:
         raise UserError("the model must have a trainable parameter", "it has none", "a layer such as nn.Linear")
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.

@@ -46,8 +46,25 @@ def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weigh
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
 
+def rate_factors(model: nn.Module) -> dict[str, float]:
+    """Returns the factors on the learning rate that modules ask for: full name of a parameter → factor other than 1.
+
+    A module asks by its attribute `rate_factors`, a dict of the names of its parameters.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name: factor
+        for prefix, module in model.named_modules()
+        for name, factor in getattr(module, "rate_factors", {}).items()
+        if factor != 1
+    }
+
+
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float | None, applies_to: Sequence[str] = ("weight",)
+    model: nn.Module,
+    *,
+    weight_decay: float | None,
+    applies_to: Sequence[str] = ("weight",),
+    lr: float | None = None,
 ) -> list[dict[str, Any]]:
     """Builds the groups for an optimizer, each with a `name` and its parameters as (name, parameter) pairs.
 
@@ -56,17 +73,36 @@ def parameter_groups(
         weight_decay: for the kinds of `applies_to`; the others get 0. There is a single group if it is 0, or None
             because the optimizer has no weight decay.
         applies_to: kinds of `names.KINDS`.
+        lr: of the optimizer, for parameters with `rate_factors`; None if it has no rate.
     """
     kinds = parameter_kinds(model)
+    factors = rate_factors(model)
     named = dict(model.named_parameters())
     # A single group where one is enough: the update of each group costs a tenth of a small network's step.
     if not weight_decay:
         group: dict[str, Any] = {"name": "all", "params": [(name, named[name]) for name in kinds]}
-        return [group if weight_decay is None else {**group, "weight_decay": weight_decay}]
+        return _with_rates([group if weight_decay is None else {**group, "weight_decay": weight_decay}], factors, lr)
     decayed = [(name, named[name]) for name, kind in kinds.items() if kind in applies_to]
     spared = [(name, named[name]) for name, kind in kinds.items() if kind not in applies_to]
     groups = [
         {"name": "decayed", "params": decayed, "weight_decay": weight_decay},
         {"name": "spared", "params": spared, "weight_decay": 0.0},
     ]
-    return [group for group in groups if group["params"]]
+    return _with_rates([group for group in groups if group["params"]], factors, lr)
+
+
+def _with_rates(groups: list[dict[str, Any]], factors: dict[str, float], lr: float | None) -> list[dict[str, Any]]:
+    """Splits groups by the factors on the learning rates of their parameters."""
+    if not factors or lr is None:
+        return groups
+    split = []
+    for group in groups:
+        by_factor: dict[float, list[Any]] = {}
+        for name, parameter in group["params"]:
+            by_factor.setdefault(factors.get(name, 1.0), []).append((name, parameter))
+            # The plain rate first, which curves show.
+        for factor, params in sorted(by_factor.items(), key=lambda item: (item[0] != 1, item[0])):
+            part = {**group, "params": params}
+            rate = {} if factor == 1 else {"name": f"{group['name']}, lr x {factor:g}", "lr": factor * lr}
+            split.append({**part, **rate})
+    return split

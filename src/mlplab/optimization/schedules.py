@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     ExponentialLR,
+    LambdaLR,
     LinearLR,
     LRScheduler,
     OneCycleLR,
@@ -67,6 +68,14 @@ def one_cycle(
     )
 
 
+def coslog4(optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 3).
+
+    At the share t of training the rate is multiplied by ½(1 − cos(2π log₂(1 + 15 t))). It is 0 at both ends.
+    """
+    return LambdaLR(optimizer, lambda step: (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / total_steps))) / 2)
+
+
 BY_EPOCH: dict[str, Callable[..., LRScheduler]] = {
     "step": StepLR,
     "exponential": ExponentialLR,
@@ -78,6 +87,7 @@ BY_STEP: dict[str, Callable[..., LRScheduler]] = {
     "cosine": cosine,
     "warmup_cosine": warmup_cosine,
     "one_cycle": one_cycle,
+    "coslog4": coslog4,
 }
 """Name → schedule that changes the rate after each step, to a planned end: (optimizer, steps, options) → scheduler."""
 

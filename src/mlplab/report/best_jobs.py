@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mlplab.errors import counted, printable
+from mlplab.errors import UserError, counted, printable
 from mlplab.report.formatting import number, spread_text
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders, pareto_front, settings_of
 from mlplab.report.sweep_reading import read_sweep
-from mlplab.report.sweep_records import SweepRecord
+from mlplab.report.sweep_records import RunRecord, SweepRecord
 from mlplab.sweeps.ranking import RankedJobs
 
 
@@ -30,6 +30,39 @@ def rank_jobs(directory: Path) -> list[RankedJobs]:
         for setting in settings
         if setting.validation.mean is not None
     ]  # fmt: skip
+
+
+def best_runs(directory: Path, n: int) -> list[RunRecord]:
+    """Returns the `n` best finished runs of a sweep by validation, whatever their settings.
+
+    Raises:
+        UserError: the directory holds no sweep, or fewer such runs.
+    """
+    sweep = read_sweep(directory, with_curves=False)
+    metric, sign = sweep.objective.metric, sweep.objective.sign
+    runs = [run for run in sweep.runs if run.state == "finished" and metric in run.measured]
+    if len(runs) < n:
+        raise UserError(
+            f"the sweep must have {n} finished runs with a value of {metric}",
+            f"it has {len(runs)}",
+            f"top={len(runs)}" if len(runs) > 1 else "another sweep",
+        )
+    return sorted(runs, key=lambda run: sign * run.measured[metric])[:n]
+
+
+def runs_of_best_setting(directory: Path) -> list[RunRecord]:
+    """Returns the finished runs of the setting that the report ranks first, the best of them first.
+
+    Raises:
+        UserError: the directory holds no sweep, or no setting has a value.
+    """
+    sweep = read_sweep(directory, with_curves=False)
+    ranked = [setting for setting in contenders(settings_of(sweep)) if setting.validation.mean is not None]
+    if not ranked:
+        raise UserError("the sweep must have a setting with a value", "it has none", "another sweep")
+    metric, sign = sweep.objective.metric, sweep.objective.sign
+    runs = [run for run in ranked[0].finished if metric in run.measured]
+    return sorted(runs, key=lambda run: sign * run.measured[metric])
 
 
 def _text(sweep: SweepRecord, setting: Setting) -> str:

@@ -12,7 +12,7 @@ from mlplab.report.formatting import listed, machine_text, number, share, value_
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
 from mlplab.report.ranked_settings import Setting, of_stage
-from mlplab.report.sweep_records import Finding, SweepRecord, distinct
+from mlplab.report.sweep_records import Finding, SweepRecord, as_mapping, distinct
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.ledger import key_of
 
@@ -44,7 +44,7 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
         axes: of the swept parameters.
     """
     found = [*_edges(sweep, settings, axes), _diverged(sweep, axes), _overfitting(sweep, settings), _best_places(sweep)]
-    found += [_failed(sweep), _unreadable(sweep), _machines(sweep)]
+    found += [_failed(sweep), _unreadable(sweep), _code(sweep), _machines(sweep)]
     return [finding for finding in found if finding is not None]
 
 
@@ -221,6 +221,22 @@ def _failed(sweep: SweepRecord) -> Finding | None:
 def _unreadable(sweep: SweepRecord) -> Finding | None:
     n = sweep.n_unreadable
     return Finding("damaged", "fault", f"{counted(n, 'job')} in sweep.json cannot be read.") if n else None
+
+
+def _code(sweep: SweepRecord) -> Finding | None:
+    """Says so if runs were made by different versions of the code."""
+    counts: Counter[str] = Counter()
+    for run in sweep.runs:
+        git = as_mapping(run.manifest.get("git"))
+        # Release 0.5.0 noted the commit alone.
+        digest = f", files {str(run.manifest['code'])[:8]}" if "code" in run.manifest and git.get("dirty") else ""
+        if commit := str(git.get("commit") or run.manifest.get("code") or ""):
+            counts[f"{commit[:12]}{digest}"] += 1
+    if len(counts) < 2:
+        return None
+    evidence = listed([f"commit {printable(version)}: {counted(n, 'run')}" for version, n in counts.most_common()])
+    sentence = "The code changed between runs: a difference between them may be that of the code."
+    return Finding("code", "caution", sentence, f"{evidence}.")
 
 
 def _machines(sweep: SweepRecord) -> Finding | None:

@@ -9,9 +9,9 @@ from mlplab.errors import counted, printable
 from mlplab.report.across_data_sets import rank_finding
 from mlplab.report.comparability import SHARED
 from mlplab.report.formatting import listed, number, p_text, share, spread_text
-from mlplab.report.paired_tests import LEVEL, PairedTest, enough_pairs, interval_between, least_p
+from mlplab.report.paired_tests import LEVEL, Difference, PairedTest, enough_pairs, interval_between, least_p
 from mlplab.report.ranked_settings import Setting, by_data_set, contenders, judged, of_stage, pareto_front
-from mlplab.report.sweep_records import Finding, SweepRecord
+from mlplab.report.sweep_records import Finding, Spread, SweepRecord
 from mlplab.sweeps.ledger import key_of
 
 MOST_DATA_SETS = 6
@@ -37,14 +37,15 @@ def results_of(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[
 
 def _unfinished(sweep: SweepRecord) -> Finding | None:
     if not sweep.runs:
-        return Finding("unfinished", "caution", "The sweep has no runs yet.")
+        return Finding("unfinished", "caution", "There are no runs yet.")
     states = Counter(run.state for run in sweep.runs)
     left = {state: states[state] for state in ("running", "waiting", "stopped", "cut off") if states[state]}
     if not left:
         return None
     counts = ", ".join(f"{n:,} {state}" for state, n in left.items())
     # Jobs that run need no help; for the others the sweep must go on.
-    hint = "" if set(left) == {"running"} else " The sweep's command once more goes on with them."
+    command = "resume=DIRECTORY" if sweep.is_pooled else "The sweep's command once more"
+    hint = "" if set(left) == {"running"} else f" {command} goes on with them."
     sentence = f"{share(sum(left.values()), len(sweep.runs))} runs have not ended; what follows rests on the others."
     return Finding("unfinished", "caution", sentence, f"{counts}.{hint}")
 
@@ -55,7 +56,7 @@ def _versions(sweep: SweepRecord) -> list[Finding]:
     if not counts:
         return []
     evidence = listed([f"{printable(name)}: {counted(n, 'run')}" for name, n in counts.items()], 6)
-    sentence = "The data changed during the sweep: runs on different data are not pooled, and not compared."
+    sentence = "The data changed between runs: those on different data are not pooled, and not compared."
     return [Finding("data", "fault", sentence, f"{evidence}.")]
 
 
@@ -151,22 +152,12 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     ranked = [setting for setting in judged(settings) if setting.validation.mean is not None]
     if len(ranked) < 2:
         return None
-    compared = ranked[:2] if len(sweep.objectives) == 1 else pareto_front(ranked, sweep.objectives)
-    # A setting that ran once is taken to vary like the rerun, or like the setting that it is compared with.
-    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
-    known = [s.validation for s in [*reruns, *compared] if s.validation.deviation is not None]
-    if not known:
+    if _known_spread(sweep, settings, ranked) is None:
         return _unknown_noise(sweep)
     # On a Pareto front nothing is first or second; only unknown noise is worth saying.
     if len(sweep.objectives) > 1:
         return None
-    best = ranked[0]
-    decided = [test.second for test in tests if test.first is best and test.corrected_p < LEVEL]
-    close = []
-    for other in ranked[1:]:
-        found = None if other in decided else interval_between(best, other, known[0])
-        if found is not None and found.low <= 0 <= found.high:
-            close.append((other, found))
+    best, close = ranked[0], _close_to_best(sweep, settings, ranked, tests)
     if not close:
         return None
     evidence = listed([f"{other.label}: {found.text()}" for other, found in close])
@@ -177,6 +168,36 @@ def _noise(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[Pair
     return Finding("noise", "caution", sentence, f"By how much they are worse: {evidence}.")
 
 
+def _known_spread(sweep: SweepRecord, settings: Sequence[Setting], ranked: Sequence[Setting]) -> Spread | None:
+    """Returns the spread that a setting of one run is taken to have: of the rerun, or of what it is compared with."""
+    compared = ranked[:2] if len(sweep.objectives) == 1 else pareto_front(ranked, sweep.objectives)
+    reruns = [setting for setting in of_stage(settings, "rerun") if setting.arm is None]
+    return next((s.validation for s in [*reruns, *compared] if s.validation.deviation is not None), None)
+
+
+def _close_to_best(
+    sweep: SweepRecord, settings: Sequence[Setting], ranked: Sequence[Setting], tests: Sequence[PairedTest]
+) -> list[tuple[Setting, Difference]]:
+    """Returns the settings that cannot be told from the best, each with its difference."""
+    known = _known_spread(sweep, settings, ranked)
+    decided = [test.second for test in tests if test.first is ranked[0] and test.corrected_p < LEVEL]
+    found = [(s, interval_between(ranked[0], s, known)) for s in ranked[1:] if known is not None and s not in decided]
+    return [(setting, difference) for setting, difference in found if difference.low <= 0 <= difference.high]
+
+
+def supported_best(sweep: SweepRecord, settings: Sequence[Setting], tests: Sequence[PairedTest]) -> list[Setting]:
+    """Returns the best setting of each data set that is told from all others by more than the noise of the seeds."""
+    found = []
+    for those in by_data_set(settings).values() if len(sweep.objectives) == 1 else ():
+        ranked = [setting for setting in judged(those) if setting.validation.mean is not None]
+        is_known = len(ranked) > 1 and _known_spread(sweep, those, ranked) is not None
+        # Where a test could not show the difference, an interval that excludes 0 does not either.
+        is_doubtful = any(ranked[0] in (t.first, t.second) and t.corrected_p >= LEVEL for t in tests)
+        if is_known and not is_doubtful and not _close_to_best(sweep, those, ranked, tests):
+            found.append(ranked[0])
+    return found
+
+
 def _unknown_noise(sweep: SweepRecord) -> Finding:
     # A search over seeds would choose the luckiest, and a comparison has its seeds in its settings.
     hints = {
@@ -184,7 +205,8 @@ def _unknown_noise(sweep: SweepRecord) -> Finding:
         "comparison": "Judge on more seeds by hydra.sweeper.seeds=10",
     }
     hint = hints.get(str(sweep.asked.get("sweeper")), "Sweep over seed=range(0,5) too")
-    if len(sweep.objectives) == 1:  # with several there is no best to run once more
+    # With several objectives there is no best to run once more, and of pooled runs no sweep to do it in.
+    if len(sweep.objectives) == 1 and not sweep.is_pooled:
         directory = shlex.quote(f"logs/sweeps/{printable(sweep.name)}")
         hint += f", or run the best once more: python scripts/rerun_best.py {directory} seeds=10"
     sentence = "How much the result depends on the seed is not known: the best settings ran on one seed each."

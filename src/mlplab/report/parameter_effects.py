@@ -9,6 +9,8 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.report.learning_curves import thinned
+
 Values = npt.NDArray[np.float64]
 
 LEAST_SETTINGS = 12
@@ -22,6 +24,9 @@ LEAST_KEPT = 0.5
 
 BEST_SHARE, LEAST_BEST = 0.1, 5
 """Share of a search's settings that count as its best, and how many must be among them, as Optuna advises."""
+
+MOST_SETTINGS = 2_000
+"""Settings from which importances are computed; of more, those at evenly spaced ranks."""
 
 TREES, LEAST_PER_LEAF = 64, 2
 
@@ -93,6 +98,9 @@ def search_effects(
     varying = [c for c in range(len(names)) if len(np.unique(places[np.isfinite(places[:, c]), c])) > 1]
     if len(ranks) < LEAST_SETTINGS or len(varying) < 2 or importlib.util.find_spec("optuna") is None:
         return None
+    n = len(ranks)
+    chosen = np.argsort(ranks, kind="stable")[thinned(n, MOST_SETTINGS)]
+    places, ranks = places[chosen], ranks[chosen]
     # Importances of noise add up to 1 as well, so a model has to predict settings that it has not seen.
     from sklearn.ensemble import RandomForestRegressor
 
@@ -123,7 +131,7 @@ def search_effects(
             )
         quantile = max(BEST_SHARE, min(0.5, LEAST_BEST / len(ranks)))
         shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile))
-    return Effects("ped_anova", shares, {}, None, explained, len(ranks))
+    return Effects("ped_anova", shares, {}, None, explained, n)
 
 
 def _param(place: float, is_choice: bool, ends: tuple[float, float]) -> int | float:

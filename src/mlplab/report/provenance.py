@@ -31,6 +31,7 @@ def provenance_of(analysis: SweepAnalysis, root: Path) -> list[tuple[str, str]]:
     better = {"min": "smaller", "max": "larger"}
     manifests = [run.manifest for run in sweep.runs if run.manifest]
     facts = {
+        "sources": [portable(str(source)) for source in as_list(sweep.asked.get("sources"))],
         "command" if len(commands) < 2 else "commands": commands,
         "search": [_search(sweep)],
         "space": [

@@ -1,4 +1,4 @@
-"""Writes report.html, one file that requests nothing from the network, leaderboard.csv and figures/."""
+"""Writes report.html, one file that requests nothing from the network, tables for other programs, and figures/."""
 
 import base64
 import hashlib
@@ -12,10 +12,11 @@ from typing import Any
 
 from mlplab.errors import not_writable, printable
 from mlplab.report.charts import Chart
+from mlplab.report.exported_tables import tables_of
 from mlplab.report.figure_files import browser_bundle, file_name, render, rendering, with_rows
 from mlplab.report.provenance import headline, provenance_of
 from mlplab.report.ranked_settings import RULE, TITLES, contenders, of_stage
-from mlplab.report.report_tables import Table, as_csv, failures_table, leaderboard, tests_table
+from mlplab.report.report_tables import Table, failures_table, leaderboard, tests_table
 from mlplab.report.rerun_commands import commands
 from mlplab.report.run_rows import RunRows, as_json, page_data, run_rows
 from mlplab.report.sweep_analysis import SweepAnalysis
@@ -57,9 +58,10 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
     shared = run_rows(analysis)
     charts = charts_of(analysis, shared)
     named = names_of_files(charts)
-    page, board, figures = directory / "report.html", directory / "leaderboard.csv", directory / "figures"
+    page, figures = directory / "report.html", directory / "figures"
+    tables = {directory / name: text for name, text in tables_of(analysis).items()}
     try:
-        figures.mkdir(exist_ok=True)
+        figures.mkdir(parents=True, exist_ok=True)
         for folder in (directory, figures):
             remove_temporary_files(folder)  # of a report that was killed
         with rendering(apart=shared.is_thinned) as call:
@@ -69,11 +71,12 @@ def write_report(analysis: SweepAnalysis, root: Path) -> dict[str, Path]:
                     write_bytes(figures / f"{named[chart.name]}.{ending}", content)
             bundle = call(browser_bundle) if named else ""
         # The page comes last: where it is new, everything that it mentions is there.
-        write_bytes(board, as_csv(analysis).encode())
+        for path, text in tables.items():
+            write_bytes(path, text.encode())
         write_bytes(page, render_page(analysis, shared, charts, bundle, root).encode())
     except OSError as error:
-        raise not_writable("the sweep's directory", directory, error, f"chmod u+w {directory}") from None
-    return {"report": page, "leaderboard": board, "figures": figures}
+        raise not_writable("the report's folder", directory, error, f"chmod u+w {directory}, or out=FOLDER") from None
+    return {"report": page, **{path.name: path for path in tables}, "figures": figures}
 
 
 def charts_of(analysis: SweepAnalysis, shared: RunRows) -> dict[str, list[Chart]]:
@@ -193,7 +196,7 @@ def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Secti
         if charts[name]:
             sections.append(Section(name, title, charts=charts[name]))
     sections.append(Section("asked", "What was asked", facts=provenance_of(analysis, root)))
-    failures = failures_table(analysis.sweep.runs)
+    failures = failures_table(analysis)
     if failures.objects:
         sections.append(Section("failed", "What went wrong", tables=[failures]))
     return sections

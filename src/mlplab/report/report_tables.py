@@ -1,13 +1,13 @@
 """The tables of a report: for the page and the terminal as cells of text, for programs as plain values."""
 
-import csv
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,8 +17,6 @@ from mlplab.report.ranked_settings import FAILED, Setting, names_of, pareto_fron
 from mlplab.report.rerun_commands import commands
 from mlplab.report.sweep_analysis import SweepAnalysis
 from mlplab.report.sweep_records import SHOWN_STATES, RunRecord, Spread
-from mlplab.rules import shown
-from mlplab.runs.files import FORMULA_STARTS
 from mlplab.sweeps.ledger import SEEDS
 
 SETTING, VALIDATION, TEST = "setting", "validation: decides", "test: not used for selection"
@@ -122,7 +120,10 @@ def leaderboard(analysis: SweepAnalysis, settings: Sequence[Setting], title: str
         for name in names_of(settings)
     ]
     columns += _validation(analysis, settings)
-    columns += [Column("jobs", _jobs, "jobs", VALIDATION, "directories of the runs"), *_tests(analysis)]
+    columns += [
+        Column("jobs", partial(_jobs, analysis.sweep.directory), "jobs", VALIDATION, "directories of the runs"),
+        *_tests(analysis),
+    ]
     places = {setting: place for place, setting in enumerate(analysis.settings)}
     return Table(title, columns, settings, ("s", places.__getitem__))
 
@@ -155,14 +156,14 @@ def parameters_of(analysis: SweepAnalysis) -> list[str]:
     return sorted(names, key=lambda name: name in SEEDS)[:0x1000]
 
 
-def _jobs(setting: Setting) -> Cell:
-    return Cell("", links=[(str(r.entry.number), link_to(r)) for r in setting.runs])
+def _jobs(folder: Path, setting: Setting) -> Cell:
+    return Cell("", links=[(str(r.entry.number), link_to(r, folder)) for r in setting.runs])
 
 
-def link_to(run: RunRecord) -> str:
-    """Returns the address of a run's directory, from where the page lies."""
+def link_to(run: RunRecord, folder: Path) -> str:
+    """Returns the address of a run's directory, from the folder of the page."""
     # The dot, as a name with a colon would be read as a scheme.
-    return f"./{quote(run.entry.directory)}/"
+    return f"./{quote(os.path.relpath(run.place or folder / run.entry.directory, folder))}/"
 
 
 def _objectives(analysis: SweepAnalysis) -> list[Column]:
@@ -247,7 +248,7 @@ def tests_table(analysis: SweepAnalysis) -> Table:
     return Table("Wilcoxon's signed-rank test on paired seeds", columns, analysis.tests)
 
 
-def failures_table(runs: Sequence[RunRecord]) -> Table:
+def failures_table(analysis: SweepAnalysis) -> Table:
     """Makes the table of runs that failed or diverged, with their reasons."""
 
     def number_of(run: RunRecord) -> int:
@@ -258,12 +259,18 @@ def failures_table(runs: Sequence[RunRecord]) -> Table:
 
     columns = [
         Column("job", lambda run: Cell(str(run.entry.number)), "num"),
-        Column("directory", lambda run: Cell("", style="value", links=[(run.entry.directory, link_to(run))])),
+        Column(
+            "directory",
+            lambda run: Cell("", style="value", links=[(run.entry.directory, link_to(run, analysis.sweep.directory))]),
+        ),
         Column("state", lambda run: Cell(SHOWN_STATES.get(run.state, run.state))),
         Column("why", lambda run: Cell(reason(run), style="reason")),
     ]
     return Table(
-        "Runs that failed or diverged", columns, [run for run in runs if run.state in FAILED], ("j", number_of)
+        "Runs that failed or diverged",
+        columns,
+        [run for run in analysis.sweep.runs if run.state in FAILED],
+        ("j", number_of),
     )
 
 
@@ -308,26 +315,3 @@ def plain_rows(analysis: SweepAnalysis) -> list[dict[str, Any]]:
 
 def _mean_and_std(metric: str, spread: Spread) -> dict[str, float | None]:
     return {f"{metric} mean": spread.mean, f"{metric} std": spread.deviation}
-
-
-def as_csv(analysis: SweepAnalysis) -> str:
-    """Formats leaderboard.csv: numbers in full, names such that no spreadsheet takes them for a formula."""
-    rows = plain_rows(analysis)
-    header = list(rows[0]) if rows else ["stage", "rank"]
-    out = StringIO()
-    # The csv module would end lines by \r\n.
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv_cell(name) for name in header])
-    writer.writerows([_csv_cell(row[name]) for name in header] for row in rows)
-    return out.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    # For Python, true is the integer 1.
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    text = "\n".join(printable(line) for line in shown(value).split("\n"))
-    # The apostrophe tells a spreadsheet that the cell is text.
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

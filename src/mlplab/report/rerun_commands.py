@@ -14,7 +14,7 @@ ELSEWHERE = "PATH/TO/"
 _BEGINNING = re.compile(r"(?:~[^/]*|[A-Za-z]:)?[/\\].*[/\\]")
 _WITHIN = re.compile(r"(?<=[\[,{:'\"])(?:~|[A-Za-z]:)?[/\\](?:[^'\",\[\]{}/\\]+[/\\])+")
 
-OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|callbacks\.search_pruning)([./@=]|$)")
+OF_THE_SWEEP = re.compile(r"[+~]*(sweep|paths|hydra|resume|trust|name|tags|notes|callbacks\.search_pruning)([./@=]|$)")
 """Overrides about where and how a sweep was run."""
 
 

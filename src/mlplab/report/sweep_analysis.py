@@ -67,7 +67,11 @@ def analyse(directory: Path) -> SweepAnalysis:
     Raises:
         UserError: the directory holds no sweep.
     """
-    sweep = read_sweep(directory)
+    return conclusions(read_sweep(directory))
+
+
+def conclusions(sweep: SweepRecord) -> SweepAnalysis:
+    """Draws the conclusions from a sweep, or from runs that were pooled."""
     settings = settings_of(sweep)
     searched = of_stage(settings, "search")
     axes = {}
@@ -81,7 +85,8 @@ def analyse(directory: Path) -> SweepAnalysis:
     arms = arms_of(settings)
     # With several objectives no setting is the best one against which others could be tested.
     tests = tests_between(settings) if len(sweep.objectives) == 1 else []
-    findings = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms), *caveats_of(sweep, settings, axes)]
+    results = [*results_of(sweep, settings, tests), *arm_findings(sweep, arms)]
+    findings = [*sweep.told, *results, *caveats_of(sweep, settings, axes)]
     effects = _effects(sweep, searched, axes, objective)
     return SweepAnalysis(sweep, settings, short_names(list(axes)), axes, objective, effects, arms, tests, findings)
 

@@ -3,11 +3,15 @@
 import contextlib
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
+from sys import intern
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,19 +26,26 @@ from mlplab.report.sweep_records import (
     RunRecord,
     SweepRecord,
     Target,
+    Values,
     as_list,
     as_mapping,
     as_number,
 )
 from mlplab.runs.files import read_json, read_ordinary, require_ordinary
+from mlplab.runs.layout import CONFIG
 from mlplab.runs.run_reading import read_history, read_result, read_state
 from mlplab.runs.untrusted_config import LARGEST
 from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, SEEDS, Entry, Ledger, read_ledger
 
+ALIAS = re.compile(r"(^|[\s\[{,:-])[*&]\w")
+
+MOST_LEVELS = 20
+"""Levels of a configuration within another."""
+
 STAGES = ("search", "rerun", "default")
 
-SHOWN_OF_MANIFEST = ("hardware", "versions", "git", "threads", "data")
+SHOWN_OF_MANIFEST = ("name", "tags", "hardware", "versions", "git", "code", "threads", "data", "seed")
 
 
 def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
@@ -47,19 +58,18 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     Raises:
         UserError: the directory holds no sweep, or its sweep.json is damaged.
     """
-    ledger = _ledger(directory)
+    ledger = ledger_of(directory)
     asked = ledger.metadata
-    objectives = _objectives(asked)
-    target = _target(asked.get("target"))
+    objectives = objectives_of(asked)
+    target = target_of(asked.get("target"))
     # Only these curves are shown; a history can have many more.
     metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
-    entries = _with_seeds(ledger.directory, [entry for entry in ledger.entries if _is_sound(entry)])
+    entries = _with_seeds(ledger.directory, sound_entries(ledger))
     if not with_curves:
         metrics = set()
     elif any(chooses_loss(name) for entry in entries for name in entry.values):
         metrics |= {criterion.metric for criterion in SHARED}
-    known: dict[str, Any] = {}
-    runs = [_run(ledger.directory, entry, metrics, known) for entry in sorted(entries, key=lambda e: e.number)]
+    runs = [read_run(ledger.directory / entry.directory, entry, metrics) for entry in entries]
     runs = with_data_sets(runs, as_mapping(ledger.configs))
     shared = shared_criterion(runs) if any(o.metric == LOSS for o in objectives) else None
     replaced = next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None
@@ -77,9 +87,14 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     )
 
 
-def _ledger(directory: Path) -> Ledger:
+def ledger_of(directory: Path) -> Ledger:
+    """Reads the sweep.json of a sweep, and makes sure that a report can be written beside it.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
     if not (directory / FILE).is_file():
-        raise UserError("sweep must be a sweep's directory", *_where_sweeps_are(directory))
+        raise no_sweep(directory)
     # A received directory can hold links and pipes, through which files elsewhere would be written.
     for folder in (directory, directory / "figures"):
         require_ordinary(folder, deep=False)
@@ -88,14 +103,18 @@ def _ledger(directory: Path) -> Ledger:
     return ledger
 
 
+def no_sweep(directory: Path) -> UserError:
+    """Says what was given instead of a sweep or runs, and which sweep was probably meant."""
+    return UserError("sweep must be a sweep's directory, or several runs", *_where_sweeps_are(directory))
+
+
 def _where_sweeps_are(directory: Path) -> tuple[str, str]:
-    """Says what was given instead of a sweep, and which sweep was probably meant."""
     if directory.is_file():
         return f"{directory} is a file", str(directory.parent)
     if (directory.parent / FILE).is_file():
         return f"{directory} is one job", str(directory.parent)
     if (directory / "manifest.json").is_file():
-        return f"{directory} is one run", "python train.py -m, which makes a sweep"
+        return f"{directory} is one run", f"{directory.parent}, the folder of all runs"
     # A misspelled name has its neighbours in the folder above.
     within = directory if directory.is_dir() else directory.parent
     # The newest sweep is the likeliest one to be meant.
@@ -103,6 +122,11 @@ def _where_sweeps_are(directory: Path) -> tuple[str, str]:
     near = nearest_name(directory.name, [path.name for path in sweeps])
     likely = str(within / near) if near else str(sweeps[-1]) if sweeps else "logs/sweeps/NAME"
     return f"{directory} has no {FILE}" if directory.is_dir() else f"there is no {directory}", likely
+
+
+def sound_entries(ledger: Ledger) -> list[Entry]:
+    """Returns the entries of a sweep that describe jobs, by their numbers."""
+    return sorted(filter(_is_sound, ledger.entries), key=lambda entry: entry.number)
 
 
 def _is_sound(entry: Entry) -> bool:
@@ -116,7 +140,8 @@ def _is_sound(entry: Entry) -> bool:
     return "\0" not in entry.directory and isinstance(entry.arm, str | None) and entry.stage in STAGES
 
 
-def _objectives(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
+def objectives_of(asked: Mapping[str, Any]) -> tuple[Criterion, ...]:
+    """Returns what runs are judged by: the objectives of a search, else `monitor`."""
     parts = [as_mapping(part) for part in as_list(as_mapping(asked.get("search")).get("objectives"))]
     objectives = tuple(Criterion(str(part["metric"]), _mode(part)) for part in parts if "metric" in part)
     # A grid has no objectives, only the monitor of its runs.
@@ -127,7 +152,8 @@ def _mode(part: Mapping[str, Any]) -> str:
     return "max" if part.get("mode") == "max" else "min"
 
 
-def _target(asked: Any) -> Target | None:
+def target_of(asked: Any) -> Target | None:
+    """Returns the target that was asked for; None if there is none."""
     part = as_mapping(asked)
     value = as_number(part.get("value"))
     return None if value is None or "metric" not in part else Target(str(part["metric"]), _mode(part), value)
@@ -140,8 +166,8 @@ def _spaces(asked: Mapping[str, Any]) -> dict[str | None, dict[str, Mapping[str,
     return {arm: {name: as_mapping(space) for name, space in as_mapping(part).items()} for arm, part in parts.items()}
 
 
-def _run(sweep: Path, entry: Entry, metrics: Iterable[str], known: dict[str, Any]) -> RunRecord:
-    directory = sweep / entry.directory
+def read_run(directory: Path, entry: Entry, metrics: Iterable[str]) -> RunRecord:
+    """Reads what a run has left so far, with the curves of some metrics."""
     state = read_state(directory)
     result = read_result(directory)
     manifest = read_json(directory / "manifest.json")
@@ -153,9 +179,6 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str], known: dict[str, Any
         "seconds": as_mapping(state.status.get("seconds")).get("fit"),
         "epochs": result.get("epochs"),
     }
-    # The rest is not kept, and equal ones once, as a sweep can have thousands of runs.
-    kept = {name: manifest[name] for name in SHOWN_OF_MANIFEST if name in manifest}
-    kept = known.setdefault(json.dumps(kept), kept)
     return RunRecord(
         entry,
         "damaged" if state.name in ("finished", "pruned") and not result else state.name,
@@ -164,8 +187,11 @@ def _run(sweep: Path, entry: Entry, metrics: Iterable[str], known: dict[str, Any
         _numbers(result.get("test")),
         None if best_epoch is None else int(best_epoch),
         int(epochs),
-        _curves(directory, metrics),
-        kept,
+        int(as_number(result.get("steps")) or as_number(state.status.get("step")) or 0),
+        *_curves(directory, metrics),
+        # The rest is not kept, as a sweep can have thousands of runs.
+        {name: _shared(json.dumps(manifest[name])) for name in SHOWN_OF_MANIFEST if name in manifest},
+        place=str(directory),
         period=_period(state.status),
     )
 
@@ -182,24 +208,46 @@ def _period(status: Mapping[str, Any]) -> tuple[float, float] | None:
     return began, max(began, ended)
 
 
-def _curves(directory: Path, metrics: Iterable[str]) -> dict[str, Curve]:
+def _curves(directory: Path, metrics: Iterable[str]) -> tuple[dict[str, float], dict[str, Curve]]:
+    """Reads the metrics of the last validation, and curves."""
     lines = read_history(directory) if metrics else []
-    curves = {}
+    last: Mapping[str, Any] = next(
+        (line for line in reversed(lines) if any(str(name).startswith("val/") for name in line)), {}
+    )
+    curves: dict[str, Curve] = {}
+    before: Values = np.empty((3, 0))
     for metric in metrics:
-        names = ("epoch", "step", "seconds", metric)
-        rows = [[_or_nan(line.get(name)) for name in names] for line in lines if metric in line]
-        # Also no rows at all become four columns.
-        columns = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
+        rows = [line for line in lines if metric in line]
+        columns = np.array([_column([row.get(name) for row in rows]) for name in ("epoch", "step", "seconds", metric)])
         # A diverged loss stays as NaN, but a point needs its place in time.
-        has_place = np.isfinite(columns[:3]).all(axis=0)
-        if has_place.any():
-            curves[metric] = Curve(*columns[:, has_place])
-    return curves
+        columns = columns[:, np.isfinite(columns[:3]).all(axis=0)]
+        # Most metrics are measured at the same moments: of thousands of runs these are half of the memory.
+        before = before if np.array_equal(before, columns[:3]) else columns[:3].copy()
+        if len(rows) and columns.size:
+            curves[metric] = Curve(before[0], before[1], before[2], columns[3].copy())
+    return _numbers({name: value for name, value in last.items() if str(name).startswith("val/")}), curves
+
+
+def _column(values: list[Any]) -> Values:
+    """Returns values as numbers; NaN for what is no finite number."""
+    # NumPy would also read the number in a text; it makes NaN of None.
+    if {*map(type, values)} <= {int, float, NoneType}:
+        with contextlib.suppress(OverflowError):
+            column = np.array(values, dtype=np.float64)
+            return np.where(np.isfinite(column), column, np.nan)
+    return np.array([_or_nan(value) for value in values], dtype=np.float64)
+
+
+@lru_cache(maxsize=1000)
+def _shared(text: str) -> Any:
+    """Returns one object for each text of JSON, as thousands of manifests say the same."""
+    return json.loads(text)
 
 
 def _numbers(values: Any) -> dict[str, float]:
     numbers = {name: as_number(value) for name, value in as_mapping(values).items()}
-    return {name: number for name, number in numbers.items() if number is not None}
+    # Interned, as each file has brought its own copy of the name.
+    return {intern(name): number for name, number in numbers.items() if number is not None}
 
 
 def _or_nan(value: Any) -> float:
@@ -219,7 +267,8 @@ def _with_seeds(sweep: Path, entries: Sequence[Entry]) -> list[Entry]:
     found = []
     for entry in entries:
         missing = swept[entry.stage] - entry.values.keys()
-        config = _config(sweep / entry.directory / ".hydra" / "config.yaml") if missing else {}
+        text = text_of(sweep / entry.directory / CONFIG) if missing else ""
+        config = as_mapping(parsed_yaml(text))
         seeds = {name: _value_at(config, name) for name in missing}
         # An interpolation is text in this file, and its value not known.
         known = {name: seed for name, seed in seeds.items() if isinstance(seed, int)}
@@ -232,8 +281,25 @@ def _value_at(config: Mapping[str, Any], name: str) -> Any:
     return (as_mapping(config.get(group)) if group else config).get(last)
 
 
-def _config(path: Path) -> Mapping[str, Any]:
-    # A received file may be of any size and content; libyaml, where PyYAML has it, is several times faster.
-    with contextlib.suppress(OSError, ValueError, RecursionError, yaml.YAMLError):
-        return as_mapping(yaml.load(read_ordinary(path, LARGEST), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    return {}
+def parsed_yaml(text: str) -> Any:
+    """Parses YAML that somebody else may have written, as plain values; None if that fails."""
+    # Runs write no aliases, by which a few bytes can stand for billions of values.
+    if ALIAS.search(text):
+        return None
+    # libyaml, where PyYAML has it, is several times faster.
+    with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
+        parsed = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return parsed if _is_shallow(parsed) else None
+    return None
+
+
+def _is_shallow(value: Any, levels: int = MOST_LEVELS) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts)
+
+
+def text_of(path: Path) -> str:
+    """Reads a text that somebody else may have written; empty if it is missing, too large or no text."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return read_ordinary(path, LARGEST).decode()
+    return ""

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ SHOWN_STATES = {"infeasible": "diverged"}
 """States that readers know by another name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a sweep can have tens of thousands of them, and of runs
 class Curve:
     """A metric of a run during training; all arrays are (N,), for N measurements.
 
@@ -38,7 +38,7 @@ class Curve:
     values: Values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A job of a sweep and its outcome.
 
@@ -47,13 +47,15 @@ class RunRecord:
         state: as in `runs.run_reading`, or `damaged` if it finished and its result cannot be read.
         reason: why it ended.
         measured: finite validation metrics at its best epoch, with its parameters, seconds of training and epochs.
+        last: finite validation metrics of its last validation; empty if curves were not read.
         test: finite metrics of the test part.
         best_epoch: None if nothing was validated.
-        epochs: trained.
+        epochs, steps: trained.
         curves: metric → curve.
         manifest: the parts of manifest.json that a report shows.
         data_set: its data set, where the sweep has several; runs on different ones are not compared.
         data_version: of the data, where they changed while their name stayed.
+        place: its directory; empty if it is not known.
         period: when it began and ended, in seconds since 1970; None where its status does not tell.
     """
 
@@ -64,10 +66,13 @@ class RunRecord:
     test: Mapping[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
     epochs: int = 0
+    steps: int = 0
+    last: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = ""
     data_version: str = ""
+    place: str = ""
     period: tuple[float, float] | None = None
 
 
@@ -110,6 +115,7 @@ class SweepRecord:
         runs: by job number.
         n_unreadable: entries of sweep.json that describe no job.
         replaced: the objective that was asked for, where another one replaces it because its runs have several losses.
+        told: what was noticed while it was read.
     """
 
     directory: Path
@@ -122,11 +128,17 @@ class SweepRecord:
     runs: list[RunRecord]
     n_unreadable: int = 0
     replaced: Criterion | None = None
+    told: Sequence["Finding"] = ()
 
     @property
     def name(self) -> str:
         # Resolved, as "." has no name.
         return self.directory.resolve().name
+
+    @property
+    def is_pooled(self) -> bool:
+        """Returns whether the runs are not those of one sweep."""
+        return "sources" in self.asked
 
     @property
     def objective(self) -> Criterion:

@@ -1,5 +1,6 @@
 """The report on the terminal, and as JSON."""
 
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
@@ -10,6 +11,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from mlplab.config.commands import command
+from mlplab.config.paths import shortest
 from mlplab.errors import printable
 from mlplab.report.provenance import headline
 from mlplab.report.ranked_settings import TITLES, contenders, of_stage
@@ -35,7 +38,7 @@ def as_text(analysis: SweepAnalysis) -> str:
     findings = RichTable.grid(padding=(0, 1, 0, 0))
     for finding in analysis.findings:
         findings.add_row(Text("•", STYLES[finding.level]), Text(finding.sentence, "bold"))
-        findings.add_row("", Text(finding.evidence, "dim"))
+        findings.add_row("", Text(_from_here(finding.evidence, analysis), "dim"))
     with console.capture() as capture:
         console.print(Text(printable(f"{analysis.sweep.name}  {' · '.join(headline(analysis))}"), "bold"))
         console.print(", ".join(f"{n:,} {state}" for state, n in counts.most_common()), end="\n\n", markup=False)
@@ -52,6 +55,15 @@ def as_text(analysis: SweepAnalysis) -> str:
             console.print(_rich(summary_table(analysis, rerun, MOST_OBJECTIVES)))
     # A grid of rich fills each line with spaces.
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+
+
+def _from_here(text: str, analysis: SweepAnalysis) -> str:
+    # The page, which may be read elsewhere, has the command as it is in the project's folder.
+    return re.sub(
+        r"python scripts/rerun_best\.py \S+(?= seeds)",
+        lambda _: f"{command('scripts/rerun_best.py')} {shortest(analysis.sweep.directory)}",
+        text,
+    )
 
 
 def _rich(table: Table) -> RichTable:

@@ -1,21 +1,25 @@
 """Writes checkpoints atomically, reads them as data only, and rebuilds networks from them."""
 
+import inspect
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
 from mlplab.errors import RunFailed, UserError, in_megabytes
 from mlplab.models import MODELS
+from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
+from mlplab.models.numeric_embeddings import EmbeddedInputs
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.processors import memory
 from mlplab.runs.files import explain_full_disk, write_atomically
@@ -26,6 +30,9 @@ FORMAT = 1
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
+
+CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
+"""The project's networks and the defaults of their options."""
 
 MOST_SHARED = 4
 """Multiple of the file size that its tensors may take: shared weights are stored once."""
@@ -176,7 +183,7 @@ def model_card(
         data: source and reading of the rows, as plain values.
         precision: of the training, by Lightning's name.
     """
-    network = model.network if isinstance(model, WithInputs) else model
+    network, inputs = (model.network, model.inputs) if isinstance(model, WithInputs) else (model, None)
     names = {kind: name for name, kind in MODELS.items()}
     # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
@@ -185,6 +192,8 @@ def model_card(
         "model": {
             "name": name or "own",
             "architecture": getattr(network, "architecture", None) if name else dict(model_config),
+            # The bins are among the weights.
+            **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
@@ -251,8 +260,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         UserError: the parts do not match, or `model` must be given.
     """
     with explain_bad_card(path, "network"):
-        name = card["model"]["name"]
-        if model is None and name not in MODELS:
+        described = card["model"]
+        parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
+        if model is None and any(part["name"] not in MODELS for part in parts):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -262,20 +272,46 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
-        def build() -> nn.Module:
-            network = MODELS[name](**card["model"]["architecture"]) if model is None else model
-            if encoding is None or isinstance(network, WithInputs):
+        def build_part(part: Mapping[str, Any]) -> nn.Module:
+            network = model
+            if network is None:
+                kind = MODELS[part["name"]]
+                network = kind(**with_new_options(kind, part["architecture"]))
+            if isinstance(network, WithInputs):
                 return network
-            return WithInputs(build_inputs(encoding, task.n_features), network)
+            inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+            if "numeric_embedding" in part:
+                embedding = part["numeric_embedding"]
+                return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
+            return network if inputs is None else WithInputs(inputs, network)
+
+        def build() -> nn.Module:
+            # Each member of an ensemble has its own input layer, as embeddings are learned.
+            is_ensemble = model is None and described["name"] == "ensemble"
+            return Ensemble([build_part(part) for part in parts], task.kind) if is_ensemble else build_part(described)
 
         if model is None:
             # Before memory is taken for the weights.
-            _require_shapes(build, card)
+            _require_shapes(build, card, parts)
         network = build()
         network.load_state_dict(card["weights"])
         predictor = Predictor(network, preprocessing, task)
     # Dropout is off, and batch normalisation uses its running statistics.
     return predictor.eval()
+
+
+def with_new_options(kind: type[nn.Module], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stored architecture with the options that the class has gained since, as conf/model has them."""
+    architecture = dict(stored)
+    parameters = inspect.signature(kind).parameters
+    # One with a default in Python is left to it.
+    new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()
+    for path in sorted(CONF.glob("*.yaml")) if new else ():
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if options.get("_target_") == f"mlplab.models.{kind.__name__}":
+            architecture |= {name: options[name] for name in new & options.keys()}
+            break
+    return architecture
 
 
 @contextmanager
@@ -291,14 +327,16 @@ def explain_bad_card(checkpoint: Path, what: str = "run") -> Iterator[None]:
         ) from None
 
 
-def _require_shapes(build: Callable[[], nn.Module], card: Mapping[str, Any]) -> None:
+def _require_shapes(
+    build: Callable[[], nn.Module], card: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+) -> None:
     """Compares the shapes of weights with those of a network on the meta device.
 
     A card can describe a network that does not fit into memory. On the meta device building it takes none.
     """
     shapes = {name: weight.shape for name, weight in card["weights"].items()}
     # Millions of layers would take long to build, even on the meta device.
-    if len(card["model"]["architecture"].get("hidden_dims", ())) > len(shapes):
+    if sum(1 + len(part["architecture"].get("hidden_dims", ())) for part in parts) > len(shapes):
         raise ValueError("its architecture has more layers than weights")
     with torch.device("meta"):
         expected = {name: weight.shape for name, weight in build().state_dict().items()}

@@ -1,6 +1,7 @@
 """Claims the directory of a run for one process, and keeps its current state in status.json."""
 
 import contextlib
+import copy
 import errno
 import json
 import os
@@ -18,7 +19,18 @@ from mlplab.runs.files import (
     timestamp,
     write_json,
 )
-from mlplab.runs.layout import BEFORE_TRAINING, CHECKPOINTS, CONFIG, FIGURES, LOCK, LOG, MANIFEST, STATUS, TENSORBOARD
+from mlplab.runs.layout import (
+    BEFORE_TRAINING,
+    CHECKPOINTS,
+    CONFIG,
+    FIGURES,
+    LOCK,
+    LOG,
+    MANIFEST,
+    RESULT,
+    STATUS,
+    TENSORBOARD,
+)
 from mlplab.runs.lock import Lock, require_free
 from mlplab.runs.run_reading import read_state, read_status
 
@@ -42,6 +54,7 @@ class RunDirectory:
         self.is_stacked = False
         self.taken_over: str | None = None
         self._status: dict[str, Any] = {}
+        self._former: tuple[dict[str, Any], list[int]] | None = None
         self._phase: tuple[str, float] | None = None
         self._lock = Lock(self.path / LOCK)
 
@@ -114,11 +127,17 @@ class RunDirectory:
             ) from None
         if last is not None:
             self.taken_over = f"process {last.get('process')} on {last.get('host')}"
+        self._former = copy.deepcopy(self._status), self._stamps()
         # They describe an end that no longer holds.
         for name in ("ended", "infeasible", "pruned"):
             self._status.pop(name, None)
         resumed = self._status.get("resumed", 0) + 1
         self.update(state="running", process=os.getpid(), reason=None, resumed=resumed)
+
+    @property
+    def has_finished(self) -> bool:
+        """Returns whether the run had finished before it was resumed."""
+        return self._former is not None and self._former[0].get("state") == "finished"
 
     def release(self) -> None:
         """Unlocks the directory for other processes."""
@@ -152,11 +171,31 @@ class RunDirectory:
             self.add_seconds(name, time.perf_counter() - began)
             self._phase = None
 
-    def end(self, state: str, reason: str, **also: Any) -> None:
-        """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory."""
+    def _stamps(self) -> list[int]:
+        """Returns when the results and the checkpoints to resume from were last written."""
+        paths = (self.path / RESULT, self.checkpoints / "last.ckpt")
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+    def end(self, state: str, reason: str, *, is_refused: bool = False, **also: Any) -> None:
+        """Writes the final state, `finished`, `failed` or `stopped`, and the reason; unlocks the directory.
+
+        A finished run that was resumed, and failed before it saved anything new, stays finished.
+
+        Args:
+            state: of the three.
+            reason: in one line.
+            is_refused: whether a mistake of the user ended it; then every resumed run keeps the state that it had.
+            **also: other entries of status.json.
+        """
         self.end_phase()
+        former, stamps = self._former or ({}, None)
+        if stamps == self._stamps() and state != "finished" and (is_refused or self.has_finished):
+            self._status = former
+        else:
+            now = timestamp()
+            self.note(state=state, reason=reason, ended=now, updated=now, **also)
         try:
-            self.update(state=state, reason=reason, ended=timestamp(), **also)
+            write_json(self.path / STATUS, self._status)
         except OSError:
             # A full disk has no room for a new file, but the old one can be overwritten.
             _write_in_place(self.path / STATUS, json.dumps(self._status, indent=2).encode())

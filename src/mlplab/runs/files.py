@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.paths import shortest
 from mlplab.errors import DiskFull, RunFailed, UserError, in_megabytes, is_disk_full, printable
 
 try:
@@ -77,10 +78,12 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError):
         return []
     lines = []
-    # At once, which takes half of the time; where that fails, line by line.
+    rows = text.splitlines()
     with contextlib.suppress(ValueError, RecursionError):
-        return [line for line in json.loads(f"[{','.join(text.splitlines())}]") if isinstance(line, dict)]
-    for line in text.splitlines():
+        # All at once takes half of the time.
+        lines = json.loads(f"[{','.join(rows)}]")
+        rows = []
+    for line in rows:
         # A kill may have cut the last line off.
         with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
@@ -410,5 +413,5 @@ def explain_full_disk(path: Path, kinds: tuple[type[Exception], ...]) -> Iterato
         raise kind(
             f"a checkpoint must fit on the disk, but {path} could not be written ({reason}), with "
             f"{in_megabytes(free)} free; the one before it is unchanged; try freeing some space, then "
-            f"resume={path.parent.parent}"
+            f"resume={shortest(path.parent.parent)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Handles Ctrl-C, SIGTERM and a closed terminal: the first signal ends the run cleanly, a second one at once."""
+"""Handles Ctrl-C, SIGTERM, a closed terminal and a time limit: the first signal ends cleanly, a second one at once."""
 
 import contextlib
 import os
@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 from mlplab.engine.resumable_loops import TrainingStopped, loop_of
 from mlplab.errors import RunStopped
 from mlplab.runs.signals import HANDLED
+from mlplab.slurm import is_repetition
 
 PATIENCE = 2.0
 """Seconds to wait for training to begin after a signal; then the process ends without waiting for others."""
@@ -52,7 +53,7 @@ class Interruption:
         Raises:
             RunStopped: ends the run here.
         """
-        if not self.leads and self._has_trained:
+        if (not self.leads and self._has_trained) or is_repetition(number):
             return
         if self.received is not None:
             raise RunStopped("ended at once by a second signal; the last checkpoint remains", self.status)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlplab.errors import UserError
 from mlplab.runs.files import lock_file, timestamp
+from mlplab.slurm import job_number
 
 REQUIREMENT = "a run's directory must be used by one process at a time"
 
@@ -38,7 +39,8 @@ class Lock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             holder = _take(descriptor, self.path.parent, self.requirement)
-            _write(descriptor, {"process": os.getpid(), "host": socket.gethostname(), "since": timestamp()})
+            holder_now = {"process": os.getpid(), "host": socket.gethostname(), "since": timestamp()}
+            _write(descriptor, {**holder_now, **({"slurm": job_number()} if job_number() else {})})
         except BaseException:
             os.close(descriptor)
             raise
@@ -86,6 +88,8 @@ def _take(descriptor: int, directory: Path, requirement: str) -> dict[str, Any] 
     if is_locked is None:  # a file system without locks
         is_here = holder is not None and holder.get("host") == socket.gethostname()
         is_locked = holder is None or (is_here and not is_alive(holder.get("process")))
+        # A job of SLURM that was queued again, maybe on another machine: SLURM has ended it before.
+        is_locked = is_locked or bool(holder and job_number() and holder.get("slurm") == job_number())
     if not is_locked:
         raise UserError(requirement, f"{directory} is in use by {_described(holder)}", _how_to_free(holder))
     return _holder(descriptor)  # read again: the holder may have released it in between

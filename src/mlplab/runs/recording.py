@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.as_yaml import as_yaml
-from mlplab.config.resolvers import project_root
+from mlplab.config.paths import shortest
+from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.data.module import DataModule
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
@@ -84,7 +85,8 @@ def ending(directory: RunDirectory) -> Iterator[None]:
             raise full from error.__cause__ if full is error else error
         if isinstance(error, RunFailed | UserError):
             log.error(str(error), exc_info=error.__cause__)
-            directory.end("failed", str(error), **({"infeasible": True} if isinstance(error, Diverged) else {}))
+            also = {"infeasible": True} if isinstance(error, Diverged) else {}
+            directory.end("failed", str(error), is_refused=isinstance(error, UserError), **also)
             raise
         log.exception("the run failed")
         directory.end("failed", described(error))
@@ -113,7 +115,7 @@ def _raised(error: BaseException) -> str:
 def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
     return DiskFull(
         f"a run must fit on the disk, but {described(error)}; the last checkpoint remains; try freeing "
-        f"some space, then resume={directory.path}"
+        f"some space, then resume={shortest(directory.path)}"
     )
 
 
@@ -136,6 +138,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
     write_json(
         directory.path / MANIFEST,
         {
+            **_label(config),
             **environment(config, directory),
             "seed": config.seed,
             "data": {
@@ -155,6 +158,7 @@ def add_to_manifest(directory: RunDirectory, config: DictConfig, step: int) -> l
     now = environment(config, directory)
     differing = differences(manifest, now)
     manifest.setdefault("resumed", []).append({"time": timestamp(), "step": step, **now})
+    manifest |= _label(config)
     write_json(directory.path / MANIFEST, manifest)
     path, text = directory.path / CONFIG, as_yaml(config).encode()
     # A received run is not signed: it would name the sender's code without trust=true from now on.
@@ -167,6 +171,11 @@ def environment(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Describes command, code, versions, hardware and engine, and whether the run trains in a stack."""
     engine = OmegaConf.select(config, "engine.name", default="fast")
     return {**describe_environment(project_root()), "engine": engine, "stacked": directory.is_stacked}
+
+
+def _label(config: DictConfig) -> dict[str, Any]:
+    """Returns name, tags and notes of a run."""
+    return without_secrets(config, [key for key in ("name", "tags", "notes") if key in config])
 
 
 def _signed(text: bytes, directory: Path) -> bytes:

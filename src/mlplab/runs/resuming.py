@@ -21,6 +21,7 @@ from mlplab.runs.checkpoint import read_checkpoint
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
 from mlplab.runs.recording import add_to_manifest, write_manifest
+from mlplab.runs.summary import data_and_model
 
 log = logging.getLogger("mlplab")
 
@@ -91,7 +92,7 @@ def newest_checkpoint(directory: Path) -> Saved | None:
         raise UserError(
             "a run must have an intact checkpoint to resume",
             "; ".join(damaged),
-            f"rm {directory}/*.ckpt, to start it from the beginning",
+            f"a copy of {shortest(directory / 'last.ckpt')} from before, or a new run",
         )
     return None
 
@@ -133,6 +134,13 @@ def prepare_to_resume(
                 f"{data.name} has changed",
                 "data.path=… if the file has moved, or a new run",
             )
+    elif directory.has_finished:
+        # It would begin anew, over what it has learned.
+        raise UserError(
+            "a finished run must have its last.ckpt to go on",
+            f"there is none in {shortest(directory.checkpoints)}",
+            "a copy of it, or a new run",
+        )
     warnings = [f"skipped a damaged checkpoint: {fault}" for fault in (saved.damaged if saved else ())]
     if directory.taken_over is not None:
         warnings.append(f"{directory.taken_over} died while it used the directory")
@@ -178,6 +186,8 @@ def prepare_run_files(
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
+    for line in data_and_model(data, learner.model):
+        log.info(line)
     if saved is None:
-        log_configuration(loggers, config, text)
+        log_configuration(loggers, config, text, kind=data.task.kind)
     return saved

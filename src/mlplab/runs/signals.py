@@ -4,9 +4,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from mlplab.slurm import REQUEUES
+
 # Windows has no SIGHUP.
-TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-"""SIGTERM, and SIGHUP of a closed terminal."""
+TERMINATIONS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []), *REQUEUES]
+"""SIGTERM, SIGHUP of a closed terminal, and those that come before the time limit of a job of a cluster."""
 
 HANDLED = [signal.SIGINT, *TERMINATIONS]
 """Signals that a run handles: `TERMINATIONS`, and SIGINT of Ctrl-C."""

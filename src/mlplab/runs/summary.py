@@ -1,7 +1,9 @@
 """Formats the text that a run prints on the terminal before and after training."""
 
+import logging
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ from torch import nn
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
 from mlplab.errors import counted, printable
+from mlplab.models.tabm import MemberLinear
 from mlplab.task import Task
+
+log = logging.getLogger("mlplab")
 
 SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
@@ -22,6 +27,13 @@ SLOWEST = 12
 
 def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     """Describes data, network and directory, a line each; for a table, its columns first."""
+    # Only tables have columns of different kinds to tell of.
+    table = [] if data.description is None else [data.description.as_text(), ""]
+    return "\n".join([*table, *data_and_model(data, model), f"run     {shortest(directory)}"])
+
+
+def data_and_model(data: DataModule, model: nn.Module) -> list[str]:
+    """Describes data and network, a line each."""
     task = data.task
     rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
     if task.kind == "classification":
@@ -31,22 +43,19 @@ def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
     else:
         learned = printable(", ".join(_with_unit(one) for one in task.of_each_target() or [task]))
     # The widths of an MLP are the inputs of its linear layers, and the outputs of the last one.
-    widths = [module.in_features for module in model.modules() if isinstance(module, nn.Linear)]
-    last = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    # Of an ensemble, those of one member.
+    layers = [
+        layer for layer in getattr(model, "network", model).modules() if isinstance(layer, nn.Linear | MemberLinear)
+    ]
+    widths, last = [layer.in_features for layer in layers], [layer.out_features for layer in layers[-1:]]
     count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
-    # Only tables have columns of different kinds to tell of.
-    table = [] if data.description is None else [data.description.as_text(), ""]
-    return "\n".join(
-        [
-            *table,
-            f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
-            "train/validate/test",
-            # A network behind an input layer goes by its own name.
-            f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
-            f"run     {shortest(directory)}",
-        ]
-    )
+    return [
+        f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
+        "train/validate/test",
+        # A network behind an input layer goes by its own name.
+        f"model   {type(getattr(model, 'network', model)).__name__} {shape}, {count:,} parameters",
+    ]
 
 
 def _with_unit(task: Task) -> str:
@@ -61,10 +70,9 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
         "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
     }
-    length = f"{counted(result['epochs'], 'epoch')} and {counted(result['steps'], 'step')}"
     lines = [
         *([describe_metrics(columns)] if any(columns.values()) else []),
-        f"ended   {result['ended']}, after {length}",
+        f"ended   {how_it_ended(result)}",
         f"run     {shortest(directory)}",
     ]
     if has_tensorboard:
@@ -72,6 +80,20 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
         command = shortest(program) if program.exists() else "tensorboard"
         lines.append(f"curves  {command} --logdir {shortest(logs_of(directory))}")
     return "\n".join(lines)
+
+
+def how_it_ended(result: Mapping[str, Any]) -> str:
+    """Says why a run ended, and after how long: `converged, after 32 epochs and 1,280 steps`."""
+    return f"{result['ended']}, after {counted(result['epochs'], 'epoch')} and {counted(result['steps'], 'step')}"
+
+
+def log_result(result: Mapping[str, Any]) -> None:
+    """Writes the end of the story of a run into train.log."""
+    log.info(f"ended   {how_it_ended(result)}")
+    for part, where in (("validation", f"best, in epoch {result['best_epoch']}"), ("test", "test")):
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in result[part].items())
+        if metrics:
+            log.info(f"{where}: {metrics}")
 
 
 def describe_profile(profiler: Profiler, directory: Path) -> str:

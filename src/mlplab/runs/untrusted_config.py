@@ -151,7 +151,8 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
         if place[-1] == "_target_" and not is_known:
             requirement, effect = "name only code that conf/ names in the same place", "it does: it would be executed"
         elif place[0] in WRITING and isinstance(value, str | bytes) and not is_known:
-            requirement, effect = "write only where conf/ says", "is written there"
+            requirement = "name only files, folders and servers that conf/ names"
+            effect = "is read from there or written there"
         elif place[0] == "data" and isinstance(value, str) and is_pipe(Path(value).expanduser()):
             # Opening a pipe waits for whoever writes into it, perhaps for ever.
             requirement, effect = "read its data from a file", "comes out of that pipe"

@@ -80,6 +80,15 @@ FLAGS = {
 """Flags of the Trainer → the values that a stack supports. It supports any value of other flags."""
 
 
+NEUTRAL: dict[str, Any] = {
+    "augmentation.mixup": 0.0,
+    "augmentation.noise": 0.0,
+    "augmentation.shift": 0,
+    "regularization.max_norm": None,
+}
+"""Options without a stacked form → the value with which they do nothing."""
+
+
 def config_of_stack(values: Mapping[str, Any]) -> str:
     """Returns the part of a job's configuration that all members of a stack share, from its plain values."""
     kept = {}
@@ -119,6 +128,11 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     # A stack takes a diverging member out; skipping one member's update is not possible.
     if values.get("on_divergence") == "skip":
         return "on_divergence=skip"
+    for key, neutral in NEUTRAL.items():
+        group, _, name = key.partition(".")
+        value = (values.get(group) or {}).get(name, neutral)
+        if value != neutral:
+            return f"{key}={value}"
     if (values.get("model") or {}).get("compile"):
         return "model.compile=true"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):

@@ -6,7 +6,7 @@ LOSS = "val/loss"
 OF_THE_DATA = tuple(
     f"data.{name}"
     for name in (
-        "path", "directory", "name", "target", "task", "test_path", "validation_fraction", "test_fraction",
+        "path", "directory", "name", "target", "task", "test_path", "validation_fraction", "test_fraction", "folds",
         "split_column", "group_column", "time_column", "weight_column", "drop_missing_target",
     )
 )  # fmt: skip

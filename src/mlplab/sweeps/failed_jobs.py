@@ -19,9 +19,9 @@ MOST_SHOWN = 20
 """Failed jobs in the table; of a search there may be hundreds."""
 
 REASONS = {
-    "cut off": "its process died: the same command goes on",
+    "cut off": "its process died: it goes on with the sweep",
     "running": "another process runs it",
-    "stopped": "the same command goes on",
+    "stopped": "it goes on with the sweep",
     "waiting": "it has not begun: its folder holds other files",
 }
 """Reasons of states that record none."""

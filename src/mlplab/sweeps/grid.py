@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlplab.config.paths import shortest
 from mlplab.errors import UserError, counted
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
 from mlplab.sweeps.ledger import Entry, canonical
@@ -22,6 +23,10 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
     """
     overrides = params_as_overrides(params, "hydra.sweeper.params")
     shared, dimensions = sweep.composer.read_overrides(arguments, overrides)
+    if sweep.config.data.folds is not None and not any(word.startswith("data.fold=") for word in shared):
+        # A cross-validation is a sweep over its folds, unless some of them are given.
+        every_fold = f"data.fold=range(0,{sweep.config.data.folds})"
+        shared, dimensions = sweep.composer.read_overrides(arguments, [every_fold, *overrides])
     for dimension in dimensions:
         if dimension.interval is not None:
             low, high = dimension.interval
@@ -30,7 +35,7 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
                 f"hydra/sweeper=optuna, or {dimension.name}={low},{high}",
             )  # fmt: skip
     sweep.composer.check_grid(shared, dimensions)  # a mistake in the last job is found before the first one runs
-    with sweep.opened(shared, [dimension.name for dimension in dimensions]):
+    with sweep.opened(shared, [dimension.name for dimension in dimensions]):  # writes nothing before `save`
         if sweep.config.sweep.rerun is not None:
             rerun_best(sweep)
             return
@@ -40,6 +45,9 @@ def sweep_grid(sweep: Sweep, arguments: Sequence[str], params: Mapping[str, Any]
         jobs = itertools.product(*(dimension.assignments for dimension in dimensions))
         found = (sweep.entry(sweep.complete(assignments)) for assignments in jobs)
         entries = list({entry.number: entry for entry in found}.values())  # a value that is given twice is one job
+        if sweep.config.sweep.dry_run:
+            _print_jobs(sweep, entries)
+            return
         sweep.ledger.metadata["space"] = _space(sweep.ledger.metadata.get("space"), dimensions)
         sweep.save()  # before the first job, so that a kill loses none of them
         to_do = select_to_do(sweep, entries)
@@ -56,6 +64,14 @@ def _space(known: Any, dimensions: Sequence[Dimension]) -> dict[str, Any]:
         values = [*space.get(dimension.name, {}).get("values", []), *now["values"]]
         space[dimension.name] = {**now, "values": list({canonical(value): value for value in values}.values())}
     return space
+
+
+def _print_jobs(sweep: Sweep, entries: Sequence[Entry]) -> None:
+    """Prints the directory of each job, and whether it is done."""
+    print(f"sweep   {sweep.shown}: {counted(len(entries), 'job')}, of which none is run now (sweep.dry_run=true)")
+    for entry in entries:
+        directory = shortest(sweep.directory / entry.directory)
+        print(f"{sweep.state(entry).name:<10}{directory}  {' '.join(entry.overrides)}")
 
 
 def _print_plan(sweep: Sweep, entries: Sequence[Entry], to_do: Sequence[Entry]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.cli.output import show_every_text
+from mlplab.config.differing import extended
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import register_resolvers
 from mlplab.errors import RunStopped, UserError
@@ -26,6 +27,7 @@ from mlplab.runs.lock import is_alive
 from mlplab.runs.run_reading import read_result, read_state
 from mlplab.runs.signals import HANDLED
 from mlplab.runs.untrusted_config import read_yaml
+from mlplab.slurm import REQUEUES
 from mlplab.sweeps.ledger import require_same
 
 STOPPING = ".stopping"
@@ -41,9 +43,13 @@ class JobOfSweep:
         task: the function that Hydra runs.
         root: the project's folder.
         directory: of the sweep.
+
+    Attributes:
+        is_submitted: whether jobs run in processes that outlive the launcher, each with a log of its own.
     """
 
     def __init__(self, task: Callable[[Any], Any], root: Path, directory: Path) -> None:
+        self.is_submitted = False
         self.task, self.root, self.directory = task, root, directory
         self.argv, self.process, self.host = list(sys.argv), os.getpid(), socket.gethostname()
         # joblib's tracker of semaphores warns while it cleans up after a launcher that was killed.
@@ -56,10 +62,15 @@ class JobOfSweep:
             return
         register_resolvers(self.root)
         sys.argv[:] = self.argv  # a run notes the command that it was started with
-        become_worker(self.process if self.host == socket.gethostname() else None)
+        if self.is_submitted:
+            show_every_text()
+        else:
+            become_worker(self.process if self.host == socket.gethostname() else None)
 
     def __call__(self, config: DictConfig) -> Any:
         require_not_stopping(self.directory)
+        if self.is_submitted:
+            return self.task(config)
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(nowhere),  # the sweep has its own progress
@@ -157,7 +168,7 @@ def become_worker(launcher: int | None = None) -> None:
     # The terminal sends Ctrl-C to every process: a job in hand notices it, an idle worker has nothing to say.
     for number in HANDLED:
         with contextlib.suppress(ValueError):  # not in the main thread
-            if number == signal.SIGINT:
+            if number == signal.SIGINT or number in REQUEUES:  # by default the latter would end it
                 signal.signal(number, signal.SIG_IGN)
             elif callable(signal.getsignal(number)):  # the launcher's own, in a process forked from it
                 signal.signal(number, signal.SIG_DFL)
@@ -179,8 +190,10 @@ def begun_before(directory: Path, config: DictConfig) -> bool:
             f"{shortest(directory)} has other files and not both of them",
             f"rm -r {shortest(directory)}, to let it begin again",
         )
-    then = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
-    require_same(then, OmegaConf.to_container(config, resolve=False), directory.name)
+    then: Any = OmegaConf.to_container(read_yaml(directory / CONFIG), resolve=False)
+    now: Any = OmegaConf.to_container(config, resolve=False)
+    # What conf/ has gained since was told for the whole sweep; what is typed was compared there.
+    require_same(extended(then, now), now, directory.name)
     return True
 
 

@@ -10,12 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from mlplab.config.paths import shortest
 from mlplab.errors import RunFailed, RunStopped, UserError, counted
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import HANDLED
+from mlplab.slurm import is_repetition
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
 from mlplab.sweeps.sweep import Sweep
@@ -34,6 +34,8 @@ TERMINAL = 1.0
 def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too."""
     again = ("failed", "infeasible") if sweep.config.sweep.retry_failed else ()
+    # Those that a cluster still has from an earlier launch are waited for.
+    queued: dict[str, str] = getattr(sweep.launcher, "queued", dict)()
     selected, elsewhere = [], []
     for entry in entries:
         path = sweep.directory / entry.directory
@@ -41,7 +43,7 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
             # It would fail when it is launched.
             raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
         state = sweep.state(entry)
-        if state.name == "running":
+        if state.name == "running" and entry.directory not in queued:
             elsewhere.append(entry.directory)  # by resume=, as this process has the lock of the sweep
         elif not state.has_ended or state.name in again:
             selected.append(entry)
@@ -72,7 +74,7 @@ def run_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress) ->
         names = ", ".join(entry.directory for entry in died[:3])
         raise RunFailed(
             f"the process of {counted(len(died), 'job')} was killed {MOST_DEATHS} times ({names}); all is saved "
-            "that was reached; try the same command, which goes on, with more memory or fewer jobs at once"
+            f"that was reached; try {sweep.same_command}, which goes on, with more memory or fewer jobs at once"
         )
 
 
@@ -90,7 +92,9 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
         directories = [entry.directory for entry in left]
         jobs = [[*sweep.ledger.shared, *entry.overrides, f"hydra.sweep.subdir={entry.directory}"] for entry in left]
         try:
-            with progress, letting_jobs_finish(sweep.directory, directories):
+            # Jobs of a cluster outlive this process, and have numbers of other machines.
+            outlive = getattr(sweep.launcher, "outlived_by_jobs", False)
+            with progress, contextlib.nullcontext() if outlive else letting_jobs_finish(sweep.directory, directories):
                 sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
             return []  # without a death all have ended, or failed by themselves
         except BrokenProcessPool:  # a worker was killed, and took the others with it
@@ -99,7 +103,7 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
             # A job of a sweep goes on with the sweep.
             message = str(stopped).partition("; resume=")[0] or "stopped by Ctrl-C"
             status = stopped.status if isinstance(stopped, RunStopped) else 128 + signal.SIGINT
-            raise RunStopped(f"{message}; the same command goes on with the sweep", status) from None
+            raise RunStopped(f"{message}; {sweep.same_command} goes on with the sweep", status) from None
         if left and n_deaths < MOST_DEATHS:
             print(f"killed  a process of {counted(len(left), 'job')}: launched once more, from where they were")
     return left
@@ -119,10 +123,13 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
         yield
         return
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
+    def end(number: int, frame: FrameType | None) -> None:
+        if not is_repetition(number):
+            raise RunStopped("ended at once by a second signal; the last checkpoint remains", 128 + number)
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if is_repetition(number):
+            return
         for handled in HANDLED:
             signal.signal(handled, end)
         with contextlib.suppress(OSError):  # not by `print`, which the signal may have found in the middle of a line

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import (
 from mlplab.errors import UserError
 from mlplab.sweeps.ledger import Assignment
 
-OF_THE_SWEEP = ("sweep.retry_failed", "sweep.rerun", "sweep.rerun_top")
+OF_THE_SWEEP = ("sweep.retry_failed", "sweep.dry_run", "sweep.rerun", "sweep.rerun_top")
 """Options for the sweep alone: its jobs do not get them."""
 
 

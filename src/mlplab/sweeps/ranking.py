@@ -1,10 +1,11 @@
 """The ranking of a sweep's settings, which the report makes: for what is run once more, and what is printed as best."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mlplab.config.commands import command
 
 if TYPE_CHECKING:
     from mlplab.sweeps.sweep import Sweep
@@ -48,5 +49,5 @@ def print_best(sweep: "Sweep", *, of_reruns: bool = False) -> bool:
         print(f"        and {len(best) - MOST_SHOWN} more")
     # Jobs that cannot be ranked can be looked at.
     if any(sweep.state(entry).name == "finished" for entry in sweep.ledger.entries):
-        print(f"report  python scripts/report.py {shlex.quote(str(sweep.shown))}")
+        print(f"report  {command('scripts/report.py')} {sweep.shown}")
     return bool(best)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mlplab.errors import UserError, counted
 from mlplab.sweeps.launch import progress_of, run_jobs, select_to_do
-from mlplab.sweeps.ledger import SEEDS, Assignment, Entry
+from mlplab.sweeps.ledger import FOLD, SEEDS, Assignment, Entry
 from mlplab.sweeps.ranking import RankedJobs, print_best
 from mlplab.sweeps.sweep import Sweep
 
@@ -61,7 +61,7 @@ def _seeds(sweep: Sweep, n_seeds: int) -> list[int]:
     chosen_on = {entry.values.get("seed") for entry in sweep.ledger.entries if entry.stage == "search"}
     # A search that went on after a rerun may have used its seeds.
     had = dict.fromkeys(e.values["seed"] for e in sweep.ledger.entries if e.values.get("seed") not in chosen_on)
-    known = [entry.values[name] for entry in sweep.ledger.entries for name in SEEDS if name in entry.values]
+    known = [e.values[name] for e in sweep.ledger.entries for name in SEEDS if name in e.values and name != FOLD]
     # Never used in the choice.
     first = 1 + max([int(sweep.config.seed), *(seed for seed in known if isinstance(seed, int))])
     return [*had, *range(first, first + n_seeds)][:n_seeds]
@@ -74,9 +74,15 @@ def on_seeds(sweep: Sweep, best: Entry, seeds: Sequence[int]) -> list[Entry]:
         UserError: the setting is from a received sweep.json, and names code.
     """
     sweep.require_trusted(best.overrides)  # they come from the file, and not from the command line
-    names = ["seed", *(name for name in SEEDS[1:] if name in best.values)]
-    others = [one for one in best.assignments if one.name not in names]
+    names = ["seed", *(name for name in SEEDS[1:] if name in best.values and name != FOLD)]
+    others = [one for one in best.assignments if one.name not in (*names, FOLD)]
+    # Of a cross-validation each seed runs all folds.
+    entries = sweep.ledger.entries if FOLD in best.values else []
+    folds = dict.fromkeys(entry.values[FOLD] for entry in entries if FOLD in entry.values)
+    own = [[Assignment(FOLD, fold, f"{FOLD}={fold}")] for fold in folds] or [[]]
     stage = {"arm": best.arm, "stage": "rerun", "trial": best.trial}
     return [
-        sweep.entry([*others, *(Assignment(name, seed, f"{name}={seed}") for name in names)], **stage) for seed in seeds
+        sweep.entry([*others, *fold, *(Assignment(name, seed, f"{name}={seed}") for name in names)], **stage)
+        for seed in seeds
+        for fold in own
     ]

@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.checks import check_sweep
+from mlplab.config.commands import same_command
+from mlplab.config.differing import CHANGED, describe_new, extended, flat, is_below
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import job_name, project_root
 from mlplab.errors import DiskFull, NoRoom, RunFailed, UserError, described, is_disk_full
@@ -24,7 +26,7 @@ from mlplab.sweeps.data_changes import require_same_data
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.job_loader import JobLoader, without_hydra
 from mlplab.sweeps.ledger import FILE as LEDGER
-from mlplab.sweeps.ledger import Assignment, Entry, Ledger, read_ledger, require_same
+from mlplab.sweeps.ledger import MAY_DIFFER, Assignment, Entry, Ledger, read_ledger, require_same
 from mlplab.sweeps.overrides import as_typed, dimension_of, parse_overrides
 from mlplab.sweeps.ranking import Ranking
 from mlplab.sweeps.untrusted_overrides import require_trusted_overrides
@@ -50,6 +52,12 @@ class Sweep:
         self, config: DictConfig, loader: JobLoader, launcher: Launcher, sweeper: str, ranking: Ranking
     ) -> None:
         check_sweep(without_hydra(config))  # before anything is written
+        if config.sweep.dry_run and sweeper != "grid":
+            raise UserError(
+                "sweep.dry_run must be for a grid, whose jobs are known before they run",
+                f"hydra/sweeper={sweeper}, which proposes its jobs one after the other",
+                "sweep.dry_run=false",
+            )
         self.config, self.loader, self.launcher, self.sweeper = config, loader, launcher, sweeper
         self.ranking = ranking
         self.composer = Composer(config, loader)
@@ -91,7 +99,7 @@ class Sweep:
             )
             if isinstance(error, DiskFull | NoRoom):  # raised by a job, whose message is better
                 message = str(error).partition("; try ")[0]
-            raise RunFailed(f"{message}; try {hint}, then the same command, which goes on with the sweep") from error
+            raise RunFailed(f"{message}; try {hint}, then {self.same_command}, which goes on with the sweep") from error
 
     @contextmanager
     def _locked(self, shared: list[str], names: Sequence[str]) -> Iterator[None]:
@@ -143,11 +151,20 @@ class Sweep:
                     entry.overrides.append(str(assignment.override))
         parsed = {override.key_or_group: override for override in parse_overrides(shared, self.loader)}
         shared = [as_typed(override) for name, override in parsed.items() if name not in ledger.names]
+        typed = {*parsed, *names}
+        shared += self._former_defaults(shared, typed)
+        new = ""
         for entry in ledger.entries:
-            if str(entry.number) in ledger.configs:
+            then = ledger.configs.get(str(entry.number))
+            if then is not None:
                 self._require_composable(entry.overrides)
                 now = self.composer.as_plain([*shared, *entry.overrides])
-                require_same(ledger.configs[str(entry.number)], now, entry.directory)
+                whole = extended(then, now, parsed)  # of a name that is swept, the jobs so far have the default
+                require_same(whole, now, entry.directory, typed=typed)
+                new = new or describe_new(then, whole, "the sweep", MAY_DIFFER)
+                ledger.configs[str(entry.number)] = whole
+        if new:
+            print(new)
 
         def compose(overrides: Sequence[str]) -> DictConfig:
             self._require_composable(overrides)
@@ -155,6 +172,21 @@ class Sweep:
 
         require_same_data(ledger, compose, self.loader.is_group)
         return shared
+
+    def _former_defaults(self, shared: Sequence[str], typed: Collection[str]) -> list[str]:
+        """Returns overrides for options that this sweep left to a default which a later release has changed."""
+        configs = [flat(config) for config in self.ledger.configs.values()]
+        overrides = [
+            f"{key}={then}"
+            for key, (then, now) in CHANGED.items()
+            if not is_below(key, typed)
+            and configs
+            and all(config.get(key) == then for config in configs)
+            and self.composer.value(shared, key) == now
+        ]
+        if overrides:
+            print(f"kept    {', '.join(overrides)}: the default of the release that began the sweep")
+        return overrides
 
     def _note_command(self) -> None:
         metadata = self.ledger.metadata
@@ -167,6 +199,14 @@ class Sweep:
         metadata["monitor"], metadata["mode"] = str(self.config.monitor), str(self.config.mode)
         target = self.config.sweep.get("target")
         metadata["target"] = None if target is None else OmegaConf.to_container(target, resolve=True)
+
+    @property
+    def same_command(self) -> str:
+        """Names the command that goes on with the sweep; where its name was made for it, with that name."""
+        plain: Any = OmegaConf.to_container(self.config, resolve=False)  # `${run_name:}` is another one each time
+        texts = (plain["sweep"]["name"], plain["hydra"]["sweep"]["dir"])
+        is_named = "sweep.name" not in texts[1] or "run_name:" not in str(texts[0])
+        return same_command(self.directory, is_named and "run_name:" not in texts[1])
 
     def seconds(self) -> float:
         """Returns the wall-clock time of the sweep, over all its launches."""
@@ -262,7 +302,7 @@ def _seconds_before(ledger: Ledger, *, has_died: bool) -> float:
 def jobs_at_once(launcher: Any) -> int:
     """Returns how many jobs a launcher runs at the same time; 1 where it does not say."""
     launcher = launcher or {}
-    n_jobs = launcher.get("members") or launcher.get("n_jobs", 1)
+    n_jobs = launcher.get("members") or launcher.get("array_parallelism") or launcher.get("n_jobs", 1)
     if not isinstance(n_jobs, int):
         return 1
     if n_jobs == 0:

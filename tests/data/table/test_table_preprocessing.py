@@ -73,6 +73,46 @@ def by_hand(**changes: Any) -> TablePreprocessing:
     return TablePreprocessing(TableInputs(numeric, categorical), **{**options, **changes})  # type: ignore[arg-type]
 
 
+def test_a_robust_scaling_is_that_of_numpy_and_stays_within_3() -> None:
+    generator = np.random.default_rng(0)
+    numbers = np.stack(
+        [generator.standard_cauchy(90), 1e9 + generator.normal(size=90), np.where(np.arange(90) % 9, 0.0, 4.0)], axis=1
+    )
+    numbers[:5, 1] = np.nan
+    toy, preprocessing = fitted(numbers, rows=slice(60), scaling="robust_smooth_clip")
+    train = numbers[:60].copy()
+    train[:5, 1] = np.median(train[5:, 1])
+    first, median, third = np.quantile(train, (0.25, 0.5, 0.75), axis=0)
+    assert third[2] == first[2]  # a column that is mostly 0 is scaled by half its range
+    spread = np.where(third > first, third - first, (train.max(0) - train.min(0)) / 2)
+    scaled = (np.where(np.isnan(numbers), median, numbers) - median) / spread
+    expected = scaled / np.sqrt(1 + (scaled / 3) ** 2)
+    found = transformed(toy, preprocessing)[:, :3]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    assert np.abs(found).max() <= 3
+    again = TablePreprocessing.from_dict(preprocessing.as_dict())
+    np.testing.assert_array_equal(transformed(toy, again)[:, :3], found)
+    older = {name: value for name, value in by_hand().as_dict().items() if name != "smooth_clip"}
+    assert not TablePreprocessing.from_dict(older).smooth_clip  # as in cards of earlier releases
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_robust_scaling_is_that_of_pytabkit() -> None:
+    pytest.importorskip("pytabkit")
+    from pytabkit.models.data.data import DictDataset, TensorInfo
+    from pytabkit.models.nn_models.models import smooth_clip_func
+    from pytabkit.models.nn_models.pipeline import MedianCenterFactory, RobustScaleFactory
+
+    numbers = np.random.default_rng(1).standard_cauchy((81, 4))
+    numbers[:, 3] = np.arange(81) % 9 == 0
+    rows = torch.from_numpy(numbers).float()
+    for factory in (MedianCenterFactory(), RobustScaleFactory()):
+        told = DictDataset({"x_cont": rows}, {"x_cont": TensorInfo(feat_shape=[4])})
+        rows = factory._fit(told).forward_cont(rows)
+    toy, preprocessing = fitted(numbers, scaling="robust_smooth_clip")
+    np.testing.assert_allclose(transformed(toy, preprocessing), smooth_clip_func(rows).numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_by_hand() -> None:
     outputs = by_hand()(torch.tensor([[4.0, NAN], [NAN, 18.0]]), torch.tensor([[3], [0]]))
     # a, b, whether b is missing, the number of c's level. Missing ones are the median, (1 − 0)/2 and (2 − 10)/4.

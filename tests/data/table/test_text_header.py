@@ -246,6 +246,12 @@ def test_what_stands_above_the_rows(above: str, names: str, note: str) -> None:
     assert file.n_before == above.count("\n")
 
 
+def test_a_title_above_rows_without_a_header_is_no_row() -> None:
+    file = found(f"|1x3 Cross validator\n{ROWS}", header=False)
+    assert (file.names, file.n_before) == (("column_1", "column_2", "column_3"), 1)
+    assert "above the first row" in "; ".join(file.notes)
+
+
 def test_names_of_rows_as_r_writes_them_need_no_name() -> None:
     file = found('"a","y"\n"1",2,"x"\n"2",4,"z"\n"3",6.5,"x"\n')
     assert (file.names, file.unnamed) == (("column_1", "a", "y"), ("column_1",))

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.commands import install
 from mlplab.config.suggestions import nearest_name
 from mlplab.data.table.file_errors import unreadable_file
 from mlplab.data.table.strings import for_hydra, for_shell
@@ -30,7 +31,7 @@ def sheet_as_text(path: Path, copy: Path, sheet: str | None, named: Path) -> lis
         raise UserError(
             "an Excel or OpenDocument file must be read by python-calamine",
             f"{named.name} is one, and the extra excel is not installed",
-            'pip install -c constraints.txt -e ".[excel]", or saving the sheet as CSV',
+            f"{install('excel')}, or saving the sheet as CSV",
         ) from None
     try:
         # By its name, the library would not know a copy.

@@ -42,7 +42,7 @@ class TableDataset:
         fingerprint: SHA-256 of the files.
         unit: of the target, or of each of several.
         split_rules: constraints of columns and files on the split.
-        numeric_scaling: `standardize` or `quantile_normal`.
+        numeric_scaling: `standardize`, `quantile_normal` or `robust_smooth_clip`.
         one_hot_levels: up to so many categories are one-hot, more are embeddings.
         embedding_dim: width of the embeddings, or "auto".
         reading: how another file is read like this one, as plain values.
@@ -139,6 +139,7 @@ class TableDataset:
             embedding_dims=[self._embedding_dim(column) for column in categorical],
             quantiles=quantiles,
             scores=scores,
+            smooth_clip=self.numeric_scaling == "robust_smooth_clip",
         )
 
     def _fit_column(self, column: Column, rows: Rows) -> "CategoricalInput | list[_Fitted]":
@@ -165,6 +166,8 @@ class TableDataset:
             if std <= 1e-12 * abs(mean):
                 # Rounding leaves a constant column with a std near 1e-16 of its size; from its median on, with none.
                 mean, std = float(median + (imputed - median).mean()), float((imputed - median).std()) or 1.0
+            if self.numeric_scaling == "robust_smooth_clip":
+                mean, std = median, _spread(imputed)
             is_normal = self.numeric_scaling == "quantile_normal"
             quantiles = quantiles_and_scores(numbers) if is_normal else None
             # Quantiles are those of the known values: imputed medians would be a step in the middle.
@@ -249,7 +252,10 @@ class TableDataset:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Statistics of a numeric feature in the training rows; mean and std with the median in place of missing values."""
+    """Statistics of a numeric feature in the training rows, by which it is scaled: (x − mean) / std.
+
+    Mean and std are those with the median in place of missing values; or, for a robust scaling, median and spread.
+    """
 
     input: NumericInput
     median: float
@@ -257,6 +263,15 @@ class _Fitted:
     std: float
     has_missing: bool
     quantiles_and_scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+
+
+def _spread(numbers: npt.NDArray[np.float64]) -> float:
+    """Returns the distance of the quartiles; where it is 0, half the range; 1 for a constant.
+
+    Holzmüller et al. 2024, section 3: of a column that is mostly 0, the quartiles are equal.
+    """
+    first, third = np.quantile(numbers, (0.25, 0.75))
+    return float(third - first) or float(numbers.max() - numbers.min()) / 2 or 1.0
 
 
 def _median(numbers: npt.NDArray[np.float64]) -> float:

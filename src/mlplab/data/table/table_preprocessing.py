@@ -127,15 +127,18 @@ class TablePreprocessing(Preprocessing):
     (B, P) float64 with NaN for missing, (B, Q) int64 -> (B, P + M + Q) float32.
 
     A missing number becomes the training median. Then x becomes (x − mean) / std, or with `quantiles` the normal score
-    of its quantile in training.
+    of its quantile in training. With `smooth_clip` the scaled number z becomes z / √(1 + (z/3)²), which is z near 0 and
+    stays within ±3 (Holzmüller et al. 2024, section 3).
 
     Args:
         inputs: the columns and categories.
-        median, mean, std: (P,), of the training part; mean and std after imputation.
+        median, mean, std: (P,), of the training part; mean and std after imputation. With a robust scaling the last
+            two are median and distance of the quartiles.
         indicated: (M,) positions of the columns that get an indicator.
         quantiles: (P, K) ascending, and
         scores: (P, K) their normal scores; None for scaling by mean and std.
         embedding_dims: (Q,) widths of the embeddings; 0 for one-hot.
+        smooth_clip: whether scaled numbers are kept within ±3.
     """
 
     name = "table"
@@ -157,9 +160,10 @@ class TablePreprocessing(Preprocessing):
         embedding_dims: list[int],
         quantiles: Tensor | None = None,
         scores: Tensor | None = None,
+        smooth_clip: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs = inputs
+        self.inputs, self.smooth_clip = inputs, smooth_clip
         self.embedding_dims = embedding_dims
         for name, value in (("median", median), ("mean", mean), ("std", std)):
             # Buffers go with the module to another device and into exported models, and no optimizer changes them.
@@ -192,6 +196,8 @@ class TablePreprocessing(Preprocessing):
         # In float64 up to here, so that values that differ only in late digits stay apart; rounded once, at the end.
         numbers = torch.where(is_missing, self.median, numeric)
         scaled = (numbers - self.mean) / self.std if self.quantiles is None else self._normal_scores(numbers)
+        if self.smooth_clip:
+            scaled = scaled / (1 + (scaled / 3).square()).sqrt()
         indicators = is_missing.index_select(1, self.indicated)
         # One tensor holds all of them: float32 is exact for codes below 2**24.
         return torch.cat([scaled.to(torch.float32), indicators.to(torch.float32), categorical.to(torch.float32)], dim=1)
@@ -227,8 +233,11 @@ class TablePreprocessing(Preprocessing):
             "embedding_dims": list(self.embedding_dims),
         }
 
+    def n_numeric(self, n_features: int) -> int:
+        return len(self.inputs.numeric)  # behind them come indicators, which are 0 or 1
+
     def as_dict(self) -> dict[str, Any]:
-        names = ("median", "mean", "std", "indicated", "quantiles", "scores", "embedding_dims")
+        names = ("median", "mean", "std", "indicated", "quantiles", "scores", "embedding_dims", "smooth_clip")
         return {"name": self.name, "inputs": self.inputs.as_dict(), **{name: getattr(self, name) for name in names}}
 
     @classmethod

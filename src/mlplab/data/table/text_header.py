@@ -221,9 +221,12 @@ class _HeaderSearch:
 
     def _place(self) -> tuple[int, bool]:
         """Returns the place of the record that may be the header, or the first row; and whether it is one for sure."""
-        if self.options.skip_lines or self.options.header is False:
-            return 0, self._is_known(self.records[0].strings, 0) and self.options.header is not False
         sample, first = self.sample, self.records[:MOST_TITLES]
+        if self.options.skip_lines:
+            return 0, self._is_known(self.records[0].strings, 0) and self.options.header is not False
+        if self.options.header is False:
+            # A single string above rows of several is a title, as in UCI's adult.test.
+            return next((place for place, record in enumerate(first) if len(record.strings) > 1), 0), False
         for place, record in enumerate(first):
             # A name that the user or the model gives settles it.
             if self._is_known(record.strings, place):

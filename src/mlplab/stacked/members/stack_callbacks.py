@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.training_curves import logged_step
 from mlplab.engine.resumable_loops import loop_of, withdraw_overtaken_stop
 from mlplab.errors import Diverged, RunFailed
 from mlplab.loggers.tensorboard import save_together
@@ -42,6 +43,7 @@ class _StepBuffer:
 
     def _clear(self) -> None:
         self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
         self._n_rows: list[int] = []
         self._logged: list[tuple[int, int, list[float]]] = []
         self._norms: list[tuple[int, list[Tensor]]] = []
@@ -50,9 +52,13 @@ class _StepBuffer:
         """Adds the norm of each parameter's gradient of each member."""
         self._norms.append((step, [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]))
 
-    def add_losses(self, losses: Tensor, n_rows: int, logged_step: int | None) -> None:
-        """Adds the losses of a batch (K,), and marks them and `rates` as those of a logged step, if it is one."""
+    def add_losses(self, losses: Tensor, hits: Tensor, n_rows: int, logged_step: int | None) -> None:
+        """Adds the losses of a batch (K,) and the rows that were classified rightly (K,), empty in a regression.
+
+        Losses and `rates` are marked as those of a logged step, if it is one.
+        """
         self._losses.append(losses)
+        self._hits += [hits] if len(hits) else []
         self._n_rows.append(n_rows)
         if logged_step is not None:
             self._logged.append((logged_step, len(self._losses) - 1, self.rates))
@@ -61,14 +67,17 @@ class _StepBuffer:
         """Passes the values on."""
         # (K, batches), so that a row is one member's curve.
         columns = torch.stack(self._losses, dim=1) if self._losses else None
+        hits = torch.stack(self._hits).sum(0).tolist() if self._hits else None
         for row, member in enumerate(members):
             if columns is not None:
                 curves, losses = member.curves, list(columns[row].unbind())
                 curves.losses += losses
                 curves.rows += self._n_rows
+                if hits is not None:
+                    curves.hits = curves.hits[0] + hits[row], curves.hits[1] + sum(self._n_rows)
                 curves.pending += [(step, losses[index], rates[row]) for step, index, rates in self._logged]
                 if self._logged:
-                    curves.last_step = self._logged[-1][0]
+                    curves.last_step = max(self._logged[-1][0], 1)  # the first update is logged at 0
             if member.norms is not None:
                 member.norms.pending += [(step, [norm[row] for norm in norms]) for step, norms in self._norms]
         self._clear()
@@ -122,7 +131,7 @@ class StackCallbacks(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._is_logged(trainer, trainer.global_step + 1):
+        if self._logged_step(trainer, trainer.global_step + 1) is not None:
             # At the start of the step, as the schedule moves the rate at its end.
             self._buffer.rates = [member.optimizer.param_groups[0]["lr"] for member in self.members]
 
@@ -133,12 +142,12 @@ class StackCallbacks(Callback):
         # A sum is not finite if any number in it is not, and is found many times faster than such a number.
         if not torch.stack([part.sum() for part in (self.learner.losses, *gradients)]).isfinite().all():
             self._find_diverging(gradients)
-        if self._is_logged(trainer, trainer.global_step + 1) and any(member.norms for member in self.members):
-            self._buffer.add_norms(trainer.global_step + 1, gradients)
+        logged = self._logged_step(trainer, trainer.global_step + 1)
+        if logged is not None and any(member.norms for member in self.members):
+            self._buffer.add_norms(logged, gradients)
 
-    def _is_logged(self, trainer: pl.Trainer, step: int) -> bool:
-        """Returns whether loss and gradients of an update are logged."""
-        return step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
+    def _logged_step(self, trainer: pl.Trainer, step: int) -> int | None:
+        return logged_step(step, trainer.log_every_n_steps)  # type: ignore[attr-defined]
 
     def _find_diverging(self, gradients: Sequence[Tensor]) -> None:
         """Finds members that diverge. They leave after the step, as its gradients need all rows until then."""
@@ -166,10 +175,8 @@ class StackCallbacks(Callback):
     ) -> None:
         diverged, self._diverged = self._diverged, {}
         self._remove(diverged)
-        step = trainer.global_step
-        self._buffer.add_losses(
-            self.learner.losses, batch[0].shape[-2], step if self._is_logged(trainer, step) else None
-        )
+        logged = self._logged_step(trainer, trainer.global_step)
+        self._buffer.add_losses(self.learner.losses, self.learner.hits, batch[0].shape[-2], logged)
 
     # Every validation, every epoch
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.checks import check_settings, require_metric
+from mlplab.config.commands import install
 from mlplab.errors import UserError
 from mlplab.rules import shown
 from mlplab.sweeps.comparable_options import LOSS, chooses_data, chooses_loss
@@ -115,9 +116,7 @@ def read_settings(settings: Mapping[str, Any], monitor: str, mode: str, seed: in
         UserError: one of them is not allowed, or Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:  # not imported, which takes half a second
-        raise UserError(
-            "a search must have Optuna to propose what to try", "it is not installed", 'pip install -e ".[sweeps]"'
-        )
+        raise UserError("a search must have Optuna to propose what to try", "it is not installed", install("sweeps"))
     check_settings("hydra.sweeper", settings)
     trials, epochs, minutes = (settings[name] for name in ("trials", "epochs", "minutes"))
     if trials is None and epochs is None and minutes is None:

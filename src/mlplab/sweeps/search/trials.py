@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlplab.config.commands import command
 from mlplab.errors import RunFailed, UserError, counted
 from mlplab.sweeps.launch import MOST_DEATHS, launch_jobs, progress_of, select_to_do
 from mlplab.sweeps.ledger import Assignment, Entry, require_same
@@ -171,7 +172,7 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
         if not print_best(sweep):
             raise RunFailed(
                 f"none of the {search.n_trials} trials finished; "
-                f"python scripts/report.py {sweep.shown} lists the reasons"
+                f"{command('scripts/report.py')} {sweep.shown} lists the reasons"
             )
 
 

@@ -1,0 +1,93 @@
+"""The rows of docs/published-results.md: recipes of conf/experiment/published/, their files and published figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+GORISHNIY_2021 = "Gorishniy et al. 2021, RTDL, MLP"
+GORISHNIY_2024 = "Gorishniy et al. 2024, TabM, MLP"
+TABM = "Gorishniy et al. 2024, TabM-mini with piecewise-linear embeddings"
+SRIVASTAVA = "Srivastava et al. 2014, table 2"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained, and what was published for it.
+
+    Attributes:
+        title: of the data and the network, for the table.
+        measure: of the test part, as `test/rmse`.
+        published: source → figure, in the unit of the table.
+        files: option of train.py → its file or folder below that of the data.
+        checksums: SHA-256 of files below that of the data; where a file has another one, it is told.
+        percent_wrong: whether the table shows 100 · (1 − measure), as the sources do.
+        digits: behind the point.
+    """
+
+    title: str
+    measure: str
+    published: Mapping[str, float]
+    files: Mapping[str, str]
+    checksums: Mapping[str, str]
+    percent_wrong: bool = False
+    digits: int = 4
+
+    def shown(self, value: float) -> float:
+        """Converts a value of the measure to the unit of the table."""
+        return 100 * (1 - value) if self.percent_wrong else value
+
+    @property
+    def is_smaller_better(self) -> bool:
+        """Returns whether a small figure of the table is a good one."""
+        return self.percent_wrong or self.measure.endswith(("rmse", "mae", "mse", "loss"))
+
+
+CALIFORNIA = {
+    "files": {"data.path": "california_housing/california_sklearn_form.csv"},
+    "checksums": {
+        "california_housing/california_sklearn_form.csv": (
+            "7192af0bf33e94141194cfd91958c62d66262dc40c07cc2e6fbe0b2d02b0e1b3"
+        )
+    },
+}
+ADULT = {
+    "files": {"data.path": "adult/adult-train.csv", "data.test_path": "adult/adult-test.csv"},
+    "checksums": {
+        "adult/adult-train.csv": "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
+        "adult/adult-test.csv": "72567b94f5c1a6f8501377dd80f93892c3848ff071cf91ba47e00b0785a28074",
+    },
+}
+MNIST = {
+    "files": {"data.directory": "mnist"},
+    "checksums": {
+        "mnist/train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "mnist/train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "mnist/t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "mnist/t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+}
+
+RECIPES: dict[str, Recipe] = {
+    "california_mlp": Recipe(
+        "California housing, MLP, RMSE",
+        "test/rmse",
+        {GORISHNIY_2021: 0.499, GORISHNIY_2024: 0.4948},
+        **CALIFORNIA,
+    ),
+    "adult_mlp": Recipe("Adult, MLP, accuracy", "test/accuracy", {GORISHNIY_2024: 0.8541}, **ADULT),
+    "mnist_plain": Recipe(
+        "MNIST, two layers of 800 units, error in %",
+        "test/accuracy",
+        {f"Simard et al. 2003, after {SRIVASTAVA}": 1.60},
+        **MNIST,
+        percent_wrong=True,
+        digits=2,
+    ),
+    "mnist_dropout": Recipe(
+        "MNIST, three layers of 1024 units, dropout, error in %",
+        "test/accuracy",
+        {SRIVASTAVA: 1.25},
+        **MNIST,
+        percent_wrong=True,
+        digits=2,
+    ),
+}

@@ -1,0 +1,40 @@
+"""Spells commands of the project so that they can be typed in the current folder. Imports nothing heavy."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from mlplab.config.paths import shortest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def command(script: str, *words: str) -> str:
+    """Spells the command that runs a script of the project: `python train.py optimizer.lr=0.1`."""
+    return " ".join([_python(), shortest(ROOT / script), *map(shlex.quote, words)])
+
+
+def install(extra: str) -> str:
+    """Spells the command that installs the packages of an extra."""
+    project = shlex.quote(f"{shlex.split(shortest(ROOT))[0]}[{extra}]")
+    return f"{_python()} -m pip install -c {shortest(ROOT / 'constraints.txt')} -e {project}"
+
+
+def same_command(directory: Path, is_named: bool) -> str:
+    """Names the command that goes on with a sweep: the same one, or one with the name that was made for the sweep.
+
+    Args:
+        directory: of the sweep.
+        is_named: whether the same command leads to the same directory.
+    """
+    if is_named:
+        return "the same command"
+    words = [word for word in sys.argv[1:] if not word.lstrip("+").startswith("sweep.name=")]
+    return command("train.py", *words, f"sweep.name={directory.name}")
+
+
+def _python() -> str:
+    # Without an activated environment there may be no python, or one that lacks this project.
+    found = shutil.which("python")
+    return "python" if found is not None and Path(found) == Path(sys.executable) else shortest(Path(sys.executable))

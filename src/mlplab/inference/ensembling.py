@@ -1,0 +1,140 @@
+"""Makes one model of several runs: its predictions are the means of theirs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlplab.errors import UserError
+from mlplab.inference.evaluating import Evaluation, evaluate
+from mlplab.inference.output_files import new_directory
+from mlplab.inference.trained import TrainedRun, load_run
+from mlplab.inference.training_rows import rows_of_training
+from mlplab.objectives.calibration import calibrate
+from mlplab.runs.checkpoint import FORMAT, AtomicCheckpointIO, explain_bad_card, predictor_of
+from mlplab.runs.files import write_json
+
+
+@dataclass(frozen=True)
+class MadeEnsemble:
+    """An ensemble that was written, and what it is worth on the parts of its members' data."""
+
+    directory: Path
+    members: Sequence[TrainedRun]
+    evaluations: Mapping[str, Evaluation]
+
+
+def make_ensemble(members: Sequence[Path], out: Path, chosen_by: str) -> MadeEnsemble:
+    """Writes a directory that evaluate.py, predict.py, explain.py and export.py take as a run.
+
+    Args:
+        members: directories of runs, two or more; the first one names the data.
+        out: the new directory.
+        chosen_by: how the members were chosen, for result.json.
+
+    Raises:
+        UserError: there are fewer than two members, they differ in their data or their target, or one cannot be
+            loaded.
+    """
+    if len(members) < 2:
+        raise UserError("an ensemble must have two members or more", f"there is {len(members)}", "top=5 of a sweep")
+    runs = [load_run(path) for path in members]
+    checkpoint = out / "checkpoints" / "best.ckpt"
+    with explain_bad_card(runs[0].checkpoint):
+        for run in runs[1:]:
+            _require_same_data(runs[0], run)
+        card = _card(runs)
+    made = TrainedRun(out, checkpoint, card, predictor_of(checkpoint, card))
+    calibration = _calibration(made)
+    evaluations = {part: evaluate(made, part=part) for part in ("val", "test")}
+    # Metrics of best.ckpt bear the names of training.
+    metrics = {part: {f"{part}/{n}": v for n, v in found.metrics.items()} for part, found in evaluations.items()}
+    content = {
+        "state_dict": {f"model.{name}": weight for name, weight in card["weights"].items()},
+        "metrics": metrics["val"],
+        "mlplab": {name: value for name, value in card.items() if name != "weights"}
+        | ({} if calibration is None else {"calibration": calibration}),
+    }
+    with new_directory(out):
+        AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+        result = {"chosen_by": chosen_by, "members": [str(run.directory) for run in runs]}
+        write_json(out / "result.json", {**result, "validation": metrics["val"], "test": metrics["test"]})
+    return MadeEnsemble(out, runs, evaluations)
+
+
+def _require_same_data(one: TrainedRun, other: TrainedRun) -> None:
+    """Refuses a member that has learned something else; also one with other rows, some of which another was tested on.
+
+    Raises:
+        UserError: names the first difference.
+    """
+    pairs = {
+        "the same data": [run.card["data"]["fingerprint"] for run in (one, other)],
+        "the same split of the data": [run.card["data"]["split"] for run in (one, other)],
+        "the same target": [run.card["task"] for run in (one, other)],
+        "the same preprocessing": [run.card["preprocessing"] for run in (one, other)],
+    }
+    # The size of batches is no part of the split.
+    pairs["the same split of the data"] = [
+        {name: value for name, value in split.items() if name != "batch_size"}
+        for split in pairs["the same split of the data"]
+    ]
+    for what, (first, second) in pairs.items():
+        if not _are_equal(first, second):
+            names = (
+                [name for name in first if not _are_equal(first[name], second.get(name))]
+                if what != "the same data"
+                else []
+            )
+            raise UserError(
+                f"members of an ensemble must have {what}",
+                f"{other.directory.name} has another than {one.directory.name}"
+                + (f" ({', '.join(names)})" if names else ""),
+                "members of a sweep over seeds",
+            )
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool(torch.equal(one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_are_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def _card(runs: Sequence[TrainedRun]) -> dict[str, Any]:
+    first = runs[0].card
+    losses = [run.card["loss"] for run in runs]
+    loss = dict(losses[0])
+    if not all(_are_equal(loss, other) for other in losses):
+        loss |= {"options": {}, "class_weights": None}  # the plain loss, as no other is that of all members
+    if first["task"]["kind"] == "classification":
+        # An ensemble has an output for each class; of two, binary cross-entropy is the same number.
+        loss["name"] = "cross_entropy"
+    precisions = {str(run.card.get("precision", "32-true")) for run in runs}
+    return {
+        "format": FORMAT,
+        "model": {"name": "ensemble", "architecture": {"members": [dict(run.card["model"]) for run in runs]}},
+        "task": first["task"],
+        "preprocessing": first["preprocessing"],
+        "loss": loss,
+        "data": first["data"],
+        "precision": precisions.pop() if len(precisions) == 1 else "32-true",
+        "weights": {
+            f"members.{number}.{name}": weight
+            for number, run in enumerate(runs)
+            for name, weight in run.card["weights"].items()
+        },
+    }
+
+
+def _calibration(run: TrainedRun) -> dict[str, Any] | None:
+    """Calibrates the ensemble on its members' validation part, as a run does; None where that is not possible."""
+    rows = [(run.outputs(inputs), run.scaled_targets(targets)) for inputs, targets, _ in rows_of_training(run, "val")]
+    outputs, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return calibrate(outputs, targets, run.task)

@@ -1,0 +1,296 @@
+"""Reads several sweeps and plain runs as one sweep: the options in which their configurations differ were varied."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.differing import ADDED, NOT_LEARNED, RENAMED, flat
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import UserError, counted
+from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
+from mlplab.report.formatting import listed
+from mlplab.report.rerun_commands import OF_THE_SWEEP
+from mlplab.report.sweep_reading import (
+    ledger_of,
+    no_sweep,
+    objectives_of,
+    parsed_yaml,
+    read_run,
+    read_sweep,
+    sound_entries,
+    target_of,
+    text_of,
+)
+from mlplab.report.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
+from mlplab.runs.layout import CONFIG, STATUS
+from mlplab.sweeps.comparable_options import LOSS, chooses_loss
+from mlplab.sweeps.ledger import FILE, Entry, canonical, key_of
+
+CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
+"""Groups that are named by their choice: the other values that come with a choice are left out."""
+
+LEFT_OUT = (*NOT_LEARNED, "seed", "paths", "sweep", "resume", "trust", "monitor", "mode")
+"""Options that are no parameters; every run has its seed, which tells it from others of its setting."""
+
+MOST_NAMED = 3
+"""Sources after which the folder of a report is named."""
+
+Parts = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Run:
+    """A run before it is known which options were varied.
+
+    Attributes:
+        directory: of the run.
+        source: the sweep or folder that it was found by.
+        entry: its line in sweep.json, or one that is made of its overrides.
+        objectives: what it was judged by.
+        parts: its configuration, top-level key → dotted key → value; its choices have the key "".
+    """
+
+    directory: Path
+    source: Path
+    entry: Entry
+    objectives: tuple[Criterion, ...]
+    parts: Parts
+
+
+def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[SweepRecord]:
+    """Reads one sweep, or pools sweeps and runs: a record for each objective, as values of others cannot be compared.
+
+    Args:
+        given: directories of sweeps or runs, folders of runs, or names of those in `logs`.
+        logs: the folder with sweeps/ and runs/.
+        out: the folder of the report; None for the sweep's own, or one in reports/.
+
+    Raises:
+        UserError: there is no such sweep or run, with the nearest name; or only one run.
+    """
+    found = [_find(path, logs) for path in given]
+    sources = list({path.resolve(): path for path in found}.values())
+    if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
+        sweep = read_sweep(sources[0])
+        return [replace(sweep, directory=out or sweep.directory, told=_told_twice(found, sources))]
+    runs: dict[Path, Run] = {}
+    told, asked, n_unreadable, n_empty = _told_twice(found, sources), [], 0, 0
+    for source in sources:
+        if (source / FILE).is_file():
+            ledger = ledger_of(source)
+            those, n_lost = _of_sweep(source, ledger)
+            asked.append(ledger.metadata)
+            n_unreadable += n_lost
+        else:
+            folders = [source] if (source / STATUS).is_file() else _runs_within(source)
+            those = [run for folder in folders if (run := _plain_run(folder, source)) is not None]
+            n_empty += len(folders) - len(those)
+            if not folders:
+                raise no_sweep(source)
+        again = sum(run.directory.resolve() in runs for run in those)
+        if again:
+            told.append(_told(f"{counted(again, 'run')} of {source} had been given already, and counted once."))
+        runs = {run.directory.resolve(): run for run in those} | runs
+    if n_empty:
+        told.append(_told(f"{counted(n_empty, 'run')} failed before they began, and are left out."))
+    if len(runs) < 2:
+        raise no_sweep(sources[0])
+    by_objective: dict[tuple[Criterion, ...], list[Run]] = defaultdict(list)
+    for run in sorted(runs.values(), key=lambda run: (sources.index(run.source), run.entry.number)):
+        by_objective[run.objectives].append(run)
+    folder = out or _place(sources)
+    records = []
+    for objectives, those in by_objective.items():
+        if len(by_objective) > 1:
+            names = [f"{_named(other)} ({counted(len(part), 'run')})" for other, part in by_objective.items()]
+            apart = _told(f"The runs were judged by different metrics, and are ranked apart: {listed(names, 5)}.")
+        of_objective = folder if len(by_objective) == 1 else folder / re.sub(r"\W+", "_", _named(objectives))
+        record = _pooled(of_objective, those, sources, asked)
+        more = [apart] if len(by_objective) > 1 else []
+        records.append(replace(record, told=[*told, *more, *record.told], n_unreadable=n_unreadable))
+    return records
+
+
+def _find(path: Path, logs: Path) -> Path:
+    """Finds what was given: a path, or the name of a sweep or run in `logs`."""
+    if path.exists() or len(path.parts) > 1:
+        return path
+    places = [logs / "sweeps" / path, logs / "runs" / path]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        known = [other.name for place in places if place.parent.is_dir() for other in sorted(place.parent.iterdir())]
+        near = nearest_name(path.name, known) or (known[0] if known else "logs/sweeps/NAME")
+        raise UserError("sweep must be the path or the name of a sweep or run", f"there is no {path} in {logs}", near)
+    return found
+
+
+def _told(sentence: str) -> Finding:
+    return Finding("sources", "caution", sentence)
+
+
+def _told_twice(found: Sequence[Path], sources: Sequence[Path]) -> list[Finding]:
+    n = len(found) - len(sources)
+    return [_told(f"{counted(n, 'source')} {'was' if n == 1 else 'were'} given twice, and counted once.")] if n else []
+
+
+def _named(objectives: Sequence[Criterion]) -> str:
+    return ", ".join(f"{one.metric} {one.mode}" for one in objectives)
+
+
+def _place(sources: Sequence[Path]) -> Path:
+    """Returns the folder of the report of several sources: logs/reports/A_and_B."""
+    first = sources[0].resolve()
+    within = [parent.parent for parent in (first, *first.parents) if parent.name in ("runs", "sweeps")]
+    names = [path.resolve().name for path in sources]
+    name = "_and_".join(names)
+    if len(names) > MOST_NAMED or len(name) > 100:
+        # The digest tells it from the report of others that begin with the same source.
+        digest = hashlib.sha256("\n".join(sorted(map(str, (path.resolve() for path in sources)))).encode()).hexdigest()
+        name = f"{names[0]}_and_{len(names) - 1}_more_{digest[:6]}"
+    return (within or [first.parent])[0] / "reports" / name
+
+
+def _runs_within(folder: Path) -> list[Path]:
+    """Lists the runs in a folder, by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{STATUS}")) if folder.is_dir() else []
+
+
+def _of_sweep(source: Path, ledger: Any) -> tuple[list[Run], int]:
+    objectives, entries = objectives_of(ledger.metadata), sound_entries(ledger)
+    shared = [word for word in ledger.shared if not OF_THE_SWEEP.match(word)]
+    runs = []
+    for entry in entries:
+        directory = source / entry.directory
+        own = replace(entry, arm=None, trial=None, overrides=[*shared, *entry.overrides])
+        runs.append(Run(directory, source, own, objectives, _parts(directory)))
+    # A job that has not begun has no configuration yet; but for its own values it is that of the others.
+    like = next((run.parts for run in runs if run.parts), {})
+    for run in runs:
+        run.parts = run.parts or like
+    return runs, len(ledger.entries) - len(entries)
+
+
+def _plain_run(directory: Path, source: Path) -> Run | None:
+    parts = _parts(directory)
+    if not parts:
+        return None
+    words = parsed_yaml(text_of(directory / ".hydra" / "overrides.yaml"))
+    overrides = [word for word in as_list(words) if isinstance(word, str) and not OF_THE_SWEEP.match(word)]
+    named = {name: as_mapping(parts.get(name)).get(name) for name in ("monitor", "mode")}
+    return Run(directory, source, Entry(0, directory.name, {}, overrides), objectives_of(named), parts)
+
+
+def _parts(directory: Path) -> Parts:
+    """Reads the configuration of a run; empty if there is none."""
+    # Hydra's own configuration is larger than that of the run, and of it only these lines are needed.
+    of_hydra = text_of(directory / CONFIG.parent / "hydra.yaml")
+    choices = re.search(r"^    choices:\n((?:      .*\n)+)", of_hydra, re.MULTILINE)
+    parts = {"": {} if choices is None else _choices(choices.group(1))}
+    # Block by block, as runs share most blocks, and reading YAML takes long.
+    blocks = re.split(r"^(?=[A-Za-z_])", text_of(directory / CONFIG), flags=re.MULTILINE)
+    parts |= {name: part for block in blocks for name, part in _block(block).items()}
+    return parts if len(parts) > 1 else {}
+
+
+@lru_cache(maxsize=20_000)
+def _block(text: str) -> dict[str, dict[str, Any]]:
+    parsed = as_mapping(parsed_yaml(text))
+    return {
+        str(name): {key: RENAMED.get(v, v) if isinstance(v, str) else v for key, v in flat(part, f"{name}.").items()}
+        for name, part in parsed.items()
+    }
+
+
+@lru_cache(maxsize=2_000)
+def _choices(text: str) -> dict[str, Any]:
+    return {name: value for name, value in as_mapping(parsed_yaml(text)).items() if name in CHOSEN}
+
+
+def _varied(runs: Sequence[Run]) -> list[str]:
+    """Lists the options in which runs differ, those that come with a varied choice only if somebody gave them."""
+    tops = dict.fromkeys(top for run in runs for top in run.parts)
+    differing: list[str] = []
+    for top in tops:
+        # The same object for equal texts, so that thousands of runs are a few parts.
+        parts = list({id(part): part for run in runs for part in [run.parts.get(top, {})]}.values())
+        names = dict.fromkeys(name for part in parts for name in part if not _is_left_out(name))
+        differing += [name for name in names if len({_key(part, name) for part in parts}) > 1]
+    given = {re.split("[=@]", word.lstrip("+~"))[0] for run in runs for word in run.entry.overrides}
+    given |= {name for run in runs for name in run.entry.values}
+    return [name for name in differing if name in given or not _comes_with_choice(name, differing, runs)]
+
+
+def _key(part: Mapping[str, Any], name: str) -> str | None:
+    # Earlier releases lacked some options, and did what these values say.
+    return canonical(part[name]) if name in part else canonical(ADDED[name]) if name in ADDED else None
+
+
+def _is_left_out(name: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in LEFT_OUT)
+
+
+def _comes_with_choice(name: str, differing: Sequence[str], runs: Sequence[Run]) -> bool:
+    group = name.partition(".")[0]
+    if group == name or group not in differing:
+        return False
+    by_choice: dict[Any, set[str | None]] = defaultdict(set)
+    for run in runs:
+        by_choice[as_mapping(run.parts.get("")).get(group)].add(_key(run.parts.get(group, {}), name))
+    return name.endswith("._target_") or all(len(values) == 1 for values in by_choice.values())
+
+
+def _values(run: Run, names: Iterable[str]) -> dict[str, Any]:
+    values = {}
+    for name in (*names, "seed"):
+        part = run.parts.get("" if name in CHOSEN else name.partition(".")[0], {})
+        if name in part or name in ADDED:
+            values[name] = part.get(name, ADDED.get(name))
+    # Of a job that has not begun these alone are its own.
+    return values | {name: value for name, value in run.entry.values.items() if name in values}
+
+
+def _pooled(
+    folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Sequence[Mapping[str, Any]]
+) -> SweepRecord:
+    objectives, names = runs[0].objectives, _varied(runs)
+    metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"}
+    if any(map(chooses_loss, names)):
+        metrics |= {criterion.metric for criterion in SHARED}
+    records = []
+    for number, run in enumerate(runs):
+        # Two sweeps can have jobs of one name.
+        place = run.directory.resolve()
+        shown = place.name if len(sources) == 1 else f"{place.parent.name}/{place.name}"
+        entry = replace(run.entry, number=number, directory=shown, values=_values(run, names))
+        records.append(read_run(run.directory, entry, metrics))
+    # A file has one content, however its path was written.
+    if len({str(as_mapping(record.manifest.get("data")).get("fingerprint")) for record in records}) == 1:
+        for record in records:
+            for name in ("data.path", "data.test_path", "data.directory"):
+                record.entry.values.pop(name, None)
+    configs = {str(number): {"data": run.parts.get("data")} for number, run in enumerate(runs)}
+    records = with_data_sets(records, configs)
+    shared = shared_criterion(records) if any(o.metric == LOSS for o in objectives) else None
+    targets = {target_of(one.get("target")) for one in asked}
+    started = [str(one["started"]) for one in asked if one.get("started")]
+    facts: dict[str, Any] = {
+        "sources": [f"{path}: {counted(sum(run.source == path for run in runs), 'run')}" for path in sources],
+        "commands": [command for one in asked for command in as_list(one.get("commands"))],
+        "started": min(started, default=""),
+        "seconds": sum(as_number(one.get("seconds")) or 0.0 for one in asked),
+    }
+    repeated = Counter(
+        (run.data_set, run.entry.stage, key_of(run.entry.values)) for run in records if run.state == "finished"
+    )
+    n_repeats = repeated.total() - len(repeated)
+    again = f"{counted(n_repeats, 'run')} repeated another one, seed included, and counted once."
+    return SweepRecord(
+        folder, facts, [], {}, tuple(shared if shared is not None and o.metric == LOSS else o for o in objectives),
+        targets.pop() if len(targets) == 1 else None, {}, records, told=[_told(again)] if n_repeats else [],
+        replaced=next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None,
+    )  # fmt: skip
