@@ -20,7 +20,7 @@ from mlplab.sweeps import own_process
 from mlplab.sweeps.own_process import n_processes, needs_own_process, train_in_own_process
 
 DDP = ["data=iris", "trainer=ddp", "trainer.accelerator=cpu", "callbacks=minimal", "logger=none"]
-LONG = ["trainer.max_epochs=40", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
+LONG = ["trainer.max_epochs=20", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_ends_a_command_is_told_by_its_job(
 
 @pytest.mark.slow
 def test_its_jobs_come_to_what_runs_of_several_processes_come_to(tmp_path: Path) -> None:
-    words = [*DDP, "trainer.max_epochs=3"]
+    words = [*DDP, "trainer.max_epochs=2"]
     done = launch([*words, "sweep.name=study", "seed=0,1"], tmp_path / "sweep")
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout.count("] finished   ") == 2
@@ -79,9 +79,10 @@ def test_its_jobs_come_to_what_runs_of_several_processes_come_to(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize(
-    "launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]], ids=["serial", "joblib"]
+    ("number", "launcher"),
+    [(signal.SIGINT, []), (signal.SIGKILL, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])],
+    ids=["serial, Ctrl-C", "joblib, killed"],
 )
 def test_a_signal_ends_all_processes_and_the_sweep_goes_on(
     tmp_path: Path, number: signal.Signals, launcher: list[str]
