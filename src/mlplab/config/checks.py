@@ -1,8 +1,7 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
-import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from mlplab.config.config_rules import (
     nearest,
 )
 from mlplab.config.differing import flat
-from mlplab.config.paths import require_data_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -41,18 +40,22 @@ REQUIRED = {
     "paths": "{logs: logs}",
     "seed": "0",
     "monitor": "val/loss",
-    "mode": "min",
 }
 """Groups and values that every run needs → an example."""
 
-OF_CONFIG = ("regularization", "augmentation", "paths", "sweep")
-"""Groups whose keys are those in conf/config.yaml. The classes that other groups name say which keys they take."""
+KNOWN_KEYS = {
+    "engine": ("name",),
+    "regularization": ("l1", "l2", "applies_to", "max_norm"),
+    "augmentation": ("noise", "mixup", "shift"),
+}
+"""Group → its keys, where no class says which it takes."""
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
-    "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
 }  # fmt: skip
 """Names that other projects give to what has another one here → what to try."""
+
+CLASS_WEIGHTS = "loss.class_weights"
 
 TABLE = "mlplab.data.table.table_source.table"
 
@@ -61,21 +64,18 @@ PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
-    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several processes.
+    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several machines.
 
     Raises:
         UserError: for the first fault.
     """
     check(config)
-    for key in ("trainer.devices", "trainer.num_nodes"):
-        number = _select(config, key, 1)
-        if number not in (1, "1", "auto"):
-            # Further processes are started with the command line of this one, so each would sweep again.
-            raise UserError(
-                "a sweep's jobs must each run in one process",
-                f"{key}={shown(number)} with -m",
-                "one run at a time, without -m",
-            )
+    if _select(config, "trainer.num_nodes", 1) != 1:
+        # A launcher gives a job one process, on one machine.
+        raise UserError(
+            "a sweep's jobs must each run on one machine", f"trainer.num_nodes={config.trainer.num_nodes} with -m",
+            "one run at a time, without -m: docs/scaling.md",
+        )  # fmt: skip
 
 
 def check(config: DictConfig, *, resume: bool = False) -> None:
@@ -107,6 +107,12 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    # Code of one's own is asked for its signature once it is imported.
+    for group in ("loss", "scheduler"):
+        if _select(config, f"{group}._target_") is not None:
+            rules = {
+                key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
+            }
     _require_rules(config, rules)
     if not resume:
         _require_known_keys(config)
@@ -125,8 +131,9 @@ def check_sweep(config: DictConfig) -> None:
         name = shown(without_secrets(config, ("name",))["name"])
         raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
-    if target is not None:
-        require_metric("sweep.target.metric", target["metric"], target["mode"], None)
+    if target is not None and config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        require_metric("sweep.target.metric", target["metric"], target["mode"], None, own)
 
 
 def check_settings(part: str, settings: Mapping[str, Any]) -> None:
@@ -177,38 +184,43 @@ def _loss_fits_task(config: DictConfig) -> None:
     )
 
 
-@functools.cache
-def _known_keys(path: Path) -> dict[str, tuple[str, ...]]:
-    """Reads conf/config.yaml: group → its keys, "" → those of the configuration itself."""
-    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    groups = [str(group) for one in content.pop("defaults") if isinstance(one, dict) for group in one]
-    own = {group: tuple(content.get(group) or ()) for group in OF_CONFIG}
-    return {"": (*content, *groups, "hydra"), "engine": ("name",), **own}
-
-
 def _require_known_keys(config: DictConfig) -> None:
+    """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
+    for group, known in KNOWN_KEYS.items():
+        for key, value in (config.get(group) or {}).items():
+            if key not in known and not _is_in_conf(group, key):
+                name = f"{group}.{key}"
+                near = nearest_key(name, [f"{group}.{one}" for one in known])
+                requirement = f"{group} must hold nothing but {', '.join(known)}"
+                raise UserError(
+                    requirement, f"{name}={shown(value)}", f"{near}={shown(value)}" if near else "leaving it out"
+                )
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    added = {re.split(r"[.=@]", word.lstrip("+"))[0] for word in words if word.startswith("+")}
-    for group, known in _known_keys(project_root() / "conf" / "config.yaml").items():
-        node = config.get(group) if group else config
-        for key in node if isinstance(node, DictConfig) else ():
-            name = f"{group}.{key!s}" if group else str(key)
-            # Nothing reads other keys, so a typing error would have no effect and no message. A file of conf/ may bring
-            # keys of the user's own, for code of the user's own.
-            is_own = not group and (name not in added or (project_root() / "conf" / name).is_dir())
-            if key in known or is_own or _is_referred_to(config, name):
-                continue
-            near = nearest_key(name, [f"{group}.{one}" for one in known])
-            requirement = f"{group} must hold nothing but {', '.join(known)}"
-            # Unresolved, so that no value of the environment is shown.
-            unresolved: Any = OmegaConf.to_container(node)
-            name, value = next(iter(flat(unresolved[key], f"{name}.").items()), (name, unresolved[key]))
-            if not group:
-                keys = [one for one in flat(OmegaConf.to_container(config)) if not one.startswith(str(key))]
-                near = nearest_key(name, [*known, *keys])
-                requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
-            hint = OTHER_NAMES.get(name) or (f"{near}={shown(value)}" if near else "leaving it out")
-            raise UserError(requirement, f"{name}={shown(value)}", hint)
+    added = [word.lstrip("+") for word in words if word.startswith("+")]
+    if not added:
+        return
+    # Files of conf/ may hold keys of the user's own, for code of the user's own: only what was typed is in question.
+    conf = project_root() / "conf"
+    own: Any = OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))
+    present = [key for key in flat(own) if not key.startswith(("defaults", "hydra."))]
+    for word in added:
+        name, _, value = word.partition("=")
+        name = name.partition("@")[0]
+        is_known = any(f"{key}.".startswith(f"{name}.") for key in present)
+        # A group of conf/ names a class, which says what it takes.
+        if is_known or (conf / re.split("[./]", name)[0]).is_dir() or _is_referred_to(config, name):
+            continue
+        near = nearest_key(name, [*flat(OmegaConf.to_container(config)), *own])
+        near = None if near is None or near == name or near.startswith(f"{name}.") else near
+        hint = OTHER_NAMES.get(name) or (f"{near}={value}" if near else "leaving it out")
+        requirement = f"names must be those of conf/, or be used by other values as ${{{name}}}"
+        raise UserError(requirement, f"+{word}", hint)
+
+
+def _is_in_conf(group: str, key: Any) -> bool:
+    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    return key in ((whole.get(group) or {}) if group else whole)
 
 
 def _is_referred_to(config: DictConfig, name: str) -> bool:
@@ -221,6 +233,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
     for group, example in (
         ("callbacks", "lightning.pytorch.callbacks.Timer"),
         ("logger", "lightning.pytorch.loggers.CSVLogger"),
+        ("metrics", "my.metric"),
     ):
         node = config.get(group) or {}
         if not isinstance(node, DictConfig | Mapping):
@@ -258,10 +271,20 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have scores of their own.
-    require_metric("monitor", metric, mode, None if isinstance(target, list) else task)
+    # A module of one's own logs what it likes.
+    if config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
+        if known:
+            require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
+    if mode is None:
+        raise UserError(
+            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            "there is none", "mode=min, or mode=max",
+        )  # fmt: skip
 
 
-def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
+def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequence[str] = ()) -> None:
     """Refuses a metric that the task does not have; if the task is not known yet, that no task has.
 
     Args:
@@ -269,23 +292,43 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
         metric: as `val/NAME`.
         mode: `min` or `max`.
         task: its kind.
+        own: names of metrics of conf/metrics. Those that have several values, have them as `val/NAME_VALUE`.
 
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
     """
+    direction = direction_of(key, metric, task, own)
+    # The wrong direction would keep the worst weights as the best.
+    if direction not in ("", mode):
+        good = "small" if direction == "min" else "large"
+        raise UserError(
+            f"mode must be {direction} for {key}={metric}, which is good when {good}",
+            f"mode={mode}",
+            f"{key}={metric} mode={direction}",
+        )
+
+
+def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = ()) -> str:
+    """Returns whether `min` or `max` is the good direction of a metric; nothing for one of one's own.
+
+    Args:
+        key: as for `require_metric`, and so the others.
+        metric: as `val/NAME`.
+        task: its kind.
+        own: names of metrics of conf/metrics.
+
+    Raises:
+        UserError: there is no such metric.
+    """
     known = SCORES.get(str(task)) or {name: good for scores in SCORES.values() for name, good in scores.items()}
     names = {f"val/{name}": direction for name, direction in known.items()}
+    if any(f"{metric}_".startswith(f"val/{name}_") for name in own):
+        return ""
     if metric not in names:
+        names.update({f"val/{name}": "" for name in own})
         close = nearest_name(str(metric), list(names)) or "val/loss"
         raise UserError(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
-    # The wrong direction would keep the worst weights as the best.
-    if mode != names[metric]:
-        good = "small" if names[metric] == "min" else "large"
-        raise UserError(
-            f"mode must be {names[metric]} for {key}={metric}, which is good when {good}",
-            f"mode={mode}",
-            f"{key}={metric} mode={names[metric]}",
-        )
+    return names[metric]
 
 
 def _table_is_there(config: DictConfig) -> None:
@@ -351,6 +394,28 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
                 f"{key}={_select(config, key)}",
                 f"{key}={shown(neutral)}, or optimizer=adam",
             )
+
+
+def _module_goes_with_the_rest(config: DictConfig) -> None:
+    if config.get("module") is not None and config.get("on_divergence") == "skip":
+        # Only the project's own `optimizer_step` skips.
+        raise UserError(
+            "on_divergence must be stop or raise with a module of one's own", "on_divergence=skip", "on_divergence=stop"
+        )
+
+
+def _weights_are_there(config: DictConfig) -> None:
+    start, trains = config.get("start_from"), config.get("train", True)
+    if start is not None:
+        find_run(Path(str(start)).expanduser(), "start_from")
+    elif not trains:
+        raise UserError(
+            "train=false must be given with the weights to test",
+            "there is no start_from",
+            "train=false start_from=logs/runs/NAME",
+        )
+    if not trains and not config.get("test", True):
+        raise UserError("a run must train or test", "train=false test=false", "test=true")
 
 
 def _epochs_have_an_order(config: DictConfig) -> None:
@@ -450,6 +515,8 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
+    _module_goes_with_the_rest,
+    _weights_are_there,
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,

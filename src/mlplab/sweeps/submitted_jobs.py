@@ -42,8 +42,8 @@ OVER = {
 }  # fmt: skip
 """States of SLURM in which a job does not run and will not."""
 
-EVERY_SECONDS = 0.5
-"""Time between two looks at the files of jobs, or at processes of this machine."""
+EVERY_SECONDS = {"local": 0.3, "slurm": 2.0}
+"""Time between two looks at processes of this machine, or at the files of a thousand jobs of a cluster."""
 
 ASK_SOON, ASK_EVERY_SECONDS = 3.0, 30.0
 """Least and most time between two questions to SLURM, which serves many users."""
@@ -180,7 +180,7 @@ class SubmittedJobs:
                 if n_free > 0 and (not self.is_slurm or n_free == len(waiting) or not running):
                     running |= self._submit({name: jobs[name] for name in waiting[:n_free]})
                     del waiting[:n_free]
-                time.sleep(EVERY_SECONDS)
+                time.sleep(EVERY_SECONDS["slurm" if self.is_slurm else "local"])
                 for name in self._over(running):
                     del running[name]
         except (RunStopped, KeyboardInterrupt) as stopped:
