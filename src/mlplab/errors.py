@@ -49,10 +49,13 @@ def printable(text: object) -> str:
 
     Names of columns and classes come from files that anybody may have written.
     """
+    text = str(text)
+    if text.isascii() and text.isprintable():  # as nearly all are
+        return text
     return "".join(
         # Python's escape, such as \x1b, without its quotes.
         repr(character)[1:-1] if unicodedata.category(character) in HIDDEN else character
-        for character in str(text)
+        for character in text
     )
 
 

@@ -131,7 +131,7 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
     data = page_data(shared, analysis) | {"charts": list(specs.values())}
     script = f"{bundle}\n{script}"
     counts = Counter(SHOWN_STATES.get(run.state, run.state) for run in analysis.sweep.runs)
-    return environment.from_string(template).render(
+    stream = environment.from_string(template).stream(
         name=analysis.sweep.name,
         headline=headline(analysis),
         states=[(state, counts[state]) for state in STATES if counts[state]],
@@ -145,6 +145,9 @@ def render_page(analysis: SweepAnalysis, shared: RunRows, charts: Charts, bundle
         script=Markup(script),
         code_facts=CODE_FACTS,
     )
+    # A page of thousands of rows has a million parts, which would otherwise be held until they are joined.
+    stream.enable_buffering(1000)
+    return "".join(stream)
 
 
 def _policy(script: str) -> str:

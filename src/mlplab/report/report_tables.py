@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -68,8 +68,8 @@ class Table:
     key: tuple[str, Callable[[Any], int]] | None = None
 
     @property
-    def rows(self) -> list[list[Cell]]:
-        return [[column.cell(thing) for column in self.columns] for thing in self.objects]
+    def rows(self) -> Iterator[list[Cell]]:
+        return ([column.cell(thing) for column in self.columns] for thing in self.objects)
 
     @property
     def groups(self) -> list[tuple[str, int, str]]:

@@ -41,7 +41,7 @@ MOST_PAIRS, LEAST_SHARE = 4, 0.02
 MOST_ON_A_LINE = 40
 """Distinct numbers that a line of means joins; more of them are points of a search."""
 
-MOST_CURVES, MOST_DRAWN = 5, 40
+MOST_CURVES, MOST_DRAWN = 5, 24
 """Settings whose curves are shown at once, and those that a choice of runs can bring there."""
 
 MOST_DATA_SETS = 4
