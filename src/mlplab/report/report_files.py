@@ -181,7 +181,8 @@ def _sections(analysis: SweepAnalysis, charts: Charts, root: Path) -> list[Secti
     if settings:
         stages = list(dict.fromkeys(setting.stage for setting in settings))
         titles = TITLES if analysis.arms or len(stages) > 1 else {stages[0]: "Settings"}
-        note = f"Mean ± standard deviation over seeds. {RULE} Test metrics stand beside, and decide nothing."
+        note = f"Mean ± standard deviation over {analysis.sweep.repetition}s. {RULE} "
+        note += "Test metrics stand beside, and decide nothing."
         tables = [leaderboard(analysis, of_stage(settings, stage), titles[stage]) for stage in stages]
         sections.append(Section("leaderboard", "Leaderboard", note, tables=tables))
     if analysis.tests:

@@ -152,7 +152,8 @@ def lines_chart(panel: Panel, axis: ParameterAxis, *, is_main: bool = False) -> 
     ]
     over = [a.name for a in panel.analysis.by_effect if a.name not in (axis.name, panel.shared.choice)]
     over = [name for name in over if not tells_data_sets_apart(name, panel.analysis.searched) or not panel.data]
-    caption = f"Mean over {', '.join(['seeds', *over])}, with the standard deviation as a band.{y.note()}"
+    over = [f"{panel.analysis.sweep.repetition}s", *over]
+    caption = f"Mean over {', '.join(over)}, with the standard deviation as a band.{y.note()}"
     if lost := sum(row["y"] is None for row in panel.rows):
         # At the worse end, those of each choice a little further in.
         edge = [y.at(0.97 - 0.05 * k if panel.sign > 0 else 0.03 + 0.05 * k) for k in range(max(len(palette), 1))]
@@ -301,13 +302,13 @@ def effects_chart(panel: Panel) -> Chart:
     pairs = sorted(((f"{names[a]} × {names[b]}", s) for (a, b), s in effects.pairs.items()), key=lambda item: -item[1])
     # An interaction of less than half a percent is rounding.
     pairs = [(text, share) for text, share in pairs[:6] if share >= 0.005]
-    noise = [("seeds", effects.noise)] if effects.noise is not None else []
+    noise = [(f"{analysis.sweep.repetition}s", effects.noise)] if effects.noise is not None else []
     colours = {MUTED: alone, "#8a929b": pairs, "#b5bac0": noise}
     rows: list[dict[str, Any]] = [
         {"name": text, "share": share, "of": c} for c, bars in colours.items() for text, share in bars
     ]
     if effects.method == "grid":
-        left = "." if noise else ", and to the noise between seeds, which one seed cannot show."
+        left = "." if noise else ", and to the noise between runs of one setting, of which there is one."
         caption = (
             f"Shares of the variance of the runs, from {effects.n:,} settings of the full grid. × is an interaction "
             f"beyond the two effects; {effects.rest:.0%} is left to interactions of three or more{left}"

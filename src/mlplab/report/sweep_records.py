@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.sweeps.ledger import FOLD, SEEDS
+
 if TYPE_CHECKING:
     from mlplab.sweeps.ledger import Entry
 
@@ -143,6 +145,12 @@ class SweepRecord:
     @property
     def objective(self) -> Criterion:
         return self.objectives[0]
+
+    @property
+    def repetition(self) -> str:
+        """Returns in what the runs of a setting differ: "seed", "fold" of a cross-validation, or "run" for both."""
+        swept = {name for run in self.runs for name in SEEDS if name in run.entry.values}
+        return "seed" if FOLD not in swept else "fold" if swept == {FOLD} else "run"
 
     @property
     def data_sets(self) -> list[str]:
