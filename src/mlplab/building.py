@@ -120,7 +120,7 @@ def build_data(
     """
     if is_data_module(config.data.get("_target_")):
         return _build_own_data(config)
-    options = {name: config.data[name] for name in DATA_OPTIONS}
+    options = {name: config.data[name] for name in DATA_OPTIONS if name in config.data}
     # A source is called with its own options only, so that its signature decides which ones it accepts.
     source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
     task = source.pop("task", "auto")
