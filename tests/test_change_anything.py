@@ -113,6 +113,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / name).write_text(content.replace(before, after), encoding="utf-8")
         elif language in ("python", "yaml"):
             assert not (folder / name).exists()
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     (folder / "program.py").write_text(PROGRAM)
     yield folder

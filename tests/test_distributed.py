@@ -3,13 +3,19 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launching import run_program, start_program
+from comparing import difference
+from launching import ROOT, Running, run_program, start_program
+
+from mlplab.errors import UserError
+from mlplab.runs.processes import environment_of
 
 STOPPED = "stopped by SIGTERM while it waited for other processes"
 
@@ -40,14 +46,89 @@ def test_two_processes_follow_the_path_of_one(train_run: Any, tmp_path: Path, da
     assert two_scores == pytest.approx(one_scores, rel=1e-5)
 
 
-@pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_signal_ends_a_run_that_waits_for_another_machine(tmp_path: Path, node: int) -> None:
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return str(free.getsockname()[1])
+
+
+def nodes_of_slurm(words: list[str], folder: Path) -> list[Running]:
+    """Starts the processes that `srun --nodes=2 --ntasks=2` would start, both on this machine."""
+    shared = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_LOCALID": "0"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    return [
+        start_program("train.py", words, folder, **shared, SLURM_PROCID=node, SLURM_NODEID=node) for node in ("0", "1")
+    ]
+
+
+def test_two_nodes_of_slurm_are_one_run_that_follows_the_path_of_one_process_and_goes_on(
+    train_run: Any, tmp_path: Path
+) -> None:
+    words = ["data=iris", "model.dropout=0", "trainer.precision=64-true", "callbacks=minimal", "logger=none"]
+    words += ["trainer.accelerator=cpu", "callbacks.checkpoints.every_n_epochs=1"]
+    one, one_scores = weights_of(train_run(*words, "trainer.max_epochs=4").directory)
+    nodes = ["trainer=ddp", "trainer.devices=1", "+trainer.num_nodes=2"]
+    started = [*nodes, *words, "trainer.max_epochs=2", f"paths.logs={tmp_path / 'logs'}"]
+    ended = [node.end() for node in nodes_of_slurm(started, tmp_path)]
+    assert [done.status for done in ended] == [0, 0], ended[0].stderr
+    assert (ended[1].stdout, ended[1].stderr) == ("", "")
+    (run,) = (tmp_path / "logs" / "runs").iterdir()
+    assert len(list(tmp_path.rglob("manifest.json"))) == 2  # with that of the single process
+    ended = [node.end() for node in nodes_of_slurm([f"resume={run}", "trainer.max_epochs=4"], tmp_path)]
+    assert [done.status for done in ended] == [0, 0], ended[0].stderr
+    two, two_scores = weights_of(run)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-12)
+    assert two_scores == pytest.approx(one_scores, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_makes_one_run(tmp_path: Path) -> None:
+    words = ["data=iris", "trainer=ddp", "trainer.accelerator=cpu", "callbacks=minimal", "logger=none"]
+    words += ["trainer.max_epochs=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    command += [str(ROOT / "train.py"), *words, f"paths.logs={tmp_path / 'logs'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("data    iris") == 1
+    (run,) = (tmp_path / "logs" / "runs").iterdir()
+    assert run_program("train.py", [*words, f"paths.logs={tmp_path / 'alone'}"], tmp_path).status == 0
+    (alone,) = (tmp_path / "alone" / "runs").iterdir()
+    assert difference(run, alone) == ""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words", "told"),
+    [
+        ("3", ["trainer.devices=2"], "srun --nodes=1 --ntasks-per-node=2"),
+        ("2", ["trainer.devices=2", "+trainer.num_nodes=2"], "srun --nodes=2 --ntasks-per-node=2"),
+    ],
+)
+def test_another_number_of_tasks_than_devices_is_refused(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch, tasks: str, words: list[str], told: str
+) -> None:
+    for name, value in {"SLURM_NTASKS": tasks, "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "1")  # removed again afterwards
+        monkeypatch.delenv(name)
+    with pytest.raises(UserError, match=told):
+        environment_of(make_config("trainer=ddp", *words))
+
+
+def test_within_one_task_lightning_starts_the_processes(make_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment_of(make_config("trainer=ddp")) == []
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert len(environment_of(make_config("trainer=ddp"))) == 1
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # each of them is a run of its own
+    assert len(environment_of(make_config())) == 1
+
+
+@pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_signal_ends_a_run_that_waits_for_another_machine(tmp_path: Path, node: int) -> None:
     words = ["data=iris", "callbacks=minimal", "logger=none", "trainer=ddp", "trainer.accelerator=cpu"]
     words += ["trainer.devices=1", "+trainer.num_nodes=2", f"paths.logs={tmp_path / 'logs'}"]
-    surroundings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(node)}
+    surroundings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "NODE_RANK": str(node)}
     process = start_program("train.py", words, tmp_path, **surroundings)
     while node == 0 and not list(tmp_path.rglob("status.json")):
         assert process.process.is_alive()

@@ -36,7 +36,8 @@ def test_options_that_are_taken_are_named() -> None:
 def test_an_option_that_is_not_taken_is_refused_with_those_that_are() -> None:
     with pytest.raises(UserError) as refusal:
         accepted_options("data", {"_target_": THIS, "sead": 0})
-    assert (refusal.value.actual, refusal.value.hint) == ("data.sead=0", "n_rows, seed, epoch")
+    assert (refusal.value.actual, refusal.value.hint) == ("data.sead=0", "data.seed=0")
+    assert refusal.value.requirement.endswith(": n_rows, seed, epoch")
 
 
 @pytest.mark.parametrize(("target", "must"), [(None, "must name what it builds"), ("no.such.thing", "importable")])

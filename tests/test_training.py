@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from mlplab import training
 from mlplab.building import build_data
 from mlplab.config.paths import shortest
 from mlplab.errors import RunFailed, UserError
+from mlplab.learner import Learner
 from mlplab.runs.checkpoint import load_predictor
 
 QUICK = ["trainer.max_epochs=2", "callbacks=minimal", "logger=none"]
@@ -201,7 +203,7 @@ def test_every_schedule_changes_the_learning_rate_in_the_curve(train_run: Any, s
     extra = {"step": ["scheduler.step_size=1"], "plateau": ["scheduler.patience=0", "scheduler.threshold=10"]}
     run = train_run("trainer.max_epochs=4", "callbacks=minimal", f"scheduler={scheduler}", *extra.get(scheduler, []))
     rates = [event.value for event in events(run).Scalars("lr")]
-    assert len(rates) == 16
+    assert len(rates) == 20  # at 0, 2, 4, 8, and every ten steps
     assert len(set(rates)) > 1
     assert max(rates) <= 0.001 * (1 + 1e-6)
 
@@ -216,7 +218,7 @@ def test_curves_histograms_image_and_configuration_are_in_tensorboard(train_run:
     assert {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")} <= set(log.Tags()["histograms"])
     assert "test/confusion_matrix" in log.Tags()["images"]
     assert "config/text_summary" in log.Tags()["tensors"]
-    assert [event.step for event in log.Scalars("train/loss_step")] == [*range(10, 121, 10)]
+    assert [event.step for event in log.Scalars("train/loss_step")] == [0, 2, 4, 8, *range(10, 121, 10)]
     assert len(log.Scalars("val/loss")) == len(log.Scalars("train/loss")) == 3
 
 
@@ -273,7 +275,7 @@ def test_an_error_in_training_is_in_the_status_and_the_log(train_run: Any, monke
     def broken(self: Any, batch: Any, batch_idx: int) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(training.Learner, "training_step", broken)
+    monkeypatch.setattr(Learner, "training_step", broken)
     with pytest.raises(ZeroDivisionError):
         train_run(*QUICK)
     status = json.loads((tmp_path / "run_0" / "status.json").read_text())
@@ -328,8 +330,8 @@ class Wide(nn.Module):
         return self.layers(features)  # type: ignore[no-any-return]
 
 
-def test_a_network_of_ones_own_trains_and_is_not_rebuilt_from_its_name(
-    train_run: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_network_of_ones_own_is_rebuilt_from_its_own_run_alone(
+    train_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlplab.models
 
@@ -337,6 +339,8 @@ def test_a_network_of_ones_own_trains_and_is_not_rebuilt_from_its_name(
     model = "model={_target_:mlplab.models.Wide,width:20}"
     run = train_run(*QUICK, "~model", f"+{model}")
     checkpoint = run.directory / "checkpoints" / "best.ckpt"
-    with pytest.raises(UserError, match="network of another class"):
-        load_predictor(checkpoint)
-    assert load_predictor(checkpoint, model=Wide(64, 10, 20)).task.n_classes == 10
+    assert load_predictor(checkpoint).task.n_classes == 10
+    elsewhere = shutil.copy(checkpoint, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match="code that a checkpoint names must be named in conf/model"):
+        load_predictor(Path(elsewhere))
+    assert load_predictor(Path(elsewhere), model=Wide(64, 10, 20)).task.n_classes == 10

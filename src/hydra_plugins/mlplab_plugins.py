@@ -1,24 +1,29 @@
 """Sweepers and launchers by which Hydra finds those of mlplab. Imports nothing heavy, as Hydra imports it always."""
 
-import contextlib
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-# conf/ has files of these names, whose options the schemas of hydra-submitit-launcher do not know.
-with contextlib.suppress(ImportError):
-    importlib.import_module("hydra_plugins.hydra_submitit_launcher.config")  # registers them
-    for _choice in ("submitit_local.yaml", "submitit_slurm.yaml"):
-        ConfigStore.instance().repo["hydra"]["launcher"].pop(_choice, None)
+
+# Hydra looks through the namespace package `hydra_plugins` for subclasses of its own plug-in classes.
+class OwnLaunchers(SearchPathPlugin):
+    """Forgets the schemas that hydra-submitit-launcher has for launchers of conf/, whose options they do not know."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        # Hydra calls this when all plug-ins have been imported, in whichever order, and nothing is composed yet.
+        launchers: Any = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+        for name in ("submitit_local.yaml", "submitit_slurm.yaml"):
+            launchers.pop(name, None)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +34,6 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# Hydra looks through the namespace package `hydra_plugins` for subclasses of its own plug-in classes.
 class StackedLauncher(Launcher):
     """Trains the networks of many jobs at once, as one: hydra/launcher=stacked.
 
@@ -52,6 +56,30 @@ class StackedLauncher(Launcher):
             task_function,  # type: ignore[arg-type]
             self.members,
             self.processes,
+        )
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.jobs.run(job_overrides, initial_job_idx)
+
+
+class RayLauncher(Launcher):
+    """Runs jobs side by side on Ray: hydra/launcher=ray.
+
+    Args:
+        ray: `init` and `remote`, arguments of ray.init and ray.remote.
+    """
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from mlplab.sweeps.ray_jobs import RayJobs
+
+        self.jobs = RayJobs(
+            hydra_context,
+            config,
+            task_function,  # type: ignore[arg-type]
+            self.settings,
         )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -130,8 +158,7 @@ class GridSweeper(ResumableSweeper):
     def sweep(self, arguments: Sequence[str]) -> None:
         from mlplab.sweeps.grid import sweep_grid
 
-        # An experiment may have settings for the sweeper that it was written for, where this one is chosen instead.
-        sweep_grid(self.sweep_in_directory, arguments, self.settings.get("params"))
+        sweep_grid(self.sweep_in_directory, arguments, self.settings)
 
 
 class OptunaSweeper(ResumableSweeper):

@@ -1,10 +1,12 @@
 """Builds the parts of a run from its configuration: data, learner, callbacks, loggers and Trainer."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +17,47 @@ from hydra.types import RunMode
 from lightning.pytorch import profilers
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mlplab.augmentation import Augmentation, RandomShift
 from mlplab.callbacks.compatibility import require_compatible
+from mlplab.callbacks.own_module import OwnModule
 from mlplab.callbacks.pruning import Pruning
-from mlplab.config.checks import require_metric
+from mlplab.config.checks import direction_of, require_metric
 from mlplab.config.commands import install
 from mlplab.config.trainer_flags import PROFILERS
 from mlplab.data.dataset import Dataset
-from mlplab.data.module import DataModule, Source
+from mlplab.data.module import DataModule, ExpandedDataModule, Source
+from mlplab.data.own_data import OwnData
 from mlplab.data.preprocessing import ScalePixels
 from mlplab.engine.attach import attach
 from mlplab.engine.compiling import compile_network
-from mlplab.errors import RunStopped, UserError
-from mlplab.instantiation import accepted_options, instantiate
+from mlplab.errors import RunFailed, RunStopped, UserError
+from mlplab.instantiation import accepted_options, instantiate, is_data_module
 from mlplab.learner import Learner
+from mlplab.models import MLP
 from mlplab.models.bins import N_BINS, quantile_edges, tree_edges
 from mlplab.models.inputs import InputLayer, PixelInputs, WithInputs, build_inputs
 from mlplab.models.mlp_options import EMBEDDING_RULES, require_embedding_options
 from mlplab.models.numeric_embeddings import EmbeddedInputs, PiecewiseEmbedding
-from mlplab.objectives.objective import averaged_over_members, build_objective, n_outputs
+from mlplab.objectives.objective import build_objective, n_outputs
 from mlplab.optimization.max_norm import incoming_weights
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
-from mlplab.optimization.schedules import require_known_options
+from mlplab.optimization.parameter_groups import freeze
+from mlplab.own_parts import (
+    build_metrics,
+    build_network,
+    build_own_objective,
+    build_scheduler,
+    require_network,
+    try_objective,
+)
 from mlplab.processors import available_cores
 from mlplab.randomness import derive_seed, seed_generators
-from mlplab.runs.checkpoint import AtomicCheckpointIO, model_card
+from mlplab.runs.checkpoint import FORMAT, OWN_MODULE, AtomicCheckpointIO, model_card, require_plain
+from mlplab.runs.processes import environment_of
 
 ONE_THREAD_BELOW = 25_000_000
 """Multiplications per step (batch rows × weights) below which one thread is as fast as two, or faster.
@@ -92,13 +107,19 @@ def is_on_gpu(config: DictConfig) -> bool:
     return bool(config.trainer.accelerator != "cpu")
 
 
-def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None) -> DataModule:
-    """Builds the data module. It takes `DATA_OPTIONS` itself; all other options go to the data source.
+def build_data(
+    config: DictConfig, trained: Callable[[], Mapping[str, Any] | None] | None = None
+) -> DataModule | OwnData:
+    """Builds the data module, the project's or one's own.
+
+    The project's takes `DATA_OPTIONS` itself; all other options go to the data source.
 
     Args:
         config: as conf/ composes it.
         trained: reads the card of the run that goes on, so that a table is taken for what it was.
     """
+    if is_data_module(config.data.get("_target_")):
+        return _build_own_data(config)
     options = {name: config.data[name] for name in DATA_OPTIONS}
     # A source is called with its own options only, so that its signature decides which ones it accepts.
     source = {name: value for name, value in _plain(config.data).items() if name not in DATA_OPTIONS}
@@ -129,20 +150,129 @@ def build_data(config: DictConfig, trained: Callable[[], Mapping[str, Any] | Non
     return data
 
 
-def build_learner(config: DictConfig, data: DataModule) -> Learner:
+def _build_own_data(config: DictConfig) -> OwnData:
+    """Builds a LightningDataModule; it takes those of `DATA_OPTIONS` that it has arguments for."""
+    given = _plain(config.data)
+    accepted = accepted_options("data", {n: v for n, v in given.items() if n not in (*DATA_OPTIONS, "task")})
+    chosen = [word.partition("=")[0] for word in typed_overrides()]
+    for name in DATA_OPTIONS:
+        if name not in accepted and f"data.{name}" in chosen:
+            raise UserError(
+                f"data.{name} must be an option of {given['_target_']}", f"it takes {', '.join(accepted)}",
+                f"leaving data.{name} out",
+            )  # fmt: skip
+    # Others were refused, or are taken as **options.
+    left = {*DATA_OPTIONS, "task"} - {*accepted}
+    options = {name: value for name, value in given.items() if name not in left}
+    return OwnData(instantiate("data", options), options, int(config.seed))
+
+
+CONFIGURED_BY_MODULE = ("model", "loss", "optimizer", "scheduler", "regularization", "metrics")
+"""Groups that a LightningModule of one's own only heeds by arguments of these names."""
+
+
+def build_module(config: DictConfig, data: DataModule | OwnData) -> pl.LightningModule:
+    """Builds a LightningModule of one's own.
+
+    Its `__init__` is given what it has arguments for, beside its own options: `in_features`, `out_features` and `task`
+    of the data; `model`, the network of conf/model; `loss`, the objective of conf/loss; `optimizer`, which lacks only
+    the parameters.
+
+    Raises:
+        UserError: it is no LightningModule, or a group was chosen that it has no argument for.
+    """
+    node = _plain(config.module)
+    target = str(node.get("_target_"))
+    accepted = accepted_options("module", node)
+    for word in typed_overrides():
+        group = word.partition("=")[0].lstrip("+~").partition(".")[0]
+        if group in CONFIGURED_BY_MODULE and group not in accepted:
+            raise UserError(
+                f"what a module of one's own does must be chosen in conf/module: {target} takes {', '.join(accepted)}",
+                word, f"module.OPTION=…, or an argument {group} of its __init__",
+            )  # fmt: skip
+    if isinstance(data, DataModule) and "model" not in accepted:
+        _expand(data)
+    wanted = [name for name in accepted if name in GIVEN and name not in node]
+    parts: dict[str, Any] = {"in_features": data.n_features} if "in_features" in wanted else {}
+    if set(wanted) - {"in_features"}:
+        learner = build_learner(config, data)
+        parts |= {"model": learner.model, "loss": learner.objective, "optimizer": learner.optimizer_factory}
+        parts |= {"task": data.task, "out_features": n_outputs(learner.objective.name, data.task)}
+    seed_generators(derive_seed(config.seed, "initialization"))
+    module = instantiate("module", node, **{name: parts[name] for name in wanted})
+    if not isinstance(module, pl.LightningModule) or not is_overridden("training_step", module):
+        raise UserError(
+            "module must be a LightningModule with a training_step", f"{target} built {type(module).__name__}",
+            "model=…, for a network that the project's own learner trains",
+        )  # fmt: skip
+    for name, value in module.hparams.items():
+        try:
+            require_plain(value)
+        except RunFailed:
+            raise UserError(
+                "save_hyperparameters() must store plain values, as checkpoints do",
+                f"{name} is {type(value).__name__}",
+                f"self.save_hyperparameters(ignore=['{name}'])",
+            ) from None  # fmt: skip
+    return module
+
+
+GIVEN = ("in_features", "out_features", "task", "model", "loss", "optimizer")
+
+
+def _expand(data: DataModule) -> None:
+    """Puts the input layer of compactly stored features before the batches, as the module knows only numbers."""
+    encoding = data.preprocessor.input_encoding()
+    if encoding is None:
+        return
+    inputs = build_inputs(encoding, data.task.n_features)
+    if next(inputs.parameters(), None) is not None:
+        raise UserError(
+            "a module of one's own must be given categories as one-hot columns", "some of this table are embedded",
+            "data.one_hot_levels=1000, or an argument model of its __init__",
+        )  # fmt: skip
+    data.__class__ = ExpandedDataModule
+    data.inputs = inputs  # type: ignore[attr-defined]
+    data.task = replace(data.task, n_features=inputs.out_features)
+
+
+def for_own_module(config: DictConfig, data: DataModule | OwnData, learner: pl.LightningModule) -> list[Callback]:
+    """Returns the callback that completes a LightningModule of one's own; none for the project's learner."""
+    if isinstance(learner, Learner):
+        return []
+    card = {
+        "format": FORMAT,
+        "model": {"name": OWN_MODULE, "architecture": _plain(config.module)},
+        "data": data.as_dict(),
+    }
+    return [OwnModule(config.monitor, int(config.seed), card)]
+
+
+def typed_overrides() -> list[str]:
+    """Returns what was typed, where Hydra runs."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def build_learner(config: DictConfig, data: DataModule | OwnData) -> Learner:
     """Builds the learner: a network initialised from the seed, its loss, optimizer and schedule."""
     task = data.task
-    require_metric("monitor", config.monitor, config.mode, task.kind)
+    own_metrics = _plain(config.metrics) if config.get("metrics") else {}
+    if config.get("module") is None:  # else it monitors what it logs
+        require_metric("monitor", config.monitor, config.mode, task.kind, list(own_metrics))
     _require_defined_metrics(config, data)
     has_weights = any(weights is not None for weights in data.weights.values())
-    objective = build_objective(
-        task=task, class_counts=data.class_counts, has_weights=has_weights, **_plain(config.loss)
-    )
-    if task.kind == "regression" and config.loss.name == "auto" and config.loss.get("label_smoothing"):
+    loss = _plain(config.loss)
+    counted: dict[str, Any] = {"class_counts": data.class_counts, "has_weights": has_weights}
+    own = loss.get("_target_") is not None
+    objective = build_own_objective(loss, task, **counted) if own else build_objective(task=task, **loss, **counted)
+    if task.kind == "regression" and loss.get("name") == "auto" and loss.get("label_smoothing"):
         print("note    loss.label_smoothing is of classes and labels: a regression has none", flush=True)
-    scheduler = _plain(config.scheduler)
-    require_known_options(**scheduler)
+    scheduler = build_scheduler(_plain(config.scheduler))
+    watched = scheduler.pop("monitor", None)  # of a schedule of one's own
+    good = config.mode if watched is None else direction_of("scheduler.monitor", watched, task.kind, list(own_metrics))
     model_config = _plain(config.model)
+    frozen = model_config.pop("freeze", None) or []
     compiled = model_config.pop("compile", False)  # no part of the architecture: it is not passed to the network
     embedding = _take_embedding(model_config)
     # Everything that follows draws from this seed: first the embeddings of the input layer, then the network.
@@ -151,25 +281,32 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
     inputs = columns if embedding is None else _embed_numbers(columns, embedding, data)
     widths = [1] * task.n_features if inputs is None else inputs.column_widths
     # The widths follow from the data, so the configuration never has to repeat them.
-    shapes: dict[str, Any] = {"in_features": sum(widths), "out_features": n_outputs(objective, task)}
-    accepted = accepted_options("model", {**model_config, **shapes})
-    # Of ensembles alone.
-    of_ensemble = {"column_widths": widths, "average_of": averaged_over_members(shapes["out_features"], task)}
-    shapes |= {name: value for name, value in of_ensemble.items() if name in accepted}
+    out_features = n_outputs(objective.name, task)
     if model_config.get("scaling_initialization") == "auto":
         model_config["scaling_initialization"] = "random_signs" if embedding is None else "normal"
     with _one_thread():  # the last bits of orthogonal initialization depend on the number of threads
-        model = instantiate("model", model_config, **shapes)
+        require_network(str(model_config["_target_"]))
+        model = build_network(model_config, widths=widths, out_features=out_features, task=task)
         # A network may look at training rows before its first step.
         initialize_from = getattr(model, "initialize_from", None)
         if inputs is not None and isinstance(model, nn.Module):
             model = WithInputs(inputs, model)
+        if isinstance(model, MLP) and data.part("train")[0].ndim > 2:
+            model = WithInputs(nn.Flatten(), model)  # pictures of a LightningDataModule
         if initialize_from is not None:
             features = data.part("train")[0]
             features = features[torch.randperm(len(features))[:ROWS_TO_INITIALIZE_FROM]]
             with torch.no_grad():
                 initialize_from(features if inputs is None else inputs(features))
-        _require_outputs(model, model_config, data, shapes["out_features"])
+        if isinstance(model, nn.Module):
+            freeze(model, frozen)
+        outputs = _outputs(model, model_config, data, out_features)
+    metrics = {}
+    if outputs is not None:  # an error of the network's code is raised by training, with its traceback
+        targets, weights = data.part("train")[1][: len(outputs)], data.weights["train"]
+        if own:
+            try_objective(objective, outputs, targets, *([] if weights is None else [weights[: len(outputs)]]))
+        metrics = build_metrics(own_metrics, task, outputs, targets, config.monitor, config.mode)
     compile_seconds = compile_network(model, _a_batch(data)) if compiled else 0.0
     learner = Learner(
         model=model,
@@ -180,11 +317,13 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         l1=config.regularization.l1,
         l2=config.regularization.l2,
         applies_to=list(config.regularization.applies_to),
-        monitor=config.monitor,
-        mode=config.mode,
+        groups=_groups_of(config),
+        monitor=watched or config.monitor,
+        mode=good or config.mode,
         max_norm=_max_norm(config, model),
         augmentation=_augmentation(config, data, model),
         seed=config.seed,
+        metrics=metrics,
     )
     learner.compile_seconds = compile_seconds
     learner.card = model_card(
@@ -193,13 +332,15 @@ def build_learner(config: DictConfig, data: DataModule) -> Learner:
         task=task,
         preprocessing=data.preprocessor,
         objective=objective,
+        loss_config=loss,
+        metrics=own_metrics,
         data=data.as_dict(),
         precision=str(config.trainer.precision),
     )
     return learner
 
 
-def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
+def _require_defined_metrics(config: DictConfig, data: DataModule | OwnData) -> None:
     """Refuses to monitor val/auroc where all validation rows are of one class.
 
     Raises:
@@ -220,7 +361,7 @@ def _require_defined_metrics(config: DictConfig, data: DataModule) -> None:
             )
 
 
-def _build_inputs(config: DictConfig, data: DataModule) -> InputLayer | None:
+def _build_inputs(config: DictConfig, data: DataModule | OwnData) -> InputLayer | None:
     """Builds the input layer of data that are stored compactly; None if the features go to the network as they are.
 
     Raises:
@@ -255,7 +396,7 @@ def _take_embedding(model_config: dict[str, Any]) -> dict[str, Any] | None:
     return None if given["numeric_embedding"] == "none" else given
 
 
-def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: DataModule) -> EmbeddedInputs:
+def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: DataModule | OwnData) -> EmbeddedInputs:
     """Builds the numeric embedding of the columns of the data, behind their input layer.
 
     Raises:
@@ -287,8 +428,17 @@ def _embed_numbers(inputs: InputLayer | None, options: dict[str, Any], data: Dat
     return embedded
 
 
-def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModule, n_outputs: int) -> None:
-    """Checks the shape of the outputs by passing two rows through the network in evaluation mode.
+TRIED_ROWS = 64
+"""Rows that a network and the user's own losses and metrics are tried on."""
+
+
+def _outputs(
+    model: Any, model_config: Mapping[str, Any], data: DataModule | OwnData, n_outputs: int
+) -> torch.Tensor | None:
+    """Passes a few rows through the network in evaluation mode, and checks the shape of the outputs: -> (n, C).
+
+    Returns:
+        None if the network's own code fails.
 
     Raises:
         UserError: `model` is no module, or its outputs do not have the shape (B, `n_outputs`).
@@ -300,8 +450,8 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} built {type(model).__name__}",
             "a class that extends torch.nn.Module",
         )
-    # Two rows of the real data, as a network may depend on their dtype.
-    rows = data.part("train")[0][:2]
+    # Rows of the real data, as a network may depend on their dtype.
+    rows = data.part("train")[0][:TRIED_ROWS]
     # In evaluation mode dropout draws no random numbers, and batch normalisation does not update its statistics.
     model.eval()
     try:
@@ -310,7 +460,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
     except (KeyboardInterrupt, RunStopped):
         raise
     except BaseException:
-        return  # an error in the network's code: training raises it again, and logs its traceback
+        return None  # an error in the network's code: training raises it again, and logs its traceback
     finally:
         model.train()
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -320,6 +470,7 @@ def _require_outputs(model: Any, model_config: Mapping[str, Any], data: DataModu
             f"{target} gave {shape} for {len(rows)} rows",
             "out_features as the width of its last layer",
         )
+    return outputs  # type: ignore[no-any-return]
 
 
 def _max_norm(config: DictConfig, model: nn.Module) -> float | None:
@@ -339,7 +490,7 @@ def _max_norm(config: DictConfig, model: nn.Module) -> float | None:
     return max_norm
 
 
-def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Augmentation | None:
+def _augmentation(config: DictConfig, data: DataModule | OwnData, model: nn.Module) -> Augmentation | None:
     """Builds what changes training batches; None if nothing does.
 
     Raises:
@@ -367,7 +518,7 @@ def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Aug
                 f"augmentation.shift={most}",
                 "augmentation.shift=2",
             )
-        shift = RandomShift(*shape, most, data.preprocessor)
+        shift = RandomShift(*shape, most, data.preprocessor)  # type: ignore[arg-type]  # only the project's data have images
     preprocessing = data.preprocessor
     unit = preprocessing.std if isinstance(preprocessing, ScalePixels) else 1.0
     n_numeric = preprocessing.n_numeric(data.task.n_features)
@@ -376,18 +527,23 @@ def _augmentation(config: DictConfig, data: DataModule, model: nn.Module) -> Aug
 
 def _optimizer_factory(config: DictConfig, model: nn.Module) -> OptimizerFactory:
     """Builds the optimizer without its parameters. Tries it once, so that a bad option is refused before the run."""
-    accepted_options("optimizer", config.optimizer)
-    if not config.optimizer.get("_partial_"):
-        raise UserError("optimizer must have _partial_: true, to get its parameters later", "it has not", "adding it")
     options: Any = OmegaConf.to_container(config.optimizer, resolve=True, throw_on_missing=True)
+    options.pop("groups", None)
+    accepted_options("optimizer", options)
+    options["_partial_"] = True  # its parameters come later
     is_sgd = options["_target_"] == "torch.optim.SGD"
     if is_sgd and options.get("fused") and str(config.trainer.precision) in ("bf16-true", "16-true"):
         # PyTorch 2.13: with 16-bit weights, fused SGD reads momentum buffers before they are initialised.
         options["fused"] = False
     factory: OptimizerFactory = instantiate("optimizer", options)
     # Only its errors matter: Lightning builds the optimizer that trains, when the weights are on their device.
-    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to))
+    build_optimizer(factory, model, applies_to=list(config.regularization.applies_to), groups=_groups_of(config))
     return factory
+
+
+def _groups_of(config: DictConfig) -> list[dict[str, Any]]:
+    groups = config.optimizer.get("groups")
+    return OmegaConf.to_container(groups, resolve=True) if groups else []  # type: ignore[return-value]
 
 
 @contextmanager
@@ -400,7 +556,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _a_batch(data: DataModule) -> torch.Tensor:
+def _a_batch(data: DataModule | OwnData) -> torch.Tensor:
     features = data.part("train")[0]
     return features if data.batch_size == "full" else features[: data.batch_size]
 
@@ -416,6 +572,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     for name, node in (config.get("callbacks") or {}).items():
         if not node:  # callbacks.NAME=null removes one
             continue
+        accepted_options(f"callbacks.{name}", node)
         callback = instantiate("callbacks", node)
         if not isinstance(callback, Callback):
             raise UserError(
@@ -455,7 +612,11 @@ def build_loggers(config: DictConfig) -> list[Logger]:
 
 
 def build_trainer(
-    config: DictConfig, callbacks: list[Callback], loggers: list[Logger], data: DataModule, learner: pl.LightningModule
+    config: DictConfig,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    data: DataModule | OwnData,
+    learner: pl.LightningModule,
 ) -> pl.Trainer:
     """Builds Lightning's Trainer from conf/trainer, for a learner and its data."""
     require_compatible(callbacks, loggers)
@@ -463,7 +624,8 @@ def build_trainer(
     # `threads` is PyTorch's setting, which no Trainer accepts.
     del flags["threads"]
     use_threads(config, data, learner)
-    interval, n_batches = flags.get("val_check_interval"), len(data.train_dataloader())
+    interval = flags.get("val_check_interval")
+    n_batches = len(data.train_dataloader()) if isinstance(data, DataModule) else math.inf
     # Lightning finds this out too, but only in `fit`, when the run directory is claimed.
     if isinstance(interval, int) and interval > n_batches and flags.get("check_val_every_n_epoch") is not None:
         raise UserError(
@@ -475,13 +637,14 @@ def build_trainer(
         # Without a file, Lightning writes profiles to its log, which `silence_lightning` silences.
         kind = getattr(profilers, PROFILERS[flags["profiler"]])
         flags["profiler"] = kind(dirpath=Path(config.paths.run) / "profile", filename="profile")
+    environment = environment_of(config)
     try:
         trainer = pl.Trainer(
             **flags,
             callbacks=callbacks,
             logger=loggers or False,
-            plugins=[AtomicCheckpointIO()],
-            use_distributed_sampler=False,  # `Batches` shares rows between processes itself
+            plugins=[AtomicCheckpointIO(), *environment],
+            use_distributed_sampler=not isinstance(data, DataModule),  # `Batches` shares rows between processes itself
             # `describe_before` prints a summary of its own.
             enable_model_summary=False,
             # Lightning would add a ModelCheckpoint of its own if there is no checkpoint callback.
@@ -499,7 +662,9 @@ def build_trainer(
             ) from error
         raise misfit("trainer must be given flags that fit", error, flags) from error
     # Configurations of earlier releases have no engine.
-    attach(trainer, learner, engine=OmegaConf.select(config, "engine.name", default="fast"))
+    is_own = not (isinstance(learner, Learner) and isinstance(data, DataModule))
+    engine = OmegaConf.select(config, "engine.name", default="fast")
+    attach(trainer, learner, engine=engine, seed=int(config.seed) if is_own else None)
     return trainer
 
 
@@ -511,12 +676,13 @@ def misfit(requirement: str, error: Exception, flags: Iterable[str]) -> UserErro
     return UserError(requirement, reason, f"another trainer.{named}, or leaving it out" if named else "trainer=auto")
 
 
-def use_threads(config: DictConfig, data: DataModule, network: nn.Module, copies: int = 1) -> None:
+def use_threads(config: DictConfig, data: DataModule | OwnData, network: nn.Module, copies: int = 1) -> None:
     """Sets PyTorch's number of threads from `trainer.threads`, for `copies` such networks trained at once."""
     threads = config.trainer.threads
     if threads == "auto":  # one for a network so small that threads would mostly wait for each other
         weights = sum(parameter.numel() for parameter in network.parameters())
-        is_small = copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
+        # Of data of one's own, a batch may be of any form.
+        is_small = isinstance(data, DataModule) and copies * len(_a_batch(data)) * weights < ONE_THREAD_BELOW
         threads = 1 if is_small else available_cores()
     torch.set_num_threads(threads)
 
@@ -527,6 +693,8 @@ SILENCED = (
     # Our batches come from memory in the order that the seed gives, whatever Lightning thinks of their class.
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
+    # A LightningModule of one's own may go without a validation, whatever the data have.
+    ".*have no `validation_step`.*",
     # Lightning warns of GradientAccumulationScheduler beside an own `optimizer_step`; the learner's supports it.
     ".*overriding `LightningModule.optimizer_.*",
     # trainer.strategy=ddp with a single process has nothing to synchronise.

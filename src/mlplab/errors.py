@@ -174,3 +174,10 @@ class RunStopped(BaseException):
 
     def __str__(self) -> str:
         return self.message
+
+
+class ProcessKilled(BaseException):
+    """The process of a sweep's job was killed; a launcher runs the job once more, from where it was.
+
+    It is no `Exception`, as Hydra keeps those of a job to itself.
+    """

@@ -1,19 +1,31 @@
 """Builds objects from parts of the configuration, and turns their errors into refusals."""
 
+import collections.abc
 import copy
 import functools
 import inspect
+import logging
+import sys
 import traceback
-from collections.abc import Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
+import lightning.pytorch as pl
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mlplab.config.suggestions import nearest_name
 from mlplab.errors import RunStopped, UserError, described
+from mlplab.rules import shown
+
+# It logs each name that it does not find, which the refusal tells.
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
 
 # Code of the user's may rely on what Hydra does with its arguments.
 OWN: str | tuple[str, ...] = ("mlplab.", "lightning.pytorch.callbacks.", "torch.optim.")
@@ -87,11 +99,48 @@ def _are_plain(values: Sequence[Any]) -> bool:
     )
 
 
+def build_function(group: str, node: Any, n_arguments: int = 2) -> Callable[..., Any]:
+    """Builds what is called with `n_arguments` tensors: an object of a class, or a function with its options bound.
+
+    Lists for parameters that are tensors, such as class weights, become tensors.
+
+    Raises:
+        UserError: the target cannot be imported or built, or does not take an option.
+    """
+    node = dict(node)
+    accepted = accepted_options(group, node)
+    target = hydra.utils.get_object(node["_target_"])
+    kinds = _annotations(target)
+    for name in accepted:
+        if isinstance(node.get(name), list) and torch.Tensor in _members(kinds.get(name)):
+            node[name] = torch.tensor(node[name], dtype=torch.get_default_dtype())
+    if "_partial_" not in node and not isinstance(target, type):
+        # A function that still needs what it is to be called with is meant itself; another one builds what is meant.
+        node["_partial_"] = _n_missing(target, node) >= n_arguments
+    options = {name: value for name, value in node.items() if isinstance(value, torch.Tensor)}
+    built = instantiate(group, {name: value for name, value in node.items() if name not in options}, **options)
+    if not callable(built):
+        raise UserError(
+            f"{group} must build a function, or an object that is called like one",
+            f"{node['_target_']} built {type(built).__name__}", "another _target_",
+        )  # fmt: skip
+    return built  # type: ignore[no-any-return]
+
+
+def _n_missing(target: Any, node: Mapping[str, Any]) -> int:
+    """Counts the parameters that can be given by place, and have neither a default nor an option."""
+    parameters = _parameters(target)
+    if parameters is None:  # functions of PyTorch in C have no signature: they are meant themselves
+        return sys.maxsize
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in by_place and p.default is p.empty and name not in node for name, p in parameters.items())
+
+
 def accepted_options(group: str, node: Any) -> list[str]:
     """Returns the option names that the `_target_` accepts, and checks the given options against them.
 
     Raises:
-        UserError: the target cannot be imported, or does not accept an option; lists those that it does.
+        UserError: the target cannot be imported, does not accept an option, or not a value of that type.
     """
     target = node.get("_target_")
     if target is None:
@@ -101,21 +150,114 @@ def accepted_options(group: str, node: Any) -> list[str]:
             f"_target_: package.{group}",
         )
     try:
-        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
+        found = hydra.utils.get_object(target)
     except Exception as error:
+        near = _nearest_target(str(target))
         raise UserError(
             f"{group}._target_ must be importable",
             f"{target}: {error.__cause__ or error}",
-            "the full dotted name",
+            f"{group}._target_={near}" if near else "the full dotted name",
         ) from None
-    # **options takes any name, so there is nothing to check against.
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    parameters = _parameters(found)
+    if parameters is None:  # functions of PyTorch in C have no signature
         return []
-    unknown = [str(name) for name in node if not str(name).startswith("_") and name not in parameters]
-    if unknown:
+    kinds = _annotations(found)
+    options = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
+    for name, value in options.items():
+        if not _fits(value, kinds.get(name)):
+            raise UserError(
+                f"{group}.{name} must be {_shown_kind(kinds[name])}, as {target} says",
+                f"{group}.{name}={shown(value)}", f"{group}.{name}={_example(kinds[name])}",
+            )  # fmt: skip
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [name for name in options if name not in parameters]
+    if unknown and not takes_any:
+        near = nearest_name(unknown[0], list(parameters))
         raise UserError(
-            f"{group} must be given options that {target} takes",
-            f"{group}.{unknown[0]}={node[unknown[0]]}",
-            ", ".join(parameters),
+            f"{group} must be given options that {target} takes: {', '.join(parameters)}",
+            f"{group}.{unknown[0]}={shown(options[unknown[0]])}",
+            f"{group}.{near}={shown(options[unknown[0]])}" if near else "leaving it out",
         )
-    return list(parameters)
+    return [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _nearest_target(target: str) -> str | None:
+    """Returns the nearest name in the module, or class, that a dotted name begins with."""
+    place, _, name = target.rpartition(".")
+    try:
+        names = [one for one in dir(hydra.utils.get_object(place)) if not one.startswith("_")]
+    except Exception:  # there is no such place either
+        return None
+    near = nearest_name(name, names)
+    return near and f"{place}.{near}"
+
+
+def class_of(target: Any) -> type | None:
+    """Returns the class that a `_target_` names; None if it is a function, or cannot be imported."""
+    try:
+        found = hydra.utils.get_object(str(target))
+    except Exception:  # told where it is built
+        return None
+    return found if isinstance(found, type) else None
+
+
+def is_data_module(target: Any) -> bool:
+    """Returns whether a `_target_` is the class of a LightningDataModule."""
+    found = class_of(target)
+    return found is not None and issubclass(found, pl.LightningDataModule)
+
+
+PLAIN_KINDS: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list"}
+"""Types of values of a configuration → how messages call them."""
+
+EXAMPLES: dict[Any, str] = {bool: "true", int: "1", float: "0.5", str: "text", list: "[1,2]"}
+
+
+@functools.cache  # a stack of thousands of networks asks the same of each
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Returns the parameters of what is to be called; None where Python does not know them."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return None
+
+
+@functools.cache
+def _annotations(target: Any) -> dict[str, Any]:
+    """Returns the annotated types of the parameters; empty where they cannot be found out."""
+    try:
+        return typing.get_type_hints(vars(target).get("__init__", target) if isinstance(target, type) else target)
+    except Exception:  # annotations of foreign code may name anything
+        return {}
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """Returns the types of a union, or the type itself; a generic type by its origin."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(kind) for member in _members(part))
+    if typing.get_origin(kind) is typing.Literal:
+        return (kind,)
+    origin = typing.get_origin(kind) or kind
+    return (list,) if origin in (tuple, collections.abc.Sequence, collections.abc.Iterable) else (origin,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Returns whether a value may be meant for a parameter. Only plain values of plain types are told to be wrong."""
+    members = _members(kind)
+    if any(member not in (*PLAIN_KINDS, type(None)) and typing.get_origin(member) is None for member in members):
+        return True
+    choices = [choice for member in members for choice in typing.get_args(member)]
+    given = float if type(value) is int and float in members else type(value)
+    # A parameter that is None by default is often not annotated as such.
+    return value is None or given not in PLAIN_KINDS or given in members or value in choices
+
+
+def _shown_kind(kind: Any) -> str:
+    choices = [str(choice) for member in _members(kind) for choice in typing.get_args(member)]
+    names = [PLAIN_KINDS.get(member, "null") for member in _members(kind) if typing.get_origin(member) is None]
+    return " or ".join([*names, *(["one of " + ", ".join(choices)] if choices else [])])
+
+
+def _example(kind: Any) -> str:
+    first = _members(kind)[0]
+    return str((typing.get_args(first) or [EXAMPLES.get(first, "null")])[0])

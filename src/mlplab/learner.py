@@ -1,22 +1,24 @@
 """The LightningModule: forward pass, loss, steps, optimizer. Nothing else."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlplab.augmentation import Augmentation
 from mlplab.errors import SkipUpdate
 from mlplab.objectives.objective import Objective, predictions
 from mlplab.objectives.penalties import l1_l2_penalty
-from mlplab.objectives.scores import Scores
+from mlplab.objectives.scores import Metric, Scores
 from mlplab.optimization.max_norm import incoming_weights, limit_norms
 from mlplab.optimization.optimizers import OptimizerFactory, build_optimizer
 from mlplab.optimization.parameter_groups import regularized_parameters
@@ -42,13 +44,15 @@ class Learner(pl.LightningModule):
         objective: the loss of a batch.
         task: what is learned; scores are reported in its unit.
         optimizer: lacks only the parameters.
-        scheduler: `name` and options of `mlplab.optimization.schedules`.
+        scheduler: `name` and options of `mlplab.optimization.schedules`; a function as name is one of one's own.
         l1, l2: penalties on the parameters of the kinds of `applies_to`.
         applies_to: kinds of parameters that penalties and weight decay apply to.
+        groups: parameters with options of their own, see `parameter_groups`.
         monitor, mode: the value that a plateau schedule watches, and whether small or large is good.
         max_norm: largest length of a unit's incoming weights; None for no limit.
         augmentation: changes the rows of training batches; None leaves them as they are.
         seed: of the run; dropout masks follow from it and from the step.
+        metrics: name → a metric of validation and test, besides the scores of the task.
         card: plain values that make a checkpoint complete (architecture, preprocessing, class names).
     """
 
@@ -63,11 +67,13 @@ class Learner(pl.LightningModule):
         l1: float = 0.0,
         l2: float = 0.0,
         applies_to: Sequence[str] = ("weight",),
+        groups: Sequence[Mapping[str, Any]] = (),
         monitor: str = "val/loss",
         mode: str = "min",
         max_norm: float | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        metrics: Mapping[str, Metric] = {},
         card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -78,7 +84,7 @@ class Learner(pl.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler = scheduler or {"name": "none"}
         self.l1, self.l2 = l1, l2
-        self.applies_to = tuple(applies_to)
+        self.applies_to, self.groups = tuple(applies_to), groups
         # Collected once: walking through the modules at every step takes long beside a small network's step.
         self.regularized = regularized_parameters(model, applies_to) if l1 > 0 or l2 > 0 else []
         self.max_norm = max_norm
@@ -88,7 +94,7 @@ class Learner(pl.LightningModule):
         self.seed = seed
         self.compile_seconds = 0.0
         self.card = card or {}
-        self._scores = {part: Scores(task) for part in ("val", "test")}
+        self._scores = {part: Scores(task, metrics) for part in ("val", "test")}
 
     def forward(self, features: Tensor) -> Tensor:
         # For `learner(features)` from outside. The steps below call the model themselves.
@@ -103,13 +109,18 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         features, targets, *weights = batch
+        outputs = None
         if self.augmentation is None:
-            loss = self.objective(self.model(features), targets, *weights)
+            outputs = self.model(features)
+            loss = self.objective(outputs, targets, *weights)
         else:
             loss = self.augmentation(self.model, self.objective, features, targets, *weights)
         penalty = l1_l2_penalty(self.regularized, l1=self.l1, l2=self.l2)
         # Curves show the loss without penalties, so that it compares with that of the validation.
-        return {"loss": self.mean_over_processes(loss + penalty, len(targets)), "data_loss": loss.detach()}
+        total = self.mean_over_processes(loss + penalty, len(targets))
+        found = {"loss": total, "data_loss": loss.detach()}
+        # From the outputs the accuracy of the epoch is computed when it ends; rows that were mixed have no one class.
+        return found if outputs is None else {**found, "outputs": outputs.detach()}
 
     def mean_over_processes(self, loss: Tensor, n_rows: int) -> Tensor:
         """Scales the loss of a process so that the mean over processes is the mean over the whole batch.
@@ -182,7 +193,7 @@ class Learner(pl.LightningModule):
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         scheduling = [one.scheduling for one in callbacks if isinstance(one, GradientAccumulationScheduler)]
         return planned_steps(
-            batches_per_epoch=len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
+            batches_per_epoch=sized_len(trainer.datamodule.train_dataloader()),  # type: ignore[attr-defined]
             max_epochs=trainer.max_epochs,
             max_steps=trainer.max_steps,
             limit_train_batches=trainer.limit_train_batches or 1.0,
@@ -191,7 +202,9 @@ class Learner(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.optimizer_factory, self.model, applies_to=self.applies_to)
+        # A loss of one's own may learn, too.
+        learned = self.model if next(self.objective.parameters(), None) is None else self
+        optimizer = build_optimizer(self.optimizer_factory, learned, applies_to=self.applies_to, groups=self.groups)
         trainer = self.trainer
         schedule = build_schedule(
             optimizer=optimizer,
@@ -202,7 +215,7 @@ class Learner(pl.LightningModule):
         )
         if schedule is None:
             return optimizer
-        if self.scheduler["name"] == "plateau":
+        if isinstance(schedule["scheduler"], ReduceLROnPlateau):
             schedule["frequency"] = trainer.check_val_every_n_epoch or 1  # other epochs have no validation value
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 

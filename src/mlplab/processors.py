@@ -13,15 +13,19 @@ def memory() -> int:
         return sys.maxsize
 
 
+def usable_cores() -> int:
+    """Returns the number of cores that the system lets this process use."""
+    # Containers and taskset give a process fewer cores than the machine has; macOS has no such call.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available_cores() -> int:
     """Returns the number of cores that this process may use.
 
     Launchers of several jobs limit it by OMP_NUM_THREADS, SLURM also by the cores that were asked for.
     """
-    # Containers and taskset give a process fewer cores than the machine has; macOS has no such call.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")]
-    return min([cores, *(int(share) for share in shares if share.isdecimal() and int(share) > 0)])
+    return min([usable_cores(), *(int(share) for share in shares if share.isdecimal() and int(share) > 0)])
 
 
 def let_waiting_threads_sleep() -> None:

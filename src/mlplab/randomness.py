@@ -4,11 +4,13 @@ If results depended on the current state of a generator, then validating, drawin
 them. So each use derives its own seed from the run's seed and its position, and seeds a generator with that.
 """
 
+import random
 from functools import lru_cache
 
+import numpy as np
 import torch
 
-STREAMS = {"initialization": 1, "order": 2, "step": 3}
+STREAMS = {"initialization": 1, "order": 2, "step": 3, "data": 4, "epoch": 5}
 """Uses of randomness. A new use takes a new number; numbers are never reused."""
 
 # Python's integers do not wrap around at 64 bits as the published algorithm expects.
@@ -59,3 +61,10 @@ def seed_generators(seed: int, device: torch.device | None = None) -> None:
     torch.default_generator.manual_seed(seed)
     if device is not None and device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def seed_all(seed: int, device: torch.device | None = None) -> None:
+    """Seeds the generators of PyTorch, Python and NumPy, for code of the user's, which may draw from any."""
+    seed_generators(seed, device)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # the generator that augmentations draw from

@@ -7,15 +7,16 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from omegaconf import DictConfig
 
-from mlplab.callbacks import Calibration, Checkpoints, LearningRateRange, NonFiniteGuard, Pruning
+from mlplab.callbacks import Calibration, Checkpoints, LearningRateRange, NonFiniteGuard, OwnModule, Pruning
 from mlplab.callbacks.checkpoints import Best
 from mlplab.callbacks.pruned_weights import remove_masks
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged, RunStopped
-from mlplab.learner import Learner
 from mlplab.loggers.hyperparameters import log_final_metrics
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import write_json
@@ -28,8 +29,8 @@ def evaluate_best(
     config: DictConfig,
     directory: RunDirectory,
     trainer: pl.Trainer,
-    learner: Learner,
-    data: DataModule,
+    learner: pl.LightningModule,
+    data: DataModule | OwnData,
     loggers: list[Logger],
     divergence: Diverged | None,
     interruption: Interruption,
@@ -43,12 +44,15 @@ def evaluate_best(
     checkpoints = _find(trainer, Checkpoints)
     if checkpoints is not None:
         directory.add_seconds("checkpoints", checkpoints.seconds)
-    if learner.compile_seconds:
-        directory.add_seconds("compile", learner.compile_seconds)
+    compile_seconds = getattr(learner, "compile_seconds", 0.0)
+    if compile_seconds:
+        directory.add_seconds("compile", compile_seconds)
     if divergence is not None and config.on_divergence == "raise":
         raise divergence
     # The reason alone: the advice behind it belongs into the error message.
     ended = str(divergence).partition("; try")[0] if divergence else stop_reason(trainer, interruption)
+    if not config.get("train", True):
+        ended = "not trained"
 
     directory.begin_phase("test")
     is_interrupted = interruption.received is not None
@@ -57,10 +61,12 @@ def evaluate_best(
     with explain_out_of_memory(data):
         validation_metrics = validation_of_best(trainer, learner, data) if can_be_evaluated else {}
         # An interrupted run may go on, and the test part is to be used once.
-        test_metrics = test_best(trainer, learner, data) if can_be_evaluated and not is_interrupted else {}
+        is_tested = can_be_evaluated and not is_interrupted and config.get("test", True)
+        test_metrics = test_best(trainer, learner, data) if is_tested else {}
     best, guard, calibration = _best_of(trainer), _find(trainer, NonFiniteGuard), _find(trainer, Calibration)
     result = {
-        "objective": validation_metrics.get(config.monitor),
+        # A LightningModule of one's own may have no validation, and monitor a value of training.
+        "objective": validation_metrics.get(config.monitor, _logged(trainer, config.monitor)),
         "monitor": config.monitor,
         "mode": config.mode,
         "ended": ended,
@@ -141,7 +147,9 @@ def stop_reason(trainer: pl.Trainer, interruption: Interruption) -> str:
     return "time limit" if trainer.should_stop else "ended"
 
 
-def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
+def validation_of_best(
+    trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule | OwnData
+) -> dict[str, float]:
     """Returns the validation metrics of the best state, or of the last one if the run never validated.
 
     A callback may replace the weights at the end of training, as weight averaging does. Such weights are validated
@@ -156,7 +164,7 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
         loggers = trainer.loggers
         if best is not None:
             trainer.loggers = []  # the curves already have a point at this step
-        metrics = _evaluated(trainer.validate(learner, data, verbose=False))
+        metrics = _evaluated(trainer.validate(learner, data.module, verbose=False))
         trainer.loggers = loggers
     if best is None:
         return metrics
@@ -165,7 +173,7 @@ def validation_of_best(trainer: pl.Trainer, learner: Learner, data: DataModule) 
     return dict(checkpoints.best.metrics)
 
 
-def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[str, float]:
+def test_best(trainer: pl.Trainer, learner: pl.LightningModule, data: DataModule | OwnData) -> dict[str, float]:
     """Evaluates the test part, once, with the best weights by validation."""
     best = _best_of(trainer)
     if best is not None and best.weights is not None:
@@ -174,12 +182,31 @@ def test_best(trainer: pl.Trainer, learner: Learner, data: DataModule) -> dict[s
         learner.load_state_dict(best.weights)
     elif not _is_finite(learner):
         return {}
-    return _evaluated(trainer.test(learner, data, verbose=False))
+    missing = [part for part in (learner, data.module) if not _has_test(part)]
+    if missing:
+        print(
+            f"note    no test: {type(missing[0]).__name__} has no {TESTS[isinstance(missing[0], pl.LightningModule)]}"
+        )
+        return {}
+    return _evaluated(trainer.test(learner, data.module, verbose=False))
+
+
+TESTS = {True: "test_step", False: "test_dataloader"}
+
+
+def _has_test(part: pl.LightningModule | pl.LightningDataModule) -> bool:
+    is_module = isinstance(part, pl.LightningModule)
+    return bool(is_overridden(TESTS[is_module], part, pl.LightningModule if is_module else pl.LightningDataModule))
+
+
+def _logged(trainer: pl.Trainer, name: str) -> float | None:
+    is_own = _find(trainer, OwnModule) is not None
+    return float(trainer.callback_metrics[name]) if is_own and name in trainer.callback_metrics else None
 
 
 def _evaluated(results: Any) -> dict[str, float]:
     return {name: float(value) for name, value in results[0].items()} if results else {}
 
 
-def _is_finite(learner: Learner) -> bool:
+def _is_finite(learner: pl.LightningModule) -> bool:
     return all(bool(parameter.isfinite().all()) for parameter in learner.parameters())

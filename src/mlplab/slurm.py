@@ -66,7 +66,8 @@ def requeue(number: int) -> str | None:
     Returns:
         What has come of it; None if there was nothing to do, or another process does it.
     """
-    if os.environ.get("SLURM_PROCID", "0") != "0" or not asks_to_requeue(number):
+    is_of_submitit = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"  # which queues the jobs of sweeps again
+    if os.environ.get("SLURM_PROCID", "0") != "0" or is_of_submitit or not asks_to_requeue(number):
         return None
     _, why_not = _scontrol("requeue", job_number())
     if why_not:

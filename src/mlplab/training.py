@@ -1,7 +1,7 @@
 """One run from its configuration to its result, from top to bottom."""
 
+import logging
 import math
-import os
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from mlplab.building import (
     build_data,
     build_learner,
     build_loggers,
+    build_module,
     build_trainer,
+    for_own_module,
     misfit,
     require_device,
     silence_lightning,
@@ -26,16 +28,20 @@ from mlplab.callbacks.compatibility import require_resumable
 from mlplab.config.checks import check
 from mlplab.config.trainer_flags import TRAINER_FLAGS
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import Diverged
-from mlplab.learner import Learner
 from mlplab.loggers.experiment_trackers import closing_trackers
 from mlplab.result import evaluate_best, mark_finished, objective_of, test_best, validation_of_best
 from mlplab.runs.directory import RunDirectory
-from mlplab.runs.interruption import Interruption, is_first_of_node, stop_on_signal
+from mlplab.runs.interruption import Interruption, stop_on_signal
 from mlplab.runs.memory import explain_out_of_memory
+from mlplab.runs.processes import is_first
 from mlplab.runs.recording import recording_run
 from mlplab.runs.resuming import Saved, bytes_needed, card_to_resume, newest_checkpoint, prepare_run_files
+from mlplab.runs.starting import load_weights
 from mlplab.runs.summary import describe_after, describe_before, describe_profile
+
+log = logging.getLogger("mlplab")
 
 
 def train(config: DictConfig, *, resume: bool = False) -> float:
@@ -60,18 +66,22 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     # Data before the network, as its widths and class weights follow from them.
     data = build_data(config, partial(card_to_resume, directory.checkpoints) if resume else None)
     data.setup()
-    learner = build_learner(config, data)
+    # A LightningModule of one's own brings its steps, loss and optimizers itself.
+    learner = build_learner(config, data) if config.get("module") is None else build_module(config, data)
+    started = None
+    if config.get("start_from") is not None and not (resume and card_to_resume(directory.checkpoints)):
+        started = load_weights(Path(config.start_from), learner, all_of_them=not config.train)
     loggers = build_loggers(config)
     # These watch whatever conf/callbacks says: listings, sweeps and reports read their files.
     watching: list[Callback] = [Status(directory.update), History(directory.path)]
-    callbacks = build_callbacks(config)
+    callbacks = [*for_own_module(config, data, learner), *build_callbacks(config)]
     if resume:  # a checkpoint holds the patience of early stopping, which may have been raised since
         watching.append(GrantedPatience(callbacks))
     trainer = build_trainer(config, [*callbacks, *watching], loggers, data, learner)
     if resume:
-        require_resumable(trainer.callbacks, learner.model)  # type: ignore[attr-defined]
-    if not is_first_of_node() or int(os.environ.get("NODE_RANK", "0")) > 0:  # one of several processes
-        _follow(trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
+        require_resumable(trainer.callbacks, learner)  # type: ignore[attr-defined]
+    if not is_first(trainer):  # one of several processes
+        _follow(config, trainer, learner, data, newest_checkpoint(directory.checkpoints) if resume else None)
         return math.nan
 
     # Asked of the disk before training: a full disk would otherwise end the run hours later.
@@ -80,9 +90,12 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
     stopping = stop_on_signal(end=partial(directory.end, "stopped"))
     with recording_run(directory), closing_trackers(loggers), stopping as interruption:
         saved = prepare_run_files(config, directory, data, learner, loggers, resume=resume)
-        print(describe_before(data, learner.model, directory.path), flush=True)
+        print(describe_before(data, learner, directory.path), flush=True)
+        if started is not None:
+            log.info(started)
+            print(started)
         directory.begin_phase("fit")
-        divergence = _fit(trainer, learner, data, saved, interruption)
+        divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
         result = evaluate_best(config, directory, trainer, learner, data, loggers, divergence, interruption)
         profile = describe_profile(trainer.profiler, directory.path)  # type: ignore[attr-defined]
         if profile:
@@ -95,14 +108,18 @@ def train(config: DictConfig, *, resume: bool = False) -> float:
 
 
 def _fit(
-    trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None, interruption: Interruption
+    trainer: pl.Trainer,
+    learner: pl.LightningModule,
+    data: DataModule | OwnData,
+    saved: Saved | None,
+    interruption: Interruption,
 ) -> Diverged | None:
     """Trains; returns the error if the run diverged, else None."""
     try:
         with interruption.finishing_the_step(trainer), explain_out_of_memory(data):
             # All epochs: the loops of Lightning, or of the engine, call the learner's steps and the callbacks.
             # weights_only: unpickling anything else could run code from a checkpoint that came from elsewhere.
-            trainer.fit(learner, data, ckpt_path=saved.path if saved else None, weights_only=True)
+            trainer.fit(learner, data.module, ckpt_path=saved.path if saved else None, weights_only=True)
     except MisconfigurationException as error:  # some flags clash with the data only once `fit` has begun
         raise misfit("trainer must be given flags that fit the data", error, TRAINER_FLAGS) from error
     except Diverged as divergence:
@@ -110,10 +127,18 @@ def _fit(
     return None
 
 
-def _follow(trainer: pl.Trainer, learner: Learner, data: DataModule, saved: Saved | None) -> None:
+def _follow(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    learner: pl.LightningModule,
+    data: DataModule | OwnData,
+    saved: Saved | None,
+) -> None:
     """Trains and evaluates together with the first process; writes nothing. Run by all other processes."""
     with stop_on_signal(leads=False) as interruption:
         # Evaluation sums over all processes, so those that write nothing must take part in it.
-        if _fit(trainer, learner, data, saved, interruption) is None and interruption.received is None:
+        divergence = _fit(trainer, learner, data, saved, interruption) if config.get("train", True) else None
+        if divergence is None and interruption.received is None:
             validation_of_best(trainer, learner, data)
-            test_best(trainer, learner, data)
+            if config.get("test", True):
+                test_best(trainer, learner, data)

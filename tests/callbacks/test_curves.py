@@ -63,6 +63,25 @@ def test_neither_penalties_nor_accumulation_nor_clipping_show_in_the_curves(trai
     assert values(log, "gradient_norm/all")[0] > 0.1
 
 
+@pytest.mark.parametrize("words", [["data=wine"], ["data=breast_cancer", "loss=binary_cross_entropy"]])
+def test_the_accuracy_of_an_epoch_is_that_of_its_training_steps(
+    train_run: Any, make_config: Any, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    overrides = [*words, "optimizer.lr=1e-12", "data.batch_size=50"]
+    data = build_data(make_config(*overrides))
+    data.setup()
+    features, targets = data.part("train")
+    with torch.no_grad():
+        outputs = build_learner(make_config(*overrides), data).model(features)
+    predicted = outputs.argmax(1) if outputs.shape[1] > 1 else outputs.squeeze(1) > 0
+    expected = (predicted == targets).double().mean().item()
+    for held in (1_000_000, 1):
+        monkeypatch.setattr(training_curves, "OUTPUTS_HELD", held)
+        log = events(train_run(*overrides, "trainer.max_epochs=2"))
+        assert values(log, "train/accuracy") == pytest.approx([expected] * 2, abs=1e-6)
+    assert "train/accuracy" not in events(train_run("data=diabetes", "trainer.max_epochs=1")).Tags()["scalars"]
+
+
 def test_every_step_has_one_point_while_gradients_are_gathered(train_run: Any) -> None:
     overrides = ["data=wine", "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
     log = events(train_run(*overrides, "trainer.max_epochs=3"))  # 4 batches an epoch: 2 updates

@@ -86,7 +86,7 @@ REFUSED_TOGETHER = [
     (["loss=mse"], "the loss must fit the task, which is classification"),
     (["data=diabetes", "loss=cross_entropy"], ", got loss=cross_entropy; try loss=mse"),
     (["+regularization.dropout=0.5"], "regularization must hold nothing but l1, l2, applies_to"),
-    (["monitor=val/accuracy"], "mode must be max for monitor=val/accuracy"),
+    (["monitor=val/accuracy", "mode=min"], "mode must be max for monitor=val/accuracy"),
     (["data=diabetes", "monitor=val/accuracy", "mode=max"], "monitor must be one of val/loss, val/mse"),
     (["data.validation_fraction=0.5", "data.test_fraction=0.5"], "must leave rows for training"),
     (["+trainer.num_nodes=2", "model.normalization=batch"], "over several processes must share its statistics"),
@@ -185,9 +185,10 @@ def test_rules_of_the_optimizers_are_not_put_on_one_of_ones_own(make_config: Any
     check(make_config("optimizer._target_=my.Optimizer", "optimizer.lr=auto"))
 
 
-def test_a_sweeps_job_must_be_one_process(make_config: Any) -> None:
-    with pytest.raises(UserError, match="must each run in one process"):
-        check_job_of_sweep(make_config("trainer=ddp"))
+def test_a_sweeps_job_must_be_on_one_machine(make_config: Any) -> None:
+    check_job_of_sweep(make_config("trainer=ddp"))
+    with pytest.raises(UserError, match="must each run on one machine"):
+        check_job_of_sweep(make_config("trainer=ddp", "+trainer.num_nodes=2"))
 
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))

@@ -47,6 +47,7 @@ def test_a_job_is_named_by_what_it_is_about() -> None:
     overrides = ["optimizer=sgd", "model.hidden_dims=[64,64]", "optimizer.lr=1e-05", "paths.logs=/x", "sweep.name=y"]
     assert job_name(3, overrides) == "3_optimizer-sgd_hidden_dims-64-64_lr-1e-05"
     assert job_name(0, []) == "0"
+    assert job_name(1, ["experiment=zero_initialization", "sweep.name=s"]) == "1_experiment-zero-initialization"
     own = ["mixup=0.5", "+new.key=1", "engine=plain", "callbacks.early_stopping.patience=3", "logger=none"]
     assert job_name(1, own) == "1_mixup-0.5_key-1_engine-plain_patience-3"
 

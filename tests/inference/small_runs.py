@@ -90,7 +90,7 @@ def save_run(
     inputs = None if encoding is None else build_inputs(encoding, data.task.n_features)
     network = MLP(
         in_features=data.task.n_features if inputs is None else inputs.out_features,
-        out_features=n_outputs(objective, data.task),
+        out_features=n_outputs(objective.name, data.task),
         **{"hidden_dims": [8, 8], "bias_initialization": "normal", **model_options},
     )
     model = network if inputs is None else WithInputs(inputs, network)

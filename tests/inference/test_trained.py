@@ -114,12 +114,12 @@ def test_a_zip_file_of_other_things_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path / "a.ckpt")
 
 
-def test_a_network_of_ones_own_is_refused_with_the_way_to_load_it(run: Path) -> None:
+def test_a_network_that_conf_does_not_name_is_refused_with_the_way_to_load_it(run: Path) -> None:
     change_card(run, ("model",), {"name": "own", "architecture": {"_target_": "my.Network"}})
     with pytest.raises(UserError) as refusal:
         load_run(run)
-    assert "network of another class" in refusal.value.actual
-    assert "load_predictor(path, model=…)" in refusal.value.hint
+    assert "names my.Network" in refusal.value.actual
+    assert "a file conf/model/NAME.yaml with the line _target_: my.Network" in refusal.value.hint
 
 
 @pytest.mark.parametrize(

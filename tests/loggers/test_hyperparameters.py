@@ -89,9 +89,9 @@ def test_the_table_leaves_out_what_does_not_change_learning(make_config: MakeCon
 
 
 def test_own_values_and_groups_are_in_the_table(make_config: MakeConfig) -> None:
-    config = make_config("+mixup=0.5", "+sizes=[1,2]", "+augmentation={name: flip, share: 0.1}")
+    config = make_config("+mixup=0.5", "+sizes=[1,2]", "+mirror={name: flip, share: 0.1}")
     own = {name: value for name, value in hyperparameters(config).items() if name.split(".")[0] not in COMPARED}
-    assert own == {"seed": 0, "mixup": 0.5, "sizes": "[1, 2]", "augmentation": "flip", "augmentation.share": 0.1}
+    assert own == {"seed": 0, "mixup": 0.5, "sizes": "[1, 2]", "mirror": "flip", "mirror.share": 0.1}
 
 
 def test_runs_of_different_optimizers_have_the_columns_of_their_own(make_config: MakeConfig) -> None:

@@ -15,6 +15,7 @@ from mlplab.inference.evaluating import evaluate
 from mlplab.inference.exporting import export
 from mlplab.inference.trained import load_run
 from mlplab.models.activations import ACTIVATIONS
+from mlplab.models.numeric_embeddings import PBLDEmbedding
 from mlplab.models.realmlp import NTKLinear, ParametricActivation, RealMLP
 from mlplab.optimization.parameter_groups import parameter_groups
 
@@ -79,6 +80,27 @@ def test_the_parametric_activation_is_that_of_the_authors(authors: Any, rows: Te
     torch.testing.assert_close(ours(rows).detach(), expected)
 
 
+def test_its_embedding_of_numbers_is_that_of_the_authors(authors: Any, rows: Tensor) -> None:
+    nn, _ = authors
+    options = {"plr_sigma": 0.1, "plr_hidden_1": 16, "plr_hidden_2": 4, "plr_act_name": "linear"}
+    theirs = _fit(nn.PLREmbeddingsFactory(**options, plr_use_densenet=True, plr_use_cos_bias=True), rows)
+    torch.manual_seed(3)
+    ours = PBLDEmbedding(n_columns=6)
+    assert float(ours.frequencies.detach().std()) == pytest.approx(0.1, rel=0.2)
+    with torch.no_grad():
+        ours.frequencies.copy_(theirs.weight_1.squeeze(1))
+        ours.phases.copy_(theirs.bias_1.squeeze(1))
+        ours.linear.weight.copy_(theirs.weight_2)
+        ours.linear.bias.copy_(theirs.bias_2.squeeze(1))
+        found = ours(rows)
+    # Theirs has the numbers behind all embeddings, ours each behind its own.
+    expected = theirs.forward_cont(rows).detach()
+    torch.testing.assert_close(found[:, :, :3].flatten(1), expected[:, :18], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[:, :, 3], expected[:, 18:])
+    factors = {group.get("lr") for group in parameter_groups(ours, weight_decay=None, lr=1.0)}
+    assert factors == {0.1}
+
+
 def test_the_whole_network_is_that_of_its_formula(rows: Tensor) -> None:
     network = RealMLP(in_features=6, out_features=2, hidden_dims=[5], dropout=0.5).eval()
     network.initialize_from(rows)
@@ -139,10 +161,9 @@ def test_it_begins_with_units_that_fit_the_training_part(make_config: Any) -> No
     config = make_config("model=realmlp", "data=wine")
     data = build_data(config)
     data.setup()
-    network = build_learner(config, data).model
-    assert isinstance(network, RealMLP)
-    first = network.hidden[0].linear
-    sums = first(data.part("train")[0]) - first.bias
+    model: Any = build_learner(config, data).model
+    first = model.network.hidden[0].linear
+    sums = first(model.inputs(data.part("train")[0])) - first.bias
     torch.testing.assert_close(sums.std(0, correction=0), torch.ones(256), rtol=1e-4, atol=0)
 
 

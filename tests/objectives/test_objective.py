@@ -134,7 +134,7 @@ def test_a_function_of_ones_own_works_as_an_objective_and_is_not_given_what_it_w
     [("auto", THREE, 3), ("auto", TWO, 2), ("binary_cross_entropy", TWO, 1), ("auto", REGRESSION, 1)],
 )
 def test_the_width_of_the_output_layer_follows_from_loss_and_task(name: str, task: Task, width: int) -> None:
-    assert n_outputs(build_objective(name, task), task) == width
+    assert n_outputs(build_objective(name, task).name, task) == width
 
 
 def test_predictions_of_logits_are_probabilities_by_softmax() -> None:
@@ -164,7 +164,7 @@ def test_several_targets_are_predicted_each_in_its_unit_and_labels_by_their_prob
     assert predictions(torch.tensor([[1.0, -1.0]]), numbers).tolist() == [[3.0, 5.0]]
     labels = Task("multilabel", 2, target_names=("a", "b", "c"), label_names=(("0", "1"),) * 3)
     assert predictions(torch.zeros(2, 3), labels).tolist() == [[0.5] * 3] * 2
-    assert [n_outputs(build_objective("auto", task), task) for task in (numbers, labels)] == [2, 3]
+    assert [n_outputs(build_objective("auto", task).name, task) for task in (numbers, labels)] == [2, 3]
     assert build_objective("auto", labels).function is binary_cross_entropy
     with pytest.raises(UserError, match="class_weights must be null for several labels"):
         build_objective("auto", labels, class_weights=[1, 2, 3])

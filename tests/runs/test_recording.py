@@ -23,7 +23,7 @@ from mlplab.runs.manifest import describe_environment, differences
 from mlplab.runs.memory import explain_out_of_memory
 from mlplab.runs.recording import recording_run, train_log, write_manifest
 
-DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", part=lambda part: ([], [0, 1]))
+DATA: Any = SimpleNamespace(name="digits", fingerprint="abc", n_rows={"train": 2, "val": 2, "test": 2})
 
 
 def test_what_was_asked_is_saved_as_hydra_saves_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

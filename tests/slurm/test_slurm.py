@@ -1,6 +1,7 @@
 """Sweeps and runs on a real SLURM: whatever it does to a job, the job comes to the same, in its own directory."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -132,7 +133,7 @@ def test_searches_and_comparisons_come_to_the_same_as_without_a_cluster(slurm: C
 def test_a_job_whose_process_is_killed_is_queued_once_more(slurm: Cluster, tmp_path: Path, never_stopped: Path) -> None:
     sweep = start(slurm, tmp_path, *LONG, "seed=0,1")
     until(lambda: trains(tmp_path, 0))
-    slurm.ask("scancel", "--signal=KILL", f"{array_of(slurm)}_0")  # as where memory runs out
+    os.kill(int(str(status(jobs_of(tmp_path)[0])["process"])), signal.SIGKILL)  # as where memory runs out
     done = sweep.end()
     assert done.status == 0, done
     assert "killed  0_seed-0" in done.stdout

@@ -188,6 +188,18 @@ def test_a_worker_ends_when_its_launcher_was_killed(tmp_path: Path, when: str) -
         assert (tmp_path / "argv").read_text() == "train.py"  # as the command was typed, for the manifest
 
 
+def test_a_job_on_another_machine_is_asked_to_stop_by_the_file_of_the_sweep(tmp_path: Path) -> None:
+    job = JobOfSweep(slowly, tmp_path, tmp_path)
+    job.host = "elsewhere"
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=worker, args=(pickle.dumps(job), tmp_path, "with a job"))
+    process.start()
+    _until((tmp_path / "begun").exists)
+    (tmp_path / STOPPING).touch()
+    process.join(30)
+    assert (tmp_path / "saved").exists()
+
+
 def _is_alive(process: int) -> bool:
     try:
         return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -21,6 +21,7 @@ from launching import ROOT, SMALL, launch
 
 WORDS = [*SMALL, "sweep.name=study", "optimizer=sgd,adam", "seed=0,1"]
 NAMES = ["0_optimizer-sgd_seed-0", "1_optimizer-sgd_seed-1", "2_optimizer-adam_seed-0", "3_optimizer-adam_seed-1"]
+SUBMITTED = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"]
 AT_ONCE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 LONG = ["trainer.max_epochs=1000", "callbacks.early_stopping=null", "callbacks.checkpoints.every_seconds=0.2"]
 
@@ -133,7 +134,7 @@ class Terminal:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[], pytest.param(AT_ONCE, marks=pytest.mark.slow)], ids=["serial", "at once"])
+@pytest.mark.parametrize("launcher", [[], AT_ONCE, SUBMITTED], ids=["serial", "at once", "submitted"])
 def test_on_a_terminal_the_bar_fits_and_ctrl_c_leaves_a_sweep_that_goes_on(tmp_path: Path, launcher: list[str]) -> None:
     terminal = Terminal(command(tmp_path, *WORDS, *LONG, *launcher))
     n = 2 if launcher else 1

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from comparing import difference
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.config_store import ConfigStore
 from launching import SMALL, launch, run_program, start_program
 from sweeps.test_launchers import until
 
+from hydra_plugins.mlplab_plugins import OwnLaunchers
 from mlplab.runs.run_reading import read_state
 
 LOCAL = ["hydra/launcher=submitit_local", "hydra.launcher.n_jobs=2"]
@@ -70,3 +73,13 @@ def test_without_its_package_the_launcher_says_how_to_install_it(tmp_path: Path)
         "train.py: hydra/launcher=submitit_local must have its package installed, but No module named 'submitit'; "
         'try pip install -c constraints.txt -e ".[slurm]"\n'
     )
+
+
+def test_schemas_of_another_package_do_not_stand_in_the_way_of_conf(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.config")
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", {})
+    store.store(group="hydra/launcher", name="submitit_slurm", node=config.SlurmQueueConf)
+    store.store(group="hydra/launcher", name="joblib", node={})
+    OwnLaunchers().manipulate_search_path(ConfigSearchPathImpl())
+    assert list(store.repo["hydra"]["launcher"]) == ["joblib.yaml"]

@@ -11,6 +11,7 @@ from mlplab.callbacks.histograms import Histograms as Histograms
 from mlplab.callbacks.history import History as History
 from mlplab.callbacks.learning_rate_range import LearningRateRange as LearningRateRange
 from mlplab.callbacks.non_finite_guard import NonFiniteGuard as NonFiniteGuard
+from mlplab.callbacks.own_module import OwnModule as OwnModule
 from mlplab.callbacks.progress import ProgressLine as ProgressLine
 from mlplab.callbacks.pruning import Pruning as Pruning
 from mlplab.callbacks.result_figures import Figures as Figures

@@ -43,7 +43,7 @@ class ExponentialMovingAverage(_RunningAverage):
     """Averages exponentially: w̄ ← d·w̄ + (1 − d)·w after update t, with d = min(decay, (1 + t) / (10 + t)).
 
     With a constant d, the random initial weights would stay in the average for 1/(1 − d) updates (Tarvainen and
-    Valpola 2017, section 3.1; the ramp is that of TensorFlow's ExponentialMovingAverage). Running statistics of batch
+    Valpola 2017; the ramp is that of TensorFlow's ExponentialMovingAverage). Running statistics of batch
     normalisation are averaged too.
 
     Args:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.own_module import OwnModule, of_validation
 from mlplab.callbacks.pruned_weights import pruned_parts, restore_parts, without_masks
 from mlplab.engine.resumable_loops import loop_of, restore_metrics
 from mlplab.errors import UserError
@@ -138,9 +139,9 @@ class Checkpoints(Checkpoint):
         # A NaN is neither smaller nor larger, and so never the best.
         # Strictly better: of equal states the earliest is kept, which trained least.
         if score < self.best.score if self.mode == "min" else score > self.best.score:
-            of_validation = {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
+            validation = {name: float(value) for name, value in of_validation(trainer, metrics).items()}
             weights = without_masks(validated or _copy_of(pl_module))
-            self.best = Best(score, epoch, trainer.global_step, of_validation, weights)
+            self.best = Best(score, epoch, trainer.global_step, validation, weights)
             self._best_is_written = False
             self._tell_best()
 
@@ -220,6 +221,9 @@ class Checkpoints(Checkpoint):
             "pytorch-lightning_version": __version__,
         }
         pl_module.on_save_checkpoint(content)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, OwnModule):
+                callback.on_save_checkpoint(trainer, pl_module, content)
         trainer.strategy.save_checkpoint(content, self.directory / "best.ckpt")
         self._best_is_written = True
 

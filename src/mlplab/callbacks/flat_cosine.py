@@ -12,7 +12,7 @@ from mlplab.learner import Learner
 class FlatCosine(Callback):
     """Multiplies dropout and weight decay by 1 in the first half of training, then along half a cosine down to 0.
 
-    At the share t > ½ of training the factor is ½(1 + cos(π(2t − 1))): "flat_cos" of Holzmüller et al. 2024, section 4.
+    At the share t > ½ of training the factor is ½(1 + cos(π(2t − 1))): "flat_cos" of Holzmüller et al. 2024, section 3.
     It follows from the step alone, so that a resumed run has the same.
     """
 

@@ -28,7 +28,8 @@ class GradientNorms(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Behind an input layer the MLP is called `network`; its layers keep their names in the curves.
-        network = getattr(pl_module, "model", pl_module)
+        network = getattr(pl_module, "model", None)
+        network = network if isinstance(network, nn.Module) else pl_module
         parameters = {
             # The network itself has an empty name, for parameters outside of its layers.
             name.removeprefix("network.") or "model": [p for p in layer.parameters(recurse=False) if p.requires_grad]

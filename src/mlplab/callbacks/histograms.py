@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
 
 class Histograms(Callback):
@@ -40,7 +41,8 @@ class Histograms(Callback):
         if step == self._last_step or not trainer.is_global_zero:
             return
         self._last_step = step
-        network = getattr(pl_module, "model", pl_module)
+        network = getattr(pl_module, "model", None)
+        network = network if isinstance(network, nn.Module) else pl_module
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 writer = logger.experiment

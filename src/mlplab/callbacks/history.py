@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from mlplab.callbacks.own_module import of_validation
 from mlplab.runs.files import read_json_lines, write_atomically
 from mlplab.runs.layout import HISTORY
 
@@ -62,7 +63,7 @@ class History(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_writing and not trainer.sanity_checking:
-            self._write(trainer, {n: v for n, v in trainer.callback_metrics.items() if n.startswith("val/")})
+            self._write(trainer, of_validation(trainer, trainer.callback_metrics))
             self._since = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

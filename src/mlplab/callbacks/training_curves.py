@@ -12,6 +12,9 @@ from torch import Tensor
 
 from mlplab.errors import Diverged
 
+OUTPUTS_HELD = 1_000_000
+"""Outputs of the network that are held until it is counted how many rows are classified rightly."""
+
 STEPS_BUFFERED = 1000
 """Logged steps to buffer; in a longer epoch they are written before its end."""
 
@@ -23,9 +26,13 @@ class TrainingCurves(Callback):
     weights. Penalties are left out, so that it compares with `val/loss`. Losses stay on their device until the end of
     the epoch, as reading one at each step would make the CPU wait for the GPU.
 
+    In a classification `train/accuracy` is the share of the epoch's rows whose class the network gave the largest
+    output in their training step. It is left out where `training_step` does not return its `outputs`.
+
     Attributes:
         losses: of the batches of this epoch, without penalties.
         rows: of each of these batches.
+        hits: rows of this epoch that were classified rightly, and rows (with weights: their sums).
         pending: step, loss and learning rate, not yet written to the loggers.
         last_step: the last logged step.
     """
@@ -36,7 +43,13 @@ class TrainingCurves(Callback):
         self.last_step = 0
         self.losses: list[Tensor] = []
         self.rows: list[int] = []
+        self.hits = (0.0, 0.0)
+        self._classifies, self._n_held = False, 0
+        self._classified: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self.pending: list[tuple[int, Tensor, float]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._classifies = getattr(getattr(pl_module, "task", None), "kind", None) == "classification"
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -52,6 +65,13 @@ class TrainingCurves(Callback):
             return
         self.losses.append(loss)
         self.rows.append(_n_rows(batch))
+        of_network = outputs.get("outputs") if self._classifies else None
+        # An own `training_step` may give that name to something else.
+        if isinstance(of_network, Tensor) and of_network.shape[:1] == batch[1].shape:
+            self._classified.append((of_network, batch[1], batch[2] if len(batch) > 2 else None))
+            self._n_held += of_network.numel()
+            if self._n_held >= OUTPUTS_HELD:
+                self._count_hits()
         step = trainer.global_step
         # While gradients accumulate, several batches have the same step; it must be logged once.
         if step <= self.last_step:
@@ -71,10 +91,32 @@ class TrainingCurves(Callback):
                 total, n_rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
             # NaN if every update of the epoch was skipped.
             mean = torch.tensor(total / n_rows if n_rows else math.nan, device=pl_module.device)
+            named = {"train/loss": mean, **self._accuracy(trainer, pl_module)}
             # The mean already covers all processes; sync_dist only silences Lightning's warning.
-            pl_module.log_dict({"train/loss": mean}, sync_dist=trainer.world_size > 1)
+            pl_module.log_dict(named, sync_dist=trainer.world_size > 1)
         self.flush_logs(trainer)
         self.losses, self.rows = [], []
+
+    def _accuracy(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:
+        """Computes the accuracy of the epoch, over all processes, and forgets its rows; empty where none is known."""
+        self._count_hits()
+        (n_hits, n_rows), self.hits = self.hits, (0.0, 0.0)
+        if trainer.world_size > 1 and self._classifies:
+            own = torch.tensor([n_hits, n_rows], dtype=torch.float64, device=pl_module.device)
+            n_hits, n_rows = trainer.strategy.reduce(own, reduce_op="sum").tolist()
+        return {"train/accuracy": torch.tensor(n_hits / n_rows, device=pl_module.device)} if n_rows else {}
+
+    def _count_hits(self) -> None:
+        """Adds what is held to `hits`. For many batches at once, as each operation costs more than its numbers."""
+        held, self._classified, self._n_held = self._classified, [], 0
+        if not held:
+            return
+        outputs, targets, weights = zip(*held, strict=True)
+        # Of an ensemble (N, k), the share of its members.
+        hits = are_hits(torch.cat(outputs), torch.cat(targets)).double().reshape(sum(map(len, targets)), -1).mean(1)
+        of_rows = torch.ones_like(hits) if weights[0] is None else torch.cat(weights).double()
+        found, n_rows = float((hits * of_rows).sum()), float(of_rows.sum())
+        self.hits = self.hits[0] + found, self.hits[1] + n_rows
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         with contextlib.suppress(OSError):  # the exception may be that the disk is full
@@ -85,14 +127,19 @@ class TrainingCurves(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the losses of the current epoch. Pending steps were flushed before the checkpoint."""
+        self._count_hits()
         # `torch.stack` refuses an empty list.
         losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
-        return {"losses": losses, "rows": torch.tensor(self.rows), "last_step": self.last_step}
+        return {
+            "losses": losses, "rows": torch.tensor(self.rows), "last_step": self.last_step, "hits": list(self.hits),
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.losses = list(state_dict["losses"].unbind())
         self.rows = state_dict["rows"].tolist()
         self.last_step = state_dict["last_step"]
+        n_hits, n_rows = state_dict.get("hits", (0.0, 0.0))  # of release 0.5.0: none
+        self.hits = n_hits, n_rows
 
     def flush_logs(self, trainer: pl.Trainer) -> None:
         """Writes the pending steps to the loggers. Also called before a checkpoint, which stores the logs' length."""
@@ -103,6 +150,15 @@ class TrainingCurves(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"train/loss_step": loss, "lr": rate}, step=step)
         self.pending = []
+
+
+def are_hits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Returns which rows have their largest output at their class: (…, N, C), (…, N) -> (…, N).
+
+    A single output is the logit of class 1 of two. Members of an ensemble count by themselves: (N, k, C) -> (N, k).
+    """
+    predicted = outputs.squeeze(-1) > 0 if outputs.shape[-1] == 1 else outputs.max(-1).indices
+    return predicted == targets.reshape(targets.shape + (1,) * (predicted.ndim - targets.ndim))
 
 
 def logged_step(step: int, interval: int) -> int | None:

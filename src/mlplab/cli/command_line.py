@@ -29,13 +29,13 @@ from mlplab.cli.resume import resumed_config, resumes
 from mlplab.cli.script import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, print_error
 from mlplab.config.commands import command
 from mlplab.config.resolvers import register_resolvers
-from mlplab.errors import NoRoom, RunFailed, RunStopped, UserError, described, is_disk_full
+from mlplab.errors import NoRoom, ProcessKilled, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.run_reading import read_state
 from mlplab.runs.signals import on_termination
 from mlplab.slurm import is_repetition, is_requeued, requeue
 from mlplab.sweeps import failed_jobs
-from mlplab.sweeps.job import begun_before, objective_of_finished
+from mlplab.sweeps.job import HOW, become_worker, begun_before, objective_of_finished, with_a_job
 
 
 def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float], root: Path) -> int:
@@ -70,7 +70,13 @@ def run_command(main: Callable[[], None], resume: Callable[[DictConfig], float],
             return 0  # also where nothing was left to do
         require_known_flags(sys.argv[1:], root / "conf")
         require_single_choices(overrides)
-        main()
+        if HOW not in os.environ:
+            main()
+        else:  # the command of a sweep's job
+            become_worker()
+            # The other processes of the job just end with the first.
+            with with_a_job() if "LOCAL_RANK" not in os.environ else contextlib.nullcontext():
+                main()
     except SystemExit as ended:  # as Hydra ends after its help
         if ended.code or _job_has_begun:
             raise
@@ -165,7 +171,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
     directory = Path(hydra.runtime.output_dir)
     try:
         # Only here, as an experiment may make a sweep of the command.
-        if hydra.mode != RunMode.MULTIRUN:
+        if hydra.mode != RunMode.MULTIRUN and HOW not in os.environ:  # a sweep has passed its words on
             require_read_options(sys.argv[1:])
         try:
             return _train(train, config, directory)
@@ -174,7 +180,7 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
             raise UserError(
                 "every value of the configuration must resolve", reason, command("train.py", "--help")
             ) from error
-    except (RunStopped, KeyboardInterrupt):
+    except (RunStopped, KeyboardInterrupt, ProcessKilled):
         raise
     except BaseException as error:  # the user's code may raise anything, or call sys.exit
         is_told = isinstance(error, UserError | RunFailed)
@@ -196,8 +202,14 @@ def run_job(train: Callable[..., float], config: DictConfig) -> float:
 
 def _train(train: Callable[..., float], config: DictConfig, directory: Path) -> float:
     """Trains; resumes what an earlier launch of the sweep or the job of SLURM began, and skips what has finished."""
-    may_go_on = HydraConfig.get().mode == RunMode.MULTIRUN or is_requeued()
-    if not may_go_on or not (directory / "status.json").exists():
+    is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if HOW in os.environ and not is_of_sweep:  # a job whose sweep has given it a process of its own
+        return train(config, resume=True) if os.environ[HOW] == "resume" else train(config)
+    if is_of_sweep:
+        from mlplab.sweeps.own_process import needs_own_process, train_in_own_process
+
+        train = train_in_own_process if needs_own_process(config) else train
+    if not (is_of_sweep or is_requeued()) or not (directory / "status.json").exists():
         return train(config)
     objective = objective_of_finished(directory)
     if objective is not None:

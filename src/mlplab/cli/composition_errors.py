@@ -30,7 +30,7 @@ from mlplab.rules import shown
 OF_EXTRAS = {"hydra/launcher=joblib": "sweeps"}
 """Choice → extra of this package that installs what the choice needs."""
 
-OPTIONAL_GROUPS = ("experiment", "debug")
+OPTIONAL_GROUPS = ("experiment", "debug", "module")
 """Groups without a required choice."""
 
 OF_LISTS = ("dims", "betas", "applies_to", "class_weights")
@@ -208,6 +208,10 @@ def _unknown_choice(overrides: Sequence[Override]) -> UserError | None:
             if f"{group}={value}" in OF_EXTRAS:
                 hint = install(OF_EXTRAS[f"{group}={value}"])
                 return UserError(f"{group}={value} must have its package installed", "there is none", hint)
+            if isinstance(value, dict):
+                text, typed = _typed(override)
+                hint = f"~{group} '+{group}={typed}', or a file conf/{group}/NAME.yaml that holds it"
+                return UserError(f"{group} must be one of {', '.join(choices)}", text, hint)
             near = nearest_name(str(value), choices) or choices[0]
             return UserError(
                 f"{group} must be one of {', '.join(choices)}", f"{group}={shown(value)}", f"{group}={near}"
@@ -226,6 +230,8 @@ def _unknown_key(overrides: Sequence[Override]) -> UserError | None:
             return UserError("+ must only be used for names that are not in the configuration", text, text[1:])
         if override.is_add() or override.is_force_add() or key in keys:
             continue
+        if key.endswith("._target_"):
+            return UserError("names on the command line must exist in the configuration", text, f"+{text}")
         if key.startswith(("hydra.sweeper.", "hydra.launcher.")):
             unknown = _unknown_setting_of_a_sweep(key, text, groups)
             if unknown is not None:

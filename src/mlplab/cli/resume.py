@@ -25,7 +25,7 @@ from mlplab.config.differing import (
     flat,
     shown_or_nothing,
 )
-from mlplab.config.paths import shortest
+from mlplab.config.paths import latest_run, shortest
 from mlplab.config.suggestions import nearest_key
 from mlplab.errors import UserError
 from mlplab.optimization.names import NEED_END
@@ -72,11 +72,20 @@ def resumed_config(words: Sequence[str], conf: Path) -> DictConfig | None:
         if given["resume"].is_sweep_override():
             runs = str(given["resume"].input_line)
             raise UserError("resume must be one run", runs, f"{runs.partition(',')[0]}, and then the others")
-        directory = require_run(Path(str(given.pop("resume").value())).expanduser(), "resume")
+        name = str(given.pop("resume").value())
+        if name == "latest" and not Path(name).exists():
+            logs = given["paths.logs"].value() if "paths.logs" in given else conf.parent / "logs"
+            name = str(latest_run(Path(str(logs)).expanduser() / "runs"))
+        if "train" in given and not given["train"].value():
+            # A test would end the run that is to go on.
+            hint = f"train=false start_from={name}, which is a run of its own"
+            raise UserError("a resumed run must train", "train=false", hint)
+        directory = require_run(Path(name).expanduser(), "resume")
         trust = given.pop("trust").value() if "trust" in given else False
         if not isinstance(trust, bool):
             raise UserError("trust must be true or false", f"trust={trust}", "trust=false")
-        if "LOCAL_RANK" not in os.environ:
+        # The first process of a run has the lock already when the others come here.
+        if all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")):
             require_free(directory / LOCK)  # now, as the run itself looks after long imports
         config = config_of_run(directory, conf, trust=trust)
         before = OmegaConf.to_container(config, resolve=False)

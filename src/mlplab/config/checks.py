@@ -1,25 +1,25 @@
 """Checks a whole configuration before anything is read or written. Imports nothing heavy."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mlplab.config.config_rules import (
     MLP_RULES,
     OPTIMIZER_RULES,
-    REALMLP_RULES,
     RULES,
     SWEEP_RULES,
     TABLE_RULES,
     nearest,
 )
 from mlplab.config.differing import flat
-from mlplab.config.paths import require_data_file
+from mlplab.config.paths import find_run, require_data_file
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.config.suggestions import nearest_key, nearest_name
 from mlplab.config.trainer_flags import CHOSEN_ELSEWHERE, TRAINER_FLAGS
@@ -40,7 +40,6 @@ REQUIRED = {
     "paths": "{logs: logs}",
     "seed": "0",
     "monitor": "val/loss",
-    "mode": "min",
 }
 """Groups and values that every run needs → an example."""
 
@@ -53,32 +52,30 @@ KNOWN_KEYS = {
 
 OTHER_NAMES = {
     "ckpt_path": "resume=logs/runs/NAME", "checkpoint": "resume=logs/runs/NAME", "task_name": "name=…",
-    "train": "leaving it out: a run always trains", "test": "leaving it out: a run always ends with a test",
 }  # fmt: skip
 """Names that other projects give to what has another one here → what to try."""
 
+CLASS_WEIGHTS = "loss.class_weights"
+
 TABLE = "mlplab.data.table.table_source.table"
 
-PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM")
+PERCEPTRONS = ("mlplab.models.MLP", "mlplab.models.TabM", "mlplab.models.RealMLP")
 """The networks of the project, whose options have rules."""
 
 
 def check_job_of_sweep(config: DictConfig) -> None:
-    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several processes.
+    """Refuses a job of a sweep that cannot be run: by `check`, or as it needs several machines.
 
     Raises:
         UserError: for the first fault.
     """
     check(config)
-    for key in ("trainer.devices", "trainer.num_nodes"):
-        number = _select(config, key, 1)
-        if number not in (1, "1", "auto"):
-            # Further processes are started with the command line of this one, so each would sweep again.
-            raise UserError(
-                "a sweep's jobs must each run in one process",
-                f"{key}={shown(number)} with -m",
-                "one run at a time, without -m",
-            )
+    if _select(config, "trainer.num_nodes", 1) != 1:
+        # A launcher gives a job one process, on one machine.
+        raise UserError(
+            "a sweep's jobs must each run on one machine", f"trainer.num_nodes={config.trainer.num_nodes} with -m",
+            "one run at a time, without -m: docs/scaling.md",
+        )  # fmt: skip
 
 
 def check(config: DictConfig, *, resume: bool = False) -> None:
@@ -106,12 +103,16 @@ def check(config: DictConfig, *, resume: bool = False) -> None:
     # Classes of the user's own may mean other things by the same names.
     if _select(config, "model._target_") in PERCEPTRONS:
         rules.update({f"model.{name}": rule for name, rule in (MLP_RULES | EMBEDDING_RULES).items()})
-    if _select(config, "model._target_") == "mlplab.models.RealMLP":
-        rules.update({f"model.{name}": rule for name, rule in REALMLP_RULES.items()})
     if _select(config, "data._target_") == TABLE:
         rules.update({f"data.{name}": rule for name, rule in TABLE_RULES.items()})
     if str(_select(config, "optimizer._target_")).startswith(("torch.optim.", "mlplab.")):
         rules.update({f"optimizer.{name}": rule for name, rule in OPTIMIZER_RULES.items()})
+    # Code of one's own is asked for its signature once it is imported.
+    for group in ("loss", "scheduler"):
+        if _select(config, f"{group}._target_") is not None:
+            rules = {
+                key: rule for key, rule in rules.items() if key == CLASS_WEIGHTS or not key.startswith(f"{group}.")
+            }
     _require_rules(config, rules)
     if not resume:
         _require_known_keys(config)
@@ -130,8 +131,9 @@ def check_sweep(config: DictConfig) -> None:
         name = shown(without_secrets(config, ("name",))["name"])
         raise UserError("a sweep must be named by sweep.name", f"name={name} with -m", f"sweep.name={name}")
     target = _select(config, "sweep.target")
-    if target is not None:
-        require_metric("sweep.target.metric", target["metric"], target["mode"], None)
+    if target is not None and config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        require_metric("sweep.target.metric", target["metric"], target["mode"], None, own)
 
 
 def check_settings(part: str, settings: Mapping[str, Any]) -> None:
@@ -186,7 +188,7 @@ def _require_known_keys(config: DictConfig) -> None:
     """Refuses keys that nothing reads: a typing error would have no effect, and no message."""
     for group, known in KNOWN_KEYS.items():
         for key, value in (config.get(group) or {}).items():
-            if key not in known:
+            if key not in known and not _is_in_conf(group, key):
                 name = f"{group}.{key}"
                 near = nearest_key(name, [f"{group}.{one}" for one in known])
                 requirement = f"{group} must hold nothing but {', '.join(known)}"
@@ -215,6 +217,12 @@ def _require_known_keys(config: DictConfig) -> None:
         raise UserError(requirement, f"+{word}", hint)
 
 
+def _is_in_conf(group: str, key: Any) -> bool:
+    """Returns whether conf/config.yaml, which may be the user's, has a key in a group."""
+    whole = yaml.safe_load((project_root() / "conf" / "config.yaml").read_text(encoding="utf-8"))
+    return key in ((whole.get(group) or {}) if group else whole)
+
+
 def _is_referred_to(config: DictConfig, name: str) -> bool:
     """Returns whether a value of the configuration holds `${NAME}`, or a part of it."""
     texts = map(str, flat(OmegaConf.to_container(config)).values())
@@ -225,6 +233,7 @@ def _callbacks_and_loggers_name_what_they_build(config: DictConfig) -> None:
     for group, example in (
         ("callbacks", "lightning.pytorch.callbacks.Timer"),
         ("logger", "lightning.pytorch.loggers.CSVLogger"),
+        ("metrics", "my.metric"),
     ):
         node = config.get(group) or {}
         if not isinstance(node, DictConfig | Mapping):
@@ -262,10 +271,20 @@ def require_trainer_flag(flag: str, given: str) -> None:
 def _monitor_exists(config: DictConfig) -> None:
     metric, mode, task, target = (_select(config, key) for key in ("monitor", "mode", "data.task", "data.target"))
     # Several classifications are labels, which have scores of their own.
-    require_metric("monitor", metric, mode, None if isinstance(target, list) else task)
+    # A module of one's own logs what it likes.
+    if config.get("module") is None:
+        own = [str(name) for name in config.get("metrics") or {}]
+        known = direction_of("monitor", metric, None if isinstance(target, list) else task, own)
+        if known:
+            require_metric("monitor", metric, mode, None if isinstance(target, list) else task, own)
+    if mode is None:
+        raise UserError(
+            f"mode must be given for monitor={metric}, as mlplab does not know whether small or large is good",
+            "there is none", "mode=min, or mode=max",
+        )  # fmt: skip
 
 
-def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
+def require_metric(key: str, metric: str, mode: str, task: str | None, own: Sequence[str] = ()) -> None:
     """Refuses a metric that the task does not have; if the task is not known yet, that no task has.
 
     Args:
@@ -273,23 +292,43 @@ def require_metric(key: str, metric: str, mode: str, task: str | None) -> None:
         metric: as `val/NAME`.
         mode: `min` or `max`.
         task: its kind.
+        own: names of metrics of conf/metrics. Those that have several values, have them as `val/NAME_VALUE`.
 
     Raises:
         UserError: there is no such metric, or `mode` is not its direction.
     """
+    direction = direction_of(key, metric, task, own)
+    # The wrong direction would keep the worst weights as the best.
+    if direction not in ("", mode):
+        good = "small" if direction == "min" else "large"
+        raise UserError(
+            f"mode must be {direction} for {key}={metric}, which is good when {good}",
+            f"mode={mode}",
+            f"{key}={metric} mode={direction}",
+        )
+
+
+def direction_of(key: str, metric: str, task: str | None, own: Sequence[str] = ()) -> str:
+    """Returns whether `min` or `max` is the good direction of a metric; nothing for one of one's own.
+
+    Args:
+        key: as for `require_metric`, and so the others.
+        metric: as `val/NAME`.
+        task: its kind.
+        own: names of metrics of conf/metrics.
+
+    Raises:
+        UserError: there is no such metric.
+    """
     known = SCORES.get(str(task)) or {name: good for scores in SCORES.values() for name, good in scores.items()}
     names = {f"val/{name}": direction for name, direction in known.items()}
+    if any(f"{metric}_".startswith(f"val/{name}_") for name in own):
+        return ""
     if metric not in names:
+        names.update({f"val/{name}": "" for name in own})
         close = nearest_name(str(metric), list(names)) or "val/loss"
         raise UserError(f"{key} must be one of {', '.join(names)}", f"{key}={metric}", f"{key}={close}")
-    # The wrong direction would keep the worst weights as the best.
-    if mode != names[metric]:
-        good = "small" if names[metric] == "min" else "large"
-        raise UserError(
-            f"mode must be {names[metric]} for {key}={metric}, which is good when {good}",
-            f"mode={mode}",
-            f"{key}={metric} mode={names[metric]}",
-        )
+    return names[metric]
 
 
 def _table_is_there(config: DictConfig) -> None:
@@ -355,6 +394,28 @@ def _lbfgs_has_the_plain_gradient(config: DictConfig) -> None:
                 f"{key}={_select(config, key)}",
                 f"{key}={shown(neutral)}, or optimizer=adam",
             )
+
+
+def _module_goes_with_the_rest(config: DictConfig) -> None:
+    if config.get("module") is not None and config.get("on_divergence") == "skip":
+        # Only the project's own `optimizer_step` skips.
+        raise UserError(
+            "on_divergence must be stop or raise with a module of one's own", "on_divergence=skip", "on_divergence=stop"
+        )
+
+
+def _weights_are_there(config: DictConfig) -> None:
+    start, trains = config.get("start_from"), config.get("train", True)
+    if start is not None:
+        find_run(Path(str(start)).expanduser(), "start_from")
+    elif not trains:
+        raise UserError(
+            "train=false must be given with the weights to test",
+            "there is no start_from",
+            "train=false start_from=logs/runs/NAME",
+        )
+    if not trains and not config.get("test", True):
+        raise UserError("a run must train or test", "train=false test=false", "test=true")
 
 
 def _epochs_have_an_order(config: DictConfig) -> None:
@@ -454,6 +515,8 @@ TOGETHER: tuple[Callable[[DictConfig], None], ...] = (
     _numeric_embedding_has_the_options,
     _lbfgs_has_the_plain_gradient,
     _plateau_is_validated,
+    _module_goes_with_the_rest,
+    _weights_are_there,
     _epochs_have_an_order,
     _processes_can_share,
     _schedule_knows_the_end,

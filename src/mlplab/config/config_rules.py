@@ -19,6 +19,7 @@ from mlplab.rules import (
     PROPER_SHARE,
     SHARE,
     SWITCH,
+    WHOLE,
     Rule,
     is_integer,
     is_number,
@@ -64,9 +65,28 @@ BETAS = Rule(
 
 RULES: dict[str, Rule] = {
     "seed": SEED,
-    "mode": one_of(("min", "max"), "min"),
+    "mode": optional(one_of(("min", "max"), "min")),
     "on_divergence": one_of(("stop", "skip", "raise"), "stop"),
     "trust": SWITCH,
+    "train": SWITCH,
+    "test": SWITCH,
+    "start_from": optional(
+        Rule(lambda v: isinstance(v, str) and v.strip() != "", "the directory of a run", "logs/runs/NAME")
+    ),
+    "model.freeze": optional(
+        Rule(
+            lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+            "a list of names or patterns of parameters",
+            "[hidden.0]",
+        )
+    ),
+    "optimizer.groups": optional(
+        Rule(
+            lambda v: isinstance(v, list) and all(isinstance(g, dict) and isinstance(g.get("params"), str) for g in v),
+            "a list of groups, each with a pattern as params and the options of its own",
+            "[{params: 'hidden.*', lr: 0.0001}]",
+        )
+    ),
     "data.batch_size": Rule(
         lambda v: v == "full" or (is_integer(v) and 1 <= v < 2**31), "a positive integer, or full", "32"
     ),
@@ -280,13 +300,6 @@ OF_ANY_FILE = (
 # the same names, and checks them itself.
 MLP_RULES = {name: option.rule for name, option in MLP_OPTIONS.items()}
 
-REALMLP_RULES = {
-    **{name: MLP_RULES[name] for name in ("hidden_dims", "activation", "dropout")},
-    "scaling_layer": SWITCH,
-    "parametric_activation": SWITCH,
-    **{f"{part}_lr_factor": replace(POSITIVE, example="1.0") for part in ("scale", "bias", "activation")},
-}
-
 OPTIMIZER_RULES: dict[str, Rule] = {
     "lr": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
@@ -324,6 +337,14 @@ SWEEP_RULES: dict[str, Rule] = {
     "hydra.launcher.members": replace(COUNT, requirement="a positive number of networks", example="64"),
     "hydra.launcher.processes": Rule(
         lambda v: v == "auto" or (is_integer(v) and v >= 1), "auto or a positive number of processes", "2"
+    ),
+    "hydra.launcher.ray.init.num_cpus": optional(replace(COUNT, requirement="a positive number of cores", example="2")),
+    "hydra.launcher.ray.init.num_gpus": optional(replace(WHOLE, requirement="a number of GPUs", example="1")),
+    "hydra.launcher.ray.remote.num_cpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v > 0), "auto, or a positive number of cores", "1"
+    ),
+    "hydra.launcher.ray.remote.num_gpus": Rule(
+        lambda v: v == "auto" or (is_number(v) and v >= 0), "auto, or a number of GPUs, also a part of one", "0.5"
     ),
     "hydra.launcher.timeout_min": replace(COUNT, requirement="a positive number of minutes", example="60"),
     "hydra.launcher.array_parallelism": replace(COUNT, requirement="a positive number of jobs", example="16"),

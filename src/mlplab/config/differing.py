@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlplab.config.resolvers import mode_of
 from mlplab.models.mlp_options import EMBEDDING_RULES
 from mlplab.rules import shown
 
@@ -29,7 +30,12 @@ ADDED = {
     "data.weight_column": None,
     "loss.class_weights": None,
     "loss.label_smoothing": 0.0,
+    "model.freeze": None,
+    "optimizer.groups": None,
     "regularization.max_norm": None,
+    "start_from": None,
+    "test": True,
+    "train": True,
     **dict.fromkeys((f"model.{name}" for name in EMBEDDING_RULES), None),
     "model.numeric_embedding": "none",
 }
@@ -38,12 +44,12 @@ ADDED = {
 CHANGED = {"model.dropout": (0.2, 0.0)}
 """Option → its default in release 0.5.0, and now. A sweep that began with the former goes on with it."""
 
-COLLECTIONS = ("callbacks.", "logger.")
+COLLECTIONS = ("callbacks.", "logger.", "metrics.")
 """Groups whose entries are parts, not options: a run keeps those that it began with."""
 
 
 NOT_LEARNED = (
-    "engine", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
+    "engine", "test", "logger", "name", "tags", "notes", "on_divergence", "callbacks.calibration", "callbacks.figures",
     "callbacks.gradient_norms", "callbacks.histograms", "callbacks.progress", "callbacks.checkpoints.every_seconds",
     "callbacks.checkpoints.every_n_epochs", "trainer.accelerator", "trainer.detect_anomaly",
     "trainer.log_every_n_steps", "trainer.max_time", "trainer.profiler", "trainer.threads",
@@ -68,6 +74,9 @@ def changes(then: Any, now: Any, free: tuple[str, ...]) -> dict[str, tuple[Any, 
     """
     # Dotted keys let a whole group be compared with one that has other keys.
     before, after = flat(then), flat(now)
+    for values in (before, after):  # release 0.5.0 wrote the mode itself
+        if str(values.get("mode")).startswith("${mode_of:"):
+            values["mode"] = mode_of(values.get("monitor"))
     before |= {key: value for key, value in ADDED.items() if key in after and key not in before}
     pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in [*before, *after]}
     return {key: pair for key, pair in pairs.items() if _differ(*pair) and not is_below(key, free)}

@@ -81,11 +81,12 @@ def parquet_files(folder: Path) -> list[Path]:
     )
 
 
-def find_run(path: Path) -> tuple[Path, Path]:
+def find_run(path: Path, key: str = "run") -> tuple[Path, Path]:
     """Finds the directory of a run and its checkpoint: best.ckpt, or last.ckpt if nothing was validated.
 
     Args:
         path: of a run's directory, or of a checkpoint.
+        key: the option it was given for, in messages.
 
     Raises:
         UserError: there is none; with the nearest name.
@@ -94,17 +95,29 @@ def find_run(path: Path) -> tuple[Path, Path]:
         folder = path.absolute().parent
         # A checkpoint that was copied elsewhere has no directory of a run around it.
         return folder.parent if folder.name == "checkpoints" else folder, path
-    require_folder_of_run(path, "run")
+    require_folder_of_run(path, key)
     # A kill between two renames leaves previous.ckpt alone.
     for name in ("best", "last", "previous"):
         checkpoint = path / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
             return path, checkpoint
     raise UserError(
-        "run must be the directory of a run with a checkpoint",
+        f"{key} must be the directory of a run with a checkpoint",
         f"{path} has no checkpoints/best.ckpt",
         "another run, such as one of logs/runs/*",
     )
+
+
+def latest_run(runs: Path) -> Path:
+    """Returns the directory of the run that was begun last, by its name.
+
+    Raises:
+        UserError: there is none.
+    """
+    begun = sorted(folder for folder in runs.glob("*") if (folder / ".hydra" / "config.yaml").is_file())
+    if not begun:
+        raise UserError("resume=latest must find a run", f"{runs} has none", "resume=RUN with its directory")
+    return begun[-1]
 
 
 def require_folder_of_run(path: Path, key: str) -> None:

@@ -16,6 +16,7 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
 from mlplab.config.paths import in_a_path
+from mlplab.objectives.options import SCORES
 from mlplab.slurm import is_requeued, name_of_command
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -79,12 +80,19 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
 
 
 def register_resolvers(root: Path) -> None:
-    """Registers `${project_root:}`, `${job_name:}` and `${run_name:}`, which stays the same within a process."""
+    """Registers the resolvers of conf/; `${run_name:}` is the same throughout a process."""
     # replace=True, as tests and notebooks register more than once in a process.
     OmegaConf.register_new_resolver("project_root", lambda: str(root), replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("mode_of", mode_of, replace=True)
     _parse_once()
+
+
+def mode_of(monitor: Any) -> str | None:
+    """Returns whether small (`min`) or large values (`max`) of a score are good, by its last word; None if unknown."""
+    known = {name: mode for scores in SCORES.values() for name, mode in scores.items()}
+    return known.get(re.split("[/_]", str(monitor))[-1])
 
 
 def project_root() -> Path:

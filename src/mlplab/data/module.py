@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlplab.data.batches import Batches
 from mlplab.data.preprocessing import Preprocessing
@@ -215,6 +215,20 @@ class DataModule(pl.LightningDataModule):
             self._target_mean, self._target_std = float(mean), float(std)
         return torch.from_numpy((values - mean) / std).to(torch.float32).reshape(len(values), -1)
 
+    @property
+    def module(self) -> pl.LightningDataModule:
+        """Returns what the Trainer is given; `OwnData` has another one."""
+        return self
+
+    @property
+    def n_features(self) -> int:
+        return self.task.n_features
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        """Returns the rows of each part."""
+        return {part: len(targets) for part, (_, targets) in self._parts.items()}
+
     def as_dict(self) -> dict[str, Any]:
         """Returns source, split, fingerprint and reading of the data, as plain values for a checkpoint."""
         return {**self.origin, "fingerprint": self.fingerprint, "reading": self.reading}
@@ -260,6 +274,20 @@ class DataModule(pl.LightningDataModule):
         return Batches(
             *self._parts[part], batch_size=size, weights=weights, order=order, rank=rank, world_size=world_size
         )
+
+
+class ExpandedDataModule(DataModule):
+    """Gives batches to a LightningModule of one's own: its input layer, which learns nothing, comes before them.
+
+    Attributes:
+        inputs: the input layer.
+    """
+
+    inputs: nn.Module
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        features, *others = batch
+        return (self.inputs.to(features.device)(features), *others)
 
 
 def _weights(dataset: Source, part: str, split: Split) -> Tensor | None:

@@ -9,12 +9,18 @@ from mlplab.engine.epoch_loop import use_fast_loops
 from mlplab.engine.fused_adam import fused_adam
 from mlplab.engine.logged_values import use_fast_log_dict
 from mlplab.engine.recognition import functions_of_step, functions_of_watchers
-from mlplab.engine.resumable_loops import use_resumable_loops
+from mlplab.engine.resumable_loops import loop_of, use_resumable_loops
 from mlplab.engine.trainer import use_fast_trainer
 from mlplab.learner import Learner
 
 
-def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal["fast", "plain"] = "fast") -> None:
+def attach(
+    trainer: pl.Trainer,
+    learner: pl.LightningModule,
+    *,
+    engine: Literal["fast", "plain"] = "fast",
+    seed: int | None = None,
+) -> None:
     """Gives a Trainer the loops that resume exactly and, with the fast engine, those that save time.
 
     Args:
@@ -22,9 +28,11 @@ def attach(trainer: pl.Trainer, learner: pl.LightningModule, *, engine: Literal[
         learner: the module that it is to fit.
         engine: `plain` runs Lightning's loops, PyTorch's optimizers and autograd on exactly the code of the learner;
             `fast` gives the same bits in less time. It takes over only what it recognises.
+        seed: of the run, where each epoch of a user's own loaders is to begin with generators that follow from it.
     """
     # With both engines, as checkpoints are written and read at its safe points.
     use_resumable_loops(trainer)
+    loop_of(trainer).seed = seed
     # Lightning loads a checkpoint before it sets the precision: weights of 64 bits would be rounded to 32.
     trainer.precision_plugin.convert_module(learner)
     if engine == "fast":

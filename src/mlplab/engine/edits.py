@@ -27,7 +27,9 @@ Value = tuple[Any, str, Any]
 
 def first_edited(functions: Iterable[Callable[..., Any]]) -> str | None:
     """Returns the name of the first function that is not as it was when the engine was written; None if all are."""
-    return next((function.__qualname__ for function in functions if not _is_known(function)), None)
+    unknown = (function for function in functions if not _is_known(function))
+    # An object that is called like a function has no such name.
+    return next((getattr(one, "__qualname__", type(one).__name__) for one in unknown), None)
 
 
 def _is_known(function: Callable[..., Any]) -> bool:

@@ -77,7 +77,8 @@ class FastEpochLoop(ResumableEpochLoop):
         for loader in data_fetcher.combined_loader.flattened:
             copy_to_device(loader, device)
         if self._is_fast:
-            self._batches = _only_iterator(data_fetcher)
+            # A loader of the user's own is seeded before each batch, by the fetcher.
+            self._batches = _only_iterator(data_fetcher) if loop_of(trainer).seed is None else None
             # Constant within an epoch, so it is not asked after each batch.
             self._validates = self._should_check_val_epoch()
             self._has_schedules = bool(trainer.lr_scheduler_configs)

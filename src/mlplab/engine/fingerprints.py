@@ -5,28 +5,28 @@ let kernels and stacks follow. Whoever only changes the function leaves this fil
 """
 
 FINGERPRINTS = {
-    "mlplab.building": "build_data:2e1309b74f build_trainer:aeb358652c",
+    "mlplab.building": "build_data:5a5685df2d build_trainer:77faff245d",
     "mlplab.callbacks.averaging.ExponentialMovingAverage": "on_train_batch_end:1aef016392",
     "mlplab.callbacks.averaging.StochasticWeightAverage": "on_train_batch_end:3c48e59921",
     "mlplab.callbacks.calibrating.Calibration": "__init__:7e13360dac _measure:69e88f0dc9 on_test_start:4eddb0e528",
     "mlplab.callbacks.checkpoints.Checkpoints": (
-        "__init__:a612f90ae0 _on_safe_point:c09e4586b7 _tell_best:4c49100e7e consider:ea97653809 is_due:f80b311f6d "
-        "on_exception:e4287f1ed4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
+        "__init__:a612f90ae0 _on_safe_point:f66a438be1 _tell_best:4c49100e7e consider:80c6d12196 is_due:f80b311f6d "
+        "on_exception:b3e51016f4 on_fit_start:528b599d78 on_load_checkpoint:e82db30ad8 on_save_checkpoint:9559aacdda "
         "on_train_end:2895d20a80 on_train_start:6aeaa9f389 on_validation_batch_start:6b7a39833c "
-        "on_validation_end:2399abf7bf setup:084278aa6b write:a2ca426499 write_best:a958d1b5d2 "
+        "on_validation_end:8f493ee296 setup:c1d78e1dc9 write:10029d5085 write_best:af76d78306 "
     ),
     "mlplab.callbacks.gradient_norms.GradientNorms": (
         "__init__:97aab79e2f flush_logs:9d890ec297 on_before_optimizer_step:095686169d on_exception:444df1f27b "
-        "on_fit_start:cd5525671f on_train_epoch_end:0121ed4ef4 "
+        "on_fit_start:903234d48e on_train_epoch_end:0121ed4ef4 "
     ),
     "mlplab.callbacks.histograms.Histograms": (
-        "__init__:f62bd76a04 _write:36d75cb12c load_state_dict:32e0355d9e on_train_end:505763d982 "
-        "on_train_epoch_end:452290a41b on_train_start:0d9c9b91ae state_dict:1647ac8759 "
+        "__init__:f62bd76a04 _write:8590b99317 load_state_dict:32e0355d9e on_train_end:10677bcc39 "
+        "on_train_epoch_end:f6f1841aaf on_train_start:8fde954dbf state_dict:1647ac8759 "
     ),
     "mlplab.callbacks.history.History": (
         "__init__:0084d1de53 _cut:86cc2bbf89 _write:c65a3723f1 flush_logs:7a2605115f load_state_dict:6f932b0045 "
         "on_exception:640d39e9a1 on_train_end:0453e3b6b2 on_train_epoch_end:5e99f067e6 on_train_start:ea3e3cece0 "
-        "on_validation_end:a414f4b086 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
+        "on_validation_end:334968e1c4 on_validation_start:04ef17d60c state_dict:013fa64fa8 "
     ),
     "mlplab.callbacks.learning_rate_range.LearningRateRange": "on_train_batch_end:686e081d14",
     "mlplab.callbacks.non_finite_guard.NonFiniteGuard": (
@@ -35,8 +35,8 @@ FINGERPRINTS = {
         "state_dict:831867f041 "
     ),
     "mlplab.callbacks.progress.ProgressLine": (
-        "__init__:c29dc191e8 _draw:a4fc6482b9 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:fce27c9aa5 "
-        "on_train_end:6aa808fd7d on_train_start:78382b1338 "
+        "__init__:3c4f857d4c _draw:eb3781f3b1 disable:efe59a93a0 enable:1ed3082eff on_train_batch_end:07900a2694 "
+        "on_train_end:6aa808fd7d on_train_start:0eb468f872 "
     ),
     "mlplab.callbacks.pruning.Pruning": (
         "__init__:d9ab68c14c _is_worse:3f59f2e5c6 load_state_dict:cadc8107e6 on_train_start:f4bb22c193 "
@@ -47,9 +47,9 @@ FINGERPRINTS = {
     ),
     "mlplab.callbacks.status.Status": "__init__:d85e5df2d8 on_train_epoch_end:d6fbfbe9a5",
     "mlplab.callbacks.training_curves.TrainingCurves": (
-        "__init__:ec57c83e1d flush_logs:9dce4804b2 load_state_dict:77e14e387a on_exception:663bd89693 "
-        "on_train_batch_end:8834da8813 on_train_batch_start:eed8b5a6b7 on_train_epoch_end:97ec57027b "
-        "state_dict:226458d8e2 "
+        "__init__:b2f73adf20 _accuracy:e81f954d70 _count_hits:78cae60b8c flush_logs:9dce4804b2 "
+        "load_state_dict:9e67ee76f0 on_exception:663bd89693 on_train_batch_end:356a3fae50 "
+        "on_train_batch_start:eed8b5a6b7 on_train_epoch_end:857c383a4a on_train_start:04e72b70b8 state_dict:d949d2493b "
     ),
     "mlplab.data.batches.Batches": (
         "__init__:8ec31601e4 __iter__:bece47d8e7 __len__:2dcac76398 _in_place:7d3c83a49c _tensors:d2184874ab "
@@ -60,10 +60,10 @@ FINGERPRINTS = {
         "train_dataloader:416f23a862 val_dataloader:2ca66a1685 "
     ),
     "mlplab.learner.Learner": (
-        "__init__:88cf5f8355 _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
-        "configure_optimizers:3f099275f3 mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
+        "__init__:0ab4b8a28e _evaluate:b273d6d514 _log_scores:80bbe9b726 _seed_step:4efd69ff25 "
+        "configure_optimizers:765066bd6d mean_over_processes:9e939f0f46 on_save_checkpoint:29ea34453e "
         "on_test_epoch_end:5aeb2980b1 on_train_batch_start:6a1001a0a0 on_validation_epoch_end:26e6d133f0 "
-        "optimizer_step:93727a4421 planned_steps:ad69a1ae15 test_step:e76314071d training_step:46b103f999 "
+        "optimizer_step:93727a4421 planned_steps:907f18366e test_step:e76314071d training_step:443a271862 "
         "validation_step:e1a14d5c63 "
     ),
     "mlplab.models.activations": "identity:01979697bb",
@@ -81,12 +81,12 @@ FINGERPRINTS = {
     "mlplab.objectives.penalties": "l1_l2_penalty:a62f5125d6",
     "mlplab.objectives.scores": "classification_scores:bc80e740d1 regression_scores:37f21c4c19",
     "mlplab.objectives.scores.Scores": (
-        "__init__:d0f501a798 _mean_loss:f76432b228 compute:18c9ef0cb3 reset:eb34d1018d update:7b2fd90acb "
+        "__init__:bd037a0ea0 _mean_loss:f76432b228 compute:0e30c13702 reset:eb34d1018d update:7b2fd90acb "
     ),
     "mlplab.optimization.parameter_groups": "regularized_parameters:70bc53cbe3",
-    "mlplab.optimization.schedules": "build_schedule:b2c4c84078",
+    "mlplab.optimization.schedules": "build_schedule:0b6f947218",
     "mlplab.randomness": "seed_generators:fa4107a44a",
-    "mlplab.result": "evaluate_best:d27bcfc3a9",
-    "mlplab.training": "_fit:ba4ac1d1c8 train:663b601501",
+    "mlplab.result": "evaluate_best:c5f1971beb",
+    "mlplab.training": "_fit:b502d664f3 train:026d283be3",
     "train": "main:865fe05d1d",
 }

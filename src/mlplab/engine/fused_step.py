@@ -185,7 +185,9 @@ class FusedStep:
                     of_outputs = through_loss(share)
                 through_network(of_outputs, _Gradients(of_penalty))
 
-        return {"loss": total, "data_loss": loss}, backward
+        # For a loss without a kernel, autograd knows the outputs.
+        plain = outputs if by_kernel is not None else outputs.detach()
+        return {"loss": total, "data_loss": loss, "outputs": plain}, backward
 
     def _forward(self, features: Tensor) -> tuple[Tensor, Callable[[Tensor, _Gradients], None]]:
         """Returns the outputs (B, C), and a function that carries their gradient to the weights."""

@@ -22,6 +22,8 @@ from lightning.pytorch.loops.progress import _Progress
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor
 
+from mlplab.randomness import derive_seed, seed_all
+
 SET_UP_BY_EPOCH = (GradientAccumulationScheduler, StochasticWeightAveraging)
 """Callbacks whose `on_train_epoch_start` sets what no checkpoint holds, and does no more if it is called again."""
 
@@ -77,6 +79,7 @@ class ResumableFitLoop(_FitLoop):
         on_safe_point: called whenever a checkpoint can be written, with whether training ends here.
         before_run: called when training begins, after Lightning has set its signal handlers.
         is_as_loaded: whether a checkpoint has been loaded, and nothing been done since.
+        seed: with which generators are seeded before the loader draws the order of an epoch; None leaves them alone.
         stop_requested: set from outside, in any process: all of several stop together at the next safe point.
     """
 
@@ -86,6 +89,7 @@ class ResumableFitLoop(_FitLoop):
         super().__init__(trainer, min_epochs, max_epochs)
         self.on_safe_point: Callable[[bool], None] | None = None
         self.before_run: Callable[[], None] | None = None
+        self.seed: int | None = None
         # Here and not in the class: a signal sets it while Lightning may be going through the attributes.
         self.stop_requested = False
         self.is_as_loaded = self._goes_on_within_epoch = self._is_shared = False
@@ -114,6 +118,20 @@ class ResumableFitLoop(_FitLoop):
         # Had it come a moment before, Lightning would end the epoch in the middle of a step.
         self.trainer._signal_connector.received_sigterm = False
         super().run()
+
+    def seed_loader(self, *batch: int) -> None:
+        """Seeds the generators before an epoch's iterator is made, or a batch is fetched from a loader of the user's.
+
+        Order and augmentation are then drawn again by a resumed run, whatever else has drawn meanwhile.
+        """
+        if self.seed is not None:
+            trainer = self.trainer
+            seed = derive_seed(self.seed, "epoch", trainer.current_epoch, trainer.global_rank, *batch)
+            seed_all(seed, trainer.strategy.root_device)
+
+    def setup_data(self) -> None:
+        self.seed_loader()  # before the first iterator is made
+        super().setup_data()
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         super().load_state_dict(state_dict, prefix)
@@ -179,10 +197,16 @@ class ResumableEpochLoop(_TrainingEpochLoop):
             super().reset()
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        self._fetcher = data_fetcher
+        loop_of(self.trainer).seed_loader()
         super().on_run_start(data_fetcher)
         n_done = self.batch_progress.current.ready
         if n_done:
             self._pass_over(n_done, data_fetcher)
+
+    def _on_before_fetch(self) -> None:
+        super()._on_before_fetch()
+        loop_of(self.trainer).seed_loader(self._fetcher.fetched)
 
     def _pass_over(self, n_batches: int, data_fetcher: _DataFetcher) -> None:
         """Places the batches where the epoch goes on."""
@@ -191,10 +215,10 @@ class ResumableEpochLoop(_TrainingEpochLoop):
         if hasattr(loader, "first_batch"):
             loader.first_batch = n_batches
             return
+        # Lightning has counted them as fetched: past half of the epoch, it would take their last one for the end.
+        data_fetcher.fetched -= n_batches
         for _ in range(n_batches):  # a user's own loader: its batches are drawn and dropped
             next(data_fetcher)
-        # The fetcher must count what was passed over, or it would expect as many batches at the end.
-        data_fetcher.fetched = n_batches
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         super().on_advance_end(data_fetcher)

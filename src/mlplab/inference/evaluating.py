@@ -15,8 +15,10 @@ from mlplab.inference.output_files import new_directory
 from mlplab.inference.row_reader import RowReader
 from mlplab.inference.trained import BATCH_ROWS, TrainedRun
 from mlplab.inference.training_rows import Rows, rows_of_training
-from mlplab.objectives.objective import Objective, build_objective
-from mlplab.objectives.scores import Scores
+from mlplab.instantiation import build_function
+from mlplab.objectives.objective import OWN, Objective, build_objective
+from mlplab.objectives.scores import Metric, Scores
+from mlplab.own_parts import build_own_objective, require_known_code
 from mlplab.plots import as_png, result_figures
 from mlplab.runs.checkpoint import explain_bad_card
 from mlplab.runs.files import write_bytes, write_json
@@ -90,7 +92,8 @@ def rows_with_targets(reader: RowReader, path: Path) -> Rows:
 
 def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     predictor, objective = run.predictor, _objective(run)
-    scores = Scores(run.task)
+    metrics, missing = _metrics(run)
+    scores = Scores(run.task, metrics)
     predicted, known = [], []
     total_weight = 0.0
     for inputs, targets, weights in rows:
@@ -111,7 +114,22 @@ def _evaluate(run: TrainedRun, rows: Rows, name: str) -> Evaluation:
     found, notes = _computed(scores, all_known, run)
     if weights is not None:
         notes.append("the metrics are weighted, as in training")
-    return Evaluation(name, found, len(all_known), all_predicted, all_known, notes)
+    return Evaluation(name, found, len(all_known), all_predicted, all_known, [*notes, *missing])
+
+
+def _metrics(run: TrainedRun) -> tuple[dict[str, Metric], list[str]]:
+    """Rebuilds the metrics of conf/metrics; returns those whose code conf/ names, and notes on the others."""
+    metrics, notes = {}, []
+    with explain_bad_card(run.checkpoint):
+        for name, node in run.card.get("metrics", {}).items():
+            try:
+                described = require_known_code("metrics", node or {}, run.checkpoint)
+            except UserError as unknown:
+                notes.append(f"the metric {name} is left out: {unknown.requirement}, {unknown.actual}")
+                continue
+            if node is not None:
+                metrics[name] = build_function(f"metrics.{name}", described)
+    return metrics, notes
 
 
 def _objective(run: TrainedRun) -> Objective:
@@ -119,6 +137,12 @@ def _objective(run: TrainedRun) -> Objective:
     with explain_bad_card(run.checkpoint):
         loss = run.card["loss"]
         weights = loss["class_weights"]
+        if loss["name"] == OWN:
+            described = require_known_code("loss", loss["options"], run.checkpoint)
+            given = {} if weights is None else {"class_weights": weights.tolist()}
+            objective = build_own_objective({**described, **given}, run.task)
+            objective.load_state_dict(run.card["loss_weights"])  # a loss of one's own may have learned
+            return objective.eval()
         return build_objective(
             loss["name"], run.task, class_weights=None if weights is None else weights.tolist(), **loss["options"]
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -20,7 +21,9 @@ from mlplab.data.table.table_preprocessing import TablePreprocessing
 from mlplab.data.table.table_reading import BLOCK_ROWS
 from mlplab.errors import UserError, first_of
 from mlplab.inference.trained import TrainedRun
+from mlplab.own_parts import CONF
 from mlplab.runs.checkpoint import explain_bad_card
+from mlplab.runs.untrusted_config import known_code
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "mlplab.data.bundled.bundled": bundled,
@@ -71,11 +74,13 @@ def data_of_training(run: TrainedRun) -> tuple[Source, Split]:
         # Checkpoints of earlier versions name the source by its former place.
         name = RENAMED.get(name, name)
         source = source_named(name)
+        if source is None and name in known_code("data", CONF, run.checkpoint.parent.parent):
+            source = hydra.utils.get_object(name)
     if source is None:
         raise UserError(
-            "data that are read again must come from a source that mlplab brings",
+            "data that are read again must come from a source that mlplab brings, or that conf/data names",
             f"the run was trained on {name}",
-            "data.path=rows.csv with the columns of that data",
+            "data.path=rows.csv with the columns of that data, or a file of conf/data that names it",
         )
     with explain_bad_card(run.checkpoint):
         _require_no_pipe(data["options"])

@@ -14,7 +14,7 @@ from mlplab.config.config_rules import OPTIMIZER_RULES, RULES
 from mlplab.config.resolvers import without_secrets
 from mlplab.objectives.options import SCORES
 
-COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "trainer")
+COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization", "augmentation", "trainer")
 """Groups whose values affect what is learned."""
 
 NOT_COMPARED = (

@@ -1,5 +1,6 @@
 """The multilayer perceptron."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mlplab.errors import UserError
-from mlplab.models.activations import ACTIVATIONS
+from mlplab.models.activations import AnyActivation, activation_of
 from mlplab.models.initialization import initialize
 from mlplab.models.mlp_options import OPTIONS
 
@@ -44,13 +45,14 @@ class HiddenLayer(nn.Module):
     """
 
     def __init__(
-        self, linear: nn.Linear, *, activation: str, normalization: str, dropout: float, residual: bool
+        self, linear: nn.Linear, *, activation: str | AnyActivation, normalization: str, dropout: float, residual: bool
     ) -> None:
         super().__init__()
         normalize = NORMALIZATIONS[normalization]
         self.linear = linear
         self.normalization = None if normalize is None else normalize(linear.out_features)
-        self.activation = ACTIVATIONS[activation].function
+        # A copy for each layer, as an activation of one's own may have parameters.
+        self.activation = copy.deepcopy(activation_of(activation).function)
         self.dropout = dropout
         # Without a projection, inputs and outputs can only be added if they have the same width.
         self.residual = residual and linear.in_features == linear.out_features
@@ -79,7 +81,7 @@ class MLP(nn.Module):
         in_features: F.
         out_features: C.
         hidden_dims: the widths of the hidden layers.
-        activation: a name of `ACTIVATIONS`.
+        activation: a name of `ACTIVATIONS`, or a function or module of one's own.
         initialization: how weights are drawn, see `mlplab.models.initialization`.
         initialization_std: for `normal` and `uniform`.
         bias_initialization: `zeros`, `normal` or `uniform`.
@@ -100,7 +102,7 @@ class MLP(nn.Module):
         in_features: int,
         out_features: int,
         hidden_dims: Sequence[int] = (128, 64),
-        activation: str = "relu",
+        activation: str | AnyActivation = "relu",
         initialization: str = "kaiming_uniform",
         initialization_std: float = 0.05,
         bias_initialization: str = "zeros",
@@ -121,7 +123,7 @@ class MLP(nn.Module):
             layers,
             weights=initialization,
             biases=bias_initialization,
-            gain=ACTIVATIONS[activation].gain,
+            gain=activation_of(activation).gain,
             weight_std=initialization_std,
             bias_std=bias_std,
         )
@@ -153,7 +155,7 @@ def checked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name, value in plain.items():
         # The command line applies the same rules; this protects those who build the network in Python.
-        if name in OPTIONS and not OPTIONS[name].rule.holds(value):
+        if name in OPTIONS and not callable(value) and not OPTIONS[name].rule.holds(value):
             rule = OPTIONS[name].rule
             raise UserError(f"{name} must be {rule.requirement}", f"{name}={value!r}", f"{name}={rule.example}")
     return plain

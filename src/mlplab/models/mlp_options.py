@@ -38,11 +38,16 @@ WIDTHS = Rule(
     "[128,64]",
 )
 
+_NAMED = one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")
+OWN_OR_NAMED = replace(
+    _NAMED, holds=lambda v: v.get("_target_") is not None if isinstance(v, dict) else _NAMED.holds(v)
+)
+
 OPTIONS: dict[str, Option] = {
     "in_features": Option(COUNT),
     "out_features": Option(COUNT),
     "hidden_dims": Option(WIDTHS),
-    "activation": Option(one_of(_names_of("ACTIVATIONS", "activations.py"), "relu")),
+    "activation": Option(OWN_OR_NAMED),
     # In a stack, networks of one shape train together; what only changes their numbers may differ.
     "initialization": Option(one_of((*WEIGHT_METHODS, "pytorch"), "kaiming_uniform"), may_differ_in_stack=True),
     "initialization_std": Option(NOT_NEGATIVE, may_differ_in_stack=True),
@@ -56,23 +61,28 @@ OPTIONS: dict[str, Option] = {
     "k": Option(Rule(lambda v: is_integer(v) and 1 <= v <= 1024, "an integer from 1 to 1024", "32")),
     "mini": Option(SWITCH),
     "scaling_initialization": Option(one_of(("auto", "random_signs", "normal"), "auto")),
+    # Of RealMLP alone.
+    "scaling_layer": Option(SWITCH),
+    "parametric_activation": Option(SWITCH),
+    **{f"{part}_lr_factor": Option(replace(POSITIVE, example="1.0")) for part in ("scale", "bias", "activation")},
 }
-"""Argument of `MLP` or `TabM` → its rule. They and the command line check by it alike."""
+"""Argument of `MLP`, `TabM` or `RealMLP` → its rule. They and the command line check by it alike."""
 
 NUMERIC_EMBEDDINGS = {
     "linear": ("d_embedding",),
     "piecewise": ("d_embedding", "n_bins", "bins", "piecewise_version"),
     "periodic": ("d_embedding", "n_frequencies", "frequency_scale", "lite"),
+    "pbld": ("d_embedding", "n_frequencies", "frequency_scale"),
 }
 """Numeric embedding → its options."""
 
 EMBEDDING_RULES: dict[str, Rule] = {
     "numeric_embedding": one_of(("none", *NUMERIC_EMBEDDINGS), "piecewise"),
-    "d_embedding": optional(replace(COUNT, example="16")),
-    "n_bins": optional(Rule(lambda v: is_integer(v) and v >= 2, "an integer of 2 or more", "48")),
+    "d_embedding": optional(Rule(lambda v: is_integer(v) and 1 <= v <= 4096, "an integer from 1 to 4096", "16")),
+    "n_bins": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 4096, "an integer from 2 to 4096", "48")),
     "bins": optional(one_of(("quantile", "tree"), "quantile")),
     "piecewise_version": optional(one_of(("A", "B"), "B")),
-    "n_frequencies": optional(replace(COUNT, example="48")),
+    "n_frequencies": optional(Rule(lambda v: is_integer(v) and 1 <= v <= 4096, "an integer from 1 to 4096", "48")),
     "frequency_scale": optional(replace(POSITIVE, example="0.01")),
     "lite": optional(SWITCH),
 }

@@ -8,6 +8,7 @@ layer sees a number x only as w·x. Of an embedding it sees any function that is
 | linear | ReLU(w x + b), the paper's LR |
 | piecewise | V e(x) + b, where e_t(x) is the share of bin t that lies below x (section 3.2, eq. 1) |
 | periodic | ReLU(V [cos 2πcx, sin 2πcx] + b), where the frequencies c are learned (section 3.3, eq. 2) |
+| pbld | [V cos(2πcx + φ) + b, x], where the phases φ are learned too (Holzmüller et al. 2024, section 3) |
 
 Legend: B batch, F numeric columns, D width of an embedding, K bins or frequencies of a column. All columns are embedded
 by one operation: nothing here goes through them one by one.
@@ -157,11 +158,41 @@ class PeriodicEmbedding(nn.Module):
         return torch.relu(self.linear(torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)))
 
 
+class PBLDEmbedding(nn.Module):
+    """Encodes each number by waves with phases, a linear layer, and the number itself: (B, F) -> (B, F, D).
+
+    "Periodic bias linear DenseNet", the embedding of RealMLP. Its weights learn at a tenth of the rate.
+
+    Args:
+        n_columns: F.
+        d_embedding: D, of which one is the number itself.
+        n_frequencies: K.
+        frequency_scale: the standard deviation σ of the frequencies before training.
+    """
+
+    def __init__(
+        self, *, n_columns: int, d_embedding: int = 4, n_frequencies: int = 16, frequency_scale: float = 0.1
+    ) -> None:
+        super().__init__()
+        if d_embedding < 2:
+            raise UserError("d_embedding of pbld must be 2 or more", f"d_embedding={d_embedding}", "d_embedding=4")
+        self.out_features = d_embedding
+        self.frequencies = nn.Parameter(frequency_scale * torch.randn(n_columns, n_frequencies))
+        self.phases = nn.Parameter(torch.empty(n_columns, n_frequencies).uniform_(-math.pi, math.pi))
+        self.linear = ColumnwiseLinear(n_columns, n_frequencies, d_embedding - 1)
+        self.rate_factors = {"frequencies": 0.1, "phases": 0.1, "linear.weight": 0.1, "linear.bias": 0.1}
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        waves = torch.cos(2 * math.pi * self.frequencies * numbers.unsqueeze(-1) + self.phases)
+        return torch.cat([self.linear(waves), numbers.unsqueeze(-1)], dim=-1)
+
+
 # A closed table: importing whatever name a checkpoint holds would let it run code.
-NUMERIC_EMBEDDINGS: dict[str, type[LinearEmbedding | PiecewiseEmbedding | PeriodicEmbedding]] = {
+NUMERIC_EMBEDDINGS: dict[str, type[LinearEmbedding | PiecewiseEmbedding | PeriodicEmbedding | PBLDEmbedding]] = {
     "linear": LinearEmbedding,
     "piecewise": PiecewiseEmbedding,
     "periodic": PeriodicEmbedding,
+    "pbld": PBLDEmbedding,
 }
 """Name → embedding. A checkpoint can name no others."""
 

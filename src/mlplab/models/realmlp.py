@@ -1,4 +1,4 @@
-"""RealMLP: a perceptron tuned on many tables (Holzmüller et al. 2024, "Better by default", section 4).
+"""RealMLP: a perceptron tuned on many tables (Holzmüller et al. 2024, "Better by default", section 3).
 
 Legend: B batch, F features, H hidden, C outputs. Three parts of it are networks: the scaling layer, the parametrisation
 of the weights, and the activation with a weight of its own. conf/experiment/realmlp.yaml has all others.
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mlplab.errors import UserError
-from mlplab.models.mlp import MLP, HiddenLayer
+from mlplab.models.mlp import MLP, HiddenLayer, checked_arguments
 
 N_SIMPLEX = 5
 """Training rows of which a bias is a random mean."""
@@ -106,6 +105,7 @@ class RealMLP(MLP):
         bias_lr_factor: float = 0.1,
         activation_lr_factor: float = 0.1,
     ) -> None:
+        arguments = dict(locals())
         # The weights are drawn below, so those of MLP are not.
         super().__init__(
             in_features=in_features,
@@ -115,25 +115,7 @@ class RealMLP(MLP):
             dropout=dropout,
             initialization="zeros",
         )
-        for name, factor in (
-            ("scale_lr_factor", scale_lr_factor),
-            ("bias_lr_factor", bias_lr_factor),
-            ("activation_lr_factor", activation_lr_factor),
-        ):
-            if factor <= 0:
-                raise UserError(f"{name} must be a positive number", f"{name}={factor}", f"{name}=1.0")
-        self.architecture = {
-            "in_features": in_features,
-            "out_features": out_features,
-            "hidden_dims": list(hidden_dims),
-            "activation": activation,
-            "dropout": dropout,
-            "scaling_layer": scaling_layer,
-            "parametric_activation": parametric_activation,
-            "scale_lr_factor": scale_lr_factor,
-            "bias_lr_factor": bias_lr_factor,
-            "activation_lr_factor": activation_lr_factor,
-        }
+        self.architecture = checked_arguments(arguments)
         self.scale = nn.Parameter(torch.ones(in_features)) if scaling_layer else None
         self.rate_factors = {"scale": scale_lr_factor} if scaling_layer else {}
         for layer in self._hidden_layers():

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from mlplab.errors import UserError
 from mlplab.objectives import losses
-from mlplab.objectives.losses import binary_cross_entropy
 from mlplab.objectives.options import LOSSES
 from mlplab.task import Task
 
 LossFunction = Callable[..., Tensor]
+
+OWN = "own"
+"""Name, in checkpoints, of losses and networks that are not the project's."""
 
 
 def balanced_class_weights(class_counts: Sequence[float]) -> Tensor:
@@ -32,18 +34,25 @@ class Objective(nn.Module):
     Of an ensemble, whose outputs are (B, k, C or T), it is the mean of the losses of the k members.
 
     Args:
-        function: a loss of `mlplab.objectives.losses`, or a function of the same form.
+        function: a loss of `mlplab.objectives.losses`, or a function or module of the same form.
         class_weights: (C,), or None; kept as a buffer, so that it follows the module to its device.
         options: keyword arguments for the function.
+        name: for checkpoints; that of the function by default.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, function: LossFunction, *, class_weights: Tensor | None = None, options: Mapping[str, Any] = {}
+        self,
+        function: LossFunction,
+        *,
+        class_weights: Tensor | None = None,
+        options: Mapping[str, Any] = {},
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.function = function
+        self.name: str = name or function.__name__
         # A copy, as the caller's mapping may change, and the default is shared by all calls.
         self.options = dict(options)
         # Not in the state dict: the configuration and the data give the weights again.
@@ -103,21 +112,36 @@ def build_objective(
     # The options of a loss are the keyword arguments of its function.
     parameters = inspect.signature(function).parameters
     known = [option for option in parameters if option not in ("outputs", "targets", "weights")]
-    if has_weights and "weights" not in list(parameters)[:3]:
-        raise UserError(
-            f"loss={name} must take weights, as the rows of the data have some",
-            f"the third argument of {function.__name__} is not weights",
-            "data.weight_column=null",
-        )
+    if has_weights:
+        require_weights(name, function)
     weights = {} if class_weights is None else {"class_weights": class_weights}
     for option, value in {**options, **weights}.items():
         if option not in known:
             takes = f"one of {', '.join(known)}" if known else "no options at all"
             raise UserError(f"loss={name} must be given {takes}", f"loss.{option}={value}", f"loss={name} alone")
-    return Objective(function, class_weights=_weights(class_weights, task, class_counts), options=options)
+    return Objective(function, class_weights=resolve_class_weights(class_weights, task, class_counts), options=options)
 
 
-def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
+def require_weights(name: str, function: LossFunction) -> None:
+    """Refuses a loss whose third argument is not `weights`.
+
+    Raises:
+        UserError: as above.
+    """
+    if "weights" not in list(inspect.signature(function).parameters)[:3]:
+        raise UserError(
+            f"loss={name} must take weights, as the rows of the data have some",
+            f"the third argument of {getattr(function, '__name__', name)} is not weights",
+            "data.weight_column=null",
+        )
+
+
+def resolve_class_weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> Tensor | None:
+    """Returns class weights that are given as "balanced" or as numbers, (C,); None for None.
+
+    Raises:
+        UserError: there are not as many as classes, or there are no classes.
+    """
     if class_weights is None:
         return None
     if task.kind == "multilabel":
@@ -137,12 +161,12 @@ def _weights(class_weights: Any, task: Task, class_counts: Sequence[float]) -> T
     return torch.tensor([float(weight) for weight in class_weights])
 
 
-def n_outputs(objective: Objective, task: Task) -> int:
-    """Returns the width of the output layer that this objective needs."""
+def n_outputs(loss: str, task: Task) -> int:
+    """Returns the width of the output layer that the objective of this name needs."""
     if task.target_names:
         return len(task.target_names)
     # One logit is enough for two classes: the probability of the other is the rest.
-    if task.kind == "regression" or objective.function is binary_cross_entropy:
+    if task.kind == "regression" or loss == "binary_cross_entropy":
         return 1
     return task.n_classes
 

@@ -5,12 +5,13 @@ once.
 Weights (N,) of the rows, where there are some, make every score that of data in which a row of weight 2 stands twice.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from mlplab.objectives.objective import predictions
@@ -192,11 +193,45 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return (values * exact).sum(dim=-1) / exact.sum()
 
 
-class Scores:
-    """Collects losses, predictions and targets of all batches and processes, and scores them."""
+Metric = Callable[[Tensor, Tensor], Any]
+"""A function of predictions and targets, in the target's own unit, or a `torchmetrics.Metric`."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+
+def own_scores(metrics: Mapping[str, Metric], predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Computes metrics of one's own from probabilities (N, C) and class indices (N,), or values (N,) each.
+
+    A metric that gives several values, by name or as a vector, has them as NAME_VALUE.
+    """
+    scores: dict[str, Tensor] = {}
+    for name, metric in metrics.items():
+        # For two classes, torchmetrics takes the probability of the second.
+        is_binary = (
+            type(metric).__name__.startswith("Binary") or getattr(metric, "keywords", {}).get("task") == "binary"
+        )
+        if isinstance(metric, nn.Module):
+            metric.to(predicted.device)
+        value = metric(predicted[:, 1] if is_binary and predicted.ndim == 2 else predicted, targets)
+        if hasattr(metric, "reset"):
+            metric.reset()  # it would add up all passes
+        if isinstance(value, Tensor) and value.ndim:
+            value = {str(place): part for place, part in enumerate(value.flatten())}
+        several = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, of_part in several:
+            key = f"{name}_{part}" if part else name
+            scores[key] = torch.as_tensor(of_part, dtype=torch.get_default_dtype(), device=predicted.device)
+    return scores
+
+
+class Scores:
+    """Collects losses, predictions and targets of all batches and processes, and scores them.
+
+    Args:
+        task: what is learned.
+        metrics: name → a metric besides the scores of the task. It sees all rows at once, without their weights.
+    """
+
+    def __init__(self, task: Task, metrics: Mapping[str, Metric] = {}) -> None:
+        self._task, self._metrics = task, metrics
         self.reset()
 
     def reset(self) -> None:
@@ -228,7 +263,7 @@ class Scores:
         """Returns the mean `loss` over the rows, and the scores, each ()."""
         parts = [self._predicted, self._targets, *([self._weights] if self._weights else [])]
         rows = list(map(_of_all_batches, parts))
-        return {"loss": self._mean_loss(), **scores_of(self._task, *rows)}
+        return {"loss": self._mean_loss(), **scores_of(self._task, *rows), **own_scores(self._metrics, *rows[:2])}
 
     def _mean_loss(self) -> Tensor:
         losses = torch.stack(self._losses)

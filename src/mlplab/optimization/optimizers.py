@@ -1,7 +1,9 @@
 """Builds an optimizer over parameter groups."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
 
 from torch import nn
 from torch.optim import LBFGS, Optimizer
@@ -14,7 +16,11 @@ OptimizerFactory = Callable[..., Optimizer]
 
 
 def build_optimizer(
-    factory: OptimizerFactory, model: nn.Module, *, applies_to: Sequence[str] = ("weight",)
+    factory: OptimizerFactory,
+    model: nn.Module,
+    *,
+    applies_to: Sequence[str] = ("weight",),
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> Optimizer:
     """Builds an optimizer over all trainable parameters of the model.
 
@@ -31,11 +37,20 @@ def build_optimizer(
         # If none is given, the optimizer's default (0.01 for AdamW) must not decay the biases either.
         weight_decay = options.get("weight_decay", accepted["weight_decay"].default)
     # Groups have names and named parameters, which make a checkpoint of the optimizer readable.
+    for group in groups:
+        for name in group.keys() - {"params"} - accepted.keys():
+            near = next(iter(get_close_matches(name, accepted, n=1)), "lr")
+            raise UserError(
+                "optimizer.groups must have options that the optimizer takes", f"{name}={group[name]}", near
+            )
+    own = bool(groups)
     lr = options.get("lr", accepted["lr"].default) if "lr" in accepted else None
-    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to, lr=lr)
-    if not groups or not groups[0]["params"]:
+    groups = parameter_groups(model, weight_decay=weight_decay, applies_to=applies_to, lr=lr, groups=groups)
+    if not groups:
         raise UserError("the model must have a trainable parameter", "it has none", "a layer such as nn.Linear")
     # L-BFGS approximates the curvature of all parameters together, so it accepts a single group only.
+    if rule is LBFGS and own:
+        raise UserError("optimizer.groups must be null for optimizer=lbfgs", "there are some", "optimizer=adam")
     if rule is LBFGS:
         return factory([parameter for group in groups for _, parameter in group["params"]])
     try:  # PyTorch checks the ranges of options itself, when an optimizer is built

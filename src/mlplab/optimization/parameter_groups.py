@@ -1,10 +1,13 @@
 """Sorts parameters into groups by kind: with and without weight decay and penalties."""
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
+from mlplab.errors import UserError
 from mlplab.optimization.names import Kind
 
 NORMALIZATION_LAYERS = (
@@ -46,10 +49,45 @@ def regularized_parameters(model: nn.Module, applies_to: Sequence[str] = ("weigh
     return [parameter for name, parameter in model.named_parameters() if kinds.get(name) in applies_to]
 
 
+def matching(model: nn.Module, pattern: str, key: str) -> list[str]:
+    """Returns the parameters that a name or a pattern means: `hidden.0`, `hidden.0.linear.weight`, `*.bias`.
+
+    A name means all parameters below it. Behind an input layer, the network's own names count.
+
+    Args:
+        model: with its parameters.
+        pattern: as the user gave it.
+        key: the option it was given for, in messages.
+
+    Raises:
+        UserError: it means none; with the nearest name.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    own = {name: name.removeprefix("model.").removeprefix("network.") for name in names}
+    found = [full for full, name in own.items() if name.startswith(f"{pattern}.") or fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        parts = [".".join(name.split(".")[:n]) for name in own.values() for n in range(1, name.count(".") + 2)]
+        near = next(iter([*get_close_matches(pattern, dict.fromkeys(parts), n=1), *parts]), "*")
+        raise UserError(f"{key} must name parameters: {', '.join(own.values())}", f"{key}={pattern}", near)
+    return found
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Makes parameters stay as they are, by names or patterns.
+
+    Raises:
+        UserError: one of them means no parameter.
+    """
+    named = dict(model.named_parameters())
+    for pattern in patterns:
+        for name in matching(model, pattern, "model.freeze"):
+            named[name].requires_grad_(False)
+
+
 def rate_factors(model: nn.Module) -> dict[str, float]:
     """Returns the factors on the learning rate that modules ask for: full name of a parameter → factor other than 1.
 
-    A module asks by its attribute `rate_factors`, a dict of the names of its own parameters.
+    A module asks by its attribute `rate_factors`, a dict of the names of its parameters.
     """
     return {
         f"{prefix}.{name}" if prefix else name: factor
@@ -65,6 +103,7 @@ def parameter_groups(
     weight_decay: float | None,
     applies_to: Sequence[str] = ("weight",),
     lr: float | None = None,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Builds the groups for an optimizer, each with a `name` and its parameters as (name, parameter) pairs.
 
@@ -74,13 +113,38 @@ def parameter_groups(
             because the optimizer has no weight decay.
         applies_to: kinds of `names.KINDS`.
         lr: of the optimizer, for parameters with `rate_factors`; None if it has no rate.
+        groups: further ones with options of their own, such as `lr`; `params` is a name or a pattern. A parameter goes
+            to the first that means it.
+
+    Raises:
+        UserError: a group means no parameter.
     """
-    kinds = parameter_kinds(model)
+    kinds, found = parameter_kinds(model), []
+    for group in groups:
+        own = [name for name in matching(model, group["params"], "optimizer.groups") if name in kinds]
+        options = {name: value for name, value in group.items() if name != "params"}
+        decay, rate = options.pop("weight_decay", weight_decay), options.get("lr", lr)
+        parts = _groups(model, {name: kinds.pop(name) for name in own}, decay, applies_to, rate)
+        # A factor on the rate of a module is one on that of its group.
+        found += [{**options, **part, "name": f"{group['params']} {part['name']}"} for part in parts]
+    return [*found, *_groups(model, kinds, weight_decay, applies_to, lr)]
+
+
+def _groups(
+    model: nn.Module,
+    kinds: Mapping[str, Kind],
+    weight_decay: float | None,
+    applies_to: Sequence[str],
+    lr: float | None,
+) -> list[dict[str, Any]]:
+    """Builds the groups of some parameters, by their kinds."""
     factors = rate_factors(model)
     named = dict(model.named_parameters())
     # A single group where one is enough: the update of each group costs a tenth of a small network's step.
     if not weight_decay:
         group: dict[str, Any] = {"name": "all", "params": [(name, named[name]) for name in kinds]}
+        if not kinds:
+            return []
         return _with_rates([group if weight_decay is None else {**group, "weight_decay": weight_decay}], factors, lr)
     decayed = [(name, named[name]) for name, kind in kinds.items() if kind in applies_to]
     spared = [(name, named[name]) for name, kind in kinds.items() if kind not in applies_to]

@@ -69,7 +69,7 @@ def one_cycle(
 
 
 def coslog4(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 4).
+    """Goes through four cosine waves, each twice as long as the one before (Holzmüller et al. 2024, section 3).
 
     At the share t of training the rate is multiplied by ½(1 − cos(2π log₂(1 + 15 t))). It is 0 at both ends.
     """
@@ -122,7 +122,7 @@ def require_known_options(name: str, **options: Any) -> None:
 
 def planned_steps(
     *,
-    batches_per_epoch: int,
+    batches_per_epoch: int | None,
     max_epochs: int | None,
     max_steps: int,
     limit_train_batches: int | float = 1.0,
@@ -134,13 +134,15 @@ def planned_steps(
     a run resumes.
 
     Args:
-        batches_per_epoch: of the training part.
+        batches_per_epoch: of the training part; None if its loader does not tell.
         max_epochs: limit of epochs; None or -1 for none.
         max_steps: limit of updates; -1 for none.
         limit_train_batches: number (int) or share (float) of the batches of an epoch that are used.
         accumulate_grad_batches: batches per update; or epoch → batches per update from that epoch on.
     """
-    if isinstance(limit_train_batches, float):
+    if batches_per_epoch is None:
+        max_epochs, n_batches = None, 0
+    elif isinstance(limit_train_batches, float):
         # Rounded down, as the Trainer does.
         n_batches = int(batches_per_epoch * limit_train_batches)
     else:
@@ -161,13 +163,75 @@ def planned_steps(
     return max(1, min(limits)) if limits else None
 
 
+def build_own_schedule(
+    factory: Callable[..., LRScheduler],
+    optimizer: Optimizer,
+    *,
+    total_steps: int | None,
+    monitor: str,
+    mode: str,
+    interval: str | None = None,
+    **entries: Any,
+) -> dict[str, Any]:
+    """Builds the `lr_scheduler` entry of a schedule of one's own, or of a class of PyTorch's.
+
+    Args:
+        factory: takes the optimizer, and perhaps `total_steps` and `mode`, which are filled in if they are not given.
+        optimizer: as for `build_schedule`, and so the next three.
+        total_steps: filled in.
+        monitor: what a plateau schedule watches.
+        mode: filled in for a plateau schedule.
+        interval: `epoch` or `step`; by default `step` where `total_steps` was filled in, else `epoch`.
+        **entries: `frequency`, of Lightning's entry.
+
+    Raises:
+        UserError: it needs a limit of steps, and the run has none; or it builds no schedule.
+    """
+    parameters, given = inspect.signature(factory).parameters, getattr(factory, "keywords", {})
+    filled: dict[str, Any] = {}
+    if "total_steps" in parameters and not {"total_steps", "epochs"} & given.keys():
+        if total_steps is None:
+            raise _endless(getattr(factory, "__name__", "its _target_"))
+        # A schedule is stepped after each update too, so it has one value more than there are updates.
+        filled["total_steps"] = total_steps + 1
+    if "mode" in parameters and "mode" not in given and issubclass(_made_by(factory), ReduceLROnPlateau):
+        filled["mode"] = mode
+    scheduler = factory(optimizer, **filled)
+    if not isinstance(scheduler, LRScheduler):
+        raise UserError(
+            "scheduler must be a schedule of learning rates", f"its _target_ built {type(scheduler).__name__}",
+            "a class that extends torch.optim.lr_scheduler.LRScheduler",
+        )  # fmt: skip
+    by_default = "step" if "total_steps" in filled else "epoch"
+    return {"scheduler": scheduler, "interval": interval or by_default, "monitor": monitor, "name": "lr", **entries}
+
+
+def _made_by(factory: Any) -> type:
+    made = getattr(factory, "func", factory)
+    return made if isinstance(made, type) else object
+
+
+def _endless(name: str) -> UserError:
+    return UserError(
+        f"scheduler={name} must know where the run ends",
+        "trainer.max_epochs=-1 and trainer.max_steps=-1",
+        "trainer.max_epochs=100",
+    )
+
+
 def build_schedule(
-    name: str, optimizer: Optimizer, *, total_steps: int | None, monitor: str, mode: str, **options: Any
+    name: str | Callable[..., LRScheduler],
+    optimizer: Optimizer,
+    *,
+    total_steps: int | None,
+    monitor: str,
+    mode: str,
+    **options: Any,
 ) -> dict[str, Any] | None:
     """Builds the `lr_scheduler` entry for Lightning's `configure_optimizers`; None for `none`.
 
     Args:
-        name: of `BY_EPOCH` or `BY_STEP`, or `none`.
+        name: of `BY_EPOCH` or `BY_STEP`, or `none`; or a factory, see `build_own_schedule`.
         optimizer: its learning rate is the starting value (for one_cycle: the peak).
         total_steps: from `planned_steps`.
         monitor: the value that `plateau` monitors.
@@ -179,17 +243,17 @@ def build_schedule(
     """
     if name == "none":
         return None
+    if not isinstance(name, str):
+        return build_own_schedule(
+            name, optimizer, total_steps=total_steps, **{"monitor": monitor, "mode": mode, **options}
+        )
     if name in BY_EPOCH:
         if name == "plateau":
             # Better means what it means for `monitor`; PyTorch's default would be `min`.
             options["mode"] = mode
         scheduler, interval = BY_EPOCH[name](optimizer, **options), "epoch"
     elif total_steps is None:
-        raise UserError(
-            f"scheduler={name} must know where the run ends",
-            "trainer.max_epochs=-1 and trainer.max_steps=-1",
-            "trainer.max_epochs=100",
-        )
+        raise _endless(name)
     else:
         scheduler, interval = BY_STEP[name](optimizer, total_steps, **options), "step"
     # Lightning's LearningRateMonitor labels its curve with this name.

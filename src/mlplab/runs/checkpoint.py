@@ -14,19 +14,24 @@ import yaml
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from mlplab.data.own_data import NoPreprocessing
 from mlplab.data.preprocessing import Preprocessing, ScalePixels, Standardize
-from mlplab.errors import RunFailed, UserError, in_megabytes
+from mlplab.errors import RunFailed, UserError, in_megabytes, printable
 from mlplab.models import MODELS
 from mlplab.models.ensemble import Ensemble
 from mlplab.models.inputs import WithInputs, build_inputs
 from mlplab.models.numeric_embeddings import EmbeddedInputs
-from mlplab.objectives.objective import Objective, predictions
+from mlplab.objectives.objective import OWN, Objective, n_outputs, predictions
+from mlplab.own_parts import build_network, require_known_code
 from mlplab.processors import memory
 from mlplab.runs.files import explain_full_disk, write_atomically
 from mlplab.task import Task
 
 FORMAT = 1
 """Version of the card. Other versions are refused."""
+
+OWN_MODULE = "own module"
+"""Name, in a card, of a LightningModule of one's own."""
 
 PLAIN = {bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device}
 """Types that a checkpoint may hold besides tensors and containers: PyTorch reads them with `weights_only=True`."""
@@ -49,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         # First, as a checkpoint that cannot be read back must not replace one that can.
-        _require_plain(checkpoint)
+        require_plain(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The fallback if last.ckpt turns out to be damaged.
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
@@ -73,7 +78,7 @@ def _leaves(content: Any, place: str = "checkpoint") -> Iterator[tuple[str, Any]
         yield place, content
 
 
-def _require_plain(content: Any) -> None:
+def require_plain(content: Any) -> None:
     """Refuses content that could not be read back without running code.
 
     Raises:
@@ -164,15 +169,17 @@ def model_card(
     model_config: Mapping[str, Any],
     *,
     task: Task,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | NoPreprocessing,
     objective: Objective,
     data: Mapping[str, Any],
+    loss_config: Mapping[str, Any] = {},
+    metrics: Mapping[str, Any] = {},
     precision: str = "32-true",
 ) -> dict[str, Any]:
     """Collects the plain values that, with the weights, make a checkpoint complete.
 
-    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored for
-    information, and never executed when read: its author must build the network.
+    A network of `MODELS` is stored by name and architecture. For any other its configuration is stored, which is
+    followed only where the reader's own conf/ names the same code; and so for a loss.
 
     Args:
         model: with its input layer, if it has one.
@@ -180,6 +187,8 @@ def model_card(
         task: of the learner.
         preprocessing: fitted.
         objective: the loss.
+        loss_config: of conf/loss.
+        metrics: of conf/metrics.
         data: source and reading of the rows, as plain values.
         precision: of the training, by Lightning's name.
     """
@@ -187,21 +196,26 @@ def model_card(
     names = {kind: name for name, kind in MODELS.items()}
     # The exact class, as a subclass may compute something else.
     name = names.get(type(network))  # type: ignore[arg-type]
+    architecture = getattr(network, "architecture", None)
+    # An activation of one's own is an object, which only its configuration describes.
+    if any(type(value) not in PLAIN for _, value in _leaves(architecture)):
+        name = None
     return {
         "format": FORMAT,
         "model": {
-            "name": name or "own",
-            "architecture": getattr(network, "architecture", None) if name else dict(model_config),
+            "name": name or OWN,
+            "architecture": architecture if name else dict(model_config),
             # The bins are among the weights.
             **({"numeric_embedding": inputs.options} if isinstance(inputs, EmbeddedInputs) else {}),
         },
         "task": task.as_dict(),
         "preprocessing": preprocessing.as_dict(),
         "loss": {
-            "name": objective.function.__name__,
-            "options": dict(objective.options),
+            "name": objective.name,
+            "options": dict(loss_config if objective.name == OWN else objective.options),
             "class_weights": objective.class_weights,
         },
+        "metrics": dict(metrics),
         "data": dict(data),
         "precision": precision,
     }
@@ -226,7 +240,7 @@ def load_predictor(path: Path, model: nn.Module | None = None) -> Predictor:
 
     Args:
         path: of best.ckpt or last.ckpt.
-        model: an untrained network of the same architecture; needed only if it is not one of `MODELS`.
+        model: an untrained network of the same architecture; needed only if neither `MODELS` nor conf/ has it.
 
     Raises:
         UserError: the file is no checkpoint of this project, its parts do not match, or `model` must be given.
@@ -247,10 +261,12 @@ def read_card(path: Path) -> dict[str, Any]:
         raise UserError(
             f"a checkpoint must have a card of format {FORMAT}", f"{path} has none", "a checkpoint of this project"
         )
-    prefix = "model."  # of the learner
     named = state.items() if isinstance(state, Mapping) else ()
-    weights = {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
-    return {**card, "weights": weights}
+
+    def part(prefix: str) -> dict[str, Any]:  # of the learner
+        return {name.removeprefix(prefix): value for name, value in named if str(name).startswith(prefix)}
+
+    return {**card, "weights": part("model."), "loss_weights": part("objective.")}
 
 
 def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = None) -> Predictor:
@@ -261,8 +277,15 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     """
     with explain_bad_card(path, "network"):
         described = card["model"]
+        if described["name"] == OWN_MODULE or card["preprocessing"]["name"] == "own":
+            code = described["architecture"]["_target_"] if described["name"] == OWN_MODULE else card["data"]["source"]
+            raise UserError(
+                "a checkpoint that is applied to rows must be that of the project's own learner and data",
+                f"{path} is that of {printable(code)}",
+                "python train.py train=false start_from=RUN, which tests it by its own code",
+            )
         parts = described["architecture"]["members"] if described["name"] == "ensemble" else [described]
-        if model is None and any(part["name"] not in MODELS for part in parts):
+        if model is None and any(part["name"] not in (*MODELS, OWN) for part in parts):
             raise UserError(
                 f"a network that is rebuilt by name must be one of {', '.join(MODELS)}",
                 f"{path} holds a network of another class",
@@ -272,19 +295,24 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
         task = Task.from_dict(card["task"])
         encoding = preprocessing.input_encoding()
 
+        def network_of(part: Mapping[str, Any], widths: list[int]) -> nn.Module:
+            if model is not None:
+                return model
+            if part["name"] in MODELS:
+                kind = MODELS[part["name"]]
+                return kind(**with_new_options(kind, part["architecture"]))
+            config = require_known_code("model", part["architecture"], path)
+            n_out = n_outputs(card["loss"]["name"], task)
+            return build_network(config, widths=widths, out_features=n_out, task=task)  # type: ignore[no-any-return]
+
         def build_part(part: Mapping[str, Any]) -> nn.Module:
-            network = (
-                MODELS[part["name"]](**with_new_options(MODELS[part["name"]], {"model": part}))
-                if model is None
-                else model
-            )
-            if isinstance(network, WithInputs):
-                return network
-            inputs = None if encoding is None else build_inputs(encoding, task.n_features)
+            inputs: Any = None if encoding is None else build_inputs(encoding, task.n_features)
             if "numeric_embedding" in part:
-                embedding = part["numeric_embedding"]
-                return WithInputs(EmbeddedInputs(inputs, n_features=task.n_features, **embedding), network)
-            return network if inputs is None else WithInputs(inputs, network)
+                inputs = EmbeddedInputs(inputs, n_features=task.n_features, **part["numeric_embedding"])
+            network = network_of(part, [1] * task.n_features if inputs is None else inputs.column_widths)
+            if inputs is None or isinstance(network, WithInputs):
+                return network
+            return WithInputs(inputs, network)
 
         def build() -> nn.Module:
             # Each member of an ensemble has its own input layer, as embeddings are learned.
@@ -301,9 +329,9 @@ def predictor_of(path: Path, card: Mapping[str, Any], model: nn.Module | None = 
     return predictor.eval()
 
 
-def with_new_options(kind: type[nn.Module], card: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the architecture in a card, with the options that the class has gained since, as conf/model has them."""
-    architecture: dict[str, Any] = dict(card["model"]["architecture"])
+def with_new_options(kind: type[nn.Module], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stored architecture with the options that the class has gained since, as conf/model has them."""
+    architecture = dict(stored)
     parameters = inspect.signature(kind).parameters
     # One with a default in Python is left to it.
     new = {name for name, it in parameters.items() if it.default is it.empty} - architecture.keys()

@@ -15,7 +15,7 @@ import lightning.pytorch as pl
 
 from mlplab.engine.resumable_loops import TrainingStopped, loop_of
 from mlplab.errors import RunStopped
-from mlplab.runs.signals import HANDLED
+from mlplab.runs.signals import HANDLED, name_of
 from mlplab.slurm import is_repetition
 
 PATIENCE = 2.0
@@ -40,7 +40,7 @@ class Interruption:
     @property
     def name(self) -> str:
         """Returns the name of the signal for messages."""
-        return _name(self.received) if self.received else ""
+        return name_of(self.received) if self.received else ""
 
     @property
     def status(self) -> int:
@@ -131,7 +131,7 @@ class Interruption:
 
     def _end_from_thread(self, trainer: pl.Trainer, number: signal.Signals) -> NoReturn:
         """Ends the process from a thread, after writing its status and killing its child processes."""
-        message = f"stopped by {_name(number)} while it waited for other processes"
+        message = f"stopped by {name_of(number)} while it waited for other processes"
         try:
             kill = getattr(trainer.strategy.launcher, "kill", None)
             if kill is not None:  # they would wait for this process
@@ -169,10 +169,6 @@ def stop_on_signal(leads: bool = True, end: Callable[[str], None] = lambda reaso
     finally:
         for number, handler in previous.items():
             _set_handler(number, handler)
-
-
-def _name(number: signal.Signals) -> str:
-    return "Ctrl-C" if number is signal.SIGINT else number.name
 
 
 def _set_handler(number: int, handler: "signal._HANDLER") -> None:

@@ -60,6 +60,8 @@ def describe_environment(root: Path) -> dict[str, Any]:
             "platform": "-".join((platform.system(), platform.release(), platform.machine())),
             "processor": _processor(),
             "cores": os.cpu_count(),
+            # A job of a sweep is given its own.
+            "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         },
         # Sums over several threads are added in another order, which changes the last bits.

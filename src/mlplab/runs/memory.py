@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import RunFailed
 
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
@@ -11,7 +12,7 @@ SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "no
 
 
 @contextmanager
-def explain_out_of_memory(data: DataModule) -> Iterator[None]:
+def explain_out_of_memory(data: DataModule | OwnData) -> Iterator[None]:
     """Turns errors of running out of memory into advice on the batch size.
 
     Raises:
@@ -29,6 +30,6 @@ def explain_out_of_memory(data: DataModule) -> Iterator[None]:
         ) from error
 
 
-def _smaller(data: DataModule) -> int:
-    rows = len(data.part("train")[1]) if data.batch_size == "full" else data.batch_size
+def _smaller(data: DataModule | OwnData) -> int:
+    rows = int(data.n_rows["train"] or 1) if data.batch_size == "full" else int(data.batch_size)
     return max(1, rows // 4)  # half of it may not be enough either

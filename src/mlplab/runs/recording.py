@@ -14,6 +14,7 @@ from mlplab.config.as_yaml import as_yaml
 from mlplab.config.paths import shortest
 from mlplab.config.resolvers import project_root, without_secrets
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import DiskFull, Diverged, RunFailed, RunStopped, UserError, described, is_disk_full
 from mlplab.runs.directory import RunDirectory
 from mlplab.runs.files import flushed_together, timestamp, write_bytes, write_json
@@ -120,7 +121,7 @@ def _disk_full(directory: RunDirectory, error: BaseException) -> DiskFull:
 
 
 @flushed_together()
-def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule, n_parameters: int) -> str:
+def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule | OwnData, n_parameters: int) -> str:
     """Writes configuration (.hydra/) and environment (manifest.json) of a new run; returns the configuration as YAML.
 
     Values from the environment stay `${oc.env:…}` in it, so that no secret is written.
@@ -144,7 +145,7 @@ def write_manifest(directory: RunDirectory, config: DictConfig, data: DataModule
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "rows": {part: len(data.part(part)[1]) for part in ("train", "val", "test")},
+                "rows": data.n_rows,
             },
             "parameters": n_parameters,
         },

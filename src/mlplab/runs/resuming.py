@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import UserError, printable
-from mlplab.learner import Learner
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.hyperparameters import log_configuration
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
@@ -114,7 +115,7 @@ def rewind_logs(loggers: list[Logger], saved: Saved | None) -> None:
 
 
 def prepare_to_resume(
-    config: DictConfig, directory: RunDirectory, data: DataModule, loggers: list[Logger]
+    config: DictConfig, directory: RunDirectory, data: DataModule | OwnData, loggers: list[Logger]
 ) -> Saved | None:
     """Prepares a run to resume: finds its checkpoint, rewinds its logs, and warns of changes.
 
@@ -163,30 +164,30 @@ def prepare_to_resume(
     return saved
 
 
-def bytes_needed(learner: Learner) -> int:
+def bytes_needed(learner: pl.LightningModule) -> int:
     """Estimates the bytes that the files of a run take at most."""
-    return COPIES * sum(parameter.nbytes for parameter in learner.model.parameters()) + ROOM_FOR_LOGS
+    return COPIES * sum(parameter.nbytes for parameter in learner.parameters()) + ROOM_FOR_LOGS
 
 
 def prepare_run_files(
     config: DictConfig,
     directory: RunDirectory,
-    data: DataModule,
-    learner: Learner,
+    data: DataModule | OwnData,
+    learner: pl.LightningModule,
     loggers: list[Logger],
     *,
     resume: bool,
 ) -> Saved | None:
     """Writes configuration and manifest into a claimed directory; returns the checkpoint to resume from, if any."""
     saved = prepare_to_resume(config, directory, data, loggers) if resume else None
-    n_parameters = sum(parameter.numel() for parameter in learner.model.parameters())
+    n_parameters = sum(parameter.numel() for parameter in learner.parameters())
     text = None if resume else write_manifest(directory, config, data, n_parameters)
     if data.description is not None:
         # The file keeps the warnings, which the terminal loses.
         write_json(directory.path / "data.json", data.description.as_dict())
         for warning in data.description.warnings:
             log.warning(printable(warning))
-    for line in data_and_model(data, learner.model):
+    for line in data_and_model(data, learner):
         log.info(line)
     if saved is None:
         log_configuration(loggers, config, text, kind=data.task.kind)

@@ -19,3 +19,8 @@ def on_termination(handler: Callable[[int, Any], None]) -> None:
     for number in TERMINATIONS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def name_of(number: int) -> str:
+    """Names a signal for messages."""
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

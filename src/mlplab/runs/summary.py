@@ -2,11 +2,13 @@
 
 import logging
 import math
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 from lightning.pytorch.profilers import Profiler, SimpleProfiler
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +17,9 @@ from torch import nn
 
 from mlplab.config.paths import shortest
 from mlplab.data.module import DataModule
+from mlplab.data.own_data import OwnData
 from mlplab.errors import counted, printable
+from mlplab.learner import Learner
 from mlplab.models.tabm import MemberLinear
 from mlplab.task import Task
 
@@ -25,17 +29,24 @@ SLOWEST = 12
 """Actions of a profile to print; its file lists all."""
 
 
-def describe_before(data: DataModule, model: nn.Module, directory: Path) -> str:
+def describe_before(data: DataModule | OwnData, model: nn.Module, directory: Path) -> str:
     """Describes data, network and directory, a line each; for a table, its columns first."""
     # Only tables have columns of different kinds to tell of.
     table = [] if data.description is None else [data.description.as_text(), ""]
     return "\n".join([*table, *data_and_model(data, model), f"run     {shortest(directory)}"])
 
 
-def data_and_model(data: DataModule, model: nn.Module) -> list[str]:
+def data_and_model(data: DataModule | OwnData, model: nn.Module) -> list[str]:
     """Describes data and network, a line each."""
-    task = data.task
-    rows = "/".join(str(len(data.part(part)[1])) for part in ("train", "val", "test"))
+    rows = "/".join("?" if number is None else str(number) for number in data.n_rows.values())
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if (isinstance(model, pl.LightningModule) and not isinstance(model, Learner)) or isinstance(data, OwnData):
+        network = model.model if isinstance(model, Learner) else model
+        return [
+            f"data    {printable(data.name)}: {rows} rows to train/validate/test",
+            f"model   {type(network).__name__}, {count:,} parameters",
+        ]
+    task, model = data.task, getattr(model, "model", model)
     if task.kind == "classification":
         learned = f"{task.n_classes} classes of {printable(task.target_name)}"
     elif task.kind == "multilabel":
@@ -48,7 +59,6 @@ def data_and_model(data: DataModule, model: nn.Module) -> list[str]:
         layer for layer in getattr(model, "network", model).modules() if isinstance(layer, nn.Linear | MemberLinear)
     ]
     widths, last = [layer.in_features for layer in layers], [layer.out_features for layer in layers[-1:]]
-    count = sum(parameter.numel() for parameter in model.parameters())
     shape = "-".join(str(width) for width in widths + last)
     return [
         f"data    {printable(data.name)}: {counted(task.n_features, 'feature')} -> {learned}; {rows} rows to "
@@ -67,8 +77,8 @@ def describe_after(result: dict[str, Any], directory: Path, *, has_tensorboard: 
     best = result["best_epoch"]
     validation = "validation" if best is None else f"validation (epoch {best})"
     columns = {
-        validation: {name.removeprefix("val/"): value for name, value in result["validation"].items()},
-        "test": {name.removeprefix("test/"): value for name, value in result["test"].items()},
+        validation: {re.sub("^val[/_]", "", name): value for name, value in result["validation"].items()},
+        "test": {re.sub("^test[/_]", "", name): value for name, value in result["test"].items()},
     }
     lines = [
         *([describe_metrics(columns)] if any(columns.values()) else []),

@@ -27,7 +27,7 @@ LARGEST = 1_000_000
 MOST_VALUES = 20_000
 """Most values of a configuration, after YAML aliases are expanded."""
 
-RESOLVERS = ("project_root", "run_name", "job_name", "hydra")
+RESOLVERS = ("project_root", "run_name", "job_name", "hydra", "mode_of")
 """Resolvers that an untrusted configuration may use as `${NAME:…}`: they reveal nothing and run nothing."""
 
 WRITING = ("callbacks", "logger")
@@ -112,7 +112,7 @@ def _parsed(content: bytes, path: Path) -> DictConfig:
         if not plain or not isinstance(plain, dict):
             raise ValueError(f"it holds {type(plain).__name__ if plain else 'nothing'}")
         # Counted before OmegaConf copies them: by aliases, a few bytes can stand for billions of values.
-        if next(islice(_walk(plain), MOST_VALUES, None), None) is not None:
+        if next(islice(walk(plain), MOST_VALUES, None), None) is not None:
             raise ValueError(f"it has more than {MOST_VALUES:,} values")
         # Read once more by OmegaConf, for which 1e3 is a number.
         config = OmegaConf.load(io.StringIO(text))
@@ -144,7 +144,7 @@ def _with_present_names(config: DictConfig) -> DictConfig:
 def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
     """Returns an error for the first value that would be executed, written to or read; None if all are safe."""
     known = _texts_of(conf)
-    for place, value in _walk(plain):
+    for place, value in walk(plain):
         is_known = isinstance(value, str) and (place[-1], value) in known.get(place[0], ())
         texts = [text for text in (value, *place) if isinstance(text, str)]  # keys too, to be on the safe side
         # In the same group and under the same key, as harmless code in one place may do harm in another.
@@ -156,7 +156,7 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
         elif place[0] == "data" and isinstance(value, str) and is_pipe(Path(value).expanduser()):
             # Opening a pipe waits for whoever writes into it, perhaps for ever.
             requirement, effect = "read its data from a file", "comes out of that pipe"
-        elif not all(map(_is_harmless, texts)):
+        elif not all(map(is_harmless, texts)):
             requirement, effect = "refer to nothing outside itself", "it reads"
         else:
             continue
@@ -166,7 +166,19 @@ def _first_unsafe(plain: Any, path: Path, conf: Path) -> UserError | None:
     return None
 
 
-def _is_harmless(text: str) -> bool:
+def known_code(group: str, conf: Path, directory: Path) -> set[str]:
+    """Returns the code that the user's own conf/ names in a group, and that of a run that the user has begun."""
+    known = {text for key, text in _texts_of(conf).get(group, ()) if key == "_target_"}
+    path = directory / CONFIG
+    if path.is_file():
+        content = _read(path)
+        if why_text_is_not_own(content, directory) is None:
+            plain = OmegaConf.to_container(_parsed(content, path), resolve=False)
+            known |= {str(v) for place, v in walk(plain) if place[0] == group and place[-1] == "_target_"}
+    return known
+
+
+def is_harmless(text: str) -> bool:
     """Returns whether every `${…}` refers to the configuration itself, or to one of `RESOLVERS`."""
     return "${" not in _RESOLVER.sub("", _REFERENCE.sub("", text))
 
@@ -183,19 +195,19 @@ def _texts_of(conf: Path) -> dict[str, set[tuple[str, str]]]:
             content = yaml.safe_load(text)
         except yaml.YAMLError:
             continue  # Hydra reports the mistake if the file is chosen
-        for place, value in _walk(content):
+        for place, value in walk(content):
             if place and isinstance(value, str):
                 texts.setdefault(group or place[0], set()).add((place[-1], value))
     return texts
 
 
-def _walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def walk(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields the path and value of all leaves; empty containers count as leaves."""
     if isinstance(node, dict) and node:
         for name, value in node.items():
-            yield from _walk(value, (*place, str(name)))
+            yield from walk(value, (*place, str(name)))
     elif isinstance(node, list) and node:
         for number, value in enumerate(node):
-            yield from _walk(value, (*place, str(number)))
+            yield from walk(value, (*place, str(number)))
     else:
         yield place, node

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from mlplab import callbacks
 from mlplab.engine.recognition import INPUTS, method_on_instance, why_other_layers
 from mlplab.engine.surroundings import has_genuine_step, has_step_hooks
+from mlplab.instantiation import is_data_module
 from mlplab.loggers.csv_log import ResumableCSVLogger
 from mlplab.loggers.tensorboard import CalmTensorBoardLogger
 from mlplab.models.inputs import WithInputs
@@ -118,6 +119,15 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
     engine = (values.get("engine") or {}).get("name", "fast")
     if engine != "fast":
         return f"engine={engine}"
+    if values.get("start_from") is not None or not values.get("test", True):
+        return "start_from" if values.get("start_from") is not None else "test=false"
+    for group, option in (("model", "freeze"), ("optimizer", "groups")):
+        if (values.get(group) or {}).get(option):
+            return f"{group}.{option}"
+    for group in ("module", "data"):
+        target = (values.get(group) or {}).get("_target_")
+        if target is not None and (group == "module" or is_data_module(target)):
+            return f"{group}={target}"
     for flag, possible in FLAGS.items():
         if flag in trainer and trainer[flag] not in possible:
             return f"trainer.{flag}={trainer[flag]}"
@@ -135,6 +145,11 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
             return f"{key}={value}"
     if (values.get("model") or {}).get("compile"):
         return "model.compile=true"
+    for group in ("loss", "scheduler", "metrics", "model"):
+        # Of a user's own network, what is built says whether it can be stacked.
+        own = _first_target(values.get(group) or {}, within=group == "model")
+        if own is not None:
+            return f"{group}={own}"
     for group, known in (("callbacks", CALLBACKS), ("logger", LOGGERS)):
         for name, node in (values.get(group) or {}).items():
             if isinstance(node, dict) and node.get("_target_") not in _targets(known):
@@ -144,6 +159,15 @@ def why_alone(values: Mapping[str, Any]) -> str | None:
         if not targets & _targets([needed]):
             return f"callbacks without {needed.__name__}"
     return None
+
+
+def _first_target(node: Any, *, within: bool = False) -> str | None:
+    """Returns the first `_target_` of a part of the configuration; with `within`, of the parts within it."""
+    if not isinstance(node, Mapping):
+        return None
+    if not within and node.get("_target_") is not None:
+        return str(node["_target_"])
+    return next(filter(None, map(_first_target, node.values())), None)
 
 
 def _targets(kinds: Sequence[type]) -> set[str]:

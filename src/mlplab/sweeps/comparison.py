@@ -193,11 +193,11 @@ def _tune(
 ) -> None:  # fmt: skip
     mend(sweep)  # a launch that was killed may have left half a line
     storage = open_journal(sweep.directory / JOURNAL)
-    modes = [objective.mode for objective in settings.objectives]
+    modes, metrics = [one.mode for one in settings.objectives], [one.metric for one in settings.objectives]
     n_final = sum(n_seeds * (2 if arm.space.dimensions else 1) for arm in arms)
     for position, arm in enumerate(arms):
         # One study for each arm.
-        search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes)
+        search = Search(storage, arm.name, arm.space, settings.build_sampler(arm.space), modes, metrics=metrics)
         # With nothing to tune one trial is all.
         budgets = [settings if one.space.dimensions else settings.with_trials(1) for one in arms[position:]]
         n_jobs_after = sum((budget.budget.trials or 0) * len(tuning_seeds) for budget in budgets[1:]) + n_final

@@ -55,19 +55,6 @@ class Composer:
         plain: dict[str, Any] = OmegaConf.to_container(self.compose(overrides), resolve=False)  # type: ignore[assignment]
         return plain
 
-    def check_grid(self, shared: Sequence[str], dimensions: Sequence[Dimension]) -> None:
-        """Tries every value with the first values of the other names, as all combinations would take too long.
-
-        Raises:
-            UserError: for the first value that cannot be run.
-        """
-        values = [[str(one.override) for one in dimension.assignments] for dimension in dimensions]
-        first = [overrides[0] for overrides in values]
-        self.check_job([*shared, *first])  # first alone, so that its message is not about another value
-        for position, overrides in enumerate(values):
-            for override in overrides[1:]:
-                self.check_job([*shared, *first[:position], override, *first[position + 1 :]])
-
     def check_job(self, overrides: Sequence[str]) -> None:
         """Checks the configuration of a job.
 
@@ -79,7 +66,15 @@ class Composer:
     def decide_conditions(
         self, shared: Sequence[str], dimensions: Sequence[Dimension], when: Mapping[str, Mapping[str, list[Any]]]
     ) -> tuple[list[Dimension], dict[str, dict[str, list[Any]]]]:
-        """Decides conditions on names with one value; returns the dimensions and the conditions that remain."""
+        """Decides conditions on names with one value; returns the dimensions and the conditions that remain.
+
+        Args:
+            shared: overrides of all jobs.
+            dimensions: what is swept; those with tags have conditions of their own.
+            when: name → other names on which it depends → their values with which it is swept.
+        """
+        own = {dimension.name: dimension.when for dimension in dimensions if dimension.when}
+        when = {name: {**own.get(name, {}), **when.get(name, {})} for name in (*own, *when)}
         swept_names = {dimension.name for dimension in dimensions}
         undecided: dict[str, dict[str, list[Any]]] = {}
         left_out = set()

@@ -68,8 +68,14 @@ def fingerprint_now(config: DictConfig) -> str | None:
             # Hashed without reading the table, which takes as long as a job. A device of a received sweep has no end.
             return fingerprint(paths) if all(path.is_file() for path in paths) else None
         from mlplab.building import build_data
+        from mlplab.data.module import DataModule
 
-        dataset, _ = build_data(config).read()
+        module = build_data(config)
+        if not isinstance(
+            module, DataModule
+        ):  # of a LightningDataModule of one's own, nothing is known but its options
+            return None
+        dataset, _ = module.read()
         return str(dataset.fingerprint)
     except (
         Exception

@@ -25,13 +25,18 @@ from mlplab.runs.files import require_ordinary
 from mlplab.runs.layout import CONFIG, MANIFEST, STATUS
 from mlplab.runs.lock import is_alive
 from mlplab.runs.run_reading import read_result, read_state
-from mlplab.runs.signals import HANDLED
+from mlplab.runs.signals import HANDLED, name_of
 from mlplab.runs.untrusted_config import read_yaml
 from mlplab.slurm import REQUEUES
+from mlplab.sweeps.gpus import VISIBLE, n_gpus_wanted, own_gpus
 from mlplab.sweeps.ledger import require_same
 
 STOPPING = ".stopping"
 """File in the sweep's directory while its processes are asked to stop: no job begins then."""
+
+
+HOW = "MLPLAB_JOB"
+"""Variable of the environment that tells the command of a job whether to `begin` or to `resume`."""
 
 
 class JobOfSweep:
@@ -69,12 +74,19 @@ class JobOfSweep:
 
     def __call__(self, config: DictConfig) -> Any:
         require_not_stopping(self.directory)
+        # Where several jobs run at once, each has a process that is not the sweep's.
+        n_gpus = 0 if os.getpid() == self.process else n_gpus_wanted(config)
+        gpus = own_gpus(n_gpus, os.environ.get(VISIBLE))
         if self.is_submitted:
-            return self.task(config)
+            with gpus:
+                return self.task(config)
+        # Signals reach the jobs of one machine only.
+        stopping = None if self.host == socket.gethostname() else self.directory / STOPPING
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(nowhere),  # the sweep has its own progress
-            with_a_job(),
+            with_a_job(stopping),
+            gpus,
         ):
             try:
                 return self.task(config)
@@ -92,9 +104,8 @@ def require_not_stopping(sweep: Path) -> None:
         text = (sweep / STOPPING).read_text(encoding="utf-8")
     except FileNotFoundError:
         return
-    number = signal.Signals(int(text)) if text.isdecimal() else signal.SIGINT
-    name = "Ctrl-C" if number == signal.SIGINT else number.name
-    raise RunStopped(f"stopped by {name} before this job began", 128 + number)
+    number = int(text) if text.isdecimal() else int(signal.SIGINT)
+    raise RunStopped(f"stopped by {name_of(number)} before this job began", 128 + number)
 
 
 class Worker:
@@ -103,6 +114,7 @@ class Worker:
     def __init__(self) -> None:
         self.has_job = False
         self.launcher: int | None = None
+        self.stopping: Path | None = None
 
     @property
     def is_orphan(self) -> bool:
@@ -125,14 +137,21 @@ class Worker:
     def _watch(self) -> None:
         while not self.is_orphan:
             time.sleep(1.0)  # only Linux could signal the death of a parent
+            if self.has_job and self.stopping is not None and self.stopping.exists():
+                self.stopping = None  # a second signal would end the job at once
+                os.kill(os.getpid(), signal.SIGTERM)
         if not self.has_job:
             os._exit(128 + signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # which a job answers by finishing its step and saving
 
     @contextlib.contextmanager
-    def with_a_job(self) -> Iterator[None]:
-        """Marks that a job is running; none begins for a launcher that has died."""
-        self.has_job = True
+    def with_a_job(self, stopping: Path | None = None) -> Iterator[None]:
+        """Marks that a job is running; none begins for a launcher that has died.
+
+        Args:
+            stopping: a file that asks the job to stop, where no signal can.
+        """
+        self.has_job, self.stopping = True, stopping
         if self.is_orphan:
             os._exit(128 + signal.SIGTERM)
         try:

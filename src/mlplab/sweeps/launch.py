@@ -3,22 +3,24 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from mlplab.config.paths import shortest
-from mlplab.errors import RunFailed, RunStopped, UserError, counted
-from mlplab.runs.run_reading import read_state
-from mlplab.runs.signals import HANDLED
+from mlplab.errors import ProcessKilled, RunFailed, RunStopped, counted
+from mlplab.runs.files import read_json
+from mlplab.runs.layout import LOCK
+from mlplab.runs.run_reading import State, read_state
+from mlplab.runs.signals import HANDLED, name_of
 from mlplab.slurm import is_repetition
 from mlplab.sweeps.job import STOPPING
 from mlplab.sweeps.ledger import Entry
-from mlplab.sweeps.sweep import Sweep
+from mlplab.sweeps.sweep import Sweep, require_folder
 from mlplab.sweeps.sweep_progress import SweepProgress
 
 MOST_DEATHS = 2
@@ -31,18 +33,22 @@ TERMINAL = 1.0
 """Seconds until jobs that have not noticed a Ctrl-C are sent a signal; a terminal sends it to every process itself."""
 
 
-def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
-    """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too."""
+def select_to_do(sweep: Sweep, entries: Sequence[Entry], states: Mapping[int, State] | None = None) -> list[Entry]:
+    """Selects the jobs that have not ended; with `sweep.retry_failed`, those that failed too.
+
+    Args:
+        sweep: to which the jobs belong.
+        entries: the jobs.
+        states: number of a job → its state, where they have been read.
+    """
     again = ("failed", "infeasible") if sweep.config.sweep.retry_failed else ()
     # Those that a cluster still has from an earlier launch are waited for.
     queued: dict[str, str] = getattr(sweep.launcher, "queued", dict)()
     selected, elsewhere = [], []
     for entry in entries:
-        path = sweep.directory / entry.directory
-        if path.exists() and not path.is_dir():
-            # It would fail when it is launched.
-            raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
-        state = sweep.state(entry)
+        if states is None:
+            require_folder(sweep.directory / entry.directory)
+        state = sweep.state(entry) if states is None else states[entry.number]
         if state.name == "running" and entry.directory not in queued:
             elsewhere.append(entry.directory)  # by resume=, as this process has the lock of the sweep
         elif not state.has_ended or state.name in again:
@@ -52,9 +58,10 @@ def select_to_do(sweep: Sweep, entries: Sequence[Entry]) -> list[Entry]:
     return selected
 
 
-def progress_of(sweep: Sweep, entries: Sequence[Entry]) -> SweepProgress:
+def progress_of(sweep: Sweep, entries: Sequence[Entry], states: Mapping[int, State] | None = None) -> SweepProgress:
     """Makes the progress display of the jobs of a sweep, those included that earlier launches have ended."""
-    n_ended = sum(sweep.state(entry).has_ended for entry in entries)
+    known = [sweep.state(entry) for entry in entries] if states is None else states.values()
+    n_ended = sum(state.has_ended for state in known)
     epochs = sweep.config.trainer.max_epochs
     return SweepProgress(
         sweep.directory, monitor=str(sweep.config.monitor), mode=str(sweep.config.mode), n_ended=n_ended,
@@ -97,7 +104,7 @@ def launch_jobs(sweep: Sweep, entries: Sequence[Entry], progress: SweepProgress)
             with progress, contextlib.nullcontext() if outlive else letting_jobs_finish(sweep.directory, directories):
                 sweep.launcher.launch(jobs, initial_job_idx=left[0].number)
             return []  # without a death all have ended, or failed by themselves
-        except BrokenProcessPool:  # a worker was killed, and took the others with it
+        except (BrokenProcessPool, ProcessKilled):  # a worker was killed, and took the others with it
             left = [entry for entry in left if not sweep.state(entry).has_ended]
         except (RunStopped, KeyboardInterrupt) as stopped:
             # A job of a sweep goes on with the sweep.
@@ -139,8 +146,7 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
                 str(number), encoding="utf-8"
             )  # idle workers look for it before they begin a job
         _wait([sweep / name for name in names])
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        raise RunStopped(f"stopped by {name}; all that was reached is saved", 128 + number)
+        raise RunStopped(f"stopped by {name_of(number)}; all that was reached is saved", 128 + number)
 
     previous = {number: signal.getsignal(number) for number in HANDLED}
     for number in HANDLED:
@@ -156,18 +162,25 @@ def letting_jobs_finish(sweep: Path, names: Sequence[str]) -> Iterator[None]:
 
 
 def _wait(directories: Sequence[Path]) -> None:
-    """Waits until no job runs in another process of this machine; passes the signal to those that missed it."""
+    """Waits until no job runs in another process; passes the signal to those of this machine that missed it.
+
+    Those of other machines find the file that asks them to stop, as do the others.
+    """
     began = time.monotonic()
     signalled: set[int] = set()
     while time.monotonic() - began < PATIENCE:
-        named = [state.status.get("process") for state in map(read_state, directories) if state.name == "running"]
-        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
-        running = {number for number in named if type(number) is int and number > 1} - {os.getpid()}
-        if not running:
+        running = [path for path in directories if read_state(path).name == "running"]
+        holders = [
+            (holder.get("process"), holder.get("host")) for holder in (read_json(path / LOCK) for path in running)
+        ]
+        others = set(holders) - {(os.getpid(), socket.gethostname())}
+        if not others:
             return
+        # 0, 1 and negative numbers are no job's: a signal to -1 would reach every process of the user.
+        processes = {n for n, host in others if host == socket.gethostname() and type(n) is int and n > 1}
         if time.monotonic() - began > TERMINAL:
-            for process in running - signalled:
+            for process in processes - signalled:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGTERM)
-            signalled |= running
+            signalled |= processes
         time.sleep(0.1)

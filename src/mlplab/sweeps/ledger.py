@@ -112,6 +112,8 @@ class Ledger:
         # A dict and no set: it keeps the order in which names were first swept.
         self._names = dict.fromkeys(name for entry in self.entries for name in entry.values)
         self._by_values: dict[frozenset[tuple[str, str]], list[Entry]] | None = None
+        self._values: dict[str, set[str]] | None = None
+        self._last_number = max((entry.number for entry in self.entries), default=-1)
         self.why_not_own: str | None = None
 
     @property
@@ -122,7 +124,10 @@ class Ledger:
     def add(self, entry: Entry) -> Entry:
         """Adds a new job."""
         self.entries.append(entry)
+        self._last_number = max(self._last_number, entry.number)
         self._names |= dict.fromkeys(entry.values)
+        for name, value in entry.values.items() if self._values is not None else ():
+            self._values.setdefault(name, set()).add(canonical(value))  # type: ignore[union-attr]
         if self._by_values is not None:
             self._by_values.setdefault(key_of(entry.values), []).append(entry)
         return entry
@@ -131,12 +136,21 @@ class Ledger:
         """Notes the values that a job has for names that only other jobs had been given."""
         entry.values |= values  # the job stays the same: its configuration has them already
         self._names |= dict.fromkeys(values)
-        # The index holds the values of before.
-        self._by_values = None
+        # The indices hold the values of before.
+        self._by_values = self._values = None
 
     def next_number(self) -> int:
         """Returns a number that no job has had."""
-        return max((entry.number for entry in self.entries), default=-1) + 1
+        return self._last_number + 1
+
+    def has_value(self, name: str, value: Any) -> bool:
+        """Returns whether some job was given this value."""
+        if self._values is None:  # an index, as each of thousands of jobs is compared with all before it
+            self._values = {}
+            for entry in self.entries:
+                for key, one in entry.values.items():
+                    self._values.setdefault(key, set()).add(canonical(one))
+        return canonical(value) in self._values.get(name, ())
 
     def find(self, values: Mapping[str, Any], **stage: Any) -> Entry | None:
         """Finds the job that was given these values, whatever the order of their names."""

@@ -1,7 +1,7 @@
 """Overrides of the command line as a sweep reads them: what is swept, over which values, and what all jobs share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import (
 )
 
 from mlplab.errors import UserError
+from mlplab.rules import number_in
 from mlplab.sweeps.ledger import Assignment
 
 OF_THE_SWEEP = ("sweep.retry_failed", "sweep.dry_run", "sweep.rerun", "sweep.rerun_top")
@@ -35,6 +36,7 @@ class Dimension:
         is_log: whether it is drawn by its logarithm.
         is_int: whether only whole numbers are drawn.
         step: between the values of a range; None where they are a choice.
+        when: other names on which it depends → their values with which it is swept; of the tags that are typed.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dimension:
     is_log: bool = False
     is_int: bool = False
     step: float | None = None
+    when: Mapping[str, list[Any]] = field(default_factory=dict)
 
     @property
     def assignments(self) -> list[Assignment]:
@@ -124,11 +127,11 @@ def dimension_of(override: Override) -> Dimension:
                 f"{name}='range(0,3)'",
             )
         tags = set(getattr(value, "tags", ()))
-        _require_tags(name, tags)
+        when = _conditions(name, tags)
         values = tuple(map(plain_value, override.sweep_iterator(transformer=Transformer.identity)))
         # A shuffled range is a choice.
         step = float(value.step) if isinstance(value, RangeSweep) and not value.shuffle else None
-        return Dimension(name, key, values, texts, is_log="log" in tags, step=step)
+        return Dimension(name, key, values, texts, is_log="log" in tags, step=step, when=when)
     return Dimension(name, key, (plain_value(value),), (override.get_value_element_as_str(),))
 
 
@@ -139,7 +142,7 @@ def _interval(name: str, key: str, interval: IntervalSweep) -> Dimension:
             "an interval must go from a smaller to a larger number", f"{name}=interval({low},{high})",
             f"{name}=interval({high},{low})",
         )  # fmt: skip
-    _require_tags(name, interval.tags)
+    when = _conditions(name, interval.tags)
     is_log = "log" in interval.tags
     if is_log and low <= 0:
         raise UserError(
@@ -147,16 +150,35 @@ def _interval(name: str, key: str, interval: IntervalSweep) -> Dimension:
             f"{name}=tag(log,interval({high / 1000:g},{high:g}))",
         )  # fmt: skip
     # interval(1,8) has real ends, whatever is typed; int(interval(1,8)) whole ones.
-    return Dimension(name, key, interval=(low, high), is_log=is_log, is_int=isinstance(low, int))
+    return Dimension(name, key, interval=(low, high), is_log=is_log, is_int=isinstance(low, int), when=when)
 
 
-def _require_tags(name: str, tags: set[str]) -> None:
-    unknown = sorted(tags - {"log"})
-    if unknown:
-        raise UserError(
-            "the tag of a space must be log", f"{name}=tag({unknown[0]},…)",
-            f"{name}='tag(log,interval(0.001,0.1))'",
-        )  # fmt: skip
+def _conditions(name: str, tags: set[str]) -> dict[str, list[Any]]:
+    """Reads the tags of a space: log, or a condition such as optimizer:sgd|momentum.
+
+    Raises:
+        UserError: there is another tag.
+    """
+    conditions = {}
+    for tag in sorted(tags - {"log"}):
+        parent, colon, values = tag.partition(":")
+        if not (colon and parent and values):
+            raise UserError(
+                "the tag of a space must be log, or a condition NAME:VALUE|VALUE", f"{name}=tag({tag},…)",
+                f"{name}='tag(log,interval(0.001,0.1))', or {name}='tag(optimizer:sgd|adam,choice(0.1,0.2))'",
+            )  # fmt: skip
+        conditions[parent.strip()] = values_of_condition(values)
+    return conditions
+
+
+def values_of_condition(text: str) -> list[Any]:
+    """Reads `sgd|momentum`: values as in conf/, separated by bars."""
+    import yaml
+
+    values = [yaml.safe_load(value.strip()) for value in text.split("|")]
+    # YAML takes 1e-3 for text.
+    numbers = [number_in(value) if isinstance(value, str) else None for value in values]
+    return [value if number is None else number for value, number in zip(values, numbers, strict=True)]
 
 
 def plain_value(value: Any) -> Any:

@@ -42,8 +42,8 @@ OVER = {
 }  # fmt: skip
 """States of SLURM in which a job does not run and will not."""
 
-EVERY_SECONDS = 0.5
-"""Time between two looks at the files of jobs, or at processes of this machine."""
+EVERY_SECONDS = {"local": 0.3, "slurm": 2.0}
+"""Time between two looks at processes of this machine, or at the files of a thousand jobs of a cluster."""
 
 ASK_SOON, ASK_EVERY_SECONDS = 3.0, 30.0
 """Least and most time between two questions to SLURM, which serves many users."""
@@ -180,7 +180,7 @@ class SubmittedJobs:
                 if n_free > 0 and (not self.is_slurm or n_free == len(waiting) or not running):
                     running |= self._submit({name: jobs[name] for name in waiting[:n_free]})
                     del waiting[:n_free]
-                time.sleep(EVERY_SECONDS)
+                time.sleep(EVERY_SECONDS["slurm" if self.is_slurm else "local"])
                 for name in self._over(running):
                     del running[name]
         except (RunStopped, KeyboardInterrupt) as stopped:
@@ -224,15 +224,16 @@ class SubmittedJobs:
             executor.update_parameters(**settings)
             with _deaf_to_ctrl_c():
                 handles = executor.map_array(self.job, *zip(*jobs.values(), strict=True))
+                numbers = {name: handle.job_id for name, handle in zip(jobs, handles, strict=True)}
+                if self.is_slurm:
+                    write_json(self.directory / QUEUE, {**read_json(self.directory / QUEUE), **numbers})
         except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise RunFailed(f"{_last_line(str(error))}; try other values of hydra.launcher") from None
         except (AssertionError, NameError, ValueError) as error:  # of values that submitit does not take
             raise RunFailed(f"hydra.launcher does not fit: {_last_line(str(error))}; try other values") from None
-        numbers = {name: handle.job_id for name, handle in zip(jobs, handles, strict=True)}
         self._numbers |= numbers
         if not self.is_slurm:
             return dict(zip(jobs, handles, strict=True))
-        write_json(self.directory / QUEUE, {**read_json(self.directory / QUEUE), **numbers})
         first = next(iter(numbers.values())).partition("_")[0]
         print(f"queued  {counted(len(numbers), 'job')} as {first} of SLURM; `squeue -j {first}` shows them", flush=True)
         self._next_question = self._wait = 0.0
@@ -322,7 +323,10 @@ def _last_line(text: str) -> str:
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Starts processes that ignore Ctrl-C: submitit's own would answer it by killing their jobs after a second."""
+    """Keeps Ctrl-C from a moment, and from the processes that start in it.
+
+    Those of submitit would answer it by killing their jobs after a second.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,7 @@
 """A sweep in its directory: goes on with the jobs that are there, and launches those that are not done."""
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -45,7 +46,6 @@ class Sweep:
     Attributes:
         ledger: the jobs that there are; read when the sweep is opened.
         composer: of the jobs' configurations.
-        n_at_once: number of jobs that the launcher runs at the same time.
     """
 
     def __init__(
@@ -64,8 +64,13 @@ class Sweep:
         self.directory = Path(str(config.hydra.sweep.dir)).absolute()  # a job may change the working directory
         self.shown = shortest(self.directory)
         self.ledger = Ledger(self.directory)
-        self.n_at_once = jobs_at_once(config.hydra.launcher)
         self._began, self._before, self._is_saved = time.monotonic(), 0.0, False
+
+    @property
+    def n_at_once(self) -> int:
+        """Number of jobs that the launcher runs at the same time."""
+        jobs = getattr(self.launcher, "jobs", None)
+        return getattr(jobs, "n_at_once", None) or jobs_at_once(self.config.hydra.launcher)
 
     # Opening
 
@@ -258,9 +263,7 @@ class Sweep:
     def _keep_config(self, entry: Entry) -> None:
         """Keeps the configuration of a job that is the first, or the first with some choice of a group."""
         groups = [name for name in entry.values if self.loader.is_group(name)]
-        is_new = not self.ledger.entries or any(
-            all(entry.values[name] != other.values.get(name) for other in self.ledger.entries) for name in groups
-        )
+        is_new = not self.ledger.entries or any(not self.ledger.has_value(name, entry.values[name]) for name in groups)
         if is_new:
             plain = self.composer.as_plain([*self.ledger.shared, *entry.overrides])
             self.ledger.configs[str(entry.number)] = plain
@@ -287,6 +290,31 @@ class Sweep:
     def state(self, entry: Entry) -> State:
         """Reads the state of a job."""
         return read_state(self.directory / entry.directory)
+
+    def states(self, entries: Sequence[Entry]) -> dict[int, State]:
+        """Reads the states of many jobs: number → state. Those without a folder cost nothing.
+
+        Raises:
+            UserError: what should be the folder of a job is a file.
+        """
+        with os.scandir(self.directory) as found:  # one question to a shared file system instead of thousands
+            there = {one.name: one.is_dir() for one in found}
+        states = {}
+        for entry in entries:
+            if not there.get(entry.directory, True):
+                require_folder(self.directory / entry.directory)
+            states[entry.number] = self.state(entry) if entry.directory in there else State("waiting")
+        return states
+
+
+def require_folder(path: Path) -> None:
+    """Refuses a file in the place of a job's folder: the job would fail when it is launched.
+
+    Raises:
+        UserError: as above.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError("a job must have a folder", f"{shortest(path)} is a file", f"rm {shortest(path)}")
 
 
 def _seconds_before(ledger: Ledger, *, has_died: bool) -> float:

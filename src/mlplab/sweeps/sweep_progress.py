@@ -1,5 +1,6 @@
 """Shows how far a sweep is: a line for each job that ends, and on a terminal a bar below them."""
 
+import os
 import sys
 import threading
 import time
@@ -19,6 +20,13 @@ from mlplab.sweeps.ledger import SEEDS, Entry
 
 EVERY_SECONDS = 0.5
 """Time between two looks at the files of the jobs."""
+
+
+NOWHERE: tuple[int, frozenset[str]] = (0, frozenset())
+"""Time and names of a folder that has not been listed."""
+
+MANY = 100
+"""Jobs from which on their folders are listed, instead of asking for each: one question for all that wait."""
 
 
 class SweepProgress:
@@ -46,6 +54,7 @@ class SweepProgress:
         self._left: set[int] = set()
         self._best: tuple[float, str] | None = None
         self._began = 0.0
+        self._there: tuple[int, frozenset[str]] = NOWHERE
         self._stop = threading.Event()
         # Not `sys.stdout` of later on: a job in this process redirects it.
         console = Console(file=sys.stdout, force_terminal=sys.stdout.isatty(), emoji=False, highlight=False)
@@ -70,7 +79,8 @@ class SweepProgress:
         self._began = self._began or time.monotonic()  # a search enters it once for each batch
         self._stop.clear()
         # What an earlier launch has written is not the state of this one.
-        self._stamps = {number: self._stamp(number) for number in self._left}
+        self._there = NOWHERE
+        self._stamps = self._stamps_now()
         if self._bar.console.is_terminal:
             self._bar.start()
         # A daemon, as it must not keep a process alive that ends in an error.
@@ -84,6 +94,7 @@ class SweepProgress:
         try:
             self._stop.set()
             self._thread.join()
+            self._there = NOWHERE  # the time of the folder may be too coarse for the last jobs
             self._look()
         finally:  # a second Ctrl-C must not leave the terminal without its cursor
             if self._bar.console.is_terminal:
@@ -99,19 +110,34 @@ class SweepProgress:
         except OSError:
             return 0
 
+    def _stamps_now(self) -> dict[int, int]:
+        """Returns number → time of status.json, of the jobs that are left.
+
+        Of many jobs, only those are asked for that have a folder. The folders are listed again where there are others.
+        """
+        if len(self._left) <= MANY:
+            return {number: self._stamp(number) for number in self._left}
+        changed = self.directory.stat().st_mtime_ns
+        if changed != self._there[0]:
+            with os.scandir(self.directory) as found:
+                self._there = (changed, frozenset(one.name for one in found))
+        there = self._there[1]
+        return {n: self._stamp(n) if self._entries[n].directory in there else 0 for n in self._left}
+
     def _look(self) -> None:
         ended = []
-        for number in sorted(self._left):
-            stamp = self._stamp(number)
+        for number, stamp in sorted(self._stamps_now().items()):
             if stamp != self._stamps[number]:  # one look at a file's time costs less than reading thousands of files
                 self._stamps[number] = stamp
                 self._states[number] = read_state(self.directory / self._entries[number].directory)
                 if self._states[number].has_ended:
                     ended.append(number)
+        time_left = self._time_left() if ended else ""  # once, as it looks at all jobs
         for number in ended:
             self._left.discard(number)  # one by one, so that each line counts on
+            line = self._line(number) + (time_left if self._left or self.n_to_come else "")
             # A line that is redirected is not folded, as other programs may read it.
-            self._bar.console.print(self._line(number), markup=False, soft_wrap=True)
+            self._bar.console.print(line, markup=False, soft_wrap=True)
         if self._bar.console.is_terminal:
             n_jobs = None if self.n_to_come is None else self._n_before + len(self._states) + self.n_to_come
             n_ended = self._n_before + len(self._states) - len(self._left)
@@ -130,7 +156,7 @@ class SweepProgress:
                 outcome = f"{self.monitor} {value:.4g}, {outcome}"
                 if self._are_comparable and (self._best is None or self._sign * value < self._sign * self._best[0]):
                     self._best = (value, directory)
-        return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}{self._time_left()}"
+        return f"{self._count()} {state.name:<10} {printable(directory)}  {outcome}"
 
     def _summary(self) -> str:
         names = [state.name for state in self._states.values()]

@@ -21,7 +21,7 @@ from mlplab.sweeps.search.space import split_conditions
 FLAGS = ("-m", "--multirun")
 
 OF_HYDRA = {
-    "hydra/launcher": ("basic", "joblib", "stacked"),
+    "hydra/launcher": ("basic", "joblib", "ray", "stacked"),
     "hydra/sweeper": ("grid", "optuna", "comparison"),
 }
 """Choices of Hydra's groups that a received sweep may make. Their files lie in plug-ins, and not in conf/ alone."""

@@ -32,6 +32,7 @@ CHOICE = Dimension("optimizer", "optimizer", ("sgd", "adam"), ("sgd", "adam"))
         ({"sampler_options": [1]}, "sampler_options must be null, or a mapping of names"),
         ({"pruner": "medain"}, "try hydra.sweeper.pruner=median"),
         ({"pruner": "median", "pruner_options": {"warmup": 3}}, "arguments of optuna's MedianPruner"),
+        ({"pruner": "hyperband", "pruner_options": {"max_resource": 0}}, "arguments of optuna's HyperbandPruner"),
         ({"pruner": "median", "objectives": {"val/accuracy": "max"}}, "the monitor as its only objective"),
         ({"objectives": {"test/accuracy": "max"}}, "must map val/"),
         ({"objectives": {"val/loss": "small"}}, "to min or max"),

@@ -141,3 +141,19 @@ def test_what_is_drawn_lies_between_the_ends_and_reads_back_to_the_last_bit(
     (drawn,) = space_of([dimension], {}).propose(study.ask())
     assert low <= drawn.value <= low * factor
     assert float(str(drawn.override).removeprefix("a=")) == drawn.value
+
+
+def test_a_grid_has_a_conditional_name_only_where_its_condition_holds() -> None:
+    optimizer, momentum, nesterov, seed = (
+        Dimension(name, name, values, tuple(map(str, values)))
+        for name, values in {"optimizer": ("sgd", "momentum"), "m": (0.5, 0.9), "n": (1, 2), "seed": (0, 1)}.items()
+    )
+    # Typed before the name on which it depends; and one that depends on a conditional name.
+    grid = space_of([momentum, optimizer, nesterov, seed], {"m": {"optimizer": ["momentum"]}, "n": {"m": [0.9]}})
+    jobs = [{one.name: one.value for one in job} for job in grid.combinations()]
+    heavy = {"optimizer": "momentum"}
+    assert jobs == [
+        {**job, "seed": seed}
+        for job in ({"optimizer": "sgd"}, {**heavy, "m": 0.5}, *({**heavy, "m": 0.9, "n": n} for n in (1, 2)))
+        for seed in (0, 1)
+    ]

@@ -35,11 +35,12 @@ OPTUNAS_OWN = {
     "qmc": lambda: optuna.samplers.QMCSampler(seed=SEED, scramble=True, warn_independent_sampling=False),
     "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=SEED, warn_independent_sampling=False),
     "nsgaii": lambda: optuna.samplers.NSGAIISampler(seed=SEED, population_size=6),
+    "gp": lambda: optuna.samplers.GPSampler(seed=SEED, n_startup_trials=12, warn_independent_sampling=False),
     "grid": lambda: optuna.samplers.GridSampler(
         {"optimizer": ["sgd", "adam"], "rate": [0.1, 0.01, 0.001], "depth": [1, 2, 3]}, seed=SEED
     ),
 }
-OPTIONS = {"nsgaii": {"population_size": 6}}
+OPTIONS: dict[str, dict[str, Any]] = {"nsgaii": {"population_size": 6}, "gp": {"n_startup_trials": 12}}
 
 
 def suggested(trial: optuna.Trial, name: str) -> dict[str, Any]:
@@ -232,3 +233,10 @@ def test_pruned_trials_have_their_last_value(tmp_path: Path) -> None:
     assert search.study.trials[0].state == TrialState.PRUNED
     assert search.study.trials[0].value == 0.7
     opened(tmp_path, "tpe")  # which tells its sampler the same
+
+
+def test_the_journal_names_the_objectives(tmp_path: Path) -> None:
+    for _ in range(2):  # also where it goes on
+        storage, sampler = open_journal(tmp_path / JOURNAL), build_sampler("random", SEED, {}, CONDITIONAL)
+        search = Search(storage, "study", CONDITIONAL, sampler, ["max"], seeds=[7], metrics=["val/accuracy"])
+        assert [study.metric_names for study in (search.study, search.seeds[7])] == [["val/accuracy"]] * 2

@@ -43,6 +43,7 @@ class _StepBuffer:
 
     def _clear(self) -> None:
         self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
         self._n_rows: list[int] = []
         self._logged: list[tuple[int, int, list[float]]] = []
         self._norms: list[tuple[int, list[Tensor]]] = []
@@ -51,9 +52,13 @@ class _StepBuffer:
         """Adds the norm of each parameter's gradient of each member."""
         self._norms.append((step, [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]))
 
-    def add_losses(self, losses: Tensor, n_rows: int, logged_step: int | None) -> None:
-        """Adds the losses of a batch (K,), and marks them and `rates` as those of a logged step, if it is one."""
+    def add_losses(self, losses: Tensor, hits: Tensor, n_rows: int, logged_step: int | None) -> None:
+        """Adds the losses of a batch (K,) and the rows that were classified rightly (K,), empty in a regression.
+
+        Losses and `rates` are marked as those of a logged step, if it is one.
+        """
         self._losses.append(losses)
+        self._hits += [hits] if len(hits) else []
         self._n_rows.append(n_rows)
         if logged_step is not None:
             self._logged.append((logged_step, len(self._losses) - 1, self.rates))
@@ -62,11 +67,14 @@ class _StepBuffer:
         """Passes the values on."""
         # (K, batches), so that a row is one member's curve.
         columns = torch.stack(self._losses, dim=1) if self._losses else None
+        hits = torch.stack(self._hits).sum(0).tolist() if self._hits else None
         for row, member in enumerate(members):
             if columns is not None:
                 curves, losses = member.curves, list(columns[row].unbind())
                 curves.losses += losses
                 curves.rows += self._n_rows
+                if hits is not None:
+                    curves.hits = curves.hits[0] + hits[row], curves.hits[1] + sum(self._n_rows)
                 curves.pending += [(step, losses[index], rates[row]) for step, index, rates in self._logged]
                 if self._logged:
                     curves.last_step = max(self._logged[-1][0], 1)  # the first update is logged at 0
@@ -168,7 +176,7 @@ class StackCallbacks(Callback):
         diverged, self._diverged = self._diverged, {}
         self._remove(diverged)
         logged = self._logged_step(trainer, trainer.global_step)
-        self._buffer.add_losses(self.learner.losses, batch[0].shape[-2], logged)
+        self._buffer.add_losses(self.learner.losses, self.learner.hits, batch[0].shape[-2], logged)
 
     # Every validation, every epoch
 

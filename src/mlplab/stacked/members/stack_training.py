@@ -54,6 +54,7 @@ class DataCache:
         key = json.dumps(OmegaConf.to_container(config.data, resolve=True), default=str, sort_keys=True)
         if key not in self._cached:
             data = build_data(config)
+            assert isinstance(data, DataModule)  # `why_alone` has told others apart
             data.setup()
             self._cached[key] = data
         data = copy.copy(self._cached[key])  # shares the tensors; the order of rows follows the member's seed

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from mlplab.callbacks.training_curves import are_hits
 from mlplab.engine.fused_step import Backward, HasFusedStep, Outputs, Step
 from mlplab.objectives.scores import classification_scores, regression_scores
 from mlplab.optimization.parameter_groups import parameter_kinds
@@ -45,7 +46,7 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
             [learner.l2 for learner in learners],
             [name for name, kind in parameter_kinds(networks[0]).items() if kind in learners[0].applies_to],
         )
-        self.losses = torch.empty(0)
+        self.losses, self.hits = torch.empty(0), torch.empty(0)
         self.validated: dict[str, Tensor] = {}
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
         self._is_shared = True
@@ -67,15 +68,23 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         outputs, through_network = self.model.with_backward(batch[0])
         losses, through_losses = self.objective.with_backward(outputs, self._targets_of_all(batch))
         self.losses = losses.detach()
+        self._count_hits(outputs, batch)
         # The loss of the stack is the sum, so each member's own has the gradient 1.
         ones = torch.ones_like(self.losses)
         return {"loss": self.losses.sum()}, lambda: through_network(through_losses(ones))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        losses = self._losses_of(self.model(batch[0]), batch)
+        outputs = self.model(batch[0])
+        losses = self._losses_of(outputs, batch)
         self.losses = losses.detach()
+        self._count_hits(outputs.detach(), batch)
         # The sum: no member's gradient is divided by their number.
         return losses.sum()
+
+    def _count_hits(self, outputs: Tensor, batch: Batch) -> None:
+        """Counts the rows that each member of a classification takes for their class (K,), for the training curves."""
+        if self.task.kind == "classification":
+            self.hits = are_hits(outputs, self._targets_of_all(batch)).sum(-1)
 
     def on_after_backward(self) -> None:
         # After the backward pass, as the penalties are no part of the loss that autograd sees.
@@ -144,4 +153,5 @@ class StackedLearner(pl.LightningModule, HasFusedStep):
         self.objective.select(rows)
         self.penalty.select(rows)
         self.losses = self.losses[list(rows)] if len(self.losses) else self.losses
+        self.hits = self.hits[list(rows)] if len(self.hits) else self.hits
         self.members = [self.members[row] for row in rows]

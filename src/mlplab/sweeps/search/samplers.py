@@ -1,6 +1,6 @@
 """Optuna's samplers and pruners by their names, with the seed and the options that they are given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlplab.config.suggestions import nearest_name
@@ -19,12 +19,19 @@ SAMPLERS = {
     "qmc": "QMCSampler",
     "grid": "GridSampler",
     "nsgaii": "NSGAIISampler",
+    "gp": "GPSampler",
 }
 
-PRUNERS = {"none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner"}
+PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+}
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cmaes": {"warn_independent_sampling": False},
+    "gp": {"warn_independent_sampling": False},
     # Unscrambled, the first points of Sobol' are the corner and the middle of every space.
     "qmc": {"warn_independent_sampling": False, "qmc_type": "sobol", "scramble": True},
 }
@@ -50,12 +57,29 @@ def build_sampler(name: str, seed: int | None, options: Mapping[str, Any], space
         sampler = optuna.samplers.GridSampler(grid_of(space), seed=seed)
         sampler.after_trial = lambda *_: None  # type: ignore[method-assign]  # else it stops Optuna's loop: here is none
         return sampler
-    return _built(  # type: ignore[no-any-return]
+    built = _built(
         getattr(optuna.samplers, SAMPLERS[name]),
         # The seed comes last: it has a setting of its own, which is in sweep.json.
         {**OPTIONS.get(name, {}), **options, "seed": seed},
         f"hydra.sweeper.sampler_options of {name}",
     )
+    if name == "gp":  # Sums over several threads differ in their last bits, and so would what is proposed again.
+        built.sample_relative = _on_one_thread(built.sample_relative)
+    return built  # type: ignore[no-any-return]
+
+
+def _on_one_thread(sample: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def sample_on_one_thread(*arguments: Any) -> dict[str, Any]:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return sample(*arguments)
+        finally:
+            torch.set_num_threads(before)
+
+    return sample_on_one_thread
 
 
 def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
@@ -68,7 +92,20 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> "BasePruner":
 
     _require(name, PRUNERS, "hydra.sweeper.pruner")
     kind = getattr(optuna.pruners, PRUNERS[name])
-    return _built(kind, dict(options), f"hydra.sweeper.pruner_options of {name}")  # type: ignore[no-any-return]
+
+    def tried(**options: Any) -> "BasePruner":
+        """Builds it and asks it once, as Hyperband looks at its options only then."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of the study
+        pruner: BasePruner = kind(**options)
+        study = optuna.create_study(pruner=pruner)
+        study.add_trial(optuna.create_trial(value=0.0, intermediate_values={1: 0.0, 2: 0.0}))
+        trial = study.ask()
+        trial.report(1.0, 1)
+        trial.should_prune()
+        return kind(**options)  # type: ignore[no-any-return]
+
+    tried.__name__ = kind.__name__
+    return _built(tried, dict(options), f"hydra.sweeper.pruner_options of {name}")  # type: ignore[no-any-return]
 
 
 def _require(name: str, known: Mapping[str, str], what: str) -> None:

@@ -1,7 +1,7 @@
 """The space of a search: names with their values, some only where another name has a certain value."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError
 from mlplab.rules import shown
 from mlplab.sweeps.ledger import Assignment, canonical
-from mlplab.sweeps.overrides import Dimension
+from mlplab.sweeps.overrides import Dimension, values_of_condition
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -60,6 +60,22 @@ class Space:
             if self.is_drawn(dimension.name, {name: one.value for name, one in chosen.items()}):
                 chosen[dimension.name] = _as_typed(dimension, draw(dimension))
         return list(chosen.values())
+
+    def combinations(self) -> Iterator[list[Assignment]]:
+        """Yields all jobs of a grid; the values of the last name change first."""
+
+        def extended(chosen: list[Assignment], place: int) -> Iterator[list[Assignment]]:
+            if place == len(self.dimensions):
+                yield chosen
+                return
+            dimension = self.dimensions[place]
+            if not self.is_drawn(dimension.name, {one.name: one.value for one in chosen}):
+                yield from extended(chosen, place + 1)
+                return
+            for assignment in dimension.assignments:
+                yield from extended([*chosen, assignment], place + 1)
+
+        return extended([], 0)
 
     def n_points(self) -> int | None:
         """Counts the different jobs; returns None where there are real intervals or conditions."""
@@ -239,14 +255,12 @@ def split_conditions(params: Any, when: Any) -> tuple[Any, dict[str, dict[str, l
 
 def _parse(name: str, text: str) -> dict[str, list[Any]]:
     """Parses `optimizer=sgd|momentum`; several conditions are joined by " and "."""
-    import yaml
-
     condition = {}
     for part in text.split(" and "):
         parent, equals, values = part.strip().partition("=")
         if not (equals and parent and values):
             raise _unreadable(f"{name}: … when {text}")
-        condition[parent] = [yaml.safe_load(value) for value in values.split("|")]  # true, 1 and text as in conf/
+        condition[parent] = values_of_condition(values)
     return condition
 
 

@@ -54,6 +54,7 @@ class Search:
         modes: `min` or `max` of each objective.
         seeds: on which each trial runs, if trials are pruned; each seed has a study of its own then, so that a run is
             compared with runs of the same seed.
+        metrics: names of the objectives, for those who read the journal.
 
     Attributes:
         study: Optuna's, in the storage.
@@ -67,8 +68,10 @@ class Search:
         sampler: "BaseSampler",
         modes: Sequence[str],
         seeds: Sequence[int] = (),
+        metrics: Sequence[str] = (),
     ) -> None:
         import optuna
+        from optuna.exceptions import ExperimentalWarning
 
         self.storage, self.name, self.space = storage, name, space
         directions: list[Any] = ["minimize" if mode == "min" else "maximize" for mode in modes]
@@ -84,6 +87,11 @@ class Search:
             )
             for seed in seeds
         }
+        for study in (self.study, *self.seeds.values()):
+            if metrics and study.metric_names is None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
+                    study.set_metric_names(list(metrics))
         self._replay()
         self._follow()
 

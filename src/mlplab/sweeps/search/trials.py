@@ -99,7 +99,6 @@ class Trials:
             if self.search.seeds:
                 self.search.tell_seeds(number, [self._outcome([entry]) for entry in found])
             self.search.tell(number, self._outcome(found))
-        self.sweep.save()
 
     def entries(self, proposal: Proposal) -> list[Entry]:
         """Finds or adds the jobs of a trial."""
@@ -125,7 +124,9 @@ class Trials:
         return is_all or self._n_repeats >= MOST_REPEATS
 
     def _n_epochs(self) -> int:
-        """Counts the epochs of all trials."""
+        """Counts the epochs of all trials, where they are limited."""
+        if self.settings.budget.epochs is None:
+            return 0  # without reading the files of all trials for each batch
         epochs = [self.sweep.state(entry).status.get("epoch", 0) for entry in self._entries()]
         return sum(epoch for epoch in epochs if isinstance(epoch, int))
 
@@ -161,9 +162,9 @@ def sweep_search(sweep: Sweep, arguments: Sequence[str], settings: Mapping[str, 
             return
         mend(sweep)
         storage = open_journal(sweep.directory / JOURNAL)
-        modes = [objective.mode for objective in read.objectives]
+        modes, metrics = [one.mode for one in read.objectives], [one.metric for one in read.objectives]
         seeds = read.seeds if read.pruner != "none" else ()
-        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds)
+        search = Search(storage, str(sweep.ledger.metadata["name"]), space, sampler, modes, seeds, metrics)
         done = counted(search.n_trials, "trial")
         print(f"search  {sweep.shown}: {read.sampler}, {done} done; it ends after {read.budget}")
         Trials(sweep, search, read, seeds=read.seeds).run(

@@ -1,0 +1,62 @@
+"""What a run needs of a LightningModule of one's own, beside what Lightning asks of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from mlplab.config.suggestions import nearest_name
+from mlplab.errors import UserError
+from mlplab.randomness import derive_seed, seed_all
+
+
+class OwnModule(Callback):
+    """Seeds each step of a module, requires that it logs the monitored value, and completes its checkpoints.
+
+    Random numbers that are drawn in a step follow from seed, epoch and batch, so that a resumed run draws the same.
+
+    Args:
+        monitor: the value that decides early stopping and the best checkpoint.
+        seed: of the run.
+        card: plain values that `checkpoints/*.ckpt` hold beside the weights.
+    """
+
+    def __init__(self, monitor: str, seed: int, card: dict[str, Any]) -> None:
+        self.monitor, self.seed, self.card = monitor, seed, card
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        seed = derive_seed(self.seed, "step", trainer.current_epoch, batch_idx, trainer.global_rank)
+        seed_all(seed, pl_module.device)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._require_monitored(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.enable_validation:
+            self._require_monitored(trainer)
+
+    def _require_monitored(self, trainer: pl.Trainer) -> None:
+        logged = [name for name in trainer.callback_metrics if not name.endswith("_step")]
+        if self.monitor not in logged:
+            near = nearest_name(self.monitor.replace("/", "_"), logged) or next(iter(logged), "val/loss")
+            found = f"it logs {', '.join(logged) or 'nothing'}"
+            raise UserError(
+                f"monitor={self.monitor} must be a value that the module logs",
+                found,
+                f"monitor={near}",
+            )
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["mlplab"] = self.card
+
+
+def of_validation(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of the last validation: val/… of the learner; of another module, those not of training."""
+    is_own = any(isinstance(callback, OwnModule) for callback in getattr(trainer, "callbacks", ()))
+    return {n: v for n, v in metrics.items() if (not n.startswith("train") if is_own else n.startswith("val/"))}

@@ -1,0 +1,145 @@
+"""Losses, metrics, modules and data that are nobody's but a test's."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, random_split
+
+
+class Focal(nn.Module):
+    """The focal loss, with a temperature that learns."""
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma, self.temperature = gamma, nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        logs = functional.log_softmax(outputs * self.temperature, 1).gather(1, targets.unsqueeze(1))
+        return -((1 - logs.exp()) ** self.gamma * logs).mean()
+
+
+def cubic(outputs: Tensor, targets: Tensor, *, power: float = 3.0) -> Tensor:
+    return (outputs - targets).abs().pow(power).mean()
+
+
+def per_row(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).abs().mean(1)
+
+
+def hits(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Has two values."""
+    right = predicted.argmax(1) == targets
+    return {"share": right.float().mean(), "number": right.sum()}
+
+
+class Autoencoder(pl.LightningModule):
+    """Learns the features of a batch, whatever comes behind them."""
+
+    def __init__(self, in_features: int, width: int = 3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(in_features, width), nn.Dropout(0.2), nn.Linear(width, in_features)
+        )
+
+    def _loss(self, batch: Any) -> Tensor:
+        return functional.mse_loss(self.layers(batch[0]), batch[0].flatten(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch))
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class TwoOptimizers(pl.LightningModule):
+    """Makes its updates itself, logs a value of training, and has neither validation nor test."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.first, self.second = nn.Linear(in_features, 2), nn.Linear(2, in_features)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        for optimizer in self.optimizers():
+            loss = functional.mse_loss(self.second(self.first(batch[0]) + torch.randn(2)), batch[0])
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        self.log("pull", loss)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.Adam(part.parameters(), 0.01) for part in (self.first, self.second)]
+
+
+class Mixed(pl.LightningModule):
+    """Trains the project's network, loss and optimizer by a step of its own."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, optimizer: Any) -> None:
+        super().__init__()
+        self.network, self.loss, self.optimizer = model, loss, optimizer
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.loss(self.network(batch[0] + 0.1 * torch.randn_like(batch[0])), batch[1])  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", self.loss(self.network(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.network.parameters())  # type: ignore[no-any-return]
+
+
+class Pictures(Dataset[tuple[Tensor, Tensor]]):
+    """Turns some of its pictures round."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.pictures = torch.randn(60, 1, 4, 4, generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        picture = self.pictures[place]
+        return picture.flip(-1) if np.random.rand() < 0.5 else picture, (picture.mean() > 0).long()  # noqa: NPY002
+
+
+class PictureData(pl.LightningDataModule):
+    """Splits anew whenever it is set up."""
+
+    num_classes = 2
+
+    def __init__(self, batch_size: int = 8) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def setup(self, stage: str) -> None:
+        self.parts = random_split(Pictures(), [0.6, 0.2, 0.2])
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[0], self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[1], 50)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.parts[2], 50)
+
+
+class Convolution(nn.Module):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, out_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)  # type: ignore[no-any-return]
