@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,23 +12,23 @@ from typing import Any
 from mlplab.config.differing import ADDED, NOT_LEARNED, RENAMED, flat
 from mlplab.config.suggestions import nearest_name
 from mlplab.errors import UserError, counted
-from mlplab.report.comparability import SHARED, shared_criterion, with_data_sets
 from mlplab.report.formatting import listed
 from mlplab.report.rerun_commands import OF_THE_SWEEP
 from mlplab.report.sweep_reading import (
+    comparable,
     ledger_of,
     no_sweep,
     objectives_of,
     parsed_yaml,
     read_run,
     read_sweep,
+    shown_metrics,
     sound_entries,
     target_of,
     text_of,
 )
 from mlplab.report.sweep_records import Criterion, Finding, SweepRecord, as_list, as_mapping, as_number
 from mlplab.runs.layout import CONFIG, STATUS
-from mlplab.sweeps.comparable_options import LOSS, chooses_loss
 from mlplab.sweeps.ledger import FILE, Entry, canonical, key_of
 
 CHOSEN = ("data", "model", "loss", "optimizer", "scheduler")
@@ -73,6 +73,8 @@ def read_records(given: Sequence[Path], logs: Path, out: Path | None) -> list[Sw
     Raises:
         UserError: there is no such sweep or run, with the nearest name; or only one run.
     """
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError("out must be a folder", f"{out} is a file", f"out={out.parent / 'report'}")
     found = [_find(path, logs) for path in given]
     sources = list({path.resolve(): path for path in found}.values())
     if len(sources) == 1 and ((sources[0] / FILE).exists() or not _runs_within(sources[0])):
@@ -258,9 +260,9 @@ def _pooled(
     folder: Path, runs: Sequence[Run], sources: Sequence[Path], asked: Sequence[Mapping[str, Any]]
 ) -> SweepRecord:
     objectives, names = runs[0].objectives, _varied(runs)
-    metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"}
-    if any(map(chooses_loss, names)):
-        metrics |= {criterion.metric for criterion in SHARED}
+    targets = {target_of(one.get("target")) for one in asked}
+    target = targets.pop() if len(targets) == 1 else None
+    metrics = shown_metrics(objectives, target, names)
     records = []
     for number, run in enumerate(runs):
         # Two sweeps can have jobs of one name.
@@ -273,10 +275,6 @@ def _pooled(
         for record in records:
             for name in ("data.path", "data.test_path", "data.directory"):
                 record.entry.values.pop(name, None)
-    configs = {str(number): {"data": run.parts.get("data")} for number, run in enumerate(runs)}
-    records = with_data_sets(records, configs)
-    shared = shared_criterion(records) if any(o.metric == LOSS for o in objectives) else None
-    targets = {target_of(one.get("target")) for one in asked}
     started = [str(one["started"]) for one in asked if one.get("started")]
     facts: dict[str, Any] = {
         "sources": [f"{path}: {counted(sum(run.source == path for run in runs), 'run')}" for path in sources],
@@ -284,13 +282,10 @@ def _pooled(
         "started": min(started, default=""),
         "seconds": sum(as_number(one.get("seconds")) or 0.0 for one in asked),
     }
-    repeated = Counter(
-        (run.data_set, run.entry.stage, key_of(run.entry.values)) for run in records if run.state == "finished"
-    )
-    n_repeats = repeated.total() - len(repeated)
+    configs = {str(number): {"data": run.parts.get("data")} for number, run in enumerate(runs)}
+    pooled = comparable(SweepRecord(folder, facts, [], configs, objectives, target, {}, records))
+    finished = [run for run in pooled.runs if run.state == "finished"]
+    n_repeats = len(finished) - len({(run.data_set, run.entry.stage, key_of(run.entry.values)) for run in finished})
     again = f"{counted(n_repeats, 'run')} repeated another one, seed included, and counted once."
-    return SweepRecord(
-        folder, facts, [], {}, tuple(shared if shared is not None and o.metric == LOSS else o for o in objectives),
-        targets.pop() if len(targets) == 1 else None, {}, records, told=[_told(again)] if n_repeats else [],
-        replaced=next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None,
-    )  # fmt: skip
+    # Of the configurations only a part is here, which cannot be compared with conf/.
+    return replace(pooled, configs={}, told=[_told(again)] if n_repeats else [])

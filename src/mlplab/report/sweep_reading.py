@@ -62,29 +62,33 @@ def read_sweep(directory: Path, *, with_curves: bool = True) -> SweepRecord:
     asked = ledger.metadata
     objectives = objectives_of(asked)
     target = target_of(asked.get("target"))
-    # Only these curves are shown; a history can have many more.
-    metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
     entries = _with_seeds(ledger.directory, sound_entries(ledger))
-    if not with_curves:
-        metrics = set()
-    elif any(chooses_loss(name) for entry in entries for name in entry.values):
-        metrics |= {criterion.metric for criterion in SHARED}
+    swept = {name for entry in entries for name in entry.values}
+    metrics = shown_metrics(objectives, target, swept) if with_curves else set()
     runs = [read_run(ledger.directory / entry.directory, entry, metrics) for entry in entries]
-    runs = with_data_sets(runs, as_mapping(ledger.configs))
-    shared = shared_criterion(runs) if any(o.metric == LOSS for o in objectives) else None
-    replaced = next((o for o in objectives if o.metric == LOSS), None) if shared is not None else None
-    return SweepRecord(
-        directory,
-        asked,
-        [word for word in as_list(ledger.shared) if isinstance(word, str)],
-        as_mapping(ledger.configs),
-        tuple(shared if shared is not None and o.metric == LOSS else o for o in objectives),
-        target,
-        _spaces(asked),
-        runs,
-        len(ledger.entries) - len(entries),
-        replaced,
+    constants = [word for word in as_list(ledger.shared) if isinstance(word, str)]
+    n_lost = len(ledger.entries) - len(entries)
+    record = SweepRecord(
+        directory, asked, constants, as_mapping(ledger.configs), objectives, target, _spaces(asked), runs, n_lost
     )
+    return comparable(record)
+
+
+def shown_metrics(objectives: Sequence[Criterion], target: Target | None, swept: Iterable[str]) -> set[str]:
+    """Returns the metrics whose curves are shown; a history can have many more."""
+    metrics = {o.metric for o in objectives} | {"val/loss", "train/loss"} | ({target.metric} if target else set())
+    return metrics | {criterion.metric for criterion in SHARED} if any(map(chooses_loss, swept)) else metrics
+
+
+def comparable(record: SweepRecord) -> SweepRecord:
+    """Names the data sets of the runs, and replaces an objective that means something else for each loss."""
+    runs = with_data_sets(record.runs, record.configs)
+    replaced = next((o for o in record.objectives if o.metric == LOSS), None)
+    shared = None if replaced is None else shared_criterion(runs)
+    if shared is None:
+        return replace(record, runs=runs)
+    objectives = tuple(shared if o == replaced else o for o in record.objectives)
+    return replace(record, runs=runs, objectives=objectives, replaced=replaced)
 
 
 def ledger_of(directory: Path) -> Ledger:
