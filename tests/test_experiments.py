@@ -74,10 +74,11 @@ def test_california_housing_reaches_what_it_says(root: Path, tmp_path: Path, wor
 
 @needs_data
 @pytest.mark.slow
-def test_adult_reaches_what_it_says(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "accuracy"), [("adult", 0.850), ("adult_tabm", 0.865)])
+def test_adult_reaches_what_it_says(root: Path, tmp_path: Path, name: str, accuracy: float) -> None:
     files = [f"data.path={DATA}/adult/adult-train.csv", f"data.test_path={DATA}/adult/adult-test.csv"]
-    ((_, result),) = run(root, tmp_path, "experiment=adult", *files)
-    assert result["test"]["test/accuracy"] > 0.850
+    ((_, result),) = run(root, tmp_path, f"experiment={name}", *files)
+    assert result["test"]["test/accuracy"] > accuracy
 
 
 @pytest.mark.slow

@@ -78,11 +78,11 @@ NUMERIC_EMBEDDINGS = {
 
 EMBEDDING_RULES: dict[str, Rule] = {
     "numeric_embedding": one_of(("none", *NUMERIC_EMBEDDINGS), "piecewise"),
-    "d_embedding": optional(replace(COUNT, example="16")),
-    "n_bins": optional(Rule(lambda v: is_integer(v) and v >= 2, "an integer of 2 or more", "48")),
+    "d_embedding": optional(Rule(lambda v: is_integer(v) and 1 <= v <= 4096, "an integer from 1 to 4096", "16")),
+    "n_bins": optional(Rule(lambda v: is_integer(v) and 2 <= v <= 4096, "an integer from 2 to 4096", "48")),
     "bins": optional(one_of(("quantile", "tree"), "quantile")),
     "piecewise_version": optional(one_of(("A", "B"), "B")),
-    "n_frequencies": optional(replace(COUNT, example="48")),
+    "n_frequencies": optional(Rule(lambda v: is_integer(v) and 1 <= v <= 4096, "an integer from 1 to 4096", "48")),
     "frequency_scale": optional(replace(POSITIVE, example="0.01")),
     "lite": optional(SWITCH),
 }
