@@ -40,6 +40,12 @@ def test_a_job_that_may_start_processes_has_one_of_its_own(trainer: dict[str, An
     assert (needs_own_process(config), n_processes(config)) == (needs, n)
 
 
+def test_the_command_of_a_job_may_have_the_name_of_its_sweep(tmp_path: Path) -> None:
+    words = ["data=iris", "trainer.max_epochs=1", "callbacks=minimal", "logger=none", f"paths.logs={tmp_path}"]
+    done = run_program("train.py", [*words, "sweep.name=study", "hydra.mode=RUN"], tmp_path, MLPLAB_JOB="begin")
+    assert done.status == 0, done
+
+
 @pytest.mark.parametrize(
     ("program", "error", "told"),
     [
