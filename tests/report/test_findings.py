@@ -275,3 +275,14 @@ def test_test_metrics_decide_nothing(tmp_path: Path) -> None:
     assert one.findings == other.findings
     assert [s.values for s in one.settings] == [s.values for s in other.settings]
     assert one.effects == other.effects
+
+
+def test_folds_are_called_folds_and_their_differences_are_not_tested(tmp_path: Path) -> None:
+    values = [{"lr": lr, "data.fold": fold} for lr in (0.1, 0.2) for fold in range(6)]
+    jobs = [job(n, given, given["lr"] + given["data.fold"] / 100) for n, given in enumerate(values)]
+    found = findings(tmp_path, jobs)
+    assert "over 6 folds" in found["best"].sentence
+    assert "folds share their training rows" in found["folds"].sentence
+    assert "paired_test" not in found
+    seeds = [job(n, {"lr": given["lr"], "seed": n % 6}, given["lr"]) for n, given in enumerate(values)]
+    assert "folds" not in findings(tmp_path / "seeds", seeds)

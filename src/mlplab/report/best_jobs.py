@@ -68,7 +68,7 @@ def runs_of_best_setting(directory: Path) -> list[RunRecord]:
 def _text(sweep: SweepRecord, setting: Setting) -> str:
     n = len(setting.validation.values)
     values = ", ".join(f"{printable(o.metric)} {_value(setting, o.metric)}" for o in sweep.objectives)
-    over = f" over {counted(n, 'seed')}" if n > 1 else ""
+    over = f" over {counted(n, sweep.repetition)}" if n > 1 else ""
     # A setting of one run is known by its folder.
     name = setting.label if len(setting.runs) > 1 else printable(setting.runs[0].entry.directory)
     arm = f"{printable(setting.arm)}: " if setting.arm is not None and len(setting.runs) > 1 else ""

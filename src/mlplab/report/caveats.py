@@ -11,7 +11,7 @@ from mlplab.errors import counted, printable
 from mlplab.report.formatting import listed, machine_text, number, share, value_text
 from mlplab.report.learning_curves import best_places, overfitting
 from mlplab.report.parameter_axes import ParameterAxis, ends_of
-from mlplab.report.ranked_settings import Setting, of_stage
+from mlplab.report.ranked_settings import Setting, contenders, of_stage
 from mlplab.report.sweep_records import Finding, SweepRecord, as_mapping, distinct
 from mlplab.sweeps.comparable_options import chooses_data
 from mlplab.sweeps.ledger import key_of
@@ -44,8 +44,18 @@ def caveats_of(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[st
         axes: of the swept parameters.
     """
     found = [*_edges(sweep, settings, axes), _diverged(sweep, axes), _overfitting(sweep, settings), _best_places(sweep)]
-    found += [_failed(sweep), _unreadable(sweep), _code(sweep), _machines(sweep)]
+    found += [_folds(sweep, settings), _failed(sweep), _unreadable(sweep), _code(sweep), _machines(sweep)]
     return [finding for finding in found if finding is not None]
+
+
+def _folds(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
+    """Says what a cross-validation cannot show (Nadeau and Bengio 2003, "Inference for the generalization error")."""
+    if sweep.repetition == "seed" or len(contenders(settings)) < 2:
+        return None
+    sentence = (
+        "Differences between settings are not tested: folds share their training rows, and vary less than new data."
+    )
+    return Finding("folds", "caution", sentence, "Seeds beside the folds, seed=range(0,5), show the noise of training.")
 
 
 def _edges(sweep: SweepRecord, settings: Sequence[Setting], axes: Mapping[str, ParameterAxis]) -> list[Finding | None]:
@@ -152,7 +162,7 @@ def _diverged(sweep: SweepRecord, axes: Mapping[str, ParameterAxis]) -> Finding 
         sentence += f", most of those with {shares[0][2]}"
     counts = listed([f"{text}: {share(hits, size)}" for _, hits, text, size in shares], 4)
     evidence = f"{counts}. " if shares else ""
-    return Finding("diverged", "caution", f"{sentence}.", f"{evidence}They have no value and are drawn as red crosses.")
+    return Finding("diverged", "caution", f"{sentence}.", f"{evidence}They have no value and are drawn as crosses.")
 
 
 def _overfitting(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:

@@ -80,11 +80,11 @@ def _winner(sweep: SweepRecord, settings: Sequence[Setting]) -> Finding | None:
     if best is None or best.validation.mean is None:
         return Finding("nothing", "caution", "No run has a value yet.") if sweep.runs else None
     values = best.validation.values
-    over = f" over {counted(len(values), 'seed')}" if len(values) > 1 else ""
+    over = f" over {counted(len(values), sweep.repetition)}" if len(values) > 1 else ""
     reached = f"{printable(sweep.objective.metric)} {spread_text(best.validation)}{over}."
     failed = f" {share(best.n_failed, len(best.runs))} of its runs failed." if best.n_failed else ""
     if len(ranked) == 1:
-        # Without a second setting, the range over seeds is all that can be said.
+        # Without a second setting, the range over its runs is all that can be said.
         ends = f"Its runs range from {number(min(values))} to {number(max(values))}. " if over else ""
         evidence = f"{ends}There is no other setting to compare it with."
         return Finding("best", "result", f"{best.label} reaches {reached}{failed}", evidence)

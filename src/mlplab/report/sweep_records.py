@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mlplab.sweeps.ledger import FOLD, SEEDS
+
 if TYPE_CHECKING:
     from mlplab.sweeps.ledger import Entry
 
@@ -55,6 +57,8 @@ class RunRecord:
         manifest: the parts of manifest.json that a report shows.
         data_set: its data set, where the sweep has several; runs on different ones are not compared.
         data_version: of the data, where they changed while their name stayed.
+        place: its directory; empty if it is not known.
+        period: when it began and ended, in seconds since 1970; None where its status does not tell.
     """
 
     entry: "Entry"
@@ -70,6 +74,8 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     data_set: str = ""
     data_version: str = ""
+    place: str = ""
+    period: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,12 @@ class SweepRecord:
     @property
     def objective(self) -> Criterion:
         return self.objectives[0]
+
+    @property
+    def repetition(self) -> str:
+        """Returns in what the runs of a setting differ: "seed", "fold" of a cross-validation, or "run" for both."""
+        swept = {name for run in self.runs for name in SEEDS if name in run.entry.values}
+        return "seed" if FOLD not in swept else "fold" if swept == {FOLD} else "run"
 
     @property
     def data_sets(self) -> list[str]:
