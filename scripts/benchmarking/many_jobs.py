@@ -96,8 +96,10 @@ class NoWork:
             with self.counter.jobs():
                 folder = self.directory / overrides[-1].partition("=")[2]
                 folder.mkdir()
-                (folder / "result.json").write_text('{"objective": 1.0, "validation": {"val/loss": 1.0}}')
-                (folder / "status.json").write_text('{"state": "finished", "seconds": {"fit": 1.0}}')
+                (folder / "result.json").write_text(
+                    '{"objective": 1.0, "validation": {"val/loss": 1.0}}', encoding="utf-8"
+                )
+                (folder / "status.json").write_text('{"state": "finished", "seconds": {"fit": 1.0}}', encoding="utf-8")
 
 
 def sweep_once(n_jobs: int, logs: Path, counter: Counter) -> float:

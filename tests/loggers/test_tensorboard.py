@@ -161,7 +161,7 @@ def test_a_run_leaves_its_curves_histograms_picture_and_configuration(run: Simpl
     assert steps["test/accuracy"] == [80]
     assert [e.step for e in accumulator.Histograms("output.weight")] == [0, 80]
 
-    assert [e.value for e in accumulator.Scalars("lr")] == [pytest.approx(0.1, rel=1e-6)] * 8
+    assert [e.value for e in accumulator.Scalars("lr")] == [pytest.approx(0.1, rel=1e-6)] * 12
     assert accumulator.Scalars("test/accuracy")[0].value == pytest.approx(run.result["test"]["test/accuracy"], rel=1e-6)
 
     (picture,) = accumulator.Images("test/confusion_matrix")

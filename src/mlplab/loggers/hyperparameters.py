@@ -18,8 +18,8 @@ COMPARED = ("data", "model", "loss", "optimizer", "scheduler", "regularization",
 """Groups whose values affect what is learned."""
 
 NOT_COMPARED = (
-    "callbacks", "engine", "logger", "mode", "monitor", "name", "notes", "on_divergence", "paths", "resume", "sweep",
-    "start_from", "tags", "test", "train", "trust",
+    "callbacks", "engine", "logger", "mode", "monitor", "name", "notes", "on_divergence", "paths", "resume",
+    "start_from", "sweep", "tags", "test", "train", "trust",
 )  # fmt: skip
 """Other groups and values of conf/. What is in neither list is the user's own, and compared too."""
 
